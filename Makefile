@@ -1,0 +1,39 @@
+# Atelier: `make run` starts the app, `make test` proves it, `make check` reads the code.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: run test check format browser clean
+
+run: $(VENV)/.app-ready
+	@$(BIN)/python app.py
+
+test: $(VENV)/.tests-ready browser
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.tests-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.tests-ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+browser: $(VENV)/.tests-ready
+	$(BIN)/python -m tests.chromium
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Atelier needs Python 3.11 or newer; set PYTHON=/path/to/python3")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.app-ready: requirements.txt constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	@touch $@
+
+$(VENV)/.tests-ready: requirements.txt tests/requirements.txt constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt -c constraints.txt
+	@touch $@ $(VENV)/.app-ready
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

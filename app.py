@@ -1,0 +1,124 @@
+"""The process: Streamlit's pages, the HTTP routes beside them, and the studio they share.
+
+Starts with `python app.py`, `streamlit run app.py` or `uvicorn app:app`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import streamlit as st
+from starlette.concurrency import run_in_threadpool
+from starlette.routing import Mount
+
+from core import bootstrap
+from core.api import create_api, create_auth
+from core.errors import ImageError, SettingsError
+from core.settings import Settings, is_any, is_loopback, load_settings
+from core.studio import Studio
+from pages.ui.failure import on_script_error
+
+ROOT = Path(__file__).resolve().parent
+MUST_BE_MENDED = 2
+ANY_ADDRESS = "::"
+
+
+@asynccontextmanager
+async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
+    """The studio lives as long as the server; a start that can't succeed says why and exits."""
+    studio = await run_in_threadpool(_build_or_exit)
+    yield {}
+    await run_in_threadpool(studio.close)
+    bootstrap.install(None)
+
+
+def _build_or_exit() -> Studio:
+    try:
+        return bootstrap.studio(host=served_address(sys.argv))
+    except ImageError as error:
+        print(f"\n{explain(error)}\n", file=sys.stderr, flush=True)
+        # The server would print where in the code it was asked to exit, and hide what is to be mended.
+        os._exit(MUST_BE_MENDED)
+
+
+def served_address(argv: Sequence[str]) -> str:
+    """Where a server other than our own was told to listen; every address where that can't be known.
+
+    Who may make an account by default hangs on it.
+    """
+    server = argv[0] if argv else ""
+    if "streamlit" in server:
+        return str(st.get_option("server.address") or ANY_ADDRESS)
+    if "uvicorn" in server:
+        options = argparse.ArgumentParser(add_help=False)
+        options.add_argument("--host", default="127.0.0.1")
+        return str(options.parse_known_args(argv[1:])[0].host)
+    return ANY_ADDRESS
+
+
+def explain(error: ImageError) -> str:
+    """A failure to start, for the person at the terminal."""
+    tips = "".join(f"\n  - {tip}" for tip in error.suggestions)
+    details = f"\n  ({error.details})" if error.details else ""
+    return f"Atelier can't start. {error.message} [{error.code}]{details}{tips}"
+
+
+def banner(settings: Settings) -> str:
+    """Where the app is and which engine answers."""
+    host = "localhost" if is_loopback(settings.host) or is_any(settings.host) else settings.host
+    engine = (
+        "offline engine (no key needed; set OPENAI_API_KEY for the real service)"
+        if settings.offline
+        else f"{_service_name(settings)}, {settings.default_image_model}"
+    )
+    return f"\n  Atelier is at http://{host}:{settings.port}\n  Engine: {engine}\n"
+
+
+def check_port(settings: Settings) -> None:
+    """Find a taken port before anything is started and announced. Raises SettingsError."""
+    host = settings.host.strip("[]")
+    try:
+        socket.create_server(
+            (host, settings.port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        ).close()
+    except OSError as error:
+        raise SettingsError(
+            f"PORT: {settings.port} at {settings.host} can't be used. Choose another, or stop what uses it.",
+            details=str(error),
+        ) from error
+
+
+def _service_name(settings: Settings) -> str:
+    """The service's address without the password that may stand in it."""
+    url = urlsplit(settings.openai_base_url or "")
+    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() or "OpenAI"
+
+
+app = st.App(
+    ROOT / "pages" / "main.py",
+    lifespan=lifespan,
+    on_script_error=on_script_error,
+    routes=[
+        Mount("/api", create_api(bootstrap.studio)),
+        Mount("/auth", create_auth(bootstrap.studio)),
+    ],
+)
+
+if __name__ == "__main__":
+    try:
+        chosen = load_settings()
+        check_port(chosen)
+        bootstrap.studio()
+    except ImageError as failure:
+        print(f"\n{explain(failure)}\n", file=sys.stderr)
+        sys.exit(MUST_BE_MENDED)
+    print(banner(chosen), flush=True)
+    app.run(config={"server.port": chosen.port, "server.address": chosen.host})

@@ -1,0 +1,350 @@
+"""Users, passwords, sign-in sessions, invitations and the lock-out, as rows."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+import unicodedata
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, text, update
+from sqlmodel import Session, col, select
+
+from core import errors
+from core.columns import clean
+from core.database import Database
+from core.models import Invite, Role, SignInAttempt, SignInSession, SignInTicket, User, utc_now
+from core.settings import Registration
+
+MIN_PASSWORD = 10
+MAX_PASSWORD = 1024
+MAX_ATTEMPTS = 5
+LOCK = timedelta(minutes=15)
+TICKET_LIFE = timedelta(seconds=60)
+INVITE_LIFE = timedelta(days=7)
+# Writing "last seen" on every poll would make readers writers.
+SEEN_EVERY = timedelta(minutes=5)
+USERNAME_LENGTH = range(2, 65)
+# Letters, digits and the marks that many scripts write on them.
+_USERNAME_KINDS = ("L", "M", "N")
+_USERNAME_SIGNS = "_.@+-"
+_ACCOUNTS_LOCK = 7_346_116
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who a request comes from; `session_id` names the browser's session row."""
+
+    user_id: str
+    username: str
+    display_name: str
+    is_admin: bool
+    session_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user as the administrator sees one."""
+
+    user_id: str
+    username: str
+    is_admin: bool
+    created_at: datetime
+    withdrawn_at: datetime | None
+
+
+def fold_username(name: str) -> str:
+    """The one spelling under which a name is stored and looked up; folding it again changes nothing."""
+    folded = unicodedata.normalize("NFKC", clean(name)).casefold()
+    return unicodedata.normalize("NFKC", folded).casefold().strip()
+
+
+def prehash(password: str) -> str:
+    """44 ASCII characters from any passphrase: bcrypt refuses more than 72 bytes."""
+    whole = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(whole).digest()
+    return base64.b64encode(digest).decode()
+
+
+def check_password(password: str, username: str = "") -> None:
+    """Raise PasswordRejected unless `password` is long enough and not among the common ones."""
+    if len(password) < MIN_PASSWORD:
+        raise errors.PasswordRejected(f"A password needs {MIN_PASSWORD} characters or more.")
+    if len(password) > MAX_PASSWORD:
+        raise errors.PasswordRejected(f"A password can have {MAX_PASSWORD} characters at most.")
+    folded = unicodedata.normalize("NFKC", password).casefold()
+    if len(set(folded)) < 4 or folded in _common_passwords() or folded == fold_username(username):
+        raise errors.PasswordRejected
+
+
+def _common_passwords() -> dict[str, int]:
+    # Half a megabyte of words that only a new password needs.
+    from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415
+
+    passwords: dict[str, int] = FREQUENCY_LISTS["passwords"]
+    return passwords
+
+
+def check_username(name: str) -> str:
+    """The folded name; raises NameRejected when it has other characters or another length."""
+    folded = fold_username(name)
+    known = all(
+        unicodedata.category(sign)[0] in _USERNAME_KINDS or sign in _USERNAME_SIGNS for sign in folded
+    )
+    if len(folded) not in USERNAME_LENGTH or not known or not (folded[0].isalnum() or folded[0] == "_"):
+        raise errors.NameRejected
+    return folded
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+class Accounts:
+    """Every rule about users. Tokens leave as text and are stored as SHA-256 only."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        registration: Registration = Registration.OPEN,
+        session_days: int = 30,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database = database
+        self._registration = registration
+        self._session_life = timedelta(days=session_days)
+        self._clock = clock
+
+    # Registration
+
+    def any_user(self) -> bool:
+        with self._database.read() as session:
+            return session.exec(select(User.id).limit(1)).first() is not None
+
+    def check_registration(self, invite: str | None = None) -> None:
+        """Raise RegistrationClosed or InviteInvalid when nobody may make an account this way."""
+        with self._database.read() as session:
+            self._check_registration(session, invite)
+
+    def create_user(self, username: str, password_hash: str, *, invite: str | None = None) -> User:
+        """Add a user; the very first becomes the administrator, and an invitation is used up.
+
+        Raises NameRejected, NameTaken, RegistrationClosed or InviteInvalid.
+        """
+        folded = check_username(username)
+        with self._database.write() as session:
+            self._lock(session)
+            first = session.exec(select(User.id).limit(1)).first() is None
+            used = self._check_registration(session, invite)
+            if session.exec(select(User.id).where(User.username == folded)).first():
+                raise errors.NameTaken
+            user = User(
+                username=folded,
+                display_name=unicodedata.normalize("NFKC", username).strip(),
+                password_hash=password_hash,
+                role=Role.ADMIN if first else Role.MEMBER,
+                created_at=self._clock(),
+            )
+            session.add(user)
+            session.flush()
+            if used:
+                used.used_by = user.id
+            return user
+
+    def _check_registration(self, session: Session, invite: str | None) -> Invite | None:
+        if self._registration is Registration.OPEN or session.exec(select(User.id).limit(1)).first() is None:
+            return None
+        if self._registration is Registration.CLOSED or not invite:
+            raise errors.RegistrationClosed
+        row = session.get(Invite, _digest(invite))
+        if row is None or row.used_by or row.expires_at <= self._clock():
+            raise errors.InviteInvalid
+        return row
+
+    def _lock(self, session: Session) -> None:
+        """Two first accounts at once must not both become administrator; SQLite's writers queue anyway."""
+        if not self._database.is_sqlite:
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ACCOUNTS_LOCK})
+
+    def invite(self, admin: SignedIn) -> str:
+        """A token for one new account within INVITE_LIFE; shown once."""
+        self._require_admin(admin)
+        token = secrets.token_urlsafe(24)
+        now = self._clock()
+        with self._database.write() as session:
+            session.add(
+                Invite(
+                    id=_digest(token), created_by=admin.user_id, created_at=now, expires_at=now + INVITE_LIFE
+                )
+            )
+        return token
+
+    # Passwords
+
+    def password_hash(self, username: str) -> str | None:
+        """The stored hash of a user who may sign in, or None."""
+        with self._database.read() as session:
+            return session.exec(
+                select(User.password_hash).where(
+                    User.username == fold_username(username), col(User.withdrawn_at).is_(None)
+                )
+            ).first()
+
+    def set_password_hash(self, username: str, password_hash: str) -> None:
+        """Store a new hash and end every session of that user."""
+        with self._database.write() as session:
+            user = session.exec(select(User).where(User.username == fold_username(username))).one()
+            user.password_hash = password_hash
+            self._end_sessions(session, user.id)
+
+    def begin_attempt(self, username: str) -> None:
+        """Count an attempt before it is judged, so that attempts in parallel can't slip past the limit.
+
+        Raises SignInLocked for LOCK after MAX_ATTEMPTS within LOCK, whether or not the name exists.
+        """
+        name, now = fold_username(username)[:64], self._clock()
+        with self._database.write() as session:
+            self._lock(session)
+            latest = session.exec(
+                select(SignInAttempt.at)
+                .where(SignInAttempt.username == name, SignInAttempt.at > now - 2 * LOCK)
+                .order_by(col(SignInAttempt.at).desc())
+                .limit(MAX_ATTEMPTS)
+            ).all()
+            if len(latest) == MAX_ATTEMPTS and latest[0] - latest[-1] < LOCK and now - latest[0] < LOCK:
+                raise errors.SignInLocked(retry_after=(latest[0] + LOCK - now).total_seconds())
+            session.add(SignInAttempt(username=name, at=now))
+
+    def clear_attempts(self, username: str) -> None:
+        with self._database.write() as session:
+            name = fold_username(username)[:64]
+            session.execute(delete(SignInAttempt).where(col(SignInAttempt.username) == name))
+
+    # Sessions
+
+    def issue_ticket(self, username: str) -> str:
+        """A ticket that `redeem_ticket` exchanges, once and within TICKET_LIFE, for a session."""
+        ticket = secrets.token_urlsafe(32)
+        with self._database.write() as session:
+            user = session.exec(select(User).where(User.username == fold_username(username))).one()
+            row = SignInTicket(id=_digest(ticket), user_id=user.id, expires_at=self._clock() + TICKET_LIFE)
+            session.add(row)
+        return ticket
+
+    def redeem_ticket(self, ticket: str, *, browser: str = "") -> str:
+        """The token of a new session. Raises SessionEnded for a used, old or made-up ticket."""
+        token, now = secrets.token_urlsafe(32), self._clock()
+        with self._database.write() as session:
+            used = session.execute(
+                delete(SignInTicket)
+                .where(col(SignInTicket.id) == _digest(ticket), col(SignInTicket.expires_at) > now)
+                .returning(col(SignInTicket.user_id))
+            ).scalar_one_or_none()
+            user = session.get(User, used) if used else None
+            if user is None or user.withdrawn_at:
+                raise errors.SessionEnded
+            session.add(
+                SignInSession(
+                    id=_digest(token), user_id=user.id, created_at=now, seen_at=now,
+                    expires_at=now + self._session_life, browser=browser[:200],
+                )
+            )  # fmt: skip
+        return token
+
+    def signed_in(self, token: str | None) -> SignedIn | None:
+        """Who holds this cookie now: nobody after sign-out, expiry, withdrawal or a new password."""
+        if not token:
+            return None
+        now = self._clock()
+        with self._database.read() as session:
+            found = session.exec(
+                select(SignInSession, User)
+                .where(SignInSession.id == _digest(token), SignInSession.user_id == User.id)
+                .where(SignInSession.expires_at > now, col(User.withdrawn_at).is_(None))
+            ).first()
+        if found is None:
+            return None
+        row, user = found
+        if now - row.seen_at > SEEN_EVERY:
+            with suppress(errors.StorageError, errors.DatabaseError):  # a full disk signs nobody out
+                self._touch(row.id, now)
+        return SignedIn(user.id, user.username, user.display_name, user.role == Role.ADMIN, row.id)
+
+    def _touch(self, session_id: str, now: datetime) -> None:
+        with self._database.write() as session:
+            session.execute(
+                update(SignInSession)
+                .where(col(SignInSession.id) == session_id)
+                .values(seen_at=now, expires_at=now + self._session_life)
+            )
+
+    def sign_out(self, token: str | None) -> None:
+        """End the session of this cookie, in every tab that uses it."""
+        if token:
+            with self._database.write() as session:
+                session.execute(delete(SignInSession).where(col(SignInSession.id) == _digest(token)))
+
+    def sign_out_everywhere(self, user: SignedIn) -> None:
+        with self._database.write() as session:
+            self._end_sessions(session, user.user_id)
+
+    def sessions(self, user: SignedIn) -> list[SignInSession]:
+        """The browsers in which this user is signed in, last seen first."""
+        with self._database.read() as session:
+            return list(
+                session.exec(
+                    select(SignInSession)
+                    .where(SignInSession.user_id == user.user_id, SignInSession.expires_at > self._clock())
+                    .order_by(col(SignInSession.seen_at).desc())
+                )
+            )
+
+    def _end_sessions(self, session: Session, user_id: str) -> None:
+        session.execute(delete(SignInSession).where(col(SignInSession.user_id) == user_id))
+        session.execute(delete(SignInTicket).where(col(SignInTicket.user_id) == user_id))
+
+    # Administration
+
+    def accounts(self, admin: SignedIn) -> list[Account]:
+        self._require_admin(admin)
+        with self._database.read() as session:
+            users = session.exec(select(User).order_by(col(User.created_at))).all()
+        return [
+            Account(user.id, user.username, user.role == Role.ADMIN, user.created_at, user.withdrawn_at)
+            for user in users
+        ]
+
+    def withdraw(self, admin: SignedIn, user_id: str) -> None:
+        """Take a user's access away, everywhere and at once; their images stay.
+
+        Raises NotAllowed for oneself: a team must not lose its only administrator by a slip.
+        """
+        self._require_admin(admin)
+        if user_id == admin.user_id:
+            raise errors.NotAllowed("You can't withdraw your own account.")
+        with self._database.write() as session:
+            session.execute(update(User).where(col(User.id) == user_id).values(withdrawn_at=self._clock()))
+            self._end_sessions(session, user_id)
+
+    def reinstate(self, admin: SignedIn, user_id: str) -> None:
+        self._require_admin(admin)
+        with self._database.write() as session:
+            session.execute(update(User).where(col(User.id) == user_id).values(withdrawn_at=None))
+
+    def _require_admin(self, user: SignedIn) -> None:
+        if not user.is_admin:
+            raise errors.NotAllowed
+
+    def tidy(self) -> None:
+        """Remove rows whose time is over."""
+        now = self._clock()
+        with self._database.write() as session:
+            session.execute(delete(SignInTicket).where(col(SignInTicket.expires_at) <= now))
+            session.execute(delete(SignInSession).where(col(SignInSession.expires_at) <= now))
+            session.execute(delete(SignInAttempt).where(col(SignInAttempt.at) <= now - 2 * LOCK))
+            session.execute(delete(Invite).where(col(Invite.expires_at) <= now))

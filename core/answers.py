@@ -1,0 +1,98 @@
+"""The JSON of an OpenAI-compatible service, read into text, pictures and token counts.
+
+Compatible servers leave fields out or fill them with something else: what isn't of the documented
+type counts as absent here, and nothing raises except where a docstring says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+
+from core.catalogue import Usage
+
+Body = dict[str, Any]
+
+
+class Writing:
+    """What has come of a chat completion so far."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.refusal = ""
+        self.finish: str | None = None
+        self.usage = Usage()
+
+    def take(self, chunk: Body) -> str:
+        """Add one chunk (or a whole plain completion) and return its new text."""
+        if usage := _dict(chunk.get("usage")):
+            self.usage = _text_usage(usage)
+        choice = _dict(next(iter(_list(chunk.get("choices"))), None))
+        said = _dict(choice.get("delta") or choice.get("message"))
+        piece = text_of(said.get("content"))
+        self.text += piece
+        self.refusal += text_of(said.get("refusal"))
+        self.finish = choice.get("finish_reason") or self.finish
+        return piece
+
+
+class Painting:
+    """What has come of an image generation so far."""
+
+    def __init__(self) -> None:
+        self.items: list[Body] = []
+        self.usage = Usage()
+
+    def take(self, body: Body) -> None:
+        """Add a completed event, or a whole plain answer with its list of `data`."""
+        items = _list(body.get("data")) if "data" in body else [body]
+        self.items += [item for item in items if isinstance(item, dict)]
+        if usage := _dict(body.get("usage")):
+            self.usage = _image_usage(usage)
+
+
+def decoded(text: str) -> bytes:
+    """The bytes of base64 `text`, with or without a `data:` head. Raises ValueError."""
+    try:
+        picture = base64.b64decode(text.rpartition(",")[2].strip(), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not base64: {error}") from error
+    if not picture:
+        raise ValueError("an empty image")
+    return picture
+
+
+def text_of(content: object) -> str:
+    """The text of a message's `content`, a string or a list of parts."""
+    parts = [content] if isinstance(content, str) else _list(content)
+    return "".join(part if isinstance(part, str) else str(_dict(part).get("text") or "") for part in parts)
+
+
+def _text_usage(usage: Body) -> Usage:
+    return Usage(
+        input_tokens=_count(usage, "prompt_tokens"), output_tokens=_count(usage, "completion_tokens")
+    )
+
+
+def _image_usage(usage: Body) -> Usage:
+    split = _dict(usage.get("input_tokens_details"))
+    return Usage(
+        input_tokens=_count(usage, "input_tokens"),
+        output_tokens=_count(usage, "output_tokens"),
+        text_input_tokens=_count(split, "text_tokens"),
+        image_input_tokens=_count(split, "image_tokens"),
+    )
+
+
+def _count(usage: Body, name: str) -> int | None:
+    value = usage.get(name)
+    return value if isinstance(value, int) else None
+
+
+def _dict(value: object) -> Body:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,175 @@
+"""The composition root: the one place that builds engines, clients and stores."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import secrets
+import threading
+from pathlib import Path
+from typing import Any
+
+import filelock
+import httpx2
+import structlog
+
+from core import errors
+from core.accounts import Accounts
+from core.client import ImageClient
+from core.database import Database
+from core.drafts import Drafts
+from core.enhancing import Enhancements
+from core.gallery import Gallery
+from core.housekeeping import Housekeeping
+from core.jobs import Jobs
+from core.offline import OfflineTransport
+from core.settings import Settings, load_settings
+from core.storage import open_storage
+from core.studio import Studio
+from core.usage import UsageLog
+from core.worker import Worker
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+SECRET_BYTES = 32
+# Slow enough to be seen, quick enough not to be waited for.
+OFFLINE_PACE_SECONDS = 0.02
+_guard = threading.Lock()
+_installed: list[Studio] = []
+
+
+def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) -> Studio:
+    """A running studio. Raises SettingsError, StorageError or DatabaseError with what to mend."""
+    configure_logging(settings.log_level)
+    folder = _data_folder(settings.data_dir)
+    lock = hold_folder(folder)
+    try:
+        return _assemble(settings, folder, lock, transport)
+    except BaseException:
+        lock.release()
+        raise
+
+
+def _assemble(
+    settings: Settings,
+    folder: Path,
+    lock: filelock.BaseFileLock,
+    transport: httpx2.BaseTransport | None,
+) -> Studio:
+    secret = _secret(folder / "secret.key")
+    database = Database(settings.database_url or f"sqlite:///{folder / 'atelier.db'}")
+    database.migrate()
+    storage = open_storage(folder / "files")
+    if settings.offline and transport is None:
+        transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
+    client = ImageClient(settings, transport=transport)
+    gallery = Gallery(database, storage, trash_days=settings.trash_days)
+    usage = UsageLog(database)
+    drafts = Drafts(database)
+    accounts = Accounts(database, registration=settings.who_may_register, session_days=settings.session_days)
+    enhancements = Enhancements(
+        client, drafts, usage, model=settings.default_text_model, offline=settings.offline, secret=secret
+    )
+    worker = Worker(database, storage, gallery, usage, client, secret, offline=settings.offline)
+    queue_url = f"sqlite:///{folder / 'queue.db'}"
+    jobs = Jobs(database, storage, worker, queue_url, concurrency=settings.concurrency)
+    jobs.start()
+    housekeeping = Housekeeping(accounts, gallery)
+    housekeeping.start()
+    return Studio(
+        settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
+        housekeeping, lock,
+    )  # fmt: skip
+
+
+def studio(**overrides: Any) -> Studio:
+    """This process's studio, built at the first call from the environment, `overrides` first."""
+    with _guard:
+        if not _installed:
+            _installed.append(build(load_settings(**overrides)))
+        return _installed[0]
+
+
+def install(other: Studio | None) -> None:
+    """Make `other` this process's studio: the seam for tests and for the process's end."""
+    with _guard:
+        _installed[:] = [other] if other else []
+
+
+def _data_folder(path: Path) -> Path:
+    try:
+        folder = path.expanduser().resolve()
+    except RuntimeError as error:
+        raise errors.SettingsError(f"DATA_DIR: {error}") from error
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{os.getpid()}"
+        probe.write_bytes(b"probe")
+        probe.unlink()
+    except OSError as error:
+        raise _folder_fault(folder, error) from error
+    return folder
+
+
+def _folder_fault(folder: Path, error: OSError) -> errors.StorageError:
+    if error.errno in _NO_ROOM:
+        return errors.StorageFull(f"There is no room left in {folder}.", details=str(error))
+    return errors.StorageReadOnly(
+        f"The data folder {folder} can't be written to. Make it writable or set DATA_DIR to another folder.",
+        details=str(error),
+    )
+
+
+def hold_folder(folder: Path) -> filelock.BaseFileLock:
+    """Keep a second process out: two of them would both run the same jobs, and pay twice.
+
+    The folder is let go with the lock object: whoever works in it must keep a reference.
+    """
+    lock = filelock.FileLock(folder / "atelier.lock", thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise errors.SettingsError(
+            f"Another Atelier is already using {folder}. Stop it, or set DATA_DIR to another folder."
+        ) from error
+    return lock
+
+
+def _secret(path: Path) -> bytes:
+    """The installation's own key, made at the first start."""
+    try:
+        if not path.exists():
+            fresh = path.with_suffix(".new")
+            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+                file.write(secrets.token_bytes(SECRET_BYTES))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.rename(path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise _folder_fault(path.parent, error) from error
+    if len(key) != SECRET_BYTES:
+        raise errors.SettingsError(
+            f"The key file {path} is damaged. Restore it from a backup, or remove it: a new one is made, and "
+            "the image service will see your users as new ones."
+        )
+    return key
+
+
+def configure_logging(level: str) -> None:
+    """Lines with time, level and job id, scrubbed of secrets wherever they stand in them."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            structlog.dev.ConsoleRenderer(colors=False),
+            _scrub_line,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
+    )
+
+
+def _scrub_line(_logger: Any, _method: str, line: Any) -> str:
+    return errors.scrub(line)

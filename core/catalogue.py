@@ -1,0 +1,376 @@
+"""What each model can do and what it costs, as data that is checked before anything is paid.
+
+Prices are USD per million tokens, which is the same number as micro-USD per token; every sum of
+money is a whole number of micro-USD. None means unknown, which is never the same as zero.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import Decimal
+from urllib.parse import urlsplit
+
+from core.errors import InvalidParameter, ModelRetired, PromptEmpty, PromptTooLong
+from core.prompts import style_of, styled
+from core.settings import OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL, Settings
+
+AUTO = "auto"
+_SIZE = re.compile(r"([1-9]\d{1,4})x([1-9]\d{1,4})")
+_SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+_CHARACTERS_PER_TOKEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRule:
+    """Which WIDTHxHEIGHT a model takes beside the listed ones, in pixels."""
+
+    step: int
+    max_edge: int
+    max_ratio: int
+    min_pixels: int
+    max_pixels: int
+
+    def allows(self, width: int, height: int) -> bool:
+        long, short = max(width, height), min(width, height)
+        return (
+            width % self.step == height % self.step == 0
+            and long <= self.max_edge
+            and long <= short * self.max_ratio
+            and self.min_pixels <= width * height <= self.max_pixels
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"edges divisible by {self.step} and at most {self.max_edge}, at most {self.max_ratio}:1, "
+            f"{self.min_pixels:,} to {self.max_pixels:,} pixels"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrice:
+    """USD per million tokens."""
+
+    text_in: Decimal
+    image_in: Decimal
+    out: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that an answer says it used; None where it doesn't say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    text_input_tokens: int | None = None
+    image_input_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageModel:
+    """What one image model can do and costs.
+
+    `status` is current, live, ending, retired, compatible (only other services speak it) or offline;
+    `ends` is the first day without it. `sizes` are offered in a form, `size_rule` admits others.
+    `tokens` holds the output tokens of one image by (size, quality), as far as they are published.
+    """
+
+    name: str
+    label: str
+    status: str
+    ends: date | None = None
+    successor: str | None = None
+    sizes: tuple[str, ...] = (AUTO, "1024x1024", "1536x1024", "1024x1536")
+    size_rule: SizeRule | None = None
+    qualities: tuple[str, ...] = (AUTO, "low", "medium", "high")
+    max_n: int = 10
+    max_prompt: int = 32_000
+    backgrounds: tuple[str, ...] = (AUTO, "opaque", "transparent")
+    formats: tuple[str, ...] = ("png", "webp", "jpeg")
+    is_gpt_image: bool = True
+    max_partials: int = 3
+    api_styles: tuple[str, ...] = ()
+    sends_response_format: bool = False
+    price: TokenPrice | None = None
+    tokens: dict[tuple[str, str], int] = field(default_factory=dict, hash=False)
+    partial_tokens: int | None = None
+
+    @property
+    def any_size(self) -> bool:
+        """Whether sizes beside the listed ones are taken."""
+        return self.size_rule is not None
+
+    @property
+    def streams(self) -> bool:
+        """Whether partial pictures can be asked for."""
+        return self.max_partials > 0
+
+    def ended(self, today: date) -> bool:
+        return self.status == "retired" or (self.ends is not None and today >= self.ends)
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateParams:
+    """What one generation asks for.
+
+    `style` is the key of a preset in core.prompts or a style of the model's own; `auto` leaves a
+    choice to the service and is never sent.
+    """
+
+    prompt: str
+    model: str
+    size: str = AUTO
+    quality: str = AUTO
+    n: int = 1
+    style: str | None = None
+    background: str = AUTO
+    output_format: str = "png"
+
+
+@dataclass(frozen=True, slots=True)
+class TextModel:
+    """What one enhancing model costs; `effort` is the reasoning effort it is sent, None for none."""
+
+    name: str
+    label: str
+    price_in: Decimal | None = None
+    price_out: Decimal | None = None
+    effort: str | None = None
+    ends: date | None = None
+    successor: str | None = None
+
+
+_FREE_SIZES = SizeRule(step=16, max_edge=3840, max_ratio=3, min_pixels=655_360, max_pixels=8_294_400)
+_ANY_SIZES = SizeRule(step=1, max_edge=8192, max_ratio=16, min_pixels=4096, max_pixels=2**26)
+_GPT_PRICE = TokenPrice(text_in=Decimal(5), image_in=Decimal(8), out=Decimal(30))
+_FINE = (AUTO, "low", "medium", "high", "xhigh", "max")
+_DRAFT, _BEST = "gpt-image-2.6-flare", "gpt-image-2.6-sunburst"
+_SQUARE = "1024x1024"
+_FLARE_2_5_TOKENS = {
+    (_SQUARE, "low"): 196,
+    (_SQUARE, "medium"): 439,
+    (_SQUARE, "high"): 1_756,
+    (_SQUARE, "xhigh"): 3_122,
+    (_SQUARE, "max"): 7_024,
+}
+_GPT_2 = ImageModel("gpt-image-2", "GPT Image 2", "live", size_rule=_FREE_SIZES, price=_GPT_PRICE)
+_GPT_1 = ImageModel("gpt-image-1", "GPT Image 1", "retired", date(2026, 10, 23), _DRAFT)
+_ENDING = replace(_GPT_1, status="ending", ends=date(2026, 12, 1))
+_DALL_E_3 = ImageModel(
+    "dall-e-3",
+    "DALL·E 3",
+    "retired",
+    date(2026, 5, 12),
+    _DRAFT,
+    sizes=(_SQUARE, "1792x1024", "1024x1792"),
+    qualities=("standard", "hd"),
+    max_n=1,
+    max_prompt=4_000,
+    backgrounds=(AUTO,),
+    formats=("png",),
+    is_gpt_image=False,
+    max_partials=0,
+    api_styles=("vivid", "natural"),
+    sends_response_format=True,
+)
+
+IMAGE_MODELS: tuple[ImageModel, ...] = (
+    replace(_GPT_2, name=_DRAFT, label="GPT Image 2.6 Flare", status="current", qualities=_FINE),
+    replace(_GPT_2, name=_BEST, label="GPT Image 2.6 Sunburst", status="current", qualities=_FINE),
+    replace(
+        _GPT_2,
+        name="gpt-image-2.5-flare",
+        label="GPT Image 2.5 Flare",
+        qualities=_FINE,
+        tokens=_FLARE_2_5_TOKENS,
+        partial_tokens=100,
+    ),
+    replace(_GPT_2, name="gpt-image-2.5-sunburst", label="GPT Image 2.5 Sunburst", qualities=_FINE),
+    _GPT_2,
+    replace(_ENDING, name="gpt-image-1.5", label="GPT Image 1.5"),
+    replace(_ENDING, name="gpt-image-1-mini", label="GPT Image 1 mini"),
+    replace(_ENDING, name="chatgpt-image-latest", label="ChatGPT Image"),
+    _GPT_1,
+    _DALL_E_3,
+    replace(
+        _DALL_E_3,
+        name="dall-e-2",
+        label="DALL·E 2",
+        sizes=("256x256", "512x512", _SQUARE),
+        qualities=("standard",),
+        max_n=10,
+        max_prompt=1_000,
+        api_styles=(),
+    ),
+    ImageModel(
+        OFFLINE_IMAGE_MODEL,
+        "Offline painter",
+        "offline",
+        sizes=(_SQUARE, "1536x1024", "1024x1536"),
+        size_rule=_FREE_SIZES,
+        qualities=("low", "medium", "high"),
+    ),
+)
+_COMPATIBLE = ImageModel(
+    "",
+    "",
+    "compatible",
+    size_rule=_ANY_SIZES,
+    qualities=(AUTO, "low", "medium", "high", "standard", "hd"),
+    is_gpt_image=False,
+    max_partials=0,
+    sends_response_format=True,
+)
+
+_AUTUMN, _DECEMBER, _JANUARY = date(2026, 10, 23), date(2026, 12, 11), date(2027, 1, 14)
+_WRITER = "gpt-6-luna"
+_ENDS = {
+    _AUTUMN: ("gpt-4", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-4.1-nano", "o1", "o3-mini", "o4-mini"),
+    _DECEMBER: ("gpt-5", "gpt-5-mini", "gpt-5-nano", "o3"),
+    _JANUARY: ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"),
+}
+TEXT_MODELS: tuple[TextModel, ...] = (
+    TextModel(_WRITER, "GPT-6 Luna", Decimal("0.10"), Decimal("0.50"), effort="none"),
+    TextModel("gpt-6.1-terra", "GPT-6.1 Terra", Decimal(1), Decimal(5), effort="none"),
+    TextModel("gpt-6.1-sol", "GPT-6.1 Sol", Decimal(2), Decimal(10)),
+    *(TextModel(name, name, ends=ends, successor=_WRITER) for ends, names in _ENDS.items() for name in names),
+    TextModel(OFFLINE_TEXT_MODEL, "Offline writer", Decimal(0), Decimal(0)),
+)
+_IMAGE_BY_NAME = {model.name: model for model in IMAGE_MODELS}
+_TEXT_BY_NAME = {model.name: model for model in TEXT_MODELS}
+
+
+def image_model(name: str) -> ImageModel:
+    """The record of `name`; a dated snapshot has its model's, an unknown name a permissive one."""
+    known = _IMAGE_BY_NAME.get(name) or _IMAGE_BY_NAME.get(_SNAPSHOT.sub("", name))
+    if known is not None:
+        return replace(known, name=name)
+    if "gpt-image" in name:
+        return replace(_GPT_2, name=name, label=name, status="compatible", qualities=_FINE, price=None)
+    return replace(_COMPATIBLE, name=name, label=name)
+
+
+def text_model(name: str) -> TextModel:
+    """The record of `name`; an unknown one has no price and takes no reasoning effort."""
+    known = _TEXT_BY_NAME.get(name) or _TEXT_BY_NAME.get(_SNAPSHOT.sub("", name))
+    return replace(known, name=name) if known else TextModel(name, name)
+
+
+def is_official(settings: Settings) -> bool:
+    """Whether OpenAI itself answers: no other base URL is set, and the offline engine isn't used."""
+    if settings.openai_base_url is None:
+        return not settings.offline
+    host = urlsplit(settings.openai_base_url).hostname or ""
+    return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def offered_models(settings: Settings, *, today: date | None = None) -> tuple[ImageModel, ...]:
+    """The image models a form offers, the default one first."""
+    default = image_model(settings.default_image_model)
+    if settings.offline:
+        return (default,)
+    spoken = [model for model in IMAGE_MODELS if model.status != "offline"]
+    if is_official(settings):
+        spoken = [model for model in spoken if not model.ended(today or date.today())]
+    return (default, *(model for model in spoken if model.name != default.name))
+
+
+def check(params: GenerateParams, *, today: date, official: bool) -> None:
+    """Refuse what the model can't do, before it is paid for.
+
+    `official` says that OpenAI itself is asked, where a retired model is gone. Raises PromptEmpty,
+    ModelRetired, PromptTooLong, or InvalidParameter with the field at fault.
+    """
+    model = image_model(params.model)
+    if not params.prompt.strip():
+        raise PromptEmpty
+    if official and model.ended(today):
+        raise _retired(model.label, image_model(model.successor or _DRAFT).label)
+    if len(styled(params.prompt, params.style)) > model.max_prompt:
+        raise PromptTooLong(
+            f"The prompt is longer than the {model.max_prompt:,} characters of {model.label}."
+        )
+    _check_size(params, model)
+    _check_choices(params, model)
+
+
+def check_text(name: str, *, today: date) -> None:
+    """Raise ModelRetired, naming the successor, when OpenAI no longer serves the text model `name`."""
+    model = text_model(name)
+    if model.ends is not None and today >= model.ends:
+        raise _retired(model.label, text_model(model.successor or _WRITER).label)
+
+
+def estimate(params: GenerateParams, *, partial_images: int = 0) -> int | None:
+    """Micro-USD that all `n` images will cost, from the tables; None when no figure is published."""
+    model = image_model(params.model)
+    if model.status == "offline":
+        return 0
+    output = model.tokens.get((params.size, params.quality))
+    if model.price is None or output is None or (partial_images and model.partial_tokens is None):
+        return None
+    prompt = math.ceil(len(styled(params.prompt, params.style)) / _CHARACTERS_PER_TOKEN)
+    output += partial_images * (model.partial_tokens or 0)
+    return math.ceil(params.n * (prompt * model.price.text_in + output * model.price.out))
+
+
+def cost(model_name: str, usage: Usage) -> int | None:
+    """Micro-USD that an image answer cost, by its own usage; None when it or the price is unknown."""
+    model = image_model(model_name)
+    if model.status == "offline":
+        return 0
+    if model.price is None or usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    pictures = usage.image_input_tokens or 0
+    words = usage.input_tokens - pictures
+    return math.ceil(
+        words * model.price.text_in + pictures * model.price.image_in + usage.output_tokens * model.price.out
+    )
+
+
+def text_cost(model_name: str, usage: Usage) -> int | None:
+    """Micro-USD that an enhancement cost, by its own usage; None when it or the price is unknown."""
+    model = text_model(model_name)
+    if model_name == OFFLINE_TEXT_MODEL:
+        return 0
+    if model.price_in is None or model.price_out is None:
+        return None
+    if usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    return math.ceil(usage.input_tokens * model.price_in + usage.output_tokens * model.price_out)
+
+
+def _retired(label: str, successor: str) -> ModelRetired:
+    return ModelRetired(f"{label} has been retired by the service. Its successor is {successor}.")
+
+
+def _check_size(params: GenerateParams, model: ImageModel) -> None:
+    if params.size == AUTO or params.size in model.sizes:
+        return
+    edges = _SIZE.fullmatch(params.size)
+    if edges and model.size_rule and model.size_rule.allows(int(edges[1]), int(edges[2])):
+        return
+    rule = f", or any with {model.size_rule}" if model.size_rule else ""
+    raise InvalidParameter(f"{model.label} makes {', '.join(model.sizes)}{rule}.", field="size")
+
+
+def _check_choices(params: GenerateParams, model: ImageModel) -> None:
+    if not 1 <= params.n <= model.max_n:
+        raise InvalidParameter(f"{model.label} makes 1 to {model.max_n} images at once.", field="n")
+    _check_choice(model, "quality", params.quality, (AUTO, *model.qualities))
+    _check_choice(model, "background", params.background, (AUTO, *model.backgrounds))
+    _check_choice(model, "output_format", params.output_format, model.formats)
+    if params.style and style_of(params.style) is None:
+        _check_choice(model, "style", params.style, model.api_styles)
+    if params.background == "transparent" and params.output_format == "jpeg":
+        raise InvalidParameter("A JPEG can't be transparent: choose PNG or WebP.", field="background")
+
+
+def _check_choice(model: ImageModel, field_name: str, value: str, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        raise InvalidParameter(
+            f"{model.label} has no {field_name.replace('_', ' ')} “{value}”.", field=field_name
+        )

@@ -1,0 +1,471 @@
+"""The one border to OpenAI-compatible services: prompts and pictures in, our values and errors out.
+
+Requests go through the SDK's `post`, and answers are read here, as plain JSON: compatible servers
+answer in ways that the SDK's models let pass. No exception of the SDK or its transport gets out.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+
+import httpx2
+import openai
+import structlog
+
+from core.answers import Body, Painting, Writing, decoded, text_of
+from core.catalogue import AUTO, GenerateParams, Usage, cost, image_model, is_official, text_cost, text_model
+from core.errors import (
+    BadAnswer,
+    EnhancementCut,
+    EnhancementRefused,
+    ImageError,
+    ImagePromptError,
+    OutcomeUnknown,
+    PromptBlocked,
+    PromptEmpty,
+    RateLimited,
+    ServiceBusy,
+    ServiceFailed,
+    ServiceUnreachable,
+    SettingsError,
+)
+from core.prompts import PromptRequest, extract_prompt, instructions, missing_facts, styled, with_facts
+from core.settings import Settings
+from core.translate import Fault, error_of, fault_of, fault_of_body, request_id_of, translated
+
+OPENAI_URL = "https://api.openai.com/v1"
+OFFLINE_URL = "http://offline.invalid/v1"
+OFFLINE_KEY = "offline"
+NO_KEY = "none"
+
+_IMAGES, _CHAT = "/images/generations", "/chat/completions"
+_KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
+_LARGEST_DOWNLOAD = 50 * 2**20
+_TEXT_TRIES = 3
+_PASSING = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
+_LONGEST_PAUSE = 10.0
+_LEAST_ROOM, _MOST_ROOM = 4_000, 16_000
+_NOT_A_PROMPT = "The service answered with something that isn't a prompt."
+_FOREIGN = (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ValueError)
+_log = structlog.get_logger(__name__)
+
+Answer = openai.Stream[object]
+OnPartial = Callable[[int, bytes], None]
+
+
+def ignore(index: int, picture: bytes) -> None:
+    """Take no notice of a partial picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedImages:
+    """One paid answer with every picture that came in it, as the service encoded them.
+
+    `revised_prompts` is as long as `images`. `price_micros` is None when the price is unknown, and
+    `dropped` names the parameters that the service didn't take and that were left out.
+    """
+
+    images: tuple[bytes, ...]
+    revised_prompts: tuple[str | None, ...]
+    usage: Usage
+    request_id: str | None
+    model: str
+    price_micros: int | None
+    seconds: float
+    streamed: bool
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Enhanced:
+    """A finished prompt; `added_back` are the facts that the model had left out."""
+
+    text: str
+    added_back: tuple[str, ...]
+    usage: Usage
+    request_id: str | None
+    model: str
+    price_micros: int | None
+    seconds: float
+
+
+class EnhanceStream:
+    """The pieces of an enhancement as they arrive. After the last one, `result` is there.
+
+    Iterating raises the errors of `ImageClient.enhance`; `close` ends it early, without a result.
+    """
+
+    def __init__(self, pieces: Generator[str, None, Enhanced]) -> None:
+        self._pieces = pieces
+        self._result: Enhanced | None = None
+
+    def __iter__(self) -> EnhanceStream:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            return next(self._pieces)
+        except StopIteration as stop:
+            self._result = stop.value or self._result
+            raise StopIteration from None
+
+    @property
+    def result(self) -> Enhanced:
+        """The finished prompt; RuntimeError before the last piece was taken."""
+        if self._result is None:
+            raise RuntimeError("the enhancement isn't finished")
+        return self._result
+
+    def close(self) -> None:
+        self._pieces.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One request, and how it was softened after the service had refused a part of it."""
+
+    path: str
+    body: Body
+    dropped: tuple[str, ...] = ()
+    unstreamed: bool = False
+
+    @property
+    def paid(self) -> bool:
+        return self.path == _IMAGES
+
+    def softened(self, fault: Fault) -> _Call | None:
+        """The call without what `fault` complains of, each remedy once; None when there is none."""
+        if fault.refuses_streaming and not self.unstreamed and self.body.get("stream"):
+            return replace(self, body=_without(self.body, "stream", "partial_images"), unstreamed=True)
+        name = fault.refused_parameter(frozenset(self.body) - _KEPT)
+        if name is None or self.dropped:
+            return None
+        also = ("partial_images", "stream_options") if name == "stream" else ()
+        return replace(self, body=_without(self.body, name, *also), dropped=(name,))
+
+
+class ImageClient:
+    """Enhances prompts and makes images at the service that the settings name.
+
+    Safe to use from several threads. `transport` replaces the network; with the offline engine it
+    must be given. Raises SettingsError when OPENAI_BASE_URL isn't an address.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        transport: httpx2.BaseTransport | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._sleep = sleep
+        key = settings.openai_api_key
+        self._secret = key.get_secret_value() if key else ""
+        self._wire = openai.DefaultHttpx2Client(transport=transport, follow_redirects=False)
+        try:
+            self._official = is_official(settings)
+            self._sdk = _sdk(settings, self._wire)
+        except (httpx2.InvalidURL, ValueError) as error:
+            raise SettingsError("OPENAI_BASE_URL isn't an address.", details=str(error)) from error
+
+    def close(self) -> None:
+        self._wire.close()
+
+    def enhance(self, request: PromptRequest, *, user_tag: str) -> EnhanceStream:
+        """Start enhancing `request` with the default text model.
+
+        Raises PromptEmpty at once; while iterating, any error of core.translate, EnhancementRefused,
+        EnhancementCut, PromptBlocked or ImagePromptError.
+        """
+        if request.empty:
+            raise PromptEmpty
+        call = _Call(_CHAT, self._chat_body(request, user_tag))
+        return EnhanceStream(self._enhance(request, call))
+
+    def generate(
+        self, params: GenerateParams, *, user_tag: str, on_partial: OnPartial = ignore
+    ) -> GeneratedImages:
+        """Buy the images of `params`: one request that is never repeated once it may have been paid.
+
+        `on_partial(index, bytes)` is given each partial picture; what it raises is logged. Raises any
+        error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer.
+        """
+        started = self._clock()
+        call, answer = self._open(_Call(_IMAGES, self._image_body(params, user_tag)))
+        with self._reading(answer, paid=True):
+            painting = self._paint(answer, on_partial)
+            images = self._pictures(painting, answer)
+        return GeneratedImages(
+            images=tuple(picture for picture, _ in images),
+            revised_prompts=tuple(revised for _, revised in images),
+            usage=painting.usage,
+            request_id=_request_id(answer),
+            model=params.model,
+            price_micros=cost(params.model, painting.usage),
+            seconds=self._clock() - started,
+            streamed=_is_stream(answer),
+            dropped=call.dropped,
+        )
+
+    def _chat_body(self, request: PromptRequest, user_tag: str) -> Body:
+        model, message = text_model(self._settings.default_text_model), request.to_message()
+        body: Body = {
+            "model": model.name,
+            "messages": [
+                {"role": "system", "content": instructions(request)},
+                {"role": "user", "content": message},
+            ],
+            "max_completion_tokens": min(_LEAST_ROOM + len(message), _MOST_ROOM),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        if model.effort:
+            body["reasoning_effort"] = model.effort
+        return body | self._tag(user_tag)
+
+    def _image_body(self, params: GenerateParams, user_tag: str) -> Body:
+        model = image_model(params.model)
+        own_style = params.style if params.style in model.api_styles else None
+        partials = min(self._settings.partial_images, model.max_partials) if params.n == 1 else 0
+        body: Body = {
+            "model": model.name,
+            "prompt": styled(params.prompt, params.style),
+            "n": params.n,
+            "size": params.size,
+            "quality": params.quality,
+            "background": params.background,
+            "output_format": params.output_format if params.output_format != "png" else AUTO,
+            "style": own_style or AUTO,
+            "response_format": "b64_json" if model.sends_response_format else AUTO,
+        }
+        if partials:
+            body |= {"stream": True, "partial_images": partials}
+        return {name: value for name, value in body.items() if value != AUTO} | self._tag(user_tag)
+
+    def _tag(self, user_tag: str) -> Body:
+        return {"safety_identifier": user_tag} if self._official else {}
+
+    def _timeout(self, seconds: float) -> httpx2.Timeout:
+        return httpx2.Timeout(seconds, connect=min(seconds, self._settings.connect_timeout))
+
+    def _open(self, call: _Call) -> tuple[_Call, Answer]:
+        """Send `call`, softened where the service refuses a part; its answer is still unread."""
+        while True:
+            try:
+                return call, self._send(call)
+            except openai.APIStatusError as error:
+                softened = call.softened(fault_of(error))
+                if softened is None:
+                    raise translated(error, paid=call.paid, secret=self._secret) from error
+                call = softened
+            except _FOREIGN as error:
+                raise translated(error, paid=call.paid, secret=self._secret) from error
+
+    def _send(self, call: _Call) -> Answer:
+        seconds = self._settings.image_timeout if call.paid else self._settings.text_timeout
+        return self._sdk.post(
+            call.path,
+            cast_to=object,
+            body=call.body,
+            options={"timeout": self._timeout(seconds)},
+            stream=True,
+            stream_cls=Answer,
+        )
+
+    def _open_patiently(self, call: _Call) -> Answer:
+        """Send a text call, again after a passing failure, within the text timeout."""
+        started = self._clock()
+        for attempt in range(1, _TEXT_TRIES + 1):
+            try:
+                return self._open(call)[1]
+            except _PASSING as error:
+                pause = error.retry_after if error.retry_after is not None else 0.5 * attempt
+                late = self._clock() - started + pause >= self._settings.text_timeout
+                if attempt == _TEXT_TRIES or late or pause > _LONGEST_PAUSE:
+                    raise
+                self._sleep(pause)
+        raise AssertionError("the last try returns or raises")
+
+    @contextmanager
+    def _reading(self, answer: Answer, *, paid: bool) -> Iterator[None]:
+        """Close `answer` at the end, and translate what fails while it is read."""
+        with closing(answer):
+            try:
+                yield
+            except _FOREIGN as error:
+                raise translated(error, paid=paid, secret=self._secret, response=answer.response) from error
+
+    def _events(self, answer: Answer, *, paid: bool) -> Iterator[Body]:
+        """The JSON objects of `answer`: its stream's, or the one of a plain answer."""
+        for event in answer if _is_stream(answer) else [_plain(answer)]:
+            if not isinstance(event, dict):
+                raise ValueError(f"expected a JSON object, not {type(event).__name__}")
+            if event.get("error") or event.get("type") == "error":
+                raise error_of(fault_of_body(event, answer.response), paid=paid, secret=self._secret)
+            yield event
+
+    def _enhance(self, request: PromptRequest, call: _Call) -> Generator[str, None, Enhanced]:
+        started = self._clock()
+        answer = self._open_patiently(call)
+        writing = Writing()
+        try:
+            with self._reading(answer, paid=False):
+                for event in self._events(answer, paid=False):
+                    if piece := writing.take(event):
+                        yield piece
+        except BadAnswer as error:
+            error.message = _NOT_A_PROMPT
+            raise
+        return self._enhanced(request, writing, _request_id(answer), self._clock() - started)
+
+    def _enhanced(
+        self, request: PromptRequest, writing: Writing, request_id: str | None, seconds: float
+    ) -> Enhanced:
+        _refuse_unfinished(writing, request_id)
+        text = extract_prompt(writing.text)
+        if not text:
+            raise ImagePromptError(details="empty answer", request_id=request_id)
+        missing = missing_facts(text, request)
+        model = self._settings.default_text_model
+        return Enhanced(
+            text=with_facts(text, missing),
+            added_back=missing,
+            usage=writing.usage,
+            request_id=request_id,
+            model=model,
+            price_micros=text_cost(model, writing.usage),
+            seconds=seconds,
+        )
+
+    def _paint(self, answer: Answer, on_partial: OnPartial) -> Painting:
+        """Read the answer to its end. What has come complete is kept when the rest fails."""
+        painting = Painting()
+        try:
+            for event in self._events(answer, paid=True):
+                kind = str(event.get("type", ""))
+                if kind.endswith(".partial_image"):
+                    _show(event, on_partial)
+                elif kind.endswith(".completed") or not _is_stream(answer):
+                    painting.take(event)
+        except (ImageError, *_FOREIGN) as error:
+            if not painting.items:
+                raise
+            _log.warning("image_stream_broke_after_the_picture", error=type(error).__name__)
+        if not painting.items and _is_stream(answer):
+            raise OutcomeUnknown(
+                details="the stream ended before the picture was complete", request_id=_request_id(answer)
+            )
+        return painting
+
+    def _pictures(self, painting: Painting, answer: Answer) -> list[tuple[bytes, str | None]]:
+        """Every picture that can be had, with its revised prompt. Raises BadAnswer if there is none."""
+        pictures: list[tuple[bytes, str | None]] = []
+        wrong: list[str] = []
+        for item in painting.items:
+            try:
+                pictures.append((self._picture(item), text_of(item.get("revised_prompt")) or None))
+            except _FOREIGN as error:
+                wrong.append(f"{type(error).__name__}: {error}")
+        if wrong:
+            _log.warning("picture_unreadable", reasons=wrong, kept=len(pictures))
+        if not pictures:
+            raise BadAnswer(
+                details="; ".join(wrong) or "no image in the answer", request_id=_request_id(answer)
+            )
+        return pictures
+
+    def _picture(self, item: Body) -> bytes:
+        """The bytes of one item, from its base64 text or its address. Raises ValueError or HTTPError."""
+        encoded, url = item.get("b64_json"), item.get("url")
+        if isinstance(encoded, str) and encoded:
+            return decoded(encoded)
+        if not isinstance(url, str) or not url:
+            raise ValueError("an image without b64_json or url")
+        return decoded(url) if url.startswith("data:") else self._download(self._sdk.base_url.join(url))
+
+    def _download(self, url: httpx2.URL) -> bytes:
+        """The picture at `url`, fetched without the API key, from the service's own origin alone."""
+        if _origin(url) != _origin(self._sdk.base_url):
+            raise ValueError(f"the image lies at {url.scheme}://{url.host}, not at the service's own address")
+        timeout = self._timeout(self._settings.image_timeout)
+        with self._wire.stream("GET", url, timeout=timeout) as response:
+            if response.status_code != httpx2.codes.OK:
+                raise ValueError(f"the image's address answered {response.status_code}")
+            picture = bytearray()
+            for chunk in response.iter_bytes():
+                picture += chunk
+                if len(picture) > _LARGEST_DOWNLOAD:
+                    raise ValueError(f"the image is larger than {_LARGEST_DOWNLOAD:,} bytes")
+        return bytes(picture)
+
+
+def _sdk(settings: Settings, wire: httpx2.Client) -> openai.OpenAI:
+    """The SDK's client over `wire`, with nothing left for it to look up in the environment.
+
+    An empty organisation keeps it from reading OPENAI_ORG_ID, and None afterwards keeps the header
+    away; OPENAI_CUSTOM_HEADERS has no argument that would keep it out.
+    """
+    key = settings.openai_api_key
+    sdk = openai.OpenAI(
+        api_key=OFFLINE_KEY if settings.offline else key.get_secret_value() if key else NO_KEY,
+        admin_api_key="",
+        organization="",
+        project="",
+        webhook_secret="",
+        base_url=OFFLINE_URL if settings.offline else settings.openai_base_url or OPENAI_URL,
+        max_retries=0,
+        http_client=wire,
+    )
+    sdk.organization = sdk.project = None
+    sdk._custom_headers = {}
+    return sdk
+
+
+def _refuse_unfinished(writing: Writing, request_id: str | None) -> None:
+    if writing.refusal:
+        raise EnhancementRefused(details=writing.refusal, request_id=request_id)
+    if writing.finish == "content_filter":
+        raise PromptBlocked(details="finish_reason content_filter", request_id=request_id)
+    if writing.finish in (None, "length"):
+        raise EnhancementCut(details=f"finish_reason {writing.finish}", request_id=request_id)
+
+
+def _request_id(answer: Answer) -> str | None:
+    return request_id_of(answer.response)
+
+
+def _is_stream(answer: Answer) -> bool:
+    return str(answer.response.headers.get("content-type", "")).startswith("text/event-stream")
+
+
+def _plain(answer: Answer) -> object:
+    """The JSON value of an answer that isn't a stream. Raises ValueError with its first words."""
+    body = answer.response.read()
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        kind = answer.response.headers.get("content-type", "no content type")
+        raise ValueError(f"{error} in {kind}: {body[:200].decode(errors='replace')}") from error
+
+
+def _show(event: Body, on_partial: OnPartial) -> None:
+    """Hand a partial picture on; nothing that fails here may cost the paid answer."""
+    try:
+        on_partial(int(event.get("partial_image_index") or 0), decoded(str(event.get("b64_json") or "")))
+    except Exception as error:
+        _log.warning("partial_picture_not_shown", error=f"{type(error).__name__}: {error}")
+
+
+def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _without(body: Body, *names: str) -> Body:
+    return {name: value for name, value in body.items() if name not in names}

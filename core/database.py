@@ -1,0 +1,136 @@
+"""The engine, its transactions, and bringing the tables up to date, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlmodel import Session
+
+from core import errors
+
+BUSY_TIMEOUT_MS = 10_000
+POOL_SIZE = 20
+# Any fixed number: replicas that start together migrate one after the other.
+MIGRATION_LOCK = 7_346_115
+
+_SQLITE_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
+    ("malformed", errors.DatabaseDamaged),
+    ("not a database", errors.DatabaseDamaged),
+    ("disk is full", errors.StorageFull),
+    ("readonly database", errors.StorageReadOnly),
+    ("disk i/o error", errors.StorageError),
+    ("locked", errors.DatabaseBusy),
+)
+
+
+class Database:
+    """Sessions over one engine. Readers see a snapshot; writers take the lock at their first statement.
+
+    Raises DatabaseError or StorageError (never SQLAlchemy's own) when the engine fails.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self.engine = _sqlite_engine(url) if self.is_sqlite else _postgres_engine(url)
+        self._writer = self.engine.execution_options(atelier_write=True)
+        # PostgreSQL's default is a new snapshot at each statement.
+        self._reader = (
+            self.engine
+            if self.is_sqlite
+            else self.engine.execution_options(isolation_level="REPEATABLE READ")
+        )
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        with _translated(), Session(self._reader, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction that commits at the end of the block, or not at all."""
+        with _translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the tables up to the newest revision; waits for another process that is doing so."""
+        with _translated(), self._writer.connect() as connection:
+            if not self.is_sqlite:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            command.upgrade(alembic_config(connection), "head")
+            connection.commit()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def alembic_config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _sqlite_engine(url: str) -> Engine:
+    engine = create_engine(url, pool_size=POOL_SIZE, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # The driver would begin transactions by itself, too late for BEGIN IMMEDIATE.
+    connection.isolation_level = None
+    _use_wal(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """The first switch of a file to WAL needs it alone, and doesn't wait by itself as other statements do."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get("atelier_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _postgres_engine(url: str) -> Engine:
+    driver_url = make_url(url).set(drivername="postgresql+psycopg")
+    return create_engine(driver_url, pool_size=POOL_SIZE, pool_pre_ping=True)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (DBAPIError, PoolTimeout) as error:
+        raise _fault(error)(details=str(getattr(error, "orig", None) or error)) from error
+    except CommandError as error:
+        raise errors.DatabaseError("The database was made by another version.", details=str(error)) from error
+
+
+def _fault(error: SQLAlchemyError) -> type[errors.ImageError]:
+    said = str(getattr(error, "orig", None) or error).casefold()
+    return next((fault for words, fault in _SQLITE_FAULTS if words in said), errors.DatabaseError)

@@ -1,0 +1,159 @@
+"""What a user has typed so far, kept so that a change of page or a reload loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime
+from typing import Any, Self
+
+from core.database import Database
+from core.models import Draft, utc_now
+from core.prompts import Enhancement, PromptRequest
+from core.recipe import Recipe
+
+MAX_VERSIONS = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PromptVersion:
+    """One text the prompt has had. `source` says where it came from: enhanced, edited or reused."""
+
+    text: str
+    source: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class DraftState:
+    """The Create page's fields. `versions` are earlier texts of `prompt`, oldest first."""
+
+    name: str = ""
+    traits: tuple[str, ...] = ()
+    base_prompt: str = ""
+    style: str = ""
+    enhancement: str = Enhancement.BALANCED
+    guidance: str = ""
+    prompt: str = ""
+    enhanced_prompt: str = ""
+    versions: tuple[PromptVersion, ...] = ()
+    model: str | None = None
+    size: str = "1024x1024"
+    quality: str = "low"
+    images: int = 1
+    variation: int = 0
+
+    @property
+    def is_blank(self) -> bool:
+        return not (self.name or self.traits or self.base_prompt or self.prompt)
+
+    def request(self) -> PromptRequest:
+        """What the enhancer is asked to work on."""
+        return PromptRequest(
+            name=self.name,
+            traits=self.traits,
+            base_prompt=self.base_prompt,
+            style=self.style or None,
+            enhancement=Enhancement(self.enhancement),
+            guidance=self.guidance,
+            variation=self.variation,
+        )
+
+    def recipe(self, default_model: str) -> Recipe:
+        """What a generation would be made from; without a prompt, the user's own words are sent."""
+        return Recipe(
+            prompt=self.prompt.strip() or plain_prompt(self),
+            model=self.model or default_model,
+            name=self.name,
+            traits=self.traits,
+            base_prompt=self.base_prompt,
+            enhanced_prompt=self.enhanced_prompt,
+            style=self.style or None,
+            size=self.size,
+            quality=self.quality,
+        )
+
+    def with_prompt(self, text: str, source: str, *, now: datetime) -> DraftState:
+        """The draft with a new prompt; the text it replaces stays among the versions."""
+        if text == self.prompt:
+            return self
+        replaced = [version for version in self.versions if version.text == self.prompt]
+        if self.prompt and not replaced:
+            replaced = [PromptVersion(self.prompt, "edited", now.isoformat())]
+        others = [version for version in self.versions if version.text not in (text, self.prompt)]
+        new = [PromptVersion(text, source, now.isoformat())] if text else []
+        return replace(self, prompt=text, versions=tuple([*others, *replaced, *new][-MAX_VERSIONS:]))
+
+    def with_enhanced(self, text: str, *, now: datetime) -> DraftState:
+        """The draft with the enhancer's text; asking again will ask for another take."""
+        draft = self.with_prompt(text, "enhanced", now=now)
+        return replace(draft, enhanced_prompt=text, variation=self.variation + 1)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """A stored draft; fields that this version doesn't know are left out."""
+        given = _known(cls, stored)
+        given["traits"] = tuple(given.get("traits", ()))
+        versions = (_known(PromptVersion, version) for version in given.get("versions", ()))
+        given["versions"] = tuple(PromptVersion(**version) for version in versions)
+        if given.get("enhancement") not in set(Enhancement):
+            given.pop("enhancement", None)
+        return cls(**given)
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> Self:
+        return cls(
+            name=recipe.name,
+            traits=recipe.traits,
+            base_prompt=recipe.base_prompt,
+            style=recipe.style or "",
+            prompt=recipe.prompt,
+            enhanced_prompt=recipe.enhanced_prompt,
+            model=recipe.model,
+            size=recipe.size,
+            quality=recipe.quality,
+        )
+
+
+def _known(record: type[Any], stored: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(record)}
+    return {key: value for key, value in stored.items() if key in names}
+
+
+def plain_prompt(draft: DraftState) -> str:
+    """The user's words as one prompt, for those who skip the enhancement."""
+    subject = ", ".join(part for part in (draft.name.strip(), *draft.traits) if part)
+    return "\n".join(part for part in (subject, draft.base_prompt.strip()) if part)
+
+
+EXAMPLE = DraftState(
+    name="Juniper",
+    traits=("red fox", "round glasses", "green scarf"),
+    base_prompt="reading a book under a tree at sunset, in a meadow full of flowers",
+    style="watercolour",
+)
+
+
+class Drafts:
+    """One draft a user, newest state only."""
+
+    def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self._database = database
+        self._clock = clock
+
+    def load(self, user_id: str) -> DraftState:
+        with self._database.read() as session:
+            row = session.get(Draft, user_id)
+            return DraftState.from_json(row.state) if row else DraftState()
+
+    def enhanced(self, user_id: str, text: str) -> None:
+        """Put an enhanced prompt into the stored draft; what stood there stays among the versions."""
+        self.save(user_id, self.load(user_id).with_enhanced(text, now=self._clock()))
+
+    def save(self, user_id: str, draft: DraftState) -> None:
+        row = Draft(user_id=user_id, state=draft.to_json(), updated_at=self._clock())
+        with self._database.write() as session:
+            session.merge(row)

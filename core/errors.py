@@ -1,0 +1,404 @@
+"""Every failure a person can meet, with its code, plain words and what to do about it.
+
+ImageError                          IMG-GEN-001
+├── ImageGenerationError            IMG-GEN-FAIL-001: the paid call or its answer
+│   ├── RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable, QuotaSpent, BillingLimitReached
+│   ├── OutcomeUnknown, BadAnswer, BadImage
+│   └── InvalidParameter, ModelUnavailable, ModelRetired, RequestTooLarge
+├── ImagePromptError                IMG-PRM-ENH-001: the words
+│   ├── PromptEmpty, PromptTooLong, WordsRejected, PromptBlocked
+│   └── EnhancementRefused, EnhancementCut
+├── ImageAuthError                  IMG-AUTH-001: who may do what
+│   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed
+│   ├── NameTaken, NameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
+│   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
+├── ImageNotFound                   IMG-FIND-001: no such image for this person
+├── RequestRejected                 IMG-REQ-001: not a request that the HTTP API takes
+├── StorageError                    IMG-STORE-001: StorageFull, StorageReadOnly, FileDamaged
+├── DatabaseError                   IMG-DATA-001: DatabaseDamaged, DatabaseBusy
+└── SettingsError                   IMG-SET-001: what the operator must mend before start
+"""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+_SECRETS = re.compile(r"sk-[\w*.…•\-]{4,}|atl_[\w\-]{8,}|(?<=Bearer)\s+\S+", re.IGNORECASE)
+
+
+def scrub(text: str) -> str:
+    """`text` without API keys and tokens; services quote parts of a key in their own messages."""
+    return _SECRETS.sub("[secret]", text)
+
+
+class ImageError(Exception):
+    """A failure that can be shown to a person.
+
+    `message` and `suggestions` are for anybody; `details` is technical, scrubbed of secrets.
+    `retryable` says whether the same request may succeed later; `charged` is True, False, or None
+    where nobody can know.
+    """
+
+    code: ClassVar[str] = "IMG-GEN-001"
+    status: ClassVar[int] = 500
+    message: str = "Something went wrong while working on this image."
+    suggestions: tuple[str, ...] = (
+        "Try again in a moment.",
+        "Check the prompt and the chosen options.",
+        "If it happens again, tell your administrator the code.",
+    )
+    retryable: ClassVar[bool] = True
+    charged: bool | None = False
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        details: str = "",
+        field: str | None = None,
+        retry_after: float | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        if message is not None:
+            self.message = message
+        self.details = scrub(details)
+        self.field = field
+        self.retry_after = retry_after
+        self.request_id = request_id
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}" + (f" ({self.details})" if self.details else "")
+
+
+class ImageGenerationError(ImageError):
+    code, status = "IMG-GEN-FAIL-001", 502
+    message = "The image could not be made."
+    suggestions: tuple[str, ...] = (
+        "Check the service's status page.",
+        "Ask your administrator to check the API key.",
+        "Review the prompt and the chosen options, then try again.",
+    )
+
+
+class RateLimited(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-RATE-001", 429, True
+    message = "The service asks us to slow down."
+    suggestions = ("Wait a minute, then try again.", "Ask for fewer images at once.")
+
+
+class ServiceBusy(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-BUSY-001", 503, True
+    message = "The image service is overloaded right now."
+    suggestions = ("Wait a minute, then try again.", "Try a smaller size or a lower quality.")
+
+
+class ServiceFailed(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-SERVER-001", 502, True
+    message = "The image service had a fault of its own."
+    suggestions = ("Try again in a few minutes.", "Check the service's status page.")
+    charged = None
+
+
+class ServiceUnreachable(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-CONN-001", 503, True
+    message = "The image service can't be reached."
+    suggestions = (
+        "Check this computer's internet connection.",
+        "Ask your administrator to check OPENAI_BASE_URL and the proxy.",
+    )
+
+
+class QuotaSpent(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-QUOTA-001", 402, False
+    message = "The account's credit with the image service is used up."
+    suggestions = (
+        "Ask your administrator to add credit to the service's account.",
+        "Your prompt is kept: come back to it later.",
+    )
+
+
+class BillingLimitReached(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-BILL-001", 402, False
+    message = "The account has reached the spending limit set with the image service."
+    suggestions = (
+        "Ask your administrator to raise the limit, or wait for the next month.",
+        "Your prompt is kept: come back to it later.",
+    )
+
+
+class OutcomeUnknown(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-UNKNOWN-001", 504, True
+    message = "Outcome unknown: the service may have charged for this."
+    suggestions = (
+        "Choose Try again to buy it once more, or Let it go.",
+        "Check the service's usage page if the cost matters.",
+    )
+    charged = None
+
+
+class BadAnswer(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-ANSWER-001", 502, True
+    message = "The service answered with something that isn't an image."
+    suggestions = (
+        "Ask your administrator to check that OPENAI_BASE_URL points at an OpenAI-compatible API.",
+        "Try again in a few minutes.",
+    )
+    charged = None
+
+
+class BadImage(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-IMAGE-001", 502, True
+    message = "The service sent a picture that is damaged."
+    suggestions = (
+        "Try again.",
+        "The damaged file is kept aside for your administrator.",
+    )
+    charged = True
+
+
+class InvalidParameter(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-PARAM-001", 422, False
+    message = "The chosen options don't fit this model."
+    suggestions = ("Choose another size, quality or number of images.", "Choose another model.")
+
+
+class ModelUnavailable(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-MODEL-001", 404, False
+    message = "This model isn't available to the account."
+    suggestions = (
+        "Choose another model under More options.",
+        "Ask your administrator which models the account may use.",
+    )
+
+
+class ModelRetired(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-MODEL-002", 410, False
+    message = "This model has been retired by the service."
+    suggestions = ("Choose the successor named above under More options.",)
+
+
+class RequestTooLarge(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-SIZE-001", 413, False
+    message = "The request is too large for the service."
+    suggestions = ("Shorten the prompt.", "Use a smaller reference image.")
+
+
+class ImagePromptError(ImageError):
+    code, status = "IMG-PRM-ENH-001", 502
+    message = "The prompt could not be enhanced."
+    suggestions: tuple[str, ...] = (
+        "Try again in a moment.",
+        "Shorten the description.",
+        "Skip the enhancement and write the prompt yourself.",
+    )
+
+
+class PromptEmpty(ImagePromptError):
+    code, status, retryable = "IMG-PRM-EMPTY-001", 422, False
+    message = "There is nothing to draw yet."
+    suggestions = ("Write a base prompt, or a name and a trait.", "Start from the example.")
+
+
+class PromptTooLong(ImagePromptError):
+    code, status, retryable = "IMG-PRM-LONG-001", 422, False
+    message = "The prompt is longer than the model takes."
+    suggestions = ("Shorten the prompt.", "Choose a model that takes longer prompts.")
+
+
+class WordsRejected(ImagePromptError):
+    code, status, retryable = "IMG-PRM-WORDS-001", 422, False
+    message = "These words can't be used as they are."
+    suggestions = ("Shorten what you wrote.", "Type the words anew, without pasting them from elsewhere.")
+
+
+class PromptBlocked(ImagePromptError):
+    code, status, retryable = "IMG-PRM-BLOCK-001", 422, False
+    message = "The service's safety system refused this prompt."
+    suggestions = (
+        "Change the words that could be read as unsafe, then try again.",
+        "Leave out names of real people and trademarked characters.",
+    )
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        details: str = "",
+        request_id: str | None = None,
+        categories: tuple[str, ...] = (),
+    ) -> None:
+        self.categories = categories
+        if categories and message is None:
+            message = f"{type(self).message.removesuffix('.')}: {', '.join(categories)}."
+        super().__init__(message, details=details, request_id=request_id)
+
+
+class EnhancementRefused(ImagePromptError):
+    code, status, retryable = "IMG-PRM-REFUSE-001", 422, False
+    message = "The enhancer declined to work on this description."
+    suggestions = ("Change the description.", "Skip the enhancement and write the prompt yourself.")
+
+
+class EnhancementCut(ImagePromptError):
+    code, status, retryable = "IMG-PRM-CUT-001", 502, True
+    message = "The enhanced prompt broke off before it was finished."
+    suggestions = ("Try again.", "Choose a lighter enhancement.")
+
+
+class ImageAuthError(ImageError):
+    code, status, retryable = "IMG-AUTH-001", 401, False
+    message = "Please sign in first."
+    suggestions: tuple[str, ...] = ("Sign in, then try again.", "Ask your administrator for access.")
+
+
+class SignInFailed(ImageAuthError):
+    code = "IMG-AUTH-SIGNIN-001"
+    message = "That username and password don't match."
+    suggestions = ("Check both for typing errors.", "Ask your administrator for a new password.")
+
+
+class SignInLocked(ImageAuthError):
+    code, status, retryable = "IMG-AUTH-LOCK-001", 429, True
+    message = "Too many wrong passwords: this name has to wait 15 minutes."
+    suggestions = ("Wait 15 minutes, then try again.",)
+
+
+class SessionEnded(ImageAuthError):
+    code = "IMG-AUTH-SESSION-001"
+    message = "Your sign-in has ended."
+    suggestions = ("Sign in again. Your draft and your images are kept.",)
+
+
+class NotAllowed(ImageAuthError):
+    code, status = "IMG-AUTH-ROLE-001", 403
+    message = "Only an administrator may do this."
+    suggestions = ("Ask your administrator.",)
+
+
+class NameTaken(ImageAuthError):
+    code, status = "IMG-AUTH-NAME-001", 409
+    message = "This username is taken."
+    suggestions = ("Choose another username.",)
+
+
+class NameRejected(ImageAuthError):
+    code, status = "IMG-AUTH-NAME-002", 422
+    message = "This username can't be used."
+    suggestions = ("Use 2 to 64 letters, digits, dots, dashes or underscores.",)
+
+
+class PasswordRejected(ImageAuthError):
+    code, status = "IMG-AUTH-PWD-001", 422
+    message = "This password is too easy to guess."
+    suggestions = ("Use 10 characters or more; a few unrelated words work well.",)
+
+
+class RegistrationClosed(ImageAuthError):
+    code, status = "IMG-AUTH-REG-001", 403
+    message = "New accounts can't be made here."
+    suggestions = ("Ask your administrator for an invitation.",)
+
+
+class InviteInvalid(ImageAuthError):
+    code, status = "IMG-AUTH-INVITE-001", 403
+    message = "This invitation is used up, withdrawn or too old."
+    suggestions = ("Ask your administrator for a new invitation.",)
+
+
+class KeyRejected(ImageAuthError):
+    code, status = "IMG-AUTH-KEY-001", 502
+    message = "The image service doesn't accept the API key."
+    suggestions = ("Ask your administrator to check OPENAI_API_KEY.",)
+
+
+class ServiceAccessDenied(ImageAuthError):
+    code, status = "IMG-AUTH-SERVICE-001", 502
+    message = "The image service doesn't allow this account to do that."
+    suggestions = ("Ask your administrator to check the account's permissions.",)
+
+
+class OrganisationUnverified(ServiceAccessDenied):
+    code = "IMG-AUTH-ORG-001"
+    message = "The image service wants the organisation to be verified first."
+    suggestions = ("Ask your administrator to verify the organisation with the service.",)
+
+
+class RegionUnsupported(ServiceAccessDenied):
+    code = "IMG-AUTH-REGION-001"
+    message = "The image service doesn't work from this country or region."
+    suggestions = ("Ask your administrator about another OpenAI-compatible service.",)
+
+
+class ImageNotFound(ImageError):
+    code, status, retryable = "IMG-FIND-001", 404, False
+    message = "There is no such image."
+    suggestions = ("Look in your gallery or its trash.",)
+
+
+class RequestRejected(ImageError):
+    code, status, retryable = "IMG-REQ-001", 400, False
+    message = "This isn't a request that can be answered here."
+    suggestions = ("Check the address, the method and the fields of the request.",)
+
+
+class StorageError(ImageError):
+    code, status, retryable = "IMG-STORE-001", 503, True
+    message = "The image store can't be used right now."
+    suggestions: tuple[str, ...] = (
+        "Try again in a moment.",
+        "Ask your administrator to check the image store.",
+    )
+
+
+class StorageFull(StorageError):
+    code, status = "IMG-STORE-FULL-001", 507
+    message = "There is no room left to keep images."
+    suggestions = ("Ask your administrator to make room on the disk.",)
+
+
+class StorageReadOnly(StorageError):
+    code = "IMG-STORE-READ-001"
+    message = "The image store can't be written to."
+    suggestions = ("Ask your administrator to make the data folder writable.",)
+
+
+class FileDamaged(StorageError):
+    code, status, retryable = "IMG-STORE-FILE-001", 500, False
+    message = "This image's file is missing or damaged."
+    suggestions = ("Ask your administrator to restore it from a backup.",)
+
+
+class DatabaseError(ImageError):
+    code, status, retryable = "IMG-DATA-001", 503, True
+    message = "The database can't be used right now."
+    suggestions: tuple[str, ...] = ("Try again in a moment.", "Ask your administrator to check the database.")
+
+
+class DatabaseBusy(DatabaseError):
+    code = "IMG-DATA-BUSY-001"
+    message = "The database is busy."
+
+
+class DatabaseDamaged(DatabaseError):
+    code, retryable = "IMG-DATA-DAMAGED-001", False
+    message = "The database file is damaged."
+    suggestions = (
+        "Stop the app, move the file aside and restore the last backup.",
+        "The images themselves are kept as files and are not touched.",
+    )
+
+
+class SettingsError(ImageError):
+    code, retryable = "IMG-SET-001", False
+    message = "A setting is wrong."
+    suggestions: tuple[str, ...] = ("Correct the setting named above, then start again.",)
+
+
+def catalogue() -> tuple[type[ImageError], ...]:
+    """Every error class, parents first, in the order they are defined."""
+    found: list[type[ImageError]] = [ImageError]
+    for parent in found:
+        found += parent.__subclasses__()
+    return tuple(found)

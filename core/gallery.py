@@ -1,0 +1,353 @@
+"""The images of one owner: add, page, search, favourite, delete, download.
+
+Every function takes the owner. Somebody else's image is ImageNotFound, exactly like one that never was.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlmodel import Session, col
+
+from core import imaging
+from core.columns import clean, fitted
+from core.cursor import Cursor
+from core.database import Database
+from core.errors import FileDamaged, ImageNotFound, StorageError
+from core.imaging import Picture
+from core.models import Image, new_id, utc_now
+from core.prompts import style_of
+from core.recipe import Recipe
+from core.storage import Storage
+
+PAGE_SIZE = 24
+MAX_PAGE_SIZE = 200
+SEARCH_TEXT_LENGTH = 20_000
+SEARCH_LENGTH = 1_000
+SEARCH_WORDS = 16
+SEARCH_WORD_LENGTH = 100
+PURGE_BATCH = 500
+FILE_NAME_LENGTH = 60
+_EXTENSIONS = {"image/png": "png", "image/webp": "webp", "image/jpeg": "jpg"}
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which images: every word of `search` occurs in what they were made from; `trash`: the deleted ones."""
+
+    search: str = ""
+    style: str | None = None
+    model: str | None = None
+    favourites: bool = False
+    trash: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some images in order. `next` and `newer` are cursors for `after`; None where nothing follows."""
+
+    images: tuple[Image, ...]
+    next: str | None = None
+    newer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The styles and models that occur among an owner's images, sorted."""
+
+    styles: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file for a person's disk; `file_name` is safe on every system."""
+
+    data: bytes
+    file_name: str
+    mime: str
+
+
+class Gallery:
+    def __init__(
+        self,
+        database: Database,
+        storage: Storage,
+        *,
+        trash_days: int = 30,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database = database
+        self._storage = storage
+        self._trash_age = timedelta(days=trash_days)
+        self._clock = clock
+
+    def add(
+        self,
+        session: Session,
+        *,
+        owner_id: str,
+        job_id: str,
+        recipe: Recipe,
+        picture: Picture,
+        file_key: str,
+        index: int,
+        file_bytes: int,
+        sent_prompt: str = "",
+        revised_prompt: str = "",
+        price_micros: int | None = None,
+        seconds: float = 0.0,
+        offline: bool = False,
+        image_id: str | None = None,
+    ) -> Image:
+        """Add the row of a stored picture to the caller's write transaction.
+
+        A second call with the same `file_key` changes nothing and returns the first row. `index` is the
+        picture's place in its job, counted from 0, and keeps pictures of one moment in order.
+        """
+        fields = _recipe_fields(recipe) | {
+            "id": image_id or new_id(),
+            "owner_id": owner_id,
+            "job_id": job_id,
+            "created_at": self._clock() + timedelta(microseconds=index),
+            "favourite": False,
+            "sent_prompt": sent_prompt,
+            "revised_prompt": revised_prompt,
+            "offline": offline,
+            "width": picture.width,
+            "height": picture.height,
+            "mime": picture.mime,
+            "sha256": picture.sha256,
+            "file_key": file_key,
+            "file_bytes": file_bytes,
+            "price_micros": price_micros,
+            "seconds": seconds,
+        }
+        self._insert_once(session, fitted(Image, fields))
+        return self._own(session, owner_id, col(Image.file_key) == file_key)
+
+    def page(
+        self,
+        owner_id: str,
+        filters: Filters = Filters(),
+        *,
+        after: str | None = None,
+        limit: int = PAGE_SIZE,
+    ) -> Page:
+        """One page, newest first; in the trash the latest deleted first.
+
+        `after` is `next` or `newer` of another page; a damaged one gives the first page.
+        """
+        limit = min(max(limit, 1), MAX_PAGE_SIZE)
+        with self._database.read() as session:
+            return _page(session, owner_id, filters, Cursor.decode(after), limit)
+
+    def count(self, owner_id: str, filters: Filters = Filters()) -> int:
+        found = select(func.count()).select_from(Image).where(*_conditions(owner_id, filters))
+        with self._database.read() as session:
+            return int(session.execute(found).scalar_one())
+
+    def get(self, owner_id: str, image_id: str) -> Image:
+        """The image, deleted or not. Raises ImageNotFound."""
+        with self._database.read() as session:
+            return self._own(session, owner_id, col(Image.id) == clean(image_id))
+
+    def latest_for_job(self, owner_id: str, job_id: str) -> tuple[Image, ...]:
+        """The images that one job made and that are not in the trash, in the service's order."""
+        mine = (
+            col(Image.owner_id) == owner_id,
+            col(Image.job_id) == clean(job_id),
+            col(Image.trashed_at).is_(None),
+        )
+        with self._database.read() as session:
+            found = session.execute(select(Image).where(*mine)).scalars()
+            return tuple(sorted(found, key=lambda image: (image.created_at, image.id)))
+
+    def styles_and_models(self, owner_id: str) -> Choices:
+        with self._database.read() as session:
+            styles = _distinct(session, owner_id, col(Image.style))
+            return Choices(styles, _distinct(session, owner_id, col(Image.model)))
+
+    def set_favourite(self, owner_id: str, image_id: str, on: bool) -> None:
+        self._change(owner_id, (image_id,), favourite=on)
+
+    def trash(self, owner_id: str, *image_ids: str) -> None:
+        """Delete, so that `restore` can undo it; all of them, or none with ImageNotFound."""
+        self._change(owner_id, image_ids, trashed_at=func.coalesce(col(Image.trashed_at), self._clock()))
+
+    def restore(self, owner_id: str, *image_ids: str) -> None:
+        """Undo `trash`; all of them, or none with ImageNotFound."""
+        self._change(owner_id, image_ids, trashed_at=None)
+
+    def purge(self, now: datetime) -> int:
+        """Remove for good what has been in the trash for too long; how many images that were."""
+        purged = 0
+        while removed := self._purge_rows(now - self._trash_age):
+            self._storage.delete(*removed.values(), *map(thumbnail_key, removed))
+            purged += len(removed)
+        return purged
+
+    def original(self, owner_id: str, image_id: str) -> bytes:
+        """The bytes as the service sent them. Raises ImageNotFound, FileDamaged or StorageError."""
+        return self._bytes_of(self.get(owner_id, image_id))
+
+    def thumbnail(self, owner_id: str, image_id: str) -> bytes:
+        """A small WebP, made (again) when it is missing. Raises ImageNotFound, FileDamaged, StorageError."""
+        image = self.get(owner_id, image_id)
+        with suppress(FileDamaged):
+            return self._storage.get(thumbnail_key(image.id))
+        made = imaging.thumbnail(self._bytes_of(image))
+        with suppress(StorageError):  # a full disk hides no pictures
+            self._storage.put(thumbnail_key(image.id), made)
+        return made
+
+    def download(self, owner_id: str, image_id: str, *, with_prompt: bool) -> Download:
+        """A copy with the prompt inside a PNG's metadata, or without; see `imaging.download_copy`."""
+        image = self.get(owner_id, image_id)
+        texts = _recipe_text(image) if with_prompt else {}
+        data = imaging.download_copy(self._bytes_of(image), recipe_text=texts)
+        return Download(data, _file_name(image), image.mime)
+
+    def _insert_once(self, session: Session, fields: dict[str, Any]) -> None:
+        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
+        session.execute(insert(Image).values(**fields).on_conflict_do_nothing(index_elements=["file_key"]))
+
+    def _own(self, session: Session, owner_id: str, condition: ColumnElement[bool]) -> Image:
+        found = select(Image).where(condition, col(Image.owner_id) == owner_id)
+        image: Image | None = session.execute(found).scalar_one_or_none()
+        if image is None:
+            raise ImageNotFound
+        return image
+
+    def _change(self, owner_id: str, image_ids: Sequence[str], **values: Any) -> None:
+        wanted = set(map(clean, image_ids))
+        mine = (col(Image.owner_id) == owner_id, col(Image.id).in_(wanted))
+        with self._database.write() as session:
+            changed = session.execute(update(Image).where(*mine).values(**values).returning(col(Image.id)))
+            if len(changed.all()) != len(wanted):
+                raise ImageNotFound
+
+    def _purge_rows(self, before: datetime) -> dict[str, str]:
+        """Remove one batch of rows; their ids and file keys. Rows go first: a crash leaves only files."""
+        old = col(Image.trashed_at) <= before
+        batch = select(col(Image.id)).where(old).limit(PURGE_BATCH)
+        gone = (
+            delete(Image).where(old, col(Image.id).in_(batch)).returning(col(Image.id), col(Image.file_key))
+        )
+        with self._database.write() as session:
+            return {row.id: row.file_key for row in session.execute(gone)}
+
+    def _bytes_of(self, image: Image) -> bytes:
+        data = self._storage.get(image.file_key)
+        if sha256(data).hexdigest() != image.sha256:
+            raise FileDamaged(details=f"{image.file_key} has other bytes than were stored")
+        return data
+
+
+def thumbnail_key(image_id: str) -> str:
+    """Where the thumbnail of an image is stored."""
+    return f"thumbnails/{image_id}.webp"
+
+
+def fold(words: str) -> str:
+    """`words` as they are compared in a search: compatible forms and letter case don't matter."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", words).casefold())
+
+
+def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
+    style = style_of(recipe.style)
+    parts = (recipe.name, *recipe.traits, style.label if style else "", recipe.prompt)
+    texts = dict.fromkeys((*parts, recipe.base_prompt, recipe.enhanced_prompt))
+    searched = fold("\n".join(part for part in texts if part))[:SEARCH_TEXT_LENGTH]
+    return asdict(recipe) | {"style": recipe.style or "", "search": searched}
+
+
+def _conditions(owner_id: str, filters: Filters) -> list[Any]:
+    trashed = col(Image.trashed_at)
+    conditions: list[Any] = [col(Image.owner_id) == owner_id]
+    conditions.append(trashed.is_not(None) if filters.trash else trashed.is_(None))
+    if filters.favourites:
+        conditions.append(col(Image.favourite))
+    if filters.style is not None:
+        conditions.append(col(Image.style) == clean(filters.style))
+    if filters.model is not None:
+        conditions.append(col(Image.model) == clean(filters.model))
+    words = fold(clean(filters.search[:SEARCH_LENGTH])).split()[:SEARCH_WORDS]
+    return conditions + [
+        col(Image.search).contains(word[:SEARCH_WORD_LENGTH], autoescape=True) for word in words
+    ]
+
+
+def _page(session: Session, owner_id: str, filters: Filters, cursor: Cursor | None, limit: int) -> Page:
+    found = _rows(session, owner_id, filters, cursor, limit + 1)
+    more, images = len(found) > limit, found[:limit]
+    if cursor is None:
+        return Page(images, next=_cursor(images[-1], filters) if more else None)
+    if cursor.newer:
+        if not more:  # the top is near: a full first page, with whatever came meanwhile
+            return _page(session, owner_id, filters, None, limit)
+        images = images[::-1]
+        return Page(images, _cursor(images[-1], filters), _cursor(images[0], filters, newer=True))
+    newer = _cursor(images[0], filters, newer=True) if images else None
+    return Page(images, _cursor(images[-1], filters) if more else None, newer)
+
+
+def _rows(
+    session: Session, owner_id: str, filters: Filters, cursor: Cursor | None, limit: int
+) -> tuple[Image, ...]:
+    """Up to `limit` images beyond `cursor`, nearest to it first."""
+    at = col(Image.trashed_at) if filters.trash else col(Image.created_at)
+    place = tuple_(at, col(Image.id))
+    found = select(Image).where(*_conditions(owner_id, filters)).limit(limit)
+    if cursor is None:
+        found = found.order_by(at.desc(), col(Image.id).desc())
+    elif cursor.newer:
+        found = found.where(place > (cursor.at, cursor.id)).order_by(at, col(Image.id))
+    else:
+        found = found.where(place < (cursor.at, cursor.id)).order_by(at.desc(), col(Image.id).desc())
+    return tuple(session.execute(found).scalars())
+
+
+def _cursor(image: Image, filters: Filters, *, newer: bool = False) -> str:
+    at = image.trashed_at if filters.trash and image.trashed_at else image.created_at
+    return Cursor(at, image.id, newer).encode()
+
+
+def _distinct(session: Session, owner_id: str, column: Any) -> tuple[str, ...]:
+    """The values of `column` but '', each found by one step in its index, however many rows share it."""
+    found: list[str] = []
+    value: str | None = ""
+    while True:
+        live = (col(Image.owner_id) == owner_id, col(Image.trashed_at).is_(None), column > value)
+        value = session.execute(select(func.min(column)).where(*live)).scalar()
+        if value is None:
+            return tuple(found)
+        found.append(value)
+
+
+def _recipe_text(image: Image) -> dict[str, str]:
+    """The texts of a download copy; `parameters` is laid out as other image tools write and read it."""
+    options = {
+        "Model": image.model,
+        "Style": image.style,
+        "Size": f"{image.width}x{image.height}",
+        "Quality": image.quality,
+    }
+    line = ", ".join(f"{name}: {value}" for name, value in options.items() if value)
+    return {"prompt": image.prompt, "parameters": f"{image.sent_prompt or image.prompt}\n{line}"}
+
+
+def _file_name(image: Image) -> str:
+    """Letters and digits of the name (or prompt), the id's first 8 digits, and the extension."""
+    words = unicodedata.normalize("NFC", image.name or image.prompt)
+    kept = "".join(letter if letter.isalnum() else " " for letter in words[: 4 * FILE_NAME_LENGTH])
+    stem = "-".join(kept.split())[:FILE_NAME_LENGTH].strip("-") or "image"
+    return f"{stem}-{image.id[:8]}.{_EXTENSIONS[image.mime]}"

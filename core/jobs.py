@@ -1,0 +1,289 @@
+"""Durable background generation: what was submitted survives the page, the tab and the process.
+
+A job's row is the truth; DBOS decides when, and in which process, core.worker works on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
+from dbos import DBOS
+from sqlalchemy import text, update
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlmodel import Session, col, select
+
+from core import errors
+from core.columns import clean
+from core.database import Database
+from core.models import LIVE_STATES, Image, Job, JobState, new_id, utc_now
+from core.recipe import Recipe
+from core.storage import Storage
+from core.worker import JobError, Worker, end_job, partial_key, rows_of
+
+QUEUE = "images"
+QUEUE_POLL_SECONDS = 0.25
+# Two clicks within this time with the same recipe are one batch.
+DOUBLE_CLICK = timedelta(seconds=2)
+# Finished jobs stay on the Create page this long.
+RECENT = timedelta(hours=12)
+_SUBMIT_LOCK = 7_346_117
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One image's place as the page shows it. `image_ids` are filled when it is done."""
+
+    id: str
+    batch_id: str
+    position: int
+    state: JobState
+    recipe: Recipe
+    partials: int
+    error: JobError | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    image_ids: tuple[str, ...] = ()
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE_STATES
+
+    def elapsed(self, now: datetime) -> float:
+        """Seconds since the call left, or since submission while it waits."""
+        return ((self.finished_at or now) - (self.started_at or self.created_at)).total_seconds()
+
+
+@dataclass(slots=True)
+class Jobs:
+    """Submits, runs and recovers jobs. `start` begins to work on them, `stop` lets running calls finish."""
+
+    database: Database
+    storage: Storage
+    worker: Worker
+    queue_url: str
+    concurrency: int = 4
+    clock: Callable[[], datetime] = utc_now
+    _running: set[str] = field(default_factory=set)
+    _enqueue: Callable[[str], None] | None = None
+
+    def start(self) -> None:
+        """Settle what an earlier process left, then take up the queue. Raises DatabaseDamaged."""
+        for job in self._in_state(JobState.RUNNING):
+            self.worker.settle(job)
+        try:
+            self._launch()
+        except (SQLAlchemyError, errors.DatabaseError) as error:
+            DBOS.destroy(destroy_registry=True)
+            raise errors.DatabaseDamaged(
+                f"The queue's file {make_url(self.queue_url).database} can't be used. "
+                "Move it aside and start again: what waits in it is known to the database too.",
+                details=str(error),
+            ) from error
+        for job in self._in_state(JobState.QUEUED):
+            self._hand_over([job])
+
+    def _launch(self) -> None:
+        _read_schema(self.queue_url)
+        DBOS(
+            config={
+                "name": "atelier",
+                "system_database_url": self.queue_url,
+                "executor_id": "single",
+                "application_version": "1",
+                "log_level": "WARNING",
+            }
+        )
+        run = DBOS.workflow(name="generate")(self._workflow())
+        DBOS.launch()
+        queue = DBOS.register_queue(
+            QUEUE, worker_concurrency=self.concurrency, polling_interval_sec=QUEUE_POLL_SECONDS
+        )
+
+        def enqueue(job_id: str) -> None:
+            # Not named after the job: a name runs once for ever, also when the app was stopped before its
+            # turn. That a job runs once is its row's to say.
+            queue.enqueue(run, job_id)
+
+        self._enqueue = enqueue
+
+    def stop(self, *, grace_seconds: float = 30) -> bool:
+        """Take no new work and let running calls finish within the grace period; whether they all have."""
+        self.worker.stopping.set()
+        self._enqueue = None
+        grace = int(grace_seconds) if self._running else 0
+        DBOS.destroy(workflow_completion_timeout_sec=grace, destroy_registry=True)
+        return not self._running
+
+    def _workflow(self) -> Callable[[str], None]:
+        def generate(job_id: str) -> None:
+            # Entered first: `stop` either finds this job running or is seen by it.
+            self._running.add(job_id)
+            try:
+                if not self.worker.stopping.is_set():
+                    self.worker.run(job_id)
+            finally:
+                self._running.discard(job_id)
+
+        return generate
+
+    # Submitting and watching
+
+    def submit(self, owner_id: str, recipe: Recipe, count: int) -> str:
+        """Queue `count` images and return the batch's id; a double click gets the first one's batch."""
+        now = self.clock()
+        with self.database.write() as session:
+            self._lock(session)
+            if earlier := self._double(session, owner_id, recipe, now):
+                return earlier
+            jobs = [
+                Job(
+                    batch_id=batch_id,
+                    position=position,
+                    owner_id=owner_id,
+                    request=recipe.to_json(),
+                    created_at=now,
+                )
+                for batch_id in (new_id(),)
+                for position in range(count)
+            ]
+            session.add_all(jobs)
+        self._hand_over(jobs)
+        return jobs[0].batch_id
+
+    def _lock(self, session: Session) -> None:
+        if not self.database.is_sqlite:
+            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SUBMIT_LOCK})
+
+    def _double(self, session: Session, owner_id: str, recipe: Recipe, now: datetime) -> str | None:
+        recent = session.exec(
+            select(Job)
+            .where(Job.owner_id == owner_id, Job.created_at > now - DOUBLE_CLICK)
+            .order_by(col(Job.created_at).desc())
+            .limit(1)
+        ).first()
+        return recent.batch_id if recent and recent.request == recipe.to_json() else None
+
+    def _hand_over(self, jobs: Iterable[Job]) -> None:
+        """Tell the queue of committed jobs; those it can't take end at once, with nothing paid."""
+        if (enqueue := self._enqueue) is None:
+            return
+        for job in jobs:
+            try:
+                enqueue(job.id)
+            except Exception as error:
+                log.exception("a job could not be queued", job_id=job.id)
+                failure = errors.DatabaseError(details=repr(error))
+                with self.database.write() as session:
+                    end_job(session, job, JobState.FAILED, failure, now=self.clock(), before=JobState.QUEUED)
+
+    def recent(self, owner_id: str) -> tuple[JobView, ...]:
+        """This user's live jobs and those that ended lately and weren't dismissed; newest batch first."""
+        since = self.clock() - RECENT
+        with self.database.read() as session:
+            jobs = session.exec(
+                select(Job)
+                .where(Job.owner_id == owner_id, col(Job.dismissed_at).is_(None))
+                .where(col(Job.state).in_(LIVE_STATES) | (col(Job.created_at) > since))
+                .order_by(col(Job.created_at).desc(), col(Job.batch_id), col(Job.position))
+                .limit(100)
+            ).all()
+            made = session.exec(
+                select(Image.job_id, Image.id)
+                .where(Image.owner_id == owner_id, col(Image.job_id).in_([job.id for job in jobs]))
+                .where(col(Image.trashed_at).is_(None))
+                .order_by(col(Image.file_key))
+            ).all()
+        return tuple(_view(job, tuple(image for job_id, image in made if job_id == job.id)) for job in jobs)
+
+    def partial(self, owner_id: str, job_id: str, number: int) -> bytes:
+        """A partial picture of a running job. Raises ImageNotFound for anybody but the owner."""
+        job = self._owned(owner_id, job_id)
+        if job.state not in LIVE_STATES:
+            raise errors.ImageNotFound
+        try:
+            return self.storage.get(partial_key(job_id, number))
+        except errors.FileDamaged as error:
+            raise errors.ImageNotFound from error
+
+    def retry(self, owner_id: str, job_id: str) -> str:
+        """Submit the same recipe again, on the user's word; the old row is dismissed."""
+        job = self._owned(owner_id, job_id)
+        if job.state not in (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED):
+            raise errors.ImageGenerationError("This image is still being made or is already done.")
+        new = Job(batch_id=new_id(), owner_id=owner_id, request=job.request, created_at=self.clock())
+        with self.database.write() as session:
+            if not self._dismiss(session, owner_id, (job_id,)):
+                return job.batch_id
+            session.add(new)
+        self._hand_over([new])
+        return new.batch_id
+
+    def cancel(self, owner_id: str, job_id: str) -> bool:
+        """Take a queued job back; False when its call has already left, which is let finish and kept."""
+        with self.database.write() as session:
+            taken = session.execute(
+                update(Job)
+                .where(
+                    col(Job.id) == job_id, col(Job.owner_id) == owner_id, col(Job.state) == JobState.QUEUED
+                )
+                .values(state=JobState.CANCELLED, finished_at=self.clock())
+            )
+            return rows_of(taken) == 1
+
+    def dismiss(self, owner_id: str, *job_ids: str) -> None:
+        """Let ended jobs go from the page; their images stay in the gallery."""
+        with self.database.write() as session:
+            self._dismiss(session, owner_id, job_ids)
+
+    def _dismiss(self, session: Session, owner_id: str, job_ids: tuple[str, ...]) -> int:
+        return rows_of(
+            session.execute(
+                update(Job)
+                .where(col(Job.id).in_(job_ids), col(Job.owner_id) == owner_id)
+                .where(col(Job.state).not_in(LIVE_STATES), col(Job.dismissed_at).is_(None))
+                .values(dismissed_at=self.clock())
+            )
+        )
+
+    def _owned(self, owner_id: str, job_id: str) -> Job:
+        with self.database.read() as session:
+            job = session.get(Job, clean(job_id))
+        if job is None or job.owner_id != owner_id:
+            raise errors.ImageNotFound
+        return job
+
+    def _in_state(self, state: JobState) -> list[Job]:
+        with self.database.read() as session:
+            return list(session.exec(select(Job).where(Job.state == state).order_by(col(Job.created_at))))
+
+
+def _read_schema(sqlite_url: str) -> None:
+    """Find a damaged file before the queue's library does, which would print where in its code it was."""
+    database = Database(sqlite_url)
+    try:
+        with database.read() as session:
+            session.execute(text("SELECT count(*) FROM sqlite_master"))
+    finally:
+        database.close()
+
+
+def _view(job: Job, image_ids: tuple[str, ...]) -> JobView:
+    return JobView(
+        id=job.id,
+        batch_id=job.batch_id,
+        position=job.position,
+        state=JobState(job.state),
+        recipe=Recipe.from_json(job.request),
+        partials=job.partials,
+        error=JobError.from_json(job.error) if job.error else None,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        image_ids=image_ids,
+    )

@@ -1,0 +1,252 @@
+"""The tables. Times are UTC; money is micro-USD (1,000,000 = 1 USD), NULL where unknown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    TypeDecorator,
+    text,
+)
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+
+def new_id() -> str:
+    """32 random hexadecimal digits: ids can't be guessed, and are safe as file names."""
+    return uuid4().hex
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime on every engine; SQLite alone would drop the zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value else None
+
+
+class Table(SQLModel, registry=registry()):
+    """Parent of all tables, with a registry of its own: the shared one breaks on hot reload."""
+
+
+def _time(*, nullable: bool = False, index: bool = False) -> Any:
+    return Column(UtcDateTime, nullable=nullable, index=index)
+
+
+def _user(*, primary_key: bool = False, index: bool = False, nullable: bool = False) -> Any:
+    key = ForeignKey("users.id", ondelete="RESTRICT")
+    return Column(String(32), key, primary_key=primary_key, index=index, nullable=nullable)
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+    MEMBER = "member"
+
+
+class User(Table, table=True):
+    """`username` is casefolded and unique; a withdrawn user can't sign in, and keeps their images."""
+
+    __tablename__ = "users"
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    username: str = Field(sa_column=Column(String(64), unique=True, nullable=False))
+    display_name: str = Field(sa_column=Column(String(64), nullable=False))
+    password_hash: str = Field(sa_column=Column(String(100), nullable=False))
+    role: str = Field(default=Role.MEMBER, sa_column=Column(String(16), nullable=False))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    withdrawn_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+
+
+class SignInSession(Table, table=True):
+    """One signed-in browser; `id` is the SHA-256 of the cookie's token."""
+
+    __tablename__ = "sign_in_sessions"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user(index=True))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    seen_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    expires_at: datetime = Field(sa_column=_time(index=True))
+    browser: str = Field(default="", sa_column=Column(String(200), nullable=False))
+
+
+class SignInTicket(Table, table=True):
+    """A one-time ticket that a browser exchanges for its cookie; `id` is the SHA-256 of the ticket."""
+
+    __tablename__ = "sign_in_tickets"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user())
+    expires_at: datetime = Field(sa_column=_time(index=True))
+
+
+class SignInAttempt(Table, table=True):
+    """One wrong (or not yet judged) password; `username` need not exist."""
+
+    __tablename__ = "sign_in_attempts"
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    username: str = Field(sa_column=Column(String(64), index=True, nullable=False))
+    at: datetime = Field(default_factory=utc_now, sa_column=_time(index=True))
+
+
+class Invite(Table, table=True):
+    """A link that makes one account; `id` is the SHA-256 of the link's token."""
+
+    __tablename__ = "invites"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    created_by: str = Field(sa_column=_user())
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    expires_at: datetime = Field(sa_column=_time())
+    used_by: str | None = Field(default=None, sa_column=_user(nullable=True))
+
+
+class Draft(Table, table=True):
+    """What a user has typed on the Create page, as the JSON of `core.drafts.DraftState`."""
+
+    __tablename__ = "drafts"
+    user_id: str = Field(sa_column=_user(primary_key=True))
+    state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    updated_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+
+
+class JobState(StrEnum):
+    """`unknown`: the call was in flight when it was cut off, and may have been charged."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+
+
+LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
+
+
+class Job(Table, table=True):
+    """One paid image call. `request` is the JSON of `core.recipe.Recipe`; `error` of the failure."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_owner", "owner_id", "created_at", "id"),
+        Index(
+            "ix_jobs_live",
+            "state",
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+    )
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    batch_id: str = Field(sa_column=Column(String(64), index=True, nullable=False))
+    position: int = 0
+    owner_id: str = Field(sa_column=_user())
+    state: str = Field(default=JobState.QUEUED, sa_column=Column(String(16), nullable=False))
+    request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    partials: int = Field(default=0, description="Partial pictures stored so far")
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    started_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    finished_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    dismissed_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+
+
+def _live_images(name: str, *filtered: str) -> Index:
+    """An index for lists of one owner's undeleted images, newest first, all of one value of `filtered`.
+
+    It ends in `trashed_at` so that SQLite counts without reading the rows.
+    """
+    live = text("trashed_at IS NULL")
+    columns = ("owner_id", *filtered, "created_at", "id", "trashed_at")
+    return Index(name, *columns, sqlite_where=live, postgresql_where=live)
+
+
+class Image(Table, table=True):
+    """One kept picture and all it was made from. `search` is what the gallery's search looks through."""
+
+    __tablename__ = "images"
+    __table_args__ = (
+        _live_images("ix_images_live"),
+        _live_images("ix_images_favourite", "favourite"),
+        _live_images("ix_images_style", "style"),
+        _live_images("ix_images_model", "model"),
+        Index("ix_images_job", "job_id", "owner_id"),
+        Index(
+            "ix_images_trash",
+            "owner_id",
+            "trashed_at",
+            "id",
+            sqlite_where=text("trashed_at IS NOT NULL"),
+            postgresql_where=text("trashed_at IS NOT NULL"),
+        ),
+    )
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    owner_id: str = Field(sa_column=_user())
+    job_id: str = Field(sa_column=Column(String(32), nullable=False))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    trashed_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    favourite: bool = False
+    name: str = Field(default="", sa_column=Column(Text, nullable=False))
+    traits: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    base_prompt: str = Field(default="", sa_column=Column(Text, nullable=False))
+    enhanced_prompt: str = Field(default="", sa_column=Column(Text, nullable=False))
+    prompt: str = Field(default="", sa_column=Column(Text, nullable=False))
+    sent_prompt: str = Field(default="", sa_column=Column(Text, nullable=False))
+    revised_prompt: str = Field(default="", sa_column=Column(Text, nullable=False))
+    style: str = Field(default="", sa_column=Column(String(64), nullable=False))
+    model: str = Field(sa_column=Column(String(128), nullable=False))
+    size: str = Field(default="", sa_column=Column(String(16), nullable=False))
+    quality: str = Field(default="", sa_column=Column(String(16), nullable=False))
+    offline: bool = False
+    width: int
+    height: int
+    mime: str = Field(sa_column=Column(String(32), nullable=False))
+    file_key: str = Field(sa_column=Column(String(128), unique=True, nullable=False))
+    file_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    sha256: str = Field(sa_column=Column(String(64), nullable=False))
+    price_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    seconds: float = 0.0
+    search: str = Field(default="", sa_column=Column(Text, nullable=False))
+
+
+class UsageKind(StrEnum):
+    ENHANCE = "enhance"
+    GENERATE = "generate"
+
+
+class Usage(Table, table=True):
+    """One call to a service: who, what, how long, how much, and how it ended."""
+
+    __tablename__ = "usage"
+    __table_args__ = (Index("ix_usage_user", "user_id", "started_at"),)
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    user_id: str = Field(sa_column=_user())
+    kind: str = Field(sa_column=Column(String(16), nullable=False))
+    model: str = Field(sa_column=Column(String(128), nullable=False))
+    offline: bool = False
+    job_id: str | None = Field(default=None, sa_column=Column(String(32), nullable=True))
+    started_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    seconds: float = 0.0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    price_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    images: int = 0
+    request_id: str | None = Field(default=None, sa_column=Column(String(128), nullable=True))
+    outcome: str = Field(sa_column=Column(String(16), nullable=False))
+    error_code: str | None = Field(default=None, sa_column=Column(String(32), nullable=True))

@@ -1,0 +1,1 @@
+"""The offline engine's painter; `core.painter.paint` is its front."""

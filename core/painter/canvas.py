@@ -1,0 +1,203 @@
+"""A canvas of filled, antialiased shapes that keeps their line drawing beside the colours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, floor
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+Points = NDArray[np.float64]
+"""Corners of a shape in pixels: (count, 2), x to the right and y down."""
+Colour = tuple[float, float, float]
+"""Red, green, blue, each 0 to 255."""
+Box = tuple[int, int, int, int]
+
+
+def mix(one: Colour, other: Colour, share: float) -> Colour:
+    """`one` with `share` (0 to 1) of `other` in it."""
+    return cast(Colour, tuple(a + (b - a) * share for a, b in zip(one, other, strict=True)))
+
+
+def ink(colour: Colour) -> tuple[int, int, int]:
+    """`colour` in whole numbers, as Pillow wants it."""
+    return cast("tuple[int, int, int]", tuple(int(min(255, max(0, part))) for part in colour))
+
+
+def smooth(corners: Points, closed: bool = True, steps: int = 10) -> Points:
+    """A Catmull-Rom curve through `corners`: (count * steps, 2)."""
+    if closed:
+        p = np.concatenate([corners[-1:], corners, corners[:2]])
+    else:
+        p = np.concatenate([corners[:1], corners, corners[-1:]])
+    t = np.linspace(0, 1, steps, endpoint=not closed)[None, :, None]
+    a, b, c, d = p[:-3, None], p[1:-2, None], p[2:-1, None], p[3:, None]
+    curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
+    return cast(Points, curve.reshape(-1, 2))
+
+
+def oval(x: float, y: float, rx: float, ry: float, turn: float = 0.0, *, steps: int = 48) -> Points:
+    """An ellipse round (x, y), turned by `turn` degrees."""
+    t = np.linspace(0, 2 * np.pi, steps, endpoint=False)
+    u, v, r = rx * np.cos(t), ry * np.sin(t), np.radians(turn)
+    return np.stack([x + u * np.cos(r) - v * np.sin(r), y + u * np.sin(r) + v * np.cos(r)], axis=1)
+
+
+def ribbon(corners: Points, width: float) -> Points:
+    """The outline of a stroke of `width` along `corners`, a little thinner at its ends."""
+    along = np.gradient(corners, axis=0)
+    normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
+    taper = 1 - 0.35 * np.abs(np.linspace(-1, 1, len(corners))[:, None]) ** 3
+    side = normal * taper * width / 2
+    return np.concatenate([corners + side, (corners - side)[::-1]])
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How shapes are put on the canvas.
+
+    `pen` and `cast` (shadow length) are fractions of the picture's shorter edge, `bevel` is the depth
+    of each shape's own shading from 0 to 1, `flat` leaves out gradients.
+    """
+
+    pen: float = 0.0
+    flat: bool = False
+    bevel: float = 0.35
+    cast: float = 0.0
+
+
+class Canvas:
+    """Colours, lines and the subject's cover, all of one size in pixels."""
+
+    def __init__(self, width: int, height: int, manner: Manner) -> None:
+        self.width, self.height, self.manner = width, height, manner
+        self.unit = min(width, height)
+        self.colours = Image.new("RGB", (width, height))
+        self.lines = Image.new("L", (width, height))
+        self.cover = Image.new("L", (width, height))
+        self.covering = False
+
+    def fill(
+        self,
+        points: Points,
+        top: Colour,
+        bottom: Colour | None = None,
+        *,
+        alpha: float = 1.0,
+        blur: float = 0.0,
+        lined: bool = True,
+        bevel: float = 1.0,
+    ) -> None:
+        """Fills a shape with a gradient from `top` to `bottom`.
+
+        `alpha` is its opacity, `blur` is in pixels, `bevel` scales the manner's own. Only opaque, sharp
+        shapes cast shadows and cover or leave lines; `lined` False is for marks too small for either.
+        """
+        box = self._box(points, blur)
+        if box is None:
+            return
+        mask, solid = _mask(points, box, blur, alpha), alpha == 1 and not blur
+        if self.manner.cast and solid and lined:
+            self._cast(mask, box)
+        paint = self._gradient(box, points, top, bottom if bottom is not None else top)
+        if self.manner.bevel and bevel and solid:
+            paint = _shade(paint, mask, self.manner.bevel * bevel)
+        self.colours.paste(paint, box, mask)
+        if self.covering:
+            self.cover.paste(255, box, mask)
+        if solid:
+            self.lines.paste(0, box, mask)
+        if self.manner.pen and lined and solid:
+            self.draw(points)
+
+    def draw(self, points: Points) -> None:
+        """Puts the outline through `points` into the line drawing."""
+        width = max(1.0, self.manner.pen * self.unit)
+        box = self._box(points, width)
+        if box is None:
+            return
+        scale = 2
+        layer = Image.new("L", ((box[2] - box[0]) * scale, (box[3] - box[1]) * scale))
+        path = np.concatenate([points, points[:2]]) - np.array(box[:2])
+        ImageDraw.Draw(layer).line((path * scale).ravel().tolist(), 255, round(width * scale), joint="curve")
+        layer = layer.reduce(scale)
+        self.lines.paste(255, box, layer)
+
+    def _box(self, points: Points, margin: float) -> Box | None:
+        """The whole pixels round `points`, cut to the canvas; None where nothing of it is left."""
+        grow = 2 + margin * 2.5
+        left, top = np.maximum(points.min(axis=0) - grow, 0)
+        right, bottom = np.minimum(points.max(axis=0) + grow, (self.width, self.height))
+        box = floor(left), floor(top), ceil(right), ceil(bottom)
+        return box if box[0] < box[2] and box[1] < box[3] else None
+
+    def _gradient(self, box: Box, points: Points, top: Colour, bottom: Colour) -> Image.Image:
+        size = box[2] - box[0], box[3] - box[1]
+        if self.manner.flat or top == bottom:
+            return Image.new("RGB", size, ink(mix(top, bottom, 0.4)))
+        low, high = points[:, 1].min(), points[:, 1].max()
+        share = np.clip((np.arange(box[1], box[3]) - low) / max(high - low, 1), 0, 1)[:, None]
+        column = np.clip(np.array(top) + (np.array(bottom) - np.array(top)) * share, 0, 255)
+        return Image.fromarray(column.astype(np.uint8)[:, None]).resize(size)
+
+    def _cast(self, mask: Image.Image, box: Box) -> None:
+        """Darkens what lies right below and beside a shape."""
+        far = max(1, round(self.manner.cast * self.unit))
+        grown = Image.new("L", (mask.width + 4 * far, mask.height + 4 * far))
+        grown.paste(mask, (2 * far + far // 2, 2 * far + far))
+        shadow = grown.filter(ImageFilter.BoxBlur(far * 0.8)).point([i * 58 // 100 for i in range(256)])
+        self.colours.paste((20, 16, 30), (box[0] - 2 * far, box[1] - 2 * far), shadow)
+        self.lines.paste(0, box, mask)
+
+
+def _mask(points: Points, box: Box, blur: float, alpha: float) -> Image.Image:
+    """The shape's coverage inside `box`, antialiased, blurred by `blur` pixels, times `alpha`."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    scale = 1 if blur > 2 else 4 if width * height < 40_000 else 2
+    mask = Image.new("L", (width * scale, height * scale))
+    ImageDraw.Draw(mask).polygon(((points - np.array(box[:2])) * scale).ravel().tolist(), fill=255)
+    mask = mask.reduce(scale) if scale > 1 else mask
+    mask = soften(mask, blur) if blur else mask
+    return mask if alpha == 1 else mask.point([int(i * alpha) for i in range(256)])
+
+
+def soften(image: Image.Image, radius: float) -> Image.Image:
+    """`image` blurred by about `radius` pixels; wide blurs are made on a smaller copy."""
+    shrink = int(max(1, min(8, radius // 3)))
+    if shrink == 1 or min(image.size) < 2 * shrink:
+        return image.filter(ImageFilter.GaussianBlur(radius))
+    small = image.reduce(shrink).filter(ImageFilter.GaussianBlur(radius / shrink))
+    return small.resize(image.size, Image.Resampling.BICUBIC)
+
+
+def _shade(paint: Image.Image, mask: Image.Image, depth: float) -> Image.Image:
+    """`paint` modelled as if the shape bulged: light from the upper left, shade at the lower right."""
+    width, height = mask.size
+    radius = min(width, height) * 0.16
+    if radius < 2:
+        return paint
+    shrink = int(max(1, min(8, radius // 4)))
+    small = mask.reduce(shrink) if shrink > 1 else mask
+    soft = small.filter(ImageFilter.GaussianBlur(radius / shrink))
+    step = max(1, round(radius / shrink * 0.6))
+    light = ImageChops.subtract(ImageChops.offset(soft, -step), ImageChops.offset(soft, step, step), 2, 128)
+    light = light.point([int(min(255, max(0, 128 + (i - 128) * 1.5 * depth))) for i in range(256)])
+    light = light.resize(mask.size, Image.Resampling.BILINEAR)
+    return ImageChops.overlay(paint, Image.merge("RGB", (light, light, light)))
+
+
+def noise(height: int, width: int, cells: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Smooth noise from -1 to 1: (height, width), about `cells` bumps along the shorter edge."""
+    across = max(2, round(cells * width / min(width, height)) + 1)
+    down = max(2, round(cells * height / min(width, height)) + 1)
+    grid = Image.fromarray(rng.uniform(-1, 1, (down, across)).astype(np.float32))
+    return np.asarray(grid.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def add_shade(canvas: Canvas, x: float, y: float, rx: float, ry: float) -> None:
+    """A wide soft shadow in the shape of an oval; lengths in pixels."""
+    canvas.fill(oval(x, y, rx, ry), (40, 30, 60), alpha=0.28, blur=ry * 0.25, lined=False)

@@ -1,0 +1,347 @@
+"""The offline enhancer's words: for each language its tell-tale words, labels and phrases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """The heading of each part of a prompt."""
+
+    purpose: str
+    scene: str
+    subject: str
+    details: str
+    light: str
+    composition: str
+    style: str
+    wishes: str
+    limits: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """Alternatives for the parts that the user left open, and the constraints that always hold.
+
+    Nothing here names a place, a colour, a thing or a time of day: those belong to the user.
+    """
+
+    labels: Labels
+    limits: str
+    light: tuple[str, ...]
+    composition: tuple[str, ...]
+    purpose: tuple[str, ...] = ()
+    scene: tuple[str, ...] = ()
+    finish: tuple[str, ...] = ()
+    keep: str = ""
+
+
+_ENGLISH = Phrases(
+    Labels(
+        "Purpose",
+        "Scene",
+        "Subject",
+        "Key details",
+        "Light and mood",
+        "Composition",
+        "Style and medium",
+        "Wishes",
+        "Constraints",
+    ),
+    "No watermark, no extra text, no logos; original design; no further figures than described.",
+    (
+        "soft directional light from one side, gentle contrast, a calm mood",
+        "warm key light with cool reflected light in the shadows, an inviting mood",
+        "diffuse light with a fine rim of brightness around the outline, a quiet wonder",
+        "clear light and open shadows, lively but uncluttered",
+        "low side light that models every form, an intimate mood",
+    ),
+    (
+        (
+            "eye-level view, the subject slightly off centre and filling about half of the frame, space to "
+            "breathe"
+        ),
+        "three-quarter view, the subject on the lower third line, lines that lead the eye towards it",
+        "centred and symmetrical, seen a little from below, a clean outline against the background",
+        "medium shot, clear foreground, middle ground and background, depth through overlap",
+        "close framing, the gaze meets the viewer, the background kept simple",
+    ),
+    (
+        "a finished picture that reads at a glance, also as a small thumbnail",
+        "a key visual for a presentation, clear even from the back row",
+        "a picture to open a story with: one moment, one idea",
+        "a portrait to recognise the subject by in later pictures",
+    ),
+    (
+        "Everything in the surroundings supports the subject; nothing competes with it.",
+        "The surroundings tell where we are with a few well-chosen things.",
+        "Foreground and distance are kept apart by tone.",
+    ),
+    (
+        "materials and surfaces are concrete and tangible; three or four colours in harmony",
+        "fine texture where the eye rests, calm areas elsewhere; a limited, balanced palette",
+        "crisp at the centre of interest, softer towards the edges; consistent proportions",
+    ),
+    "Keep every detail named above exactly as given",
+)
+_GERMAN = Phrases(
+    Labels(
+        "Zweck",
+        "Szene",
+        "Motiv",
+        "Wichtige Einzelheiten",
+        "Licht und Stimmung",
+        "Bildaufbau",
+        "Stil und Technik",
+        "Wünsche",
+        "Vorgaben",
+    ),
+    "Kein Wasserzeichen, kein zusätzlicher Text, keine Logos; eigenständiger Entwurf; "
+    "keine weiteren Figuren als beschrieben.",
+    (
+        "weiches, gerichtetes Licht von einer Seite, sanfte Kontraste, ruhige Stimmung",
+        "warmes Führungslicht mit kühlem Widerschein in den Schatten, einladende Stimmung",
+        "gestreutes Licht mit feinem hellem Saum um die Kontur, leises Staunen",
+        "klares Licht und offene Schatten, lebendig und doch aufgeräumt",
+        "flaches Seitenlicht, das jede Form herausarbeitet, vertraute Stimmung",
+    ),
+    (
+        (
+            "auf Augenhöhe gesehen, das Motiv leicht aus der Mitte, etwa das halbe Bild füllend, "
+            "mit Raum zum Atmen"
+        ),
+        "Dreiviertelansicht, das Motiv auf der unteren Drittellinie, Linien führen den Blick zu ihm",
+        "mittig und symmetrisch, leicht von unten gesehen, klare Kontur vor dem Hintergrund",
+        (
+            "halbnahe Einstellung, Vorder-, Mittel- und Hintergrund deutlich getrennt, Tiefe durch "
+            "Überschneidung"
+        ),
+        "enger Ausschnitt, der Blick trifft den Betrachter, der Hintergrund bleibt schlicht",
+    ),
+    (
+        "ein fertiges Bild, das auf einen Blick wirkt, auch als kleine Vorschau",
+        "ein Leitbild für eine Präsentation, klar bis in die letzte Reihe",
+        "ein Bild, mit dem eine Geschichte beginnt: ein Augenblick, ein Gedanke",
+        "ein Porträt, an dem man das Motiv in späteren Bildern wiedererkennt",
+    ),
+    (
+        "Alles in der Umgebung stützt das Motiv; nichts lenkt davon ab.",
+        "Wenige, gut gewählte Dinge sagen, wo wir sind.",
+        "Nähe und Ferne trennt der Tonwert.",
+    ),
+    (
+        "Materialien und Oberflächen greifbar und konkret; drei oder vier Farben im Einklang",
+        "feine Struktur, wo das Auge verweilt, sonst ruhige Flächen; begrenzte, ausgewogene Palette",
+        "scharf im Mittelpunkt, weicher zum Rand hin; stimmige Proportionen",
+    ),
+    "Jede oben genannte Einzelheit genau so beibehalten",
+)
+_FRENCH = Phrases(
+    Labels(
+        "But",
+        "Scène",
+        "Sujet",
+        "Détails essentiels",
+        "Lumière et ambiance",
+        "Composition",
+        "Style et technique",
+        "Souhaits",
+        "Contraintes",
+    ),
+    "Pas de filigrane, pas de texte ajouté, pas de logo ; création originale ; "
+    "aucun autre personnage que ceux décrits.",
+    (
+        "lumière douce et latérale, contrastes modérés, ambiance paisible",
+        "lumière principale chaude et reflets froids dans les ombres, ambiance accueillante",
+        "lumière diffuse avec un fin liseré clair autour de la silhouette, émerveillement discret",
+        "lumière franche et ombres ouvertes, vivant sans être chargé",
+        "lumière rasante qui modèle chaque forme, ambiance intime",
+    ),
+    (
+        "vue à hauteur d'œil, sujet légèrement décentré occupant environ la moitié du cadre, de l'air autour",
+        "vue de trois quarts, sujet sur le tiers inférieur, des lignes qui y conduisent le regard",
+        "centré et symétrique, vu légèrement d'en bas, silhouette nette devant le fond",
+        "plan moyen, premier plan, plan médian et fond bien distincts, profondeur par recouvrement",
+        "cadrage serré, le regard rencontre le spectateur, fond simple",
+    ),
+    (
+        "une image achevée qui se lit d'un coup d'œil, même en vignette",
+        "un visuel clé pour une présentation, lisible jusqu'au dernier rang",
+        "une image qui ouvre un récit : un instant, une idée",
+        "un portrait qui permettra de reconnaître le sujet dans d'autres images",
+    ),
+    (
+        "Tout le décor soutient le sujet ; rien ne lui fait concurrence.",
+        "Quelques éléments bien choisis disent où nous sommes.",
+        "Les valeurs séparent le proche du lointain.",
+    ),
+    (
+        "matières et surfaces concrètes et palpables ; trois ou quatre couleurs en harmonie",
+        "texture fine là où l'œil s'arrête, zones calmes ailleurs ; palette réduite et équilibrée",
+        "net au centre d'intérêt, plus doux vers les bords ; proportions cohérentes",
+    ),
+    "Garder chaque détail donné ci-dessus tel quel",
+)
+_SPANISH = Phrases(
+    Labels(
+        "Finalidad",
+        "Escena",
+        "Sujeto",
+        "Detalles clave",
+        "Luz y ambiente",
+        "Composición",
+        "Estilo y técnica",
+        "Deseos",
+        "Restricciones",
+    ),
+    "Sin marca de agua, sin texto añadido, sin logotipos; diseño original; "
+    "ninguna figura más que las descritas.",
+    (
+        "luz suave y lateral, contraste moderado, ambiente sereno",
+        "luz principal cálida con reflejos fríos en las sombras, ambiente acogedor",
+        "luz difusa con un fino borde claro alrededor de la silueta, asombro discreto",
+        "luz clara y sombras abiertas, vivo pero ordenado",
+        "luz rasante que modela cada forma, ambiente íntimo",
+    ),
+    (
+        "vista a la altura de los ojos, sujeto algo descentrado que ocupa media imagen, con aire alrededor",
+        "vista de tres cuartos, sujeto sobre el tercio inferior, líneas que llevan la mirada hacia él",
+        "centrado y simétrico, visto un poco desde abajo, silueta limpia ante el fondo",
+        (
+            "plano medio, con primer término, término medio y fondo bien separados, profundidad por "
+            "superposición"
+        ),
+        "encuadre cerrado, la mirada encuentra al espectador, fondo sencillo",
+    ),
+    (
+        "una imagen acabada que se entiende de un vistazo, también en miniatura",
+        "una imagen principal para una presentación, clara hasta la última fila",
+        "una imagen con la que empieza una historia: un instante, una idea",
+        "un retrato para reconocer al sujeto en otras imágenes",
+    ),
+    (
+        "Todo el entorno apoya al sujeto; nada compite con él.",
+        "Unos pocos elementos bien elegidos dicen dónde estamos.",
+        "El tono separa lo cercano de lo lejano.",
+    ),
+    (
+        "materiales y superficies concretos y palpables; tres o cuatro colores en armonía",
+        "textura fina donde se detiene la vista, zonas tranquilas en el resto; paleta reducida y equilibrada",
+        "nítido en el centro de interés, más suave hacia los bordes; proporciones coherentes",
+    ),
+    "Conservar cada detalle indicado arriba tal cual",
+)
+
+PHRASES: Mapping[str, Phrases] = {
+    "en": _ENGLISH,
+    "de": _GERMAN,
+    "fr": _FRENCH,
+    "es": _SPANISH,
+    "it": Phrases(
+        Labels(
+            "Scopo", "Scena", "Soggetto", "Dettagli chiave", "Luce e atmosfera",
+            "Composizione", "Stile e tecnica", "Desideri", "Vincoli",
+        ),
+        "Nessuna filigrana, nessun testo aggiunto, nessun logo; disegno originale.",
+        ("luce morbida e laterale", "luce calda con riflessi freddi nelle ombre", ("luce diffusa, ombre "
+        "aperte")),
+        ("vista ad altezza degli occhi", "vista di tre quarti", "centrata, con silhouette pulita"),
+    ),
+    "pt": Phrases(
+        Labels(
+            "Finalidade", "Cena", "Assunto", "Detalhes principais", "Luz e ambiente",
+            "Composição", "Estilo e técnica", "Desejos", "Restrições",
+        ),
+        "Sem marca de água, sem texto adicional, sem logótipos; desenho original.",
+        ("luz suave e lateral", "luz quente com reflexos frios nas sombras", "luz difusa, sombras abertas"),
+        ("vista à altura dos olhos", "vista de três quartos", "centrado, com silhueta limpa"),
+    ),
+    "nl": Phrases(
+        Labels(
+            "Doel", "Scène", "Onderwerp", "Belangrijke details", "Licht en sfeer",
+            "Compositie", "Stijl en techniek", "Wensen", "Voorwaarden",
+        ),
+        "Geen watermerk, geen extra tekst, geen logo's; eigen ontwerp.",
+        ("zacht licht van opzij", "warm hoofdlicht met koele weerschijn in de schaduw", ("helder licht, "
+        "open schaduw")),
+        ("op ooghoogte gezien", "driekwart aanzicht", "gecentreerd, met een heldere omtrek"),
+    ),
+    "pl": Phrases(
+        Labels(
+            "Cel", "Scena", "Temat", "Ważne szczegóły", "Światło i nastrój",
+            "Kompozycja", "Styl i technika", "Życzenia", "Ograniczenia",
+        ),
+        "Bez znaku wodnego, bez dodatkowego tekstu, bez logo; oryginalny projekt.",
+        ("miękkie światło z boku", "ciepłe światło i chłodne cienie", "rozproszone światło, jasne cienie"),
+        ("widok na wysokości oczu", "widok w trzech czwartych", "centralnie, z czystym konturem"),
+    ),
+    "ru": Phrases(
+        Labels(
+            "Цель", "Сцена", "Объект", "Важные детали", "Свет и настроение",
+            "Композиция", "Стиль и техника", "Пожелания", "Ограничения",
+        ),
+        "Без водяных знаков, без лишнего текста, без логотипов; оригинальный дизайн.",
+        ("мягкий боковой свет", "тёплый основной свет и прохладные тени", "рассеянный свет, открытые тени"),
+        ("вид на уровне глаз", "вид в три четверти", "по центру, с чистым силуэтом"),
+    ),
+    "ja": Phrases(
+        Labels("用途", "場面", "主題", "重要な特徴", "光と雰囲気", "構図", "画風と技法", "要望", "制約"),
+        "透かしなし、余分な文字なし、ロゴなし。オリジナルのデザイン。",
+        ("横からの柔らかな光", "暖かい主光と涼しげな影", "拡散した光と明るい影"),
+        ("目の高さからの視点", "斜め前からの視点", "中央に配置し、輪郭をはっきり見せる"),
+    ),
+    "zh": Phrases(
+        Labels("用途", "场景", "主体", "关键细节", "光线与氛围", "构图", "风格与媒介", "要求", "限制"),
+        "无水印，无多余文字，无标志；原创设计。",
+        ("柔和的侧光", "温暖的主光与偏冷的阴影", "漫射光，阴影通透"),
+        ("平视视角", "四分之三侧视角", "居中构图，轮廓清晰"),
+    ),
+    "ko": Phrases(
+        Labels("용도", "장면", "주제", "핵심 세부", "빛과 분위기", "구도", "스타일과 기법", "요청", "제약"),
+        "워터마크 없음, 추가 글자 없음, 로고 없음. 독창적인 디자인.",
+        ("옆에서 드는 부드러운 빛", "따뜻한 주광과 서늘한 그림자", "확산된 빛과 밝은 그림자"),
+        ("눈높이 시점", "사분의 삼 측면 시점", "중앙 배치, 또렷한 윤곽"),
+    ),
+    "ar": Phrases(
+        Labels(
+            "الغرض", "المشهد", "الموضوع", "التفاصيل المهمة", "الضوء والجو",
+            "التكوين", "الأسلوب والخامة", "الرغبات", "القيود",
+        ),
+        "بدون علامة مائية، بدون نص إضافي، بدون شعارات؛ تصميم أصلي.",
+        ("ضوء جانبي ناعم", "ضوء دافئ وظلال باردة", "ضوء منتشر وظلال مفتوحة"),
+        ("منظور بمستوى العين", "منظور ثلاثة أرباع", "في الوسط مع خط خارجي واضح"),
+    ),
+}  # fmt: skip
+
+# Words that give a language away. A word may stand under several; the most hits win.
+TELLTALES: Mapping[str, frozenset[str]] = {
+    language: frozenset(words.split())
+    for language, words in {
+        "en": "the a an of and with in on at is to for by from its his her under over who that",
+        "de": "der die das ein eine einen einem einer und mit im am auf unter über vor bei zum zur ist sind "
+        "nicht für aus dem den des kein roter rote rotes blauer grüner kleiner kleine kleines großer alte "
+        "alter "
+        "wald nacht hund katze fuchs haus meer neugierig mutig trägt",
+        "fr": "le la les un une des du de et avec dans sur sous est au aux en pour par qui pas très rouge "
+        "bleu "
+        "vert petit petite grand grande vieux vieille forêt nuit chien chat renard maison mer curieux "
+        "portant",
+        "es": "el la los las un una unos de del y con en sobre bajo es al por para que muy rojo roja azul "
+        "verde "
+        "pequeño pequeña grande viejo vieja bosque noche perro gato zorro casa mar curioso valiente",
+        "it": "il lo la gli le un uno una di del della dei e con nel nella su sotto è al per che molto "
+        "rosso blu "
+        "piccolo piccola grande vecchio bosco notte cane gatto volpe casa mare",
+        "pt": "o os um uma de do da dos das e com no na em sobre sob é ao para que não muito vermelho "
+        "azul verde "
+        "pequeno pequena grande velho floresta noite cão gato raposa casa mar",
+        "nl": "de het een van en met in op onder boven is aan bij voor uit niet zijn rode blauwe groene "
+        "kleine "
+        "grote oude bos nacht hond kat vos huis zee nieuwsgierig",
+        "pl": "i w na z ze pod nad jest dla do się nie mały mała duży stary czerwony niebieski zielony "
+        "las noc "
+        "pies kot lis dom morze",
+    }.items()
+}

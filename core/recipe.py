@@ -1,0 +1,35 @@
+"""All that one image is made from: the user's words and the chosen options."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from core.catalogue import GenerateParams
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a generation was asked for. `prompt` is the user's last word; `enhanced_prompt` the enhancer's."""
+
+    prompt: str
+    model: str
+    name: str = ""
+    traits: tuple[str, ...] = ()
+    base_prompt: str = ""
+    enhanced_prompt: str = ""
+    style: str | None = None
+    size: str = "auto"
+    quality: str = "auto"
+
+    def params(self, *, n: int = 1) -> GenerateParams:
+        return GenerateParams(
+            prompt=self.prompt, model=self.model, size=self.size, quality=self.quality, style=self.style, n=n
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"traits": list(self.traits)}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        return cls(**fields | {"traits": tuple(fields.get("traits", ()))})

@@ -1,0 +1,152 @@
+"""Every setting, read once from the environment and `.env`, typed and bounded."""
+
+from __future__ import annotations
+
+import ipaddress
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from core.errors import SettingsError
+
+Seconds = Annotated[float, Field(gt=0, le=3600)]
+OFFLINE_IMAGE_MODEL = "offline-painter"
+OFFLINE_TEXT_MODEL = "offline-writer"
+
+
+class Registration(StrEnum):
+    OPEN = "open"
+    INVITE = "invite"
+    CLOSED = "closed"
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Variables are the field names in capitals, such as `DATA_DIR`."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8501, ge=1, le=65535, description="Port to listen on")
+    data_dir: Path = Field(Path("data"), description="Folder for the database, images and keys")
+    database_url: str | None = Field(
+        None, description="SQLAlchemy address; by default a SQLite file in `DATA_DIR`"
+    )
+    registration: Registration | None = Field(
+        None, description="`open`, `invite` or `closed`; by default open on loopback, else invite"
+    )
+    session_days: int = Field(30, ge=1, le=365, description="Days a sign-in lasts without being used")
+    public_https: bool = Field(
+        False, description="`true` when people reach the app by HTTPS (cookies become Secure)"
+    )
+    openai_api_key: SecretStr | None = Field(
+        None, description="Key of the image service; without key and base URL the offline engine is used"
+    )
+    openai_base_url: str | None = Field(None, description="Address of an OpenAI-compatible service")
+    image_model: str | None = Field(None, description="Image model chosen at first")
+    text_model: str | None = Field(None, description="Model that enhances prompts")
+    connect_timeout: Seconds = Field(10, description="Seconds to wait for a connection")
+    text_timeout: Seconds = Field(60, description="Seconds to wait for an enhancement")
+    image_timeout: Seconds = Field(300, description="Seconds to wait for an image")
+    partial_images: int = Field(
+        1, ge=0, le=3, description="Previews asked for while an image is made; each adds to its price"
+    )
+    concurrency: int = Field(4, ge=1, le=64, description="Images made at the same time")
+    max_images: int = Field(10, ge=1, le=10, description="Most images in one generation")
+    trash_days: int = Field(30, ge=1, le=3650, description="Days a deleted image can be brought back")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged")
+
+    @field_validator("openai_api_key", mode="after")
+    @classmethod
+    def _clean_key(cls, key: SecretStr | None) -> SecretStr | None:
+        """A pasted key often ends in a newline, which no HTTP header can carry."""
+        if key is None or not (text := key.get_secret_value().strip()):
+            return None
+        if not text.isascii() or not text.isprintable() or " " in text:
+            raise ValueError("has characters that no key has; copy it again")
+        return SecretStr(text)
+
+    @field_validator("openai_base_url", mode="after")
+    @classmethod
+    def _check_base_url(cls, url: str | None) -> str | None:
+        url = url.strip() if url else None
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return url or None
+
+    @field_validator("registration", "log_level", mode="before")
+    @classmethod
+    def _fold_case(cls, value: Any, info: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return value.strip().upper() if info.field_name == "log_level" else value.strip().lower()
+
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _check_database_url(cls, url: str | None) -> str | None:
+        try:
+            engine = make_url(url).get_backend_name() if url else "sqlite"
+        except (ArgumentError, ValueError):
+            # Not chained: SQLAlchemy's message may repeat the password.
+            raise ValueError("isn't a database address") from None
+        if engine not in ("sqlite", "postgresql"):
+            raise ValueError("must begin with sqlite or postgresql")
+        return url
+
+    @property
+    def offline(self) -> bool:
+        """Whether the offline engine answers instead of a service."""
+        return self.openai_api_key is None and self.openai_base_url is None
+
+    @property
+    def default_image_model(self) -> str:
+        return OFFLINE_IMAGE_MODEL if self.offline else self.image_model or "gpt-image-2.6-flare"
+
+    @property
+    def default_text_model(self) -> str:
+        return OFFLINE_TEXT_MODEL if self.offline else self.text_model or "gpt-6-luna"
+
+    @property
+    def who_may_register(self) -> Registration:
+        if self.registration is not None:
+            return self.registration
+        return Registration.OPEN if is_loopback(self.host) else Registration.INVITE
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_any(host: str) -> bool:
+    """Whether `host` stands for every address of this machine."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_unspecified
+    except ValueError:
+        return False
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Settings from the environment, `overrides` first.
+
+    Raises SettingsError naming every wrong variable; never repeats its value, which may be a secret.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        wrong = (
+            f"{'.'.join(str(part) for part in item['loc']).upper() or 'Settings'}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        raise SettingsError("A setting is wrong: " + "; ".join(wrong) + ".") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError("The file .env isn't UTF-8 text.") from error

@@ -1,0 +1,171 @@
+"""Bytes kept under a key, so that a power cut loses nothing that was said to be kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from uuid import uuid4
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore
+
+from core import errors
+from core.models import utc_now
+
+# Half-written files live here until they are whole: same disk as the rest, outside every listing.
+STAGING = "staging"
+STAGING_AGE = timedelta(days=1)
+
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+# obstore names the cause in its text only, in Rust's words, which are the same on every system.
+_RUST_KIND = re.compile(r"kind: (\w+)")
+_FAULTS: dict[str | int, type[errors.StorageError]] = {
+    "StorageFull": errors.StorageFull,
+    "QuotaExceeded": errors.StorageFull,
+    "FileTooLarge": errors.StorageFull,
+    "ReadOnlyFilesystem": errors.StorageReadOnly,
+    "PermissionDenied": errors.StorageReadOnly,
+    errno.ENOSPC: errors.StorageFull,
+    errno.EDQUOT: errors.StorageFull,
+    errno.EFBIG: errors.StorageFull,
+    errno.EROFS: errors.StorageReadOnly,
+    errno.EACCES: errors.StorageReadOnly,
+    errno.EPERM: errors.StorageReadOnly,
+}
+
+
+class Storage:
+    """Files under one folder. Keys are relative paths of ASCII letters, digits, `.`, `_` and `-`.
+
+    Raises StorageFull, StorageReadOnly, FileDamaged (missing), or StorageError for everything else,
+    a bad key included.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        with _translated():
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._store = LocalStore(self.root, automatic_cleanup=True)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep `data`; when this returns, a power cut can't take it. Replaces what was under `key`.
+
+        The name appears only after the bytes are on the disk: a file that exists is whole.
+        """
+        path, staged = self._path(key), f"{STAGING}/{uuid4().hex}"
+        with _translated():
+            try:
+                obstore.put(self._store, staged, data)
+                flush_file(self.root / staged)
+                obstore.rename(self._store, staged, key)
+            except BaseException:
+                self._forget(staged)
+                raise
+            for folder in _folders_up_to(path, self.root):
+                flush_folder(folder)
+
+    def put_preview(self, key: str, data: bytes) -> None:
+        """Keep `data` for now: whole or not at all for readers, but a power cut may take it."""
+        self._path(key)
+        with _translated():
+            obstore.put(self._store, key, data)
+
+    def get(self, key: str) -> bytes:
+        self._path(key)
+        with _translated():
+            return bytes(obstore.get(self._store, key).bytes())
+
+    def exists(self, key: str) -> bool:
+        self._path(key)
+        with _translated():
+            try:
+                obstore.head(self._store, key)
+            except FileNotFoundError:
+                return False
+            return True
+
+    def list(self, prefix: str) -> tuple[str, ...]:
+        """The keys below the folder `prefix`, sorted."""
+        self._path(prefix)
+        with _translated():
+            pages = obstore.list(self._store, prefix)
+            return tuple(sorted(found["path"] for page in pages for found in page))
+
+    def delete(self, *keys: str) -> None:
+        """Remove `keys`; one that isn't there is no error."""
+        for key in keys:
+            self._path(key)
+        with _translated():
+            for key in keys:
+                with suppress(FileNotFoundError):
+                    obstore.delete(self._store, key)
+
+    def sweep(self) -> None:
+        """Remove what crashed writers left half written; anything younger may still be in work."""
+        before = utc_now() - STAGING_AGE
+        with _translated():
+            found = [item for page in obstore.list(self._store, STAGING) for item in page]
+        self.delete(*(item["path"] for item in found if item["last_modified"] < before))
+
+    def _path(self, key: str) -> Path:
+        if not _KEY.fullmatch(key):
+            raise errors.StorageError(details=f"not a storage key: {key[:100]!r}")
+        return self.root / key
+
+    def _forget(self, key: str) -> None:
+        with suppress(BaseError, OSError):
+            obstore.delete(self._store, key)
+
+
+def open_storage(root: Path) -> Storage:
+    """The store in the folder `root`, made when missing and rid of what crashes left behind."""
+    storage = Storage(root)
+    with _translated():
+        flush_folder(storage.root.parent)
+    storage.sweep()
+    return storage
+
+
+def flush_file(path: Path) -> None:
+    """Return when the bytes of `path` are on the disk. Raises OSError."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def flush_folder(path: Path) -> None:
+    """Return when the names in `path` are on the disk. Raises OSError."""
+    if os.name == "nt":  # Windows writes names through, and can't open a folder
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _folders_up_to(path: Path, root: Path) -> Iterator[Path]:
+    """The folder of `path`, its parent and so on, `root` last: any of them may be new."""
+    depth = len(PurePosixPath(path.relative_to(root)).parts)
+    yield from list(path.parents)[:depth]
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise errors.FileDamaged(details=str(error).partition("\n")[0]) from error
+    except (BaseError, OSError, ValueError) as error:
+        raise _fault(error)(details=str(error).partition("\n")[0]) from error
+
+
+def _fault(error: Exception) -> type[errors.StorageError]:
+    kind = _RUST_KIND.search(str(error))
+    cause = error.errno if isinstance(error, OSError) else kind and kind[1]
+    return _FAULTS.get(cause or "", errors.StorageError)

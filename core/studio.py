@@ -1,0 +1,162 @@
+"""The studio's verbs, each for a signed-in user: what the pages and the HTTP API both call."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import filelock
+
+from core import catalogue, errors
+from core.accounts import Accounts, SignedIn
+from core.client import ImageClient
+from core.database import Database
+from core.drafts import Drafts, DraftState
+from core.enhancing import Enhancements
+from core.gallery import Gallery
+from core.housekeeping import Housekeeping
+from core.jobs import Jobs
+from core.models import utc_now
+from core.recipe import Recipe
+from core.settings import Settings
+from core.storage import Storage
+from core.usage import UsageLog
+
+MAX_LINE = 200
+MAX_TEXT = 8_000
+MAX_TRAITS = 50
+# Control characters and halves of characters; new lines and tabs are wanted.
+_UNSEEN = ("Cc", "Cs")
+_LAYOUT = "\t\n\r"
+
+
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """One process's parts, put together by core.bootstrap, and the rules that need more than one of them.
+
+    `folder_lock` keeps a second process out of the data folder for as long as the studio lives.
+    """
+
+    settings: Settings
+    database: Database
+    storage: Storage
+    accounts: Accounts
+    drafts: Drafts
+    gallery: Gallery
+    usage: UsageLog
+    client: ImageClient
+    enhancements: Enhancements
+    jobs: Jobs
+    housekeeping: Housekeeping
+    folder_lock: filelock.BaseFileLock
+    clock: Callable[[], datetime] = utc_now
+
+    def models(self) -> tuple[catalogue.ImageModel, ...]:
+        """The image models that may be chosen now, the default first."""
+        return catalogue.offered_models(self.settings, today=self.clock().date())
+
+    def enhance(self, user: SignedIn, draft: DraftState) -> None:
+        """Begin an enhancement; a repeated one asks for another take.
+
+        Raises WordsRejected, PromptEmpty or ModelRetired.
+        """
+        check_words(
+            name=draft.name, traits=draft.traits, base_prompt=draft.base_prompt, guidance=draft.guidance
+        )
+        if catalogue.is_official(self.settings):
+            catalogue.check_text(self.settings.default_text_model, today=self.clock().date())
+        request = draft.request()
+        if request.empty:
+            raise errors.PromptEmpty
+        self.enhancements.start(user.user_id, request)
+
+    def estimate(self, recipe: Recipe, count: int) -> int | None:
+        """Expected price of `count` images in micro-USD; None where unknown, 0 for the offline engine."""
+        model = catalogue.image_model(recipe.model)
+        partials = min(self.settings.partial_images, model.max_partials)
+        one = catalogue.estimate(recipe.params(), partial_images=partials)
+        return None if one is None else count * one
+
+    def max_images(self, model: str) -> int:
+        return min(self.settings.max_images, catalogue.image_model(model).max_n)
+
+    def generate(self, user: SignedIn, recipe: Recipe, count: int) -> str:
+        """Submit a batch and return its id.
+
+        Raises WordsRejected, PromptEmpty, PromptTooLong, InvalidParameter or ModelRetired before anything
+        is paid.
+        """
+        check_words(
+            name=recipe.name, traits=recipe.traits, base_prompt=recipe.base_prompt, prompt=recipe.prompt
+        )
+        limit = self.max_images(recipe.model)
+        if not 1 <= count <= limit:
+            raise errors.InvalidParameter(f"Choose 1 to {limit} images.", field="n")
+        official = catalogue.is_official(self.settings)
+        catalogue.check(recipe.params(n=count), today=self.clock().date(), official=official)
+        return self.jobs.submit(user.user_id, recipe, count)
+
+    def reuse(self, user: SignedIn, image_id: str) -> DraftState:
+        """Put what an image was made from into the draft; the prompt it replaces stays among the versions."""
+        image = self.gallery.get(user.user_id, image_id)
+        before = self.drafts.load(user.user_id)
+        offered = {model.name for model in self.models()}
+        draft = replace(
+            DraftState.from_recipe(
+                Recipe(
+                    prompt=image.prompt,
+                    model=image.model,
+                    name=image.name,
+                    traits=tuple(image.traits),
+                    base_prompt=image.base_prompt,
+                    enhanced_prompt=image.enhanced_prompt,
+                    style=image.style or None,
+                    size=image.size,
+                    quality=image.quality,
+                )
+            ),
+            prompt=before.prompt,
+            versions=before.versions,
+            model=image.model if image.model in offered else None,
+        ).with_prompt(image.prompt, "reused", now=self.clock())
+        self.drafts.save(user.user_id, draft)
+        return draft
+
+    def close(self) -> None:
+        """Let running calls finish, then close everything.
+
+        A call that takes longer goes on until the process ends, and keeps the folder till then: a new
+        process would take its job for a lost one.
+        """
+        self.housekeeping.stop()
+        all_ended = self.jobs.stop()
+        self.enhancements.close()
+        if all_ended:
+            self.client.close()
+            self.database.close()
+            self.folder_lock.release()
+
+
+def check_words(
+    *, name: str, traits: tuple[str, ...], base_prompt: str = "", guidance: str = "", prompt: str = ""
+) -> None:
+    """Refuse what can't be sent or kept. Raises WordsRejected with the field at fault."""
+    if len(traits) > MAX_TRAITS:
+        raise errors.WordsRejected(f"There can be {MAX_TRAITS} traits at most.", field="traits")
+    _check_text("name", name, MAX_LINE)
+    for trait in traits:
+        _check_text("traits", trait, MAX_LINE)
+    _check_text("base_prompt", base_prompt, MAX_TEXT)
+    _check_text("guidance", guidance, MAX_TEXT)
+    # How long a prompt may be is the model's to say.
+    _check_text("prompt", prompt, len(prompt))
+
+
+def _check_text(field: str, text: str, most: int) -> None:
+    label = field.replace("_", " ").capitalize()
+    if len(text) > most:
+        raise errors.WordsRejected(f"{label}: {most:,} characters at most.", field=field)
+    if any(unicodedata.category(sign) in _UNSEEN and sign not in _LAYOUT for sign in text):
+        raise errors.WordsRejected(f"{label}: there is a character that can't be printed.", field=field)

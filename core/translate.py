@@ -1,0 +1,252 @@
+"""Failures of an OpenAI-compatible service, said in this project's own errors.
+
+A failure reaches us as an HTTP status with a JSON body, as an error frame inside a stream, or as a
+broken connection. Each is read into a Fault first, and a Fault is looked up in tables: by its code,
+by its type, by words in its message, by its status.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx2
+import openai
+
+from core.errors import (
+    BadAnswer,
+    BillingLimitReached,
+    ImageError,
+    ImageGenerationError,
+    InvalidParameter,
+    KeyRejected,
+    ModelUnavailable,
+    OrganisationUnverified,
+    OutcomeUnknown,
+    PromptBlocked,
+    PromptTooLong,
+    QuotaSpent,
+    RateLimited,
+    RegionUnsupported,
+    RequestTooLarge,
+    ServiceAccessDenied,
+    ServiceBusy,
+    ServiceFailed,
+    ServiceUnreachable,
+)
+
+_BY_CODE: dict[str, type[ImageError]] = {
+    "invalid_api_key": KeyRejected,
+    "model_not_found": ModelUnavailable,
+    "unsupported_country_region_territory": RegionUnsupported,
+    "insufficient_quota": QuotaSpent,
+    "credit_balance_exhausted": QuotaSpent,
+    "billing_hard_limit_reached": BillingLimitReached,
+    "rate_limit_exceeded": RateLimited,
+    "slow_down": RateLimited,
+    "server_is_overloaded": ServiceBusy,
+    "server_error": ServiceFailed,
+    "moderation_blocked": PromptBlocked,
+    "content_policy_violation": PromptBlocked,
+    "content_filter": PromptBlocked,
+    "image_generation_user_error": PromptBlocked,
+    "invalid_value": InvalidParameter,
+    "unknown_parameter": InvalidParameter,
+    "unsupported_parameter": InvalidParameter,
+    "unsupported_value": InvalidParameter,
+    "string_above_max_length": PromptTooLong,
+    "context_length_exceeded": PromptTooLong,
+}
+_BY_WORDS: tuple[tuple[re.Pattern[str], type[ImageError]], ...] = (
+    (re.compile(r"must be verified", re.IGNORECASE), OrganisationUnverified),
+    (re.compile(r"rejected .*safety system|content (management )?policy", re.IGNORECASE), PromptBlocked),
+    (re.compile(r"model .*(not found|does not exist|no access)", re.IGNORECASE), ModelUnavailable),
+)
+_BY_STATUS: dict[int, type[ImageError]] = {
+    400: InvalidParameter,
+    401: KeyRejected,
+    402: QuotaSpent,
+    403: ServiceAccessDenied,
+    404: BadAnswer,
+    405: BadAnswer,
+    413: RequestTooLarge,
+    422: InvalidParameter,
+    429: RateLimited,
+    503: ServiceBusy,
+    529: ServiceBusy,
+}
+_GATEWAY_GAVE_UP = (504, 524)
+_NEVER_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+)
+_NO_PARAMETER = re.compile(
+    r"un(supported|recogni[sz]ed|known|expected)|not (supported|permitted|allowed)|extra inputs",
+    re.IGNORECASE,
+)
+_LONGEST_DETAILS = 600
+_SHORTEST_SECRET = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One failure as the service told it; `status` is None inside a stream."""
+
+    status: int | None = None
+    code: str = ""
+    type: str = ""
+    message: str = ""
+    param: str | None = None
+    categories: tuple[str, ...] = ()
+    retry_after: float | None = None
+    request_id: str | None = None
+
+    @property
+    def refuses_streaming(self) -> bool:
+        return "verified to stream this model" in self.message.lower()
+
+    def refused_parameter(self, sent: frozenset[str]) -> str | None:
+        """The one of the `sent` parameters that the service doesn't know or take, if it's that."""
+        told = self.code in ("unsupported_parameter", "unsupported_value", "unknown_parameter")
+        if not told and not (self.status in (400, 422) and _NO_PARAMETER.search(self.message)):
+            return None
+        named = [self.param.partition(".")[0]] if self.param else re.findall(r"\w+", self.message)
+        return next((name for name in named if name in sent), None)
+
+    def details(self) -> str:
+        """A technical line for the error panel and the log, not yet scrubbed."""
+        head = " ".join(str(part) for part in (self.status, self.code or self.type) if part)
+        return ": ".join(part for part in (head, " ".join(self.message.split())) if part)[:_LONGEST_DETAILS]
+
+
+def fault_of_body(body: object, response: httpx2.Response | None = None) -> Fault:
+    """The Fault in `body`, the JSON value of an error (with or without its `error` envelope)."""
+    found = body.get("error", body) if isinstance(body, dict) else body
+    error: dict[str, Any] = found if isinstance(found, dict) else {"message": str(found or "")}
+    return Fault(
+        status=response.status_code if response is not None and not response.is_success else None,
+        code=_word(error.get("code")),
+        type=_word(error.get("type")),
+        message=_word(error.get("message") or error.get("detail")),
+        param=_word(error.get("param")) or None,
+        categories=_categories(error),
+        retry_after=_retry_after(response),
+        request_id=request_id_of(response),
+    )
+
+
+def fault_of(error: openai.APIError) -> Fault:
+    """The Fault behind the SDK's `error`, whose body has lost its envelope."""
+    response = error.response if isinstance(error, openai.APIStatusError) else None
+    return fault_of_body(error.body if error.body is not None else error.message, response)
+
+
+def request_id_of(response: httpx2.Response | None) -> str | None:
+    return response.headers.get("x-request-id") if response is not None else None
+
+
+def error_of(fault: Fault, *, paid: bool, secret: str = "") -> ImageError:
+    """Our error for `fault`. `paid` says that an image was being bought; `secret` is kept out of it."""
+    details = _without(fault.details(), secret)
+    kind = _class_of(fault, paid=paid)
+    if issubclass(kind, PromptBlocked):
+        return kind(details=details, request_id=fault.request_id, categories=fault.categories)
+    error = kind(
+        details=details, field=fault.param, retry_after=fault.retry_after, request_id=fault.request_id
+    )
+    if fault.status is not None and kind is BadAnswer:
+        error.charged = False
+    return error
+
+
+def translated(
+    error: Exception, *, paid: bool, secret: str = "", response: httpx2.Response | None = None
+) -> ImageError:
+    """Our error for any `error` that the SDK, its transport or a parser raised.
+
+    `response` is the answer that was being read, if there was one: it knows the request id.
+    """
+    cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
+    if isinstance(cause, httpx2.RequestError) or isinstance(error, openai.APIConnectionError):
+        return _lost(cause or error, paid=paid, secret=secret, request_id=request_id_of(response))
+    if isinstance(error, openai.APIStatusError):
+        return error_of(fault_of(error), paid=paid, secret=secret)
+    if isinstance(error, openai.APIError):
+        return error_of(fault_of_body(error.body or error.message, response), paid=paid, secret=secret)
+    return BadAnswer(
+        details=_without(f"{type(error).__name__}: {error}"[:_LONGEST_DETAILS], secret),
+        request_id=request_id_of(response),
+    )
+
+
+def _class_of(fault: Fault, *, paid: bool) -> type[ImageError]:
+    found = _BY_CODE.get(fault.code) or _BY_CODE.get(fault.type)
+    if found is PromptBlocked and fault.param and fault.code not in _BY_CODE:
+        return InvalidParameter
+    words = (kind for pattern, kind in _BY_WORDS if pattern.search(fault.message))
+    return found or next(words, None) or _class_of_status(fault.status, paid=paid)
+
+
+def _class_of_status(status: int | None, *, paid: bool) -> type[ImageError]:
+    if status in _GATEWAY_GAVE_UP:
+        return OutcomeUnknown if paid else ServiceBusy
+    if status is None or status >= httpx2.codes.INTERNAL_SERVER_ERROR:
+        return _BY_STATUS.get(status or 0, ServiceFailed)
+    return _BY_STATUS.get(status, BadAnswer if status < httpx2.codes.BAD_REQUEST else ImageGenerationError)
+
+
+def _lost(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:
+    """A connection that failed: before anything was sent, or with the outcome unknown."""
+    details = _without(f"{type(error).__name__}: {error}", secret)
+    if isinstance(error, _NEVER_SENT):
+        return ServiceUnreachable(details=details)
+    if paid:
+        return OutcomeUnknown(details=details, request_id=request_id)
+    late = isinstance(error, httpx2.TimeoutException)
+    message = "The service didn't answer in time." if late else "The connection to the service was lost."
+    lost = ServiceUnreachable(message, details=details, request_id=request_id)
+    lost.charged = None
+    return lost
+
+
+def _categories(error: dict[str, Any]) -> tuple[str, ...]:
+    """Why a prompt was blocked: OpenAI lists names, Azure marks the filtered ones."""
+    moderation, inner = error.get("moderation_details"), error.get("innererror")
+    listed = moderation.get("categories") if isinstance(moderation, dict) else None
+    if isinstance(listed, dict):
+        listed = [name for name, hit in listed.items() if hit]
+    if isinstance(listed, list):
+        return tuple(str(name) for name in listed)
+    results = inner.get("content_filter_result") if isinstance(inner, dict) else None
+    results = results if isinstance(results, dict) else {}
+    return tuple(name for name, hit in results.items() if isinstance(hit, dict) and hit.get("filtered"))
+
+
+def _retry_after(response: httpx2.Response | None) -> float | None:
+    """Seconds to wait, from `retry-after-ms` or `Retry-After` (seconds or a date)."""
+    headers = response.headers if response is not None else httpx2.Headers()
+    for name, divisor in (("retry-after-ms", 1000), ("retry-after", 1)):
+        try:
+            return max(0.0, float(headers.get(name, "")) / divisor)
+        except ValueError:
+            continue
+    try:
+        moment = parsedate_to_datetime(headers.get("retry-after", ""))
+        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
+
+
+def _word(value: object) -> str:
+    return str(value) if value is not None else ""
+
+
+def _without(text: str, secret: str) -> str:
+    return text.replace(secret, "[secret]") if len(secret) >= _SHORTEST_SECRET else text

@@ -1,0 +1,89 @@
+"""What was called, by whom, what it cost and how it ended."""
+
+from __future__ import annotations
+
+import hmac
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from sqlalchemy import and_, case, func, select
+from sqlmodel import Session, col
+
+from core.columns import fitted
+from core.database import Database
+from core.models import Usage, UsageKind
+
+
+class Outcome(StrEnum):
+    """How a call ended; UNKNOWN may have been charged."""
+
+    OK = "ok"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call to a service. `seconds` is its length, `price_micros` in micro-USD, None where unknown."""
+
+    user_id: str
+    kind: UsageKind
+    model: str
+    offline: bool
+    started_at: datetime
+    seconds: float
+    outcome: Outcome
+    job_id: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    price_micros: int | None = None
+    images: int = 0
+    request_id: str | None = None
+    error_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over one user's calls. `unpriced_calls` may have cost money, nobody knows how much."""
+
+    calls: int
+    images: int
+    priced_micros: int
+    unpriced_calls: int
+    failed: int
+
+
+class UsageLog:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, session: Session, call: Call) -> None:
+        """Add `call` to the caller's transaction."""
+        session.add(Usage(**fitted(Usage, asdict(call))))
+
+    def record_now(self, call: Call) -> None:
+        with self._database.write() as session:
+            self.record(session, call)
+
+    def totals(self, user_id: str, since: datetime) -> Totals:
+        """The sums of the calls that began at `since` or later."""
+        unpriced = and_(
+            col(Usage.price_micros).is_(None),
+            col(Usage.outcome) != Outcome.FAILED,
+            col(Usage.offline).is_(False),
+        )
+        sums = select(
+            func.count(),
+            func.coalesce(func.sum(Usage.images), 0),
+            func.coalesce(func.sum(Usage.price_micros), 0),
+            func.count(case((unpriced, 1))),
+            func.count(case((col(Usage.outcome) == Outcome.FAILED, 1))),
+        ).where(col(Usage.user_id) == user_id, col(Usage.started_at) >= since)
+        with self._database.read() as session:
+            return Totals(*(int(value) for value in session.execute(sums).one()))
+
+
+def user_tag(user_id: str, secret: bytes) -> str:
+    """32 hex digits that stand for a user at the service, which can't be traced back without `secret`."""
+    return hmac.digest(secret, user_id.encode(), "sha256").hex()[:32]

@@ -1,0 +1,160 @@
+"""A person's own account; for the administrator, everybody's access and the invitations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import streamlit as st
+
+from core import errors
+from core.accounts import INVITE_LIFE, MIN_PASSWORD, Account, SignedIn
+from core.settings import Registration
+from pages.ui.authenticator import Authenticator
+from pages.ui.browser import begin_session
+from pages.ui.failure import log_failure, show_failure
+from pages.ui.frame import leave
+from pages.ui.session import require_user, studio
+from pages.ui.sign_in import INVITE_PARAM
+from pages.ui.text import local_time, plain
+
+INVITE_KEY = "_account_invite"
+
+
+def page(user: SignedIn) -> None:
+    st.title("Account", anchor=False)
+    role = "administrator" if user.is_admin else "member"
+    st.markdown(f"Signed in as **{plain(user.display_name)}**, {role}.")
+    left, right = st.columns(2, gap="large")
+    with left:
+        _password(user)
+    with right:
+        _sessions(user)
+    if user.is_admin:
+        _invitations(user)
+        _people(user)
+
+
+def _password(user: SignedIn) -> None:
+    st.subheader("Password", anchor=False)
+    with st.form("password"):
+        st.text_input("Username", user.username, autocomplete="username", disabled=True)
+        current = st.text_input("Current password", type="password", autocomplete="current-password")
+        new = st.text_input(
+            f"New password ({MIN_PASSWORD} characters or more)", type="password", autocomplete="new-password"
+        )
+        again = st.text_input("New password again", type="password", autocomplete="new-password")
+        sent = st.form_submit_button("Change password")
+    st.caption("A new password ends your sign-in everywhere else.")
+    if sent and new != again:
+        show_failure(errors.PasswordRejected("The two new passwords are not the same."), key="password")
+    elif sent:
+        _attempt(lambda: _change(user, current or "", new or ""), key="password")
+
+
+def _change(user: SignedIn, current: str, new: str) -> None:
+    ticket = Authenticator(studio().accounts).change_password(user.username, current, new)
+    st.info("Signing in with the new password…", icon=":material/login:")
+    begin_session(ticket)
+
+
+def _sessions(user: SignedIn) -> None:
+    st.subheader("Where you are signed in", anchor=False)
+    for row in studio().accounts.sessions(user):
+        here = " (this browser)" if row.id == user.session_id else ""
+        st.markdown(f"- {plain(_browser_name(row.browser))}{here}, last used {local_time(row.seen_at)}")
+    with st.container(horizontal=True):
+        st.button("Sign out", icon=":material/logout:", key="account-sign-out", on_click=leave)
+        st.button("Sign out everywhere", on_click=_sign_out_everywhere, args=(user,))
+
+
+def _sign_out_everywhere(user: SignedIn) -> None:
+    studio().accounts.sign_out_everywhere(user)
+    leave()
+
+
+def _browser_name(agent: str) -> str:
+    """The browser and system a person would name, out of a user agent."""
+    browsers = (
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    )
+    systems = (
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Windows", "Windows"),
+        ("Mac OS", "Mac"),
+        ("Linux", "Linux"),
+    )
+    browser = next((name for mark, name in browsers if mark in agent), "A browser")
+    system = next((name for mark, name in systems if mark in agent), "")
+    return f"{browser} on {system}" if system else browser
+
+
+def _invitations(user: SignedIn) -> None:
+    st.subheader("Invite someone", anchor=False)
+    registration = studio().settings.who_may_register
+    if registration is Registration.CLOSED:
+        st.caption("New accounts are switched off (REGISTRATION=closed).")
+        return
+    if registration is Registration.OPEN:
+        st.caption("Anybody who can open this address may make an account (REGISTRATION=open).")
+        return
+    st.button("Make an invitation link", icon=":material/person_add:", on_click=_invite, args=(user,))
+    if token := st.session_state.get(INVITE_KEY):
+        origin = urlsplit(st.context.url or "")
+        st.code(f"{origin.scheme}://{origin.netloc}/?{INVITE_PARAM}={token}", language=None)
+        st.caption(f"It makes one account, within {INVITE_LIFE.days} days. It isn't shown again.")
+
+
+def _invite(user: SignedIn) -> None:
+    st.session_state[INVITE_KEY] = studio().accounts.invite(user)
+
+
+def _people(user: SignedIn) -> None:
+    st.subheader("People", anchor=False)
+    for account in studio().accounts.accounts(user):
+        with st.container(horizontal=True, vertical_alignment="center", key=f"person-{account.user_id}"):
+            role = "administrator" if account.is_admin else "member"
+            st.markdown(f"**{plain(account.username)}** · {role} · since {local_time(account.created_at)}")
+            if account.user_id != user.user_id:
+                _access(user, account)
+
+
+def _access(user: SignedIn, account: Account) -> None:
+    if account.withdrawn_at:
+        st.badge("No access", color="red")
+        st.button("Give access again", key=f"in-{account.user_id}", on_click=_reinstate, args=(user, account))
+        return
+    with st.popover("Withdraw access", key=f"out-{account.user_id}"):
+        st.markdown(f"**{plain(account.username)}** is signed out everywhere at once. Their images are kept.")
+        st.button(
+            "Withdraw",
+            key=f"withdraw-{account.user_id}",
+            type="primary",
+            on_click=_withdraw,
+            args=(user, account),
+        )
+
+
+def _withdraw(user: SignedIn, account: Account) -> None:
+    studio().accounts.withdraw(user, account.user_id)
+
+
+def _reinstate(user: SignedIn, account: Account) -> None:
+    studio().accounts.reinstate(user, account.user_id)
+
+
+def _attempt(action: Callable[[], None], *, key: str) -> None:
+    try:
+        action()
+    except errors.ImageError as error:
+        log_failure(error)
+        show_failure(error, key=key)
+
+
+page(require_user())

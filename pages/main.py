@@ -1,0 +1,38 @@
+"""The entry script: the sign-in gate and the ways between the pages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from pages.ui.frame import frame
+from pages.ui.session import current_user
+from pages.ui.sign_in import sign_in_page
+from pages.ui.theme import apply_theme
+
+ASSETS = Path(__file__).parent / "ui" / "assets"
+
+st.set_page_config(page_title="Atelier", page_icon=str(ASSETS / "icon.png"), layout="wide")
+st.logo(str(ASSETS / "icon.png"), size="large")
+apply_theme()
+user = current_user()
+if user is None:
+    page = st.navigation(
+        [
+            st.Page(sign_in_page, title="Sign in", url_path=path, default=not path)
+            for path in ("", "gallery", "account")
+        ],
+        position="hidden",
+    )
+else:
+    page = st.navigation(
+        [
+            st.Page("create.py", title="Create", icon=":material/brush:", default=True),
+            st.Page("gallery.py", title="Gallery", icon=":material/photo_library:"),
+            st.Page("account.py", title="Account", icon=":material/manage_accounts:"),
+        ],
+        position="top",
+    )
+    frame(user)
+page.run()

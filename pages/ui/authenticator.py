@@ -1,0 +1,161 @@
+"""streamlit-authenticator's controller, working on our users table instead of a YAML file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, MutableMapping
+from typing import Any
+
+import streamlit as st
+from streamlit_authenticator.controllers import AuthenticationController
+from streamlit_authenticator.utilities import CredentialsError, Hasher, RegisterError, ResetError, Validator
+
+from core import errors
+from core.accounts import Accounts, check_password, check_username, fold_username, prehash
+from core.models import User
+
+_STATE_KEYS = ("name", "authentication_status", "username", "email", "roles", "logout")
+
+
+class Rules(Validator):  # type: ignore[misc]  # untyped library
+    """Our rules for names and passwords are core's; the controller's own would refuse most scripts."""
+
+    def validate_username(self, username: str) -> bool:
+        return bool(check_username(username))
+
+    def validate_name(self, name: str) -> bool:
+        return True
+
+    def validate_email(self, email: str) -> bool:
+        return True
+
+    def validate_password(self, password: str) -> bool:
+        return True
+
+
+class _Record(dict[str, Any]):
+    """One user as the controller sees one; a new password is written through."""
+
+    def __init__(self, accounts: Accounts, username: str, password_hash: str) -> None:
+        super().__init__(password=password_hash, roles=None, email="", first_name=username, last_name="")
+        # The controller counts here too, and fails on a record without a count; ours is in the rows.
+        super().__setitem__("failed_login_attempts", 0)
+        self._accounts = accounts
+        self._username = username
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        super().__setitem__(key, value)
+        if key == "password":
+            self._accounts.set_password_hash(self._username, value)
+
+
+class SqlUsers(MutableMapping[str, _Record]):
+    """The mapping from username to record, read from and written to the database at each use.
+
+    With `decoy`, a name that nobody has looks like one whose password never matches, so that signing in
+    takes the same steps and the same time.
+    """
+
+    def __init__(self, accounts: Accounts, *, decoy: str | None = None, invite: str | None = None) -> None:
+        self._accounts = accounts
+        self._decoy = decoy
+        self._invite = invite
+        self.created: User | None = None
+
+    def __contains__(self, username: object) -> bool:
+        return self._decoy is not None or self._accounts.password_hash(str(username)) is not None
+
+    def __getitem__(self, username: str) -> _Record:
+        found = self._accounts.password_hash(username) or self._decoy
+        if found is None:
+            raise KeyError(username)
+        return _Record(self._accounts, username, found)
+
+    def __setitem__(self, username: str, record: dict[str, Any]) -> None:
+        name = record["first_name"]
+        self.created = self._accounts.create_user(name, record["password"], invite=self._invite)
+
+    def __delitem__(self, username: str) -> None:
+        raise errors.NotAllowed
+
+    def __iter__(self) -> Iterator[str]:
+        """Nothing: the controller would read every user to compare e-mail addresses we don't keep."""
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+class Authenticator:
+    """Sign-in, registration and password change by the controller, on rows."""
+
+    def __init__(self, accounts: Accounts) -> None:
+        self._accounts = accounts
+
+    def _controller(self, users: SqlUsers) -> AuthenticationController:
+        controller = AuthenticationController({"usernames": {}}, validator=Rules(), auto_hash=False)
+        controller.authentication_model.credentials = {"usernames": users}
+        return controller
+
+    def sign_in(self, username: str, password: str) -> str:
+        """A ticket for the browser. Raises SignInFailed or SignInLocked."""
+        name = fold_username(username)
+        self._accounts.begin_attempt(name)
+        controller = self._controller(SqlUsers(self._accounts, decoy=_decoy_hash()))
+        try:
+            if not (name and controller.login(name, prehash(password))):
+                raise errors.SignInFailed
+        finally:
+            _forget()
+        self._accounts.clear_attempts(name)
+        return self._accounts.issue_ticket(name)
+
+    def register(self, username: str, password: str, *, invite: str | None = None) -> str:
+        """Make an account and return a ticket for the browser.
+
+        Raises NameRejected, NameTaken, PasswordRejected, RegistrationClosed or InviteInvalid.
+        """
+        self._accounts.check_registration(invite)
+        name = check_username(username)
+        check_password(password, name)
+        secret = prehash(password)
+        controller = self._controller(SqlUsers(self._accounts, invite=invite))
+        try:
+            controller.register_user(username.strip(), "", "", name, secret, secret, "")
+        except RegisterError as error:
+            raise errors.NameTaken from error
+        finally:
+            _forget()
+        return self._accounts.issue_ticket(name)
+
+    def change_password(self, username: str, current: str, new: str) -> str:
+        """Set a new password, which ends every session, and return a ticket for this browser.
+
+        Raises SignInFailed, SignInLocked or PasswordRejected.
+        """
+        check_password(new, username)
+        if current == new:
+            raise errors.PasswordRejected("The new password is the same as the current one.")
+        self._accounts.begin_attempt(username)
+        controller = self._controller(SqlUsers(self._accounts))
+        secret = prehash(new)
+        try:
+            controller.reset_password(username, prehash(current), secret, secret)
+        except ResetError as error:
+            raise errors.PasswordRejected(str(error)) from error
+        except CredentialsError as error:
+            raise errors.SignInFailed("The current password isn't right.") from error
+        finally:
+            _forget()
+        self._accounts.clear_attempts(username)
+        return self._accounts.issue_ticket(username)
+
+
+@st.cache_resource(show_spinner=False)
+def _decoy_hash() -> str:
+    return str(Hasher.hash(prehash("no password has this text")))
+
+
+def _forget() -> None:
+    """The controller leaves the name in the tab's state; who is signed in is the session row's to say."""
+    for key in _STATE_KEYS:
+        st.session_state.pop(key, None)

@@ -1,0 +1,47 @@
+"""What stands around every page: name, ways to go, the engine's badge and the way out."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.accounts import SignedIn
+from core.models import new_id
+from pages.ui.browser import end_session
+from pages.ui.session import studio
+from pages.ui.text import plain
+
+LEAVING_KEY = "_leaving"
+
+
+def frame(user: SignedIn) -> None:
+    """The bar above the page."""
+    if once := st.session_state.get(LEAVING_KEY):
+        st.info("Signing out…", icon=":material/logout:")
+        end_session(once)
+        st.stop()
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="bar"
+    ):
+        engine_badge()
+        with st.popover(plain(user.display_name), icon=":material/account_circle:", type="tertiary"):
+            st.page_link("account.py", label="Account", icon=":material/manage_accounts:")
+            st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=leave)
+
+
+def engine_badge() -> None:
+    """Says on every page when pictures don't come from a real service, and how to change that."""
+    settings = studio().settings
+    if not settings.offline:
+        st.badge(plain(settings.default_image_model), icon=":material/cloud:", color="green")
+        return
+    with st.popover("Offline engine", icon=":material/wifi_off:", type="secondary"):
+        st.markdown(
+            "Pictures and prompts are made on this computer, free of charge, **not** by an image model. "
+            "They show how Atelier works.\n\n"
+            "For the real service, set `OPENAI_API_KEY` (or `OPENAI_BASE_URL` for a compatible server) "
+            "in the file `.env` or in the environment, and start Atelier again."
+        )
+
+
+def leave() -> None:
+    st.session_state[LEAVING_KEY] = new_id()

@@ -1,0 +1,124 @@
+"""One image, full size, with all that it was made from and what can be done with it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import streamlit as st
+
+from core import errors
+from core.accounts import SignedIn
+from core.catalogue import image_model
+from core.models import Image
+from core.prompts import style_of
+from pages.ui.draft_form import STATE_KEY as CREATE_STATE_KEY
+from pages.ui.failure import log_failure, show_failure
+from pages.ui.links import download_url, image_url
+from pages.ui.session import check_still, studio
+from pages.ui.text import image_alt, local_time, plain, price_words, seconds_words
+
+TRASHED_KEY = "trashed-image"
+
+
+def image_dialog(user: SignedIn, image_id: str) -> None:
+    """Open the image over the page; an image that isn't this person's is not there."""
+    try:
+        image = studio().gallery.get(user.user_id, image_id)
+    except errors.ImageError as error:
+        log_failure(error)
+        show_failure(error, key="open")
+        return
+    title = plain(image.name) or "Untitled image"
+    st.dialog(title, width="large", on_dismiss="rerun")(_body)(user, image_id)
+
+
+def _body(user: SignedIn, image_id: str) -> None:
+    check_still(user)
+    image = studio().gallery.get(user.user_id, image_id)
+    picture, words = st.columns([3, 2], gap="medium")
+    with picture:
+        st.image(image_url(image.id), alt=image_alt(image.name, image.prompt), width="stretch")
+    with words:
+        _actions(user, image)
+        _words("Prompt", image.prompt)
+        st.table(_facts(image), border="horizontal")
+        for label, text in _other_words(image):
+            _words(label, text)
+
+
+def _other_words(image: Image) -> list[tuple[str, str]]:
+    """The other words it was made from, those that there are."""
+    texts = (
+        ("Base prompt", image.base_prompt),
+        ("Enhanced prompt", image.enhanced_prompt),
+        ("Prompt sent to the model", image.sent_prompt),
+        ("Prompt as the service revised it", image.revised_prompt),
+    )
+    return [(label, text) for label, text in texts if text]
+
+
+def _words(label: str, text: str) -> None:
+    st.caption(label)
+    with st.container(border=True, height=_height(text)):
+        st.text(text)
+
+
+def _height(text: str) -> int | Literal["content"]:
+    """Long prompts scroll in their box instead of pushing the facts out of sight."""
+    return 150 if len(text) > 220 else "content"
+
+
+def _facts(image: Image) -> dict[str, str]:
+    style = style_of(image.style)
+    engine = "Offline engine, not an image model" if image.offline else "Image service"
+    facts = {
+        "Name": plain(image.name),
+        "Traits": plain(", ".join(image.traits)),
+        "Style": style.label if style else plain(image.style) or "None",
+        "Model": plain(image_model(image.model).label),
+        "Engine": engine,
+        "Size": f"{image.width} × {image.height} (asked for {image.size.replace('x', ' × ')})",
+        "Quality": plain(image.quality.capitalize()),
+        "Price": price_words(image.price_micros, about=False),
+        "Time taken": seconds_words(image.seconds),
+        "Made": local_time(image.created_at),
+    }
+    return {label: fact for label, fact in facts.items() if fact}
+
+
+def _actions(user: SignedIn, image: Image) -> None:
+    with st.container(horizontal=True, key="image-actions"):
+        if image.trashed_at:
+            if st.button("Restore", icon=":material/restore_from_trash:", type="primary"):
+                studio().gallery.restore(user.user_id, image.id)
+                st.rerun()
+            return
+        _download(image)
+        if st.button("Reuse prompt", icon=":material/replay:"):
+            studio().reuse(user, image.id)
+            st.session_state.pop(CREATE_STATE_KEY, None)
+            st.switch_page("create.py")
+        label = "Remove favourite" if image.favourite else "Favourite"
+        st.button(label, icon=":material/star:", key="favourite", on_click=_favourite, args=(user, image))
+        _delete(user, image)
+
+
+def _download(image: Image) -> None:
+    with st.popover("Download", icon=":material/download:"):
+        st.link_button("With the prompt inside", download_url(image.id, with_prompt=True), width="stretch")
+        st.link_button("Without the prompt", download_url(image.id, with_prompt=False), width="stretch")
+        st.caption("The picture is the same; the prompt can travel in the file's metadata.")
+
+
+def _delete(user: SignedIn, image: Image) -> None:
+    with st.popover("Delete", icon=":material/delete:"):
+        days = studio().settings.trash_days
+        st.markdown(f"Move this image to the trash? It can be brought back for {days} days.")
+        if st.button("Delete it", type="primary"):
+            studio().gallery.trash(user.user_id, image.id)
+            st.session_state[TRASHED_KEY] = image.id
+            st.rerun()
+
+
+def _favourite(user: SignedIn, image: Image) -> None:
+    studio().gallery.set_favourite(user.user_id, image.id, not image.favourite)

@@ -1,0 +1,117 @@
+"""The places of the images being made: queued, partial pictures, finished, or what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core import errors
+from core.accounts import SignedIn
+from core.jobs import JobView
+from core.models import JobState, utc_now
+from pages.ui.failure import log_failure, show_failure
+from pages.ui.links import OPEN_PARAM, partial_url, thumbnail_url
+from pages.ui.session import check_still, studio
+from pages.ui.text import STATE_WORDS, clipped, image_alt, images_words, job_line, plain
+
+POLL_SECONDS = 1.0
+COLUMNS = 3
+_ENDED = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
+
+
+def job_cards(user: SignedIn) -> None:
+    """Polls once a second while something is being made, and not at all otherwise."""
+    live = any(job.is_live for job in studio().jobs.recent(user.user_id))
+    st.fragment(run_every=POLL_SECONDS if live else None)(_cards)(user, live)
+
+
+def _cards(user: SignedIn, polling: bool) -> None:
+    check_still(user)
+    jobs = studio().jobs.recent(user.user_id)
+    if polling != any(job.is_live for job in jobs):
+        st.rerun()
+    if not jobs:
+        return
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.subheader("Latest images", anchor=False)
+        if any(not job.is_live for job in jobs):
+            st.button(
+                "Clear",
+                key="clear-jobs",
+                type="tertiary",
+                help="They stay in your gallery.",
+                on_click=_clear,
+                args=(user, jobs),
+            )
+    for group in _setbacks(jobs):
+        _setback(user, group)
+    shown = [job for job in jobs if job.state not in _ENDED]
+    for start in range(0, len(shown), COLUMNS):
+        for column, job in zip(st.columns(COLUMNS), shown[start : start + COLUMNS], strict=False):
+            with column:
+                _card(user, job)
+
+
+def _card(user: SignedIn, job: JobView) -> None:
+    with st.container(border=True, key=f"job-{job.id}"):
+        alt = image_alt(job.recipe.name, job.recipe.prompt)
+        for image_id in job.image_ids:
+            st.image(thumbnail_url(image_id), alt=alt, width="stretch")
+        if job.is_live and job.partials:
+            st.image(partial_url(job.id, job.partials - 1), alt=f"Preview of {alt}", width="stretch")
+        elif job.is_live:
+            st.skeleton(height=180)
+        st.caption(plain(job_line(job, job.elapsed(utc_now()))))
+        if job.state is JobState.QUEUED:
+            st.button("Cancel", key=f"cancel-{job.id}", on_click=_cancel, args=(user, job.id))
+        for image_id in job.image_ids:
+            if st.button("Open", key=f"open-{image_id}", icon=":material/open_in_full:", type="tertiary"):
+                st.switch_page("gallery.py", query_params={OPEN_PARAM: image_id})
+
+
+def _setbacks(jobs: Sequence[JobView]) -> list[list[JobView]]:
+    """Jobs that ended without an image, those of one batch and one reason together."""
+    groups: dict[tuple[str, str, str], list[JobView]] = {}
+    for job in jobs:
+        if job.state in _ENDED:
+            reason = job.error.code if job.error else ""
+            groups.setdefault((job.batch_id, job.state, reason), []).append(job)
+    return list(groups.values())
+
+
+def _setback(user: SignedIn, group: list[JobView]) -> None:
+    first = group[0]
+    ids = tuple(job.id for job in group)
+    with st.container(border=True, key=f"setback-{first.id}"):
+        title = plain(clipped(first.recipe.name or first.recipe.prompt, 60))
+        st.markdown(f"**{title}** · {images_words(len(group))} · {STATE_WORDS[first.state].lower()}")
+        if first.error:
+            show_failure(first.error, key=first.id)
+        with st.container(horizontal=True):
+            st.button("Try again", key=f"retry-{first.id}", on_click=_retry, args=(user, ids))
+            st.button(
+                "Let it go", key=f"dismiss-{first.id}", type="tertiary", on_click=_dismiss, args=(user, ids)
+            )
+
+
+def _cancel(user: SignedIn, job_id: str) -> None:
+    if not studio().jobs.cancel(user.user_id, job_id):
+        st.toast("Its call has already left: the image is let finish and kept.")
+
+
+def _retry(user: SignedIn, job_ids: tuple[str, ...]) -> None:
+    try:
+        for job_id in job_ids:
+            studio().jobs.retry(user.user_id, job_id)
+    except errors.ImageError as error:
+        log_failure(error)
+        st.toast(plain(error.message))
+
+
+def _dismiss(user: SignedIn, job_ids: tuple[str, ...]) -> None:
+    studio().jobs.dismiss(user.user_id, *job_ids)
+
+
+def _clear(user: SignedIn, jobs: Sequence[JobView]) -> None:
+    _dismiss(user, tuple(job.id for job in jobs))

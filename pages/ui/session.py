@@ -1,0 +1,49 @@
+"""Who is using this page, and the studio that serves them."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core import bootstrap
+from core.accounts import SignedIn
+from core.api import session_token
+from core.studio import Studio
+
+OWNER_KEY = "_session_owner"
+
+
+def studio() -> Studio:
+    return bootstrap.studio()
+
+
+def token() -> str | None:
+    """The session's token as it was when this tab connected."""
+    return session_token(dict(st.context.cookies))
+
+
+def current_user() -> SignedIn | None:
+    """The person whose session row still stands.
+
+    Asked on every run and poll, so that a withdrawn user is out at the next click. Whatever another person
+    left in this tab's state is dropped before anything is drawn.
+    """
+    user = studio().accounts.signed_in(token())
+    owner = user.session_id if user else None
+    if st.session_state.get(OWNER_KEY, owner) != owner:
+        st.session_state.clear()
+    st.session_state[OWNER_KEY] = owner
+    return user
+
+
+def check_still(user: SignedIn) -> None:
+    """For what reruns alone (a fragment, a dialog): a whole run when this person is no longer here."""
+    if current_user() != user:
+        st.rerun()
+
+
+def require_user() -> SignedIn:
+    """The signed-in user; without one the page goes no further, and the next run shows the sign-in."""
+    user = current_user()
+    if user is None:
+        st.rerun()
+    return user

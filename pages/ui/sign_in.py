@@ -1,0 +1,94 @@
+"""The door: sign in, or make an account where that is allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from core import errors
+from core.accounts import MIN_PASSWORD
+from pages.ui.authenticator import Authenticator
+from pages.ui.browser import begin_session
+from pages.ui.failure import log_failure, show_failure
+from pages.ui.frame import engine_badge
+from pages.ui.session import studio
+
+TICKET_KEY = "_ticket"
+INVITE_PARAM = "invite"
+
+
+def sign_in_page() -> None:
+    if ticket := st.session_state.get(TICKET_KEY):
+        st.info("Signing in…", icon=":material/login:")
+        begin_session(ticket)
+        return
+    _, middle, _ = st.columns([1, 2, 1])
+    with middle:
+        engine_badge()
+        st.title("Atelier", anchor=False)
+        st.markdown(
+            "Describe a subject, read and edit the prompt, make the picture, "
+            "and keep it in a gallery of your own."
+        )
+        _forms()
+
+
+def _forms() -> None:
+    accounts = studio().accounts
+    invite = st.query_params.get(INVITE_PARAM)
+    if not accounts.any_user():
+        st.info("Welcome! The first account becomes the administrator's.", icon=":material/waving_hand:")
+        _register(None)
+        return
+    try:
+        accounts.check_registration(invite)
+    except errors.InviteInvalid as error:
+        show_failure(error, key="invite")
+        _sign_in()
+    except errors.RegistrationClosed as error:
+        _sign_in()
+        st.caption(f"No account yet? {' '.join(error.suggestions)}")
+    else:
+        titles = ("Create account", "Sign in") if invite else ("Sign in", "Create account")
+        for tab, title in zip(st.tabs(titles), titles, strict=True):
+            with tab:
+                _register(invite) if title == "Create account" else _sign_in()
+
+
+def _sign_in() -> None:
+    with st.form("sign-in", border=True):
+        name = st.text_input("Username", autocomplete="username", max_chars=64)
+        password = st.text_input("Password", type="password", autocomplete="current-password")
+        sent = st.form_submit_button("Sign in", type="primary", width="stretch")
+    if sent:
+        _finish(lambda door: door.sign_in(name or "", password or ""), key="sign-in")
+
+
+def _register(invite: str | None) -> None:
+    with st.form("register", border=True):
+        name = st.text_input("Username", autocomplete="username", max_chars=64, key="new-username")
+        password = st.text_input(
+            f"Password ({MIN_PASSWORD} characters or more)",
+            type="password",
+            autocomplete="new-password",
+            key="new-password",
+        )
+        again = st.text_input(
+            "Password again", type="password", autocomplete="new-password", key="new-password-again"
+        )
+        sent = st.form_submit_button("Create account", type="primary", width="stretch")
+    if sent and password != again:
+        show_failure(errors.PasswordRejected("The two passwords are not the same."), key="register")
+    elif sent:
+        _finish(lambda door: door.register(name or "", password or "", invite=invite), key="register")
+
+
+def _finish(action: Callable[[Authenticator], str], *, key: str) -> None:
+    try:
+        st.session_state[TICKET_KEY] = action(Authenticator(studio().accounts))
+    except errors.ImageError as error:
+        log_failure(error)
+        show_failure(error, key=key)
+    else:
+        st.rerun()

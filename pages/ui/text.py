@@ -1,0 +1,71 @@
+"""Text from people and services, made safe for places that read Markdown, and figures in words."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import streamlit as st
+
+from core.jobs import JobView
+from core.models import JobState
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&=@/^])")
+STATE_WORDS = {
+    JobState.QUEUED: "Queued",
+    JobState.RUNNING: "Painting",
+    JobState.DONE: "Finished",
+    JobState.FAILED: "Failed",
+    JobState.UNKNOWN: "Outcome unknown",
+    JobState.CANCELLED: "Cancelled",
+}
+
+
+def plain(text: str) -> str:
+    """`text` shown as it is by a label or caption, which would read it as Markdown."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+
+
+def clipped(text: str, length: int) -> str:
+    """The start of `text` in one line of at most `length` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def price_words(micros: int | None, *, about: bool = True) -> str:
+    """A price for people: "free" for the offline engine, "price unknown" where nobody knows."""
+    if micros is None:
+        return "price unknown"
+    if micros == 0:
+        return "free"
+    dollars = micros / 1_000_000
+    amount = f"${dollars:.2f}" if dollars >= 0.01 else f"${dollars:.4f}".rstrip("0")
+    return f"about {amount}" if about else amount
+
+
+def images_words(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
+def local_time(moment: datetime) -> str:
+    """A time as the browser's owner reads it."""
+    try:
+        zone = ZoneInfo(st.context.timezone or "UTC")
+    except (ZoneInfoNotFoundError, ValueError):
+        zone = ZoneInfo("UTC")
+    return moment.astimezone(zone).strftime("%d %b %Y, %H:%M")
+
+
+def seconds_words(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{int(seconds // 60)}:{int(seconds % 60):02d} min"
+
+
+def image_alt(name: str, prompt: str) -> str:
+    """An image in words, for those who can't see it: its name and the start of its prompt."""
+    return ": ".join(part for part in (name.strip(), clipped(prompt, 120)) if part) or "Untitled image"
+
+
+def job_line(job: JobView, elapsed: float) -> str:
+    words = STATE_WORDS[job.state]
+    return f"{words} · {seconds_words(elapsed)}" if job.state is not JobState.CANCELLED else words

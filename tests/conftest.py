@@ -1,0 +1,159 @@
+"""What every test stands on: a scrubbed environment, both databases, an empty store, two users."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from core.database import Database
+from core.gallery import Gallery
+from core.models import User
+from core.settings import Settings
+from core.storage import Storage, open_storage
+from tests import chromium
+from tests.engines import TEMPLATE, PostgresServer, postgres_server
+
+_FOREIGN = ("OPENAI_", "AZURE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "STREAMLIT_")
+
+# A busy machine is no failure, and nothing is left in the working folder.
+hypothesis.settings.register_profile("atelier", deadline=None, database=None)
+hypothesis.settings.load_profile("atelier")
+
+
+@pytest.fixture(autouse=True)
+def scrubbed_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting, key or proxy of this machine reaches a test, and none finds a `.env`."""
+    settings = {name.upper() for name in Settings.model_fields}
+    for name in list(os.environ):
+        if name.upper() in settings or name.upper().startswith(_FOREIGN):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One server with a migrated template database; with pytest-xdist, one for each worker."""
+    with postgres_server() as server:
+        server.run(f"CREATE DATABASE {TEMPLATE}")
+        _migrate(server.url(TEMPLATE))
+        yield server
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite file."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a fresh, migrated database on either engine."""
+    if request.param == "sqlite":
+        path = tmp_path / "atelier.db"
+        shutil.copy(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+    else:
+        with request.getfixturevalue("postgres").fresh(TEMPLATE) as url:
+            yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without any table on either engine."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+    else:
+        with request.getfixturevalue("postgres").fresh() as url:
+            yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def sqlite_database(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
+    """For promises that only SQLite makes."""
+    shutil.copy(sqlite_template, tmp_path / "only.db")
+    database = Database(f"sqlite:///{tmp_path / 'only.db'}")
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(tmp_path / "files")
+
+
+@pytest.fixture
+def gallery(database: Database, storage: Storage) -> Gallery:
+    return Gallery(database, storage)
+
+
+@pytest.fixture
+def make_user(database: Database) -> Callable[[str], User]:
+    def make(username: str) -> User:
+        with database.write() as session:
+            user = User(username=username, display_name=username.title(), password_hash="!")
+            session.add(user)
+        return user
+
+    return make
+
+
+@pytest.fixture
+def user(make_user: Callable[[str], User]) -> User:
+    return make_user("ada")
+
+
+@pytest.fixture
+def other_user(make_user: Callable[[str], User]) -> User:
+    return make_user("grace")
+
+
+@pytest.fixture
+def png() -> Callable[..., bytes]:
+    """`png(width, height, colour)`: a plain picture."""
+    return plain_png
+
+
+def plain_png(width: int = 8, height: int = 8, colour: tuple[int, int, int] = (200, 80, 40)) -> bytes:
+    rows = (b"\0" + bytes(colour) * width) * height
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, body) for kind, body in chunks)
+
+
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    database.migrate()
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A real Chromium; without one the tests fail with the line that mends it."""
+    path = chromium.find()
+    if path is None:
+        pytest.fail(chromium.MEND)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=path, args=chromium.flags())
+        yield running
+        running.close()

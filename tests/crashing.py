@@ -1,0 +1,102 @@
+"""A worker that is cut off at a chosen moment, as by a power cut: `python -m tests.crashing` and JSON.
+
+It submits one image for `user_id` and works on it. `moment` is where it kills itself: "queued" before it
+takes up work, "leaving" when the call is about to leave, "bytes" and "answer" when these are on disk,
+"committed" after the commit. "never" works until somebody else ends it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx2
+
+from core.client import ImageClient
+from core.database import Database
+from core.gallery import Gallery
+from core.jobs import Jobs
+from core.recipe import Recipe
+from core.settings import load_settings
+from core.storage import Storage
+from core.usage import UsageLog
+from core.worker import Worker
+
+RECIPE = Recipe(prompt="a fox in the snow", model="gpt-image-2", size="1024x1024", quality="low")
+LONGEST_LIFE = 60
+
+
+@dataclass(frozen=True)
+class Plan:
+    database_url: str
+    folder: str
+    service_url: str
+    user_id: str
+    moment: str
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command that carries this plan out."""
+        return [sys.executable, "-m", "tests.crashing", json.dumps(asdict(self))]
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Transport(httpx2.HTTPTransport):
+    def __init__(self, moment: str) -> None:
+        super().__init__()
+        self._moment = moment
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        if self._moment == "leaving":
+            die()
+        return super().handle_request(request)
+
+
+class CrashingStorage(Storage):
+    def __init__(self, root: Path, moment: str) -> None:
+        super().__init__(root)
+        self._moment = moment
+
+    def put(self, key: str, data: bytes) -> None:
+        super().put(key, data)
+        if (self._moment, key.partition("/")[0]) in (("bytes", "images"), ("answer", "answers")):
+            die()
+
+    def delete(self, *keys: str) -> None:
+        if self._moment == "committed":
+            die()
+        super().delete(*keys)
+
+
+def jobs_of(plan: Plan, storage: Storage, database: Database, client: ImageClient) -> Jobs:
+    """The worker's parts, as the app puts them together."""
+    gallery, usage = Gallery(database, storage), UsageLog(database)
+    queue_url = f"sqlite:///{Path(plan.folder) / 'queue.db'}"
+    worker = Worker(database, storage, gallery, usage, client, b"secret")
+    return Jobs(database, storage, worker, queue_url)
+
+
+def main() -> None:
+    plan = Plan(**json.loads(sys.argv[1]))
+    signal.alarm(LONGEST_LIFE)
+    settings = load_settings(openai_base_url=plan.service_url, partial_images=1)
+    client = ImageClient(settings, transport=Transport(plan.moment))
+    storage = CrashingStorage(Path(plan.folder) / "files", plan.moment)
+    jobs = jobs_of(plan, storage, Database(plan.database_url), client)
+    if plan.moment == "queued":
+        jobs.submit(plan.user_id, RECIPE, 1)
+        die()
+    jobs.start()
+    jobs.submit(plan.user_id, RECIPE, 1)
+    signal.pause()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""The app starts, says where it is, keeps its data to itself, and says what to mend when it can't start."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sqlite3
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx2
+import pytest
+
+import app as app_module
+from core import bootstrap, errors
+from core.settings import load_settings
+from core.studio import Studio
+from tests.process import ROOT, AppProcess, free_port, healthy
+
+MUST_BE_MENDED = app_module.MUST_BE_MENDED
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Callable[..., Studio]]:
+    """`build(**settings)`: a studio in this process, closed afterwards."""
+    built: list[Studio] = []
+
+    def make(**settings: object) -> Studio:
+        studio = bootstrap.build(load_settings(**{"data_dir": tmp_path / "data"} | settings))
+        built.append(studio)
+        return studio
+
+    yield make
+    for studio in built:
+        studio.close()
+
+
+def page_of(app: AppProcess) -> str:
+    answer = httpx2.get(app.base_url, trust_env=False)
+    assert answer.status_code == 200
+    return answer.text
+
+
+# The process
+
+
+def test_the_app_serves_and_says_where_it_is(tmp_path: Path) -> None:
+    with AppProcess(tmp_path, data_dir=tmp_path / "elsewhere") as app:
+        assert "<html" in page_of(app)
+        assert f"http://localhost:{app.port}" in app.output
+        assert "offline engine" in app.output
+        assert (tmp_path / "elsewhere" / "atelier.db").exists()
+
+        second = AppProcess(tmp_path, data_dir=tmp_path / "elsewhere")
+        second.spawn()
+        assert second.wait() == MUST_BE_MENDED
+        assert "Another Atelier is already using" in second.output
+        assert "Traceback" not in second.output
+        assert healthy(app.base_url)
+
+        code = app.stop()
+        assert code in (0, -15)
+        assert "Traceback" not in app.output
+        assert not (tmp_path / "elsewhere" / "atelier.db-wal").exists()  # closed, not cut off
+
+        app.start()
+        assert "<html" in page_of(app)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(
+            ("-m", "streamlit", "run", str(ROOT / "app.py"), "--server.port", "{port}"), id="streamlit run"
+        ),
+        pytest.param(("-m", "uvicorn", "--app-dir", str(ROOT), "app:app", "--port", "{port}"), id="uvicorn"),
+    ],
+)
+def test_it_starts_in_other_ways_too(tmp_path: Path, command: tuple[str, ...]) -> None:
+    with AppProcess(tmp_path, command=(sys.executable, *command)) as app:
+        assert "<html" in page_of(app)
+        answer = httpx2.get(f"{app.base_url}/api/images/x", trust_env=False)
+        assert answer.json()["error"]["code"] == "IMG-AUTH-001"
+
+
+def test_another_way_of_starting_says_what_to_mend_too(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "uvicorn", "--app-dir", str(ROOT), "app:app", "--port", "{port}")
+    process = AppProcess(tmp_path, command=command, env={"CONCURRENCY": "many"})
+    process.spawn()
+    assert process.wait() == MUST_BE_MENDED
+    assert "CONCURRENCY" in process.output
+    assert "Traceback" not in process.output
+
+
+def test_an_unreachable_service_keeps_nobody_from_starting(tmp_path: Path) -> None:
+    closed = f"http://somebody:hunter2@127.0.0.1:{free_port()}/v1"
+    with AppProcess(tmp_path, env={"OPENAI_BASE_URL": closed}) as app:
+        assert healthy(app.base_url)
+        assert "<html" in page_of(app)
+        assert "hunter2" not in app.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is set up on Linux only")
+def test_the_host_is_honoured(tmp_path: Path) -> None:
+    app = AppProcess(tmp_path, env={"HOST": "127.0.0.2"})
+    app.base_url = f"http://127.0.0.2:{app.port}"
+    with app:
+        assert healthy(app.base_url)
+        assert not healthy(f"http://127.0.0.1:{app.port}")
+
+
+def _unwritable(folder: Path) -> dict[str, str]:
+    if os.geteuid() == 0:  # whom no mode keeps out
+        return {"DATA_DIR": "/sys/atelier"}
+    folder.mkdir(mode=0o500)
+    return {"DATA_DIR": str(folder)}
+
+
+def _damaged(name: str) -> Callable[[Path], dict[str, str]]:
+    def damage(folder: Path) -> dict[str, str]:
+        folder.mkdir()
+        (folder / name).write_bytes(b"this was a file once " * 500)
+        return {"DATA_DIR": str(folder)}
+
+    return damage
+
+
+def _of_the_future(folder: Path) -> dict[str, str]:
+    folder.mkdir()
+    with closing(sqlite3.connect(folder / "atelier.db")) as database, database:
+        database.execute("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        database.execute("INSERT INTO alembic_version VALUES ('9999')")
+    return {"DATA_DIR": str(folder)}
+
+
+FAULTS: dict[str, tuple[Callable[[Path], dict[str, str]], str, str]] = {
+    "read-only folder": (_unwritable, "IMG-STORE-READ-001", "set DATA_DIR"),
+    "a file in its place": (
+        lambda folder: {"DATA_DIR": __file__},
+        "IMG-STORE-READ-001",
+        "set DATA_DIR",
+    ),
+    "damaged database": (_damaged("atelier.db"), "IMG-DATA-DAMAGED-001", "restore the last backup"),
+    "damaged queue": (_damaged("queue.db"), "IMG-DATA-DAMAGED-001", "queue.db"),
+    "newer database": (_of_the_future, "IMG-DATA-001", "another version"),
+    "damaged key": (_damaged("secret.key"), "IMG-SET-001", "secret.key"),
+    "bad setting": (lambda _: {"SESSION_DAYS": "often"}, "IMG-SET-001", "SESSION_DAYS"),
+    "bad key": (lambda _: {"OPENAI_API_KEY": "sk-hunter2 hunter2"}, "IMG-SET-001", "OPENAI_API_KEY"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_start_that_can_not_succeed_says_what_to_mend(tmp_path: Path, fault: str) -> None:
+    prepare, code, words = FAULTS[fault]
+    process = AppProcess(tmp_path, env=prepare(tmp_path / "data"))
+    process.spawn()
+    assert process.wait() == MUST_BE_MENDED
+    assert code in process.output
+    assert words in process.output
+    assert "\n  - " in process.output
+    assert "Traceback" not in process.output
+    assert "hunter2" not in process.output
+    assert "Atelier is at" not in process.output
+
+
+def test_a_taken_port_is_found_before_anything_is_announced(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        process = AppProcess(tmp_path, port=taken.getsockname()[1])
+        process.spawn()
+        assert process.wait() == MUST_BE_MENDED
+    assert "PORT" in process.output
+    assert "Atelier is at" not in process.output
+    assert not process.data_dir.exists()
+
+
+# The composition root
+
+
+def test_a_folder_is_held_for_as_long_as_the_studio_lives(build: Callable[..., Studio]) -> None:
+    first = build()
+    with pytest.raises(errors.SettingsError, match="Another Atelier"):
+        build()
+    first.close()
+    build()
+
+
+def test_a_start_that_failed_lets_the_folder_go(build: Callable[..., Studio], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    key = tmp_path / "data" / "secret.key"
+    key.write_bytes(b"short")
+    with pytest.raises(errors.SettingsError, match=r"secret\.key"):
+        build()
+    key.unlink()
+    build()
+
+
+def test_the_installations_key_is_made_once_and_for_its_owner_alone(
+    build: Callable[..., Studio], tmp_path: Path
+) -> None:
+    build().close()
+    key = tmp_path / "data" / "secret.key"
+    made = key.read_bytes()
+    build().close()
+    assert key.read_bytes() == made
+    assert len(made) == bootstrap.SECRET_BYTES
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def test_a_folder_in_nobodys_home_is_a_wrong_setting(build: Callable[..., Studio]) -> None:
+    with pytest.raises(errors.SettingsError, match="DATA_DIR"):
+        build(data_dir=Path("~no-such-user-here/atelier"))
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.ENOSPC, errors.StorageFull),
+        (errno.EDQUOT, errors.StorageFull),
+        (errno.EROFS, errors.StorageReadOnly),
+        (errno.EACCES, errors.StorageReadOnly),
+    ],
+)
+def test_a_disk_that_takes_nothing_is_named(
+    build: Callable[..., Studio],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    expected: type[errors.ImageError],
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(expected, match="data"):
+        build()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])
+def test_the_banner_gives_an_address_that_a_browser_can_open(host: str) -> None:
+    assert "http://localhost:9000" in app_module.banner(load_settings(host=host, port=9000))
+
+
+def test_the_banner_names_the_service_without_its_password() -> None:
+    settings = load_settings(
+        openai_base_url="https://me:hunter2@models.example/v1", openai_api_key="sk-hunter2"
+    )
+    said = app_module.banner(settings)
+    assert "https://models.example/v1" in said
+    assert "hunter2" not in said
+    assert "OpenAI" in app_module.banner(load_settings(openai_api_key="sk-abc"))

@@ -1,0 +1,388 @@
+"""The whole main job in a real browser on the offline engine, and who sees what."""
+
+from __future__ import annotations
+
+import io
+import re
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, expect
+
+from tests.engines import PostgresServer
+from tests.process import AppProcess
+from tests.visitor import PASSWORD, Visitor
+
+FOX = {
+    "name": "Juniper",
+    "traits": ("red fox", "green scarf"),
+    "base_prompt": "reading under a tree at sunset",
+}
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
+    with AppProcess(tmp_path_factory.mktemp("app")) as process:
+        yield process
+
+
+def test_the_main_job_as_a_new_user(browser: Browser, app: AppProcess) -> None:
+    main_job(browser, app)
+
+
+def test_the_main_job_on_postgresql(browser: Browser, tmp_path: Path, postgres: PostgresServer) -> None:
+    with postgres.fresh() as url, AppProcess(tmp_path, env={"DATABASE_URL": url}) as app:
+        main_job(browser, app)
+
+
+def main_job(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("main-job")
+        expect(person.page.get_by_text("Offline engine").first).to_be_visible()
+        person.describe(**FOX)
+        person.choose("Style", "Watercolour")
+        enhanced = person.enhance()
+        for words in ("Juniper", *FOX["traits"], FOX["base_prompt"]):
+            assert words in enhanced
+        person.type("Prompt", enhanced + "\nA paper lantern hangs above.")
+        expect(person.page.get_by_role("button", name="Generate 1 image · free")).to_be_enabled()
+        person.generate()
+        person.finished()
+        person.go("Gallery")
+        expect(person.tiles).to_have_count(1)
+        picture = person.tiles.first.get_by_role("img")
+        expect(picture).to_have_attribute("alt", re.compile("^Juniper: "))
+        dialog = person.open_tile()
+        for words in (
+            "paper lantern",
+            "red fox, green scarf",
+            "Watercolour",
+            "Offline engine, not an image model",
+        ):
+            expect(dialog.get_by_text(words).first).to_be_visible()
+
+
+def test_search_filters_favourites_trash_and_reuse(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("collector")
+        for name in ("Aurora", "Bramble"):
+            person.type("Name", name)
+            person.generate()
+            person.finished(1 if name == "Aurora" else 2)
+        person.go("Gallery")
+        expect(person.tiles).to_have_count(2)
+        person.type("Search", "aurORA")
+        expect(person.tiles).to_have_count(1)
+        person.type("Search", "no such words")
+        expect(person.page.get_by_text("Nothing matches")).to_be_visible()
+        person.type("Search", "")
+        dialog = person.open_tile()
+        dialog.get_by_role("button", name="Favourite").click()
+        expect(dialog.get_by_role("button", name="Remove favourite")).to_be_visible()
+        person.page.keyboard.press("Escape")
+        person.page.get_by_text("Favourites").click()
+        expect(person.tiles).to_have_count(1)
+        expect(person.tiles.first).to_contain_text("Bramble")
+        dialog = person.open_tile()
+        dialog.get_by_role("button", name="Delete", exact=True).click()
+        person.page.get_by_role("button", name="Delete it").click()
+        expect(person.tiles).to_have_count(0)
+        person.page.get_by_text("Favourites").click()
+        person.page.get_by_text("Trash", exact=True).click()
+        expect(person.tiles).to_have_count(1)
+        person.open_tile().get_by_role("button", name="Restore").click()
+        expect(person.page.get_by_text("The trash is empty")).to_be_visible()
+        person.page.get_by_text("Trash", exact=True).click()
+        expect(person.tiles).to_have_count(2)
+        person.type("Search", "aurora")
+        person.open_tile().get_by_role("button", name="Reuse prompt").click()
+        expect(person.field("Name")).to_have_value("Aurora")
+
+
+def test_a_download_is_the_picture_with_or_without_the_prompt(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("keepsake")
+        person.describe(name="Pebble")
+        person.generate()
+        person.finished()
+        person.go("Gallery")
+        person.open_tile()
+        pictures = []
+        for label in ("With the prompt inside", "Without the prompt"):
+            person.page.get_by_role("button", name="Download").click()
+            with person.page.expect_download() as download:
+                person.page.get_by_role("link", name=label).click()
+            assert download.value.suggested_filename.startswith("Pebble")
+            pictures.append(Image.open(io.BytesIO(Path(download.value.path()).read_bytes())))
+            person.page.keyboard.press("Escape")
+        with_prompt, without = pictures
+        assert with_prompt.format == without.format == "PNG"
+        assert with_prompt.tobytes() == without.tobytes()
+        assert "Pebble" in with_prompt.info["prompt"]
+        assert "prompt" not in without.info
+        assert "offline engine" in without.info["Source"]
+
+
+def test_a_second_user_sees_none_of_it(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as owner, Visitor(browser, app.base_url) as other:
+        owner.sign_up("owner")
+        owner.describe(name="Secretive")
+        owner.generate()
+        owner.finished()
+        owner.go("Gallery")
+        source = owner.tiles.first.get_by_role("img").get_attribute("src") or ""
+        assert owner.context.request.get(source).ok
+        other.sign_up("curious")
+        expect(other.field("Name")).to_have_value("")
+        other.go("Gallery")
+        expect(other.page.get_by_text("Your gallery is empty")).to_be_visible()
+        other.type("Search", "Secretive")
+        expect(other.page.get_by_text("Nothing matches")).to_be_visible()
+        original = source.removesuffix("/thumbnail")
+        for address in (source, original, f"{original}/download"):
+            assert other.context.request.get(address).status == 404
+        image_id = original.rsplit("/", 1)[-1]
+        other.open(f"/gallery?image={image_id}")
+        expect(other.page.get_by_text("There is no such image.")).to_be_visible()
+        expect(other.page.get_by_text("Secretive")).to_have_count(0)
+
+
+def test_the_next_person_in_the_same_tab_sees_nothing_of_the_last(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("first-here")
+        person.describe(name="Confidential", base_prompt="a hidden garden")
+        person.generate()
+        person.finished()
+        person.sign_out("first-here")
+        person.sign_up("second-here")
+        expect(person.field("Name")).to_have_value("")
+        expect(person.field("Base prompt")).to_have_value("")
+        expect(person.page.get_by_text("Latest images")).to_have_count(0)
+        person.go("Gallery")
+        expect(person.page.get_by_text("Your gallery is empty")).to_be_visible()
+        person.page.go_back()
+        person.page.go_back()
+        expect(person.page.get_by_text("Confidential")).to_have_count(0)
+
+
+def test_sign_in_survives_a_reload_and_a_new_tab_and_ends_everywhere(
+    browser: Browser, app: AppProcess
+) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("two-tabs")
+        [cookie] = [item for item in person.context.cookies() if item["name"] == "atelier"]
+        assert cookie["httpOnly"]
+        assert cookie["sameSite"] == "Lax"
+        person.page.reload()
+        person.expect_signed_in("two-tabs")
+        first, second = person.page, person.context.new_page()
+        person.page = second
+        person.open("/gallery")
+        person.expect_signed_in("two-tabs")
+        person.sign_out("two-tabs")
+        person.page = first
+        person.go("Account")
+        person.expect_sign_in()
+
+
+def test_a_new_password_ends_the_other_browser(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as here, Visitor(browser, app.base_url) as there:
+        here.sign_up("changer")
+        there.open()
+        there.sign_in("changer")
+        there.expect_signed_in("changer")
+        here.go("Account")
+        here.field("Current password").fill(PASSWORD)
+        here.page.get_by_label(re.compile("^New password \\(")).fill("nine slow carousels")
+        here.field("New password again").fill("nine slow carousels")
+        here.page.get_by_role("button", name="Change password").click()
+        expect(here.field("Current password")).to_have_value("")
+        here.expect_signed_in("changer")
+        there.go("Gallery")
+        there.expect_sign_in()
+        there.sign_in("changer", "nine slow carousels")
+        there.expect_signed_in("changer")
+
+
+def test_wrong_passwords_are_told_alike_and_then_have_to_wait(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("locked")
+        person.sign_out("locked")
+        for _ in range(5):
+            person.sign_in("locked", "not the password")
+            expect(person.page.get_by_text("That username and password don't match.")).to_be_visible()
+            person.settle()
+        person.sign_in("locked", PASSWORD)
+        expect(person.page.get_by_text(re.compile("has to wait 15 minutes"))).to_be_visible()
+
+
+def test_a_deep_link_without_a_session_shows_the_sign_in(browser: Browser, tmp_path: Path) -> None:
+    """The first request a fresh server gets: nobody has run the navigation yet."""
+    with AppProcess(tmp_path) as fresh, Visitor(browser, fresh.base_url) as person:
+        person.open("/gallery")
+        expect(person.page.get_by_role("button", name="Create account")).to_be_visible()
+        expect(person.page.get_by_label("Search")).to_have_count(0)
+        person.sign_up("deep-link", path="/gallery")
+        expect(person.page.get_by_text("Your gallery is empty")).to_be_visible()
+
+
+def test_a_restart_keeps_the_session_the_draft_and_the_image(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("keeper")
+        person.describe(name="Ember", base_prompt="a lighthouse at night")
+        person.generate()
+        person.finished()
+        app.restart()
+        person.open()
+        person.expect_signed_in("keeper")
+        expect(person.field("Base prompt")).to_have_value("a lighthouse at night")
+        person.go("Gallery")
+        expect(person.tiles).to_have_count(1)
+
+
+def test_the_draft_survives_a_change_of_page_and_a_reload(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("drafter")
+        person.describe(**FOX)
+        person.choose("Style", "Ink")
+        person.type("Prompt", "My own words.")
+        person.go("Gallery")
+        expect(person.page.get_by_text("Your gallery is empty")).to_be_visible()
+        person.go("Create")
+        for _ in range(2):
+            expect(person.field("Name")).to_have_value("Juniper")
+            expect(person.page.get_by_role("button", name="Remove green scarf")).to_be_visible()
+            expect(person.field("Base prompt")).to_have_value(FOX["base_prompt"])
+            expect(person.field("Prompt")).to_have_value("My own words.")
+            expect(person.field("Style")).to_have_value("Ink — Black brush and pen on white")
+            person.page.reload()
+
+
+def test_every_earlier_prompt_can_be_brought_back(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("historian")
+        person.describe(**FOX)
+        first = person.enhance()
+        person.type("Prompt", "Something else entirely.")
+        second = person.enhance()
+        assert "Juniper" in second
+        assert second != first
+        person.page.get_by_role("button", name=re.compile("^History")).click()
+        person.page.get_by_role("button", name=re.compile("Something else entirely")).click()
+        expect(person.field("Prompt")).to_have_value("Something else entirely.")
+
+
+def test_the_example_is_one_click_away(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("newcomer")
+        expect(person.page.get_by_text("New here?")).to_be_visible()
+        person.page.get_by_role("button", name="Show me an example").click()
+        expect(person.field("Name")).to_have_value("Juniper")
+        expect(person.page.get_by_text("New here?")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message", "code"),
+    [
+        pytest.param(
+            "!fail quota", "credit with the image service is used up", "IMG-GEN-QUOTA-001", id="quota"
+        ),
+        pytest.param(
+            "!fail moderation", "safety system refused this prompt", "IMG-PRM-BLOCK-001", id="moderation"
+        ),
+        pytest.param("!fail key", "doesn't accept the API key", "IMG-AUTH-KEY-001", id="key"),
+        pytest.param("!fail timeout", "the service may have charged", "IMG-GEN-UNKNOWN-001", id="timeout"),
+    ],
+)
+def test_an_error_says_what_can_be_done_and_keeps_the_form(
+    browser: Browser, app: AppProcess, prompt: str, message: str, code: str
+) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up(f"person-of-{len(message)}")
+        person.describe(**FOX)
+        person.type("Prompt", prompt)
+        person.generate()
+        expect(person.page.get_by_text(message)).to_be_visible()
+        expect(person.page.get_by_text(f"Code {code}")).to_be_visible()
+        expect(person.page.get_by_role("button", name="Try again")).to_be_visible()
+        expect(person.field("Prompt")).to_have_value(prompt)
+        expect(person.field("Name")).to_have_value("Juniper")
+        person.page.get_by_role("button", name="Let it go").click()
+        expect(person.page.get_by_text(message)).to_have_count(0)
+
+
+def test_an_enhancement_that_fails_keeps_the_prompt(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("unlucky")
+        person.describe(name="Juniper", base_prompt="!fail overloaded")
+        person.type("Prompt", "Words of my own.")
+        person.page.get_by_role("button", name="Enhance prompt").click()
+        expect(person.page.get_by_text("overloaded right now")).to_be_visible()
+        expect(person.field("Prompt")).to_have_value("Words of my own.")
+
+
+def test_nothing_to_draw_is_said_before_anything_is_sent(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("blank")
+        person.generate()
+        expect(person.page.get_by_text("There is nothing to draw yet.")).to_be_visible()
+
+
+def test_words_from_people_are_shown_as_text(browser: Browser, app: AppProcess) -> None:
+    hostile = '<img src=x onerror="window.ran=1"> **bold** [link](http://outside.invalid/) :red[x] $x$'
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("hostile")
+        person.describe(name=hostile, base_prompt=hostile)
+        person.type("Prompt", hostile)
+        person.generate()
+        person.finished()
+        person.go("Gallery")
+        expect(person.tiles.first).to_contain_text(hostile)
+        dialog = person.open_tile()
+        expect(dialog.get_by_text(hostile).first).to_be_visible()
+        assert person.page.evaluate("window.ran") is None
+
+
+def test_invited_people_only(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path, env={"REGISTRATION": "invite"}) as app, Visitor(browser, app.base_url) as admin:
+        admin.sign_up("chief")
+        with Visitor(browser, app.base_url) as stranger:
+            stranger.open()
+            stranger.expect_sign_in()
+            expect(stranger.page.get_by_role("tab", name="Create account")).to_have_count(0)
+        admin.go("Account")
+        admin.page.get_by_role("button", name="Make an invitation link").click()
+        link = admin.page.get_by_test_id("stCode").inner_text().strip()
+        with Visitor(browser, app.base_url) as guest:
+            guest.sign_up("guest", path=link.removeprefix(app.base_url))
+            admin.page.reload()
+            admin.page.get_by_role("button", name="Withdraw access").click()
+            admin.page.get_by_role("button", name="Withdraw", exact=True).click()
+            expect(admin.page.get_by_text("No access")).to_be_visible()
+            guest.go("Gallery")
+            guest.expect_sign_in()
+
+
+def test_a_broken_database_is_a_panel_and_not_a_traceback(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("unharmed")
+        person.go("Gallery")
+        expect(person.page.get_by_text("Your gallery is empty")).to_be_visible()
+        with closing(sqlite3.connect(app.data_dir / "atelier.db")) as database:
+            database.execute("ALTER TABLE images RENAME TO elsewhere")
+        person.page.reload()
+        expect(person.page.get_by_text("The database can't be used right now.")).to_be_visible()
+        expect(person.page.get_by_text("Code IMG-DATA-001")).to_be_visible()
+        assert "Traceback" not in person.page.inner_text("body")
+
+
+@pytest.mark.parametrize("path", ["/", "/gallery", "/account"])
+def test_a_phone_has_no_sideways_scroll(browser: Browser, app: AppProcess, path: str) -> None:
+    with Visitor(browser, app.base_url, width=390) as person:
+        person.sign_up(f"phone{path.replace('/', '-')}", path=path)
+        person.settle()
+        assert person.page.evaluate("document.scrollingElement.scrollWidth") <= 390

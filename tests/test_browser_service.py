@@ -1,0 +1,152 @@
+"""The same pages on a service that speaks OpenAI's wire format, slow and fallible as a real one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.openai_service import OpenAIService, openai_service
+from tests.process import AppProcess
+from tests.visitor import Visitor
+
+KEY = "sk-test-0123456789abcdef"
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[OpenAIService]:
+    with openai_service() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def app(service: OpenAIService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
+    folder = tmp_path_factory.mktemp("service-app")
+    with AppProcess(folder, env={"OPENAI_BASE_URL": service.base_url, "OPENAI_API_KEY": KEY}) as process:
+        yield process
+
+
+def images_asked(service: OpenAIService, marker: str) -> int:
+    """How many image calls with this text the service has seen: what was paid."""
+    return sum(marker in str(request.body) for request in service.asked("/images/generations"))
+
+
+def test_the_main_job_against_a_service(browser: Browser, app: AppProcess, service: OpenAIService) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("service-main")
+        expect(person.page.get_by_text("Offline engine")).to_have_count(0)
+        person.describe(name="Pip", traits=("striped",), base_prompt="on a kite")
+        enhanced = person.enhance()
+        for words in ("Pip", "striped", "on a kite", "loopback service"):
+            assert words in enhanced
+        expect(person.page.get_by_role("button", name="Generate 1 image · price unknown")).to_be_enabled()
+        person.generate()
+        person.finished()
+        person.go("Gallery")
+        dialog = person.open_tile()
+        expect(dialog.get_by_text("loopback service").first).to_be_visible()
+
+
+def test_the_price_stands_on_the_button(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("priced")
+        person.describe(base_prompt="a kite")
+        person.page.get_by_text("More options").click()
+        person.choose("Model", "GPT Image 2.5 Flare")
+        person.field("Images").fill("2")
+        person.field("Images").press("Enter")
+        expect(
+            person.page.get_by_role("button", name=re.compile(r"^Generate 2 images · about \$0\.0"))
+        ).to_be_enabled()
+
+
+def test_the_prompt_streams_in(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("streamer")
+        person.describe(name="Pip", base_prompt="a kite [[text pause:0.4]]")
+        person.page.get_by_role("button", name="Enhance prompt").click()
+        expect(person.page.get_by_role("button", name="Enhancing…")).to_be_visible()
+        expect(person.field("Prompt")).to_have_value(re.compile("."))
+        begun = person.field("Prompt").input_value()
+        expect(person.page.get_by_role("button", name="Enhance prompt")).to_be_enabled()
+        ended = person.field("Prompt").input_value()
+        assert len(ended) > len(begun)
+
+
+@pytest.mark.parametrize("leave", ["another page", "a reload", "a closed tab"])
+def test_leaving_during_a_generation_loses_nothing(
+    browser: Browser, app: AppProcess, service: OpenAIService, leave: str
+) -> None:
+    marker = f"leaving by {leave}"
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up(f"leaver-{leave.replace(' ', '-')}")
+        person.type("Prompt", f"{marker} [[image latency:5]]")
+        person.generate()
+        expect(person.page.get_by_text(re.compile("^(Queued|Painting)"))).to_be_visible()
+        if leave == "another page":
+            person.go("Gallery")
+            expect(person.page.get_by_text("Your gallery is empty")).to_be_visible()
+            person.go("Create")
+        elif leave == "a reload":
+            person.page.reload()
+        else:
+            person.page.close()
+            person.page = person.context.new_page()
+            person.open()
+        person.finished()
+        person.go("Gallery")
+        expect(person.tiles).to_have_count(1)
+        assert images_asked(service, marker) == 1
+
+
+def test_a_double_click_buys_once(browser: Browser, app: AppProcess, service: OpenAIService) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("double")
+        person.type("Prompt", "a double click")
+        person.page.get_by_role("button", name=re.compile("^Generate")).dblclick()
+        person.finished()
+        person.go("Gallery")
+        expect(person.tiles).to_have_count(1)
+        assert images_asked(service, "a double click") == 1
+
+
+def test_a_partial_picture_is_seen_before_the_end(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("previewer")
+        person.type("Prompt", "a slow one [[image pause:2.5]]")
+        person.generate()
+        preview = person.page.get_by_role("img", name=re.compile("^Preview of"))
+        expect(preview).to_be_visible()
+        expect(preview).to_have_js_property("complete", True)
+        assert preview.evaluate("image => image.naturalWidth") > 0
+        person.finished()
+
+
+def test_the_key_is_nowhere_a_person_or_a_log_could_see_it(
+    browser: Browser, app: AppProcess, service: OpenAIService
+) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("key-hunter")
+        person.type("Prompt", "[[image error:key rejected]]")
+        person.generate()
+        expect(person.page.get_by_text("doesn't accept the API key")).to_be_visible()
+        person.page.get_by_text("Details").click()
+        assert KEY not in person.page.content()
+        assert KEY not in app.output
+        assert KEY[:12] not in person.page.content()
+
+
+def test_an_unreachable_service_at_start_degrades(browser: Browser, tmp_path: Path) -> None:
+    with (
+        AppProcess(tmp_path, env={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_API_KEY": KEY}) as app,
+        Visitor(browser, app.base_url) as person,
+    ):
+        person.sign_up("patient")
+        person.type("Prompt", "a kite")
+        person.generate()
+        expect(person.page.get_by_text("The image service can't be reached.")).to_be_visible()
+        person.go("Gallery")
+        expect(person.page.get_by_text("Your gallery is empty")).to_be_visible()

@@ -1,0 +1,1038 @@
+"""The border to OpenAI-compatible services, over real HTTP to a loopback service."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import openai
+import pytest
+from PIL import Image
+
+from core.catalogue import GenerateParams, Usage
+from core.client import NO_KEY, EnhanceStream, GeneratedImages, ImageClient
+from core.errors import (
+    BadAnswer,
+    BillingLimitReached,
+    EnhancementCut,
+    EnhancementRefused,
+    ImageError,
+    ImageGenerationError,
+    ImagePromptError,
+    InvalidParameter,
+    KeyRejected,
+    ModelUnavailable,
+    OrganisationUnverified,
+    OutcomeUnknown,
+    PromptBlocked,
+    PromptEmpty,
+    PromptTooLong,
+    QuotaSpent,
+    RateLimited,
+    RegionUnsupported,
+    RequestTooLarge,
+    ServiceAccessDenied,
+    ServiceBusy,
+    ServiceFailed,
+    ServiceUnreachable,
+    SettingsError,
+)
+from core.prompts import Enhancement, PromptRequest
+from core.settings import load_settings
+from tests.openai_service import (
+    ERRORS,
+    FAULTS,
+    REQUEST_ID,
+    Behaviour,
+    ErrorRow,
+    OpenAIService,
+    openai_service,
+)
+
+KEY = "sk-loopback-0123456789"
+TAG = "person-hash"
+FOX = GenerateParams("a fox", "gpt-image-2.6-flare")
+SEVERAL = replace(FOX, n=2)
+DALL_E = GenerateParams("a fox", "dall-e-3", size="1024x1024", quality="hd", style="vivid")
+PIP = PromptRequest(name="Pip", traits=("green coat",), base_prompt="a fox on a pier")
+
+Call = Callable[[ImageClient], object]
+Sleep = Callable[[float], None]
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[OpenAIService]:
+    with openai_service() as service:
+        yield service
+
+
+@pytest.fixture
+def service(running: OpenAIService) -> OpenAIService:
+    running.reset()
+    return running
+
+
+@pytest.fixture
+def make_client(service: OpenAIService) -> Iterator[Callable[..., ImageClient]]:
+    """`make_client(transport=..., sleep=..., **settings)`; the base URL is the loopback service's.
+
+    The default transport is the usual one, but for the certificates, whose loading takes its time.
+    """
+    made: list[ImageClient] = []
+
+    def make(
+        transport: httpx2.BaseTransport | None = None, sleep: Sleep = no_sleep, **settings: Any
+    ) -> ImageClient:
+        given = {"openai_api_key": KEY, "openai_base_url": service.base_url} | settings
+        wire = transport or httpx2.HTTPTransport(verify=False)
+        made.append(ImageClient(load_settings(**given), transport=wire, sleep=sleep))
+        return made[-1]
+
+    yield make
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def client(make_client: Callable[..., ImageClient]) -> ImageClient:
+    return make_client()
+
+
+def no_sleep(seconds: float) -> None:
+    """Retries wait for nothing here; what they would wait is checked where it matters."""
+
+
+class Rerouted(httpx2.BaseTransport):
+    """Carries what is meant for any host to the loopback service."""
+
+    def __init__(self, service: OpenAIService) -> None:
+        self._port = service.port
+        self._wire = httpx2.HTTPTransport(verify=False)
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=self._port)
+        return self._wire.handle_request(request)
+
+    def close(self) -> None:
+        self._wire.close()
+
+
+def paint(client: ImageClient, params: GenerateParams = FOX) -> GeneratedImages:
+    return client.generate(params, user_tag=TAG)
+
+
+def write(client: ImageClient, request: PromptRequest = PIP) -> EnhanceStream:
+    stream = client.enhance(request, user_tag=TAG)
+    list(stream)
+    return stream
+
+
+def failing(transport_error: Exception) -> httpx2.MockTransport:
+    def fail(request: httpx2.Request) -> httpx2.Response:
+        raise transport_error
+
+    return httpx2.MockTransport(fail)
+
+
+BOTH = [pytest.param(paint, id="image"), pytest.param(write, id="text")]
+
+
+# Images
+
+
+def test_a_streamed_image_comes_with_its_partial_pictures(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    seen: list[tuple[int, bytes]] = []
+    made = client.generate(FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data)))
+    assert [index for index, _ in seen] == [0, 1]
+    assert all(
+        Image.open(BytesIO(data)).size == (1024, 1024) for data in (*made.images, *(d for _, d in seen))
+    )
+    assert made.streamed
+    assert made.usage == Usage(20, 200, 20, 0)
+    assert made.price_micros == 20 * 5 + 200 * 30
+    assert (made.request_id, made.model, made.revised_prompts) == (REQUEST_ID, FOX.model, (None,))
+
+
+@pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
+def test_what_a_gpt_image_model_must_never_be_sent(
+    service: OpenAIService, client: ImageClient, params: GenerateParams
+) -> None:
+    paint(client, replace(params, style="ink"))
+    body = service.requests[-1].body
+    assert not {"response_format", "style", "input_fidelity", "complexity", "user"} & set(body)
+    assert body["prompt"] == "a fox\n\nStyle: black ink drawing, brush and pen line, hatching, white paper."
+
+
+def test_the_chosen_options_are_sent_and_auto_is_not(service: OpenAIService, client: ImageClient) -> None:
+    chosen = replace(
+        SEVERAL, size="1536x1024", quality="high", background="transparent", output_format="webp"
+    )
+    paint(client, chosen)
+    paint(client, FOX)
+    first, second = (seen.body for seen in service.requests)
+    assert first == {
+        "model": FOX.model,
+        "prompt": "a fox",
+        "n": 2,
+        "size": "1536x1024",
+        "quality": "high",
+        "background": "transparent",
+        "output_format": "webp",
+    }
+    assert second == {"model": FOX.model, "prompt": "a fox", "n": 1, "stream": True, "partial_images": 2}
+
+
+def test_dall_e_3_is_sent_its_own_parameters(service: OpenAIService, client: ImageClient) -> None:
+    made = paint(client, DALL_E)
+    assert service.requests[-1].body == {
+        "model": "dall-e-3",
+        "prompt": "a fox",
+        "n": 1,
+        "size": "1024x1024",
+        "quality": "hd",
+        "style": "vivid",
+        "response_format": "b64_json",
+    }
+    assert made.revised_prompts == ("loopback service: a fox",)
+    assert made.price_micros is None
+    paint(client, replace(DALL_E, style="ink"))
+    assert "style" not in service.requests[-1].body
+
+
+def test_previews_can_be_turned_off(service: OpenAIService, make_client: Callable[..., ImageClient]) -> None:
+    made = paint(make_client(partial_images=0))
+    assert not made.streamed
+    assert "stream" not in service.requests[-1].body
+
+
+def test_every_image_is_kept_also_more_than_asked_for(service: OpenAIService, client: ImageClient) -> None:
+    service.script("extra images")
+    made = paint(client, SEVERAL)
+    assert len(made.images) == len(made.revised_prompts) == 4
+    assert len(set(made.images)) == 4
+
+
+def test_a_partial_picture_that_cannot_be_shown_costs_nothing(client: ImageClient) -> None:
+    def fail(index: int, data: bytes) -> None:
+        raise OSError("the disk is full")
+
+    assert len(client.generate(FOX, user_tag=TAG, on_partial=fail).images) == 1
+
+
+def test_a_finished_picture_outlives_the_connection(service: OpenAIService, client: ImageClient) -> None:
+    service.script(Behaviour(broken_after_completed=True))
+    assert len(paint(client).images) == 1
+
+
+def test_a_readable_image_is_kept_beside_an_unreadable_one(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    service.script(
+        Behaviour(plain=True, image_urls=("http://other.invalid/x.png", "{origin}/pictures/a.png"))
+    )
+    assert len(paint(client, SEVERAL).images) == 1
+
+
+# Softening what a service refuses
+
+
+def test_an_organisation_that_may_not_stream_gets_its_image_plain(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    service.script("unverified to stream")
+    made = paint(client)
+    assert not made.streamed
+    assert [seen.body.get("stream") for seen in service.requests] == [True, None]
+    assert "partial_images" not in service.requests[-1].body
+
+
+def test_an_organisation_that_is_refused_even_then_is_unverified(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    service.script("unverified to stream", always=True)
+    with pytest.raises(OrganisationUnverified):
+        paint(client)
+    assert [seen.body.get("stream") for seen in service.requests] == [True, None]
+
+
+def refused(name: str, code: str | None = "unsupported_parameter", param: str | None = "") -> ErrorRow:
+    body = {"message": f"Unsupported parameter: '{name}'.", "code": code}
+    return ErrorRow(400, body | {"param": name if param == "" else param})
+
+
+@pytest.mark.parametrize(
+    ("row", "dropped"),
+    [
+        pytest.param(refused("quality"), "quality", id="unsupported parameter"),
+        pytest.param(refused("quality", "unsupported_value"), "quality", id="unsupported value"),
+        pytest.param(refused("background", "unknown_parameter"), "background", id="unknown parameter"),
+        pytest.param(refused("quality", None, None), "quality", id="named in the message alone"),
+        pytest.param(
+            ErrorRow(422, "Unrecognized request argument supplied: background"), "background", id="plain text"
+        ),
+    ],
+)
+def test_a_refused_parameter_is_dropped_once(
+    service: OpenAIService, client: ImageClient, row: ErrorRow, dropped: str
+) -> None:
+    service.script(row)
+    made = paint(client, replace(SEVERAL, quality="high", background="opaque"))
+    assert made.dropped == (dropped,)
+    first, second = (seen.body for seen in service.requests)
+    assert set(first) - set(second) == {dropped}
+
+
+def test_a_second_refusal_is_an_error(service: OpenAIService, client: ImageClient) -> None:
+    service.script(refused("quality"), refused("background"))
+    with pytest.raises(InvalidParameter) as caught:
+        paint(client, replace(SEVERAL, quality="high", background="opaque"))
+    assert caught.value.field == "background"
+    assert len(service.requests) == 2
+
+
+@pytest.mark.parametrize("name", ["size", "n", "model", "prompt"])
+def test_what_was_asked_for_is_never_dropped(service: OpenAIService, client: ImageClient, name: str) -> None:
+    service.script(refused(name))
+    with pytest.raises(InvalidParameter) as caught:
+        paint(client, replace(SEVERAL, size="1024x1024"))
+    assert caught.value.field == name
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["stream_options", "reasoning_effort"])
+def test_a_text_server_without_a_parameter_still_answers(
+    service: OpenAIService, client: ImageClient, name: str
+) -> None:
+    service.script(refused(name))
+    assert "Pip" in write(client).result.text
+    assert name not in service.requests[-1].body
+
+
+# The traps of the SDK
+
+
+@pytest.mark.parametrize("call", BOTH)
+@pytest.mark.parametrize("row", ["quota spent", "credit spent", "billing limit"])
+def test_trap_1_a_dead_account_is_asked_once(
+    service: OpenAIService, client: ImageClient, call: Call, row: str
+) -> None:
+    service.script(row, always=True)
+    with pytest.raises((QuotaSpent, BillingLimitReached)) as caught:
+        call(client)
+    assert not caught.value.retryable
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("fault", ["silent", "stall", "dropped", "server error", "overloaded", "rate limit"])
+@pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
+def test_trap_2_an_image_is_bought_once(
+    service: OpenAIService, make_client: Callable[..., ImageClient], fault: str, params: GenerateParams
+) -> None:
+    service.script(fault if params is FOX or fault != "stall" else "silent", always=True)
+    with pytest.raises(ImageError):
+        paint(make_client(image_timeout=0.2), params)
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("fault", ["silent", "stall"])
+def test_trap_2_the_outcome_of_a_timeout_is_unknown(
+    service: OpenAIService, make_client: Callable[..., ImageClient], fault: str
+) -> None:
+    service.script(fault)
+    with pytest.raises(OutcomeUnknown) as caught:
+        paint(make_client(image_timeout=0.2))
+    assert caught.value.charged is None
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
+def test_trap_2_the_outcome_of_a_lost_connection_is_unknown(
+    service: OpenAIService, client: ImageClient, params: GenerateParams
+) -> None:
+    service.script("dropped")
+    with pytest.raises(OutcomeUnknown) as caught:
+        paint(client, params)
+    assert caught.value.request_id == REQUEST_ID
+
+
+def test_trap_3_a_plain_answer_to_a_streamed_image(service: OpenAIService, client: ImageClient) -> None:
+    service.script("plain")
+    made = paint(client)
+    assert service.requests[-1].body["stream"] is True
+    assert len(made.images) == 1
+    assert not made.streamed
+
+
+def test_trap_3_a_plain_answer_to_a_streamed_text(service: OpenAIService, client: ImageClient) -> None:
+    service.script("plain")
+    enhanced = write(client).result
+    assert "loopback service" in enhanced.text
+    assert enhanced.usage.input_tokens == 400
+
+
+def test_trap_4_a_truncated_image_stream(service: OpenAIService, client: ImageClient) -> None:
+    service.script("truncated")
+    with pytest.raises(OutcomeUnknown) as caught:
+        paint(client)
+    assert caught.value.request_id == REQUEST_ID
+
+
+def test_trap_4_a_truncated_text_stream(service: OpenAIService, client: ImageClient) -> None:
+    service.script("truncated")
+    with pytest.raises(EnhancementCut):
+        write(client)
+
+
+@pytest.mark.parametrize("call", BOTH)
+@pytest.mark.parametrize(
+    ("frame", "error"),
+    [
+        pytest.param({"error": ERRORS["moderation"].body}, PromptBlocked, id="moderation"),
+        pytest.param({"error": ERRORS["quota spent"].body}, QuotaSpent, id="quota spent"),
+        pytest.param({"error": {"message": "Oops"}}, ServiceFailed, id="no code"),
+        pytest.param({"error": "Oops"}, ServiceFailed, id="text alone"),
+        pytest.param({"type": "error", "code": "rate_limit_exceeded"}, RateLimited, id="flat"),
+        pytest.param({"type": "error", "message": "Oops"}, ServiceFailed, id="flat without code"),
+        pytest.param(
+            {"type": "error", "error": {"type": "server_error", "code": None}}, ServiceFailed, id="both"
+        ),
+    ],
+)
+def test_trap_5_an_error_frame(
+    service: OpenAIService, client: ImageClient, call: Call, frame: dict[str, Any], error: type[ImageError]
+) -> None:
+    service.script(Behaviour(frames=(frame,)))
+    with pytest.raises(error) as caught:
+        call(client)
+    assert caught.value.request_id == REQUEST_ID
+
+
+def test_trap_5_a_block_inside_a_stream_names_its_categories(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    service.script("error frame")
+    with pytest.raises(PromptBlocked) as caught:
+        paint(client)
+    assert caught.value.categories == ("violence", "self-harm")
+
+
+def test_an_error_inside_a_200(service: OpenAIService, client: ImageClient) -> None:
+    service.script(Behaviour(raw=json.dumps({"error": ERRORS["quota spent"].body}).encode()))
+    with pytest.raises(QuotaSpent):
+        paint(client)
+
+
+@pytest.mark.parametrize("fault", ["html", "malformed", "no images", "not an object"])
+@pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
+def test_trap_6_an_answer_that_is_no_image(
+    service: OpenAIService, client: ImageClient, fault: str, params: GenerateParams
+) -> None:
+    service.script(fault)
+    with pytest.raises(BadAnswer) as caught:
+        paint(client, params)
+    assert caught.value.details
+    assert caught.value.charged is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"null", id="null"),
+        pytest.param(b'{"data": null}', id="no list"),
+        pytest.param(b'{"data": [null, 3]}', id="items of another kind"),
+        pytest.param(b'{"data": [{"b64_json": "%aGk="}]}', id="not base64"),
+        pytest.param(b'{"data": [{"b64_json": ""}]}', id="empty picture"),
+        pytest.param(b'{"data": [{"url": "http://["}]}', id="not an address"),
+        pytest.param(b'{"data": [{"url": 7}]}', id="address of another kind"),
+        pytest.param(b'{"usage": "none", "choices": 5}', id="nothing expected"),
+        pytest.param(b"\xff\xfe", id="not UTF-8"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_trap_6_an_odd_body_is_a_bad_answer(service: OpenAIService, client: ImageClient, body: bytes) -> None:
+    service.script(Behaviour(raw=body))
+    with pytest.raises(BadAnswer):
+        paint(client)
+
+
+@pytest.mark.parametrize("fault", ["html", "malformed", "not an object"])
+def test_trap_6_an_answer_that_is_no_prompt(service: OpenAIService, client: ImageClient, fault: str) -> None:
+    service.script(fault)
+    with pytest.raises(BadAnswer, match="isn't a prompt"):
+        write(client)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({"choices": "x", "usage": 3}, id="no choices"),
+        pytest.param({"choices": ["x"]}, id="choices of another kind"),
+        pytest.param({"choices": [{"message": "x", "finish_reason": "stop"}]}, id="message of another kind"),
+        pytest.param({"choices": [{"message": {"content": 5}, "finish_reason": "stop"}]}, id="no text"),
+    ],
+)
+def test_trap_6_an_odd_completion_is_an_error_of_ours(
+    service: OpenAIService, client: ImageClient, body: dict[str, Any]
+) -> None:
+    service.script(Behaviour(raw=json.dumps(body).encode()))
+    with pytest.raises(ImagePromptError):
+        write(client)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        pytest.param("prose", "A quiet harbour.", id="prose"),
+        pytest.param("fenced", "A quiet harbour.", id="fenced JSON"),
+    ],
+)
+def test_trap_7_prose_and_fences_are_taken_off(
+    service: OpenAIService, client: ImageClient, fault: str, text: str
+) -> None:
+    service.script(fault)
+    enhanced = write(client).result
+    assert enhanced.text.startswith(text)
+    assert enhanced.added_back == ("Pip", "green coat")
+
+
+@pytest.mark.parametrize("plain", [pytest.param(False, id="streamed"), pytest.param(True, id="plain")])
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("refusal", EnhancementRefused),
+        ("length", EnhancementCut),
+        ("content filter", PromptBlocked),
+        ("empty", ImagePromptError),
+    ],
+)
+def test_trap_7_an_enhancement_that_did_not_finish(
+    service: OpenAIService, client: ImageClient, fault: str, error: type[ImageError], plain: bool
+) -> None:
+    service.script(replace(FAULTS[fault], plain=plain))
+    with pytest.raises(error) as caught:
+        write(client)
+    assert type(caught.value) is error
+    assert caught.value.request_id == REQUEST_ID
+
+
+def test_trap_8_a_stray_newline_is_taken_off_the_key(
+    service: OpenAIService, make_client: Callable[..., ImageClient]
+) -> None:
+    paint(make_client(openai_api_key=f"{KEY}\n"))
+    assert service.requests[-1].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", ["sk-schlüssel-123", "sk-one\nsk-two", "sk one"])
+def test_trap_8_a_key_that_no_header_can_carry_stops_the_start(key: str) -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY") as caught:
+        load_settings(openai_api_key=key)
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("call", BOTH)
+def test_trap_9_nothing_is_read_from_the_environment(
+    service: OpenAIService,
+    make_client: Callable[..., ImageClient],
+    monkeypatch: pytest.MonkeyPatch,
+    call: Call,
+) -> None:
+    strange = {
+        "OPENAI_API_KEY": "sk-environment",
+        "OPENAI_ADMIN_KEY": "sk-environment",
+        "OPENAI_BASE_URL": "http://environment.invalid/v1",
+        "OPENAI_ORG_ID": "org-environment",
+        "OPENAI_PROJECT_ID": "proj-environment",
+        "OPENAI_WEBHOOK_SECRET": "environment",
+        "OPENAI_CUSTOM_HEADERS": "X-Environment: yes\nAuthorization: Bearer sk-environment",
+    }
+    for name, value in strange.items():
+        monkeypatch.setenv(name, value)
+    call(make_client())
+    (seen,) = service.requests
+    assert seen.headers["authorization"] == f"Bearer {KEY}"
+    assert "environment" not in json.dumps([seen.headers, seen.body]).lower()
+    assert not {"openai-organization", "openai-project"} & set(seen.headers)
+
+
+def test_trap_9_openai_is_asked_at_its_own_address(
+    service: OpenAIService, monkeypatch: pytest.MonkeyPatch, make_client: Callable[..., ImageClient]
+) -> None:
+    client = make_client(Rerouted(service), openai_base_url=None)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://environment.invalid/v1")
+    paint(client)
+    assert service.requests[-1].headers["host"] == "api.openai.com"
+
+
+def test_trap_10_an_image_by_address_is_fetched_without_the_key(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    service.script(Behaviour(image_urls=("{origin}/pictures/a.png",)))
+    made = paint(client, DALL_E)
+    assert Image.open(BytesIO(made.images[0])).size == (64, 64)
+    fetched = service.requests[-1]
+    assert fetched.path == "/pictures/a.png"
+    assert "authorization" not in fetched.headers
+    assert KEY not in json.dumps(fetched.headers)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        pytest.param("http://other.invalid/x.png", "other.invalid", id="another host"),
+        pytest.param("http://127.0.0.1:1/x.png", "own address", id="another port"),
+        pytest.param("http://169.254.169.254/latest", "169.254", id="a cloud's metadata"),
+        pytest.param("file:///etc/passwd", "file", id="a file"),
+        pytest.param("{origin}/pictures/moved.png", "302", id="a redirect"),
+        pytest.param("{origin}/pictures/huge.png", "larger than", id="51 MB"),
+        pytest.param("{origin}/nothing.png", "404", id="not there"),
+    ],
+)
+def test_trap_10_an_image_elsewhere_is_not_fetched(
+    service: OpenAIService, client: ImageClient, url: str, why: str
+) -> None:
+    service.script(Behaviour(image_urls=(url,)))
+    with pytest.raises(BadAnswer) as caught:
+        paint(client, DALL_E)
+    assert why in caught.value.details
+
+
+@pytest.mark.parametrize(
+    ("url", "size"),
+    [
+        pytest.param("/pictures/a.png", (64, 64), id="a path"),
+        pytest.param(
+            "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7",
+            (1, 1),
+            id="a data address",
+        ),
+    ],
+)
+def test_other_ways_to_give_an_image(
+    service: OpenAIService, client: ImageClient, url: str, size: tuple[int, int]
+) -> None:
+    service.script(Behaviour(image_urls=(url,)))
+    assert Image.open(BytesIO(paint(client, DALL_E).images[0])).size == size
+
+
+# The error table
+
+
+@pytest.mark.parametrize("call", BOTH)
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ("key rejected", KeyRejected),
+        ("organisation unverified", OrganisationUnverified),
+        ("model forbidden", ModelUnavailable),
+        ("model unknown", ModelUnavailable),
+        ("region", RegionUnsupported),
+        ("forbidden", ServiceAccessDenied),
+        ("quota spent", QuotaSpent),
+        ("credit spent", QuotaSpent),
+        ("billing limit", BillingLimitReached),
+        ("rate limit", RateLimited),
+        ("slow down", RateLimited),
+        ("overloaded", ServiceBusy),
+        ("server error", ServiceFailed),
+        ("server error without code", ServiceFailed),
+        ("gateway", ServiceFailed),
+        ("moderation", PromptBlocked),
+        ("content policy", PromptBlocked),
+        ("content filter", PromptBlocked),
+        ("image user error", PromptBlocked),
+        ("invalid size", InvalidParameter),
+        ("unknown parameter", InvalidParameter),
+        ("too long", PromptTooLong),
+        ("too large", RequestTooLarge),
+        ("no such path", BadAnswer),
+        ("moved", BadAnswer),
+        ("teapot", ImageGenerationError),
+    ],
+)
+def test_every_row_of_the_error_table(
+    service: OpenAIService, client: ImageClient, call: Call, row: str, error: type[ImageError]
+) -> None:
+    service.script(row, always=True)
+    with pytest.raises(error) as caught:
+        call(client)
+    assert type(caught.value) is error
+    assert caught.value.request_id == REQUEST_ID
+    assert str(ERRORS[row].status) in caught.value.details
+    assert isinstance(caught.value.__cause__, openai.APIStatusError)
+
+
+@pytest.mark.parametrize("call", BOTH)
+@pytest.mark.parametrize("row", [*ERRORS, *FAULTS])
+def test_no_error_of_the_sdk_gets_out(
+    service: OpenAIService, make_client: Callable[..., ImageClient], call: Call, row: str
+) -> None:
+    service.script(row, always=True)
+    with suppress(ImageError):
+        call(make_client(image_timeout=0.2, text_timeout=0.2))
+
+
+@pytest.mark.parametrize(
+    ("row", "seconds"),
+    [
+        pytest.param(ERRORS["rate limit"], 7, id="seconds"),
+        pytest.param(ERRORS["rate limit passing"], 0.25, id="milliseconds"),
+        pytest.param(replace(ERRORS["slow down"], headers={}), None, id="not said"),
+        pytest.param(
+            replace(ERRORS["slow down"], headers={"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}),
+            0,
+            id="a date that has passed",
+        ),
+        pytest.param(replace(ERRORS["slow down"], headers={"Retry-After": "soon"}), None, id="nonsense"),
+    ],
+)
+def test_when_to_try_again_is_kept(
+    service: OpenAIService, client: ImageClient, row: ErrorRow, seconds: float | None
+) -> None:
+    service.script(row)
+    with pytest.raises(RateLimited) as caught:
+        paint(client)
+    assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize(
+    ("row", "categories"),
+    [
+        pytest.param(ERRORS["moderation"], ("violence", "self-harm"), id="OpenAI's list"),
+        pytest.param(ERRORS["content filter"], ("hate",), id="Azure's filter"),
+        pytest.param(
+            ErrorRow(
+                400,
+                {"code": "moderation_blocked", "moderation_details": {"categories": {"hate": 1, "x": 0}}},
+            ),
+            ("hate",),
+            id="a table",
+        ),
+        pytest.param(ERRORS["content policy"], (), id="none given"),
+    ],
+)
+def test_a_block_names_its_categories(
+    service: OpenAIService, client: ImageClient, row: ErrorRow, categories: tuple[str, ...]
+) -> None:
+    service.script(row)
+    with pytest.raises(PromptBlocked) as caught:
+        paint(client)
+    assert caught.value.categories == categories
+    assert all(category in caught.value.message for category in categories)
+
+
+def test_an_image_user_error_about_a_parameter_is_no_block(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    service.script(ErrorRow(400, {"type": "image_generation_user_error", "param": "size", "code": None}))
+    with pytest.raises(InvalidParameter):
+        paint(client)
+
+
+@pytest.mark.parametrize("key", [KEY, "a-key-of-another-kind"])
+def test_no_key_stands_in_an_error(
+    service: OpenAIService, make_client: Callable[..., ImageClient], key: str
+) -> None:
+    service.script(ErrorRow(401, {"message": f"Incorrect API key provided: {key}. See your account."}))
+    with pytest.raises(KeyRejected) as caught:
+        paint(make_client(openai_api_key=key))
+    assert key not in str(caught.value)
+    assert "[secret]" in caught.value.details
+
+
+def test_a_gateway_that_gave_up_leaves_the_outcome_unknown(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    service.script("gateway timeout", always=True)
+    with pytest.raises(OutcomeUnknown):
+        paint(client)
+    with pytest.raises(ServiceBusy):
+        write(client)
+
+
+def test_a_redirect_is_not_followed(service: OpenAIService, client: ImageClient) -> None:
+    service.script(ErrorRow(307, "", {"Location": f"{service.origin}/v1/chat/completions"}))
+    with pytest.raises(BadAnswer) as caught:
+        paint(client)
+    assert caught.value.charged is False
+    assert len(service.requests) == 1
+
+
+# Connections
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def hanging_up() -> Iterator[str]:
+    """The base URL of a server that reads a request and hangs up without a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection = listener.accept()[0]
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+@pytest.mark.parametrize("call", BOTH)
+def test_a_refused_connection_costs_nothing(make_client: Callable[..., ImageClient], call: Call) -> None:
+    with pytest.raises(ServiceUnreachable) as caught:
+        call(make_client(openai_base_url=f"http://127.0.0.1:{free_port()}/v1"))
+    assert caught.value.charged is False
+
+
+@pytest.mark.parametrize("call", BOTH)
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(httpx2.ConnectTimeout("too slow"), id="connect timeout"),
+        pytest.param(httpx2.ConnectError("Name or service not known"), id="no such host"),
+        pytest.param(httpx2.PoolTimeout("no free connection"), id="no free connection"),
+        pytest.param(httpx2.ProxyError("407"), id="proxy"),
+    ],
+)
+def test_what_never_left_costs_nothing(
+    make_client: Callable[..., ImageClient], call: Call, error: Exception
+) -> None:
+    with pytest.raises(ServiceUnreachable) as caught:
+        call(make_client(failing(error)))
+    assert caught.value.charged is False
+
+
+def test_each_call_has_the_timeouts_of_the_settings(make_client: Callable[..., ImageClient]) -> None:
+    limits: list[Any] = []
+
+    def note(request: httpx2.Request) -> httpx2.Response:
+        limits.append(request.extensions["timeout"])
+        return httpx2.Response(418)
+
+    client = make_client(httpx2.MockTransport(note), connect_timeout=1, image_timeout=2, text_timeout=3)
+    for call in (paint, write):
+        with pytest.raises(ImageError):
+            call(client)
+    assert [(limit["connect"], limit["read"]) for limit in limits] == [(1, 2), (1, 3)]
+
+
+def test_a_service_that_hangs_up(make_client: Callable[..., ImageClient]) -> None:
+    with hanging_up() as base_url:
+        client = make_client(openai_base_url=base_url)
+        with pytest.raises(OutcomeUnknown):
+            paint(client)
+        with pytest.raises(ServiceUnreachable, match="connection to the service was lost") as caught:
+            write(client)
+    assert caught.value.charged is None
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("fault", ["silent", "stall"])
+def test_a_text_service_that_falls_silent(
+    service: OpenAIService, make_client: Callable[..., ImageClient], fault: str
+) -> None:
+    service.script(fault, always=True)
+    with pytest.raises(ServiceUnreachable, match="didn't answer in time") as caught:
+        write(make_client(text_timeout=0.2))
+    assert caught.value.retryable
+    assert len(service.requests) == 1
+
+
+# Enhancing
+
+
+def test_an_enhancement_arrives_in_pieces(client: ImageClient) -> None:
+    stream = client.enhance(PIP, user_tag=TAG)
+    with pytest.raises(RuntimeError):
+        _ = stream.result
+    pieces = list(stream)
+    assert len(pieces) > 5
+    assert "".join(pieces) == stream.result.text
+    assert stream.result.added_back == ()
+    output = len(stream.result.text) // 4
+    assert stream.result.usage == Usage(400, output)
+    assert stream.result.price_micros == 40 + (output + 1) // 2
+    assert (stream.result.request_id, stream.result.model) == (REQUEST_ID, "gpt-6-luna")
+
+
+def test_the_enhancer_is_asked_in_the_common_tongue(service: OpenAIService, client: ImageClient) -> None:
+    write(client, replace(PIP, enhancement=Enhancement.RICH))
+    body = service.requests[-1].body
+    system, user = body.pop("messages")
+    assert body.pop("max_completion_tokens") >= 2_000
+    assert body == {
+        "model": "gpt-6-luna",
+        "stream": True,
+        "stream_options": {"include_usage": True},
+        "reasoning_effort": "none",
+    }
+    assert (system["role"], user["role"]) == ("system", "user")
+    assert "Rich:" in system["content"]
+    assert json.loads(user["content"])["traits"] == ["green coat"]
+
+
+@pytest.mark.parametrize("model", ["gpt-6.1-sol", "llama-9"])
+def test_no_effort_is_sent_to_a_model_that_does_not_take_none(
+    service: OpenAIService, make_client: Callable[..., ImageClient], model: str
+) -> None:
+    write(make_client(text_model=model))
+    assert "reasoning_effort" not in service.requests[-1].body
+
+
+def test_left_out_facts_are_added_back(service: OpenAIService, client: ImageClient) -> None:
+    service.script(Behaviour(text="A fox in a GREEN  coat."))
+    enhanced = write(client).result
+    assert enhanced.added_back == ("Pip",)
+    assert enhanced.text == "A fox in a GREEN  coat.\n\nKeep exactly: Pip."
+
+
+def test_an_answer_without_usage_has_no_price(service: OpenAIService, client: ImageClient) -> None:
+    service.script(Behaviour(usage=False), Behaviour(usage=False))
+    assert write(client).result.price_micros is None
+    assert paint(client).price_micros is None
+
+
+def test_nothing_given_is_not_sent(service: OpenAIService, client: ImageClient) -> None:
+    with pytest.raises(PromptEmpty):
+        client.enhance(PromptRequest(traits=(" ",), style="ink"), user_tag=TAG)
+    assert service.requests == []
+
+
+def test_an_enhancement_can_be_stopped(service: OpenAIService, client: ImageClient) -> None:
+    service.script("stall")
+    stream = client.enhance(PIP, user_tag=TAG)
+    assert next(stream)
+    stream.close()
+    assert list(stream) == []
+    with pytest.raises(RuntimeError):
+        _ = stream.result
+
+
+@pytest.mark.parametrize(
+    ("rows", "pauses"),
+    [
+        pytest.param(["overloaded", "server error"], [0.5, 1.0], id="passing faults"),
+        pytest.param(["rate limit"], [7], id="as long as the service says"),
+    ],
+)
+def test_a_text_call_outlasts_a_passing_fault(
+    service: OpenAIService, make_client: Callable[..., ImageClient], rows: list[str], pauses: list[float]
+) -> None:
+    slept: list[float] = []
+    service.script(*rows)
+    assert write(make_client(sleep=slept.append)).result.text
+    assert slept == pauses
+
+
+@pytest.mark.parametrize(
+    ("row", "tries"),
+    [
+        pytest.param(ERRORS["overloaded"], 3, id="overloaded"),
+        pytest.param(replace(ERRORS["slow down"], headers={"Retry-After": "30"}), 1, id="a long wait"),
+        pytest.param(ERRORS["moderation"], 1, id="blocked"),
+        pytest.param(ERRORS["no such path"], 1, id="wrong address"),
+    ],
+)
+def test_a_text_call_is_not_repeated_for_ever(
+    service: OpenAIService, client: ImageClient, row: ErrorRow, tries: int
+) -> None:
+    service.script(row, always=True)
+    with pytest.raises(ImageError):
+        write(client)
+    assert len(service.requests) == tries
+
+
+# Who is told what
+
+
+@pytest.mark.parametrize("call", BOTH)
+def test_the_person_is_named_to_openai_alone_and_by_a_hash(
+    service: OpenAIService, make_client: Callable[..., ImageClient], call: Call
+) -> None:
+    call(make_client(Rerouted(service), openai_base_url=None))
+    call(make_client())
+    official, other = service.requests
+    assert official.body["safety_identifier"] == TAG
+    assert TAG not in json.dumps([other.body, other.headers])
+
+
+def test_a_service_without_a_key_gets_a_placeholder(
+    service: OpenAIService, make_client: Callable[..., ImageClient]
+) -> None:
+    paint(make_client(openai_api_key=None))
+    assert service.requests[-1].headers["authorization"] == f"Bearer {NO_KEY}"
+
+
+def test_offline_goes_through_the_given_transport(service: OpenAIService) -> None:
+    client = ImageClient(load_settings(), transport=Rerouted(service))
+    made = paint(client, replace(FOX, model="offline-painter"))
+    assert service.requests[-1].headers["host"] == "offline.invalid"
+    assert made.price_micros == 0
+    assert write(client).result.model == "offline-writer"
+    client.close()
+
+
+def test_a_base_url_that_is_no_address_is_a_setting_to_correct() -> None:
+    with pytest.raises(SettingsError, match="OPENAI_BASE_URL"):
+        ImageClient(load_settings(openai_base_url="http://[/v1"))
+
+
+def test_one_client_serves_several_threads(service: OpenAIService, client: ImageClient) -> None:
+    made: list[GeneratedImages] = []
+    prompts = [replace(SEVERAL, prompt=f"fox {number}", size="1024x1024") for number in range(6)]
+    threads = [threading.Thread(target=lambda p=p: made.append(paint(client, p))) for p in prompts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({image for answer in made for image in answer.images}) == 12
+
+
+# The loopback service as a process of its own
+
+
+def test_the_service_runs_alone_and_is_steered_by_markers() -> None:
+    command = [sys.executable, "-m", "tests.openai_service"]
+    root = Path(__file__).parent.parent
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        base_url = process.stdout.readline().strip()
+        client = ImageClient(load_settings(openai_base_url=base_url))
+        assert (
+            "[[image error:quota spent]]"
+            in write(client, replace(PIP, base_prompt="[[image error:quota spent]]")).result.text
+        )
+        with pytest.raises(QuotaSpent):
+            paint(client, replace(FOX, prompt="a fox [[image error:quota spent]]"))
+        with pytest.raises(OutcomeUnknown):
+            paint(client, replace(FOX, prompt="a fox [[fault:truncated]] [[pause:0.01]]"))
+        journal = httpx2.get(base_url.removesuffix("/v1") + "/journal").json()
+        assert [seen["path"].rpartition("/")[2] for seen in journal] == [
+            "completions",
+            "generations",
+            "generations",
+        ]
+        client.close()
+        process.terminate()

@@ -1,0 +1,162 @@
+"""The pages without a browser: what they offer, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from core import bootstrap
+from core.accounts import prehash
+from core.prompts import STYLES
+from core.settings import load_settings
+from core.studio import Studio
+
+MAIN = str(Path(__file__).resolve().parent.parent / "pages" / "main.py")
+MIN_PRESETS = 16
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(params=[pytest.param({}, id="offline")])
+def settings(request: pytest.FixtureRequest) -> dict[str, str]:
+    given: dict[str, str] = request.param
+    return given
+
+
+@pytest.fixture
+def studio(tmp_path: Path, settings: dict[str, str]) -> Iterator[Studio]:
+    built = bootstrap.build(load_settings(data_dir=tmp_path / "data", **settings))
+    bootstrap.install(built)
+    yield built
+    bootstrap.install(None)
+    built.close()
+
+
+@pytest.fixture
+def open_page(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Open:
+    """Opens a page as somebody, or as nobody; a page test has no cookies, so the token is handed in."""
+
+    def open_as(name: str | None, page: str | None = None) -> AppTest:
+        token = None
+        if name:
+            if studio.accounts.password_hash(name) is None:
+                studio.accounts.create_user(name, prehash("unused"))
+            token = studio.accounts.redeem_ticket(studio.accounts.issue_ticket(name))
+        monkeypatch.setattr("pages.ui.session.token", lambda: token)
+        test = AppTest.from_file(MAIN, default_timeout=30)
+        test.run()
+        if page:
+            test.switch_page(page).run()
+        assert not test.exception
+        return test
+
+    return open_as
+
+
+def labels(elements: object) -> list[str]:
+    return [element.label for element in elements]  # type: ignore[attr-defined]
+
+
+def test_nobody_gets_past_the_door(open_page: Open) -> None:
+    test = open_page(None)
+    assert "Username" in labels(test.text_input)
+    assert not {"Base prompt", "Prompt", "Search", "Current password"} & {
+        *labels(test.text_area),
+        *labels(test.text_input),
+    }
+
+
+def test_the_first_visitor_is_told_what_an_account_is_for(open_page: Open) -> None:
+    test = open_page(None)
+    assert any("administrator" in info.value for info in test.info)
+
+
+def test_the_fields_have_the_promised_labels(open_page: Open) -> None:
+    test = open_page("ada")
+    assert {"Name", "Guidance (optional)"} <= set(labels(test.text_input))
+    assert labels(test.multiselect) == ["Traits"]
+    assert {"Base prompt", "Prompt"} == set(labels(test.text_area))
+    assert {"Style", "Model", "Size", "Quality"} <= set(labels(test.selectbox))
+    assert labels(test.number_input) == ["Images"]
+    assert {"Enhance prompt", "Generate 1 image · free"} <= set(labels(test.button))
+
+
+def test_every_preset_is_offered_with_its_description(open_page: Open) -> None:
+    [style] = [box for box in open_page("ada").selectbox if box.label == "Style"]
+    assert style.options[0] == "None"
+    assert style.options[1:] == [f"{preset.label} — {preset.description}" for preset in STYLES]
+    assert len(STYLES) >= MIN_PRESETS
+
+
+def choices(test: AppTest, label: str) -> list[str]:
+    [box] = [box for box in test.selectbox if box.label == label]
+    return list(box.options)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param({"openai_base_url": "http://127.0.0.1:9/v1", "image_model": "dall-e-3"}, id="dall-e-3")],
+    indirect=True,
+)
+def test_each_model_offers_only_what_it_can_do(open_page: Open) -> None:
+    test = open_page("ada")
+    assert [box.value for box in test.selectbox if box.label == "Model"] == ["dall-e-3"]
+    assert choices(test, "Size") == ["Square · 1024×1024", "Wide · 1792×1024", "Tall · 1024×1792"]
+    assert choices(test, "Quality") == ["Standard", "Hd"]
+    assert test.number_input[0].max == 1
+    [model] = [box for box in test.selectbox if box.label == "Model"]
+    model.set_value("gpt-image-2.6-flare").run()
+    assert {"Low", "Max"} <= set(choices(test, "Quality"))
+    assert test.number_input[0].max == 10
+
+
+def test_the_badge_says_on_every_page_that_the_engine_is_offline(open_page: Open) -> None:
+    for page in (None, "gallery.py", "account.py"):
+        test = open_page("ada", page)
+        assert any("**not** by an image model" in text.value for text in test.markdown), page
+    signed_out = open_page(None)
+    assert any("**not** by an image model" in text.value for text in signed_out.markdown)
+
+
+def test_a_withdrawn_user_is_out_at_the_next_click(open_page: Open, studio: Studio) -> None:
+    admin = open_page("chief")
+    assert admin
+    test = open_page("guest")
+    assert labels(test.multiselect) == ["Traits"]
+    [guest] = [one for one in studio.accounts.accounts(_admin(studio)) if one.username == "guest"]
+    studio.accounts.withdraw(_admin(studio), guest.user_id)
+    test.run()
+    assert "Username" in labels(test.text_input)
+    assert not test.multiselect
+
+
+def _admin(studio: Studio) -> object:
+    token = studio.accounts.redeem_ticket(studio.accounts.issue_ticket("chief"))
+    return studio.accounts.signed_in(token)
+
+
+def test_only_the_administrator_sees_other_people(open_page: Open) -> None:
+    assert "People" in [text.value for text in open_page("chief", "account.py").subheader]
+    assert "People" not in [text.value for text in open_page("guest", "account.py").subheader]
+
+
+def test_a_draft_is_stored_as_it_is_typed(open_page: Open, studio: Studio) -> None:
+    test = open_page("ada")
+    next(field for field in test.text_input if field.label == "Name").set_value("Wren").run()
+    next(field for field in test.text_area if field.label == "Prompt").set_value("a wren").run()
+    token = studio.accounts.redeem_ticket(studio.accounts.issue_ticket("ada"))
+    user = studio.accounts.signed_in(token)
+    assert user
+    draft = studio.drafts.load(user.user_id)
+    assert (draft.name, draft.prompt) == ("Wren", "a wren")
+    assert open_page("bert").text_input[0].value == ""
+
+
+def test_password_managers_know_the_fields(open_page: Open) -> None:
+    known = {field.label: field.proto.autocomplete for field in open_page(None).text_input}
+    assert set(known.values()) == {"username", "new-password"}
+    open_page("ada")
+    known = {field.label: field.proto.autocomplete for field in open_page(None).text_input}
+    assert set(known.values()) == {"username", "new-password", "current-password"}

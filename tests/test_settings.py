@@ -1,0 +1,197 @@
+"""Each setting is read from its variable, bounded, and named (without its value) when it is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from core.errors import SettingsError
+from core.settings import Registration, Settings, is_any, is_loopback, load_settings
+
+GIVEN: dict[str, tuple[str, Any]] = {
+    "host": ("0.0.0.0", "0.0.0.0"),
+    "port": ("9000", 9000),
+    "data_dir": ("/srv/atelier", Path("/srv/atelier")),
+    "database_url": ("postgresql://atelier@db/atelier", "postgresql://atelier@db/atelier"),
+    "registration": ("CLOSED", Registration.CLOSED),
+    "session_days": ("7", 7),
+    "public_https": ("true", True),
+    "openai_api_key": ("sk-abc", SecretStr("sk-abc")),
+    "openai_base_url": ("https://models.example/v1", "https://models.example/v1"),
+    "image_model": ("dall-e-3", "dall-e-3"),
+    "text_model": ("gpt-6", "gpt-6"),
+    "connect_timeout": ("2.5", 2.5),
+    "text_timeout": ("30", 30.0),
+    "image_timeout": ("600", 600.0),
+    "partial_images": ("0", 0),
+    "concurrency": ("8", 8),
+    "max_images": ("4", 4),
+    "trash_days": ("90", 90),
+    "log_level": ("debug", "DEBUG"),
+}
+
+
+def test_every_setting_is_tried_here() -> None:
+    assert set(GIVEN) == set(Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_setting_is_read_from_its_variable(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, value = GIVEN[name]
+    monkeypatch.setenv(name.upper(), text)
+    assert getattr(load_settings(), name) == value
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_a_setting_is_read_from_the_file_env(name: str, tmp_path: Path) -> None:
+    text, value = GIVEN[name]
+    (tmp_path / ".env").write_text(f"{name.upper()}={text}\nSOMETHING_ELSE=1\n")
+    assert getattr(load_settings(), name) == value
+
+
+def test_the_environment_wins_over_the_file_env(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / ".env").write_text("PORT=9000\n")
+    monkeypatch.setenv("PORT", "9001")
+    assert load_settings().port == 9001
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = getattr(load_settings(), name)
+    monkeypatch.setenv(name.upper(), "")
+    assert getattr(load_settings(), name) == usual
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "http"),
+        ("REGISTRATION", "sometimes"),
+        ("SESSION_DAYS", "0"),
+        ("SESSION_DAYS", "366"),
+        ("PUBLIC_HTTPS", "perhaps"),
+        ("CONNECT_TIMEOUT", "0"),
+        ("TEXT_TIMEOUT", "-1"),
+        ("IMAGE_TIMEOUT", "3601"),
+        ("PARTIAL_IMAGES", "4"),
+        ("PARTIAL_IMAGES", "-1"),
+        ("CONCURRENCY", "0"),
+        ("CONCURRENCY", "65"),
+        ("MAX_IMAGES", "0"),
+        ("MAX_IMAGES", "11"),
+        ("TRASH_DAYS", "0"),
+        ("TRASH_DAYS", "3651"),
+        ("LOG_LEVEL", "LOUD"),
+        ("OPENAI_BASE_URL", "models.example/v1"),
+        ("OPENAI_BASE_URL", "ftp://models.example"),
+        ("DATABASE_URL", "mysql://root:hunter2@db/atelier"),
+        ("DATABASE_URL", "postgresql://root:hunter2@db:many/atelier"),
+        ("DATABASE_URL", "hunter2"),
+        ("OPENAI_API_KEY", "sk-hunter2 hunter2"),
+        ("OPENAI_API_KEY", "sk-hünter2"),
+        ("OPENAI_API_KEY", "sk-hunter2\nsk-other"),
+        ("OPENAI_API_KEY", "sk-hunter2\x7f"),
+    ],
+)
+def test_a_wrong_setting_is_named_and_its_value_is_not_repeated(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert name in caught.value.message
+    said = str(caught.value)
+    assert "hunter2" not in said
+    assert "hünter2" not in said
+    assert len(text) < 4 or text not in said
+
+
+def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "none")
+    monkeypatch.setenv("CONCURRENCY", "none")
+    with pytest.raises(SettingsError, match=r"PORT.*CONCURRENCY"):
+        load_settings()
+
+
+def test_a_file_env_that_is_no_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match=r"\.env"):
+        load_settings()
+
+
+@pytest.mark.parametrize("text", ["sk-abc\n", "\r\nsk-abc", "  sk-abc\t"])
+def test_a_key_pasted_with_white_space_around_it_works(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", text)
+    key = load_settings().openai_api_key
+    assert key is not None
+    assert key.get_secret_value() == "sk-abc"
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "OPENAI_BASE_URL"])
+def test_white_space_alone_is_no_service(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, " \n")
+    assert load_settings().offline
+
+
+def test_a_printed_settings_object_hides_the_key() -> None:
+    assert "hunter2" not in repr(load_settings(openai_api_key="sk-hunter2"))
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_settings().port = 1
+
+
+@pytest.mark.parametrize(
+    ("given", "offline"),
+    [
+        pytest.param({}, True, id="nothing"),
+        pytest.param({"openai_api_key": "sk-abc"}, False, id="a key"),
+        pytest.param({"openai_base_url": "http://127.0.0.1:1/v1"}, False, id="a compatible server"),
+    ],
+)
+def test_the_offline_engine_answers_without_key_and_address(given: dict[str, str], offline: bool) -> None:
+    settings = load_settings(**given)
+    assert settings.offline is offline
+    assert settings.default_image_model.startswith("offline") is offline
+    assert settings.default_text_model.startswith("offline") is offline
+
+
+def test_the_chosen_models_are_used() -> None:
+    settings = load_settings(openai_api_key="sk-abc", image_model="dall-e-3", text_model="gpt-6")
+    assert settings.default_image_model == "dall-e-3"
+    assert settings.default_text_model == "gpt-6"
+
+
+@pytest.mark.parametrize(
+    ("host", "registration"),
+    [
+        ("127.0.0.1", Registration.OPEN),
+        ("127.1.2.3", Registration.OPEN),
+        ("localhost", Registration.OPEN),
+        ("::1", Registration.OPEN),
+        ("[::1]", Registration.OPEN),
+        ("0.0.0.0", Registration.INVITE),
+        ("::", Registration.INVITE),
+        ("192.168.1.5", Registration.INVITE),
+        ("atelier.example", Registration.INVITE),
+        ("localhost.example", Registration.INVITE),
+    ],
+)
+def test_who_may_register_follows_the_address(host: str, registration: Registration) -> None:
+    assert load_settings(host=host).who_may_register is registration
+    assert is_loopback(host) is (registration is Registration.OPEN)
+    chosen = load_settings(host=host, registration="closed")
+    assert chosen.who_may_register is Registration.CLOSED
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"), [("0.0.0.0", True), ("[::]", True), ("10.0.0.1", False), ("x", False)]
+)
+def test_an_address_that_stands_for_all_is_known(host: str, expected: bool) -> None:
+    assert is_any(host) is expected

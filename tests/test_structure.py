@@ -1,0 +1,164 @@
+"""The shape of the code and its documents: what depends on what, and what is written down."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import ImageError, catalogue
+from core.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Each line may import from the lines above it and from its own.
+LAYERS = (
+    ("errors",),
+    ("settings",),
+    ("models", "prompts", "phrases", "faults", "cursor", "imaging"),
+    ("catalogue", "columns", "wire", "wordsmith", "painter"),
+    ("recipe", "answers", "translate"),
+    ("database", "storage", "offline"),
+    ("client", "gallery", "accounts", "usage", "drafts"),
+    ("housekeeping", "enhancing", "worker"),
+    ("jobs",),
+    ("studio",),
+    ("bootstrap",),
+    ("api",),
+)
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+CORE = sorted((ROOT / "core").rglob("*.py"))
+PAGES = sorted((ROOT / "pages").rglob("*.py"))
+SOURCES = [ROOT / "app.py", *CORE, *PAGES]
+OUTSIDE_THE_LAYERS = ("migrations", "__init__")
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The dotted names that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def module_of(path: Path) -> str:
+    """The module of core that a file belongs to; a package counts as one."""
+    return path.relative_to(ROOT / "core").parts[0].removesuffix(".py")
+
+
+LAYERED = [path for path in CORE if module_of(path) not in OUTSIDE_THE_LAYERS]
+
+
+def test_every_module_of_core_has_its_layer() -> None:
+    assert {module_of(path) for path in LAYERED} == set(LEVEL)
+
+
+@pytest.mark.parametrize("path", LAYERED, ids=named)
+def test_imports_inside_core_run_one_way(path: Path) -> None:
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("core.")} - {module_of(path)}
+    unknown_names_aside = {name for name in used if name in LEVEL}
+    upward = {name for name in unknown_names_aside if LEVEL[name] > LEVEL[module_of(path)]}
+    assert upward == set()
+
+
+def test_modules_of_one_layer_do_not_import_each_other_in_a_circle() -> None:
+    used = {
+        module_of(path): {name.split(".")[1] for name in imports(path) if name.startswith("core.")}
+        & set(LEVEL)
+        for path in LAYERED
+        if path.parent == ROOT / "core"
+    }
+    circles = {(a, b) for a in used for b in used[a] & set(used) if a < b and a in used[b]}
+    assert circles == set()
+
+
+@pytest.mark.parametrize("path", CORE, ids=named)
+def test_core_knows_neither_pages_nor_streamlit(path: Path) -> None:
+    assert {name.partition(".")[0] for name in imports(path)}.isdisjoint(
+        {"streamlit", "streamlit_authenticator", "pages", "app", "tests"}
+    )
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_pages_hold_no_sql_and_no_http(path: Path) -> None:
+    roots = {name.partition(".")[0] for name in imports(path)}
+    assert roots.isdisjoint(
+        {"sqlmodel", "sqlalchemy", "httpx", "httpx2", "requests", "openai", "app", "tests"}
+    )
+    assert not re.search(r"\bselect\(", path.read_text())
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_no_page_draws_raw_html(path: Path) -> None:
+    assert "unsafe_allow_html" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", [path for path in CORE if "migrations" not in path.parts], ids=named)
+def test_the_openai_library_stays_at_its_border(path: Path) -> None:
+    if module_of(path) not in ("client", "translate"):
+        assert "openai" not in {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *sorted((ROOT / "tests").glob("*.py"))], ids=named)
+def test_nothing_is_left_to_do(path: Path) -> None:
+    marks = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|X" + r"XX)\b")
+    assert not marks.search(path.read_text())
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.read_text()], ids=named)
+def test_a_module_opens_with_one_sentence(path: Path) -> None:
+    words = ast.get_docstring(ast.parse(path.read_text()))
+    assert words
+    assert words.partition("\n")[0].endswith((".", ":"))
+
+
+# What is written down
+
+
+def first_column(document: str) -> set[str]:
+    """What stands in backticks in the first column of a document's Markdown tables."""
+    return set(re.findall(r"^\|\s*`([^`]+)`\s*\|", (ROOT / document).read_text(), re.MULTILINE))
+
+
+def documented_codes() -> set[str]:
+    documents = [name for name in ("README.md", "docs/errors.md") if (ROOT / name).exists()]
+    return set().union(*(first_column(name) for name in documents))
+
+
+def test_the_readme_lists_every_setting() -> None:
+    known = {name.upper() for name in Settings.model_fields}
+    listed = {name for name in first_column("README.md") if not name.startswith("IMG-")}
+    assert known <= listed
+    assert {name for name in listed if re.fullmatch(r"[A-Z_]+", name)} <= known
+
+
+def test_the_example_env_file_lists_every_setting() -> None:
+    listed = re.findall(r"^#?\s*([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(name.upper() for name in Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_setting_says_what_it_does(name: str) -> None:
+    assert Settings.model_fields[name].description
+
+
+@pytest.mark.parametrize("kind", catalogue(), ids=lambda kind: kind.__name__)
+def test_the_documents_list_every_error(kind: type[ImageError]) -> None:
+    documents = [ROOT / name for name in ("README.md", "docs/errors.md") if (ROOT / name).exists()]
+    lines = [line for path in documents for line in path.read_text().splitlines() if f"`{kind.code}`" in line]
+    assert any(str(kind.status) in line and kind.message in line for line in lines)
+
+
+def test_the_documents_list_no_error_that_is_gone() -> None:
+    listed = {code for code in documented_codes() if code.startswith("IMG-")}
+    assert listed == {kind.code for kind in catalogue()}

@@ -1,0 +1,150 @@
+"""A person at a real browser, who names things by what the page shows."""
+
+from __future__ import annotations
+
+import re
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from playwright.sync_api import Browser, Locator, Request, expect
+
+PASSWORD = "seven quiet lighthouses"
+WAIT_MS = 30_000
+expect.set_options(timeout=WAIT_MS)
+
+
+class Visitor:
+    """One browser profile. At the end no other host may have been asked, and no script have failed."""
+
+    def __init__(self, browser: Browser, base_url: str, *, width: int = 1280, dark: bool = False) -> None:
+        self.base_url = base_url
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if dark else "light",
+            accept_downloads=True,
+        )
+        self.context.set_default_timeout(WAIT_MS)
+        self.foreign: list[str] = []
+        self.failures: list[str] = []
+        self.context.on("request", self._note_request)
+        self.context.on("weberror", lambda error: self.failures.append(str(error.error)))
+        self.page = self.context.new_page()
+
+    def __enter__(self) -> Visitor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.context.close()
+        if error is None:
+            assert self.foreign == []
+            assert self.failures == []
+
+    def _note_request(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme not in ("data", "blob") and parts.netloc != urlsplit(self.base_url).netloc:
+            self.foreign.append(request.url)
+
+    # The door
+
+    def open(self, path: str = "/") -> None:
+        self.page.goto(self.base_url + path)
+
+    def sign_up(self, name: str, *, path: str = "/") -> None:
+        self.open(path)
+        self.page.get_by_role("button", name="Create account").or_(
+            self.page.get_by_role("tab", name="Create account")
+        ).first.wait_for()
+        tab = self.page.get_by_role("tab", name="Create account")
+        if tab.count():
+            tab.click()
+        form = (
+            self.page.get_by_role("form")
+            .or_(self.page.get_by_test_id("stForm"))
+            .filter(has=self.page.get_by_label("Password again"))
+        )
+        form.get_by_label("Username").fill(name)
+        form.get_by_label(re.compile(r"^Password \(")).fill(PASSWORD)
+        form.get_by_label("Password again").fill(PASSWORD)
+        form.get_by_role("button", name="Create account").click()
+        self.expect_signed_in(name)
+
+    def sign_in(self, name: str, password: str = PASSWORD) -> None:
+        self.page.get_by_label("Username").first.fill(name)
+        self.page.get_by_label("Password", exact=True).fill(password)
+        self.page.get_by_role("button", name="Sign in", exact=True).click()
+
+    def expect_signed_in(self, name: str) -> None:
+        expect(self.page.get_by_role("button", name=name, exact=True)).to_be_visible()
+
+    def expect_sign_in(self) -> None:
+        expect(self.page.get_by_role("button", name="Sign in", exact=True)).to_be_visible()
+
+    def sign_out(self, name: str) -> None:
+        self.page.get_by_role("button", name=name, exact=True).click()
+        self.page.get_by_role("button", name="Sign out", exact=True).click()
+        self.expect_sign_in()
+
+    # The ways between the pages
+
+    def go(self, title: str) -> None:
+        self.page.get_by_role("link", name=title, exact=True).first.click()
+
+    # Create
+
+    def field(self, label: str) -> Locator:
+        return self.page.get_by_label(label, exact=True)
+
+    def describe(self, *, name: str = "", traits: tuple[str, ...] = (), base_prompt: str = "") -> None:
+        if name:
+            self.type("Name", name)
+        for trait in traits:
+            self.field("Traits").fill(trait)
+            self.field("Traits").press("Enter")
+            self.field("Traits").press("Escape")
+            expect(self.page.get_by_role("button", name=f"Remove {trait}")).to_be_visible()
+        if base_prompt:
+            self.type("Base prompt", base_prompt)
+
+    def type(self, label: str, text: str) -> None:
+        """Fill a field and leave it, which is when the page hears of it."""
+        self.field(label).fill(text)
+        self.field(label).blur()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the page has answered what was done to it."""
+        expect(self.page.locator('[data-testid="stApp"][data-test-script-state="running"]')).to_have_count(0)
+
+    def choose(self, label: str, option: str) -> None:
+        """Choose by typing its beginning: a long list draws only the options in sight."""
+        self.field(label).fill(option)
+        self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}")).click()
+        self.settle()
+
+    def enhance(self) -> str:
+        """Enhance, wait for the end, and return the prompt."""
+        self.page.get_by_role("button", name="Enhance prompt").click()
+        expect(self.page.get_by_role("button", name="Enhancing…")).to_be_visible()
+        expect(self.page.get_by_role("button", name="Enhance prompt")).to_be_enabled()
+        expect(self.field("Prompt")).to_be_enabled()
+        return self.field("Prompt").input_value()
+
+    def generate(self) -> None:
+        self.page.get_by_role("button", name=re.compile("^Generate")).click()
+
+    def finished(self, count: int = 1) -> None:
+        expect(self.page.get_by_text(re.compile("^Finished"))).to_have_count(count)
+
+    # Gallery
+
+    @property
+    def tiles(self) -> Locator:
+        return self.page.locator(".tile")
+
+    def open_tile(self, place: int = 0) -> Locator:
+        self.tiles.nth(place).click()
+        dialog = self.page.get_by_role("dialog")
+        expect(dialog).to_be_visible()
+        return dialog
