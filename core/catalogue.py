@@ -286,12 +286,13 @@ def check(params: GenerateParams, *, today: date, official: bool) -> None:
     """
     model = image_model(params.model)
     if not params.prompt.strip():
-        raise PromptEmpty
+        raise PromptEmpty(field="prompt")
     if official and model.ended(today):
-        raise _retired(model.label, image_model(model.successor or _DRAFT).label)
+        raise _retired(model.label, image_model(model.successor or _DRAFT).label, field="model")
     if len(styled(params.prompt, params.style)) > model.max_prompt:
         raise PromptTooLong(
-            f"The prompt is longer than the {model.max_prompt:,} characters of {model.label}."
+            f"The prompt is longer than the {model.max_prompt:,} characters of {model.label}.",
+            field="prompt",
         )
     _check_size(params, model)
     _check_choices(params, model)
@@ -343,8 +344,10 @@ def text_cost(model_name: str, usage: Usage) -> int | None:
     return math.ceil(usage.input_tokens * model.price_in + usage.output_tokens * model.price_out)
 
 
-def _retired(label: str, successor: str) -> ModelRetired:
-    return ModelRetired(f"{label} has been retired by the service. Its successor is {successor}.")
+def _retired(label: str, successor: str, *, field: str | None = None) -> ModelRetired:
+    return ModelRetired(
+        f"{label} has been retired by the service. Its successor is {successor}.", field=field
+    )
 
 
 def _check_size(params: GenerateParams, model: ImageModel) -> None:

@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any, Self
 
+from sqlmodel import Session
+
 from core.database import Database
-from core.models import Draft, utc_now
+from core.models import Draft, new_id, utc_now
 from core.prompts import Enhancement, PromptRequest
 from core.recipe import Recipe
 
-MAX_VERSIONS = 30
+MAX_VERSIONS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,11 @@ class PromptVersion:
 
 @dataclass(frozen=True, slots=True)
 class DraftState:
-    """The Create page's fields. `versions` are earlier texts of `prompt`, oldest first."""
+    """The Create page's fields. `versions` are texts that `prompt` has had, oldest first.
+
+    `id` is another one for another subject (the example, a reused image), so that a text the enhancer was
+    asked to write for the one before doesn't overwrite it.
+    """
 
     name: str = ""
     traits: tuple[str, ...] = ()
@@ -42,10 +48,15 @@ class DraftState:
     quality: str = "low"
     images: int = 1
     variation: int = 0
+    id: str = ""
 
     @property
     def is_blank(self) -> bool:
         return not (self.name or self.traits or self.base_prompt or self.prompt)
+
+    def has_had(self, text: str) -> bool:
+        """Whether `text` is the prompt or one of its versions."""
+        return text == self.prompt or any(version.text == text for version in self.versions)
 
     def request(self) -> PromptRequest:
         """What the enhancer is asked to work on."""
@@ -84,10 +95,19 @@ class DraftState:
         new = [PromptVersion(text, source, now.isoformat())] if text else []
         return replace(self, prompt=text, versions=tuple([*others, *replaced, *new][-MAX_VERSIONS:]))
 
-    def with_enhanced(self, text: str, *, now: datetime) -> DraftState:
-        """The draft with the enhancer's text; asking again will ask for another take."""
+    def with_enhanced(self, text: str, draft_id: str, *, now: datetime) -> DraftState:
+        """The draft with the enhancer's text; asking again will ask for another take.
+
+        A text that was asked for another draft is kept among the versions, and the prompt stays.
+        """
         draft = self.with_prompt(text, "enhanced", now=now)
+        if draft_id != self.id:
+            return replace(draft, prompt=self.prompt)
         return replace(draft, enhanced_prompt=text, variation=self.variation + 1)
+
+    def as_new(self) -> DraftState:
+        """This draft as another subject's."""
+        return replace(self, id=new_id())
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -146,14 +166,22 @@ class Drafts:
 
     def load(self, user_id: str) -> DraftState:
         with self._database.read() as session:
-            row = session.get(Draft, user_id)
-            return DraftState.from_json(row.state) if row else DraftState()
+            return _stored(session, user_id)
 
-    def enhanced(self, user_id: str, text: str) -> None:
+    def enhanced(self, user_id: str, text: str, draft_id: str) -> None:
         """Put an enhanced prompt into the stored draft; what stood there stays among the versions."""
-        self.save(user_id, self.load(user_id).with_enhanced(text, now=self._clock()))
+        with self._database.write() as session:
+            draft = _stored(session, user_id, for_update=True)
+            self._put(session, user_id, draft.with_enhanced(text, draft_id, now=self._clock()))
 
     def save(self, user_id: str, draft: DraftState) -> None:
-        row = Draft(user_id=user_id, state=draft.to_json(), updated_at=self._clock())
         with self._database.write() as session:
-            session.merge(row)
+            self._put(session, user_id, draft)
+
+    def _put(self, session: Session, user_id: str, draft: DraftState) -> None:
+        session.merge(Draft(user_id=user_id, state=draft.to_json(), updated_at=self._clock()))
+
+
+def _stored(session: Session, user_id: str, *, for_update: bool = False) -> DraftState:
+    row = session.get(Draft, user_id, with_for_update=for_update)
+    return DraftState.from_json(row.state) if row else DraftState()

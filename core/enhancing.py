@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,7 +14,7 @@ import structlog
 from core import errors
 from core.client import Enhanced, ImageClient
 from core.drafts import Drafts
-from core.models import UsageKind, utc_now
+from core.models import UsageKind, new_id, utc_now
 from core.prompts import PromptRequest
 from core.usage import Call, Outcome, UsageLog, user_tag
 
@@ -24,8 +24,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class EnhancementRun:
-    """One enhancement as far as it has come. `result` or `error` is there when it has ended."""
+    """One enhancement as far as it has come. `result` or `error` is there when it has ended.
 
+    `draft_id` names the draft it was asked for: its text replaces the prompt of that one alone.
+    """
+
+    id: str
+    draft_id: str
     text: str = ""
     result: Enhanced | None = None
     error: errors.ImageError | None = None
@@ -36,7 +41,7 @@ class EnhancementRun:
 
 
 class Enhancements:
-    """At most one enhancement a user at a time; the last one stays until it is taken."""
+    """At most one enhancement a user at a time; the last one stays, so that every tab may see it end."""
 
     def __init__(
         self,
@@ -58,53 +63,37 @@ class Enhancements:
         self._clock = clock
         self._by_user: dict[str, EnhancementRun] = {}
         self._guard = threading.Lock()
+        self._futures: set[Future[None]] = set()
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="enhance")
 
-    def start(self, user_id: str, request: PromptRequest) -> None:
+    def start(self, user_id: str, request: PromptRequest, draft_id: str) -> None:
         """Begin, unless one is under way already: a double click pays once."""
         with self._guard:
             current = self._by_user.get(user_id)
             if current and current.is_live:
                 return
-            self._by_user[user_id] = EnhancementRun()
-        self._pool.submit(self._run, user_id, request)
+            self._by_user[user_id] = EnhancementRun(new_id(), draft_id)
+            future = self._pool.submit(self._run, user_id, request)
+            self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
 
     def current(self, user_id: str) -> EnhancementRun | None:
+        """The enhancement under way, or the last one that ended in this process."""
         return self._by_user.get(user_id)
 
-    def take(self, user_id: str) -> EnhancementRun | None:
-        """The ended enhancement, once; None while there is none or it still runs."""
-        with self._guard:
-            current = self._by_user.get(user_id)
-            if current is None or current.is_live:
-                return None
-            return self._by_user.pop(user_id)
-
-    def close(self) -> None:
+    def close(self, *, grace_seconds: float = 0) -> bool:
+        """Begin no more and let running calls finish within the grace period; whether they all have."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        return not wait(list(self._futures), timeout=grace_seconds).not_done
 
     def _run(self, user_id: str, request: PromptRequest) -> None:
-        started, begun = self._clock(), time.monotonic()
+        begun = time.monotonic()
         call = Call(
             user_id=user_id, kind=UsageKind.ENHANCE, model=self._model, offline=self._offline,
-            started_at=started, seconds=0.0, outcome=Outcome.FAILED,
+            started_at=self._clock(), seconds=0.0, outcome=Outcome.FAILED,
         )  # fmt: skip
         try:
             enhanced = self._stream(user_id, request)
-            self._keep(user_id, enhanced)
-            self._record(
-                replace(
-                    call,
-                    outcome=Outcome.OK,
-                    model=enhanced.model,
-                    seconds=enhanced.seconds,
-                    input_tokens=enhanced.usage.input_tokens,
-                    output_tokens=enhanced.usage.output_tokens,
-                    price_micros=enhanced.price_micros,
-                    request_id=enhanced.request_id,
-                )
-            )
-            self._set(user_id, result=enhanced)
         except errors.ImageError as error:
             self._failed(user_id, replace(call, seconds=time.monotonic() - begun), error)
         except Exception as error:
@@ -112,6 +101,8 @@ class Enhancements:
             log.exception("enhancement broke off")
             failure = errors.ImagePromptError(details=repr(error))
             self._failed(user_id, replace(call, seconds=time.monotonic() - begun), failure)
+        else:
+            self._finished(user_id, call, enhanced)
 
     def _stream(self, user_id: str, request: PromptRequest) -> Enhanced:
         stream = self._client.enhance(request, user_tag=user_tag(user_id, self._secret))
@@ -121,23 +112,37 @@ class Enhancements:
             self._set(user_id, text=text)
         return stream.result
 
-    def _keep(self, user_id: str, enhanced: Enhanced) -> None:
+    def _finished(self, user_id: str, call: Call, enhanced: Enhanced) -> None:
         """Put the text into the draft; where that fails, the page still gets what was paid for."""
         try:
-            self._drafts.enhanced(user_id, enhanced.text)
-        except errors.ImageError as error:
-            log.error("an enhancement could not be stored", code=error.code, details=error.details)
+            self._drafts.enhanced(user_id, enhanced.text, self._by_user[user_id].draft_id)
+        except Exception as error:
+            log.error("an enhancement could not be stored", error=repr(error))
+        self._set(user_id, text=enhanced.text, result=enhanced)
+        self._record(
+            replace(
+                call,
+                outcome=Outcome.OK,
+                model=enhanced.model,
+                seconds=enhanced.seconds,
+                input_tokens=enhanced.usage.input_tokens,
+                output_tokens=enhanced.usage.output_tokens,
+                price_micros=enhanced.price_micros,
+                request_id=enhanced.request_id,
+            )
+        )
 
     def _failed(self, user_id: str, call: Call, error: errors.ImageError) -> None:
         log.warning("enhancement failed", code=error.code, details=error.details, request_id=error.request_id)
-        self._record(replace(call, error_code=error.code, request_id=error.request_id))
         self._set(user_id, error=error)
+        self._record(replace(call, error_code=error.code, request_id=error.request_id))
 
     def _record(self, call: Call) -> None:
+        """The page has its text by now; a record that can't be written is told to the log alone."""
         try:
             self._usage.record_now(call)
-        except errors.ImageError as error:
-            log.error("a call could not be recorded", code=error.code, details=error.details)
+        except Exception as error:
+            log.error("a call could not be recorded", error=repr(error))
 
     def _set(
         self,
@@ -148,6 +153,5 @@ class Enhancements:
         error: errors.ImageError | None = None,
     ) -> None:
         before = self._by_user[user_id]
-        self._by_user[user_id] = EnhancementRun(
-            text=result.text if result else before.text if text is None else text, result=result, error=error
-        )
+        text = before.text if text is None else text
+        self._by_user[user_id] = replace(before, text=text, result=result, error=error)

@@ -31,6 +31,7 @@ DOUBLE_CLICK = timedelta(seconds=2)
 # Finished jobs stay on the Create page this long.
 RECENT = timedelta(hours=12)
 _SUBMIT_LOCK = 7_346_117
+ENDED_WITHOUT_IMAGE = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
 log = structlog.get_logger(__name__)
 
 
@@ -139,7 +140,7 @@ class Jobs:
         now = self.clock()
         with self.database.write() as session:
             self._lock(session)
-            if earlier := self._double(session, owner_id, recipe, now):
+            if earlier := self._double(session, owner_id, recipe, count, now):
                 return earlier
             jobs = [
                 Job(
@@ -160,14 +161,20 @@ class Jobs:
         if not self.database.is_sqlite:
             session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SUBMIT_LOCK})
 
-    def _double(self, session: Session, owner_id: str, recipe: Recipe, now: datetime) -> str | None:
+    def _double(
+        self, session: Session, owner_id: str, recipe: Recipe, count: int, now: datetime
+    ) -> str | None:
         recent = session.exec(
             select(Job)
-            .where(Job.owner_id == owner_id, Job.created_at > now - DOUBLE_CLICK)
+            .where(Job.owner_id == owner_id, Job.created_at > now - DOUBLE_CLICK, Job.created_at <= now)
             .order_by(col(Job.created_at).desc())
-            .limit(1)
-        ).first()
-        return recent.batch_id if recent and recent.request == recipe.to_json() else None
+        ).all()
+        if not recent:
+            return None
+        batch = [job for job in recent if job.batch_id == recent[0].batch_id]
+        going = not any(job.state in ENDED_WITHOUT_IMAGE for job in batch)
+        same = len(batch) == count and batch[0].request == recipe.to_json()
+        return batch[0].batch_id if going and same else None
 
     def _hand_over(self, jobs: Iterable[Job]) -> None:
         """Tell the queue of committed jobs; those it can't take end at once, with nothing paid."""
@@ -211,18 +218,28 @@ class Jobs:
         except errors.FileDamaged as error:
             raise errors.ImageNotFound from error
 
-    def retry(self, owner_id: str, job_id: str) -> str:
-        """Submit the same recipe again, on the user's word; the old row is dismissed."""
-        job = self._owned(owner_id, job_id)
-        if job.state not in (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED):
+    def recipe(self, owner_id: str, job_id: str) -> Recipe:
+        """What a job was asked for. Raises ImageNotFound for anybody but the owner."""
+        return Recipe.from_json(self._owned(owner_id, job_id).request)
+
+    def retry(self, owner_id: str, *job_ids: str) -> str:
+        """Submit the same recipes again as one batch, on the user's word; the old rows are dismissed.
+
+        Returns the new batch's id, or the old one's where all were tried again or dismissed before.
+        """
+        jobs = [self._owned(owner_id, job_id) for job_id in job_ids]
+        if any(job.state not in ENDED_WITHOUT_IMAGE for job in jobs):
             raise errors.ImageGenerationError("This image is still being made or is already done.")
-        new = Job(batch_id=new_id(), owner_id=owner_id, request=job.request, created_at=self.clock())
+        now, batch_id = self.clock(), new_id()
         with self.database.write() as session:
-            if not self._dismiss(session, owner_id, (job_id,)):
-                return job.batch_id
-            session.add(new)
-        self._hand_over([new])
-        return new.batch_id
+            taken = [job for job in jobs if self._dismiss(session, owner_id, (job.id,))]
+            new = [
+                Job(batch_id=batch_id, position=place, owner_id=owner_id, request=job.request, created_at=now)
+                for place, job in enumerate(taken)
+            ]
+            session.add_all(new)
+        self._hand_over(new)
+        return batch_id if new else jobs[0].batch_id
 
     def cancel(self, owner_id: str, job_id: str) -> bool:
         """Take a queued job back; False when its call has already left, which is let finish and kept."""

@@ -19,6 +19,7 @@ from core.gallery import Gallery
 from core.housekeeping import Housekeeping
 from core.jobs import Jobs
 from core.models import utc_now
+from core.prompts import styled
 from core.recipe import Recipe
 from core.settings import Settings
 from core.storage import Storage
@@ -27,9 +28,24 @@ from core.usage import UsageLog
 MAX_LINE = 200
 MAX_TEXT = 8_000
 MAX_TRAITS = 50
+# An enhancement takes a few seconds; the jobs' own grace has gone by before.
+TEXT_GRACE_SECONDS = 10
 # Control characters and halves of characters; new lines and tabs are wanted.
 _UNSEEN = ("Cc", "Cs")
 _LAYOUT = "\t\n\r"
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a draft would be sent as. `price` is for all images in micro-USD, None where unknown, 0 offline;
+    `length` and `limit` count the characters that the model is sent, the style's words among them.
+    """
+
+    recipe: Recipe
+    images: int
+    price: int | None
+    length: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +85,22 @@ class Studio:
             catalogue.check_text(self.settings.default_text_model, today=self.clock().date())
         request = draft.request()
         if request.empty:
-            raise errors.PromptEmpty
-        self.enhancements.start(user.user_id, request)
+            raise errors.PromptEmpty(field="base_prompt")
+        self.enhancements.start(user.user_id, request, draft.id)
 
-    def estimate(self, recipe: Recipe, count: int) -> int | None:
-        """Expected price of `count` images in micro-USD; None where unknown, 0 for the offline engine."""
+    def quote(self, draft: DraftState) -> Quote:
+        """What Generate would send now, and for how much; nothing is checked."""
+        recipe = draft.recipe(self.settings.default_image_model)
         model = catalogue.image_model(recipe.model)
         partials = min(self.settings.partial_images, model.max_partials)
         one = catalogue.estimate(recipe.params(), partial_images=partials)
-        return None if one is None else count * one
+        return Quote(
+            recipe=recipe,
+            images=draft.images,
+            price=None if one is None else one * draft.images,
+            length=len(styled(recipe.prompt, recipe.style)),
+            limit=model.max_prompt,
+        )
 
     def max_images(self, model: str) -> int:
         return min(self.settings.max_images, catalogue.image_model(model).max_n)
@@ -85,18 +108,32 @@ class Studio:
     def generate(self, user: SignedIn, recipe: Recipe, count: int) -> str:
         """Submit a batch and return its id.
 
-        Raises WordsRejected, PromptEmpty, PromptTooLong, InvalidParameter or ModelRetired before anything
-        is paid.
+        Raises WordsRejected, PromptEmpty, PromptTooLong, InvalidParameter, ModelRetired or ModelUnavailable
+        before anything is paid.
         """
-        check_words(
-            name=recipe.name, traits=recipe.traits, base_prompt=recipe.base_prompt, prompt=recipe.prompt
-        )
         limit = self.max_images(recipe.model)
         if not 1 <= count <= limit:
             raise errors.InvalidParameter(f"Choose 1 to {limit} images.", field="n")
-        official = catalogue.is_official(self.settings)
-        catalogue.check(recipe.params(n=count), today=self.clock().date(), official=official)
+        self._check(recipe)
         return self.jobs.submit(user.user_id, recipe, count)
+
+    def retry(self, user: SignedIn, *job_ids: str) -> str:
+        """Submit what failed once more, as one batch, and return its id; checked as a first try is.
+
+        Raises ImageNotFound for jobs that aren't this user's, and what `generate` does.
+        """
+        for job_id in job_ids:
+            self._check(self.jobs.recipe(user.user_id, job_id))
+        return self.jobs.retry(user.user_id, *job_ids)
+
+    def _check(self, recipe: Recipe) -> None:
+        check_words(
+            name=recipe.name, traits=recipe.traits, base_prompt=recipe.base_prompt, prompt=recipe.prompt
+        )
+        official = catalogue.is_official(self.settings)
+        catalogue.check(recipe.params(), today=self.clock().date(), official=official)
+        if recipe.model not in {model.name for model in self.models()}:
+            raise errors.ModelUnavailable(field="model")
 
     def reuse(self, user: SignedIn, image_id: str) -> DraftState:
         """Put what an image was made from into the draft; the prompt it replaces stays among the versions."""
@@ -121,6 +158,7 @@ class Studio:
             versions=before.versions,
             model=image.model if image.model in offered else None,
         ).with_prompt(image.prompt, "reused", now=self.clock())
+        draft = draft.as_new()
         self.drafts.save(user.user_id, draft)
         return draft
 
@@ -131,9 +169,9 @@ class Studio:
         process would take its job for a lost one.
         """
         self.housekeeping.stop()
-        all_ended = self.jobs.stop()
-        self.enhancements.close()
-        if all_ended:
+        jobs_ended = self.jobs.stop()
+        texts_ended = self.enhancements.close(grace_seconds=TEXT_GRACE_SECONDS)
+        if jobs_ended and texts_ended:
             self.client.close()
             self.database.close()
             self.folder_lock.release()

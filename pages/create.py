@@ -9,25 +9,26 @@ import streamlit as st
 
 from core import errors
 from core.accounts import SignedIn
-from core.catalogue import image_model
 from core.drafts import EXAMPLE, PromptVersion
-from core.models import utc_now
 from core.prompts import Enhancement
 from pages.ui.draft_form import (
     ENHANCEMENT_WORDS,
+    PLACED,
     CreateState,
     adopt,
     create_state,
     describe_fields,
+    field_failure,
     fill_widgets,
-    is_enhancing,
+    is_news,
     option_fields,
     read_widgets,
+    take_enhancement,
     widget_key,
 )
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.job_cards import job_cards
-from pages.ui.session import check_still, require_user, studio
+from pages.ui.session import as_user, check_still, require_user, studio
 from pages.ui.text import clipped, images_words, local_time, plain, price_words
 
 ENHANCE_POLL_SECONDS = 0.3
@@ -36,7 +37,10 @@ _SOURCES = {"enhanced": "Enhanced", "edited": "Your edit", "reused": "Reused"}
 
 def page(user: SignedIn) -> None:
     state = create_state(user)
-    _take_enhancement(user, state)
+    run = studio().enhancements.current(user.user_id)
+    # What was typed is read before the enhancer's text takes the prompt's place: it stays a version of it.
+    read_widgets(user, state)
+    take_enhancement(user, state, run)
     fill_widgets(state)
     left, right = st.columns([5, 6], gap="large")
     with left:
@@ -44,7 +48,7 @@ def page(user: SignedIn) -> None:
         if state.welcome:
             _welcome(user, state)
         describe_fields(state)
-        _enhance_fields()
+        _enhance_fields(state)
         option_fields(state)
     read_widgets(user, state)
     with right:
@@ -59,16 +63,21 @@ def _welcome(user: SignedIn, state: CreateState) -> None:
             "and generate. Every picture lands in your own gallery."
         )
         st.button(
-            "Show me an example", icon=":material/auto_awesome:", on_click=_use_example, args=(user, state)
+            "Show me an example",
+            icon=":material/auto_awesome:",
+            on_click=as_user(user, _use_example),
+            args=(state,),
         )
 
 
 def _use_example(user: SignedIn, state: CreateState) -> None:
     state.welcome = False
-    adopt(user, state, EXAMPLE)
+    read_widgets(user, state)
+    versions = state.draft.versions
+    adopt(user, state, replace(EXAMPLE.as_new(), versions=versions))
 
 
-def _enhance_fields() -> None:
+def _enhance_fields(state: CreateState) -> None:
     st.segmented_control(
         "Enhancement",
         list(Enhancement),
@@ -81,86 +90,84 @@ def _enhance_fields() -> None:
         "Guidance (optional)",
         key=widget_key("guidance"),
         placeholder="for a children's book cover",
-        max_chars=500,
     )
+    field_failure(state, "guidance")
 
 
 def _prompt_section(user: SignedIn, state: CreateState) -> None:
     """The prompt, in a fragment of its own that polls only while an enhancement arrives."""
-    live = is_enhancing(user)
-    poll = ENHANCE_POLL_SECONDS if live else None
-    st.fragment(run_every=poll)(_prompt_panel)(user, state, live)
+    run = studio().enhancements.current(user.user_id)
+    live = run is not None and run.is_live
+    st.fragment(run_every=ENHANCE_POLL_SECONDS if live else None)(_prompt_panel)(user, state, live)
 
 
 def _prompt_panel(user: SignedIn, state: CreateState, watching: bool) -> None:
     check_still(user)
-    current = studio().enhancements.current(user.user_id)
-    live = current is not None and current.is_live
-    if live != watching or state.submitted:
-        # Only a whole run can begin or end polling; a click in here runs this panel alone.
-        state.submitted = False
-        _take_enhancement(user, state)
+    run = studio().enhancements.current(user.user_id)
+    arriving = run if run and run.is_live else None
+    if bool(arriving) != watching or is_news(state, run) or state.redraw:
+        # Only a whole run can begin or end polling, or draw beside the other fields.
+        state.redraw = False
         st.rerun()
-    fill_widgets(state)
-    if current and live:
-        st.session_state[widget_key("prompt")] = current.text
     st.subheader("Prompt", anchor=False)
+    if arriving:
+        _stream_area(arriving.text)
+    else:
+        fill_widgets(state)
+        _prompt_area()
+        read_widgets(user, state)
+    field_failure(state, "prompt")
+    _figures(state)
+    _buttons(user, state, live=bool(arriving))
+    if state.failure and not state.failure_at("prompt", *PLACED):
+        show_failure(state.failure, key="create")
+    if state.unsaved:
+        show_failure(state.unsaved, key="unsaved")
+
+
+def _prompt_area() -> None:
     st.text_area(
         "Prompt",
         key=widget_key("prompt"),
         height=260,
-        disabled=live,
         label_visibility="collapsed",
         placeholder="Enhance your description, or write the prompt yourself.",
     )
-    read_widgets(user, state)
-    _figures(state)
-    _buttons(user, state, live)
-    if state.failure:
-        show_failure(state.failure, key="create")
 
 
-def _take_enhancement(user: SignedIn, state: CreateState) -> None:
-    ended = studio().enhancements.take(user.user_id)
-    if ended is None:
-        return
-    state.failure = ended.error
-    state.stale = True
-    if ended.result:
-        state.added_back = ended.result.added_back
-        adopt(user, state, state.draft.with_enhanced(ended.result.text, now=utc_now()))
+def _stream_area(text: str) -> None:
+    """The enhancer's text so far, in a widget of its own: a piece of it never passes for the user's edit."""
+    st.session_state["prompt-stream"] = text
+    st.text_area("Prompt", key="prompt-stream", height=260, disabled=True, label_visibility="collapsed")
 
 
 def _figures(state: CreateState) -> None:
-    recipe = state.draft.recipe(studio().settings.default_image_model)
-    limit = image_model(recipe.model).max_prompt
-    price = price_words(studio().estimate(recipe, state.draft.images))
-    st.caption(f"{len(recipe.prompt):,} of {limit:,} characters · {plain(price)}")
+    quote = studio().quote(state.draft)
+    st.caption(f"{quote.length:,} of {quote.limit:,} characters · {plain(price_words(quote.price))}")
     if state.added_back:
         words = ", ".join(plain(word) for word in state.added_back)
         st.caption(f"The enhancer had left out {words}; put back at the end.")
 
 
-def _buttons(user: SignedIn, state: CreateState, live: bool) -> None:
-    recipe = state.draft.recipe(studio().settings.default_image_model)
-    price = price_words(studio().estimate(recipe, state.draft.images))
+def _buttons(user: SignedIn, state: CreateState, *, live: bool) -> None:
+    quote = studio().quote(state.draft)
     with st.container(horizontal=True):
         st.button(
             "Enhancing…" if live else "Enhance prompt",
             icon=":material/auto_fix_high:",
             key="enhance",
             disabled=live,
-            on_click=_enhance,
-            args=(user, state),
+            on_click=as_user(user, _enhance),
+            args=(state,),
         )
         st.button(
-            f"Generate {images_words(state.draft.images)} · {plain(price)}",
+            f"Generate {images_words(quote.images)} · {plain(price_words(quote.price))}",
             icon=":material/brush:",
             type="primary",
             key="generate",
             disabled=live,
-            on_click=_generate,
-            args=(user, state),
+            on_click=as_user(user, _generate),
+            args=(state,),
         )
         if state.draft.versions:
             _history(user, state)
@@ -174,8 +181,8 @@ def _history(user: SignedIn, state: CreateState) -> None:
                 key=f"version-{number}",
                 width="stretch",
                 disabled=version.text == state.draft.prompt,
-                on_click=_bring_back,
-                args=(user, state, version),
+                on_click=as_user(user, _bring_back),
+                args=(state, version),
             )
 
 
@@ -190,25 +197,32 @@ def _bring_back(user: SignedIn, state: CreateState, version: PromptVersion) -> N
 
 
 def _enhance(user: SignedIn, state: CreateState) -> None:
-    read_widgets(user, state)
-    state.failure, state.added_back, state.welcome = None, (), False
+    _begin(user, state)
+    state.added_back = ()
     try:
         studio().enhance(user, state.draft)
     except errors.ImageError as error:
-        state.failure = error
-        log_failure(error)
+        _refused(state, error)
 
 
 def _generate(user: SignedIn, state: CreateState) -> None:
-    read_widgets(user, state)
-    state.failure, state.welcome = None, False
-    recipe = state.draft.recipe(studio().settings.default_image_model)
+    _begin(user, state)
+    quote = studio().quote(state.draft)
     try:
-        studio().generate(user, recipe, state.draft.images)
-        state.submitted = True
+        studio().generate(user, quote.recipe, quote.images)
     except errors.ImageError as error:
-        state.failure = error
-        log_failure(error)
+        _refused(state, error)
+
+
+def _begin(user: SignedIn, state: CreateState) -> None:
+    read_widgets(user, state)
+    # The rest of the page, too, has to drop the last failure and show the new jobs.
+    state.failure, state.welcome, state.redraw = None, False, True
+
+
+def _refused(state: CreateState, error: errors.ImageError) -> None:
+    state.failure = error
+    log_failure(error)
 
 
 page(require_user())

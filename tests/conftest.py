@@ -147,9 +147,12 @@ def _migrate(url: str) -> None:
     database.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A real Chromium; without one the tests fail with the line that mends it."""
+    """A real Chromium; without one the tests fail with the line that mends it.
+
+    For one file's tests: while it is open, its event loop runs in this thread, where others' parts refuse to.
+    """
     path = chromium.find()
     if path is None:
         pytest.fail(chromium.MEND)

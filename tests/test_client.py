@@ -151,8 +151,9 @@ BOTH = [pytest.param(paint, id="image"), pytest.param(write, id="text")]
 
 
 def test_a_streamed_image_comes_with_its_partial_pictures(
-    service: OpenAIService, client: ImageClient
+    make_client: Callable[..., ImageClient],
 ) -> None:
+    client = make_client(partial_images=2)
     seen: list[tuple[int, bytes]] = []
     made = client.generate(FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data)))
     assert [index for index, _ in seen] == [0, 1]
@@ -191,7 +192,7 @@ def test_the_chosen_options_are_sent_and_auto_is_not(service: OpenAIService, cli
         "background": "transparent",
         "output_format": "webp",
     }
-    assert second == {"model": FOX.model, "prompt": "a fox", "n": 1, "stream": True, "partial_images": 2}
+    assert second == {"model": FOX.model, "prompt": "a fox", "n": 1, "stream": True, "partial_images": 1}
 
 
 def test_dall_e_3_is_sent_its_own_parameters(service: OpenAIService, client: ImageClient) -> None:

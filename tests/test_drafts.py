@@ -33,6 +33,7 @@ FULL = DraftState(
     quality="high",
     images=3,
     variation=2,
+    id="fox",
 )
 
 
@@ -114,7 +115,7 @@ def test_every_prompt_there_was_can_be_brought_back(steps: list[tuple[str, str]]
 
 
 def test_a_prompt_that_was_typed_into_a_fresh_draft_stays_when_it_is_enhanced() -> None:
-    draft = replace(DraftState(), prompt="typed").with_enhanced("better", now=Clock()())
+    draft = replace(DraftState(), prompt="typed").with_enhanced("better", "", now=Clock()())
     assert [version.text for version in draft.versions] == ["typed", "better"]
 
 
@@ -122,7 +123,7 @@ def test_of_many_versions_the_latest_stay() -> None:
     clock, draft = Clock(), DraftState()
     for number in range(MAX_VERSIONS + 5):
         draft = draft.with_prompt(f"prompt {number}", "edited", now=clock() + timedelta(seconds=number))
-    assert len(draft.versions) == MAX_VERSIONS == 30
+    assert len(draft.versions) == MAX_VERSIONS == 50
     assert draft.versions[-1].text == draft.prompt
     assert draft.versions[0].text == "prompt 5"
 
@@ -144,7 +145,7 @@ def test_a_text_stands_among_the_versions_once() -> None:
 
 def test_an_enhancement_reaches_the_stored_draft(drafts: Drafts, user: User) -> None:
     drafts.save(user.id, FULL)
-    drafts.enhanced(user.id, "A red fox, reading.")
+    drafts.enhanced(user.id, "A red fox, reading.", FULL.id)
     found = drafts.load(user.id)
     assert (found.prompt, found.enhanced_prompt, found.variation) == (
         "A red fox, reading.",

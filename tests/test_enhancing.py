@@ -23,6 +23,7 @@ from tests.polling import until
 
 FOX = PromptRequest(name="Juniper", traits=("red fox",), base_prompt="reading a book")
 SECRET = b"installation"
+DRAFT = "one draft"
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +70,21 @@ def calls(database: Database) -> Callable[[], list[Usage]]:
 
 
 def finished(enhancements: Enhancements, user: User) -> EnhancementRun:
-    return until(lambda: enhancements.take(user.id))
+    """The enhancement under way, at its end."""
+
+    def ended() -> EnhancementRun | None:
+        run = enhancements.current(user.id)
+        return run if run and not run.is_live else None
+
+    return until(ended)
 
 
 def test_the_text_streams_in_and_reaches_the_draft(
     enhancements: Enhancements, drafts: Drafts, service: OpenAIService, user: User
 ) -> None:
-    drafts.save(user.id, DraftState(prompt="typed before", versions=()))
+    drafts.save(user.id, DraftState(prompt="typed before", id=DRAFT))
     service.script(Behaviour(pause=0.3))
-    enhancements.start(user.id, FOX)
+    enhancements.start(user.id, FOX, DRAFT)
     piece = until(lambda: (run := enhancements.current(user.id)) and run.is_live and run.text)
     run = finished(enhancements, user)
     assert run.error is None
@@ -94,24 +101,36 @@ def test_the_text_streams_in_and_reaches_the_draft(
 def test_nobody_needs_to_watch(
     enhancements: Enhancements, drafts: Drafts, user: User, calls: Callable[[], list[Usage]]
 ) -> None:
-    enhancements.start(user.id, FOX)
+    drafts.save(user.id, DraftState(id=DRAFT))
+    enhancements.start(user.id, FOX, DRAFT)
     until(calls)
     assert HELLO in until(lambda: drafts.load(user.id).prompt)
 
 
-def test_the_result_is_taken_once(enhancements: Enhancements, user: User) -> None:
-    assert enhancements.take(user.id) is None
-    enhancements.start(user.id, FOX)
-    assert finished(enhancements, user).result
-    assert enhancements.take(user.id) is None
+def test_a_text_for_another_draft_is_kept_and_replaces_nothing(
+    enhancements: Enhancements, drafts: Drafts, service: OpenAIService, user: User
+) -> None:
+    drafts.save(user.id, DraftState(prompt="a reused prompt", id="another draft"))
+    enhancements.start(user.id, FOX, DRAFT)
+    run = finished(enhancements, user)
+    draft = drafts.load(user.id)
+    assert (draft.prompt, draft.enhanced_prompt, draft.variation) == ("a reused prompt", "", 0)
+    assert draft.has_had(run.text)
+
+
+def test_the_end_is_there_for_every_tab(enhancements: Enhancements, user: User) -> None:
     assert enhancements.current(user.id) is None
+    enhancements.start(user.id, FOX, DRAFT)
+    first = finished(enhancements, user)
+    assert finished(enhancements, user) == first
+    enhancements.start(user.id, FOX, DRAFT)
+    assert finished(enhancements, user).id != first.id
 
 
 def test_starts_at_once_pay_once(enhancements: Enhancements, service: OpenAIService, user: User) -> None:
     service.script(Behaviour(latency=0.3))
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: enhancements.start(user.id, FOX), range(8)))
-    assert enhancements.take(user.id) is None
+        list(pool.map(lambda _: enhancements.start(user.id, FOX, DRAFT), range(8)))
     finished(enhancements, user)
     assert len(service.asked("/chat/completions")) == 1
 
@@ -119,10 +138,14 @@ def test_starts_at_once_pay_once(enhancements: Enhancements, service: OpenAIServ
 def test_two_people_do_not_wait_for_each_other(
     enhancements: Enhancements, service: OpenAIService, user: User, other_user: User
 ) -> None:
-    enhancements.start(user.id, FOX)
-    enhancements.start(other_user.id, replace(FOX, name="Moss"))
-    assert "Juniper" in finished(enhancements, user).text
+    service.script(Behaviour(stall="start"))
+    enhancements.start(user.id, FOX, DRAFT)
+    until(lambda: service.asked("/chat/completions"))
+    enhancements.start(other_user.id, replace(FOX, name="Moss"), DRAFT)
     assert "Moss" in finished(enhancements, other_user).text
+    first = enhancements.current(user.id)
+    assert first is not None
+    assert first.is_live
     tags = {seen.body.get("safety_identifier") for seen in service.asked("/chat/completions")}
     assert tags == {None}  # only OpenAI itself is told who asks
 
@@ -130,7 +153,7 @@ def test_two_people_do_not_wait_for_each_other(
 def test_a_finished_call_is_recorded_with_its_figures(
     enhancements: Enhancements, user: User, calls: Callable[[], list[Usage]]
 ) -> None:
-    enhancements.start(user.id, FOX)
+    enhancements.start(user.id, FOX, DRAFT)
     run = finished(enhancements, user)
     (call,) = calls()
     assert (call.user_id, call.kind, call.outcome, call.error_code) == (user.id, "enhance", "ok", None)
@@ -146,7 +169,7 @@ def test_a_failure_leaves_the_draft(
     before = DraftState(name="Juniper", prompt="typed before")
     drafts.save(user.id, before)
     service.script("length")
-    enhancements.start(user.id, FOX)
+    enhancements.start(user.id, FOX, DRAFT)
     assert finished(enhancements, user).result is None
     assert drafts.load(user.id) == before
 
@@ -169,7 +192,7 @@ def test_a_failed_call_is_recorded(
     behaviour: str,
 ) -> None:
     service.script(behaviour)
-    enhancements.start(user.id, FOX)
+    enhancements.start(user.id, FOX, DRAFT)
     error = finished(enhancements, user).error
     assert type(error) is FAILURES[behaviour]
     (call,) = calls()
@@ -180,9 +203,9 @@ def test_after_a_failure_one_may_try_again(
     enhancements: Enhancements, service: OpenAIService, user: User, calls: Callable[[], list[Usage]]
 ) -> None:
     service.script("moderation")
-    enhancements.start(user.id, FOX)
+    enhancements.start(user.id, FOX, DRAFT)
     assert finished(enhancements, user).error
-    enhancements.start(user.id, FOX)
+    enhancements.start(user.id, FOX, DRAFT)
     assert finished(enhancements, user).result
     assert sorted(call.outcome for call in calls()) == ["failed", "ok"]
 
@@ -190,14 +213,14 @@ def test_after_a_failure_one_may_try_again(
 class FullDrafts(Drafts):
     """Drafts on a disk that has no room left."""
 
-    def save(self, user_id: str, draft: DraftState) -> None:
+    def enhanced(self, user_id: str, text: str, draft_id: str) -> None:
         raise errors.StorageFull
 
 
 class BrokenDrafts(Drafts):
     """Drafts with a fault of our own."""
 
-    def save(self, user_id: str, draft: DraftState) -> None:
+    def enhanced(self, user_id: str, text: str, draft_id: str) -> None:
         raise ZeroDivisionError
 
 
@@ -211,7 +234,7 @@ def run_with(
     def run(drafts: Drafts, user: User) -> EnhancementRun:
         usage = UsageLog(database)
         running = Enhancements(client, drafts, usage, model="m", offline=False, secret=SECRET)
-        running.start(user.id, FOX)
+        running.start(user.id, FOX, DRAFT)
         ended = finished(running, user)
         running.close()
         return ended
@@ -232,8 +255,9 @@ def test_a_paid_text_that_can_not_be_stored_still_reaches_the_page(
     assert [call.outcome for call in calls()] == ["ok"]
 
 
-def test_a_fault_of_ours_leaves_no_page_waiting(
+def test_a_fault_of_ours_takes_no_paid_text_away(
     run_with: Callable[[Drafts, User], EnhancementRun], database: Database, user: User
 ) -> None:
     run = run_with(BrokenDrafts(database), user)
-    assert isinstance(run.error, errors.ImagePromptError)
+    assert run.result is not None
+    assert HELLO in run.text

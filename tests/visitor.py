@@ -7,6 +7,9 @@ from types import TracebackType
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Locator, Request, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+from tests.polling import until
 
 PASSWORD = "seven quiet lighthouses"
 WAIT_MS = 30_000
@@ -119,16 +122,26 @@ class Visitor:
 
     def choose(self, label: str, option: str) -> None:
         """Choose by typing its beginning: a long list draws only the options in sight."""
-        self.field(label).fill(option)
-        self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}")).click()
+        entry = self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}"))
+
+        def chosen() -> bool:
+            # What was typed before may still be on its way, and its answer closes the list.
+            self.field(label).fill(option)
+            try:
+                entry.click(timeout=3_000)
+            except PlaywrightTimeout:
+                return False
+            return True
+
+        until(chosen)
         self.settle()
 
     def enhance(self) -> str:
         """Enhance, wait for the end, and return the prompt."""
+        before = self.field("Prompt").input_value()
         self.page.get_by_role("button", name="Enhance prompt").click()
-        expect(self.page.get_by_role("button", name="Enhancing…")).to_be_visible()
+        expect(self.page.locator("textarea[aria-label='Prompt']:enabled")).not_to_have_value(before)
         expect(self.page.get_by_role("button", name="Enhance prompt")).to_be_enabled()
-        expect(self.field("Prompt")).to_be_enabled()
         return self.field("Prompt").input_value()
 
     def generate(self) -> None:

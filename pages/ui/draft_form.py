@@ -11,8 +11,10 @@ from core import errors
 from core.accounts import SignedIn
 from core.catalogue import ImageModel
 from core.drafts import DraftState
+from core.enhancing import EnhancementRun
 from core.models import utc_now
 from core.prompts import STYLES, TRAIT_SUGGESTIONS, Enhancement, style_of
+from pages.ui.failure import log_failure, show_failure
 from pages.ui.session import studio
 
 STATE_KEY = "create-state"
@@ -29,6 +31,9 @@ FIELDS = (
     "quality",
     "images",
 )
+# As core's checks name them; `n` is the count.
+OPTION_FIELDS = ("model", "size", "quality", "n", "background", "output_format")
+PLACED = ("name", "traits", "base_prompt", "style", "guidance", *OPTION_FIELDS)
 ENHANCEMENT_WORDS = {
     Enhancement.LIGHT: "Light touch",
     Enhancement.BALANCED: "Balanced",
@@ -49,24 +54,35 @@ _PREFERRED_QUALITIES = ("low", "standard")
 class CreateState:
     """What the Create page knows in this tab.
 
-    `stale`: the widgets must take the draft's values. `submitted`: a batch was sent by the run just now.
-    `welcome`: this tab began without a draft, and nothing has been made since; it stays while one types, for
-    fields must not jump from under the keyboard.
+    `stale`: the widgets must take the draft's values. `redraw`: a click in the prompt's panel concerns the
+    rest of the page too. `handled` is the enhancement whose end this tab has seen. `unsaved` says why the
+    draft is not stored. `welcome`: this tab began without a draft, and nothing has been made since; it stays
+    while one types, for fields must not jump from under the keyboard.
     """
 
     draft: DraftState
     stale: bool = True
     failure: errors.ImageError | None = None
+    unsaved: errors.ImageError | None = None
     added_back: tuple[str, ...] = ()
-    submitted: bool = False
+    handled: str | None = None
+    redraw: bool = False
     welcome: bool = False
+
+    def failure_at(self, *names: str) -> errors.ImageError | None:
+        """The failure, if it is about one of these fields."""
+        return self.failure if self.failure and self.failure.field in names else None
 
 
 def create_state(user: SignedIn) -> CreateState:
     """This tab's state; a new tab begins with the stored draft."""
     if STATE_KEY not in st.session_state:
+        run = studio().enhancements.current(user.user_id)
         draft = studio().drafts.load(user.user_id)
-        st.session_state[STATE_KEY] = CreateState(draft, welcome=draft.is_blank)
+        stored = run is not None and not run.is_live and draft.has_had(run.text)
+        st.session_state[STATE_KEY] = CreateState(
+            draft, welcome=draft.is_blank, handled=run.id if run and (stored or run.error) else None
+        )
     state: CreateState = st.session_state[STATE_KEY]
     return state
 
@@ -87,35 +103,61 @@ def fill_widgets(state: CreateState) -> None:
 
 def read_widgets(user: SignedIn, state: CreateState) -> None:
     """Take what was typed into the draft and store it when it has changed."""
+    if state.stale:
+        return
     typed = {
         field: st.session_state[widget_key(field)]
         for field in FIELDS
         if widget_key(field) in st.session_state
     }
-    typed["traits"] = tuple(trait.strip() for trait in typed.get("traits", ()) if trait.strip())
+    typed["traits"] = tuple(
+        trait.strip() for trait in typed.get("traits", state.draft.traits) if trait.strip()
+    )
     prompt = typed.pop("prompt", state.draft.prompt)
-    draft = replace(state.draft, **typed)
-    if not is_enhancing(user):
-        # Until it has ended, what stands in the area is a piece of the enhancer's text.
-        draft = draft.with_prompt(prompt, "edited", now=utc_now())
+    draft = replace(state.draft, **typed).with_prompt(prompt, "edited", now=utc_now())
     adopt(user, state, draft, stale=False)
 
 
-def is_enhancing(user: SignedIn) -> bool:
-    current = studio().enhancements.current(user.user_id)
-    return current is not None and current.is_live
+def take_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
+    """Show how an enhancement ended, once in each tab; its text replaces nothing but the prompt."""
+    if run is None or not is_news(state, run):
+        return
+    state.handled = run.id
+    state.failure = run.error
+    if run.result:
+        state.added_back = run.result.added_back
+        adopt(user, state, state.draft.with_enhanced(run.text, run.draft_id, now=utc_now()), stale=False)
+        st.session_state[widget_key("prompt")] = state.draft.prompt
+
+
+def is_news(state: CreateState, run: EnhancementRun | None) -> bool:
+    """Whether `run` has ended and this tab hasn't seen it yet."""
+    return run is not None and not run.is_live and run.id != state.handled
 
 
 def adopt(user: SignedIn, state: CreateState, draft: DraftState, *, stale: bool = True) -> None:
-    """Make `draft` this tab's and the stored one."""
-    if draft != state.draft:
+    """Make `draft` this tab's and the stored one; where it can't be stored, the page says so and goes on."""
+    if draft != state.draft or state.unsaved:
         state.draft = draft
-        studio().drafts.save(user.user_id, draft)
+        try:
+            studio().drafts.save(user.user_id, draft)
+            state.unsaved = None
+        except errors.ImageError as error:
+            if state.unsaved is None:
+                log_failure(error)
+            state.unsaved = error
     state.stale = state.stale or stale
 
 
+def field_failure(state: CreateState, *names: str) -> None:
+    """The failure that is about one of these fields, right below it."""
+    if failure := state.failure_at(*names):
+        show_failure(failure, key=names[0])
+
+
 def describe_fields(state: CreateState) -> None:
-    st.text_input("Name", key=widget_key("name"), placeholder="Juniper", max_chars=200)
+    st.text_input("Name", key=widget_key("name"), placeholder="Juniper")
+    field_failure(state, "name")
     known = [trait for trait in state.draft.traits if trait not in TRAIT_SUGGESTIONS]
     st.multiselect(
         "Traits",
@@ -125,24 +167,28 @@ def describe_fields(state: CreateState) -> None:
         select_all=False,
         placeholder="Type a trait and press Enter",
     )
+    field_failure(state, "traits")
     st.text_area(
         "Base prompt",
         key=widget_key("base_prompt"),
         height=120,
         placeholder="reading a book under a tree at sunset",
     )
+    field_failure(state, "base_prompt")
     st.selectbox(
         "Style",
         ["", *(style.key for style in STYLES)],
         key=widget_key("style"),
         format_func=_style_words,
     )
+    field_failure(state, "style")
 
 
 def option_fields(state: CreateState) -> None:
     """Model, size, quality and count, each offering only what the chosen model can do."""
     models = {model.name: model for model in studio().models()}
-    with st.expander("More options", icon=":material/tune:"):
+    at_fault = state.failure_at(*OPTION_FIELDS) is not None
+    with st.expander("More options", at_fault, icon=":material/tune:"):
         chosen = _select(
             "Model", list(models), "model", (next(iter(models)),), labels=lambda name: models[name].label
         )
@@ -163,6 +209,7 @@ def option_fields(state: CreateState) -> None:
         key = widget_key("images")
         st.session_state[key] = min(max(st.session_state.get(key) or 1, 1), most)
         st.number_input("Images", 1, most, key=key, disabled=most == 1)
+        field_failure(state, *OPTION_FIELDS)
         if model.any_size:
             st.caption("Another size can be typed, such as 2048x1152: both edges divisible by 16.")
 

@@ -8,16 +8,15 @@ import streamlit as st
 
 from core import errors
 from core.accounts import SignedIn
-from core.jobs import JobView
+from core.jobs import ENDED_WITHOUT_IMAGE, JobView
 from core.models import JobState, utc_now
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.links import OPEN_PARAM, partial_url, thumbnail_url
-from pages.ui.session import check_still, studio
+from pages.ui.session import as_user, check_still, studio
 from pages.ui.text import STATE_WORDS, clipped, image_alt, images_words, job_line, plain
 
 POLL_SECONDS = 1.0
 COLUMNS = 3
-_ENDED = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
 
 
 def job_cards(user: SignedIn) -> None:
@@ -41,12 +40,12 @@ def _cards(user: SignedIn, polling: bool) -> None:
                 key="clear-jobs",
                 type="tertiary",
                 help="They stay in your gallery.",
-                on_click=_clear,
-                args=(user, jobs),
+                on_click=as_user(user, _clear),
+                args=(jobs,),
             )
     for group in _setbacks(jobs):
         _setback(user, group)
-    shown = [job for job in jobs if job.state not in _ENDED]
+    shown = [job for job in jobs if job.state not in ENDED_WITHOUT_IMAGE]
     for start in range(0, len(shown), COLUMNS):
         for column, job in zip(st.columns(COLUMNS), shown[start : start + COLUMNS], strict=False):
             with column:
@@ -64,7 +63,7 @@ def _card(user: SignedIn, job: JobView) -> None:
             st.skeleton(height=180)
         st.caption(plain(job_line(job, job.elapsed(utc_now()))))
         if job.state is JobState.QUEUED:
-            st.button("Cancel", key=f"cancel-{job.id}", on_click=_cancel, args=(user, job.id))
+            st.button("Cancel", key=f"cancel-{job.id}", on_click=as_user(user, _cancel), args=(job.id,))
         for image_id in job.image_ids:
             if st.button("Open", key=f"open-{image_id}", icon=":material/open_in_full:", type="tertiary"):
                 st.switch_page("gallery.py", query_params={OPEN_PARAM: image_id})
@@ -74,7 +73,7 @@ def _setbacks(jobs: Sequence[JobView]) -> list[list[JobView]]:
     """Jobs that ended without an image, those of one batch and one reason together."""
     groups: dict[tuple[str, str, str], list[JobView]] = {}
     for job in jobs:
-        if job.state in _ENDED:
+        if job.state in ENDED_WITHOUT_IMAGE:
             reason = job.error.code if job.error else ""
             groups.setdefault((job.batch_id, job.state, reason), []).append(job)
     return list(groups.values())
@@ -89,9 +88,13 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
         if first.error:
             show_failure(first.error, key=first.id)
         with st.container(horizontal=True):
-            st.button("Try again", key=f"retry-{first.id}", on_click=_retry, args=(user, ids))
+            st.button("Try again", key=f"retry-{first.id}", on_click=as_user(user, _retry), args=(ids,))
             st.button(
-                "Let it go", key=f"dismiss-{first.id}", type="tertiary", on_click=_dismiss, args=(user, ids)
+                "Let it go",
+                key=f"dismiss-{first.id}",
+                type="tertiary",
+                on_click=as_user(user, _dismiss),
+                args=(ids,),
             )
 
 
@@ -102,11 +105,10 @@ def _cancel(user: SignedIn, job_id: str) -> None:
 
 def _retry(user: SignedIn, job_ids: tuple[str, ...]) -> None:
     try:
-        for job_id in job_ids:
-            studio().jobs.retry(user.user_id, job_id)
+        studio().retry(user, *job_ids)
     except errors.ImageError as error:
         log_failure(error)
-        st.toast(plain(error.message))
+        st.toast(f"{plain(error.message)} ({error.code})", icon=":material/error:")
 
 
 def _dismiss(user: SignedIn, job_ids: tuple[str, ...]) -> None:

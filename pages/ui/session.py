@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from core import bootstrap
@@ -39,6 +41,19 @@ def check_still(user: SignedIn) -> None:
     """For what reruns alone (a fragment, a dialog): a whole run when this person is no longer here."""
     if current_user() != user:
         st.rerun()
+
+
+def as_user(user: SignedIn, action: Callable[..., None]) -> Callable[..., None]:
+    """`action` as a widget's callback, called with `user` first.
+
+    Callbacks run before the page asks who is there: for a person who is no longer signed in, nothing is done.
+    """
+
+    def act(*args: object) -> None:
+        if current_user() == user:
+            action(user, *args)
+
+    return act
 
 
 def require_user() -> SignedIn:
