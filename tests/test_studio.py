@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from core import bootstrap, errors
 from core.accounts import SignedIn
 from core.drafts import DraftState
+from core.jobs import JobView
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import MAX_LINE, MAX_TRAITS, Studio
-from tests.openai_service import OpenAIService, openai_service
+from tests.openai_service import Behaviour, OpenAIService, openai_service
 from tests.polling import until
 
 FOX = Recipe(
@@ -81,6 +83,12 @@ def make_image(studio: Studio, user: SignedIn, recipe: Recipe = FOX) -> str:
     return until(lambda: (jobs := studio.jobs.recent(user.user_id)) and jobs[0].image_ids)[0]
 
 
+def ended(studio: Studio, user: SignedIn) -> tuple[JobView, ...]:
+    """The user's jobs, when all have ended."""
+    jobs = studio.jobs.recent(user.user_id)
+    return () if any(job.is_live for job in jobs) else jobs
+
+
 @pytest.mark.parametrize(
     ("changes", "count", "expected", "field"),
     [
@@ -91,14 +99,15 @@ def make_image(studio: Studio, user: SignedIn, recipe: Recipe = FOX) -> str:
         pytest.param({"size": "100x100"}, 1, errors.InvalidParameter, "size", id="size"),
         pytest.param({"size": "huge"}, 1, errors.InvalidParameter, "size", id="no size"),
         pytest.param({"quality": "hd"}, 1, errors.InvalidParameter, "quality", id="quality"),
-        pytest.param({"prompt": " \n"}, 1, errors.PromptEmpty, None, id="empty"),
-        pytest.param({"prompt": "fox " * 8001}, 1, errors.PromptTooLong, None, id="too long"),
+        pytest.param({"prompt": " \n"}, 1, errors.PromptEmpty, "prompt", id="empty"),
+        pytest.param({"prompt": "fox " * 8001}, 1, errors.PromptTooLong, "prompt", id="too long"),
         pytest.param({"prompt": "a \0 fox"}, 1, errors.WordsRejected, "prompt", id="control character"),
         pytest.param({"prompt": "a \ud800 fox"}, 1, errors.WordsRejected, "prompt", id="half a character"),
         pytest.param({"name": "x" * (MAX_LINE + 1)}, 1, errors.WordsRejected, "name", id="long name"),
         pytest.param({"name": "\x1b[31m"}, 1, errors.WordsRejected, "name", id="control in the name"),
         pytest.param({"traits": ("x",) * (MAX_TRAITS + 1)}, 1, errors.WordsRejected, "traits", id="traits"),
         pytest.param({"traits": ("x" * 201,)}, 1, errors.WordsRejected, "traits", id="long trait"),
+        pytest.param({"model": "made-up"}, 1, errors.ModelUnavailable, "model", id="a model not offered"),
         pytest.param({"base_prompt": "\udfff"}, 1, errors.WordsRejected, "base_prompt", id="base prompt"),
     ],
 )
@@ -138,9 +147,11 @@ def test_a_retired_model_is_refused_where_it_is_retired(studio: Studio, ada: Sig
 @pytest.mark.parametrize(
     ("draft", "expected", "field"),
     [
-        pytest.param(DraftState(), errors.PromptEmpty, None, id="blank"),
-        pytest.param(DraftState(name=" ", traits=(" ",)), errors.PromptEmpty, None, id="spaces"),
-        pytest.param(DraftState(prompt="only this"), errors.PromptEmpty, None, id="nothing described"),
+        pytest.param(DraftState(), errors.PromptEmpty, "base_prompt", id="blank"),
+        pytest.param(DraftState(name=" ", traits=(" ",)), errors.PromptEmpty, "base_prompt", id="spaces"),
+        pytest.param(
+            DraftState(prompt="only this"), errors.PromptEmpty, "base_prompt", id="nothing described"
+        ),
         pytest.param(DraftState(name="a\0"), errors.WordsRejected, "name", id="control character"),
         pytest.param(
             DraftState(name="a", guidance="g" * 8001), errors.WordsRejected, "guidance", id="guidance"
@@ -162,21 +173,35 @@ def test_what_can_not_be_enhanced_is_refused_unpaid(
     assert service.requests == []
 
 
-def test_an_estimate_is_a_number_where_prices_are_known(studio: Studio) -> None:
-    priced = replace(FOX, model="gpt-image-2.5-flare", quality="medium")
-    one = studio.estimate(priced, 1)
+def drafted(**changes: Any) -> DraftState:
+    return replace(DraftState(prompt="a fox"), **changes)
+
+
+def test_a_price_is_a_number_where_prices_are_known(studio: Studio) -> None:
+    priced = drafted(model="gpt-image-2.5-flare", quality="medium")
+    one = studio.quote(priced).price
     assert one is not None
     assert one > 0
-    assert studio.estimate(priced, 3) == 3 * one
+    assert studio.quote(replace(priced, images=3)).price == 3 * one
 
 
-def test_an_estimate_is_unknown_without_a_price(studio: Studio) -> None:
-    assert studio.estimate(FOX, 1) is None
-    assert studio.estimate(replace(FOX, model="a-model-of-their-own"), 1) is None
+def test_a_price_is_unknown_where_none_is_published(studio: Studio) -> None:
+    assert studio.quote(drafted(model="gpt-image-2", quality="low")).price is None
+    assert studio.quote(drafted(model="a-model-of-their-own")).price is None
 
 
 def test_the_offline_engine_is_free(studio: Studio) -> None:
-    assert studio.estimate(replace(FOX, model="offline-painter"), 4) == 0
+    assert studio.quote(drafted(model="offline-painter", images=4)).price == 0
+
+
+def test_what_is_counted_is_what_is_checked(studio: Studio, ada: SignedIn) -> None:
+    quote = studio.quote(drafted(style="watercolour", model="gpt-image-2"))
+    room = quote.limit - quote.length
+    full = studio.quote(drafted(style="watercolour", model="gpt-image-2", prompt="a fox" + "x" * room))
+    assert full.length == full.limit
+    with pytest.raises(errors.PromptTooLong):
+        studio.generate(ada, replace(full.recipe, prompt=full.recipe.prompt + "x"), 1)
+    assert studio.generate(ada, full.recipe, 1)
 
 
 def test_the_default_model_is_offered_first(studio: Studio) -> None:
@@ -196,7 +221,8 @@ def test_reuse_brings_back_everything_and_keeps_the_prompt_it_replaces(studio: S
 
 
 def test_a_model_that_is_no_longer_offered_is_left_open(studio: Studio, ada: SignedIn) -> None:
-    image_id = make_image(studio, ada, replace(FOX, model="a-model-of-their-own"))
+    studio.jobs.submit(ada.user_id, replace(FOX, model="a-model-of-their-own"), 1)
+    image_id = until(lambda: studio.jobs.recent(ada.user_id)[0].image_ids)[0]
     draft = studio.reuse(ada, image_id)
     assert draft.model is None
     assert draft.prompt == FOX.prompt
@@ -216,6 +242,47 @@ def test_an_enhancement_lands_in_the_draft(studio: Studio, ada: SignedIn) -> Non
     draft = DraftState(name="Juniper", base_prompt="in the snow")
     studio.drafts.save(ada.user_id, draft)
     studio.enhance(ada, draft)
-    ended = until(lambda: studio.enhancements.take(ada.user_id))
-    assert ended.error is None
-    assert studio.drafts.load(ada.user_id).prompt == ended.text
+    text = until(lambda: studio.drafts.load(ada.user_id).prompt)
+    ended = until(lambda: (run := studio.enhancements.current(ada.user_id)) and run.result and run)
+    assert ended.text == text
+
+
+def test_a_text_asked_for_before_an_image_was_reused_does_not_replace_its_prompt(
+    studio: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    image_id = make_image(studio, ada)
+    draft = DraftState(name="Juniper", base_prompt="in the snow")
+    studio.drafts.save(ada.user_id, draft)
+    service.script(Behaviour(latency=0.3))
+    studio.enhance(ada, draft)
+    assert studio.reuse(ada, image_id).prompt == FOX.prompt
+    ended = until(lambda: (run := studio.enhancements.current(ada.user_id)) and run.result and run)
+    found = studio.drafts.load(ada.user_id)
+    assert found.prompt == FOX.prompt
+    assert found.has_had(ended.text)
+
+
+def test_what_failed_is_tried_again_as_one_batch(
+    studio: Studio, service: OpenAIService, ada: SignedIn, enter: Callable[[str], SignedIn]
+) -> None:
+    service.script("moderation", "moderation")
+    studio.generate(ada, FOX, 2)
+    ids = [job.id for job in until(lambda: ended(studio, ada))]
+    with pytest.raises(errors.ImageNotFound):
+        studio.retry(enter("grace"), *ids)
+    batch = studio.retry(ada, *ids)
+    assert studio.retry(ada, *ids) != batch
+    again = until(lambda: ended(studio, ada))
+    assert {job.batch_id for job in again} == {batch}
+    assert sorted(job.position for job in again) == [0, 1]
+
+
+def test_a_model_that_has_gone_is_not_tried_again(
+    studio: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    service.script("moderation")
+    studio.jobs.submit(ada.user_id, replace(FOX, model="a-model-of-their-own"), 1)
+    (job,) = until(lambda: ended(studio, ada))
+    with pytest.raises(errors.ModelUnavailable):
+        studio.retry(ada, job.id)
+    assert [kept.id for kept in studio.jobs.recent(ada.user_id)] == [job.id]
