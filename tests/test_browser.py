@@ -332,6 +332,57 @@ def test_nothing_to_draw_is_said_before_anything_is_sent(browser: Browser, app: 
         expect(person.page.get_by_text("There is nothing to draw yet.")).to_be_visible()
 
 
+@pytest.mark.parametrize(
+    ("label", "text", "words"),
+    [
+        pytest.param("Name", "x" * 201, "200 characters at most", id="name"),
+        pytest.param("Base prompt", "x" * 8001, "8,000 characters at most", id="base prompt"),
+    ],
+)
+def test_a_fault_stands_beside_its_field_and_nothing_typed_is_lost(
+    browser: Browser, app: AppProcess, label: str, text: str, words: str
+) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up(f"beside-{len(text)}")
+        person.type("Prompt", "a prompt of my own")
+        person.type(label, text)
+        person.generate()
+        panel = person.page.locator(f".st-key-failure-{label.lower().replace(' ', '_')}")
+        expect(panel.get_by_text(words)).to_be_visible()
+        expect(panel.get_by_text("Code IMG-PRM-WORDS-001")).to_be_visible()
+        expect(person.field(label)).to_have_value(text)
+        expect(person.field("Prompt")).to_have_value("a prompt of my own")
+
+
+def test_a_fault_in_the_options_opens_them(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("sized")
+        person.type("Prompt", "a lighthouse")
+        person.page.get_by_text("More options").click()
+        person.field("Size").fill("huge")
+        person.field("Size").press("Enter")
+        person.settle()
+        person.page.get_by_text("More options").click()
+        person.generate()
+        expect(
+            person.page.locator(".st-key-failure-model").get_by_text("Code IMG-GEN-PARAM-001")
+        ).to_be_visible()
+        expect(person.field("Size")).to_be_visible()
+
+
+def test_what_was_being_typed_when_enhance_was_clicked_is_a_version(
+    browser: Browser, app: AppProcess
+) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("hasty")
+        person.describe(base_prompt="a lighthouse at dusk")
+        person.field("Prompt").fill("Half a thought of my own")
+        person.enhance()
+        person.page.get_by_role("button", name="History").click()
+        person.page.get_by_role("button", name="Half a thought of my own").click()
+        expect(person.field("Prompt")).to_have_value("Half a thought of my own")
+
+
 def test_words_from_people_are_shown_as_text(browser: Browser, app: AppProcess) -> None:
     hostile = '<img src=x onerror="window.ran=1"> **bold** [link](http://outside.invalid/) :red[x] $x$'
     with Visitor(browser, app.base_url) as person:

@@ -113,6 +113,24 @@ def test_a_double_click_buys_once(browser: Browser, app: AppProcess, service: Op
         assert images_asked(service, "a double click") == 1
 
 
+def test_a_withdrawn_persons_click_buys_nothing(
+    browser: Browser, service: OpenAIService, tmp_path: Path
+) -> None:
+    env = {"OPENAI_BASE_URL": service.base_url, "OPENAI_API_KEY": KEY}
+    with AppProcess(tmp_path, env=env) as app, Visitor(browser, app.base_url) as chief:
+        chief.sign_up("chief")
+        with Visitor(browser, app.base_url) as guest:
+            guest.sign_up("guest")
+            guest.type("Prompt", "withdrawn-marker")
+            chief.go("Account")
+            chief.page.get_by_role("button", name="Withdraw access").click()
+            chief.page.get_by_role("button", name="Withdraw", exact=True).click()
+            expect(chief.page.get_by_text("No access")).to_be_visible()
+            guest.generate()
+            expect(guest.field("Username").first).to_be_visible()
+        assert images_asked(service, "withdrawn-marker") == 0
+
+
 def test_a_partial_picture_is_seen_before_the_end(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
         person.sign_up("previewer")

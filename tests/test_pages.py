@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from core import bootstrap
+from core import bootstrap, errors
 from core.accounts import prehash
+from core.drafts import Drafts, DraftState
 from core.prompts import STYLES
 from core.settings import load_settings
 from core.studio import Studio
@@ -160,3 +162,26 @@ def test_password_managers_know_the_fields(open_page: Open) -> None:
     open_page("ada")
     known = {field.label: field.proto.autocomplete for field in open_page(None).text_input}
     assert set(known.values()) == {"username", "new-password", "current-password"}
+
+
+class FullDrafts(Drafts):
+    """Drafts on a disk that has no room left."""
+
+    def save(self, user_id: str, draft: DraftState) -> None:
+        raise errors.StorageFull
+
+
+def test_a_draft_that_can_not_be_stored_stays_on_the_page(open_page: Open, studio: Studio) -> None:
+    bootstrap.install(replace(studio, drafts=FullDrafts(studio.database)))
+    test = open_page("ada")
+    [name] = [field for field in test.text_input if field.label == "Name"]
+    name.set_value("Juniper").run()
+    assert not test.exception
+    assert f"Code {errors.StorageFull.code}" in [caption.value for caption in test.caption]
+    assert [field.value for field in test.text_input if field.label == "Name"] == ["Juniper"]
+    bootstrap.install(studio)
+    test.run()
+    assert not test.error
+    owner = studio.accounts.signed_in(studio.accounts.redeem_ticket(studio.accounts.issue_ticket("ada")))
+    assert owner is not None
+    assert studio.drafts.load(owner.user_id).name == "Juniper"

@@ -34,6 +34,8 @@ LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 CORE = sorted((ROOT / "core").rglob("*.py"))
 PAGES = sorted((ROOT / "pages").rglob("*.py"))
 SOURCES = [ROOT / "app.py", *CORE, *PAGES]
+# Callbacks that touch nothing but this tab.
+HARMLESS = ("_go", "leave")
 OUTSIDE_THE_LAYERS = ("migrations", "__init__")
 
 
@@ -162,3 +164,12 @@ def test_the_documents_list_every_error(kind: type[ImageError]) -> None:
 def test_the_documents_list_no_error_that_is_gone() -> None:
     listed = {code for code in documented_codes() if code.startswith("IMG-")}
     assert listed == {kind.code for kind in catalogue()}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_every_callback_asks_who_is_there(path: Path) -> None:
+    """A widget's callback runs before the page's own check of the session."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg in ("on_click", "on_change", "on_submit"):
+            guarded = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "as_user"
+            assert guarded or ast.unparse(node.value) in HARMLESS, ast.unparse(node.value)
