@@ -131,7 +131,7 @@ class Studio:
         process would take its job for a lost one.
         """
         self.housekeeping.stop()
-        all_ended = self.jobs.stop()
+        all_ended = self.jobs.stop(grace_seconds=self.settings.shutdown_grace)
         self.enhancements.close()
         if all_ended:
             self.client.close()
