@@ -24,7 +24,18 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-_SECRETS = re.compile(r"sk-[\w*.…•\-]{4,}|atl_[\w\-]{8,}|(?<=Bearer)\s+\S+", re.IGNORECASE)
+_SECRETS = re.compile(
+    r"""
+    (?<![^\W\d_]) sk-[\w*.…•-]{4,}                       # a key, whole or masked
+    | sk- (?= [\w*.…•-]* (?: \*\* | • | (?:…|\.\.)\w       # after a letter, as in "task-force": masked,
+          | (?=\w*[a-z]) (?=\w*\d) \w{16} )               #   long and of letters and digits,
+          | (?:proj|svcacct|admin|ant|or)- ) [\w*.…•-]{4,}  #   or of a known kind
+    | [\w-]{2,} (?: \*{4,} [\w-]* )+                       # another service's key, masked
+    | atl_[\w-]{8,}
+    | (?<=Bearer)\s+\S+
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 def scrub(text: str) -> str:
