@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from core import bootstrap
 from core.api import create_api, create_auth
 from core.errors import ImageError, SettingsError
+from core.guard import Guard
 from core.settings import Settings, is_any, is_loopback, load_settings
 from core.studio import Studio
 from pages.ui.failure import on_script_error
@@ -52,16 +54,30 @@ def _build_or_exit() -> Studio:
 def served_address(argv: Sequence[str]) -> str:
     """Where a server other than our own was told to listen; every address where that can't be known.
 
-    Who may make an account by default hangs on it.
+    Who may make an account by default, and which names are answered to, hang on it.
     """
-    server = argv[0] if argv else ""
-    if "streamlit" in server:
+    program = _program(argv)
+    if program == "streamlit":
         return str(st.get_option("server.address") or ANY_ADDRESS)
-    if "uvicorn" in server:
-        options = argparse.ArgumentParser(add_help=False)
-        options.add_argument("--host", default="127.0.0.1")
-        return str(options.parse_known_args(argv[1:])[0].host)
-    return ANY_ADDRESS
+    return _uvicorn_address(argv[1:]) if program == "uvicorn" else ANY_ADDRESS
+
+
+def _program(argv: Sequence[str]) -> str:
+    """The name of the running program; `python -m name` gives its file `name/__main__.py`."""
+    path = Path(argv[0]) if argv else Path()
+    return path.parent.name if path.name == "__main__.py" else path.stem
+
+
+def _uvicorn_address(options: Sequence[str]) -> str:
+    """What uvicorn's command line says, or else its environment, as uvicorn itself reads them.
+
+    Who else can reach a socket that it was handed, or one in a file, can't be known.
+    """
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name, default in (("host", "127.0.0.1"), ("uds", None), ("fd", None)):
+        known.add_argument(f"--{name}", default=os.environ.get(f"UVICORN_{name.upper()}") or default)
+    chosen = known.parse_known_args(options)[0]
+    return ANY_ADDRESS if chosen.uds or chosen.fd else str(chosen.host)
 
 
 def explain(error: ImageError) -> str:
@@ -106,6 +122,7 @@ app = st.App(
     ROOT / "pages" / "main.py",
     lifespan=lifespan,
     on_script_error=on_script_error,
+    middleware=[Middleware(Guard, get_settings=lambda: bootstrap.studio().settings)],
     routes=[
         Mount("/api", create_api(bootstrap.studio)),
         Mount("/auth", create_auth(bootstrap.studio)),

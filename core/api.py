@@ -33,13 +33,6 @@ def session_token(cookies: dict[str, str]) -> str | None:
     return cookies.get(SECURE_COOKIE) or cookies.get(COOKIE)
 
 
-def check_origin(request: Request) -> None:
-    """Refuse a state-changing request that another site made a browser send."""
-    origin, host = request.headers.get("origin"), request.headers.get("host")
-    if origin is not None and origin not in (f"http://{host}", f"https://{host}"):
-        raise errors.NotAllowed("This request came from another site.")
-
-
 def _studio(request: Request) -> Studio:
     studio: Studio = request.app.state.get_studio()
     return studio
@@ -111,7 +104,6 @@ def get_partial(job_id: str, number: int, studio: CurrentStudio, user: CurrentUs
 
 @sessions.post("/session", status_code=204)
 def begin_session(exchange: TicketExchange, request: Request, studio: CurrentStudio) -> Response:
-    check_origin(request)
     browser = request.headers.get("user-agent", "")
     token = studio.accounts.redeem_ticket(exchange.ticket, browser=browser)
     # Not before: the same ticket sent twice must leave the session that it has just begun.
@@ -131,7 +123,6 @@ def begin_session(exchange: TicketExchange, request: Request, studio: CurrentStu
 
 @sessions.post("/sign-out", status_code=204)
 def end_session(request: Request, studio: CurrentStudio) -> Response:
-    check_origin(request)
     studio.accounts.sign_out(session_token(request.cookies))
     # The next person at this browser must not find the last one's pictures in its cache.
     response = Response(status_code=204, headers={"Clear-Site-Data": '"cache"'})
@@ -167,14 +158,14 @@ def _sniffed(data: bytes) -> str:
 def _on_image_error(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.ImageError):
         raise error
-    return _failure(error, error.status)
+    return failure(error, error.status)
 
 
 def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
     """The framework's own refusals: an unknown address, a wrong method."""
     if not isinstance(error, HTTPException):
         raise error
-    answer = _failure(errors.RequestRejected(details=str(error.detail)), error.status_code)
+    answer = failure(errors.RequestRejected(details=str(error.detail)), error.status_code)
     answer.headers.update(error.headers or {})
     return answer
 
@@ -184,12 +175,12 @@ def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     wrong = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-    return _failure(errors.RequestRejected(details="; ".join(wrong)), 422)
+    return failure(errors.RequestRejected(details="; ".join(wrong)), 422)
 
 
 def _on_fault(_request: Request, error: Exception) -> JSONResponse:
     """A fault of ours; the server logs it."""
-    return _failure(errors.ImageError(details=type(error).__name__), 500)
+    return failure(errors.ImageError(details=type(error).__name__), 500)
 
 
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] = {
@@ -200,7 +191,7 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] =
 }
 
 
-def _failure(error: errors.ImageError, status: int) -> JSONResponse:
+def failure(error: errors.ImageError, status: int) -> JSONResponse:
     """The one shape of every failure."""
     body = {
         "code": error.code,

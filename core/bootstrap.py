@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import secrets
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,13 @@ from core.usage import UsageLog
 from core.worker import Worker
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# The data folder is its owner's alone, and so is what is written into it.
+_PRIVATE, _OTHERS = 0o700, 0o077
+_FILES = ("atelier.db", "atelier.lock", "queue.db", "secret.key")
 SECRET_BYTES = 32
 # Slow enough to be seen, quick enough not to be waited for.
 OFFLINE_PACE_SECONDS = 0.02
+_LIBRARIES = ("dbos", "sqlalchemy")
 _guard = threading.Lock()
 _installed: list[Studio] = []
 
@@ -97,18 +102,39 @@ def install(other: Studio | None) -> None:
 
 
 def _data_folder(path: Path) -> Path:
+    """The folder, made for its owner alone; one that is there already keeps the mode it was given."""
     try:
         folder = path.expanduser().resolve()
     except RuntimeError as error:
         raise errors.SettingsError(f"DATA_DIR: {error}") from error
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _check_kinds(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=_PRIVATE, exist_ok=True)
         probe = folder / f".probe-{os.getpid()}"
         probe.write_bytes(b"probe")
         probe.unlink()
+        if stat.S_IMODE(folder.stat().st_mode) == _PRIVATE:
+            os.umask(_OTHERS)
     except OSError as error:
         raise _folder_fault(folder, error) from error
     return folder
+
+
+def _check_kinds(folder: Path) -> None:
+    """Raise SettingsError where a file stands in a folder's place, or a folder in a file's."""
+    for path in (folder / "files", folder, *folder.parents):
+        if path.is_file():
+            raise errors.SettingsError(
+                f"DATA_DIR: {path} is a file where a folder is needed. "
+                "Move the file aside or set DATA_DIR to another folder."
+            )
+    for path in (folder / name for name in _FILES):
+        if path.is_dir():
+            raise errors.SettingsError(
+                f"DATA_DIR: {path} is a folder where a file is needed. "
+                "Move that folder aside or set DATA_DIR to another folder."
+            )
 
 
 def _folder_fault(folder: Path, error: OSError) -> errors.StorageError:
@@ -169,6 +195,17 @@ def configure_logging(level: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
     )
+    for name in _LIBRARIES:
+        library = logging.getLogger(name)
+        library.handlers[:], library.propagate = [_LibraryLines()], False
+
+
+class _LibraryLines(logging.Handler):
+    """Hands a library's lines to our log: scrubbed, and an exception as one line instead of a traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        cause = {"error": repr(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
+        structlog.get_logger(record.name).log(record.levelno, record.getMessage(), **cause)
 
 
 def _scrub_line(_logger: Any, _method: str, line: Any) -> str:

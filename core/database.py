@@ -55,18 +55,18 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        with _translated(), Session(self._reader, expire_on_commit=False) as session:
+        with translated(), Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that commits at the end of the block, or not at all."""
-        with _translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def migrate(self) -> None:
         """Bring the tables up to the newest revision; waits for another process that is doing so."""
-        with _translated(), self._writer.connect() as connection:
+        with translated(), self._writer.connect() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             command.upgrade(alembic_config(connection), "head")
@@ -122,7 +122,8 @@ def _postgres_engine(url: str) -> Engine:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Raise DatabaseError or StorageError in place of SQLAlchemy's own; also a decorator."""
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:

@@ -13,7 +13,7 @@ ImageError                          IMG-GEN-001
 │   ├── NameTaken, NameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
 │   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
-├── RequestRejected                 IMG-REQ-001: not a request that the HTTP API takes
+├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, PageNotFound
 ├── StorageError                    IMG-STORE-001: StorageFull, StorageReadOnly, FileDamaged
 ├── DatabaseError                   IMG-DATA-001: DatabaseDamaged, DatabaseBusy
 └── SettingsError                   IMG-SET-001: what the operator must mend before start
@@ -24,7 +24,18 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-_SECRETS = re.compile(r"sk-[\w*.…•\-]{4,}|atl_[\w\-]{8,}|(?<=Bearer)\s+\S+", re.IGNORECASE)
+_SECRETS = re.compile(
+    r"""
+    (?<![^\W\d_]) sk-[\w*.…•-]{4,}                       # a key, whole or masked
+    | sk- (?= [\w*.…•-]* (?: \*\* | • | (?:…|\.\.)\w       # after a letter, as in "task-force": masked,
+          | (?=\w*[a-z]) (?=\w*\d) \w{16} )               #   long and of letters and digits,
+          | (?:proj|svcacct|admin|ant|or)- ) [\w*.…•-]{4,}  #   or of a known kind
+    | [\w-]{2,} (?: \*{4,} [\w-]* )+                       # another service's key, masked
+    | atl_[\w-]{8,}
+    | (?<=Bearer)\s+\S+
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 def scrub(text: str) -> str:
@@ -340,7 +351,31 @@ class ImageNotFound(ImageError):
 class RequestRejected(ImageError):
     code, status, retryable = "IMG-REQ-001", 400, False
     message = "This isn't a request that can be answered here."
-    suggestions = ("Check the address, the method and the fields of the request.",)
+    suggestions: tuple[str, ...] = ("Check the address, the method and the fields of the request.",)
+
+
+class HostRejected(RequestRejected):
+    code = "IMG-REQ-HOST-001"
+    message = "Atelier doesn't answer to the name in this address."
+    suggestions = (
+        "Open the address that Atelier gave when it started.",
+        "Ask your administrator to add the name to ALLOWED_HOSTS.",
+    )
+
+
+class OriginRejected(RequestRejected):
+    code, status = "IMG-REQ-ORIGIN-001", 403
+    message = "This request came from another site."
+    suggestions = (
+        "Open Atelier in a tab of its own, then try again.",
+        "Ask your administrator whether a proxy hands on the Host header unchanged.",
+    )
+
+
+class PageNotFound(RequestRejected):
+    code, status = "IMG-REQ-PAGE-001", 404
+    message = "There is nothing at this address."
+    suggestions = ("Check the address.",)
 
 
 class StorageError(ImageError):

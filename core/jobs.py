@@ -13,12 +13,11 @@ import structlog
 from dbos import DBOS
 from sqlalchemy import text, update
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import Session, col, select
 
 from core import errors
 from core.columns import clean
-from core.database import Database
+from core.database import Database, translated
 from core.models import LIVE_STATES, Image, Job, JobState, new_id, utc_now
 from core.recipe import Recipe
 from core.storage import Storage
@@ -74,21 +73,27 @@ class Jobs:
     _enqueue: Callable[[str], None] | None = None
 
     def start(self) -> None:
-        """Settle what an earlier process left, then take up the queue. Raises DatabaseDamaged."""
+        """Settle what an earlier process left, then take up the queue.
+
+        Raises DatabaseError or StorageError.
+        """
         for job in self._in_state(JobState.RUNNING):
             self.worker.settle(job)
         try:
             self._launch()
-        except (SQLAlchemyError, errors.DatabaseError) as error:
+        except errors.ImageError as error:
             DBOS.destroy(destroy_registry=True)
+            if isinstance(error, errors.StorageError | errors.DatabaseBusy):
+                raise
             raise errors.DatabaseDamaged(
                 f"The queue's file {make_url(self.queue_url).database} can't be used. "
                 "Move it aside and start again: what waits in it is known to the database too.",
-                details=str(error),
+                details=error.details,
             ) from error
         for job in self._in_state(JobState.QUEUED):
             self._hand_over([job])
 
+    @translated()
     def _launch(self) -> None:
         _read_schema(self.queue_url)
         DBOS(

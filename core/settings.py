@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,15 +36,23 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8501, ge=1, le=65535, description="Port to listen on")
     data_dir: Path = Field(Path("data"), description="Folder for the database, images and keys")
+    allowed_hosts: str | None = Field(
+        None,
+        description="Names the app answers to besides `localhost`, with commas between; `*` is any name, "
+        "and the default unless it is for this computer alone",
+    )
     database_url: str | None = Field(
         None, description="SQLAlchemy address; by default a SQLite file in `DATA_DIR`"
     )
     registration: Registration | None = Field(
-        None, description="`open`, `invite` or `closed`; by default open on loopback, else invite"
+        None,
+        description="`open`, `invite` or `closed`; by default `open` where only this computer can reach the "
+        "app, else `invite`",
     )
     session_days: int = Field(30, ge=1, le=365, description="Days a sign-in lasts without being used")
     public_https: bool = Field(
-        False, description="`true` when people reach the app by HTTPS (cookies become Secure)"
+        False,
+        description="`true` when people reach the app by HTTPS, through a proxy (cookies become Secure)",
     )
     openai_api_key: SecretStr | None = Field(
         None, description="Key of the image service; without key and base URL the offline engine is used"
@@ -56,6 +65,12 @@ class Settings(BaseSettings):
     image_timeout: Seconds = Field(300, description="Seconds to wait for an image")
     partial_images: int = Field(
         1, ge=0, le=3, description="Previews asked for while an image is made; each adds to its price"
+    )
+    shutdown_grace: float = Field(
+        120,
+        ge=0,
+        le=3600,
+        description="Seconds that images being made may still take when the app is stopped",
     )
     concurrency: int = Field(4, ge=1, le=64, description="Images made at the same time")
     max_images: int = Field(10, ge=1, le=10, description="Most images in one generation")
@@ -71,6 +86,13 @@ class Settings(BaseSettings):
         if not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError("has characters that no key has; copy it again")
         return SecretStr(text)
+
+    @field_validator("allowed_hosts", mode="after")
+    @classmethod
+    def _check_hosts(cls, names: str | None) -> str | None:
+        if any(re.search(r"[:/@\s]", name) and not _is_ip(name) for name in _listed(names)):
+            raise ValueError("must be names alone, without port or path, with commas between")
+        return names
 
     @field_validator("openai_base_url", mode="after")
     @classmethod
@@ -116,7 +138,33 @@ class Settings(BaseSettings):
     def who_may_register(self) -> Registration:
         if self.registration is not None:
             return self.registration
-        return Registration.OPEN if is_loopback(self.host) else Registration.INVITE
+        return Registration.OPEN if self.is_private else Registration.INVITE
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine can reach the app: a proxy makes a loopback address public."""
+        return is_loopback(self.host) and not self.public_https
+
+    @property
+    def served_hosts(self) -> frozenset[str]:
+        """The names besides loopback's that a request may be addressed to; `*` among them means any."""
+        if self.allowed_hosts is None:
+            return frozenset() if self.is_private else frozenset("*")
+        return frozenset(_listed(self.allowed_hosts))
+
+
+def _listed(names: str | None) -> list[str]:
+    """The names in a comma list, as a request's host is compared with them."""
+    folded = (name.strip().strip("[]").rstrip(".").lower() for name in (names or "").split(","))
+    return [name for name in folded if name]
+
+
+def _is_ip(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -28,8 +29,6 @@ from core.usage import UsageLog
 MAX_LINE = 200
 MAX_TEXT = 8_000
 MAX_TRAITS = 50
-# An enhancement takes a few seconds; the jobs' own grace has gone by before.
-TEXT_GRACE_SECONDS = 10
 # Control characters and halves of characters; new lines and tabs are wanted.
 _UNSEEN = ("Cc", "Cs")
 _LAYOUT = "\t\n\r"
@@ -169,8 +168,9 @@ class Studio:
         process would take its job for a lost one.
         """
         self.housekeeping.stop()
-        jobs_ended = self.jobs.stop()
-        texts_ended = self.enhancements.close(grace_seconds=TEXT_GRACE_SECONDS)
+        ends = time.monotonic() + self.settings.shutdown_grace
+        jobs_ended = self.jobs.stop(grace_seconds=self.settings.shutdown_grace)
+        texts_ended = self.enhancements.close(grace_seconds=max(0.0, ends - time.monotonic()))
         if jobs_ended and texts_ended:
             self.client.close()
             self.database.close()

@@ -36,6 +36,7 @@ from core.errors import (
     ServiceBusy,
     ServiceFailed,
     ServiceUnreachable,
+    scrub,
 )
 
 _BY_CODE: dict[str, type[ImageError]] = {
@@ -93,6 +94,8 @@ _NO_PARAMETER = re.compile(
 )
 _LONGEST_DETAILS = 600
 _SHORTEST_SECRET = 6
+# As long as the column that keeps it.
+_REQUEST_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +124,9 @@ class Fault:
         return next((name for name in named if name in sent), None)
 
     def details(self) -> str:
-        """A technical line for the error panel and the log, not yet scrubbed."""
+        """A technical line for the error panel and the log, neither scrubbed nor cut."""
         head = " ".join(str(part) for part in (self.status, self.code or self.type) if part)
-        return ": ".join(part for part in (head, " ".join(self.message.split())) if part)[:_LONGEST_DETAILS]
+        return ": ".join(part for part in (head, " ".join(self.message.split())) if part)
 
 
 def fault_of_body(body: object, response: httpx2.Response | None = None) -> Fault:
@@ -149,12 +152,14 @@ def fault_of(error: openai.APIError) -> Fault:
 
 
 def request_id_of(response: httpx2.Response | None) -> str | None:
-    return response.headers.get("x-request-id") if response is not None else None
+    """The service's name for this call; None where the header holds anything else, which may be a secret."""
+    found = response.headers.get("x-request-id", "") if response is not None else ""
+    return found if _REQUEST_ID.fullmatch(found) and scrub(found) == found else None
 
 
 def error_of(fault: Fault, *, paid: bool, secret: str = "") -> ImageError:
     """Our error for `fault`. `paid` says that an image was being bought; `secret` is kept out of it."""
-    details = _without(fault.details(), secret)
+    details = _told(fault.details(), secret)
     kind = _class_of(fault, paid=paid)
     if issubclass(kind, PromptBlocked):
         return kind(details=details, request_id=fault.request_id, categories=fault.categories)
@@ -181,7 +186,7 @@ def translated(
     if isinstance(error, openai.APIError):
         return error_of(fault_of_body(error.body or error.message, response), paid=paid, secret=secret)
     return BadAnswer(
-        details=_without(f"{type(error).__name__}: {error}"[:_LONGEST_DETAILS], secret),
+        details=_told(f"{type(error).__name__}: {error}", secret),
         request_id=request_id_of(response),
     )
 
@@ -204,7 +209,7 @@ def _class_of_status(status: int | None, *, paid: bool) -> type[ImageError]:
 
 def _lost(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:
     """A connection that failed: before anything was sent, or with the outcome unknown."""
-    details = _without(f"{type(error).__name__}: {error}", secret)
+    details = _told(f"{type(error).__name__}: {error}", secret)
     if isinstance(error, _NEVER_SENT):
         return ServiceUnreachable(details=details)
     if paid:
@@ -248,5 +253,7 @@ def _word(value: object) -> str:
     return str(value) if value is not None else ""
 
 
-def _without(text: str, secret: str) -> str:
-    return text.replace(secret, "[secret]") if len(secret) >= _SHORTEST_SECRET else text
+def _told(text: str, secret: str) -> str:
+    """`text` without secrets, and only then cut: half a key would be known by nothing."""
+    whole = text.replace(secret, "[secret]") if len(secret) >= _SHORTEST_SECRET else text
+    return scrub(whole)[:_LONGEST_DETAILS]

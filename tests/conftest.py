@@ -21,7 +21,16 @@ from core.storage import Storage, open_storage
 from tests import chromium
 from tests.engines import TEMPLATE, PostgresServer, postgres_server
 
-_FOREIGN = ("OPENAI_", "AZURE_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "STREAMLIT_")
+_FOREIGN = (
+    "OPENAI_",
+    "AZURE_",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "STREAMLIT_",
+    "UVICORN_",
+)
 
 # A busy machine is no failure, and nothing is left in the working folder.
 hypothesis.settings.register_profile("atelier", deadline=None, database=None)

@@ -9,12 +9,14 @@ from datetime import timedelta
 import pytest
 from fastapi.routing import APIRoute
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from core import bootstrap
 from core.accounts import Accounts, SignedIn
 from core.api import CACHE, COOKIE, SECURE_COOKIE, create_api, create_auth, images, sessions
+from core.guard import Guard
 from core.models import Job, JobState, SignInSession, new_id
 from core.recipe import Recipe
 from core.settings import load_settings
@@ -35,7 +37,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 def client_of(studio: Studio, **headers: str) -> TestClient:
     routes = [Mount("/api", create_api(lambda: studio)), Mount("/auth", create_auth(lambda: studio))]
     return TestClient(
-        Starlette(routes=routes),
+        Starlette(routes=routes, middleware=[Middleware(Guard, get_settings=lambda: studio.settings)]),
         base_url="http://localhost:8501",
         headers=headers,
         raise_server_exceptions=False,
@@ -329,7 +331,7 @@ def test_another_site_can_not_send_for_a_browser(
     ticket = studio.accounts.issue_ticket(owner.user.username)
     answer = client.post(path, json={"ticket": ticket}, headers={"Origin": origin})
     assert answer.status_code == 403
-    assert_one_shape(answer.json(), "IMG-AUTH-ROLE-001")
+    assert_one_shape(answer.json(), "IMG-REQ-ORIGIN-001")
     assert studio.accounts.signed_in(client.cookies[COOKIE]) is not None
     assert studio.accounts.redeem_ticket(ticket)
 

@@ -16,6 +16,13 @@ from core.settings import Registration, load_settings
         pytest.param(
             ["/venv/bin/streamlit", "run", "app.py"], Registration.OPEN, id="streamlit's own default"
         ),
+        pytest.param(
+            ["/x/uvicorn/__main__.py", "app:app", "--host=::1"], Registration.OPEN, id="python -m uvicorn"
+        ),
+        pytest.param(["uvicorn", "app:app", "--uds", "/run/a"], Registration.INVITE, id="a socket file"),
+        pytest.param(["uvicorn", "app:app", "--fd=3"], Registration.INVITE, id="a socket handed over"),
+        pytest.param(["/x/streamlit/__main__.py", "run"], Registration.OPEN, id="python -m streamlit"),
+        pytest.param(["/my-uvicorn-and-streamlit/serve.py"], Registration.INVITE, id="a folder's name"),
         pytest.param(["gunicorn", "app:app"], Registration.INVITE, id="a server we don't know"),
         pytest.param([], Registration.INVITE, id="no arguments"),
     ],
@@ -25,3 +32,25 @@ def test_accounts_are_open_by_default_only_where_nobody_else_can_reach(
 ) -> None:
     monkeypatch.setattr("streamlit.get_option", {"server.address": "127.0.0.1"}.get)
     assert load_settings(host=served_address(argv)).who_may_register is registration
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "options", "registration"),
+    [
+        ("UVICORN_HOST", "0.0.0.0", (), Registration.INVITE),
+        ("UVICORN_HOST", "0.0.0.0", ("--host", "127.0.0.1"), Registration.OPEN),
+        ("UVICORN_HOST", "", (), Registration.OPEN),
+        ("UVICORN_UDS", "/run/atelier.sock", (), Registration.INVITE),
+        ("UVICORN_FD", "0", (), Registration.INVITE),
+    ],
+)
+def test_uvicorns_environment_counts_like_its_options(
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    options: tuple[str, ...],
+    registration: Registration,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    address = served_address(["uvicorn", "app:app", *options])
+    assert load_settings(host=address).who_may_register is registration

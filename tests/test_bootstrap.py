@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,11 +18,22 @@ import pytest
 
 import app as app_module
 from core import bootstrap, errors
+from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
+from tests.openai_service import openai_service
+from tests.polling import until
 from tests.process import ROOT, AppProcess, free_port, healthy
 
 MUST_BE_MENDED = app_module.MUST_BE_MENDED
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Building a studio may make what this process writes private."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
@@ -141,8 +153,13 @@ FAULTS: dict[str, tuple[Callable[[Path], dict[str, str]], str, str]] = {
     "read-only folder": (_unwritable, "IMG-STORE-READ-001", "set DATA_DIR"),
     "a file in its place": (
         lambda folder: {"DATA_DIR": __file__},
-        "IMG-STORE-READ-001",
-        "set DATA_DIR",
+        "IMG-SET-001",
+        f"{__file__} is a file where a folder is needed. Move the file aside",
+    ),
+    "a file on the way": (
+        lambda folder: {"DATA_DIR": f"{__file__}/data/atelier"},
+        "IMG-SET-001",
+        f"{__file__} is a file where a folder is needed. Move the file aside",
     ),
     "damaged database": (_damaged("atelier.db"), "IMG-DATA-DAMAGED-001", "restore the last backup"),
     "damaged queue": (_damaged("queue.db"), "IMG-DATA-DAMAGED-001", "queue.db"),
@@ -208,6 +225,53 @@ def test_the_installations_key_is_made_once_and_for_its_owner_alone(
     assert key.read_bytes() == made
     assert len(made) == bootstrap.SECRET_BYTES
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
+
+
+def test_a_new_data_folder_is_its_owners_alone(build: Callable[..., Studio], tmp_path: Path) -> None:
+    build(data_dir=tmp_path / "new" / "data").storage.put("images/x/0", b"picture")
+    assert _open_to_others(tmp_path / "new" / "data") == []
+
+
+def test_a_data_folder_that_is_there_keeps_its_mode(build: Callable[..., Studio], tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(0o750)
+    build(data_dir=folder).storage.put("images/x/0", b"picture")
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o750
+    assert folder / "files" / "images" / "x" / "0" in _open_to_others(folder)
+    assert folder / "secret.key" not in _open_to_others(folder)
+
+
+def _open_to_others(folder: Path) -> list[Path]:
+    return [path for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077]
+
+
+@pytest.mark.parametrize("name", ["atelier.db", "queue.db", "secret.key", "atelier.lock"])
+def test_a_folder_in_a_files_place_is_named(build: Callable[..., Studio], tmp_path: Path, name: str) -> None:
+    (tmp_path / "data" / name).mkdir(parents=True)
+    with pytest.raises(errors.SettingsError, match=rf"{name} is a folder where a file is needed\. Move"):
+        build()
+
+
+def test_a_file_in_the_images_place_is_named(build: Callable[..., Studio], tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "files").write_bytes(b"in the way")
+    with pytest.raises(errors.SettingsError, match=r"files is a file where a folder is needed\. Move"):
+        build()
+
+
+def test_a_running_image_gets_as_long_as_the_setting_says(build: Callable[..., Studio]) -> None:
+    with openai_service() as service:
+        service.script("silent")
+        studio = build(openai_base_url=service.base_url, shutdown_grace=0, partial_images=0)
+        user = studio.accounts.create_user("ada", "!")
+        studio.jobs.submit(user.id, Recipe(prompt="a fox", model="gpt-image-2.6-flare"), 1)
+        until(service.requests.copy)
+        before = time.monotonic()
+        studio.close()
+        assert time.monotonic() - before < 15
+    # It goes on until the process ends.
+    until(lambda: studio.jobs.recent(user.id)[0].image_ids)
 
 
 def test_a_folder_in_nobodys_home_is_a_wrong_setting(build: Callable[..., Studio]) -> None:

@@ -16,7 +16,8 @@ from core import bootstrap, errors
 from core.errors import ImageError, scrub
 
 CLASSES = errors.catalogue()
-_LETTERS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=12, max_size=60)
+_LETTERS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=14, max_size=60)
+_KEYS = _LETTERS.map(lambda letters: f"a{letters}1")
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
@@ -89,6 +90,8 @@ def test_the_reasons_of_a_blocked_prompt_are_named() -> None:
         pytest.param("sk-proj-ab…yz12", id="masked with an ellipsis"),
         pytest.param("sk-ab••••••yz", id="masked with bullets"),
         pytest.param("SK-ABCDEFGH12345678", id="in capitals"),
+        pytest.param("sk-ab***********xyz", id="masked as services print it"),
+        pytest.param("gsk_ab***********xyz", id="another service's, masked"),
         pytest.param("atl_0123456789abcdef", id="token of ours"),
     ],
 )
@@ -102,7 +105,7 @@ def test_a_key_is_scrubbed_wherever_it_stands(secret: str, sentence: str) -> Non
     assert "[secret]" in scrubbed
 
 
-@given(before=st.text(), secret=_LETTERS, after=st.text(), kind=st.sampled_from(["sk-", "sk-proj-", "atl_"]))
+@given(before=st.text(), secret=_KEYS, after=st.text(), kind=st.sampled_from(["sk-", "sk-proj-", "atl_"]))
 def test_no_text_around_a_key_lets_it_through(before: str, secret: str, after: str, kind: str) -> None:
     assert kind + secret not in scrub(before + kind + secret + after).replace(before, "").replace(after, "")
 
@@ -119,8 +122,20 @@ def test_scrubbing_twice_changes_nothing_more(text: str) -> None:
     assert scrub(scrub(text)) == scrub(text)
 
 
-def test_plain_words_stay() -> None:
-    assert scrub("A fox at dusk, 429 slow_down.") == "A fox at dusk, 429 slow_down."
+@pytest.mark.parametrize(
+    "words",
+    [
+        "A fox at dusk, 429 slow_down.",
+        "A task-force, a risk-free desk-lamp and a disk-encryption tool.",
+        "Task-Specific, RISK-ADJUSTED, task-oriented-dialogue-management, task-like...",
+        "task-1 on disk-0: task-force-2024, task-0a1b2c3d4e5f, risk-2026-11-25",
+        "Include the request ID req_0123456789abcdef0123456789abcdef in your message.",
+        "request 550e8400-e29b-41d4-a716-446655440000, task-550e8400-e29b-41d4-a716-446655440000",
+        "the locale sk-SK, 2 ** 3, f(**kwargs), a -- b",
+    ],
+)
+def test_plain_words_and_request_ids_stay(words: str) -> None:
+    assert scrub(words) == words
 
 
 def test_details_are_scrubbed_from_the_start() -> None:

@@ -7,14 +7,16 @@ import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 from sqlmodel import select
 
-from core import errors
+from core import bootstrap, errors
 from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
@@ -576,6 +578,33 @@ def test_a_damaged_queue_file_says_what_to_do(
     studio = make_studio(sqlite_database, started=False)
     with pytest.raises(errors.DatabaseDamaged, match=r"queue\.db.*aside"):
         studio.jobs.start()
+
+
+def test_a_full_disk_at_the_start_is_not_a_damaged_queue(
+    make_studio: Callable[..., Studio], sqlite_database: Database, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bootstrap.configure_logging("INFO")
+    studio = make_studio(sqlite_database, started=False)
+    with no_room_for_tables(), pytest.raises(errors.StorageFull):
+        studio.jobs.start()
+    said = "".join(capfd.readouterr())
+    assert "disk is full" in said
+    assert "Traceback" not in said
+    studio.jobs.start()  # once there is room
+
+
+@contextmanager
+def no_room_for_tables() -> Iterator[None]:
+    """New files of SQLite may have a few pages, as on a disk that is nearly full."""
+
+    def limit(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute("PRAGMA max_page_count = 10")
+
+    event.listen(Engine, "connect", limit)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", limit)
 
 
 def a_user(database: Database) -> User:

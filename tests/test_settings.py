@@ -14,6 +14,7 @@ from core.settings import Registration, Settings, is_any, is_loopback, load_sett
 GIVEN: dict[str, tuple[str, Any]] = {
     "host": ("0.0.0.0", "0.0.0.0"),
     "port": ("9000", 9000),
+    "allowed_hosts": ("a.example, B.example", "a.example, B.example"),
     "data_dir": ("/srv/atelier", Path("/srv/atelier")),
     "database_url": ("postgresql://atelier@db/atelier", "postgresql://atelier@db/atelier"),
     "registration": ("CLOSED", Registration.CLOSED),
@@ -27,6 +28,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "text_timeout": ("30", 30.0),
     "image_timeout": ("600", 600.0),
     "partial_images": ("0", 0),
+    "shutdown_grace": ("600", 600.0),
     "concurrency": ("8", 8),
     "max_images": ("4", 4),
     "trash_days": ("90", 90),
@@ -71,6 +73,9 @@ def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.Monkey
         ("PORT", "0"),
         ("PORT", "65536"),
         ("PORT", "http"),
+        ("ALLOWED_HOSTS", "atelier.example:8501"),
+        ("ALLOWED_HOSTS", "a.example, https://atelier.example"),
+        ("ALLOWED_HOSTS", "a.example b.example"),
         ("REGISTRATION", "sometimes"),
         ("SESSION_DAYS", "0"),
         ("SESSION_DAYS", "366"),
@@ -80,6 +85,8 @@ def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.Monkey
         ("IMAGE_TIMEOUT", "3601"),
         ("PARTIAL_IMAGES", "4"),
         ("PARTIAL_IMAGES", "-1"),
+        ("SHUTDOWN_GRACE", "-1"),
+        ("SHUTDOWN_GRACE", "3601"),
         ("CONCURRENCY", "0"),
         ("CONCURRENCY", "65"),
         ("MAX_IMAGES", "0"),
@@ -195,3 +202,30 @@ def test_who_may_register_follows_the_address(host: str, registration: Registrat
 )
 def test_an_address_that_stands_for_all_is_known(host: str, expected: bool) -> None:
     assert is_any(host) is expected
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_behind_a_proxy_nothing_is_for_this_machine_alone(host: str) -> None:
+    settings = load_settings(host=host, public_https=True)
+    assert settings.who_may_register is Registration.INVITE
+    assert settings.served_hosts == {"*"}
+    chosen = load_settings(host=host, public_https=True, registration="open", allowed_hosts="atelier.example")
+    assert chosen.who_may_register is Registration.OPEN
+    assert chosen.served_hosts == {"atelier.example"}
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        pytest.param({}, set(), id="loopback"),
+        pytest.param({"host": "0.0.0.0"}, {"*"}, id="for all"),
+        pytest.param({"allowed_hosts": "*"}, {"*"}, id="any name"),
+        pytest.param(
+            {"host": "0.0.0.0", "allowed_hosts": " A.Example., b.example,[fe80::1],"},
+            {"a.example", "b.example", "fe80::1"},
+            id="names",
+        ),
+    ],
+)
+def test_the_names_that_are_answered_to(given: dict[str, str], names: set[str]) -> None:
+    assert load_settings(**given).served_hosts == names

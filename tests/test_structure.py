@@ -28,6 +28,7 @@ LAYERS = (
     ("studio",),
     ("bootstrap",),
     ("api",),
+    ("guard",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

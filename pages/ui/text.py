@@ -11,7 +11,12 @@ import streamlit as st
 from core.jobs import JobView
 from core.models import JobState
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:&=@/^])")
+# What Streamlit turns into links, emoji, icons and arrows even when escaped; then Markdown's own signs.
+_MARKDOWN = re.compile(
+    r"(?P<replaced>[:@]|(?<=www)\.|[<>=~-](?=[<>=~-]))"
+    r"|[\\`*_{}\[\]()<>#+\-.!|~$&=/^]",
+    re.IGNORECASE,
+)
 STATE_WORDS = {
     JobState.QUEUED: "Queued",
     JobState.RUNNING: "Painting",
@@ -23,8 +28,13 @@ STATE_WORDS = {
 
 
 def plain(text: str) -> str:
-    """`text` shown as it is by a label or caption, which would read it as Markdown."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(text.split()))
+    """`text` in one line, shown as it is by a label or caption, which would read it as Markdown."""
+    return _MARKDOWN.sub(_as_it_is, " ".join(text.split()))
+
+
+def _as_it_is(found: re.Match[str]) -> str:
+    # A colour that says none: an element of its own, across which nothing is replaced.
+    return f":color[\\{found[0]}]" if found["replaced"] else f"\\{found[0]}"
 
 
 def clipped(text: str, length: int) -> str:

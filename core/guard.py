@@ -1,0 +1,111 @@
+"""The wall before every route: whom a request is addressed to, and which site made a browser send it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import structlog
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from core import errors
+from core.api import failure
+from core.settings import Settings, is_loopback
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+# What Streamlit shows to anybody who asks, and nobody here needs.
+CLOSED_PATHS = ("/_stcore/metrics", "/oauth2callback")
+_OWN_SHAPE = ("/api/", "/auth/")
+_PORTS = {"http": 80, "https": 443}
+_NAME = re.compile(r"[a-z0-9._:-]+")
+_POLICY_VIOLATION = 1008
+log = structlog.get_logger(__name__)
+
+
+class Guard:
+    """ASGI middleware that refuses names other than this server's, other sites' pages, and closed paths.
+
+    `X-Forwarded-Host` is never read: whoever sends a request can write it.
+    """
+
+    def __init__(self, app: ASGIApp, get_settings: Callable[[], Settings]) -> None:
+        self._app = app
+        self._get_settings = get_settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        try:
+            check(scope, self._get_settings())
+        except errors.RequestRejected as error:
+            log.warning("refused", code=error.code, path=scope["path"], details=error.details)
+            await _refusal(scope, error)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def check(scope: Scope, settings: Settings) -> None:
+    """Raise HostRejected, OriginRejected or PageNotFound unless this request may go on."""
+    headers = Headers(scope=scope)
+    hosts = headers.getlist("host")
+    if len(hosts) != 1 or not is_served(hosts[0], settings):
+        raise errors.HostRejected(details=f"Host: {', '.join(hosts)}")
+    changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
+    # A request without an origin comes from no page: a browser names it wherever something changes.
+    origins = headers.getlist("origin") if changes else []
+    if not all(is_same(origin, hosts[0]) for origin in origins):
+        raise errors.OriginRejected(details=f"Origin: {', '.join(origins)}; Host: {hosts[0]}")
+    if scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/") in CLOSED_PATHS:
+        raise errors.PageNotFound
+
+
+def is_served(host: str, settings: Settings) -> bool:
+    """Whether `host`, the header, names this server: by loopback always, else as ALLOWED_HOSTS says."""
+    place = _place(f"http://{host}")
+    if place is None:
+        return False
+    return is_loopback(place.name) or not settings.served_hosts.isdisjoint(("*", place.name))
+
+
+def is_same(origin: str, host: str) -> bool:
+    """Whether a page of `origin` was loaded from `host`, by name and port."""
+    place = _place(origin)
+    return place is not None and place == _place(f"{urlsplit(origin).scheme}://{host}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    name: str
+    port: int
+
+
+def _place(url: str) -> _Place | None:
+    """Where `url` is, when it is a scheme, a name and perhaps a port, and nothing else."""
+    try:
+        parts = urlsplit(url)
+        usual = _PORTS[parts.scheme]
+        place = _Place((parts.hostname or "").rstrip("."), parts.port or usual)
+    except (ValueError, KeyError):
+        return None
+    bare = "@" not in parts.netloc and url == f"{parts.scheme}://{parts.netloc}"
+    return place if bare and _NAME.fullmatch(place.name) else None
+
+
+def _refusal(scope: Scope, error: errors.RequestRejected) -> ASGIApp:
+    if scope["type"] == "websocket":
+        return WebSocketClose(code=_POLICY_VIOLATION, reason=error.message)
+    return _answer(scope["path"], error)
+
+
+def _answer(path: str, error: errors.RequestRejected) -> Response:
+    """Words for the person who opened an address; the one shape for the scripts that call ours."""
+    if path.startswith(_OWN_SHAPE):
+        return failure(error, error.status)
+    text = "\n".join((f"{error.message} [{error.code}]", *(f"- {tip}" for tip in error.suggestions)))
+    return PlainTextResponse(text, error.status, {"Cache-Control": "no-store"})
