@@ -29,6 +29,7 @@ _SQLITE_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("malformed", errors.DatabaseDamaged),
     ("not a database", errors.DatabaseDamaged),
     ("disk is full", errors.StorageFull),
+    ("ioerr_shmsize", errors.StorageFull),  # no room for the index of the write-ahead log
     ("readonly database", errors.StorageReadOnly),
     ("disk i/o error", errors.StorageError),
     ("locked", errors.DatabaseBusy),
@@ -55,18 +56,18 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        with _translated(), Session(self._reader, expire_on_commit=False) as session:
+        with translated(), Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that commits at the end of the block, or not at all."""
-        with _translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def migrate(self) -> None:
         """Bring the tables up to the newest revision; waits for another process that is doing so."""
-        with _translated(), self._writer.connect() as connection:
+        with translated(), self._writer.connect() as connection:
             if not self.is_sqlite:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
             command.upgrade(alembic_config(connection), "head")
@@ -122,7 +123,8 @@ def _postgres_engine(url: str) -> Engine:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Say the engine's faults in our own errors: DatabaseError, or StorageError for the disk's."""
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
@@ -132,5 +134,6 @@ def _translated() -> Iterator[None]:
 
 
 def _fault(error: SQLAlchemyError) -> type[errors.ImageError]:
-    said = str(getattr(error, "orig", None) or error).casefold()
+    cause = getattr(error, "orig", None) or error
+    said = f"{getattr(cause, 'sqlite_errorname', '')} {cause}".casefold()
     return next((fault for words, fault in _SQLITE_FAULTS if words in said), errors.DatabaseError)
