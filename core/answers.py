@@ -13,6 +13,8 @@ from typing import Any
 from core.catalogue import Usage
 
 Body = dict[str, Any]
+# More tokens than a column of the database holds are a fault of the service's counting.
+_TOO_MANY = 2**31
 
 
 class Writing:
@@ -87,7 +89,7 @@ def _image_usage(usage: Body) -> Usage:
 
 def _count(usage: Body, name: str) -> int | None:
     value = usage.get(name)
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and 0 <= value < _TOO_MANY else None
 
 
 def _dict(value: object) -> Body:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import secrets
@@ -22,8 +23,9 @@ from core.database import Database
 from core.drafts import Drafts
 from core.enhancing import Enhancements
 from core.gallery import Gallery
-from core.housekeeping import Housekeeping
+from core.housekeeping import Chore, Housekeeping
 from core.jobs import Jobs
+from core.models import utc_now
 from core.offline import OfflineTransport
 from core.settings import Settings, load_settings
 from core.storage import open_storage
@@ -39,6 +41,10 @@ SECRET_BYTES = 32
 # Slow enough to be seen, quick enough not to be waited for.
 OFFLINE_PACE_SECONDS = 0.02
 _LIBRARIES = ("dbos", "sqlalchemy")
+# How often forgotten jobs are looked for, garbage is collected, and what has ended is cleared away.
+QUEUE_SECONDS = 10
+GARBAGE_SECONDS = 60
+TIDY_SECONDS = 3600
 _guard = threading.Lock()
 _installed: list[Studio] = []
 
@@ -79,7 +85,15 @@ def _assemble(
     queue_url = f"sqlite:///{folder / 'queue.db'}"
     jobs = Jobs(database, storage, worker, queue_url, concurrency=settings.concurrency)
     jobs.start()
-    housekeeping = Housekeeping(accounts, gallery)
+    housekeeping = Housekeeping(
+        (
+            Chore("queue what was forgotten", QUEUE_SECONDS, jobs.hand_over_forgotten),
+            # Streamlit would collect after every run and poll, which costs each of them more than its work.
+            Chore("collect garbage", GARBAGE_SECONDS, gc.collect),
+            Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
+            Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
+        )
+    )
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,

@@ -29,6 +29,7 @@ _SQLITE_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("malformed", errors.DatabaseDamaged),
     ("not a database", errors.DatabaseDamaged),
     ("disk is full", errors.StorageFull),
+    ("ioerr_shmsize", errors.StorageFull),  # no room for the index of the write-ahead log
     ("readonly database", errors.StorageReadOnly),
     ("disk i/o error", errors.StorageError),
     ("locked", errors.DatabaseBusy),
@@ -123,7 +124,10 @@ def _postgres_engine(url: str) -> Engine:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise DatabaseError or StorageError in place of SQLAlchemy's own; also a decorator."""
+    """Say the engine's faults in our own errors: DatabaseError, or StorageError for the disk's.
+
+    Also a decorator.
+    """
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
@@ -133,5 +137,6 @@ def translated() -> Iterator[None]:
 
 
 def _fault(error: SQLAlchemyError) -> type[errors.ImageError]:
-    said = str(getattr(error, "orig", None) or error).casefold()
+    cause = getattr(error, "orig", None) or error
+    said = f"{getattr(cause, 'sqlite_errorname', '')} {cause}".casefold()
     return next((fault for words, fault in _SQLITE_FAULTS if words in said), errors.DatabaseError)

@@ -1,35 +1,31 @@
-"""What has to be done again and again: rows and files whose time is over, and Python's own garbage."""
+"""What has to be done again and again while the app runs, each chore at its own pace."""
 
 from __future__ import annotations
 
-import gc
 import threading
-from collections.abc import Callable
-from datetime import datetime
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import structlog
 
-from core import errors
-from core.accounts import Accounts
-from core.gallery import Gallery
-from core.models import utc_now
-
-ROUND_SECONDS = 60
-ROUNDS_PER_TIDYING = 60
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Chore:
+    """`work` is done at the start and then every `seconds`."""
+
+    name: str
+    seconds: float
+    work: Callable[[], object]
+
+
 class Housekeeping:
-    """A thread that tidies at the start and then every hour, and collects garbage every minute.
+    """A thread that does its chores one after the other. One that fails is logged and has its next turn."""
 
-    Streamlit would collect after every run and poll, which costs each of them more than its work.
-    """
-
-    def __init__(
-        self, accounts: Accounts, gallery: Gallery, *, clock: Callable[[], datetime] = utc_now
-    ) -> None:
-        self._accounts = accounts
-        self._gallery = gallery
+    def __init__(self, chores: Sequence[Chore], *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._due = {chore: clock() for chore in chores}
         self._clock = clock
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
@@ -41,21 +37,16 @@ class Housekeeping:
         self._stopping.set()
         self._thread.join()
 
-    def tidy(self) -> None:
-        """Remove ended sessions and tickets, and what has been in the trash for too long."""
-        try:
-            self._accounts.tidy()
-            self._gallery.purge(self._clock())
-        except errors.ImageError as error:
-            # The next round tries again; nothing that people need waits for it.
-            log.warning("tidying failed", code=error.code, details=error.details)
-
     def _run(self) -> None:
-        rounds = 0
-        while True:
-            if rounds % ROUNDS_PER_TIDYING == 0:
-                self.tidy()
-            gc.collect()
-            rounds += 1
-            if self._stopping.wait(ROUND_SECONDS):
-                return
+        while not self._stopping.is_set():
+            for chore in [chore for chore, due in self._due.items() if due <= self._clock()]:
+                self._do(chore)
+                self._due[chore] = self._clock() + chore.seconds
+            self._stopping.wait(max(0.0, min(self._due.values()) - self._clock()))
+
+    def _do(self, chore: Chore) -> None:
+        try:
+            chore.work()
+        except Exception:
+            # Nothing that people need waits for a chore, and its next turn may succeed.
+            log.exception("a chore failed", chore=chore.name)

@@ -5,7 +5,9 @@ A job's row is the truth; DBOS decides when, and in which process, core.worker w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -21,10 +23,12 @@ from core.database import Database, translated
 from core.models import LIVE_STATES, Image, Job, JobState, new_id, utc_now
 from core.recipe import Recipe
 from core.storage import Storage
-from core.worker import JobError, Worker, end_job, partial_key, rows_of
+from core.worker import JobError, Worker, partial_key, rows_of
 
 QUEUE = "images"
 QUEUE_POLL_SECONDS = 0.25
+# A job that is in no queue after this time was forgotten between its commit and the queue's.
+FORGOTTEN = timedelta(seconds=20)
 # Two clicks within this time with the same recipe are one batch.
 DOUBLE_CLICK = timedelta(seconds=2)
 # Finished jobs stay on the Create page this long.
@@ -70,12 +74,13 @@ class Jobs:
     concurrency: int = 4
     clock: Callable[[], datetime] = utc_now
     _running: set[str] = field(default_factory=set)
+    _handed_over: set[str] = field(default_factory=set)
     _enqueue: Callable[[str], None] | None = None
 
     def start(self) -> None:
         """Settle what an earlier process left, then take up the queue.
 
-        Raises DatabaseError or StorageError.
+        Raises StorageError or DatabaseError when that can't be done.
         """
         for job in self._in_state(JobState.RUNNING):
             self.worker.settle(job)
@@ -90,8 +95,7 @@ class Jobs:
                 "Move it aside and start again: what waits in it is known to the database too.",
                 details=error.details,
             ) from error
-        for job in self._in_state(JobState.QUEUED):
-            self._hand_over([job])
+        self._hand_over(self._in_state(JobState.QUEUED))
 
     @translated()
     def _launch(self) -> None:
@@ -106,7 +110,8 @@ class Jobs:
             }
         )
         run = DBOS.workflow(name="generate")(self._workflow())
-        DBOS.launch()
+        with _unlogged("dbos"):
+            DBOS.launch()
         queue = DBOS.register_queue(
             QUEUE, worker_concurrency=self.concurrency, polling_interval_sec=QUEUE_POLL_SECONDS
         )
@@ -135,6 +140,7 @@ class Jobs:
                     self.worker.run(job_id)
             finally:
                 self._running.discard(job_id)
+                self._handed_over.discard(job_id)
 
         return generate
 
@@ -182,17 +188,22 @@ class Jobs:
         return batch[0].batch_id if going and same else None
 
     def _hand_over(self, jobs: Iterable[Job]) -> None:
-        """Tell the queue of committed jobs; those it can't take end at once, with nothing paid."""
+        """Tell the queue of committed jobs. One that it can't take now waits for `hand_over_forgotten`."""
         if (enqueue := self._enqueue) is None:
             return
         for job in jobs:
+            self._handed_over.add(job.id)
             try:
                 enqueue(job.id)
-            except Exception as error:
+            except Exception:
+                self._handed_over.discard(job.id)
                 log.exception("a job could not be queued", job_id=job.id)
-                failure = errors.DatabaseError(details=repr(error))
-                with self.database.write() as session:
-                    end_job(session, job, JobState.FAILED, failure, now=self.clock(), before=JobState.QUEUED)
+
+    def hand_over_forgotten(self) -> None:
+        """Tell the queue of what has waited too long without being in it; a job told twice runs once."""
+        before = self.clock() - FORGOTTEN
+        waiting = self._in_state(JobState.QUEUED)
+        self._hand_over(job for job in waiting if job.created_at < before and job.id not in self._handed_over)
 
     def recent(self, owner_id: str) -> tuple[JobView, ...]:
         """This user's live jobs and those that ended lately and weren't dismissed; newest batch first."""
@@ -283,6 +294,17 @@ class Jobs:
     def _in_state(self, state: JobState) -> list[Job]:
         with self.database.read() as session:
             return list(session.exec(select(Job).where(Job.state == state).order_by(col(Job.created_at))))
+
+
+@contextmanager
+def _unlogged(name: str) -> Iterator[None]:
+    """Without the lines of a library that prints where in its code a failure was, and raises it too."""
+    logger = logging.getLogger(name)
+    logger.disabled = True
+    try:
+        yield
+    finally:
+        logger.disabled = False
 
 
 def _read_schema(sqlite_url: str) -> None:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
+from itertools import chain, repeat
 from typing import Any, TypeVar
 
 import structlog
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import update
 from sqlmodel import Session, col
 
@@ -31,6 +33,8 @@ from core.storage import Storage
 from core.usage import Call, Outcome, UsageLog, user_tag
 
 RETRY_KEEP_SECONDS = (0.5, 1, 2, 4, 8, 15, 30)
+# A start that can't go on says so soon.
+RETRY_SETTLE_SECONDS = (0.2, 0.5, 1)
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -81,10 +85,13 @@ class Answer:
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Answer:
-        fields = json.loads(data)
-        return cls(**fields | {"revised_prompts": tuple(fields["revised_prompts"])})
+    @staticmethod
+    def from_bytes(data: bytes) -> Answer:
+        """Raises ValueError for anything that `to_bytes` didn't make."""
+        return _ANSWER.validate_json(data)
+
+
+_ANSWER = TypeAdapter(Answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,18 +132,31 @@ class Worker:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def run(self, job_id: str) -> None:
-        """Make one image: claim, call once, keep. Never raises; the row says how it ended."""
+        """Make one image: claim, call once, keep; the row says how it ended.
+
+        Raises StorageError or DatabaseError when the process is stopping or the database is damaged: the
+        next start settles the job.
+        """
         with structlog.contextvars.bound_contextvars(job_id=job_id):
             job = self._insist(partial(self._claim, job_id))
             if job is None:
                 return
             try:
-                made = self._call(job)
-            except errors.ImageError as error:
-                self._fail(job, error)
-            else:
-                self._keep_bytes(job, made)
-                self._finish(job)
+                self._make(job)
+            except Exception as error:
+                if self.stopping.is_set() and isinstance(error, errors.StorageError | errors.DatabaseError):
+                    raise
+                self._give_up(job, error, self._patience())
+
+    def _make(self, job: Job) -> None:
+        try:
+            made = self._call(job)
+        except errors.ImageError as error:
+            self._insist(partial(self._end, job, error))
+        else:
+            self._keep_bytes(job, made)
+            self._insist(partial(self._enter, job))
+        self._clear(job)
 
     def _claim(self, job_id: str) -> Job | None:
         """The job, now marked as running; None when it is not waiting (any more)."""
@@ -169,24 +189,23 @@ class Worker:
         answer = Answer.of(made)
         self._insist(partial(self.storage.put, answer_key(job.id), answer.to_bytes()))
 
-    def _insist(self, action: Callable[[], T]) -> T:
-        """Repeat until it succeeds: a paid answer in memory is never given up because of a local fault."""
-        waits = iter(RETRY_KEEP_SECONDS)
-        while True:
+    def _patience(self) -> Iterable[float]:
+        """Without end: a paid answer in memory is never given up because of a local fault."""
+        return chain(RETRY_KEEP_SECONDS, repeat(RETRY_KEEP_SECONDS[-1]))
+
+    def _insist(self, action: Callable[[], T], waits: Iterable[float] | None = None) -> T:
+        """Repeat what the store refuses, after each of `waits`, until it succeeds or the process stops."""
+        for wait in self._patience() if waits is None else waits:
             try:
                 return action()
             except (errors.StorageError, errors.DatabaseError) as error:
-                wait = next(waits, RETRY_KEEP_SECONDS[-1])
                 log.error("a job waits for the store", code=error.code, details=error.details, wait=wait)
                 if not error.retryable or self.stopping.wait(wait):
                     raise
-
-    def _finish(self, job: Job) -> None:
-        """Enter a paid answer that is on disk, with everything that is known of it."""
-        self._insist(partial(self._enter, job))
-        self._clear(job)
+        return action()
 
     def _enter(self, job: Job) -> None:
+        """Enter a paid answer that is on disk, with everything that is known of it."""
         answer = Answer.from_bytes(self.storage.get(answer_key(job.id)))
         self._commit(job, answer, [self._inspect(job, index) for index in range(answer.count)])
 
@@ -256,7 +275,7 @@ class Worker:
         return Call(
             user_id=job.owner_id,
             kind=UsageKind.GENERATE,
-            model=job.request["model"],
+            model=str(job.request.get("model", "")),
             offline=self.offline,
             job_id=job.id,
             started_at=started,
@@ -266,29 +285,64 @@ class Worker:
             error_code=error.code if error else None,
         )
 
-    def _fail(self, job: Job, error: errors.ImageError) -> None:
+    def _end(self, job: Job, error: errors.ImageError) -> None:
+        """Enter that no image came of it."""
         unknown = isinstance(error, errors.OutcomeUnknown)
         state, outcome = (JobState.UNKNOWN, Outcome.UNKNOWN) if unknown else (JobState.FAILED, Outcome.FAILED)
         log.warning("generation failed", code=error.code, details=error.details, request_id=error.request_id)
+        with self.database.write() as session:
+            if end_job(session, job, state, error, now=self.clock()):
+                self.usage.record(session, self._call_record(job, outcome, error))
 
-        def commit() -> None:
+    def _give_up(self, job: Job, fault: Exception, waits: Iterable[float]) -> None:
+        """End a job that a fault of ours broke off, which may have been paid. Its files stay on the disk."""
+        log.error("a job broke off", job_id=job.id, exc_info=fault)
+        error = errors.OutcomeUnknown(details=f"{fault!r}; what came is kept under images/{job.id}")
+        try:
+            self._insist(partial(self._end, job, error), waits)
+        except errors.ImageError:
+            raise
+        except Exception:
+            # Without the usage, which may be what is at fault: no job may look as if it ran for ever.
+            log.exception("a call could not be recorded", job_id=job.id)
             with self.database.write() as session:
-                if end_job(session, job, state, error, now=self.clock()):
-                    self.usage.record(session, self._call_record(job, outcome, error))
-
-        self._insist(commit)
-        self._clear(job)
+                end_job(session, job, JobState.UNKNOWN, error, now=self.clock())
 
     def settle(self, job: Job) -> None:
-        """End a job whose process died: adopt what was paid for, else say that nobody can know."""
-        if self.storage.exists(answer_key(job.id)):
-            self._finish(job)
-        elif stored := self.storage.list(f"images/{job.id}"):
+        """End a job whose process died: adopt what was paid for, else say that nobody can know.
+
+        What is wrong with this job alone ends it. Raises StorageFull or DatabaseError when nothing can be
+        entered at all.
+        """
+        try:
+            self._insist(partial(self._adopt, job), RETRY_SETTLE_SECONDS)
+        except (errors.StorageFull, errors.DatabaseError):
+            raise
+        except Exception as fault:
+            self._give_up(job, fault, RETRY_SETTLE_SECONDS)
+        else:
+            self._clear(job)
+
+    def _adopt(self, job: Job) -> None:
+        stored = self.storage.list(f"images/{job.id}")
+        if not stored and not self._has_figures(job):
+            self._end(job, errors.OutcomeUnknown(details="the app was stopped while the call was in flight"))
+            return
+        if not self._has_figures(job):
             seconds = (self.clock() - (job.started_at or job.created_at)).total_seconds()
             self.storage.put(answer_key(job.id), Answer(count=len(stored), seconds=seconds).to_bytes())
-            self._finish(job)
-        else:
-            self._fail(job, errors.OutcomeUnknown(details="the app was stopped while the call was in flight"))
+        self._enter(job)
+
+    def _has_figures(self, job: Job) -> bool:
+        """Whether the figures of the answer are on disk; damaged ones count as lost."""
+        if not self.storage.exists(answer_key(job.id)):
+            return False
+        try:
+            Answer.from_bytes(self.storage.get(answer_key(job.id)))
+        except ValidationError as error:
+            log.error("an answer's figures are damaged", job_id=job.id, details=str(error))
+            return False
+        return True
 
 
 def end_job(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+import subprocess
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -20,6 +22,8 @@ from core.settings import Settings
 from core.storage import Storage, open_storage
 from tests import chromium
 from tests.engines import TEMPLATE, PostgresServer, postgres_server
+from tests.generating import Studio
+from tests.openai_service import OpenAIService, openai_service
 
 _FOREIGN = (
     "OPENAI_",
@@ -108,6 +112,24 @@ def storage(tmp_path: Path) -> Storage:
 
 
 @pytest.fixture
+def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """`make_disk("128k")`: a real disk of that size; only root can mount one."""
+    folder = tmp_path / "disk"
+
+    def make(size: str) -> Path:
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+        if mounted.returncode:
+            pytest.skip(f"needs root to mount a small disk: {mounted.stderr.strip()}")
+        return folder
+
+    yield make
+    if folder.is_mount():
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
 def gallery(database: Database, storage: Storage) -> Gallery:
     return Gallery(database, storage)
 
@@ -131,6 +153,35 @@ def user(make_user: Callable[[str], User]) -> User:
 @pytest.fixture
 def other_user(make_user: Callable[[str], User]) -> User:
     return make_user("grace")
+
+
+@pytest.fixture(scope="session")
+def shared_service() -> Iterator[OpenAIService]:
+    with openai_service() as service:
+        yield service
+
+
+@pytest.fixture
+def service(shared_service: OpenAIService) -> OpenAIService:
+    shared_service.reset()
+    return shared_service
+
+
+@pytest.fixture
+def make_studio(tmp_path: Path, service: OpenAIService, storage: Storage) -> Iterator[Callable[..., Studio]]:
+    made: list[Studio] = []
+
+    def make(database: Database, *, started: bool = True, **changes: Any) -> Studio:
+        fields = {"folder": tmp_path, "service": service, "storage": storage, **changes}
+        studio = Studio(database, **fields)
+        made.append(studio)
+        if started:
+            studio.jobs.start()
+        return studio
+
+    yield make
+    for studio in made:
+        studio.close()
 
 
 @pytest.fixture

@@ -1,0 +1,77 @@
+"""Jobs at the loopback service, and what they left in the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from core.client import ImageClient
+from core.database import Database
+from core.gallery import Gallery
+from core.jobs import Jobs, JobView
+from core.models import Job, JobState, User, new_id
+from core.settings import load_settings
+from core.storage import Storage
+from core.usage import UsageLog
+from core.worker import Worker
+from tests.crashing import RECIPE
+from tests.openai_service import OpenAIService
+from tests.polling import until
+
+# For promises that don't depend on the engine of the database.
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+
+
+@dataclass
+class Studio:
+    database: Database
+    folder: Path
+    service: OpenAIService
+    storage: Storage
+    settings: dict[str, Any] = field(default_factory=lambda: {"partial_images": 0})
+    concurrency: int = 4
+    jobs: Jobs = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = load_settings(openai_base_url=self.service.base_url, **self.settings)
+        gallery, usage = Gallery(self.database, self.storage), UsageLog(self.database)
+        worker = Worker(self.database, self.storage, gallery, usage, ImageClient(settings), b"secret")
+        queue_url = f"sqlite:///{self.folder / 'queue.db'}"
+        self.jobs = Jobs(self.database, self.storage, worker, queue_url, concurrency=self.concurrency)
+
+    def close(self) -> None:
+        self.jobs.stop(grace_seconds=0)
+        self.jobs.worker.client.close()
+
+    def rows(self, table: Any) -> list[Any]:
+        with self.database.read() as session:
+            return list(session.exec(select(table)))
+
+    def job(self) -> JobView:
+        """The only job there is."""
+        (row,) = self.rows(Job)
+        return next(view for view in self.jobs.recent(row.owner_id) if view.id == row.id)
+
+    def ended(self) -> JobView:
+        return until(lambda: (job := self.job()).finished_at and job)
+
+    def paid(self) -> int:
+        return len(self.service.asked("/images/generations"))
+
+
+def a_user(database: Database) -> User:
+    with database.write() as session:
+        user = User(username="ada", display_name="Ada", password_hash="!")
+        session.add(user)
+    return user
+
+
+def a_job(database: Database, user: User, state: JobState) -> Job:
+    with database.write() as session:
+        job = Job(id=new_id(), batch_id=new_id(), owner_id=user.id, state=state, request=RECIPE.to_json())
+        session.add(job)
+    return job

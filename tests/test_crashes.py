@@ -1,0 +1,203 @@
+"""A process that ended in the middle of its work: what it had paid for is kept, and nothing stays stuck."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+from sqlmodel import col, select
+
+from app import MUST_BE_MENDED
+from core import bootstrap, errors
+from core.database import Database
+from core.models import Image, Job, JobState, Usage, User
+from core.settings import load_settings
+from core.storage import Storage
+from core.worker import Answer, answer_key, image_key
+from tests.crashing import RECIPE, Plan
+from tests.generating import ON_SQLITE, Studio, a_job
+from tests.openai_service import Behaviour, picture
+from tests.polling import until
+from tests.process import ROOT, AppProcess
+
+
+@pytest.mark.parametrize(
+    ("database_url", "moment", "state", "images", "paid"),
+    [
+        pytest.param("sqlite", "queued", JobState.DONE, 1, 1, id="before it was taken up"),
+        pytest.param("sqlite", "leaving", JobState.UNKNOWN, 0, 0, id="before the call left"),
+        pytest.param("sqlite", "never", JobState.UNKNOWN, 0, 1, id="during the call"),
+        pytest.param("sqlite", "bytes", JobState.DONE, 1, 1, id="after the bytes"),
+        pytest.param("sqlite", "answer", JobState.DONE, 1, 1, id="before the row"),
+        pytest.param("sqlite", "committed", JobState.DONE, 1, 1, id="after the commit"),
+        pytest.param("postgresql", "never", JobState.UNKNOWN, 0, 1, id="PostgreSQL, during the call"),
+        pytest.param("postgresql", "answer", JobState.DONE, 1, 1, id="PostgreSQL, before the row"),
+    ],
+    indirect=["database_url"],
+)
+def test_a_killed_process_loses_no_image_and_pays_for_none_twice(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    tmp_path: Path,
+    user: User,
+    moment: str,
+    state: JobState,
+    images: int,
+    paid: int,
+) -> None:
+    studio = make_studio(database, started=False)
+    if moment == "never":
+        studio.service.script(Behaviour(stall="middle"))
+    url = database.url.render_as_string(hide_password=False)
+    plan = Plan(url, str(tmp_path), studio.service.base_url, user.id, moment)
+    with subprocess.Popen(plan.arguments, cwd=ROOT) as worker:
+        if moment == "never":
+            until(lambda: studio.rows(Job) and studio.job().partials)
+            worker.kill()
+        assert worker.wait(60) == -signal.SIGKILL
+    studio.jobs.start()
+    job = studio.ended()
+    assert job.state == state
+    assert len(studio.rows(Image)) == len(job.image_ids) == images
+    assert studio.paid() == paid
+    assert [call.outcome for call in studio.rows(Usage)] == ["ok" if images else "unknown"]
+    if images:
+        assert studio.storage.get(image_key(job.id, 0)) == picture(RECIPE.prompt, "1024x1024")
+    else:
+        assert job.error is not None
+        assert job.error.retryable
+    with pytest.raises(errors.ImageNotFound):
+        studio.jobs.partial(user.id, job.id, 0)
+
+
+# What was left is settled job by job
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.worker.RETRY_SETTLE_SECONDS", (0.01, 0.01))
+
+
+def left_running(studio: Studio, user: User) -> Job:
+    """A job whose process died when its picture and the answer's figures were on disk."""
+    job = a_job(studio.database, user, JobState.RUNNING)
+    studio.storage.put(image_key(job.id, 0), picture(RECIPE.prompt, "1024x1024"))
+    studio.storage.put(answer_key(job.id), Answer(count=1, request_id="req_1", price_micros=7).to_bytes())
+    return job
+
+
+def states(studio: Studio) -> dict[str, str]:
+    return {job.id: job.state for job in studio.rows(Job)}
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b'{"count": 1, "revised', id="cut off"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b'{"count": "many"}', id="wrong type"),
+        pytest.param(b'{"count": 1, "mood": 2}', id="of another version"),
+        pytest.param(b"\xff\xfe", id="not text"),
+    ],
+)
+def test_damaged_figures_cost_no_picture_and_no_other_job(
+    make_studio: Callable[..., Studio], database: Database, user: User, figures: bytes
+) -> None:
+    studio = make_studio(database, started=False)
+    damaged, whole = left_running(studio, user), left_running(studio, user)
+    studio.storage.put(answer_key(damaged.id), figures)
+    studio.jobs.start()
+    assert states(studio) == {damaged.id: JobState.DONE, whole.id: JobState.DONE}
+    prices = {image.job_id: image.price_micros for image in studio.rows(Image)}
+    assert prices == {damaged.id: None, whole.id: 7}
+
+
+def unreadable(studio: Studio, job: Job) -> None:
+    """A link to itself: whoever opens it fails, root too, as on a damaged disk."""
+    file = studio.storage.root / image_key(job.id, 0)
+    file.unlink()
+    file.symlink_to(file.name)
+
+
+def not_a_recipe(studio: Studio, job: Job) -> None:
+    with studio.database.write() as session:
+        session.execute(update(Job).where(col(Job.id) == job.id).values(request={"mood": "later"}))
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("damage", [unreadable, not_a_recipe])
+@pytest.mark.usefixtures("quick")
+def test_a_job_that_can_not_be_settled_ends_and_stops_nothing(
+    make_studio: Callable[..., Studio], database: Database, user: User, damage: Callable[[Studio, Job], None]
+) -> None:
+    studio = make_studio(database, started=False)
+    damaged, whole = left_running(studio, user), left_running(studio, user)
+    damage(studio, damaged)
+    studio.jobs.start()
+    assert states(studio) == {damaged.id: JobState.UNKNOWN, whole.id: JobState.DONE}
+    assert studio.storage.exists(answer_key(damaged.id))  # nothing that was paid for is thrown away
+    assert {call.job_id: call.outcome for call in studio.rows(Usage)} == {
+        damaged.id: "unknown",
+        whole.id: "ok",
+    }
+
+
+class FullStorage(Storage):
+    """A disk without any room left."""
+
+    def put(self, key: str, data: bytes) -> None:
+        raise errors.StorageFull
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_full_disk_ends_the_start_and_loses_nothing(
+    make_studio: Callable[..., Studio], database: Database, tmp_path: Path, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    job = left_running(studio, user)
+    studio.storage.delete(answer_key(job.id))
+    full = make_studio(database, started=False, storage=FullStorage(tmp_path / "files"))
+    with pytest.raises(errors.StorageFull):
+        full.jobs.start()
+    assert states(studio) == {job.id: JobState.RUNNING}
+    studio.jobs.start()
+    assert states(studio) == {job.id: JobState.DONE}
+
+
+@pytest.mark.parametrize("room", [0, 20, 32])
+def test_an_app_on_a_full_disk_says_so_and_exits(
+    tmp_path: Path, make_disk: Callable[[str], Path], room: int
+) -> None:
+    """`room` in KB is what the disk has left for an app that was cut off in the middle of a job."""
+    disk = make_disk("4m")
+    studio = bootstrap.build(load_settings(data_dir=disk / "data"))
+    with studio.database.write() as session:
+        user = User(username="ada", display_name="Ada", password_hash="!")
+        session.add(user)
+    job = a_job(studio.database, user, JobState.RUNNING)
+    studio.storage.put(image_key(job.id, 0), picture(RECIPE.prompt, "1024x1024"))
+    studio.close()
+    fill(disk, leave=room * 1024)
+    process = AppProcess(tmp_path, data_dir=disk / "data")
+    process.spawn()
+    assert process.wait() == MUST_BE_MENDED
+    assert errors.StorageFull.code in process.output
+    assert "Traceback" not in process.output
+    (disk / "ballast").unlink()
+    with process:
+        found = Database(f"sqlite:///{disk / 'data' / 'atelier.db'}")
+        with found.read() as session:
+            assert session.exec(select(Job.state)).all() == [JobState.DONE]
+        found.close()
+
+
+def fill(disk: Path, *, leave: int) -> None:
+    """Take all room on `disk` but `leave` bytes."""
+    room = os.statvfs(disk)
+    (disk / "ballast").write_bytes(bytes(room.f_bavail * room.f_frsize - leave))

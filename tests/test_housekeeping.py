@@ -1,0 +1,89 @@
+"""Chores are done again and again, whatever becomes of one of them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from core import bootstrap, errors
+from core.housekeeping import Chore, Housekeeping
+from core.models import Image, Job, JobState, utc_now
+from core.recipe import Recipe
+from core.settings import load_settings
+from tests.generating import a_user
+from tests.polling import until
+
+
+@pytest.fixture
+def keep_house() -> Iterator[Callable[..., None]]:
+    begun: list[Housekeeping] = []
+
+    def begin(chores: Sequence[Chore]) -> None:
+        begun.append(Housekeeping(chores))
+        begun[-1].start()
+
+    yield begin
+    for housekeeping in begun:
+        housekeeping.stop()
+
+
+@pytest.mark.parametrize("fault", [errors.DatabaseBusy(), ZeroDivisionError(), MemoryError()], ids=repr)
+def test_a_chore_that_fails_has_its_next_turn_and_keeps_no_other(
+    keep_house: Callable[..., None], fault: Exception
+) -> None:
+    done: list[str] = []
+
+    def failing() -> None:
+        done.append("failing")
+        raise fault
+
+    keep_house([Chore("failing", 0.01, failing), Chore("other", 0.01, lambda: done.append("other"))])
+    until(lambda: done.count("failing") > 2 and done.count("other") > 2)
+
+
+def test_each_chore_has_its_own_pace(keep_house: Callable[..., None]) -> None:
+    done: list[str] = []
+    keep_house(
+        [
+            Chore("often", 0.01, lambda: done.append("often")),
+            Chore("rarely", 3600, lambda: done.append("rarely")),
+        ]
+    )
+    until(lambda: done.count("often") > 5)
+    assert done.count("rarely") == 1
+
+
+def test_a_thread_without_chores_of_now_waits_and_can_be_stopped() -> None:
+    housekeeping = Housekeeping([Chore("rarely", 3600, gc.collect)])
+    housekeeping.start()
+    housekeeping.stop()
+
+
+def test_the_running_app_queues_what_was_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("core.bootstrap.QUEUE_SECONDS", 0.05)
+    studio = bootstrap.build(load_settings(data_dir=tmp_path / "data"))
+    try:
+        recipe = Recipe(prompt="a fox", model="offline-painter", size="256x256")
+        owner = a_user(studio.database)
+        with studio.database.write() as session:
+            job = Job(
+                batch_id="b",
+                owner_id=owner.id,
+                request=recipe.to_json(),
+                created_at=utc_now() - timedelta(minutes=1),
+            )
+            session.add(job)
+
+        def made() -> bool:
+            with studio.database.read() as session:
+                return session.exec(select(Image.job_id)).all() == [job.id]
+
+        until(made)
+        assert studio.jobs.recent(owner.id)[0].state == JobState.DONE
+    finally:
+        studio.close()
