@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -13,6 +14,7 @@ from core.accounts import prehash
 from core.prompts import STYLES
 from core.settings import load_settings
 from core.studio import Studio
+from pages.ui.links import page_url
 
 MAIN = str(Path(__file__).resolve().parent.parent / "pages" / "main.py")
 MIN_PRESETS = 16
@@ -160,3 +162,30 @@ def test_password_managers_know_the_fields(open_page: Open) -> None:
     open_page("ada")
     known = {field.label: field.proto.autocomplete for field in open_page(None).text_input}
     assert set(known.values()) == {"username", "new-password", "current-password"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "url", "host", "link"),
+    [
+        pytest.param(
+            {}, "http://localhost:9/account?x=1", "a:1", "http://localhost:9/?invite=t%3D", id="known"
+        ),
+        pytest.param({}, None, "localhost:8501", "http://localhost:8501/?invite=t%3D", id="unknown"),
+        pytest.param({}, "data:x", "localhost:8501", "http://localhost:8501/?invite=t%3D", id="no page"),
+        pytest.param(
+            {"public_https": "true"},
+            None,
+            "atelier.example",
+            "https://atelier.example/?invite=t%3D",
+            id="https",
+        ),
+        pytest.param({}, None, None, "/?invite=t%3D", id="nothing known"),
+    ],
+    indirect=["settings"],
+)
+def test_a_link_to_hand_on_leads_here(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, url: str | None, host: str | None, link: str
+) -> None:
+    asked = SimpleNamespace(url=url, headers={"Host": host} if host else {})
+    monkeypatch.setattr("streamlit.context", asked)
+    assert page_url("invite", "t=") == link
