@@ -1,9 +1,10 @@
-"""Users, passwords, sign-in sessions, invitations and the lock-out, as rows."""
+"""Users, passwords and their reset, sign-in sessions, invitations and the lock-out, as rows."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import secrets
 import unicodedata
 from collections.abc import Callable
@@ -17,7 +18,16 @@ from sqlmodel import Session, col, select
 from core import errors
 from core.columns import clean
 from core.database import Database
-from core.models import Invite, Role, SignInAttempt, SignInSession, SignInTicket, User, utc_now
+from core.models import (
+    Invite,
+    PasswordReset,
+    Role,
+    SignInAttempt,
+    SignInSession,
+    SignInTicket,
+    User,
+    utc_now,
+)
 from core.settings import Registration
 
 MIN_PASSWORD = 10
@@ -26,12 +36,19 @@ MAX_ATTEMPTS = 5
 LOCK = timedelta(minutes=15)
 TICKET_LIFE = timedelta(seconds=60)
 INVITE_LIFE = timedelta(days=7)
+RESET_LIFE = timedelta(hours=24)
 # Writing "last seen" on every poll would make readers writers.
 SEEN_EVERY = timedelta(minutes=5)
 USERNAME_LENGTH = range(2, 65)
 # Letters, digits and the marks that many scripts write on them.
 _USERNAME_KINDS = ("L", "M", "N")
 _USERNAME_SIGNS = "_.@+-"
+# Unicode's Default_Ignorable_Code_Point: nothing is drawn for them, so two names could look the same.
+_UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
+)
 _ACCOUNTS_LOCK = 7_346_116
 
 
@@ -91,6 +108,8 @@ def _common_passwords() -> dict[str, int]:
 
 def check_username(name: str) -> str:
     """The folded name; raises NameRejected when it has other characters or another length."""
+    if unseen := _UNSEEN.search(name):
+        raise errors.NameRejected(f"This username has an invisible character: U+{ord(unseen[0]):04X}.")
     folded = fold_username(name)
     known = all(
         unicodedata.category(sign)[0] in _USERNAME_KINDS or sign in _USERNAME_SIGNS for sign in folded
@@ -168,8 +187,14 @@ class Accounts:
 
     def _lock(self, session: Session) -> None:
         """Two first accounts at once must not both become administrator; SQLite's writers queue anyway."""
+        session.connection()  # where SQLite's queue
         if not self._database.is_sqlite:
             session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ACCOUNTS_LOCK})
+
+    def _locked_now(self, session: Session) -> datetime:
+        """The time with the lock held: whatever is dated later was dated by another clock."""
+        self._lock(session)
+        return self._clock()
 
     def invite(self, admin: SignedIn) -> str:
         """A token for one new account within INVITE_LIFE; shown once."""
@@ -201,18 +226,66 @@ class Accounts:
             user = session.exec(select(User).where(User.username == fold_username(username))).one()
             user.password_hash = password_hash
             self._end_sessions(session, user.id)
+            self._end_resets(session, user.id)
+
+    def password_reset(self, admin: SignedIn, user_id: str) -> str:
+        """A token with which that user sets a new password, once and within RESET_LIFE; shown once.
+
+        An earlier one of the same user ends. Raises NotAllowed for an account that can't be signed in to.
+        """
+        self._require_admin(admin)
+        token, now = secrets.token_urlsafe(24), self._clock()
+        with self._database.write() as session:
+            self._lock(session)
+            user = session.get(User, user_id)
+            if user is None or user.withdrawn_at:
+                raise errors.NotAllowed("This account has no access.")
+            self._end_resets(session, user_id)
+            session.add(PasswordReset(id=_digest(token), user_id=user_id, expires_at=now + RESET_LIFE))
+        return token
+
+    def check_reset(self, token: str) -> str:
+        """The name of the user whom `token` lets set a new password. Raises ResetInvalid."""
+        with self._database.read() as session:
+            return self._resetting(session, token).username
+
+    def use_reset(self, token: str, password_hash: str) -> str:
+        """Store the new hash, end the user's sessions and lock-out, and return their name.
+
+        Raises ResetInvalid, also for the second of two uses at once.
+        """
+        with self._database.write() as session:
+            self._lock(session)
+            user = self._resetting(session, token)
+            user.password_hash = password_hash
+            session.add(user)
+            self._end_sessions(session, user.id)
+            self._end_resets(session, user.id)
+            session.execute(delete(SignInAttempt).where(col(SignInAttempt.username) == user.username))
+            return user.username
+
+    def _resetting(self, session: Session, token: str) -> User:
+        row = session.get(PasswordReset, _digest(token))
+        user = session.get(User, row.user_id) if row and row.expires_at > self._clock() else None
+        if user is None or user.withdrawn_at:
+            raise errors.ResetInvalid
+        return user
+
+    def _end_resets(self, session: Session, user_id: str) -> None:
+        session.execute(delete(PasswordReset).where(col(PasswordReset.user_id) == user_id))
 
     def begin_attempt(self, username: str) -> None:
         """Count an attempt before it is judged, so that attempts in parallel can't slip past the limit.
 
         Raises SignInLocked for LOCK after MAX_ATTEMPTS within LOCK, whether or not the name exists.
         """
-        name, now = fold_username(username)[:64], self._clock()
+        name = fold_username(username)[:64]
         with self._database.write() as session:
-            self._lock(session)
+            now = self._locked_now(session)
             latest = session.exec(
                 select(SignInAttempt.at)
-                .where(SignInAttempt.username == name, SignInAttempt.at > now - 2 * LOCK)
+                .where(SignInAttempt.username == name)
+                .where(SignInAttempt.at > now - 2 * LOCK, SignInAttempt.at <= now)
                 .order_by(col(SignInAttempt.at).desc())
                 .limit(MAX_ATTEMPTS)
             ).all()
@@ -330,6 +403,7 @@ class Accounts:
         with self._database.write() as session:
             session.execute(update(User).where(col(User.id) == user_id).values(withdrawn_at=self._clock()))
             self._end_sessions(session, user_id)
+            self._end_resets(session, user_id)
 
     def reinstate(self, admin: SignedIn, user_id: str) -> None:
         self._require_admin(admin)
@@ -342,9 +416,12 @@ class Accounts:
 
     def tidy(self) -> None:
         """Remove rows whose time is over."""
-        now = self._clock()
         with self._database.write() as session:
+            now = self._locked_now(session)
             session.execute(delete(SignInTicket).where(col(SignInTicket.expires_at) <= now))
             session.execute(delete(SignInSession).where(col(SignInSession.expires_at) <= now))
-            session.execute(delete(SignInAttempt).where(col(SignInAttempt.at) <= now - 2 * LOCK))
+            # One from the future was dated by a clock that has been set back since.
+            over = (col(SignInAttempt.at) <= now - 2 * LOCK) | (col(SignInAttempt.at) > now)
+            session.execute(delete(SignInAttempt).where(over))
+            session.execute(delete(PasswordReset).where(col(PasswordReset.expires_at) <= now))
             session.execute(delete(Invite).where(col(Invite.expires_at) <= now))

@@ -107,7 +107,7 @@ def begin_session(exchange: TicketExchange, request: Request, studio: CurrentStu
     browser = request.headers.get("user-agent", "")
     token = studio.accounts.redeem_ticket(exchange.ticket, browser=browser)
     # Not before: the same ticket sent twice must leave the session that it has just begun.
-    studio.accounts.sign_out(session_token(request.cookies))
+    _end_row(studio, request)
     response = Response(status_code=204)
     secure = studio.settings.public_https or request.url.scheme == "https"
     response.set_cookie(
@@ -123,12 +123,24 @@ def begin_session(exchange: TicketExchange, request: Request, studio: CurrentStu
 
 @sessions.post("/sign-out", status_code=204)
 def end_session(request: Request, studio: CurrentStudio) -> Response:
-    studio.accounts.sign_out(session_token(request.cookies))
+    _end_row(studio, request)
     # The next person at this browser must not find the last one's pictures in its cache.
     response = Response(status_code=204, headers={"Clear-Site-Data": '"cache"'})
     for name in (COOKIE, SECURE_COOKIE):
         response.delete_cookie(name, httponly=True, samesite="lax", secure=name == SECURE_COOKIE)
     return response
+
+
+def _end_row(studio: Studio, request: Request) -> None:
+    """Delete the session's row; a browser must be able to leave also while the database takes no writes."""
+    try:
+        studio.accounts.sign_out(session_token(request.cookies))
+    except errors.ImageError as error:
+        log.error(
+            "a browser was signed out, but its session's row is still there and stands until it expires",
+            code=error.code,
+            details=error.details,
+        )
 
 
 _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}

@@ -11,6 +11,7 @@ ImageError                          IMG-GEN-001
 ├── ImageAuthError                  IMG-AUTH-001: who may do what
 │   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed
 │   ├── NameTaken, NameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
+│   ├── ResetInvalid
 │   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
 ├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, PageNotFound
@@ -267,7 +268,7 @@ class ImageAuthError(ImageError):
 class SignInFailed(ImageAuthError):
     code = "IMG-AUTH-SIGNIN-001"
     message = "That username and password don't match."
-    suggestions = ("Check both for typing errors.", "Ask your administrator for a new password.")
+    suggestions = ("Check both for typing errors.", "Ask your administrator for a link that sets a new one.")
 
 
 class SignInLocked(ImageAuthError):
@@ -316,6 +317,12 @@ class InviteInvalid(ImageAuthError):
     code, status = "IMG-AUTH-INVITE-001", 403
     message = "This invitation is used up, withdrawn or too old."
     suggestions = ("Ask your administrator for a new invitation.",)
+
+
+class ResetInvalid(ImageAuthError):
+    code, status = "IMG-AUTH-RESET-001", 403
+    message = "This link for a new password is used up, withdrawn or too old."
+    suggestions = ("Ask your administrator for a new link.",)
 
 
 class KeyRejected(ImageAuthError):

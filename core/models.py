@@ -117,6 +117,15 @@ class Invite(Table, table=True):
     used_by: str | None = Field(default=None, sa_column=_user(nullable=True))
 
 
+class PasswordReset(Table, table=True):
+    """A link that sets one user's password once; `id` is the SHA-256 of the link's token."""
+
+    __tablename__ = "password_resets"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user(index=True))
+    expires_at: datetime = Field(sa_column=_time())
+
+
 class Draft(Table, table=True):
     """What a user has typed on the Create page, as the JSON of `core.drafts.DraftState`."""
 

@@ -1,24 +1,25 @@
-"""A person's own account; for the administrator, everybody's access and the invitations."""
+"""A person's own account; for the administrator, everybody's access, new passwords and the invitations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 import streamlit as st
 
 from core import errors
-from core.accounts import INVITE_LIFE, MIN_PASSWORD, Account, SignedIn
+from core.accounts import INVITE_LIFE, MIN_PASSWORD, RESET_LIFE, Account, SignedIn
 from core.settings import Registration
 from pages.ui.authenticator import Authenticator
 from pages.ui.browser import begin_session
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.frame import leave
-from pages.ui.session import require_user, studio
-from pages.ui.sign_in import INVITE_PARAM
+from pages.ui.links import page_url
+from pages.ui.session import as_user, require_user, studio
+from pages.ui.sign_in import INVITE_PARAM, RESET_PARAM
 from pages.ui.text import local_time, plain
 
 INVITE_KEY = "_account_invite"
+RESET_KEY = "_account_reset"
 
 
 def page(user: SignedIn) -> None:
@@ -65,7 +66,7 @@ def _sessions(user: SignedIn) -> None:
         st.markdown(f"- {plain(_browser_name(row.browser))}{here}, last used {local_time(row.seen_at)}")
     with st.container(horizontal=True):
         st.button("Sign out", icon=":material/logout:", key="account-sign-out", on_click=leave)
-        st.button("Sign out everywhere", on_click=_sign_out_everywhere, args=(user,))
+        st.button("Sign out everywhere", on_click=as_user(user, _sign_out_everywhere))
 
 
 def _sign_out_everywhere(user: SignedIn) -> None:
@@ -104,10 +105,9 @@ def _invitations(user: SignedIn) -> None:
     if registration is Registration.OPEN:
         st.caption("Anybody who can open this address may make an account (REGISTRATION=open).")
         return
-    st.button("Make an invitation link", icon=":material/person_add:", on_click=_invite, args=(user,))
+    st.button("Make an invitation link", icon=":material/person_add:", on_click=as_user(user, _invite))
     if token := st.session_state.get(INVITE_KEY):
-        origin = urlsplit(st.context.url or "")
-        st.code(f"{origin.scheme}://{origin.netloc}/?{INVITE_PARAM}={token}", language=None)
+        st.code(page_url(INVITE_PARAM, token), language=None)
         st.caption(f"It makes one account, within {INVITE_LIFE.days} days. It isn't shown again.")
 
 
@@ -128,17 +128,46 @@ def _people(user: SignedIn) -> None:
 def _access(user: SignedIn, account: Account) -> None:
     if account.withdrawn_at:
         st.badge("No access", color="red")
-        st.button("Give access again", key=f"in-{account.user_id}", on_click=_reinstate, args=(user, account))
+        st.button(
+            "Give access again",
+            key=f"in-{account.user_id}",
+            on_click=as_user(user, _reinstate),
+            args=(account,),
+        )
         return
+    _reset(user, account)
     with st.popover("Withdraw access", key=f"out-{account.user_id}"):
         st.markdown(f"**{plain(account.username)}** is signed out everywhere at once. Their images are kept.")
         st.button(
             "Withdraw",
             key=f"withdraw-{account.user_id}",
             type="primary",
-            on_click=_withdraw,
-            args=(user, account),
+            on_click=as_user(user, _withdraw),
+            args=(account,),
         )
+
+
+def _reset(user: SignedIn, account: Account) -> None:
+    """For somebody who has forgotten the password."""
+    with st.popover("New password", key=f"reset-{account.user_id}"):
+        st.button(
+            "Make a link for a new password",
+            key=f"make-reset-{account.user_id}",
+            on_click=as_user(user, _make_reset),
+            args=(account,),
+        )
+        if token := st.session_state.get(f"{RESET_KEY}-{account.user_id}"):
+            st.code(page_url(RESET_PARAM, token), language=None)
+            hours = RESET_LIFE.total_seconds() / 3600
+            st.caption(
+                f"Whoever opens it sets the password of **{plain(account.username)}**, once, "
+                f"within {hours:.0f} hours."
+            )
+
+
+def _make_reset(user: SignedIn, account: Account) -> None:
+    token = studio().accounts.password_reset(user, account.user_id)
+    st.session_state[f"{RESET_KEY}-{account.user_id}"] = token
 
 
 def _withdraw(user: SignedIn, account: Account) -> None:

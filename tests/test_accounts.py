@@ -18,6 +18,7 @@ from core.accounts import (
     INVITE_LIFE,
     LOCK,
     MAX_ATTEMPTS,
+    RESET_LIFE,
     TICKET_LIFE,
     Accounts,
     SignedIn,
@@ -27,7 +28,7 @@ from core.accounts import (
     prehash,
 )
 from core.database import Database
-from core.models import Invite, SignInAttempt, SignInSession, SignInTicket, User
+from core.models import Invite, PasswordReset, SignInAttempt, SignInSession, SignInTicket, User
 from core.settings import Registration
 from tests.clock import Clock
 
@@ -182,6 +183,93 @@ def test_a_made_up_invitation_opens_nothing(
         accounts.create_user("ada", HASH, invite=invite)
 
 
+# A new password by a link
+
+
+def test_a_link_sets_a_password_once_and_ends_what_stood(
+    accounts: Accounts, admin: SignedIn, member: SignedIn
+) -> None:
+    token, ticket = token_of(accounts, "ada"), accounts.issue_ticket("ada")
+    admins = token_of(accounts, "root")
+    for _ in range(MAX_ATTEMPTS):
+        accounts.begin_attempt("ada")
+    reset = accounts.password_reset(admin, member.user_id)
+    assert accounts.check_reset(reset) == "ada"
+    assert accounts.signed_in(token) is not None
+    assert accounts.use_reset(reset, "another") == "ada"
+    assert accounts.password_hash("ada") == "another"
+    assert accounts.password_hash("root") == HASH
+    assert accounts.signed_in(token) is None
+    assert accounts.signed_in(admins) is not None
+    with pytest.raises(errors.SessionEnded):
+        accounts.redeem_ticket(ticket)
+    accounts.begin_attempt("ada")  # whoever was locked out isn't any more
+    assert_reset_is_over(accounts, reset)
+
+
+def assert_reset_is_over(accounts: Accounts, reset: str) -> None:
+    before = accounts.password_hash("ada")
+    with pytest.raises(errors.ResetInvalid):
+        accounts.check_reset(reset)
+    with pytest.raises(errors.ResetInvalid):
+        accounts.use_reset(reset, "yet another")
+    assert accounts.password_hash("ada") == before
+
+
+def test_a_link_used_at_once_sets_one_password(accounts: Accounts, admin: SignedIn, member: SignedIn) -> None:
+    reset = accounts.password_reset(admin, member.user_id)
+    used = in_parallel(6, lambda number: accounts.use_reset(reset, f"hash {number}"))
+    assert used.count("ada") == 1
+    assert sum(isinstance(answer, errors.ResetInvalid) for answer in used) == 5
+
+
+def test_a_link_ends_with_its_time(
+    accounts: Accounts, admin: SignedIn, member: SignedIn, clock: Clock
+) -> None:
+    reset = accounts.password_reset(admin, member.user_id)
+    clock.now += RESET_LIFE - timedelta(seconds=1)
+    assert accounts.check_reset(reset)
+    clock.forward(seconds=1)
+    assert_reset_is_over(accounts, reset)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(lambda accounts, admin, user: accounts.password_reset(admin, user), id="a newer link"),
+        pytest.param(
+            lambda accounts, admin, user: accounts.set_password_hash("ada", "x"), id="a new password"
+        ),
+        pytest.param(lambda accounts, admin, user: accounts.withdraw(admin, user), id="withdrawal"),
+    ],
+)
+def test_a_link_ends_with(
+    accounts: Accounts,
+    admin: SignedIn,
+    member: SignedIn,
+    event: Callable[[Accounts, SignedIn, str], object],
+) -> None:
+    reset = accounts.password_reset(admin, member.user_id)
+    event(accounts, admin, member.user_id)
+    assert_reset_is_over(accounts, reset)
+    accounts.reinstate(admin, member.user_id)
+    assert_reset_is_over(accounts, reset)
+
+
+@pytest.mark.parametrize("reset", ["made-up", "", "\0"])
+def test_a_made_up_link_sets_nothing(accounts: Accounts, member: SignedIn, reset: str) -> None:
+    assert_reset_is_over(accounts, reset)
+
+
+def test_an_account_without_access_gets_no_link(
+    accounts: Accounts, admin: SignedIn, member: SignedIn
+) -> None:
+    accounts.withdraw(admin, member.user_id)
+    for user_id in (member.user_id, "nobody"):
+        with pytest.raises(errors.NotAllowed):
+            accounts.password_reset(admin, user_id)
+
+
 # Names and passwords
 
 
@@ -234,6 +322,29 @@ def test_folding_a_name_again_changes_nothing(name: str) -> None:
 def test_an_unusable_name_is_refused(accounts: Accounts, name: str) -> None:
     with pytest.raises(errors.NameRejected):
         accounts.create_user(name, HASH)
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        pytest.param("\u200b", id="zero-width space"),
+        pytest.param("\u200c", id="zero-width non-joiner"),
+        pytest.param("\u200d", id="zero-width joiner"),
+        pytest.param("\ufeff", id="byte order mark"),
+        pytest.param("\u00ad", id="soft hyphen"),
+        pytest.param("\u202e", id="right-to-left override"),
+        pytest.param("\u2066", id="isolate"),
+        pytest.param("\u034f", id="grapheme joiner"),
+        pytest.param("\u3164", id="hangul filler"),
+        pytest.param("\uffa0", id="halfwidth hangul filler"),
+        pytest.param("\ufe0f", id="variation selector"),
+        pytest.param("\U000e0101", id="variation selector beyond the first plane"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a{}da", "{}ada", "ada{}"])
+def test_a_name_has_nothing_that_can_not_be_seen(name: str, sign: str) -> None:
+    with pytest.raises(errors.NameRejected, match=f"invisible character: U\\+{ord(sign):04X}"):
+        check_username(name.format(sign))
 
 
 def test_a_name_is_found_however_it_is_typed(accounts: Accounts) -> None:
@@ -402,12 +513,17 @@ def test_a_ticket_ends_with_its_time(accounts: Accounts, member: SignedIn, clock
 
 
 def test_tokens_are_stored_as_hashes_alone(accounts: Accounts, database: Database, admin: SignedIn) -> None:
-    secrets = (accounts.issue_ticket("root"), accounts.invite(admin), token_of(accounts, "root"))
-    tables = ("sign_in_tickets", "sign_in_sessions", "invites")
+    secrets = (
+        accounts.issue_ticket("root"),
+        accounts.invite(admin),
+        accounts.password_reset(admin, admin.user_id),
+        token_of(accounts, "root"),
+    )
+    tables = ("sign_in_tickets", "sign_in_sessions", "invites", "password_resets")
     with database.read() as session:
         stored = "".join(str(session.execute(text(f"SELECT * FROM {table}")).all()) for table in tables)
     assert stored.count("root") == 0
-    assert [secret in stored for secret in secrets] == [False] * 3
+    assert [secret in stored for secret in secrets] == [False] * 4
 
 
 # Lock-out
@@ -462,6 +578,30 @@ def test_a_right_password_clears_the_count(accounts: Accounts) -> None:
         accounts.clear_attempts("Ada")
 
 
+def test_a_clock_that_is_set_back_locks_nobody_out(
+    accounts: Accounts, database: Database, clock: Clock
+) -> None:
+    for _ in range(MAX_ATTEMPTS):
+        accounts.begin_attempt("ada")
+    clock.now -= timedelta(days=1)
+    for _ in range(MAX_ATTEMPTS):
+        accounts.begin_attempt("ada")
+    with pytest.raises(errors.SignInLocked) as caught:
+        accounts.begin_attempt("ada")
+    assert caught.value.retry_after == LOCK.total_seconds()
+    accounts.tidy()
+    with database.read() as session:
+        assert list(session.exec(select(SignInAttempt.at))) == [clock.now] * MAX_ATTEMPTS
+
+
+def test_attempts_in_parallel_are_counted_also_while_the_clock_moves(
+    database: Database, accounts: Accounts
+) -> None:
+    moving = Accounts(database)
+    judged = in_parallel(20, lambda _: moving.begin_attempt("ada"))
+    assert judged.count(None) == MAX_ATTEMPTS
+
+
 def test_the_lock_outlives_the_process(accounts: Accounts, database_url: str, clock: Clock) -> None:
     for _ in range(MAX_ATTEMPTS):
         accounts.begin_attempt("ada")
@@ -481,6 +621,9 @@ def test_the_lock_outlives_the_process(accounts: Accounts, database_url: str, cl
         pytest.param(lambda accounts, user, other: accounts.withdraw(user, other.user_id), id="withdraw"),
         pytest.param(lambda accounts, user, other: accounts.reinstate(user, other.user_id), id="reinstate"),
         pytest.param(lambda accounts, user, other: accounts.invite(user), id="invite"),
+        pytest.param(
+            lambda accounts, user, other: accounts.password_reset(user, other.user_id), id="new password"
+        ),
     ],
 )
 def test_administration_is_the_administrators(
@@ -520,6 +663,7 @@ def test_tidying_removes_what_is_over_and_nothing_else(
     def leave_one_of_each() -> None:
         accounts.issue_ticket("root")
         accounts.invite(admin)
+        accounts.password_reset(admin, admin.user_id)
         accounts.begin_attempt("nobody")
         token_of(accounts, "root")
 
@@ -530,9 +674,9 @@ def test_tidying_removes_what_is_over_and_nothing_else(
     with database.read() as session:
         counts = [
             len(session.exec(select(table)).all())
-            for table in (SignInTicket, Invite, SignInAttempt, SignInSession)
+            for table in (SignInTicket, Invite, PasswordReset, SignInAttempt, SignInSession)
         ]
-    assert counts == [1, 1, 1, 1]
+    assert counts == [1, 1, 1, 1, 1]
 
 
 def test_tidying_keeps_a_lock(accounts: Accounts, clock: Clock) -> None:

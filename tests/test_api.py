@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
 from fastapi.routing import APIRoute
+from sqlalchemy import text
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 from starlette.testclient import TestClient
 
-from core import bootstrap
+from core import bootstrap, errors
 from core.accounts import Accounts, SignedIn
 from core.api import CACHE, COOKIE, SECURE_COOKIE, create_api, create_auth, images, sessions
 from core.guard import Guard
@@ -313,6 +315,38 @@ def test_sign_out_clears_the_browser_and_ends_the_session(
     assert client.get(f"/api/images/{image_id}").status_code == 401
     client.cookies[COOKIE] = token
     assert client.get(f"/api/images/{image_id}").status_code == 401
+
+
+@pytest.mark.parametrize("fault", [errors.DatabaseBusy, errors.StorageFull], ids=["locked", "full"])
+def test_a_browser_is_signed_out_also_while_the_database_takes_no_writes(
+    studio: Studio, owner: Person, fault: type[errors.ImageError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = client_of(studio)
+    begin(client, studio, owner)
+    token = client.cookies[COOKIE]
+    with refused_writes(studio, full=fault is errors.StorageFull):
+        assert client.post("/auth/sign-out").status_code == 204
+    assert COOKIE not in client.cookies
+    said = capsys.readouterr().out
+    assert "row is still there" in said
+    assert fault.code in said
+    assert studio.accounts.signed_in(token) is not None
+
+
+@contextmanager
+def refused_writes(studio: Studio, *, full: bool) -> Iterator[None]:
+    """Every deletion fails as on a full disk, or as under another program's lock."""
+    words = "database or disk is full" if full else "database is locked"
+    with studio.database.write() as session:
+        session.execute(
+            text(
+                "CREATE TRIGGER refusing BEFORE DELETE ON sign_in_sessions "
+                f"BEGIN SELECT RAISE(ABORT, '{words}'); END"
+            )
+        )
+    yield
+    with studio.database.write() as session:
+        session.execute(text("DROP TRIGGER refusing"))
 
 
 def test_sign_out_without_a_session_is_no_fault(studio: Studio) -> None:

@@ -246,6 +246,21 @@ def test_a_refused_change_changes_nothing(
     assert door.sign_in("ada", PASSWORD)
 
 
+def test_a_link_sets_a_password_that_counts(accounts: Accounts, door: Authenticator, admin: SignedIn) -> None:
+    user = enter(accounts, door.register("ada", PASSWORD))
+    reset = accounts.password_reset(admin, user.user_id)
+    for easy in ("short", "1234567890", "password123"):
+        with pytest.raises(errors.PasswordRejected):
+            door.reset_password(reset, easy)
+    assert door.sign_in("ada", PASSWORD)
+    assert enter(accounts, door.reset_password(reset, "another horse battery")).username == "ada"
+    with pytest.raises(errors.SignInFailed):
+        door.sign_in("ada", PASSWORD)
+    assert door.sign_in("ada", "another horse battery")
+    with pytest.raises(errors.ResetInvalid):
+        door.reset_password(reset, "a third horse battery")
+
+
 def test_guessing_the_current_password_is_locked_too(door: Authenticator) -> None:
     door.register("ada", PASSWORD)
     for _ in range(MAX_ATTEMPTS):

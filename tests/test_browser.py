@@ -418,6 +418,34 @@ def test_invited_people_only(browser: Browser, tmp_path: Path) -> None:
             guest.expect_sign_in()
 
 
+def test_a_forgotten_password_is_replaced_by_the_administrators_link(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as admin:
+        admin.sign_up("chief")
+        with Visitor(browser, app.base_url) as guest:
+            guest.sign_up("guest")
+            admin.go("Account")
+            admin.page.get_by_role("button", name="New password", exact=True).click()
+            admin.page.get_by_role("button", name="Make a link for a new password").click()
+            link = admin.page.get_by_test_id("stCode").inner_text().strip()
+            assert link.startswith(f"{app.base_url}/?reset=")
+            with Visitor(browser, app.base_url) as forgetful:
+                forgetful.open(link.removeprefix(app.base_url))
+                expect(forgetful.field("Username")).to_have_value("guest")
+                new = "a new set of quiet words"
+                forgetful.page.get_by_label(re.compile(r"^New password \(")).fill(new)
+                forgetful.field("New password again").fill(new)
+                forgetful.page.get_by_role("button", name="Set password").click()
+                forgetful.expect_signed_in("guest")
+            guest.go("Gallery")
+            guest.expect_sign_in()
+            guest.open(link.removeprefix(app.base_url))
+            expect(guest.page.get_by_text("This link for a new password is used up")).to_be_visible()
+            guest.sign_in("guest", new)
+            guest.expect_signed_in("guest")
+
+
 def test_a_broken_database_is_a_panel_and_not_a_traceback(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
         person.sign_up("unharmed")

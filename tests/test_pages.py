@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -15,6 +16,7 @@ from core.drafts import Drafts, DraftState
 from core.prompts import STYLES
 from core.settings import load_settings
 from core.studio import Studio
+from pages.ui.links import page_url
 
 MAIN = str(Path(__file__).resolve().parent.parent / "pages" / "main.py")
 MIN_PRESETS = 16
@@ -185,3 +187,30 @@ def test_a_draft_that_can_not_be_stored_stays_on_the_page(open_page: Open, studi
     owner = studio.accounts.signed_in(studio.accounts.redeem_ticket(studio.accounts.issue_ticket("ada")))
     assert owner is not None
     assert studio.drafts.load(owner.user_id).name == "Juniper"
+
+
+@pytest.mark.parametrize(
+    ("settings", "url", "host", "link"),
+    [
+        pytest.param(
+            {}, "http://localhost:9/account?x=1", "a:1", "http://localhost:9/?invite=t%3D", id="known"
+        ),
+        pytest.param({}, None, "localhost:8501", "http://localhost:8501/?invite=t%3D", id="unknown"),
+        pytest.param({}, "data:x", "localhost:8501", "http://localhost:8501/?invite=t%3D", id="no page"),
+        pytest.param(
+            {"public_https": "true"},
+            None,
+            "atelier.example",
+            "https://atelier.example/?invite=t%3D",
+            id="https",
+        ),
+        pytest.param({}, None, None, "/?invite=t%3D", id="nothing known"),
+    ],
+    indirect=["settings"],
+)
+def test_a_link_to_hand_on_leads_here(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, url: str | None, host: str | None, link: str
+) -> None:
+    asked = SimpleNamespace(url=url, headers={"Host": host} if host else {})
+    monkeypatch.setattr("streamlit.context", asked)
+    assert page_url("invite", "t=") == link

@@ -149,6 +149,14 @@ class Authenticator:
         self._accounts.clear_attempts(username)
         return self._accounts.issue_ticket(username)
 
+    def reset_password(self, token: str, new: str) -> str:
+        """Set a new password by an administrator's link, which ends every session, and return a ticket.
+
+        Raises ResetInvalid or PasswordRejected.
+        """
+        check_password(new, self._accounts.check_reset(token))
+        return self._accounts.issue_ticket(self._accounts.use_reset(token, Hasher.hash(prehash(new))))
+
 
 @st.cache_resource(show_spinner=False)
 def _decoy_hash() -> str:

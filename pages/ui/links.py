@@ -1,31 +1,43 @@
-"""Addresses of pictures: absolute and of this origin, which is what `st.image` takes."""
+"""Addresses of pictures and pages: absolute and of this origin, which is what `st.image` takes."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
+
+from pages.ui.session import studio
 
 # Opens an image over the gallery page.
 OPEN_PARAM = "image"
 
 
-def _origin() -> str:
+def origin() -> str:
+    """Where the browser sees the app: by its address bar, or else by the host it asked for."""
     parts = urlsplit(st.context.url or "")
-    return f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+    if parts.scheme in ("http", "https") and parts.netloc:
+        return f"{parts.scheme}://{parts.netloc}"
+    # core.guard has let nothing pass that isn't addressed to this server.
+    host = st.context.headers.get("Host")
+    return f"{'https' if studio().settings.public_https else 'http'}://{host}" if host else ""
+
+
+def page_url(param: str, value: str) -> str:
+    """The sign-in page with one parameter, to be handed on."""
+    return f"{origin()}/?{urlencode({param: value})}"
 
 
 def image_url(image_id: str) -> str:
-    return f"{_origin()}/api/images/{image_id}"
+    return f"{origin()}/api/images/{image_id}"
 
 
 def thumbnail_url(image_id: str) -> str:
-    return f"{_origin()}/api/images/{image_id}/thumbnail"
+    return f"{origin()}/api/images/{image_id}/thumbnail"
 
 
 def partial_url(job_id: str, number: int) -> str:
     """Another number is another address, so that the picture changes without a flicker."""
-    return f"{_origin()}/api/images/jobs/{job_id}/partials/{number}"
+    return f"{origin()}/api/images/jobs/{job_id}/partials/{number}"
 
 
 def download_url(image_id: str, *, with_prompt: bool) -> str:

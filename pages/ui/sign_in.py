@@ -1,4 +1,4 @@
-"""The door: sign in, or make an account where that is allowed."""
+"""The door: sign in, make an account where that is allowed, or set a new password by a link."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pages.ui.session import studio
 
 TICKET_KEY = "_ticket"
 INVITE_PARAM = "invite"
+RESET_PARAM = "reset"
 
 
 def sign_in_page() -> None:
@@ -40,6 +41,9 @@ def _forms() -> None:
     if not accounts.any_user():
         st.info("Welcome! The first account becomes the administrator's.", icon=":material/waving_hand:")
         _register(None)
+        return
+    if reset := st.query_params.get(RESET_PARAM):
+        _new_password(reset)
         return
     try:
         accounts.check_registration(invite)
@@ -82,6 +86,26 @@ def _register(invite: str | None) -> None:
         show_failure(errors.PasswordRejected("The two passwords are not the same."), key="register")
     elif sent:
         _finish(lambda door: door.register(name or "", password or "", invite=invite), key="register")
+
+
+def _new_password(token: str) -> None:
+    try:
+        name = studio().accounts.check_reset(token)
+    except errors.ResetInvalid as error:
+        show_failure(error, key="reset")
+        _sign_in()
+        return
+    with st.form("reset", border=True):
+        st.text_input("Username", name, autocomplete="username", disabled=True)
+        password = st.text_input(
+            f"New password ({MIN_PASSWORD} characters or more)", type="password", autocomplete="new-password"
+        )
+        again = st.text_input("New password again", type="password", autocomplete="new-password")
+        sent = st.form_submit_button("Set password", type="primary", width="stretch")
+    if sent and password != again:
+        show_failure(errors.PasswordRejected("The two passwords are not the same."), key="reset")
+    elif sent:
+        _finish(lambda door: door.reset_password(token, password or ""), key="reset")
 
 
 def _finish(action: Callable[[Authenticator], str], *, key: str) -> None:
