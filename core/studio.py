@@ -26,9 +26,9 @@ from core.settings import Settings
 from core.storage import Storage
 from core.usage import UsageLog
 
-MAX_LINE = 200
+MAX_LINE = 120
 MAX_TEXT = 8_000
-MAX_TRAITS = 50
+MAX_TRAITS = 40
 # Control characters and halves of characters; new lines and tabs are wanted.
 _UNSEEN = ("Cc", "Cs")
 _LAYOUT = "\t\n\r"

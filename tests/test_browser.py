@@ -335,7 +335,7 @@ def test_nothing_to_draw_is_said_before_anything_is_sent(browser: Browser, app: 
 @pytest.mark.parametrize(
     ("label", "text", "words"),
     [
-        pytest.param("Name", "x" * 201, "200 characters at most", id="name"),
+        pytest.param("Name", "x" * 200, "120 characters at most", id="name"),
         pytest.param("Base prompt", "x" * 8001, "8,000 characters at most", id="base prompt"),
     ],
 )

@@ -10,6 +10,10 @@ from core.models import new_id
 from core.worker import JobError
 from pages.ui.text import plain
 
+_RETRY_WORDS = {
+    True: "Trying again may help.",
+    False: "Trying again helps only once something has changed.",
+}
 log = structlog.get_logger(__name__)
 
 
@@ -18,7 +22,7 @@ def show_failure(failure: ImageError | JobError, *, key: str) -> None:
     tips = "\n".join(f"- {plain(tip)}" for tip in failure.suggestions)
     with st.container(key=f"failure-{key}"):
         st.error(f"**{plain(failure.message)}**\n\n{tips}", icon=":material/error:")
-        st.caption(f"Code {failure.code}")
+        st.caption(f"Code {failure.code} · {_RETRY_WORDS[failure.retryable]}")
         if failure.details:
             with st.expander("Details"):
                 st.text(failure.details)
