@@ -10,6 +10,7 @@ import streamlit as st
 from core import errors
 from core.accounts import SignedIn
 from core.drafts import EXAMPLE, PromptVersion
+from core.models import new_id
 from core.prompts import Enhancement
 from pages.ui.draft_form import (
     ENHANCEMENT_WORDS,
@@ -19,12 +20,10 @@ from pages.ui.draft_form import (
     create_state,
     describe_fields,
     field_failure,
-    fill_widgets,
     is_news,
     option_fields,
     read_widgets,
     take_enhancement,
-    widget_key,
 )
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.job_cards import job_cards
@@ -41,7 +40,6 @@ def page(user: SignedIn) -> None:
     # What was typed is read before the enhancer's text takes the prompt's place: it stays a version of it.
     read_widgets(user, state)
     take_enhancement(user, state, run)
-    fill_widgets(state)
     left, right = st.columns([5, 6], gap="large")
     with left:
         st.subheader("Describe", anchor=False)
@@ -75,20 +73,23 @@ def _use_example(user: SignedIn, state: CreateState) -> None:
     read_widgets(user, state)
     versions = state.draft.versions
     adopt(user, state, replace(EXAMPLE.as_new(), versions=versions))
+    state.epoch = state.prompt_epoch = new_id()
 
 
 def _enhance_fields(state: CreateState) -> None:
     st.segmented_control(
         "Enhancement",
         list(Enhancement),
-        key=widget_key("enhancement"),
+        default=state.draft.enhancement,
+        key=state.key("enhancement"),
         format_func=lambda level: ENHANCEMENT_WORDS[Enhancement(level)],
         required=True,
         width="stretch",
     )
     st.text_input(
         "Guidance (optional)",
-        key=widget_key("guidance"),
+        state.draft.guidance,
+        key=state.key("guidance"),
         placeholder="for a children's book cover",
     )
     field_failure(state, "guidance")
@@ -113,8 +114,7 @@ def _prompt_panel(user: SignedIn, state: CreateState, watching: bool) -> None:
     if arriving:
         _stream_area(arriving.text)
     else:
-        fill_widgets(state)
-        _prompt_area()
+        _prompt_area(state)
         read_widgets(user, state)
     field_failure(state, "prompt")
     _figures(state)
@@ -125,10 +125,11 @@ def _prompt_panel(user: SignedIn, state: CreateState, watching: bool) -> None:
         show_failure(state.unsaved, key="unsaved")
 
 
-def _prompt_area() -> None:
+def _prompt_area(state: CreateState) -> None:
     st.text_area(
         "Prompt",
-        key=widget_key("prompt"),
+        state.draft.prompt,
+        key=state.key("prompt"),
         height=260,
         label_visibility="collapsed",
         placeholder="Enhance your description, or write the prompt yourself.",
@@ -194,6 +195,7 @@ def _version_words(version: PromptVersion) -> str:
 def _bring_back(user: SignedIn, state: CreateState, version: PromptVersion) -> None:
     read_widgets(user, state)
     adopt(user, state, replace(state.draft, prompt=version.text))
+    state.prompt_epoch = new_id()
 
 
 def _enhance(user: SignedIn, state: CreateState) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import streamlit as st
 
@@ -12,7 +12,7 @@ from core.accounts import SignedIn
 from core.catalogue import ImageModel
 from core.drafts import DraftState
 from core.enhancing import EnhancementRun
-from core.models import utc_now
+from core.models import new_id, utc_now
 from core.prompts import STYLES, TRAIT_SUGGESTIONS, Enhancement, style_of
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.session import studio
@@ -54,20 +54,30 @@ _PREFERRED_QUALITIES = ("low", "standard")
 class CreateState:
     """What the Create page knows in this tab.
 
-    `stale`: the widgets must take the draft's values. `redraw`: a click in the prompt's panel concerns the
-    rest of the page too. `handled` is the enhancement whose end this tab has seen. `unsaved` says why the
-    draft is not stored. `welcome`: this tab began without a draft, and nothing has been made since; it stays
-    while one types, for fields must not jump from under the keyboard.
+    `epoch` and `prompt_epoch` are part of the widgets' keys: a draft from elsewhere gets new widgets, which
+    begin with its values. (A value written into a widget that is on the page may be overtaken by the next
+    run, and then the browser sends the old one back.) `most` is the highest count that was offered. `redraw`:
+    a click in the prompt's panel concerns the rest of the page too. `handled` is the enhancement whose end
+    this tab has seen. `unsaved` says why the draft is not stored. `welcome`: this tab began without a draft,
+    and nothing has been made since; it stays while one types, for fields must not jump from under the
+    keyboard.
     """
 
     draft: DraftState
-    stale: bool = True
+    epoch: str = field(default_factory=new_id)
+    prompt_epoch: str = field(default_factory=new_id)
+    most: int = 1
     failure: errors.ImageError | None = None
     unsaved: errors.ImageError | None = None
     added_back: tuple[str, ...] = ()
     handled: str | None = None
     redraw: bool = False
     welcome: bool = False
+
+    def key(self, name: str) -> str:
+        """The key of a field's widget."""
+        epoch = self.prompt_epoch if name == "prompt" else self.epoch
+        return f"draft-{name}-{self.most}-{epoch}" if name == "images" else f"draft-{name}-{epoch}"
 
     def failure_at(self, *names: str) -> errors.ImageError | None:
         """The failure, if it is about one of these fields."""
@@ -87,35 +97,17 @@ def create_state(user: SignedIn) -> CreateState:
     return state
 
 
-def widget_key(field: str) -> str:
-    return f"draft-{field}"
-
-
-def fill_widgets(state: CreateState) -> None:
-    """Give the widgets the draft's values: after a change of page, which drops them, or from outside."""
-    for field in FIELDS:
-        key = widget_key(field)
-        if state.stale or key not in st.session_state:
-            value = getattr(state.draft, field)
-            st.session_state[key] = list(value) if field == "traits" else value
-    state.stale = False
-
-
 def read_widgets(user: SignedIn, state: CreateState) -> None:
     """Take what was typed into the draft and store it when it has changed."""
-    if state.stale:
-        return
     typed = {
-        field: st.session_state[widget_key(field)]
-        for field in FIELDS
-        if widget_key(field) in st.session_state
+        name: st.session_state[state.key(name)] for name in FIELDS if state.key(name) in st.session_state
     }
     typed["traits"] = tuple(
         trait.strip() for trait in typed.get("traits", state.draft.traits) if trait.strip()
     )
     prompt = typed.pop("prompt", state.draft.prompt)
     draft = replace(state.draft, **typed).with_prompt(prompt, "edited", now=utc_now())
-    adopt(user, state, draft, stale=False)
+    adopt(user, state, draft)
 
 
 def take_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
@@ -126,8 +118,8 @@ def take_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | N
     state.failure = run.error
     if run.result:
         state.added_back = run.result.added_back
-        adopt(user, state, state.draft.with_enhanced(run.text, run.draft_id, now=utc_now()), stale=False)
-        st.session_state[widget_key("prompt")] = state.draft.prompt
+        adopt(user, state, state.draft.with_enhanced(run.text, run.draft_id, now=utc_now()))
+        state.prompt_epoch = new_id()
 
 
 def is_news(state: CreateState, run: EnhancementRun | None) -> bool:
@@ -135,7 +127,7 @@ def is_news(state: CreateState, run: EnhancementRun | None) -> bool:
     return run is not None and not run.is_live and run.id != state.handled
 
 
-def adopt(user: SignedIn, state: CreateState, draft: DraftState, *, stale: bool = True) -> None:
+def adopt(user: SignedIn, state: CreateState, draft: DraftState) -> None:
     """Make `draft` this tab's and the stored one; where it can't be stored, the page says so and goes on."""
     if draft != state.draft or state.unsaved:
         state.draft = draft
@@ -146,7 +138,6 @@ def adopt(user: SignedIn, state: CreateState, draft: DraftState, *, stale: bool 
             if state.unsaved is None:
                 log_failure(error)
             state.unsaved = error
-    state.stale = state.stale or stale
 
 
 def field_failure(state: CreateState, *names: str) -> None:
@@ -156,13 +147,14 @@ def field_failure(state: CreateState, *names: str) -> None:
 
 
 def describe_fields(state: CreateState) -> None:
-    st.text_input("Name", key=widget_key("name"), placeholder="Juniper")
+    st.text_input("Name", state.draft.name, key=state.key("name"), placeholder="Juniper")
     field_failure(state, "name")
     known = [trait for trait in state.draft.traits if trait not in TRAIT_SUGGESTIONS]
     st.multiselect(
         "Traits",
         [*known, *TRAIT_SUGGESTIONS],
-        key=widget_key("traits"),
+        list(state.draft.traits),
+        key=state.key("traits"),
         accept_new_options=True,
         select_all=False,
         placeholder="Type a trait and press Enter",
@@ -170,15 +162,18 @@ def describe_fields(state: CreateState) -> None:
     field_failure(state, "traits")
     st.text_area(
         "Base prompt",
-        key=widget_key("base_prompt"),
+        state.draft.base_prompt,
+        key=state.key("base_prompt"),
         height=120,
         placeholder="reading a book under a tree at sunset",
     )
     field_failure(state, "base_prompt")
+    styles = ["", *(style.key for style in STYLES)]
     st.selectbox(
         "Style",
-        ["", *(style.key for style in STYLES)],
-        key=widget_key("style"),
+        styles,
+        styles.index(state.draft.style) if state.draft.style in styles else 0,
+        key=state.key("style"),
         format_func=_style_words,
     )
     field_failure(state, "style")
@@ -190,25 +185,24 @@ def option_fields(state: CreateState) -> None:
     at_fault = state.failure_at(*OPTION_FIELDS) is not None
     with st.expander("More options", at_fault, icon=":material/tune:"):
         chosen = _select(
-            "Model", list(models), "model", (next(iter(models)),), labels=lambda name: models[name].label
+            state, "model", list(models), (next(iter(models)),), labels=lambda name: models[name].label
         )
         model = models[chosen]
         left, right = st.columns(2)
         with left:
             _select(
-                "Size",
-                _sizes(model, state.draft.size),
+                state,
                 "size",
+                _sizes(model, state.draft.size),
                 (_PREFERRED_SIZE,),
                 labels=_size_words,
                 free=model.any_size,
             )
         with right:
-            _select("Quality", model.qualities, "quality", _PREFERRED_QUALITIES, labels=str.capitalize)
-        most = studio().max_images(chosen)
-        key = widget_key("images")
-        st.session_state[key] = min(max(st.session_state.get(key) or 1, 1), most)
-        st.number_input("Images", 1, most, key=key, disabled=most == 1)
+            _select(state, "quality", model.qualities, _PREFERRED_QUALITIES, labels=str.capitalize)
+        state.most = most = studio().max_images(chosen)
+        count = min(max(state.draft.images, 1), most)
+        st.number_input("Images", 1, most, count, key=state.key("images"), disabled=most == 1)
         field_failure(state, *OPTION_FIELDS)
         if model.any_size:
             st.caption("Another size can be typed, such as 2048x1152: both edges divisible by 16.")
@@ -220,19 +214,26 @@ def _sizes(model: ImageModel, chosen: str) -> list[str]:
 
 
 def _select(
-    label: str,
+    state: CreateState,
+    name: str,
     options: Sequence[str],
-    field: str,
     preferred: Sequence[str],
     *,
-    labels: object = str,
+    labels: Callable[[str], str],
     free: bool = False,
 ) -> str:
     """A choice that falls back to a good default when the model doesn't offer the current one."""
-    key = widget_key(field)
-    if st.session_state.get(key) not in options and not (free and st.session_state.get(key)):
-        st.session_state[key] = next((value for value in preferred if value in options), options[0])
-    return st.selectbox(label, options, key=key, format_func=labels, accept_new_options=free)  # type: ignore
+    fallback = next((value for value in preferred if value in options), options[0])
+    value = getattr(state.draft, name)
+    chosen = st.selectbox(
+        name.capitalize(),
+        options,
+        options.index(value if value in options else fallback),
+        key=state.key(name),
+        format_func=labels,
+        accept_new_options=free,
+    )
+    return chosen or fallback
 
 
 def _style_words(key: str) -> str:
