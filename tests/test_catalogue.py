@@ -58,13 +58,13 @@ def test_what_a_model_can_do_passes(params: GenerateParams) -> None:
 @pytest.mark.parametrize(
     ("params", "error", "field"),
     [
-        pytest.param(replace(FLARE, prompt=" \n"), PromptEmpty, None, id="nothing to draw"),
-        pytest.param(replace(FLARE, prompt="x" * 32_001), PromptTooLong, None, id="too long"),
-        pytest.param(replace(DALL_E, prompt="x" * 4_001), PromptTooLong, None, id="too long for DALL·E"),
+        pytest.param(replace(FLARE, prompt=" \n"), PromptEmpty, "prompt", id="nothing to draw"),
+        pytest.param(replace(FLARE, prompt="x" * 32_001), PromptTooLong, "prompt", id="too long"),
+        pytest.param(replace(DALL_E, prompt="x" * 4_001), PromptTooLong, "prompt", id="too long for DALL·E"),
         pytest.param(
             replace(FLARE, prompt="x" * 31_990, style="ink"),
             PromptTooLong,
-            None,
+            "prompt",
             id="too long with its style",
         ),
         pytest.param(replace(FLARE, n=0), InvalidParameter, "n", id="no image"),

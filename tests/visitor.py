@@ -142,6 +142,7 @@ class Visitor:
         self.page.get_by_role("button", name="Enhance prompt").click()
         expect(self.page.locator("textarea[aria-label='Prompt']:enabled")).not_to_have_value(before)
         expect(self.page.get_by_role("button", name="Enhance prompt")).to_be_enabled()
+        expect(self.field("Prompt")).to_have_count(1)
         return self.field("Prompt").input_value()
 
     def generate(self) -> None:
