@@ -11,12 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from core import errors
 from core.columns import clean
-from core.database import Database
+from core.database import AdvisoryLock, Database
 from core.models import Invite, Role, SignInAttempt, SignInSession, SignInTicket, User, utc_now
 from core.settings import Registration
 
@@ -32,7 +32,6 @@ USERNAME_LENGTH = range(2, 65)
 # Letters, digits and the marks that many scripts write on them.
 _USERNAME_KINDS = ("L", "M", "N")
 _USERNAME_SIGNS = "_.@+-"
-_ACCOUNTS_LOCK = 7_346_116
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +167,7 @@ class Accounts:
 
     def _lock(self, session: Session) -> None:
         """Two first accounts at once must not both become administrator; SQLite's writers queue anyway."""
-        if not self._database.is_sqlite:
-            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ACCOUNTS_LOCK})
+        self._database.alone(session, AdvisoryLock.ACCOUNTS)
 
     def invite(self, admin: SignedIn) -> str:
         """A token for one new account within INVITE_LIFE; shown once."""

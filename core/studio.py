@@ -19,6 +19,7 @@ from core.gallery import Gallery
 from core.housekeeping import Housekeeping
 from core.jobs import Jobs
 from core.models import utc_now
+from core.ownership import Ownership
 from core.recipe import Recipe
 from core.settings import Settings
 from core.storage import Storage
@@ -36,7 +37,8 @@ _LAYOUT = "\t\n\r"
 class Studio:
     """One process's parts, put together by core.bootstrap, and the rules that need more than one of them.
 
-    `folder_lock` keeps a second process out of the data folder for as long as the studio lives.
+    `ownership` and `folder_lock` keep a second process out of the database and the data folder for as long
+    as the studio lives.
     """
 
     settings: Settings
@@ -50,6 +52,7 @@ class Studio:
     enhancements: Enhancements
     jobs: Jobs
     housekeeping: Housekeeping
+    ownership: Ownership
     folder_lock: filelock.BaseFileLock
     clock: Callable[[], datetime] = utc_now
 
@@ -135,6 +138,7 @@ class Studio:
         self.enhancements.close()
         if all_ended:
             self.client.close()
+            self.ownership.release()
             self.database.close()
             self.folder_lock.release()
 

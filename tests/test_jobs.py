@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from core import errors
 from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
-from core.jobs import FORGOTTEN, Jobs
-from core.models import Image, Job, JobState, Usage, User, utc_now
+from core.jobs import Jobs
+from core.models import Image, Job, JobState, Usage, User
 from core.offline import OfflineTransport
 from core.recipe import Recipe
 from core.settings import load_settings
@@ -27,7 +26,7 @@ from core.storage import Storage
 from core.usage import Call, UsageLog
 from core.worker import Worker, answer_key
 from tests.crashing import RECIPE
-from tests.generating import ON_SQLITE, Studio, a_job, a_user
+from tests.generating import ON_SQLITE, Studio, a_job, a_user, later
 from tests.openai_service import REQUEST_ID, Behaviour, openai_service, picture
 from tests.polling import until
 
@@ -402,10 +401,6 @@ def test_a_queue_that_takes_no_job_gets_it_later(
     studio.jobs.hand_over_forgotten()
     until(lambda: len(studio.rows(Image)) == 2)
     assert studio.paid() == 2
-
-
-def later() -> datetime:
-    return utc_now() + 2 * FORGOTTEN
 
 
 @ON_SQLITE

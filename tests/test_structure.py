@@ -21,7 +21,7 @@ LAYERS = (
     ("models", "prompts", "phrases", "faults", "cursor", "imaging", "deadline"),
     ("catalogue", "columns", "wire", "wordsmith", "painter"),
     ("recipe", "answers", "translate"),
-    ("database", "storage", "offline"),
+    ("database", "storage", "offline", "ownership"),
     ("client", "gallery", "accounts", "usage", "drafts"),
     ("housekeeping", "enhancing", "worker"),
     ("jobs",),
