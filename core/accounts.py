@@ -12,12 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
 from core import errors
 from core.columns import clean
-from core.database import Database
+from core.database import AdvisoryLock, Database
 from core.models import (
     Invite,
     PasswordReset,
@@ -49,7 +49,6 @@ _UNSEEN = re.compile(
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
 )
-_ACCOUNTS_LOCK = 7_346_116
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +187,7 @@ class Accounts:
     def _lock(self, session: Session) -> None:
         """Two first accounts at once must not both become administrator; SQLite's writers queue anyway."""
         session.connection()  # where SQLite's queue
-        if not self._database.is_sqlite:
-            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ACCOUNTS_LOCK})
+        self._database.alone(session, AdvisoryLock.ACCOUNTS)
 
     def _locked_now(self, session: Session) -> datetime:
         """The time with the lock held: whatever is dated later was dated by another clock."""

@@ -9,6 +9,7 @@ import os
 import secrets
 import stat
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from core.housekeeping import Chore, Housekeeping
 from core.jobs import Jobs
 from core.models import utc_now
 from core.offline import OfflineTransport
+from core.ownership import Ownership
 from core.settings import Settings, load_settings
 from core.storage import open_storage
 from core.studio import Studio
@@ -42,6 +44,7 @@ SECRET_BYTES = 32
 OFFLINE_PACE_SECONDS = 0.02
 _LIBRARIES = ("dbos", "sqlalchemy")
 # How often forgotten jobs are looked for, garbage is collected, and what has ended is cleared away.
+OWNERSHIP_SECONDS = 5
 QUEUE_SECONDS = 10
 GARBAGE_SECONDS = 60
 TIDY_SECONDS = 3600
@@ -53,12 +56,12 @@ def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) 
     """A running studio. Raises SettingsError, StorageError or DatabaseError with what to mend."""
     configure_logging(settings.log_level)
     folder = _data_folder(settings.data_dir)
-    lock = hold_folder(folder)
-    try:
-        return _assemble(settings, folder, lock, transport)
-    except BaseException:
-        lock.release()
-        raise
+    with ExitStack() as undo:
+        lock = hold_folder(folder)
+        undo.callback(lock.release)
+        studio = _assemble(settings, folder, lock, transport, undo)
+        undo.pop_all()
+        return studio
 
 
 def _assemble(
@@ -66,9 +69,14 @@ def _assemble(
     folder: Path,
     lock: filelock.BaseFileLock,
     transport: httpx2.BaseTransport | None,
+    undo: ExitStack,
 ) -> Studio:
     secret = _secret(folder / "secret.key")
     database = Database(settings.database_url or f"sqlite:///{folder / 'atelier.db'}")
+    undo.callback(database.close)
+    ownership = Ownership(database)
+    undo.callback(ownership.release)
+    ownership.take()
     database.migrate()
     storage = open_storage(folder / "files")
     if settings.offline and transport is None:
@@ -83,10 +91,18 @@ def _assemble(
     )
     worker = Worker(database, storage, gallery, usage, client, secret, offline=settings.offline)
     queue_url = f"sqlite:///{folder / 'queue.db'}"
-    jobs = Jobs(database, storage, worker, queue_url, concurrency=settings.concurrency)
+    jobs = Jobs(
+        database,
+        storage,
+        worker,
+        queue_url,
+        concurrency=settings.concurrency,
+        may_work=lambda: ownership.held,
+    )
     jobs.start()
     housekeeping = Housekeeping(
         (
+            Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
             Chore("queue what was forgotten", QUEUE_SECONDS, jobs.hand_over_forgotten),
             # Streamlit would collect after every run and poll, which costs each of them more than its work.
             Chore("collect garbage", GARBAGE_SECONDS, gc.collect),
@@ -97,7 +113,7 @@ def _assemble(
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
-        housekeeping, lock,
+        housekeeping, ownership, lock,
     )  # fmt: skip
 
 

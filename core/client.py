@@ -18,6 +18,7 @@ import structlog
 
 from core.answers import Body, Painting, Writing, decoded, text_of
 from core.catalogue import AUTO, GenerateParams, Usage, cost, image_model, is_official, text_cost, text_model
+from core.deadline import Deadline, event_hooks
 from core.errors import (
     BadAnswer,
     EnhancementCut,
@@ -65,8 +66,7 @@ def ignore(index: int, picture: bytes) -> None:
 class GeneratedImages:
     """One paid answer with every picture that came in it, as the service encoded them.
 
-    `revised_prompts` is as long as `images`. `price_micros` is None when the price is unknown, and
-    `dropped` names the parameters that the service didn't take and that were left out.
+    `revised_prompts` is as long as `images`. `price_micros` is None when the price is unknown.
     """
 
     images: tuple[bytes, ...]
@@ -76,8 +76,6 @@ class GeneratedImages:
     model: str
     price_micros: int | None
     seconds: float
-    streamed: bool
-    dropped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +94,7 @@ class Enhanced:
 class EnhanceStream:
     """The pieces of an enhancement as they arrive. After the last one, `result` is there.
 
-    Iterating raises the errors of `ImageClient.enhance`; `close` ends it early, without a result.
+    Iterating raises the errors of `ImageClient.enhance`.
     """
 
     def __init__(self, pieces: Generator[str, None, Enhanced]) -> None:
@@ -120,9 +118,6 @@ class EnhanceStream:
             raise RuntimeError("the enhancement isn't finished")
         return self._result
 
-    def close(self) -> None:
-        self._pieces.close()
-
 
 @dataclass(frozen=True, slots=True)
 class _Call:
@@ -130,7 +125,7 @@ class _Call:
 
     path: str
     body: Body
-    dropped: tuple[str, ...] = ()
+    lightened: bool = False
     unstreamed: bool = False
 
     @property
@@ -142,10 +137,10 @@ class _Call:
         if fault.refuses_streaming and not self.unstreamed and self.body.get("stream"):
             return replace(self, body=_without(self.body, "stream", "partial_images"), unstreamed=True)
         name = fault.refused_parameter(frozenset(self.body) - _KEPT)
-        if name is None or self.dropped:
+        if name is None or self.lightened:
             return None
         also = ("partial_images", "stream_options") if name == "stream" else ()
-        return replace(self, body=_without(self.body, name, *also), dropped=(name,))
+        return replace(self, body=_without(self.body, name, *also), lightened=True)
 
 
 class ImageClient:
@@ -168,7 +163,9 @@ class ImageClient:
         self._sleep = sleep
         key = settings.openai_api_key
         self._secret = key.get_secret_value() if key else ""
-        self._wire = openai.DefaultHttpx2Client(transport=transport, follow_redirects=False)
+        self._wire = openai.DefaultHttpx2Client(
+            transport=transport, follow_redirects=False, event_hooks=event_hooks(clock)
+        )
         try:
             self._official = is_official(settings)
             self._sdk = _sdk(settings, self._wire)
@@ -198,10 +195,11 @@ class ImageClient:
         error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer.
         """
         started = self._clock()
-        call, answer = self._open(_Call(_IMAGES, self._image_body(params, user_tag)))
+        deadline = self._deadline(self._settings.image_timeout)
+        answer = self._open(_Call(_IMAGES, self._image_body(params, user_tag)), deadline)
         with self._reading(answer, paid=True):
             painting = self._paint(answer, on_partial)
-            images = self._pictures(painting, answer)
+            images = self._pictures(painting, answer, deadline)
         return GeneratedImages(
             images=tuple(picture for picture, _ in images),
             revised_prompts=tuple(revised for _, revised in images),
@@ -210,8 +208,6 @@ class ImageClient:
             model=params.model,
             price_micros=cost(params.model, painting.usage),
             seconds=self._clock() - started,
-            streamed=_is_stream(answer),
-            dropped=call.dropped,
         )
 
     def _chat_body(self, request: PromptRequest, user_tag: str) -> Body:
@@ -252,43 +248,44 @@ class ImageClient:
     def _tag(self, user_tag: str) -> Body:
         return {"safety_identifier": user_tag} if self._official else {}
 
-    def _timeout(self, seconds: float) -> httpx2.Timeout:
-        return httpx2.Timeout(seconds, connect=min(seconds, self._settings.connect_timeout))
+    def _deadline(self, seconds: float) -> Deadline:
+        return Deadline(self._clock() + seconds, self._clock)
 
-    def _open(self, call: _Call) -> tuple[_Call, Answer]:
+    def _timeout(self, deadline: Deadline) -> httpx2.Timeout:
+        left = deadline.left
+        return httpx2.Timeout(left, connect=min(left, self._settings.connect_timeout))
+
+    def _open(self, call: _Call, deadline: Deadline) -> Answer:
         """Send `call`, softened where the service refuses a part; its answer is still unread."""
         while True:
             try:
-                return call, self._send(call)
+                return self._send(call, deadline)
             except openai.APIStatusError as error:
                 softened = call.softened(fault_of(error))
-                if softened is None:
+                if softened is None or deadline.over:
                     raise translated(error, paid=call.paid, secret=self._secret) from error
                 call = softened
             except _FOREIGN as error:
                 raise translated(error, paid=call.paid, secret=self._secret) from error
 
-    def _send(self, call: _Call) -> Answer:
-        seconds = self._settings.image_timeout if call.paid else self._settings.text_timeout
+    def _send(self, call: _Call, deadline: Deadline) -> Answer:
         return self._sdk.post(
             call.path,
             cast_to=object,
             body=call.body,
-            options={"timeout": self._timeout(seconds)},
+            options={"timeout": self._timeout(deadline)},
             stream=True,
             stream_cls=Answer,
         )
 
-    def _open_patiently(self, call: _Call) -> Answer:
-        """Send a text call, again after a passing failure, within the text timeout."""
-        started = self._clock()
+    def _open_patiently(self, call: _Call, deadline: Deadline) -> Answer:
+        """Send a text call, again after a passing failure, as long as there is time."""
         for attempt in range(1, _TEXT_TRIES + 1):
             try:
-                return self._open(call)[1]
+                return self._open(call, deadline)
             except _PASSING as error:
                 pause = error.retry_after if error.retry_after is not None else 0.5 * attempt
-                late = self._clock() - started + pause >= self._settings.text_timeout
-                if attempt == _TEXT_TRIES or late or pause > _LONGEST_PAUSE:
+                if attempt == _TEXT_TRIES or pause >= deadline.left or pause > _LONGEST_PAUSE:
                     raise
                 self._sleep(pause)
         raise AssertionError("the last try returns or raises")
@@ -313,7 +310,7 @@ class ImageClient:
 
     def _enhance(self, request: PromptRequest, call: _Call) -> Generator[str, None, Enhanced]:
         started = self._clock()
-        answer = self._open_patiently(call)
+        answer = self._open_patiently(call, self._deadline(self._settings.text_timeout))
         writing = Writing()
         try:
             with self._reading(answer, paid=False):
@@ -364,13 +361,15 @@ class ImageClient:
             )
         return painting
 
-    def _pictures(self, painting: Painting, answer: Answer) -> list[tuple[bytes, str | None]]:
+    def _pictures(
+        self, painting: Painting, answer: Answer, deadline: Deadline
+    ) -> list[tuple[bytes, str | None]]:
         """Every picture that can be had, with its revised prompt. Raises BadAnswer if there is none."""
         pictures: list[tuple[bytes, str | None]] = []
         wrong: list[str] = []
         for item in painting.items:
             try:
-                pictures.append((self._picture(item), text_of(item.get("revised_prompt")) or None))
+                pictures.append((self._picture(item, deadline), text_of(item.get("revised_prompt")) or None))
             except _FOREIGN as error:
                 wrong.append(f"{type(error).__name__}: {error}")
         if wrong:
@@ -381,21 +380,22 @@ class ImageClient:
             )
         return pictures
 
-    def _picture(self, item: Body) -> bytes:
+    def _picture(self, item: Body, deadline: Deadline) -> bytes:
         """The bytes of one item, from its base64 text or its address. Raises ValueError or HTTPError."""
         encoded, url = item.get("b64_json"), item.get("url")
         if isinstance(encoded, str) and encoded:
             return decoded(encoded)
         if not isinstance(url, str) or not url:
             raise ValueError("an image without b64_json or url")
-        return decoded(url) if url.startswith("data:") else self._download(self._sdk.base_url.join(url))
+        if url.startswith("data:"):
+            return decoded(url)
+        return self._download(self._sdk.base_url.join(url), deadline)
 
-    def _download(self, url: httpx2.URL) -> bytes:
+    def _download(self, url: httpx2.URL, deadline: Deadline) -> bytes:
         """The picture at `url`, fetched without the API key, from the service's own origin alone."""
         if _origin(url) != _origin(self._sdk.base_url):
             raise ValueError(f"the image lies at {url.scheme}://{url.host}, not at the service's own address")
-        timeout = self._timeout(self._settings.image_timeout)
-        with self._wire.stream("GET", url, timeout=timeout) as response:
+        with self._wire.stream("GET", url, timeout=self._timeout(deadline)) as response:
             if response.status_code != httpx2.codes.OK:
                 raise ValueError(f"the image's address answered {response.status_code}")
             picture = bytearray()

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,16 @@ from core import errors
 
 BUSY_TIMEOUT_MS = 10_000
 POOL_SIZE = 20
-# Any fixed number: replicas that start together migrate one after the other.
-MIGRATION_LOCK = 7_346_115
+
+
+class AdvisoryLock(IntEnum):
+    """What only one PostgreSQL session does at a time. The numbers are arbitrary, and fixed for ever."""
+
+    MIGRATION = 7_346_115
+    ACCOUNTS = 7_346_116
+    SUBMISSION = 7_346_117
+    OWNERSHIP = 7_346_118
+
 
 _SQLITE_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("malformed", errors.DatabaseDamaged),
@@ -65,11 +74,15 @@ class Database:
         with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
+    def alone(self, transaction: Session | Connection, lock: AdvisoryLock) -> None:
+        """Keep others out until `transaction` ends. SQLite's writers queue anyway."""
+        if not self.is_sqlite:
+            transaction.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
+
     def migrate(self) -> None:
         """Bring the tables up to the newest revision; waits for another process that is doing so."""
         with translated(), self._writer.connect() as connection:
-            if not self.is_sqlite:
-                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+            self.alone(connection, AdvisoryLock.MIGRATION)
             command.upgrade(alembic_config(connection), "head")
             connection.commit()
 

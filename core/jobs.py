@@ -19,7 +19,7 @@ from sqlmodel import Session, col, select
 
 from core import errors
 from core.columns import clean
-from core.database import Database, translated
+from core.database import AdvisoryLock, Database, translated
 from core.models import LIVE_STATES, Image, Job, JobState, new_id, utc_now
 from core.recipe import Recipe
 from core.storage import Storage
@@ -33,7 +33,6 @@ FORGOTTEN = timedelta(seconds=20)
 DOUBLE_CLICK = timedelta(seconds=2)
 # Finished jobs stay on the Create page this long.
 RECENT = timedelta(hours=12)
-_SUBMIT_LOCK = 7_346_117
 ENDED_WITHOUT_IMAGE = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
 log = structlog.get_logger(__name__)
 
@@ -65,7 +64,10 @@ class JobView:
 
 @dataclass(slots=True)
 class Jobs:
-    """Submits, runs and recovers jobs. `start` begins to work on them, `stop` lets running calls finish."""
+    """Submits, runs and recovers jobs. `start` begins to work on them, `stop` lets running calls finish.
+
+    While `may_work` says no, jobs wait.
+    """
 
     database: Database
     storage: Storage
@@ -73,6 +75,7 @@ class Jobs:
     queue_url: str
     concurrency: int = 4
     clock: Callable[[], datetime] = utc_now
+    may_work: Callable[[], bool] = lambda: True
     _running: set[str] = field(default_factory=set)
     _handed_over: set[str] = field(default_factory=set)
     _enqueue: Callable[[str], None] | None = None
@@ -136,7 +139,7 @@ class Jobs:
             # Entered first: `stop` either finds this job running or is seen by it.
             self._running.add(job_id)
             try:
-                if not self.worker.stopping.is_set():
+                if not self.worker.stopping.is_set() and self.may_work():
                     self.worker.run(job_id)
             finally:
                 self._running.discard(job_id)
@@ -150,7 +153,7 @@ class Jobs:
         """Queue `count` images and return the batch's id; a double click gets the first one's batch."""
         now = self.clock()
         with self.database.write() as session:
-            self._lock(session)
+            self.database.alone(session, AdvisoryLock.SUBMISSION)
             if earlier := self._double(session, owner_id, recipe, count, now):
                 return earlier
             jobs = [
@@ -167,10 +170,6 @@ class Jobs:
             session.add_all(jobs)
         self._hand_over(jobs)
         return jobs[0].batch_id
-
-    def _lock(self, session: Session) -> None:
-        if not self.database.is_sqlite:
-            session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _SUBMIT_LOCK})
 
     def _double(
         self, session: Session, owner_id: str, recipe: Recipe, count: int, now: datetime
@@ -201,6 +200,8 @@ class Jobs:
 
     def hand_over_forgotten(self) -> None:
         """Tell the queue of what has waited too long without being in it; a job told twice runs once."""
+        if not self.may_work():
+            return
         before = self.clock() - FORGOTTEN
         waiting = self._in_state(JobState.QUEUED)
         self._hand_over(job for job in waiting if job.created_at < before and job.id not in self._handed_over)

@@ -20,6 +20,7 @@ from core.gallery import Gallery
 from core.housekeeping import Housekeeping
 from core.jobs import Jobs
 from core.models import utc_now
+from core.ownership import Ownership
 from core.prompts import styled
 from core.recipe import Recipe
 from core.settings import Settings
@@ -51,7 +52,8 @@ class Quote:
 class Studio:
     """One process's parts, put together by core.bootstrap, and the rules that need more than one of them.
 
-    `folder_lock` keeps a second process out of the data folder for as long as the studio lives.
+    `ownership` and `folder_lock` keep a second process out of the database and the data folder for as long
+    as the studio lives.
     """
 
     settings: Settings
@@ -65,6 +67,7 @@ class Studio:
     enhancements: Enhancements
     jobs: Jobs
     housekeeping: Housekeeping
+    ownership: Ownership
     folder_lock: filelock.BaseFileLock
     clock: Callable[[], datetime] = utc_now
 
@@ -173,6 +176,7 @@ class Studio:
         texts_ended = self.enhancements.close(grace_seconds=max(0.0, ends - time.monotonic()))
         if jobs_ended and texts_ended:
             self.client.close()
+            self.ownership.release()
             self.database.close()
             self.folder_lock.release()
 

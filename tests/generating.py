@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from sqlmodel import select
 from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
-from core.jobs import Jobs, JobView
-from core.models import Job, JobState, User, new_id
+from core.jobs import FORGOTTEN, Jobs, JobView
+from core.models import Job, JobState, User, new_id, utc_now
 from core.settings import load_settings
 from core.storage import Storage
 from core.usage import UsageLog
@@ -61,6 +62,11 @@ class Studio:
 
     def paid(self) -> int:
         return len(self.service.asked("/images/generations"))
+
+
+def later() -> datetime:
+    """When a job that is committed now counts as forgotten."""
+    return utc_now() + 2 * FORGOTTEN
 
 
 def a_user(database: Database) -> User:

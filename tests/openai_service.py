@@ -109,7 +109,8 @@ class Behaviour:
     """How one request is answered.
 
     `latency` is waited before the answer and `pause` between its parts, in seconds. `stall` is where
-    the server falls silent until it is closed: "start" or "middle".
+    the server falls silent until it is closed: "start" or "middle"; with "drip" it sends nothing but line
+    ends for as long.
     """
 
     latency: float = 0
@@ -137,6 +138,8 @@ FAULTS: dict[str, Behaviour] = {
     "dropped": Behaviour(dropped=True),
     "stall": Behaviour(stall="middle"),
     "silent": Behaviour(stall="start"),
+    "drip": Behaviour(stall="drip"),
+    "drip of JSON": Behaviour(stall="drip", plain=True),
     "html": Behaviour(raw=b"<!doctype html><title>Sign in</title>", raw_type="text/html"),
     "malformed": Behaviour(raw=b'{"data": [{"b64_json":'),
     "not an object": Behaviour(raw=b'["data"]'),
@@ -247,6 +250,8 @@ class OpenAIService:
         name = request.path_params["rest"]
         if name == "moved.png":
             return Response(status_code=302, headers={"Location": "http://other.invalid/x.png"})
+        if name == "drip.png":
+            return self._stream(self._drip(), "image/png")
         if name == "huge.png":
             return StreamingResponse(_huge(), media_type="image/png")
         return Response(picture("download", "64x64"), media_type="image/png")
@@ -272,6 +277,8 @@ class OpenAIService:
         await asyncio.sleep(behaviour.latency)
         if behaviour.stall == "start":
             await self._open_ends.wait()
+        if behaviour.stall == "drip":
+            return self._stream(self._drip(), "application/json" if behaviour.plain else _EVENT_STREAM)
         if behaviour.error is not None:
             return _error_answer(behaviour.error)
         if behaviour.raw is not None:
@@ -280,6 +287,11 @@ class OpenAIService:
 
     def _stream(self, events: AsyncIterator[bytes], media_type: str = _EVENT_STREAM) -> Response:
         return StreamingResponse(events, media_type=media_type, headers={"x-request-id": REQUEST_ID})
+
+    async def _drip(self) -> AsyncIterator[bytes]:
+        while not self._open_ends.is_set():
+            yield b"\n"
+            await asyncio.sleep(0.02)
 
     async def _dropped_json(self) -> AsyncIterator[bytes]:
         yield b'{"created": 1, "data": [{"b64_json": "iVBO'

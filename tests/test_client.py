@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -84,18 +85,21 @@ def service(running: OpenAIService) -> OpenAIService:
 
 @pytest.fixture
 def make_client(service: OpenAIService) -> Iterator[Callable[..., ImageClient]]:
-    """`make_client(transport=..., sleep=..., **settings)`; the base URL is the loopback service's.
+    """`make_client(transport=..., sleep=..., clock=..., **settings)`; the base URL is the loopback service's.
 
     The default transport is the usual one, but for the certificates, whose loading takes its time.
     """
     made: list[ImageClient] = []
 
     def make(
-        transport: httpx2.BaseTransport | None = None, sleep: Sleep = no_sleep, **settings: Any
+        transport: httpx2.BaseTransport | None = None,
+        sleep: Sleep = no_sleep,
+        clock: Callable[[], float] = time.monotonic,
+        **settings: Any,
     ) -> ImageClient:
         given = {"openai_api_key": KEY, "openai_base_url": service.base_url} | settings
         wire = transport or httpx2.HTTPTransport(verify=False)
-        made.append(ImageClient(load_settings(**given), transport=wire, sleep=sleep))
+        made.append(ImageClient(load_settings(**given), transport=wire, clock=clock, sleep=sleep))
         return made[-1]
 
     yield make
@@ -150,9 +154,7 @@ BOTH = [pytest.param(paint, id="image"), pytest.param(write, id="text")]
 # Images
 
 
-def test_a_streamed_image_comes_with_its_partial_pictures(
-    make_client: Callable[..., ImageClient],
-) -> None:
+def test_a_streamed_image_comes_with_its_partial_pictures(make_client: Callable[..., ImageClient]) -> None:
     client = make_client(partial_images=2)
     seen: list[tuple[int, bytes]] = []
     made = client.generate(FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data)))
@@ -160,7 +162,6 @@ def test_a_streamed_image_comes_with_its_partial_pictures(
     assert all(
         Image.open(BytesIO(data)).size == (1024, 1024) for data in (*made.images, *(d for _, d in seen))
     )
-    assert made.streamed
     assert made.usage == Usage(20, 200, 20, 0)
     assert made.price_micros == 20 * 5 + 200 * 30
     assert (made.request_id, made.model, made.revised_prompts) == (REQUEST_ID, FOX.model, (None,))
@@ -213,8 +214,7 @@ def test_dall_e_3_is_sent_its_own_parameters(service: OpenAIService, client: Ima
 
 
 def test_previews_can_be_turned_off(service: OpenAIService, make_client: Callable[..., ImageClient]) -> None:
-    made = paint(make_client(partial_images=0))
-    assert not made.streamed
+    paint(make_client(partial_images=0))
     assert "stream" not in service.requests[-1].body
 
 
@@ -253,8 +253,7 @@ def test_an_organisation_that_may_not_stream_gets_its_image_plain(
     service: OpenAIService, client: ImageClient
 ) -> None:
     service.script("unverified to stream")
-    made = paint(client)
-    assert not made.streamed
+    paint(client)
     assert [seen.body.get("stream") for seen in service.requests] == [True, None]
     assert "partial_images" not in service.requests[-1].body
 
@@ -289,8 +288,7 @@ def test_a_refused_parameter_is_dropped_once(
     service: OpenAIService, client: ImageClient, row: ErrorRow, dropped: str
 ) -> None:
     service.script(row)
-    made = paint(client, replace(SEVERAL, quality="high", background="opaque"))
-    assert made.dropped == (dropped,)
+    paint(client, replace(SEVERAL, quality="high", background="opaque"))
     first, second = (seen.body for seen in service.requests)
     assert set(first) - set(second) == {dropped}
 
@@ -336,7 +334,12 @@ def test_trap_1_a_dead_account_is_asked_once(
     assert len(service.requests) == 1
 
 
-@pytest.mark.parametrize("fault", ["silent", "stall", "dropped", "server error", "overloaded", "rate limit"])
+DRIPS = ["drip", "drip of JSON"]
+
+
+@pytest.mark.parametrize(
+    "fault", ["silent", "stall", *DRIPS, "dropped", "server error", "overloaded", "rate limit"]
+)
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
 def test_trap_2_an_image_is_bought_once(
     service: OpenAIService, make_client: Callable[..., ImageClient], fault: str, params: GenerateParams
@@ -347,7 +350,7 @@ def test_trap_2_an_image_is_bought_once(
     assert len(service.requests) == 1
 
 
-@pytest.mark.parametrize("fault", ["silent", "stall"])
+@pytest.mark.parametrize("fault", ["silent", "stall", *DRIPS])
 def test_trap_2_the_outcome_of_a_timeout_is_unknown(
     service: OpenAIService, make_client: Callable[..., ImageClient], fault: str
 ) -> None:
@@ -373,7 +376,6 @@ def test_trap_3_a_plain_answer_to_a_streamed_image(service: OpenAIService, clien
     made = paint(client)
     assert service.requests[-1].body["stream"] is True
     assert len(made.images) == 1
-    assert not made.streamed
 
 
 def test_trap_3_a_plain_answer_to_a_streamed_text(service: OpenAIService, client: ImageClient) -> None:
@@ -836,7 +838,48 @@ def test_each_call_has_the_timeouts_of_the_settings(make_client: Callable[..., I
     for call in (paint, write):
         with pytest.raises(ImageError):
             call(client)
-    assert [(limit["connect"], limit["read"]) for limit in limits] == [(1, 2), (1, 3)]
+    assert [limit["connect"] for limit in limits] == [1, 1]
+    assert [limit["read"] for limit in limits] == pytest.approx([2, 3], abs=0.5)
+
+
+def test_a_softened_request_has_only_the_time_that_is_left(
+    service: OpenAIService, make_client: Callable[..., ImageClient]
+) -> None:
+    service.script("unverified to stream", "drip of JSON")
+    limits: list[float] = []
+
+    class Noting(httpx2.HTTPTransport):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            limits.append(request.extensions["timeout"]["read"])
+            return super().handle_request(request)
+
+    with pytest.raises(OutcomeUnknown):
+        paint(make_client(Noting(verify=False), image_timeout=0.5))
+    first, second = limits
+    assert second < first
+
+
+def test_a_request_that_was_refused_too_late_is_not_sent_again(
+    make_client: Callable[..., ImageClient],
+) -> None:
+    sent: list[float] = []
+
+    def refuse_late(_: httpx2.Request) -> httpx2.Response:
+        sent.append(0.0)
+        return httpx2.Response(400, json=ERRORS["unverified to stream"].body)
+
+    client = make_client(httpx2.MockTransport(refuse_late), clock=lambda: 1000.0 * len(sent), image_timeout=5)
+    with pytest.raises(OrganisationUnverified):
+        paint(client)
+    assert len(sent) == 1
+
+
+def test_a_picture_that_drips_from_its_address_is_given_up(
+    service: OpenAIService, make_client: Callable[..., ImageClient]
+) -> None:
+    service.script(Behaviour(image_urls=("/pictures/drip.png",), plain=True))
+    with pytest.raises(BadAnswer, match="ReadTimeout"):
+        paint(make_client(image_timeout=0.3))
 
 
 def test_a_service_that_hangs_up(make_client: Callable[..., ImageClient]) -> None:
@@ -850,7 +893,7 @@ def test_a_service_that_hangs_up(make_client: Callable[..., ImageClient]) -> Non
     assert caught.value.retryable
 
 
-@pytest.mark.parametrize("fault", ["silent", "stall"])
+@pytest.mark.parametrize("fault", ["silent", "stall", *DRIPS])
 def test_a_text_service_that_falls_silent(
     service: OpenAIService, make_client: Callable[..., ImageClient], fault: str
 ) -> None:
@@ -919,16 +962,6 @@ def test_nothing_given_is_not_sent(service: OpenAIService, client: ImageClient) 
     with pytest.raises(PromptEmpty):
         client.enhance(PromptRequest(traits=(" ",), style="ink"), user_tag=TAG)
     assert service.requests == []
-
-
-def test_an_enhancement_can_be_stopped(service: OpenAIService, client: ImageClient) -> None:
-    service.script("stall")
-    stream = client.enhance(PIP, user_tag=TAG)
-    assert next(stream)
-    stream.close()
-    assert list(stream) == []
-    with pytest.raises(RuntimeError):
-        _ = stream.result
 
 
 @pytest.mark.parametrize(

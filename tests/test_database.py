@@ -21,7 +21,7 @@ from sqlmodel import Session, col
 
 import core.database
 from core import errors
-from core.database import Database
+from core.database import AdvisoryLock, Database
 from core.models import Draft, Job, Table, User
 from tests.engines import postgres_server
 
@@ -228,7 +228,7 @@ def test_migrating_waits_for_whoever_is_at_it(empty_database_url: str) -> None:
             if first.is_sqlite:
                 session.execute(text("CREATE TABLE being_made (id INTEGER)"))
             else:
-                session.execute(text(f"SELECT pg_advisory_xact_lock({core.database.MIGRATION_LOCK})"))
+                first.alone(session, AdvisoryLock.MIGRATION)
             migrating = thread.submit(second.migrate)
             with pytest.raises(TimeoutError):
                 migrating.result(timeout=0.7)

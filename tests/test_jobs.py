@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from core import bootstrap, errors
 from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
-from core.jobs import FORGOTTEN, Jobs
-from core.models import Image, Job, JobState, Usage, User, utc_now
+from core.jobs import Jobs
+from core.models import Image, Job, JobState, Usage, User
 from core.offline import OfflineTransport
 from core.recipe import Recipe
 from core.settings import load_settings
@@ -29,7 +28,7 @@ from core.storage import Storage
 from core.usage import Call, UsageLog
 from core.worker import Worker, answer_key
 from tests.crashing import RECIPE
-from tests.generating import ON_SQLITE, Studio, a_job, a_user
+from tests.generating import ON_SQLITE, Studio, a_job, a_user, later
 from tests.openai_service import REQUEST_ID, Behaviour, openai_service, picture
 from tests.polling import until
 
@@ -404,10 +403,6 @@ def test_a_queue_that_takes_no_job_gets_it_later(
     studio.jobs.hand_over_forgotten()
     until(lambda: len(studio.rows(Image)) == 2)
     assert studio.paid() == 2
-
-
-def later() -> datetime:
-    return utc_now() + 2 * FORGOTTEN
 
 
 @ON_SQLITE

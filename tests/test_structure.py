@@ -18,10 +18,10 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("errors",),
     ("settings",),
-    ("models", "prompts", "phrases", "faults", "cursor", "imaging"),
+    ("models", "prompts", "phrases", "faults", "cursor", "imaging", "deadline"),
     ("catalogue", "columns", "wire", "wordsmith", "painter"),
     ("recipe", "answers", "translate"),
-    ("database", "storage", "offline"),
+    ("database", "storage", "offline", "ownership"),
     ("client", "gallery", "accounts", "usage", "drafts"),
     ("housekeeping", "enhancing", "worker"),
     ("jobs",),
