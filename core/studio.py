@@ -77,9 +77,8 @@ class Studio:
 
     def estimate(self, recipe: Recipe, count: int) -> int | None:
         """Expected price of `count` images in micro-USD; None where unknown, 0 for the offline engine."""
-        model = catalogue.image_model(recipe.model)
-        partials = min(self.settings.partial_images, model.max_partials)
-        one = catalogue.estimate(recipe.params(), partial_images=partials)
+        params = recipe.params()
+        one = catalogue.estimate(params, partial_images=catalogue.partials_of(params, self.settings))
         return None if one is None else count * one
 
     def max_images(self, model: str) -> int:
