@@ -100,21 +100,23 @@ def _assemble(
         may_work=lambda: ownership.held,
     )
     jobs.start()
-    housekeeping = Housekeeping(
-        (
-            Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
-            Chore("queue what was forgotten", QUEUE_SECONDS, jobs.hand_over_forgotten),
-            # Streamlit would collect after every run and poll, which costs each of them more than its work.
-            Chore("collect garbage", GARBAGE_SECONDS, gc.collect),
-            Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
-            Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
-        )
-    )
+    housekeeping = Housekeeping(_chores(ownership, jobs, accounts, gallery))
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
         housekeeping, ownership, lock,
     )  # fmt: skip
+
+
+def _chores(ownership: Ownership, jobs: Jobs, accounts: Accounts, gallery: Gallery) -> tuple[Chore, ...]:
+    return (
+        Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
+        Chore("queue what was forgotten", QUEUE_SECONDS, jobs.hand_over_forgotten),
+        # Streamlit would collect after every run and poll, which costs each of them more than its work.
+        Chore("collect garbage", GARBAGE_SECONDS, gc.collect),
+        Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
+        Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
+    )
 
 
 def studio(**overrides: Any) -> Studio:

@@ -90,7 +90,6 @@ class ImageModel:
     max_prompt: int = 32_000
     backgrounds: tuple[str, ...] = (AUTO, "opaque", "transparent")
     formats: tuple[str, ...] = ("png", "webp", "jpeg")
-    is_gpt_image: bool = True
     max_partials: int = 3
     api_styles: tuple[str, ...] = ()
     sends_response_format: bool = False
@@ -102,11 +101,6 @@ class ImageModel:
     def any_size(self) -> bool:
         """Whether sizes beside the listed ones are taken."""
         return self.size_rule is not None
-
-    @property
-    def streams(self) -> bool:
-        """Whether partial pictures can be asked for."""
-        return self.max_partials > 0
 
     def ended(self, today: date) -> bool:
         return self.status == "retired" or (self.ends is not None and today >= self.ends)
@@ -171,7 +165,6 @@ _DALL_E_3 = ImageModel(
     max_prompt=4_000,
     backgrounds=(AUTO,),
     formats=("png",),
-    is_gpt_image=False,
     max_partials=0,
     api_styles=("vivid", "natural"),
     sends_response_format=True,
@@ -220,7 +213,6 @@ _COMPATIBLE = ImageModel(
     "compatible",
     size_rule=_ANY_SIZES,
     qualities=(AUTO, "low", "medium", "high", "standard", "hd"),
-    is_gpt_image=False,
     max_partials=0,
     sends_response_format=True,
 )
@@ -276,6 +268,11 @@ def offered_models(settings: Settings, *, today: date | None = None) -> tuple[Im
     if is_official(settings):
         spoken = [model for model in spoken if not model.ended(today or date.today())]
     return (default, *(model for model in spoken if model.name != default.name))
+
+
+def partials_of(params: GenerateParams, settings: Settings) -> int:
+    """How many partial pictures are asked for, and paid; a service sends none for several images at once."""
+    return min(settings.partial_images, image_model(params.model).max_partials) if params.n == 1 else 0
 
 
 def check(params: GenerateParams, *, today: date, official: bool) -> None:

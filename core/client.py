@@ -17,7 +17,17 @@ import openai
 import structlog
 
 from core.answers import Body, Painting, Writing, decoded, text_of
-from core.catalogue import AUTO, GenerateParams, Usage, cost, image_model, is_official, text_cost, text_model
+from core.catalogue import (
+    AUTO,
+    GenerateParams,
+    Usage,
+    cost,
+    image_model,
+    is_official,
+    partials_of,
+    text_cost,
+    text_model,
+)
 from core.deadline import Deadline, event_hooks
 from core.errors import (
     BadAnswer,
@@ -229,7 +239,7 @@ class ImageClient:
     def _image_body(self, params: GenerateParams, user_tag: str) -> Body:
         model = image_model(params.model)
         own_style = params.style if params.style in model.api_styles else None
-        partials = min(self._settings.partial_images, model.max_partials) if params.n == 1 else 0
+        partials = partials_of(params, self._settings)
         body: Body = {
             "model": model.name,
             "prompt": styled(params.prompt, params.style),

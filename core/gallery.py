@@ -36,7 +36,6 @@ SEARCH_WORDS = 16
 SEARCH_WORD_LENGTH = 100
 PURGE_BATCH = 500
 FILE_NAME_LENGTH = 60
-_EXTENSIONS = {"image/png": "png", "image/webp": "webp", "image/jpeg": "jpg"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,6 @@ class Gallery:
         price_micros: int | None = None,
         seconds: float = 0.0,
         offline: bool = False,
-        image_id: str | None = None,
     ) -> Image:
         """Add the row of a stored picture to the caller's write transaction.
 
@@ -114,7 +112,7 @@ class Gallery:
         picture's place in its job, counted from 0, and keeps pictures of one moment in order.
         """
         fields = _recipe_fields(recipe) | {
-            "id": image_id or new_id(),
+            "id": new_id(),
             "owner_id": owner_id,
             "job_id": job_id,
             "created_at": self._clock() + timedelta(microseconds=index),
@@ -144,7 +142,8 @@ class Gallery:
     ) -> Page:
         """One page, newest first; in the trash the latest deleted first.
 
-        `after` is `next` or `newer` of another page; a damaged one gives the first page.
+        `after` is `next` or `newer` of another page. One that is damaged, or beyond which nothing is left,
+        gives the first page: only that can be empty.
         """
         limit = min(max(limit, 1), MAX_PAGE_SIZE)
         with self._database.read() as session:
@@ -159,17 +158,6 @@ class Gallery:
         """The image, deleted or not. Raises ImageNotFound."""
         with self._database.read() as session:
             return self._own(session, owner_id, col(Image.id) == clean(image_id))
-
-    def latest_for_job(self, owner_id: str, job_id: str) -> tuple[Image, ...]:
-        """The images that one job made and that are not in the trash, in the service's order."""
-        mine = (
-            col(Image.owner_id) == owner_id,
-            col(Image.job_id) == clean(job_id),
-            col(Image.trashed_at).is_(None),
-        )
-        with self._database.read() as session:
-            found = session.execute(select(Image).where(*mine)).scalars()
-            return tuple(sorted(found, key=lambda image: (image.created_at, image.id)))
 
     def styles_and_models(self, owner_id: str) -> Choices:
         with self._database.read() as session:
@@ -296,8 +284,11 @@ def _page(session: Session, owner_id: str, filters: Filters, cursor: Cursor | No
             return _page(session, owner_id, filters, None, limit)
         images = images[::-1]
         return Page(images, _cursor(images[-1], filters), _cursor(images[0], filters, newer=True))
-    newer = _cursor(images[0], filters, newer=True) if images else None
-    return Page(images, _cursor(images[-1], filters) if more else None, newer)
+    if not images:  # the last page's images were deleted
+        return _page(session, owner_id, filters, None, limit)
+    return Page(
+        images, _cursor(images[-1], filters) if more else None, _cursor(images[0], filters, newer=True)
+    )
 
 
 def _rows(
@@ -350,4 +341,4 @@ def _file_name(image: Image) -> str:
     words = unicodedata.normalize("NFC", image.name or image.prompt)
     kept = "".join(letter if letter.isalnum() else " " for letter in words[: 4 * FILE_NAME_LENGTH])
     stem = "-".join(kept.split())[:FILE_NAME_LENGTH].strip("-") or "image"
-    return f"{stem}-{image.id[:8]}.{_EXTENSIONS[image.mime]}"
+    return f"{stem}-{image.id[:8]}.{imaging.extension_of(image.mime)}"

@@ -21,7 +21,7 @@ THUMBNAIL_QUALITY = 80
 PROMPT_KEYWORDS = frozenset({"parameters", "prompt"})
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_TYPES = {"PNG": ("image/png", "png"), "WEBP": ("image/webp", "webp"), "JPEG": ("image/jpeg", "jpg")}
+_MIMES = {"PNG": "image/png", "WEBP": "image/webp", "JPEG": "image/jpeg"}
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 # What Pillow's decoders raise on damaged or hostile bytes.
@@ -46,7 +46,6 @@ class Picture:
     width: int
     height: int
     sha256: str
-    extension: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ def verify(data: bytes) -> Picture:
     if len(data) > MAX_BYTES:
         raise BadImage(details=f"{len(data)} bytes, more than {MAX_BYTES}")
     try:
-        with Image.open(BytesIO(data), formats=tuple(_TYPES)) as image:
+        with Image.open(BytesIO(data), formats=tuple(_MIMES)) as image:
             _check_shape(image)
             _check_ends(image.format or "", data)
             image.load()
@@ -83,10 +82,15 @@ def verify(data: bytes) -> Picture:
         raise BadImage(details=f"{len(data)} bytes: {error or type(error).__name__}") from error
 
 
+def extension_of(mime: str) -> str:
+    """What the name of a file of this kind of picture ends in."""
+    return {"image/jpeg": "jpg"}.get(mime, mime.removeprefix("image/"))
+
+
 def thumbnail(data: bytes) -> bytes:
     """A WebP of at most 512 x 512 pixels, upright, without any metadata. Raises BadImage."""
     try:
-        with Image.open(BytesIO(data), formats=tuple(_TYPES)) as image:
+        with Image.open(BytesIO(data), formats=tuple(_MIMES)) as image:
             _check_shape(image)
             image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
             small = ImageOps.exif_transpose(image)
@@ -140,11 +144,10 @@ def _check_ends(kind: str, data: bytes) -> None:
 
 
 def _picture(image: Image.Image, data: bytes) -> Picture:
-    mime, extension = _TYPES[image.format or ""]
     width, height = image.size
     if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
         width, height = height, width
-    return Picture(mime, width, height, sha256(data).hexdigest(), extension)
+    return Picture(_MIMES[image.format or ""], width, height, sha256(data).hexdigest())
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:

@@ -93,15 +93,14 @@ class Studio:
     def quote(self, draft: DraftState) -> Quote:
         """What Generate would send now, and for how much; nothing is checked."""
         recipe = draft.recipe(self.settings.default_image_model)
-        model = catalogue.image_model(recipe.model)
-        partials = min(self.settings.partial_images, model.max_partials)
-        one = catalogue.estimate(recipe.params(), partial_images=partials)
+        params = recipe.params()
+        one = catalogue.estimate(params, partial_images=catalogue.partials_of(params, self.settings))
         return Quote(
             recipe=recipe,
             images=draft.images,
             price=None if one is None else one * draft.images,
             length=len(styled(recipe.prompt, recipe.style)),
-            limit=model.max_prompt,
+            limit=catalogue.image_model(recipe.model).max_prompt,
         )
 
     def max_images(self, model: str) -> int:

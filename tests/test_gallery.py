@@ -129,10 +129,6 @@ def test_a_file_added_from_many_places_at_once_has_one_row(
     assert len(set(ids(tuple(added)))) == gallery.count(user.id) == 1
 
 
-def test_a_given_id_is_used(keep: Callable[..., Image], user: User) -> None:
-    assert keep(user, image_id="f" * 32).id == "f" * 32
-
-
 def test_a_row_belongs_to_the_callers_transaction(
     gallery: Gallery, database: Database, keep: Callable[..., Image], user: User
 ) -> None:
@@ -254,16 +250,6 @@ def test_the_size_of_a_page_is_bounded(
     assert len(gallery.page(user.id, limit=limit).images) == shown
 
 
-def test_a_jobs_images_come_in_the_services_order(
-    gallery: Gallery, keep: Callable[..., Image], user: User
-) -> None:
-    made = tuple(keep(user, job_id="job", index=index) for index in range(4))
-    keep(user)
-    assert ids(gallery.latest_for_job(user.id, "job")) == ids(made)
-    gallery.trash(user.id, made[1].id)
-    assert ids(gallery.latest_for_job(user.id, "job")) == ids((made[0], *made[2:]))
-
-
 # Whose is it
 
 
@@ -304,7 +290,6 @@ def test_what_cant_be_an_id_is_an_unknown_image(
             for use in (gallery.get, gallery.thumbnail, gallery.trash):
                 with pytest.raises(ImageNotFound):
                     use(user.id, odd)
-            assert gallery.latest_for_job(user.id, odd) == ()
             assert gallery.count(user.id, Filters(style=odd, model=odd)) == 0
 
 
@@ -319,7 +304,6 @@ LISTS: dict[str, Callable[[Gallery, str], object]] = {
     "favourites": lambda gallery, owner: gallery.page(owner, Filters(favourites=True)).images,
     "count": lambda gallery, owner: gallery.count(owner),
     "choices": lambda gallery, owner: gallery.styles_and_models(owner).models,
-    "job": lambda gallery, owner: gallery.latest_for_job(owner, "job"),
 }
 
 
@@ -331,6 +315,27 @@ def test_lists_hold_only_ones_own(
     gallery.trash(user.id, keep(user).id)
     assert listed(gallery, user.id)
     assert not listed(gallery, other_user.id)
+
+
+def deleted(gallery: Gallery, user: User, page: Page) -> None:
+    gallery.trash(user.id, *ids(page))
+
+
+def brought_back(gallery: Gallery, user: User, page: Page) -> None:
+    gallery.restore(user.id, *ids(page))
+
+
+@pytest.mark.parametrize(("filters", "leave"), [(Filters(), deleted), (TRASH, brought_back)])
+def test_a_last_page_whose_images_are_gone_is_the_first_page(
+    gallery: Gallery, keep: Callable[..., Image], user: User, filters: Filters, leave: Callable[..., None]
+) -> None:
+    for _ in range(5):
+        gallery.trash(user.id, keep(user).id) if filters.trash else keep(user)
+    first = gallery.page(user.id, filters, limit=4)
+    leave(gallery, user, gallery.page(user.id, filters, after=first.next, limit=4))
+    assert gallery.page(user.id, filters, after=first.next, limit=4) == replace(first, next=None)
+    leave(gallery, user, first)
+    assert gallery.page(user.id, filters, after=first.next, limit=4) == Page(())
 
 
 def test_a_cursor_opens_nobody_elses_gallery(
@@ -665,10 +670,8 @@ def _cursors() -> tuple[str | None, ...]:
 def test_other_looks_use_their_index_too(sqlite_database: Database, storage: Storage) -> None:
     gallery = Gallery(sqlite_database, storage)
     with plans_of(sqlite_database) as plans:
-        gallery.latest_for_job("ada", "job")
         gallery.styles_and_models("ada")
     expected = (
-        "INDEX ix_images_job (job_id=? AND owner_id=?",
         "COVERING INDEX ix_images_style (owner_id=? AND style>?",
         "COVERING INDEX ix_images_model (owner_id=? AND model>?",
     )
