@@ -9,7 +9,7 @@ import streamlit as st
 
 from core import errors
 from core.accounts import SignedIn
-from core.catalogue import ImageModel
+from core.catalogue import ImageModel, quality_label
 from core.drafts import DraftState
 from core.models import utc_now
 from core.prompts import STYLES, TRAIT_SUGGESTIONS, Enhancement, style_of
@@ -158,7 +158,7 @@ def option_fields(state: CreateState) -> None:
                 free=model.any_size,
             )
         with right:
-            _select("Quality", model.qualities, "quality", _PREFERRED_QUALITIES, labels=str.capitalize)
+            _select("Quality", model.qualities, "quality", _PREFERRED_QUALITIES, labels=quality_label)
         most = studio().max_images(chosen)
         key = widget_key("images")
         st.session_state[key] = min(max(st.session_state.get(key) or 1, 1), most)
