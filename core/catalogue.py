@@ -143,6 +143,7 @@ _GPT_PRICE = TokenPrice(text_in=Decimal(5), image_in=Decimal(8), out=Decimal(30)
 _FINE = (AUTO, "low", "medium", "high", "xhigh", "max")
 _DRAFT, _BEST = "gpt-image-2.6-flare", "gpt-image-2.6-sunburst"
 _SQUARE = "1024x1024"
+_QUALITY_LABELS = {"hd": "HD", "xhigh": "Extra high"}
 _FLARE_2_5_TOKENS = {
     (_SQUARE, "low"): 196,
     (_SQUARE, "medium"): 439,
@@ -243,6 +244,11 @@ def image_model(name: str) -> ImageModel:
     if "gpt-image" in name:
         return replace(_GPT_2, name=name, label=name, status="compatible", qualities=_FINE, price=None)
     return replace(_COMPATIBLE, name=name, label=name)
+
+
+def quality_label(quality: str) -> str:
+    """A quality as people read it."""
+    return _QUALITY_LABELS.get(quality, quality.capitalize())
 
 
 def text_model(name: str) -> TextModel:

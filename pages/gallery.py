@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import streamlit as st
 
 from core.accounts import SignedIn
-from core.gallery import Filters
+from core.catalogue import image_model
+from core.gallery import Filters, Page
 from core.prompts import style_of
 from pages.ui.image_dialog import TRASHED_KEY, image_dialog
 from pages.ui.image_grid import image_grid
 from pages.ui.links import OPEN_PARAM
-from pages.ui.session import require_user, studio
-from pages.ui.text import plain
+from pages.ui.session import as_user, require_user, studio
+from pages.ui.text import images_words, plain
 
 STATE_KEY = "gallery-state"
 TRASH = "Trash"
+FILTER_KEYS = {
+    "search": "g-search",
+    "style": "g-style",
+    "model": "g-model",
+    "favourites": "g-favourites",
+    "trash": "g-trash",
+}
+EASEL = str(Path(__file__).parent / "ui" / "assets" / "easel.svg")
+SKELETONS = 6
 
 
 @dataclass(slots=True)
@@ -32,13 +43,16 @@ def page(user: SignedIn) -> None:
         st.session_state[STATE_KEY] = GalleryState()
     state: GalleryState = st.session_state[STATE_KEY]
     st.title("Gallery", anchor=False)
-    filters = _filter_bar(user)
+    arriving = _arrive(state)
+    filters = _filter_bar(user, state)
     if filters != state.filters:
         state.filters, state.cursor = filters, None
+        _forget_undo()
     _undo_bar(user)
-    found = studio().gallery.page(user.user_id, filters, after=state.cursor)
+    found = _find(user, state, arriving)
     if not found.images:
         _nothing(filters)
+    st.caption(_count_words(user, filters, found))
     opened = image_grid(found.images, key="grid") if found.images else None
     _pager(state, found.newer, found.next)
     if opened:
@@ -48,36 +62,81 @@ def page(user: SignedIn) -> None:
         image_dialog(user, linked)
 
 
-def _filter_bar(user: SignedIn) -> Filters:
+def _arrive(state: GalleryState) -> bool:
+    """Whether this run comes from another page, which drops the widgets' values: give them back."""
+    if FILTER_KEYS["search"] in st.session_state:
+        return False
+    _fill_widgets(state.filters)
+    _forget_undo()
+    return True
+
+
+def _fill_widgets(filters: Filters) -> None:
+    for name, key in FILTER_KEYS.items():
+        value = getattr(filters, name)
+        st.session_state[key] = "" if value is None else value
+
+
+def _find(user: SignedIn, state: GalleryState, arriving: bool) -> Page:
+    """The page of images; the first one when the last image of the last page is gone."""
+    loading = st.empty()
+    if arriving:
+        with loading.container(), st.container(horizontal=True):
+            for _ in range(SKELETONS):
+                st.skeleton(height=220, width=200)
+    found = studio().gallery.page(user.user_id, state.filters, after=state.cursor)
+    if state.cursor and not found.images:
+        state.cursor = None
+        found = studio().gallery.page(user.user_id, state.filters)
+    loading.empty()
+    return found
+
+
+def _count_words(user: SignedIn, filters: Filters, found: Page) -> str:
+    """How many there are; a search that fills more than a page is not counted, which would be slow."""
+    if not (found.next or found.newer):
+        return images_words(len(found.images)) if found.images else ""
+    return "" if filters.search else images_words(studio().gallery.count(user.user_id, filters))
+
+
+def _filter_bar(user: SignedIn, state: GalleryState) -> Filters:
     choices = studio().gallery.styles_and_models(user.user_id)
+    styles = _with_chosen(choices.styles, state.filters.style)
+    models = _with_chosen(choices.models, state.filters.model)
     with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
         search = st.text_input(
             "Search",
             type="search",
             placeholder="Name, trait or words of the prompt",
             icon=":material/search:",
-            key="g-search",
+            key=FILTER_KEYS["search"],
         )
-        style = st.selectbox(
-            "Style", [None, *choices.styles], format_func=_style_words, key="g-style", width=170
-        )
+        style = st.selectbox("Style", styles, format_func=_style_words, key=FILTER_KEYS["style"], width=170)
         model = st.selectbox(
             "Model",
-            [None, *choices.models],
-            format_func=lambda name: name or "Any model",
-            key="g-model",
+            models,
+            format_func=_model_words,
+            key=FILTER_KEYS["model"],
             width=190,
         )
-        favourites = st.toggle("Favourites", key="g-favourites")
-        trash = st.toggle(TRASH, key="g-trash", help=_trash_words())
-    return Filters(search=search or "", style=style, model=model, favourites=favourites, trash=trash)
+        favourites = st.toggle("Favourites", key=FILTER_KEYS["favourites"])
+        trash = st.toggle(TRASH, key=FILTER_KEYS["trash"], help=_trash_words())
+    return Filters(search or "", style or None, model or None, favourites, trash)
 
 
-def _style_words(key: str | None) -> str:
-    if key is None:
-        return "Any style"
+def _with_chosen(choices: tuple[str, ...], chosen: str | None) -> list[str]:
+    """What can be chosen, first anything; also what was, for its last image may be gone."""
+    gone = [chosen] if chosen and chosen not in choices else []
+    return ["", *choices, *gone]
+
+
+def _model_words(name: str) -> str:
+    return plain(image_model(name).label) if name else "Any model"
+
+
+def _style_words(key: str) -> str:
     style = style_of(key)
-    return style.label if style else key or "No style"
+    return style.label if style else key or "Any style"
 
 
 def _trash_words() -> str:
@@ -88,28 +147,41 @@ def _undo_bar(user: SignedIn) -> None:
     if image_id := st.session_state.get(TRASHED_KEY):
         with st.container(horizontal=True, vertical_alignment="center", key="undo-bar"):
             st.markdown("Image moved to the trash.")
-            st.button("Undo", icon=":material/undo:", on_click=_undo, args=(user, image_id))
+            st.button("Undo", icon=":material/undo:", on_click=as_user(user, _undo), args=(image_id,))
 
 
 def _undo(user: SignedIn, image_id: str) -> None:
     studio().gallery.restore(user.user_id, image_id)
+    _forget_undo()
+
+
+def _forget_undo() -> None:
     st.session_state.pop(TRASHED_KEY, None)
 
 
 def _nothing(filters: Filters) -> None:
     """What an empty page says, and the way on."""
-    with st.container(border=True, horizontal_alignment="center", key="empty"):
+    with st.container(horizontal_alignment="center", key="empty"):
         if filters == Filters():
-            st.markdown("### Your gallery is empty")
-            st.markdown("Every picture you generate is kept here, for you alone.")
-            st.page_link("create.py", label="Make your first image", icon=":material/brush:")
+            _say("Your gallery is empty", "Every picture you generate is kept here, for you alone.")
+            if st.button("Make your first image", icon=":material/brush:", type="primary"):
+                st.switch_page("create.py")
         elif filters == Filters(trash=True):
-            st.markdown("### The trash is empty")
-            st.markdown(_trash_words())
+            _say("The trash is empty", _trash_words())
         else:
-            st.markdown("### Nothing matches")
             words = f" for “{plain(filters.search)}”" if filters.search else ""
-            st.markdown(f"No image was found{words}. Try fewer words or another filter.")
+            _say("Nothing matches", f"No image was found{words}. Try fewer words or another filter.")
+            st.button("Show all images", icon=":material/filter_alt_off:", on_click=_show_all)
+
+
+def _say(title: str, words: str) -> None:
+    st.image(EASEL, width=132, alt="")
+    st.subheader(title, anchor=False, text_alignment="center")
+    st.markdown(words, text_alignment="center")
+
+
+def _show_all() -> None:
+    _fill_widgets(Filters())
 
 
 def _pager(state: GalleryState, newer: str | None, older: str | None) -> None:
@@ -131,6 +203,7 @@ def _pager(state: GalleryState, newer: str | None, older: str | None) -> None:
 
 def _go(state: GalleryState, cursor: str | None) -> None:
     state.cursor = cursor
+    _forget_undo()
 
 
 page(require_user())

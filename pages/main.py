@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
 from pages.ui.frame import frame
 from pages.ui.session import current_user
 from pages.ui.sign_in import sign_in_page
-from pages.ui.theme import apply_theme
+from pages.ui.theme import ICON, apply_theme, show_logo
 
-ASSETS = Path(__file__).parent / "ui" / "assets"
-
-st.set_page_config(page_title="Atelier", page_icon=str(ASSETS / "icon.png"), layout="wide")
-st.logo(str(ASSETS / "icon.png"), size="large")
+st.set_page_config(page_title="Atelier", page_icon=ICON, layout="wide")
+show_logo()
 apply_theme()
 user = current_user()
 if user is None:
@@ -32,7 +28,7 @@ else:
             st.Page("gallery.py", title="Gallery", icon=":material/photo_library:"),
             st.Page("account.py", title="Account", icon=":material/manage_accounts:"),
         ],
-        position="top",
+        position="hidden",
     )
     frame(user)
 page.run()

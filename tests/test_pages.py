@@ -108,11 +108,11 @@ def test_each_model_offers_only_what_it_can_do(open_page: Open) -> None:
     test = open_page("ada")
     assert [box.value for box in test.selectbox if box.label == "Model"] == ["dall-e-3"]
     assert choices(test, "Size") == ["Square · 1024×1024", "Wide · 1792×1024", "Tall · 1024×1792"]
-    assert choices(test, "Quality") == ["Standard", "Hd"]
+    assert choices(test, "Quality") == ["Standard", "HD"]
     assert test.number_input[0].max == 1
     [model] = [box for box in test.selectbox if box.label == "Model"]
     model.set_value("gpt-image-2.6-flare").run()
-    assert {"Low", "Max"} <= set(choices(test, "Quality"))
+    assert {"Low", "Extra high", "Max"} <= set(choices(test, "Quality"))
     assert test.number_input[0].max == 10
 
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from core import errors
 from core.accounts import SignedIn
-from core.catalogue import ImageModel
+from core.catalogue import ImageModel, quality_label
 from core.drafts import DraftState
 from core.enhancing import EnhancementRun
 from core.models import new_id, utc_now
@@ -199,7 +199,7 @@ def option_fields(state: CreateState) -> None:
                 free=model.any_size,
             )
         with right:
-            _select(state, "quality", model.qualities, _PREFERRED_QUALITIES, labels=str.capitalize)
+            _select(state, "quality", model.qualities, _PREFERRED_QUALITIES, labels=quality_label)
         state.most = most = studio().max_images(chosen)
         count = min(max(state.draft.images, 1), most)
         st.number_input("Images", 1, most, count, key=state.key("images"), disabled=most == 1)

@@ -14,17 +14,20 @@ LEAVING_KEY = "_leaving"
 
 
 def frame(user: SignedIn) -> None:
-    """The bar above the page."""
+    """The bar of every page: at the top of a wide window; on a phone its ways stand at the bottom."""
     if once := st.session_state.get(LEAVING_KEY):
         st.info("Signing out…", icon=":material/logout:")
         end_session(once)
         st.stop()
+    with st.container(horizontal=True, vertical_alignment="center", key="ways"):
+        st.page_link("create.py", label="Create", icon=":material/brush:")
+        st.page_link("gallery.py", label="Gallery", icon=":material/photo_library:")
+        st.page_link("account.py", label="Account", icon=":material/manage_accounts:")
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="bar"
     ):
         engine_badge()
         with st.popover(plain(user.display_name), icon=":material/account_circle:", type="tertiary"):
-            st.page_link("account.py", label="Account", icon=":material/manage_accounts:")
             st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=leave)
 
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import streamlit as st
 
 from core import errors
 from core.accounts import SignedIn
-from core.catalogue import image_model
+from core.catalogue import image_model, quality_label
 from core.models import Image
 from core.prompts import style_of
 from pages.ui.draft_form import STATE_KEY as CREATE_STATE_KEY
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.links import download_url, image_url
-from pages.ui.session import check_still, studio
+from pages.ui.session import as_user, check_still, studio
 from pages.ui.text import image_alt, local_time, plain, price_words, seconds_words
 
 TRASHED_KEY = "trashed-image"
@@ -37,13 +35,26 @@ def _body(user: SignedIn, image_id: str) -> None:
     image = studio().gallery.get(user.user_id, image_id)
     picture, words = st.columns([3, 2], gap="medium")
     with picture:
-        st.image(image_url(image.id), alt=image_alt(image.name, image.prompt), width="stretch")
+        _picture(user, image)
     with words:
         _actions(user, image)
-        _words("Prompt", image.prompt)
+        st.caption("Prompt")
+        _words(image.prompt)
         st.table(_facts(image), border="horizontal")
         for label, text in _other_words(image):
-            _words(label, text)
+            with st.expander(label):
+                _words(text)
+
+
+def _picture(user: SignedIn, image: Image) -> None:
+    """The picture, or why it can't be shown: a browser would only draw a torn sheet."""
+    try:
+        studio().gallery.original(user.user_id, image.id)
+    except errors.ImageError as error:
+        log_failure(error)
+        show_failure(error, key="picture")
+    else:
+        st.image(image_url(image.id), alt=image_alt(image.name, image.prompt), width="stretch")
 
 
 def _other_words(image: Image) -> list[tuple[str, str]]:
@@ -57,15 +68,9 @@ def _other_words(image: Image) -> list[tuple[str, str]]:
     return [(label, text) for label, text in texts if text]
 
 
-def _words(label: str, text: str) -> None:
-    st.caption(label)
-    with st.container(border=True, height=_height(text)):
-        st.text(text)
-
-
-def _height(text: str) -> int | Literal["content"]:
-    """Long prompts scroll in their box instead of pushing the facts out of sight."""
-    return 150 if len(text) > 220 else "content"
+def _words(text: str) -> None:
+    """Words to read or to copy, in their lines and never as Markdown."""
+    st.code(text or "No words", language=None, wrap_lines=True)
 
 
 def _facts(image: Image) -> dict[str, str]:
@@ -77,8 +82,8 @@ def _facts(image: Image) -> dict[str, str]:
         "Style": style.label if style else plain(image.style) or "None",
         "Model": plain(image_model(image.model).label),
         "Engine": engine,
-        "Size": f"{image.width} × {image.height} (asked for {image.size.replace('x', ' × ')})",
-        "Quality": plain(image.quality.capitalize()),
+        "Size": _size(image),
+        "Quality": plain(quality_label(image.quality)),
         "Price": price_words(image.price_micros, about=False),
         "Time taken": seconds_words(image.seconds),
         "Made": local_time(image.created_at),
@@ -86,11 +91,18 @@ def _facts(image: Image) -> dict[str, str]:
     return {label: fact for label, fact in facts.items() if fact}
 
 
+def _size(image: Image) -> str:
+    got = f"{image.width} × {image.height}"
+    asked = image.size.replace("x", " × ")
+    return got if asked == got else f"{got} (asked for {asked})"
+
+
 def _actions(user: SignedIn, image: Image) -> None:
     with st.container(horizontal=True, key="image-actions"):
         if image.trashed_at:
             if st.button("Restore", icon=":material/restore_from_trash:", type="primary"):
                 studio().gallery.restore(user.user_id, image.id)
+                st.session_state.pop(TRASHED_KEY, None)
                 st.rerun()
             return
         _download(image)
@@ -99,7 +111,9 @@ def _actions(user: SignedIn, image: Image) -> None:
             st.session_state.pop(CREATE_STATE_KEY, None)
             st.switch_page("create.py")
         label = "Remove favourite" if image.favourite else "Favourite"
-        st.button(label, icon=":material/star:", key="favourite", on_click=_favourite, args=(user, image))
+        st.button(
+            label, icon=":material/star:", key="favourite", on_click=as_user(user, _favourite), args=(image,)
+        )
         _delete(user, image)
 
 

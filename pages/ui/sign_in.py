@@ -13,6 +13,7 @@ from pages.ui.browser import begin_session
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.frame import engine_badge
 from pages.ui.session import studio
+from pages.ui.theme import ICON
 
 TICKET_KEY = "_ticket"
 INVITE_PARAM = "invite"
@@ -24,15 +25,16 @@ def sign_in_page() -> None:
         st.info("Signing in…", icon=":material/login:")
         begin_session(ticket)
         return
-    _, middle, _ = st.columns([1, 2, 1])
-    with middle:
-        engine_badge()
-        st.title("Atelier", anchor=False)
+    with st.container(key="door", horizontal_alignment="center"):
+        st.image(ICON, width=72, alt="")
+        st.title("Atelier", anchor=False, text_alignment="center")
         st.markdown(
             "Describe a subject, read and edit the prompt, make the picture, "
-            "and keep it in a gallery of your own."
+            "and keep it in a gallery of your own.",
+            text_alignment="center",
         )
         _forms()
+        engine_badge()
 
 
 def _forms() -> None:

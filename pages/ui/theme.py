@@ -1,17 +1,29 @@
-"""The few rules of style that Streamlit's theme settings don't reach."""
+"""The logo, and the rules of style that Streamlit's theme settings don't reach."""
 
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
+
 import streamlit as st
 
-_CSS = """
-<style>
-  .block-container { max-width: 80rem; padding-top: 4.5rem; padding-bottom: 4rem; }
-  [data-testid="stImage"] img { border-radius: .75rem; }
-  @media (max-width: 640px) { .block-container { padding-left: 1rem; padding-right: 1rem; } }
-</style>
-"""
+ASSETS = Path(__file__).parent / "assets"
+ICON = str(ASSETS / "icon.svg")
+
+
+def show_logo() -> None:
+    """The wordmark in the ink of the browser's theme; Streamlit draws a local SVG as a data address."""
+    variant = "dark" if st.context.theme.type == "dark" else "light"
+    st.logo(str(ASSETS / f"logo-{variant}.svg"), size="large")
 
 
 def apply_theme() -> None:
-    st.html(_CSS)
+    st.html(f"<style>{_css()}</style>")
+
+
+@cache
+def _css() -> str:
+    """The rules, with the page's ground as a variable, which Streamlit gives only to components."""
+    light, dark = (st.get_option(f"theme.{variant}.backgroundColor") for variant in ("light", "dark"))
+    ground = f".stApp {{ --ground: light-dark({light}, {dark}); }}"
+    return f"{ground}\n{(ASSETS / 'theme.css').read_text()}"

@@ -1,4 +1,6 @@
 // The gallery's tiles. Everything from people is set as text or as an attribute, never as markup.
+const BROKEN = "This picture can't be shown. Open it to see what can be done."
+
 export default function ({ data, parentElement, setTriggerValue }) {
   const grid = parentElement.querySelector(".grid")
   const wanted = new Set(data.tiles.map((tile) => tile.id))
@@ -16,25 +18,40 @@ export default function ({ data, parentElement, setTriggerValue }) {
   function makeTile(id) {
     const button = document.createElement("button")
     button.type = "button"
-    button.className = "tile"
+    button.className = "tile loading"
     button.dataset.id = id
     const image = document.createElement("img")
     image.loading = "lazy"
     image.decoding = "async"
-    image.onerror = () => button.classList.add("broken")
-    const caption = document.createElement("span")
-    caption.className = "caption"
+    image.onload = () => button.classList.remove("loading")
+    image.onerror = () => button.classList.replace("loading", "broken")
     const star = document.createElement("span")
     star.className = "star"
     star.textContent = "★"
-    star.setAttribute("aria-hidden", "true")
-    button.append(image, caption, star)
+    star.setAttribute("role", "img")
+    star.setAttribute("aria-label", "Favourite")
+    const frame = makeSpan("frame")
+    frame.append(image, makeSpan("broken-words", BROKEN), star)
+    button.append(frame, makeSpan("caption"))
     return button
+  }
+
+  function makeSpan(name, words = "") {
+    const span = document.createElement("span")
+    span.className = name
+    span.textContent = words
+    return span
   }
 
   function fill(button, tile) {
     const image = button.querySelector("img")
-    if (image.getAttribute("src") !== tile.src) image.src = tile.src
+    // What couldn't be had a moment ago may be there now.
+    const again = button.classList.contains("broken")
+    if (again || image.getAttribute("src") !== tile.src) {
+      button.classList.remove("broken")
+      button.classList.add("loading")
+      image.src = tile.src
+    }
     image.alt = tile.alt
     image.width = tile.width
     image.height = tile.height
