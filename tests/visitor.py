@@ -126,7 +126,9 @@ class Visitor:
 
         def chosen() -> bool:
             # What was typed before may still be on its way, and its answer closes the list.
-            self.field(label).fill(option)
+            self.field(label).scroll_into_view_if_needed()
+            self.field(label).click()
+            self.field(label).press_sequentially(option)
             try:
                 entry.click(timeout=3_000)
             except PlaywrightTimeout:
