@@ -43,8 +43,10 @@ def page(user: SignedIn) -> None:
     left, right = st.columns([5, 6], gap="large")
     with left:
         st.subheader("Describe", anchor=False)
+        welcome = st.empty()
         if state.welcome:
-            _welcome(user, state)
+            with welcome.container():
+                _welcome(user, state)
         describe_fields(state)
         _enhance_fields(state)
         option_fields(state)

@@ -46,7 +46,7 @@ def _create(person: Visitor, look: Look) -> None:
     look("gallery, empty")
     person.go("Create")
     page.get_by_role("button", name="Show me an example").click()
-    expect(person.field("Name")).to_have_value("Juniper")
+    expect(page.locator("input[aria-label=Name][value=Juniper]")).to_be_visible()
     person.settle()
     page.get_by_text("More options").click()
     expect(person.field("Quality")).to_be_visible()

@@ -19,10 +19,12 @@ expect.set_options(timeout=WAIT_MS)
 class Visitor:
     """One browser profile. At the end no other host may have been asked, and no script have failed."""
 
-    def __init__(self, browser: Browser, base_url: str, *, width: int = 1280, dark: bool = False) -> None:
+    def __init__(
+        self, browser: Browser, base_url: str, *, width: int = 1280, height: int = 900, dark: bool = False
+    ) -> None:
         self.base_url = base_url
         self.context = browser.new_context(
-            viewport={"width": width, "height": 900},
+            viewport={"width": width, "height": height},
             color_scheme="dark" if dark else "light",
             accept_downloads=True,
         )
@@ -120,6 +122,13 @@ class Visitor:
         """Wait until the page has answered what was done to it."""
         expect(self.page.locator('[data-testid="stApp"][data-test-script-state="running"]')).to_have_count(0)
 
+    def still(self) -> None:
+        """Wait until nothing fades or slides any more; what moves for ever doesn't count."""
+        self.page.wait_for_function(
+            """() => document.getAnimations().every((one) =>
+              one.playState !== "running" || one.effect.getComputedTiming().iterations === Infinity)"""
+        )
+
     def choose(self, label: str, option: str) -> None:
         """Choose by typing its beginning: a long list draws only the options in sight."""
         entry = self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}"))
@@ -151,7 +160,10 @@ class Visitor:
         self.page.get_by_role("button", name=re.compile("^Generate")).click()
 
     def finished(self, count: int = 1) -> None:
-        expect(self.page.get_by_text(re.compile("^Finished"))).to_have_count(count)
+        """Wait for so many finished pictures; a card that is being replaced can be there twice."""
+        for _ in range(2):
+            expect(self.page.get_by_text(re.compile("^Finished"))).to_have_count(count)
+            self.settle()
 
     # Gallery
 

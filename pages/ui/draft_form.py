@@ -141,9 +141,14 @@ def adopt(user: SignedIn, state: CreateState, draft: DraftState) -> None:
 
 
 def field_failure(state: CreateState, *names: str) -> None:
-    """The failure that is about one of these fields, right below it."""
+    """The failure that is about one of these fields, right below it.
+
+    Its place is kept: otherwise what follows would move down, and be on the page twice until the run's end.
+    """
+    place = st.empty()
     if failure := state.failure_at(*names):
-        show_failure(failure, key=names[0])
+        with place.container():
+            show_failure(failure, key=names[0])
 
 
 def describe_fields(state: CreateState) -> None:

@@ -23,7 +23,12 @@ def apply_theme() -> None:
 
 @cache
 def _css() -> str:
-    """The rules, with the page's ground as a variable, which Streamlit gives only to components."""
-    light, dark = (st.get_option(f"theme.{variant}.backgroundColor") for variant in ("light", "dark"))
-    ground = f".stApp {{ --ground: light-dark({light}, {dark}); }}"
-    return f"{ground}\n{(ASSETS / 'theme.css').read_text()}"
+    """The rules, with the theme's colours as variables, which Streamlit gives only to components."""
+    names = {"--ground": "backgroundColor", "--accent": "primaryColor"}
+    colours = " ".join(f"{name}: {_both(option)};" for name, option in names.items())
+    return f".stApp {{ {colours} }}\n{(ASSETS / 'theme.css').read_text()}"
+
+
+def _both(option: str) -> str:
+    light, dark = (st.get_option(f"theme.{variant}.{option}") for variant in ("light", "dark"))
+    return f"light-dark({light}, {dark})"
