@@ -282,7 +282,7 @@ def test_the_example_is_one_click_away(browser: Browser, app: AppProcess) -> Non
         person.sign_up("newcomer")
         expect(person.page.get_by_text("New here?")).to_be_visible()
         person.page.get_by_role("button", name="Show me an example").click()
-            expect(person.page.locator("input[aria-label=Name][value=Juniper]")).to_be_visible()
+        expect(person.page.locator("input[aria-label=Name][value=Juniper]")).to_be_visible()
         expect(person.page.get_by_text("New here?")).to_have_count(0)
 
 
