@@ -146,7 +146,8 @@ def _stream_area(text: str) -> None:
 
 def _figures(state: CreateState) -> None:
     quote = studio().quote(state.draft)
-    st.caption(f"{quote.length:,} of {quote.limit:,} characters · {plain(price_words(quote.price))}")
+    style = " with the style" if quote.recipe.style else ""
+    st.caption(f"{quote.length:,} of {quote.limit:,} characters{style} · {plain(price_words(quote.price))}")
     if state.added_back:
         words = ", ".join(plain(word) for word in state.added_back)
         st.caption(f"The enhancer had left out {words}; put back at the end.")
