@@ -27,6 +27,11 @@ def styled_foxes() -> dict[str, Image.Image]:
     return {style.key: picture(styled("A fox in the forest", style.key)) for style in STYLES}
 
 
+def test_a_style_that_is_chosen_after_the_prompt_was_written_counts():
+    for first, last in (("watercolour", "ink"), ("ink", "watercolour")):
+        assert read(styled(styled("a fox in the forest", first), last)).style == last
+
+
 @pytest.mark.parametrize("style", [pytest.param(style.key, id=style.key) for style in STYLES])
 def test_every_style_differs_from_the_plain_picture_and_from_the_others(style, styled_foxes):
     plain = picture("A fox in the forest")

@@ -58,13 +58,19 @@ def read(prompt: str) -> Plan:
 
 
 def _split_style(prompt: str) -> tuple[str, str]:
-    """(style key or "", the prompt without the preset's own words), so that the sky isn't "wide"."""
+    """(style key or "", the prompt without the presets' own words), so that the sky isn't "wide".
+
+    Of several presets the last counts: it was chosen after the prompt was written for another.
+    """
     lower = prompt.lower()
-    for style in STYLES:
-        if style.words.lower() in lower:
-            return style.key, lower.replace(style.words.lower(), " ")
-    found = _found(lower, lexicon.STYLE_WORDS)
-    return (found[0] if found else ""), lower
+    presets = [style for style in STYLES if style.words.lower() in lower]
+    if not presets:
+        found = _found(lower, lexicon.STYLE_WORDS)
+        return (found[0] if found else ""), lower
+    chosen = max(presets, key=lambda style: lower.rfind(style.words.lower()))
+    for style in presets:
+        lower = lower.replace(style.words.lower(), " ")
+    return chosen.key, lower
 
 
 def _without_own_phrases(text: str) -> str:
