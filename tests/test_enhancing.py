@@ -56,7 +56,7 @@ def enhancements(database: Database, drafts: Drafts, service: OpenAIService) -> 
         secret=SECRET,
     )
     yield running
-    running.close()
+    running.close(grace_seconds=30)
     client.close()
 
 
@@ -138,7 +138,7 @@ def test_starts_at_once_pay_once(enhancements: Enhancements, service: OpenAIServ
 def test_two_people_do_not_wait_for_each_other(
     enhancements: Enhancements, service: OpenAIService, user: User, other_user: User
 ) -> None:
-    service.script(Behaviour(stall="start"))
+    service.script(Behaviour(latency=5))
     enhancements.start(user.id, FOX, DRAFT)
     until(lambda: service.asked("/chat/completions"))
     enhancements.start(other_user.id, replace(FOX, name="Moss"), DRAFT)
@@ -155,7 +155,7 @@ def test_a_finished_call_is_recorded_with_its_figures(
 ) -> None:
     enhancements.start(user.id, FOX, DRAFT)
     run = finished(enhancements, user)
-    (call,) = calls()
+    (call,) = until(calls)
     assert (call.user_id, call.kind, call.outcome, call.error_code) == (user.id, "enhance", "ok", None)
     assert (call.request_id, call.input_tokens, call.offline) == (REQUEST_ID, 400, False)
     assert run.result is not None
@@ -195,7 +195,7 @@ def test_a_failed_call_is_recorded(
     enhancements.start(user.id, FOX, DRAFT)
     error = finished(enhancements, user).error
     assert type(error) is FAILURES[behaviour]
-    (call,) = calls()
+    (call,) = until(calls)
     assert (call.outcome, call.error_code) == ("failed", FAILURES[behaviour].code)
 
 
@@ -207,7 +207,7 @@ def test_after_a_failure_one_may_try_again(
     assert finished(enhancements, user).error
     enhancements.start(user.id, FOX, DRAFT)
     assert finished(enhancements, user).result
-    assert sorted(call.outcome for call in calls()) == ["failed", "ok"]
+    until(lambda: sorted(call.outcome for call in calls()) == ["failed", "ok"])
 
 
 class FullDrafts(Drafts):
@@ -236,7 +236,7 @@ def run_with(
         running = Enhancements(client, drafts, usage, model="m", offline=False, secret=SECRET)
         running.start(user.id, FOX, DRAFT)
         ended = finished(running, user)
-        running.close()
+        running.close(grace_seconds=30)
         return ended
 
     yield run
