@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import streamlit as st
 from core.accounts import SignedIn
 from core.catalogue import image_model
 from core.gallery import Filters, Page
+from core.models import new_id
 from core.prompts import style_of
 from pages.ui.image_dialog import TRASHED_KEY, image_dialog
 from pages.ui.image_grid import image_grid
@@ -19,23 +21,24 @@ from pages.ui.text import images_words, plain
 
 STATE_KEY = "gallery-state"
 TRASH = "Trash"
-FILTER_KEYS = {
-    "search": "g-search",
-    "style": "g-style",
-    "model": "g-model",
-    "favourites": "g-favourites",
-    "trash": "g-trash",
-}
 EASEL = str(Path(__file__).parent / "ui" / "assets" / "easel.svg")
 SKELETONS = 6
 
 
 @dataclass(slots=True)
 class GalleryState:
-    """Where in the gallery this tab is. `cursor` belongs to `filters` and is dropped with them."""
+    """Where in the gallery this tab is. `cursor` belongs to `filters` and is dropped with them.
+
+    `epoch` is part of the filters' keys: filters from elsewhere get new widgets, which begin with them.
+    """
 
     filters: Filters = field(default_factory=Filters)
     cursor: str | None = None
+    epoch: str = field(default_factory=new_id)
+
+    def key(self, name: str) -> str:
+        """The key of a filter's widget."""
+        return f"g-{name}-{self.epoch}"
 
 
 def page(user: SignedIn) -> None:
@@ -43,15 +46,17 @@ def page(user: SignedIn) -> None:
         st.session_state[STATE_KEY] = GalleryState()
     state: GalleryState = st.session_state[STATE_KEY]
     st.title("Gallery", anchor=False)
-    arriving = _arrive(state)
+    # Widgets don't survive a change of page.
+    arriving = state.key("search") not in st.session_state
     filters = _filter_bar(user, state)
+    if arriving or filters != state.filters:
+        _forget_undo()
     if filters != state.filters:
         state.filters, state.cursor = filters, None
-        _forget_undo()
     _undo_bar(user)
     found = _find(user, state, arriving)
     if not found.images:
-        _nothing(filters)
+        _nothing(state)
     st.caption(_count_words(user, filters, found))
     opened = image_grid(found.images, key="grid") if found.images else None
     _pager(state, found.newer, found.next)
@@ -62,32 +67,14 @@ def page(user: SignedIn) -> None:
         image_dialog(user, linked)
 
 
-def _arrive(state: GalleryState) -> bool:
-    """Whether this run comes from another page, which drops the widgets' values: give them back."""
-    if FILTER_KEYS["search"] in st.session_state:
-        return False
-    _fill_widgets(state.filters)
-    _forget_undo()
-    return True
-
-
-def _fill_widgets(filters: Filters) -> None:
-    for name, key in FILTER_KEYS.items():
-        value = getattr(filters, name)
-        st.session_state[key] = "" if value is None else value
-
-
 def _find(user: SignedIn, state: GalleryState, arriving: bool) -> Page:
-    """The page of images; the first one when the last image of the last page is gone."""
+    """The page of images, with their places drawn first where one comes from another page."""
     loading = st.empty()
     if arriving:
         with loading.container(), st.container(horizontal=True):
             for _ in range(SKELETONS):
                 st.skeleton(height=220, width=200)
     found = studio().gallery.page(user.user_id, state.filters, after=state.cursor)
-    if state.cursor and not found.images:
-        state.cursor = None
-        found = studio().gallery.page(user.user_id, state.filters)
     loading.empty()
     return found
 
@@ -100,34 +87,38 @@ def _count_words(user: SignedIn, filters: Filters, found: Page) -> str:
 
 
 def _filter_bar(user: SignedIn, state: GalleryState) -> Filters:
-    choices = studio().gallery.styles_and_models(user.user_id)
-    styles = _with_chosen(choices.styles, state.filters.style)
-    models = _with_chosen(choices.models, state.filters.model)
+    choices, chosen = studio().gallery.styles_and_models(user.user_id), state.filters
     with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
         search = st.text_input(
             "Search",
+            chosen.search,
             type="search",
             placeholder="Name, trait or words of the prompt",
             icon=":material/search:",
-            key=FILTER_KEYS["search"],
+            key=state.key("search"),
         )
-        style = st.selectbox("Style", styles, format_func=_style_words, key=FILTER_KEYS["style"], width=170)
-        model = st.selectbox(
-            "Model",
-            models,
-            format_func=_model_words,
-            key=FILTER_KEYS["model"],
-            width=190,
-        )
-        favourites = st.toggle("Favourites", key=FILTER_KEYS["favourites"])
-        trash = st.toggle(TRASH, key=FILTER_KEYS["trash"], help=_trash_words())
+        style = _choice(state, "style", choices.styles, _style_words, width=170)
+        model = _choice(state, "model", choices.models, _model_words, width=190)
+        favourites = st.toggle("Favourites", chosen.favourites, key=state.key("favourites"))
+        trash = st.toggle(TRASH, chosen.trash, key=state.key("trash"), help=_trash_words())
     return Filters(search or "", style or None, model or None, favourites, trash)
 
 
-def _with_chosen(choices: tuple[str, ...], chosen: str | None) -> list[str]:
-    """What can be chosen, first anything; also what was, for its last image may be gone."""
-    gone = [chosen] if chosen and chosen not in choices else []
-    return ["", *choices, *gone]
+def _choice(
+    state: GalleryState, name: str, values: tuple[str, ...], words: Callable[[str], str], *, width: int
+) -> str:
+    """First anything, then what there is; also what was chosen, for its last image may be gone."""
+    chosen: str = getattr(state.filters, name) or ""
+    options = list(dict.fromkeys(("", *values, chosen)))
+    found: str = st.selectbox(
+        name.capitalize(),
+        options,
+        options.index(chosen),
+        format_func=words,
+        key=state.key(name),
+        width=width,
+    )
+    return found
 
 
 def _model_words(name: str) -> str:
@@ -159,8 +150,9 @@ def _forget_undo() -> None:
     st.session_state.pop(TRASHED_KEY, None)
 
 
-def _nothing(filters: Filters) -> None:
+def _nothing(state: GalleryState) -> None:
     """What an empty page says, and the way on."""
+    filters = state.filters
     with st.container(horizontal_alignment="center", key="empty"):
         if filters == Filters():
             _say("Your gallery is empty", "Every picture you generate is kept here, for you alone.")
@@ -171,7 +163,7 @@ def _nothing(filters: Filters) -> None:
         else:
             words = f" for “{plain(filters.search)}”" if filters.search else ""
             _say("Nothing matches", f"No image was found{words}. Try fewer words or another filter.")
-            st.button("Show all images", icon=":material/filter_alt_off:", on_click=_show_all)
+            st.button("Show all images", icon=":material/filter_alt_off:", on_click=_show_all, args=(state,))
 
 
 def _say(title: str, words: str) -> None:
@@ -180,8 +172,8 @@ def _say(title: str, words: str) -> None:
     st.markdown(words, text_alignment="center")
 
 
-def _show_all() -> None:
-    _fill_widgets(Filters())
+def _show_all(state: GalleryState) -> None:
+    state.filters, state.cursor, state.epoch = Filters(), None, new_id()
 
 
 def _pager(state: GalleryState, newer: str | None, older: str | None) -> None:

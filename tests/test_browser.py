@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -457,6 +458,24 @@ def test_a_broken_database_is_a_panel_and_not_a_traceback(browser: Browser, tmp_
         expect(person.page.get_by_text("The database can't be used right now.")).to_be_visible()
         expect(person.page.get_by_text("Code IMG-DATA-001")).to_be_visible()
         assert "Traceback" not in person.page.inner_text("body")
+
+
+def test_a_picture_whose_file_is_gone_says_so(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app:
+        with Visitor(browser, app.base_url) as person:
+            person.sign_up("unlucky-owner")
+            person.describe(name="Ember")
+            person.generate()
+            person.finished()
+        for kind in ("images", "thumbnails"):
+            shutil.rmtree(app.data_dir / "files" / kind)
+        with Visitor(browser, app.base_url) as later:
+            later.open("/gallery")
+            later.sign_in("unlucky-owner")
+            expect(later.tiles.first).to_contain_text("This picture can't be shown.")
+            dialog = later.open_tile()
+            expect(dialog.get_by_text("This image's file is missing or damaged.")).to_be_visible()
+            expect(dialog.get_by_text("Ask your administrator to restore it")).to_be_visible()
 
 
 # Whatever can be scrolled: the page, a dialog, and what a button opens.

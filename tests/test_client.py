@@ -57,7 +57,6 @@ from tests.openai_service import (
     Behaviour,
     ErrorRow,
     OpenAIService,
-    openai_service,
 )
 
 KEY = "sk-loopback-0123456789"
@@ -69,18 +68,6 @@ PIP = PromptRequest(name="Pip", traits=("green coat",), base_prompt="a fox on a 
 
 Call = Callable[[ImageClient], object]
 Sleep = Callable[[float], None]
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[OpenAIService]:
-    with openai_service() as service:
-        yield service
-
-
-@pytest.fixture
-def service(running: OpenAIService) -> OpenAIService:
-    running.reset()
-    return running
 
 
 @pytest.fixture

@@ -18,24 +18,12 @@ from core.models import Usage, User
 from core.prompts import PromptRequest
 from core.settings import load_settings
 from core.usage import UsageLog
-from tests.openai_service import HELLO, REQUEST_ID, Behaviour, OpenAIService, openai_service
+from tests.openai_service import HELLO, REQUEST_ID, Behaviour, OpenAIService
 from tests.polling import until
 
 FOX = PromptRequest(name="Juniper", traits=("red fox",), base_prompt="reading a book")
 SECRET = b"installation"
 DRAFT = "one draft"
-
-
-@pytest.fixture(scope="module")
-def shared_service() -> Iterator[OpenAIService]:
-    with openai_service() as service:
-        yield service
-
-
-@pytest.fixture
-def service(shared_service: OpenAIService) -> OpenAIService:
-    shared_service.reset()
-    return shared_service
 
 
 @pytest.fixture

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -13,10 +14,16 @@ from streamlit.testing.v1 import AppTest
 from core import bootstrap, errors
 from core.accounts import prehash
 from core.drafts import Drafts, DraftState
+from core.gallery import PAGE_SIZE, Filters
+from core.imaging import verify
+from core.models import new_id
 from core.prompts import STYLES
+from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
+from pages.ui.image_dialog import TRASHED_KEY
 from pages.ui.links import page_url
+from tests.conftest import plain_png
 
 MAIN = str(Path(__file__).resolve().parent.parent / "pages" / "main.py")
 MIN_PRESETS = 16
@@ -92,6 +99,11 @@ def test_every_preset_is_offered_with_its_description(open_page: Open) -> None:
     assert style.options[0] == "None"
     assert style.options[1:] == [f"{preset.label} — {preset.description}" for preset in STYLES]
     assert len(STYLES) >= MIN_PRESETS
+
+
+def named(elements: Iterable[Any], label: str) -> Any:
+    [element] = [element for element in elements if element.label == label]
+    return element
 
 
 def choices(test: AppTest, label: str) -> list[str]:
@@ -214,3 +226,103 @@ def test_a_link_to_hand_on_leads_here(
     asked = SimpleNamespace(url=url, headers={"Host": host} if host else {})
     monkeypatch.setattr("streamlit.context", asked)
     assert page_url("invite", "t=") == link
+
+
+# The gallery
+
+
+def keep_images(studio: Studio, name: str, count: int) -> str:
+    """Store so many pictures for the person `name`, and return that person's id."""
+    [owner] = [one.user_id for one in studio.accounts.accounts(_admin(studio)) if one.username == name]
+    data = plain_png()
+    for _ in range(count):
+        job_id = new_id()
+        key = f"images/{job_id}/0.png"
+        studio.storage.put(key, data)
+        with studio.database.write() as session:
+            studio.gallery.add(
+                session,
+                owner_id=owner,
+                job_id=job_id,
+                recipe=Recipe(prompt="a fox", model="gpt-image-2", style="ink"),
+                picture=verify(data),
+                file_key=key,
+                index=0,
+                file_bytes=len(data),
+            )
+    return owner
+
+
+def gallery_of(open_page: Open, studio: Studio, count: int) -> tuple[AppTest, str]:
+    open_page("chief")
+    owner = keep_images(studio, "chief", count)
+    return open_page("chief", "gallery.py"), owner
+
+
+def captions(test: AppTest) -> list[str]:
+    return [caption.value for caption in test.caption]
+
+
+def test_the_gallery_says_how_many_pictures_there_are(open_page: Open, studio: Studio) -> None:
+    test, _ = gallery_of(open_page, studio, PAGE_SIZE + 1)
+    assert f"{PAGE_SIZE + 1} images" in captions(test)
+    named(test.toggle, "Trash").set_value(True).run()
+    assert not any("image" in words for words in captions(test))
+
+
+def test_a_search_that_fills_a_page_is_not_counted(open_page: Open, studio: Studio) -> None:
+    test, _ = gallery_of(open_page, studio, PAGE_SIZE + 1)
+    named(test.text_input, "Search").set_value("fox").run()
+    assert not any("image" in words for words in captions(test))
+
+
+def test_filters_survive_a_change_of_page(open_page: Open, studio: Studio) -> None:
+    test, _ = gallery_of(open_page, studio, 1)
+    named(test.text_input, "Search").set_value("fox").run()
+    named(test.selectbox, "Style").set_value("ink").run()
+    named(test.toggle, "Favourites").set_value(True).run()
+    test.switch_page("account.py").run()
+    test.switch_page("gallery.py").run()
+    assert named(test.text_input, "Search").value == "fox"
+    assert named(test.selectbox, "Style").value == "ink"
+    assert named(test.toggle, "Favourites").value
+
+
+def test_when_the_last_page_is_emptied_the_first_is_shown(open_page: Open, studio: Studio) -> None:
+    test, owner = gallery_of(open_page, studio, PAGE_SIZE + 1)
+    first = studio.gallery.page(owner)
+    [last] = studio.gallery.page(owner, after=first.next).images
+    next(button for button in test.button if button.label == "Older").click().run()
+    assert "Newer" in labels(test.button)
+    studio.gallery.trash(owner, last.id)
+    test.run()
+    assert "Nothing matches" not in [text.value for text in test.subheader]
+    assert f"{PAGE_SIZE} images" in captions(test)
+
+
+@pytest.mark.parametrize("leave", ["filter", "page"])
+def test_undo_is_offered_until_one_looks_elsewhere(open_page: Open, studio: Studio, leave: str) -> None:
+    test, owner = gallery_of(open_page, studio, 2)
+    image = studio.gallery.page(owner).images[0]
+    studio.gallery.trash(owner, image.id)
+    test.session_state[TRASHED_KEY] = image.id
+    test.run()
+    assert "Undo" in labels(test.button)
+    if leave == "filter":
+        named(test.toggle, "Favourites").set_value(True).run()
+    else:
+        test.switch_page("account.py").run()
+        test.switch_page("gallery.py").run()
+    assert "Undo" not in labels(test.button)
+    assert studio.gallery.count(owner, Filters(trash=True)) == 1
+
+
+def test_undo_brings_the_picture_back(open_page: Open, studio: Studio) -> None:
+    test, owner = gallery_of(open_page, studio, 1)
+    image = studio.gallery.page(owner).images[0]
+    studio.gallery.trash(owner, image.id)
+    test.session_state[TRASHED_KEY] = image.id
+    test.run()
+    next(button for button in test.button if button.label == "Undo").click().run()
+    assert "Undo" not in labels(test.button)
+    assert studio.gallery.count(owner) == 1

@@ -161,9 +161,11 @@ class Visitor:
 
     def finished(self, count: int = 1) -> None:
         """Wait for so many finished pictures; a card that is being replaced can be there twice."""
-        for _ in range(2):
-            expect(self.page.get_by_text(re.compile("^Finished"))).to_have_count(count)
-            self.settle()
+        cards = self.page.get_by_text(re.compile("^Finished"))
+        expect(cards).to_have_count(count)
+        expect(self.page.get_by_text(re.compile("^(Queued|Painting)"))).to_have_count(0)
+        self.settle()
+        expect(cards).to_have_count(count)
 
     # Gallery
 

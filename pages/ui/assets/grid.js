@@ -24,14 +24,16 @@ export default function ({ data, parentElement, setTriggerValue }) {
     image.loading = "lazy"
     image.decoding = "async"
     image.onload = () => button.classList.remove("loading")
-    image.onerror = () => button.classList.replace("loading", "broken")
-    const star = document.createElement("span")
-    star.className = "star"
-    star.textContent = "★"
+    image.onerror = () => {
+      button.classList.replace("loading", "broken")
+      words.textContent = BROKEN
+    }
+    const words = makeSpan("broken-words")
+    const star = makeSpan("star", "★")
     star.setAttribute("role", "img")
     star.setAttribute("aria-label", "Favourite")
     const frame = makeSpan("frame")
-    frame.append(image, makeSpan("broken-words", BROKEN), star)
+    frame.append(image, words, star)
     button.append(frame, makeSpan("caption"))
     return button
   }
@@ -49,6 +51,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const again = button.classList.contains("broken")
     if (again || image.getAttribute("src") !== tile.src) {
       button.classList.remove("broken")
+      button.querySelector(".broken-words").textContent = ""
       button.classList.add("loading")
       image.src = tile.src
     }
