@@ -138,4 +138,6 @@ if __name__ == "__main__":
         print(f"\n{explain(failure)}\n", file=sys.stderr)
         sys.exit(MUST_BE_MENDED)
     print(banner(chosen), flush=True)
-    app.run(config={"server.port": chosen.port, "server.address": chosen.host})
+    app.run(
+        config={"server.port": chosen.port, "server.address": chosen.host, "logger.hideWelcomeMessage": True}
+    )

@@ -222,7 +222,7 @@ class PromptTooLong(ImagePromptError):
 class WordsRejected(ImagePromptError):
     code, status, retryable = "IMG-PRM-WORDS-001", 422, False
     message = "These words can't be used as they are."
-    suggestions = ("Shorten what you wrote.", "Type the words anew, without pasting them from elsewhere.")
+    suggestions = ("Shorten what is named above, or type it anew instead of pasting it.",)
 
 
 class PromptBlocked(ImagePromptError):

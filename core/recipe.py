@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from core.catalogue import GenerateParams
@@ -31,5 +31,7 @@ class Recipe:
         return asdict(self) | {"traits": list(self.traits)}
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Self:
-        return cls(**fields | {"traits": tuple(fields.get("traits", ()))})
+    def from_json(cls, stored: dict[str, Any]) -> Self:
+        """What `to_json` of any version stored: a field that is unknown here is left out."""
+        known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
+        return cls(**{"prompt": "", "model": ""} | known | {"traits": tuple(stored.get("traits", ()))})

@@ -40,6 +40,8 @@ def page(user: SignedIn) -> None:
     # What was typed is read before the enhancer's text takes the prompt's place: it stays a version of it.
     read_widgets(user, state)
     take_enhancement(user, state, run)
+    with st.container(key="unseen-title"):
+        st.title("Create", anchor=False)
     left, right = st.columns([5, 6], gap="large")
     with left:
         st.subheader("Describe", anchor=False)

@@ -160,12 +160,16 @@ class Visitor:
         self.page.get_by_role("button", name=re.compile("^Generate")).click()
 
     def finished(self, count: int = 1) -> None:
-        """Wait for so many finished pictures; a card that is being replaced can be there twice."""
+        """Wait for so many finished pictures, drawn; a card that is being replaced can be there twice."""
         cards = self.page.get_by_text(re.compile("^Finished"))
         expect(cards).to_have_count(count)
         expect(self.page.get_by_text(re.compile("^(Queued|Painting)"))).to_have_count(0)
         self.settle()
         expect(cards).to_have_count(count)
+        self.page.wait_for_function(
+            """() => [...document.querySelectorAll('[data-testid="stImage"] img')]
+              .every((one) => one.complete && one.naturalWidth)"""
+        )
 
     # Gallery
 

@@ -11,7 +11,6 @@ from streamlit_authenticator.utilities import CredentialsError, Hasher, Register
 
 from core import errors
 from core.accounts import Accounts, check_password, check_username, fold_username, prehash
-from core.models import User
 
 _STATE_KEYS = ("name", "authentication_status", "username", "email", "roles", "logout")
 
@@ -59,7 +58,6 @@ class SqlUsers(MutableMapping[str, _Record]):
         self._accounts = accounts
         self._decoy = decoy
         self._invite = invite
-        self.created: User | None = None
 
     def __contains__(self, username: object) -> bool:
         return self._decoy is not None or self._accounts.password_hash(str(username)) is not None
@@ -72,7 +70,7 @@ class SqlUsers(MutableMapping[str, _Record]):
 
     def __setitem__(self, username: str, record: dict[str, Any]) -> None:
         name = record["first_name"]
-        self.created = self._accounts.create_user(name, record["password"], invite=self._invite)
+        self._accounts.create_user(name, record["password"], invite=self._invite)
 
     def __delitem__(self, username: str) -> None:
         raise errors.NotAllowed
