@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, update
+from sqlalchemy import ColumnElement, delete, update
 from sqlmodel import Session, col, select
 
 from core import errors
@@ -37,6 +37,8 @@ LOCK = timedelta(minutes=15)
 TICKET_LIFE = timedelta(seconds=60)
 INVITE_LIFE = timedelta(days=7)
 RESET_LIFE = timedelta(hours=24)
+# The part of an address in which a token of `password_reset` is handed on.
+RESET_PARAM = "reset"
 # Writing "last seen" on every poll would make readers writers.
 SEEN_EVERY = timedelta(minutes=5)
 USERNAME_LENGTH = range(2, 65)
@@ -232,14 +234,21 @@ class Accounts:
         An earlier one of the same user ends. Raises NotAllowed for an account that can't be signed in to.
         """
         self._require_admin(admin)
+        return self._reset(col(User.id) == user_id)
+
+    def recovery(self, username: str) -> str:
+        """What `password_reset` gives, for whoever runs the server: administrators forget theirs too."""
+        return self._reset(col(User.username) == fold_username(username))
+
+    def _reset(self, whose: ColumnElement[bool]) -> str:
         token, now = secrets.token_urlsafe(24), self._clock()
         with self._database.write() as session:
             self._lock(session)
-            user = session.get(User, user_id)
+            user = session.exec(select(User).where(whose)).one_or_none()
             if user is None or user.withdrawn_at:
                 raise errors.NotAllowed("This account has no access.")
-            self._end_resets(session, user_id)
-            session.add(PasswordReset(id=_digest(token), user_id=user_id, expires_at=now + RESET_LIFE))
+            self._end_resets(session, user.id)
+            session.add(PasswordReset(id=_digest(token), user_id=user.id, expires_at=now + RESET_LIFE))
         return token
 
     def check_reset(self, token: str) -> str:

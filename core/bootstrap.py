@@ -64,6 +64,11 @@ def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) 
         return studio
 
 
+def database_url(settings: Settings, folder: Path) -> str:
+    """Where rows are kept, for the data folder `folder`."""
+    return settings.database_url or f"sqlite:///{folder / 'atelier.db'}"
+
+
 def _assemble(
     settings: Settings,
     folder: Path,
@@ -72,7 +77,7 @@ def _assemble(
     undo: ExitStack,
 ) -> Studio:
     secret = _secret(folder / "secret.key")
-    database = Database(settings.database_url or f"sqlite:///{folder / 'atelier.db'}")
+    database = Database(database_url(settings, folder))
     undo.callback(database.close)
     ownership = Ownership(database)
     undo.callback(ownership.release)

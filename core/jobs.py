@@ -236,7 +236,10 @@ class Jobs:
             raise errors.ImageNotFound from error
 
     def recipe(self, owner_id: str, job_id: str) -> Recipe:
-        """What a job was asked for. Raises ImageNotFound for anybody but the owner."""
+        """What a job was asked for.
+
+        Raises ImageNotFound for anybody but the owner, and ImageGenerationError for another version's job.
+        """
         return Recipe.from_json(self._owned(owner_id, job_id).request)
 
     def retry(self, owner_id: str, *job_ids: str) -> str:
@@ -324,7 +327,7 @@ def _view(job: Job, image_ids: tuple[str, ...]) -> JobView:
         batch_id=job.batch_id,
         position=job.position,
         state=JobState(job.state),
-        recipe=Recipe.from_json(job.request),
+        recipe=Recipe.read(job.request),
         partials=job.partials,
         error=JobError.from_json(job.error) if job.error else None,
         created_at=job.created_at,

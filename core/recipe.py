@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from core.catalogue import GenerateParams
+from core.errors import ImageGenerationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,17 @@ class Recipe:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """What `to_json` of any version stored: a field that is unknown here is left out."""
+        """What `to_json` stored.
+
+        Raises ImageGenerationError for what another version stored: nothing is bought on a guess.
+        """
+        try:
+            return cls(**stored | {"traits": tuple(stored.get("traits", ()))})
+        except TypeError as error:
+            raise ImageGenerationError(details=str(error)) from error
+
+    @classmethod
+    def read(cls, stored: dict[str, Any]) -> Self:
+        """What any version stored, to be shown or kept: a field that is unknown here is left out."""
         known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
-        return cls(**{"prompt": "", "model": ""} | known | {"traits": tuple(stored.get("traits", ()))})
+        return cls.from_json({"prompt": "", "model": ""} | known)

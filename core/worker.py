@@ -241,7 +241,7 @@ class Worker:
             self.usage.record(session, self._record(job, answer, damaged))
 
     def _add_image(self, session: Session, job: Job, answer: Answer, file: Kept, picture: Picture) -> None:
-        recipe = Recipe.from_json(job.request)
+        recipe = Recipe.read(job.request)
         price = answer.price_micros
         self.gallery.add(
             session,

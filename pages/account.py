@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from core import errors
-from core.accounts import INVITE_LIFE, MIN_PASSWORD, RESET_LIFE, Account, SignedIn
+from core.accounts import INVITE_LIFE, MIN_PASSWORD, RESET_LIFE, RESET_PARAM, Account, SignedIn
 from core.settings import Registration
 from pages.ui.authenticator import Authenticator
 from pages.ui.browser import begin_session
@@ -15,7 +15,7 @@ from pages.ui.failure import log_failure, show_failure
 from pages.ui.frame import leave
 from pages.ui.links import page_url
 from pages.ui.session import as_user, require_user, studio
-from pages.ui.sign_in import INVITE_PARAM, RESET_PARAM
+from pages.ui.sign_in import INVITE_PARAM
 from pages.ui.text import local_time, plain
 
 INVITE_KEY = "_account_invite"

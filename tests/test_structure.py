@@ -27,7 +27,7 @@ LAYERS = (
     ("jobs",),
     ("studio",),
     ("bootstrap",),
-    ("api",),
+    ("api", "recover"),
     ("guard",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from core import errors
-from core.accounts import MIN_PASSWORD
+from core.accounts import MIN_PASSWORD, RESET_PARAM
 from pages.ui.authenticator import Authenticator
 from pages.ui.browser import begin_session
 from pages.ui.failure import log_failure, show_failure
@@ -17,7 +17,6 @@ from pages.ui.theme import ICON
 
 TICKET_KEY = "_ticket"
 INVITE_PARAM = "invite"
-RESET_PARAM = "reset"
 
 
 def sign_in_page() -> None:
