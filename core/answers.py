@@ -82,7 +82,6 @@ def _image_usage(usage: Body) -> Usage:
     return Usage(
         input_tokens=_count(usage, "input_tokens"),
         output_tokens=_count(usage, "output_tokens"),
-        text_input_tokens=_count(split, "text_tokens"),
         image_input_tokens=_count(split, "image_tokens"),
     )
 

@@ -2,6 +2,9 @@
 
 Prices are USD per million tokens, which is the same number as micro-USD per token; every sum of
 money is a whole number of micro-USD. None means unknown, which is never the same as zero.
+
+Sources: sizes, options and dates of ending from OpenAI's published model and deprecation pages; prices and
+tokens per picture from third-party reports of September and November 2026. All as of November 2026.
 """
 
 from __future__ import annotations
@@ -16,12 +19,20 @@ from urllib.parse import urlsplit
 
 from core.errors import InvalidParameter, ModelRetired, PromptEmpty, PromptTooLong
 from core.prompts import style_of, styled
-from core.settings import OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL, Settings
+from core.settings import (
+    DEFAULT_IMAGE_MODEL,
+    DEFAULT_TEXT_MODEL,
+    OFFLINE_IMAGE_MODEL,
+    OFFLINE_TEXT_MODEL,
+    Settings,
+)
 
 AUTO = "auto"
 _SIZE = re.compile(r"([1-9]\d{1,4})x([1-9]\d{1,4})")
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
-_CHARACTERS_PER_TOKEN = 4
+# A rule of thumb for English text; other scripts use more.
+CHARACTERS_PER_TOKEN = 4
+MAX_PROMPT = 32_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +76,6 @@ class Usage:
 
     input_tokens: int | None = None
     output_tokens: int | None = None
-    text_input_tokens: int | None = None
     image_input_tokens: int | None = None
 
 
@@ -87,7 +97,7 @@ class ImageModel:
     size_rule: SizeRule | None = None
     qualities: tuple[str, ...] = (AUTO, "low", "medium", "high")
     max_n: int = 10
-    max_prompt: int = 32_000
+    max_prompt: int = MAX_PROMPT
     backgrounds: tuple[str, ...] = (AUTO, "opaque", "transparent")
     formats: tuple[str, ...] = ("png", "webp", "jpeg")
     max_partials: int = 3
@@ -137,29 +147,24 @@ class TextModel:
     successor: str | None = None
 
 
-_FREE_SIZES = SizeRule(step=16, max_edge=3840, max_ratio=3, min_pixels=655_360, max_pixels=8_294_400)
+FREE_SIZES = SizeRule(step=16, max_edge=3840, max_ratio=3, min_pixels=655_360, max_pixels=8_294_400)
 _ANY_SIZES = SizeRule(step=1, max_edge=8192, max_ratio=16, min_pixels=4096, max_pixels=2**26)
 _GPT_PRICE = TokenPrice(text_in=Decimal(5), image_in=Decimal(8), out=Decimal(30))
 _FINE = (AUTO, "low", "medium", "high", "xhigh", "max")
-_DRAFT, _BEST = "gpt-image-2.6-flare", "gpt-image-2.6-sunburst"
 _SQUARE = "1024x1024"
 _QUALITY_LABELS = {"hd": "HD", "xhigh": "Extra high"}
-_FLARE_2_5_TOKENS = {
-    (_SQUARE, "low"): 196,
-    (_SQUARE, "medium"): 439,
-    (_SQUARE, "high"): 1_756,
-    (_SQUARE, "xhigh"): 3_122,
-    (_SQUARE, "max"): 7_024,
-}
-_GPT_2 = ImageModel("gpt-image-2", "GPT Image 2", "live", size_rule=_FREE_SIZES, price=_GPT_PRICE)
-_GPT_1 = ImageModel("gpt-image-1", "GPT Image 1", "retired", date(2026, 10, 23), _DRAFT)
+# Output tokens of gpt-image-2.5-flare for a square of 1024, by quality, and of each streamed preview.
+FLARE_TOKENS = {"low": 196, "medium": 439, "high": 1_756, "xhigh": 3_122, "max": 7_024}
+PARTIAL_TOKENS = 100
+_GPT_2 = ImageModel("gpt-image-2", "GPT Image 2", "live", size_rule=FREE_SIZES, price=_GPT_PRICE)
+_GPT_1 = ImageModel("gpt-image-1", "GPT Image 1", "retired", date(2026, 10, 23), DEFAULT_IMAGE_MODEL)
 _ENDING = replace(_GPT_1, status="ending", ends=date(2026, 12, 1))
 _DALL_E_3 = ImageModel(
     "dall-e-3",
     "DALL·E 3",
     "retired",
     date(2026, 5, 12),
-    _DRAFT,
+    DEFAULT_IMAGE_MODEL,
     sizes=(_SQUARE, "1792x1024", "1024x1792"),
     qualities=("standard", "hd"),
     max_n=1,
@@ -170,17 +175,18 @@ _DALL_E_3 = ImageModel(
     api_styles=("vivid", "natural"),
     sends_response_format=True,
 )
+_CURRENT = replace(_GPT_2, status="current", qualities=_FINE)
 
 IMAGE_MODELS: tuple[ImageModel, ...] = (
-    replace(_GPT_2, name=_DRAFT, label="GPT Image 2.6 Flare", status="current", qualities=_FINE),
-    replace(_GPT_2, name=_BEST, label="GPT Image 2.6 Sunburst", status="current", qualities=_FINE),
+    replace(_CURRENT, name=DEFAULT_IMAGE_MODEL, label="GPT Image 2.6 Flare"),
+    replace(_CURRENT, name="gpt-image-2.6-sunburst", label="GPT Image 2.6 Sunburst"),
     replace(
         _GPT_2,
         name="gpt-image-2.5-flare",
         label="GPT Image 2.5 Flare",
         qualities=_FINE,
-        tokens=_FLARE_2_5_TOKENS,
-        partial_tokens=100,
+        tokens={(_SQUARE, quality): tokens for quality, tokens in FLARE_TOKENS.items()},
+        partial_tokens=PARTIAL_TOKENS,
     ),
     replace(_GPT_2, name="gpt-image-2.5-sunburst", label="GPT Image 2.5 Sunburst", qualities=_FINE),
     _GPT_2,
@@ -204,7 +210,7 @@ IMAGE_MODELS: tuple[ImageModel, ...] = (
         "Offline painter",
         "offline",
         sizes=(_SQUARE, "1536x1024", "1024x1536"),
-        size_rule=_FREE_SIZES,
+        size_rule=FREE_SIZES,
         qualities=("low", "medium", "high"),
     ),
 )
@@ -219,17 +225,20 @@ _COMPATIBLE = ImageModel(
 )
 
 _AUTUMN, _DECEMBER, _JANUARY = date(2026, 10, 23), date(2026, 12, 11), date(2027, 1, 14)
-_WRITER = "gpt-6-luna"
 _ENDS = {
     _AUTUMN: ("gpt-4", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-4.1-nano", "o1", "o3-mini", "o4-mini"),
     _DECEMBER: ("gpt-5", "gpt-5-mini", "gpt-5-nano", "o3"),
     _JANUARY: ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"),
 }
 TEXT_MODELS: tuple[TextModel, ...] = (
-    TextModel(_WRITER, "GPT-6 Luna", Decimal("0.10"), Decimal("0.50"), effort="none"),
+    TextModel(DEFAULT_TEXT_MODEL, "GPT-6 Luna", Decimal("0.10"), Decimal("0.50"), effort="none"),
     TextModel("gpt-6.1-terra", "GPT-6.1 Terra", Decimal(1), Decimal(5), effort="none"),
     TextModel("gpt-6.1-sol", "GPT-6.1 Sol", Decimal(2), Decimal(10)),
-    *(TextModel(name, name, ends=ends, successor=_WRITER) for ends, names in _ENDS.items() for name in names),
+    *(
+        TextModel(name, name, ends=ends, successor=DEFAULT_TEXT_MODEL)
+        for ends, names in _ENDS.items()
+        for name in names
+    ),
     TextModel(OFFLINE_TEXT_MODEL, "Offline writer", Decimal(0), Decimal(0)),
 )
 _IMAGE_BY_NAME = {model.name: model for model in IMAGE_MODELS}
@@ -291,7 +300,7 @@ def check(params: GenerateParams, *, today: date, official: bool) -> None:
     if not params.prompt.strip():
         raise PromptEmpty(field="prompt")
     if official and model.ended(today):
-        raise _retired(model.label, image_model(model.successor or _DRAFT).label, field="model")
+        raise _retired(model.label, image_model(model.successor or DEFAULT_IMAGE_MODEL).label, field="model")
     if len(styled(params.prompt, params.style)) > model.max_prompt:
         raise PromptTooLong(
             f"The prompt is longer than the {model.max_prompt:,} characters of {model.label}.",
@@ -305,7 +314,7 @@ def check_text(name: str, *, today: date) -> None:
     """Raise ModelRetired, naming the successor, when OpenAI no longer serves the text model `name`."""
     model = text_model(name)
     if model.ends is not None and today >= model.ends:
-        raise _retired(model.label, text_model(model.successor or _WRITER).label)
+        raise _retired(model.label, text_model(model.successor or DEFAULT_TEXT_MODEL).label)
 
 
 def estimate(params: GenerateParams, *, partial_images: int = 0) -> int | None:
@@ -316,7 +325,7 @@ def estimate(params: GenerateParams, *, partial_images: int = 0) -> int | None:
     output = model.tokens.get((params.size, params.quality))
     if model.price is None or output is None or (partial_images and model.partial_tokens is None):
         return None
-    prompt = math.ceil(len(styled(params.prompt, params.style)) / _CHARACTERS_PER_TOKEN)
+    prompt = math.ceil(len(styled(params.prompt, params.style)) / CHARACTERS_PER_TOKEN)
     output += partial_images * (model.partial_tokens or 0)
     return math.ceil(params.n * (prompt * model.price.text_in + output * model.price.out))
 

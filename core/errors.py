@@ -4,7 +4,8 @@ ImageError                          IMG-GEN-001
 ├── ImageGenerationError            IMG-GEN-FAIL-001: the paid call or its answer
 │   ├── RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable, QuotaSpent, BillingLimitReached
 │   ├── OutcomeUnknown, BadAnswer, BadImage
-│   └── InvalidParameter, ModelUnavailable, ModelRetired, RequestTooLarge
+│   ├── InvalidParameter, ModelUnavailable, ModelRetired, RequestTooLarge
+│   └── NotEnded, RecipeUnreadable
 ├── ImagePromptError                IMG-PRM-ENH-001: the words
 │   ├── PromptEmpty, PromptTooLong, WordsRejected, PromptBlocked
 │   └── EnhancementRefused, EnhancementCut
@@ -194,7 +195,19 @@ class ModelRetired(ImageGenerationError):
 class RequestTooLarge(ImageGenerationError):
     code, status, retryable = "IMG-GEN-SIZE-001", 413, False
     message = "The request is too large for the service."
-    suggestions = ("Shorten the prompt.", "Use a smaller reference image.")
+    suggestions = ("Shorten the prompt.", "Ask for fewer images at once.")
+
+
+class NotEnded(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-STATE-001", 409, False
+    message = "This image is still being made or is already done."
+    suggestions = ("Wait until it has ended.", "Look in your gallery.")
+
+
+class RecipeUnreadable(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-VERSION-001", 409, False
+    message = "This image was asked for in another version of Atelier."
+    suggestions = ("Describe it again, then generate.",)
 
 
 class ImagePromptError(ImageError):
@@ -315,13 +328,13 @@ class RegistrationClosed(ImageAuthError):
 
 class InviteInvalid(ImageAuthError):
     code, status = "IMG-AUTH-INVITE-001", 403
-    message = "This invitation is used up, withdrawn or too old."
+    message = "This invitation is used up or too old."
     suggestions = ("Ask your administrator for a new invitation.",)
 
 
 class ResetInvalid(ImageAuthError):
     code, status = "IMG-AUTH-RESET-001", 403
-    message = "This link for a new password is used up, withdrawn or too old."
+    message = "This link for a new password is used up or too old."
     suggestions = ("Ask your administrator for a new link.",)
 
 

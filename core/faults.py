@@ -168,11 +168,6 @@ FAULTS: Mapping[str, Fault] = {
 }
 
 
-def fail_words() -> dict[str, str]:
-    """Each word that can follow `!fail`, with one line on what it shows."""
-    return {word: fault.description for word, fault in FAULTS.items()}
-
-
 def fault_in(text: str) -> Fault | None:
     """The fault that `text` asks for, or None. An unknown word gives an error that lists the known."""
     called = _CALL.search(text)

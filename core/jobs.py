@@ -238,18 +238,19 @@ class Jobs:
     def recipe(self, owner_id: str, job_id: str) -> Recipe:
         """What a job was asked for.
 
-        Raises ImageNotFound for anybody but the owner, and ImageGenerationError for another version's job.
+        Raises ImageNotFound for anybody but the owner, and RecipeUnreadable for another version's job.
         """
         return Recipe.from_json(self._owned(owner_id, job_id).request)
 
     def retry(self, owner_id: str, *job_ids: str) -> str:
         """Submit the same recipes again as one batch, on the user's word; the old rows are dismissed.
 
-        Returns the new batch's id, or the old one's where all were tried again or dismissed before.
+        Returns the new batch's id, or the old one's where all were tried again or dismissed before. Raises
+        ImageNotFound for anybody but the owner, and NotEnded.
         """
         jobs = [self._owned(owner_id, job_id) for job_id in job_ids]
         if any(job.state not in ENDED_WITHOUT_IMAGE for job in jobs):
-            raise errors.ImageGenerationError("This image is still being made or is already done.")
+            raise errors.NotEnded
         now, batch_id = self.clock(), new_id()
         with self.database.write() as session:
             taken = [job for job in jobs if self._dismiss(session, owner_id, (job.id,))]

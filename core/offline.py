@@ -9,25 +9,23 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx2
 
-from core.faults import Act, Fault, fail_words, fault_in
+from core.catalogue import FLARE_TOKENS, FREE_SIZES, MAX_PROMPT, PARTIAL_TOKENS
+from core.faults import Act, Fault, fault_in
 from core.painter.paint import encode, paint
 from core.prompts import Enhancement
 from core.settings import OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL
 from core.wire import chat_head, delta_choice, ids, models, plain, spoilt, streamed, text_usage, tokens
 from core.wordsmith import Words, write_prompt
 
-__all__ = ["OfflineTransport", "fail_words"]
-
 _SIZE = re.compile(r"(\d{2,4})x(\d{2,4})")
-_MAX_PROMPT = 32_000
-_MAX_EDGE, _MIN_EDGE, _MAX_PIXELS = 3840, 64, 8_294_400
-_OUTPUT_TOKENS = {"low": 196, "medium": 439, "auto": 439, "high": 1756, "xhigh": 3122, "max": 7024}
-_PARTIAL_TOKENS = 100
+# Smaller than the service takes, for tests that needn't be big.
+_SIZES = replace(FREE_SIZES, min_pixels=64 * 64)
+_OUTPUT_TOKENS = FLARE_TOKENS | {"auto": FLARE_TOKENS["medium"]}
 
 
 class _Refusal(Exception):
@@ -64,7 +62,7 @@ class _Order:
     def usage(self, pictures: int) -> dict[str, Any]:
         """Token counts as the real service would report them for `pictures` pictures."""
         text = tokens(self.prompt)
-        partials = _PARTIAL_TOKENS * self.partials if self.stream else 0
+        partials = PARTIAL_TOKENS * self.partials if self.stream else 0
         made = pictures * (_OUTPUT_TOKENS[self.quality] + partials)
         return {
             "input_tokens": text,
@@ -278,8 +276,8 @@ def _prompt(body: dict[str, Any]) -> str:
         raise _refuse(
             "Missing required parameter: 'prompt'.", code="missing_required_parameter", param="prompt"
         )
-    if len(prompt) > _MAX_PROMPT:
-        message = f"Invalid 'prompt': string too long. Expected at most {_MAX_PROMPT}, got {len(prompt)}."
+    if len(prompt) > MAX_PROMPT:
+        message = f"Invalid 'prompt': string too long. Expected at most {MAX_PROMPT}, got {len(prompt)}."
         raise _refuse(message, code="string_above_max_length", param="prompt")
     return prompt
 
@@ -313,11 +311,8 @@ def _size(text: str) -> tuple[int, int]:
             f"Invalid size '{text}'. Expected WIDTHxHEIGHT or auto.", code="invalid_value", param="size"
         )
     width, height = int(found[1]), int(found[2])
-    low, high = sorted((width, height))
-    fits = low >= _MIN_EDGE and high <= min(_MAX_EDGE, 3 * low) and width * height <= _MAX_PIXELS
-    if not fits or width % 16 or height % 16:
-        rule = "Edges are multiples of 16 from 64 to 3840, the ratio 1:3 to 3:1, at most 8294400 pixels."
-        raise _refuse(f"Invalid size '{text}'. {rule}", code="invalid_value", param="size")
+    if not _SIZES.allows(width, height):
+        raise _refuse(f"Invalid size '{text}'. Expected {_SIZES}.", code="invalid_value", param="size")
     return width, height
 
 

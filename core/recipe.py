@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from core.catalogue import GenerateParams
-from core.errors import ImageGenerationError
+from core.errors import RecipeUnreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +35,12 @@ class Recipe:
     def from_json(cls, stored: dict[str, Any]) -> Self:
         """What `to_json` stored.
 
-        Raises ImageGenerationError for what another version stored: nothing is bought on a guess.
+        Raises RecipeUnreadable for what another version stored: nothing is bought on a guess.
         """
         try:
             return cls(**stored | {"traits": tuple(stored.get("traits", ()))})
         except TypeError as error:
-            raise ImageGenerationError(details=str(error)) from error
+            raise RecipeUnreadable(details=str(error)) from error
 
     @classmethod
     def read(cls, stored: dict[str, Any]) -> Self:

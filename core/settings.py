@@ -16,6 +16,8 @@ from sqlalchemy.exc import ArgumentError
 from core.errors import SettingsError
 
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+DEFAULT_IMAGE_MODEL = "gpt-image-2.6-flare"
+DEFAULT_TEXT_MODEL = "gpt-6-luna"
 OFFLINE_IMAGE_MODEL = "offline-painter"
 OFFLINE_TEXT_MODEL = "offline-writer"
 
@@ -128,11 +130,11 @@ class Settings(BaseSettings):
 
     @property
     def default_image_model(self) -> str:
-        return OFFLINE_IMAGE_MODEL if self.offline else self.image_model or "gpt-image-2.6-flare"
+        return OFFLINE_IMAGE_MODEL if self.offline else self.image_model or DEFAULT_IMAGE_MODEL
 
     @property
     def default_text_model(self) -> str:
-        return OFFLINE_TEXT_MODEL if self.offline else self.text_model or "gpt-6-luna"
+        return OFFLINE_TEXT_MODEL if self.offline else self.text_model or DEFAULT_TEXT_MODEL
 
     @property
     def who_may_register(self) -> Registration:

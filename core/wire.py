@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx2
 
+from core.catalogue import CHARACTERS_PER_TOKEN
 from core.faults import Act, Fault
 from core.settings import OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL
 
@@ -21,8 +22,8 @@ def ids() -> dict[str, str]:
 
 
 def tokens(text: str) -> int:
-    """About four characters make a token."""
-    return max(1, len(text) // 4)
+    """How many tokens `text` is, by the rule of thumb."""
+    return max(1, len(text) // CHARACTERS_PER_TOKEN)
 
 
 def text_usage(question: str, answer: str) -> dict[str, int]:

@@ -208,6 +208,7 @@ def _enhance(user: SignedIn, state: CreateState) -> None:
     state.added_back = ()
     try:
         studio().enhance(user, state.draft)
+        state.welcome = False
     except errors.ImageError as error:
         _refused(state, error)
 
@@ -217,6 +218,7 @@ def _generate(user: SignedIn, state: CreateState) -> None:
     quote = studio().quote(state.draft)
     try:
         studio().generate(user, quote.recipe, quote.images)
+        state.welcome = False
     except errors.ImageError as error:
         _refused(state, error)
 
@@ -224,7 +226,7 @@ def _generate(user: SignedIn, state: CreateState) -> None:
 def _begin(user: SignedIn, state: CreateState) -> None:
     read_widgets(user, state)
     # The rest of the page, too, has to drop the last failure and show the new jobs.
-    state.failure, state.welcome, state.redraw = None, False, True
+    state.failure, state.redraw = None, True
 
 
 def _refused(state: CreateState, error: errors.ImageError) -> None:

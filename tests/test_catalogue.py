@@ -202,7 +202,7 @@ def test_an_estimate_is_a_figure_or_unknown(
     [
         pytest.param("gpt-image-2.6-flare", Usage(20, 200), 20 * 5 + 200 * 30, id="from the usage"),
         pytest.param(
-            "gpt-image-2", Usage(120, 200, 20, 100), 20 * 5 + 100 * 8 + 200 * 30, id="with an image sent"
+            "gpt-image-2", Usage(120, 200, 100), 20 * 5 + 100 * 8 + 200 * 30, id="with an image sent"
         ),
         pytest.param("gpt-image-2", Usage(), None, id="no usage in the answer"),
         pytest.param("gpt-image-1.5", Usage(20, 200), None, id="no price"),

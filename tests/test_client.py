@@ -149,7 +149,7 @@ def test_a_streamed_image_comes_with_its_partial_pictures(make_client: Callable[
     assert all(
         Image.open(BytesIO(data)).size == (1024, 1024) for data in (*made.images, *(d for _, d in seen))
     )
-    assert made.usage == Usage(20, 200, 20, 0)
+    assert made.usage == Usage(20, 200, 0)
     assert made.price_micros == 20 * 5 + 200 * 30
     assert (made.request_id, made.model, made.revised_prompts) == (REQUEST_ID, FOX.model, (None,))
 
@@ -311,7 +311,7 @@ def test_a_text_server_without_a_parameter_still_answers(
 
 @pytest.mark.parametrize("call", BOTH)
 @pytest.mark.parametrize("row", ["quota spent", "credit spent", "billing limit"])
-def test_trap_1_a_dead_account_is_asked_once(
+def test_a_dead_account_is_asked_once(
     service: OpenAIService, client: ImageClient, call: Call, row: str
 ) -> None:
     service.script(row, always=True)
@@ -328,7 +328,7 @@ DRIPS = ["drip", "drip of JSON"]
     "fault", ["silent", "stall", *DRIPS, "dropped", "server error", "overloaded", "rate limit"]
 )
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
-def test_trap_2_an_image_is_bought_once(
+def test_an_image_is_bought_once(
     service: OpenAIService, make_client: Callable[..., ImageClient], fault: str, params: GenerateParams
 ) -> None:
     service.script(fault if params is FOX or fault != "stall" else "silent", always=True)
@@ -338,7 +338,7 @@ def test_trap_2_an_image_is_bought_once(
 
 
 @pytest.mark.parametrize("fault", ["silent", "stall", *DRIPS])
-def test_trap_2_the_outcome_of_a_timeout_is_unknown(
+def test_the_outcome_of_a_timeout_is_unknown(
     service: OpenAIService, make_client: Callable[..., ImageClient], fault: str
 ) -> None:
     service.script(fault)
@@ -349,7 +349,7 @@ def test_trap_2_the_outcome_of_a_timeout_is_unknown(
 
 
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
-def test_trap_2_the_outcome_of_a_lost_connection_is_unknown(
+def test_the_outcome_of_a_lost_connection_is_unknown(
     service: OpenAIService, client: ImageClient, params: GenerateParams
 ) -> None:
     service.script("dropped")
@@ -358,28 +358,28 @@ def test_trap_2_the_outcome_of_a_lost_connection_is_unknown(
     assert caught.value.request_id == REQUEST_ID
 
 
-def test_trap_3_a_plain_answer_to_a_streamed_image(service: OpenAIService, client: ImageClient) -> None:
+def test_a_plain_answer_to_a_streamed_image_is_taken(service: OpenAIService, client: ImageClient) -> None:
     service.script("plain")
     made = paint(client)
     assert service.requests[-1].body["stream"] is True
     assert len(made.images) == 1
 
 
-def test_trap_3_a_plain_answer_to_a_streamed_text(service: OpenAIService, client: ImageClient) -> None:
+def test_a_plain_answer_to_a_streamed_text_is_taken(service: OpenAIService, client: ImageClient) -> None:
     service.script("plain")
     enhanced = write(client).result
     assert "loopback service" in enhanced.text
     assert enhanced.usage.input_tokens == 400
 
 
-def test_trap_4_a_truncated_image_stream(service: OpenAIService, client: ImageClient) -> None:
+def test_a_truncated_image_stream_is_an_unknown_outcome(service: OpenAIService, client: ImageClient) -> None:
     service.script("truncated")
     with pytest.raises(OutcomeUnknown) as caught:
         paint(client)
     assert caught.value.request_id == REQUEST_ID
 
 
-def test_trap_4_a_truncated_text_stream(service: OpenAIService, client: ImageClient) -> None:
+def test_a_truncated_text_stream_is_said_to_be_cut(service: OpenAIService, client: ImageClient) -> None:
     service.script("truncated")
     with pytest.raises(EnhancementCut):
         write(client)
@@ -400,7 +400,7 @@ def test_trap_4_a_truncated_text_stream(service: OpenAIService, client: ImageCli
         ),
     ],
 )
-def test_trap_5_an_error_frame(
+def test_an_error_frame_is_told_by_its_code(
     service: OpenAIService, client: ImageClient, call: Call, frame: dict[str, Any], error: type[ImageError]
 ) -> None:
     service.script(Behaviour(frames=(frame,)))
@@ -409,16 +409,14 @@ def test_trap_5_an_error_frame(
     assert caught.value.request_id == REQUEST_ID
 
 
-def test_trap_5_a_block_inside_a_stream_names_its_categories(
-    service: OpenAIService, client: ImageClient
-) -> None:
+def test_a_block_inside_a_stream_names_its_categories(service: OpenAIService, client: ImageClient) -> None:
     service.script("error frame")
     with pytest.raises(PromptBlocked) as caught:
         paint(client)
     assert caught.value.categories == ("violence", "self-harm")
 
 
-def test_an_error_inside_a_200(service: OpenAIService, client: ImageClient) -> None:
+def test_an_error_inside_a_200_is_an_error(service: OpenAIService, client: ImageClient) -> None:
     service.script(Behaviour(raw=json.dumps({"error": ERRORS["quota spent"].body}).encode()))
     with pytest.raises(QuotaSpent):
         paint(client)
@@ -426,7 +424,7 @@ def test_an_error_inside_a_200(service: OpenAIService, client: ImageClient) -> N
 
 @pytest.mark.parametrize("fault", ["html", "malformed", "no images", "not an object"])
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
-def test_trap_6_an_answer_that_is_no_image(
+def test_an_answer_that_is_no_image_is_a_bad_answer(
     service: OpenAIService, client: ImageClient, fault: str, params: GenerateParams
 ) -> None:
     service.script(fault)
@@ -451,14 +449,14 @@ def test_trap_6_an_answer_that_is_no_image(
         pytest.param(b"", id="nothing"),
     ],
 )
-def test_trap_6_an_odd_body_is_a_bad_answer(service: OpenAIService, client: ImageClient, body: bytes) -> None:
+def test_an_odd_body_is_a_bad_answer(service: OpenAIService, client: ImageClient, body: bytes) -> None:
     service.script(Behaviour(raw=body))
     with pytest.raises(BadAnswer):
         paint(client)
 
 
 @pytest.mark.parametrize("fault", ["html", "malformed", "not an object"])
-def test_trap_6_an_answer_that_is_no_prompt(service: OpenAIService, client: ImageClient, fault: str) -> None:
+def test_an_answer_that_is_no_prompt_says_so(service: OpenAIService, client: ImageClient, fault: str) -> None:
     service.script(fault)
     with pytest.raises(BadAnswer, match="isn't a prompt"):
         write(client)
@@ -473,7 +471,7 @@ def test_trap_6_an_answer_that_is_no_prompt(service: OpenAIService, client: Imag
         pytest.param({"choices": [{"message": {"content": 5}, "finish_reason": "stop"}]}, id="no text"),
     ],
 )
-def test_trap_6_an_odd_completion_is_an_error_of_ours(
+def test_an_odd_completion_is_an_error_of_ours(
     service: OpenAIService, client: ImageClient, body: dict[str, Any]
 ) -> None:
     service.script(Behaviour(raw=json.dumps(body).encode()))
@@ -488,7 +486,7 @@ def test_trap_6_an_odd_completion_is_an_error_of_ours(
         pytest.param("fenced", "A quiet harbour.", id="fenced JSON"),
     ],
 )
-def test_trap_7_prose_and_fences_are_taken_off(
+def test_prose_and_fences_are_taken_off(
     service: OpenAIService, client: ImageClient, fault: str, text: str
 ) -> None:
     service.script(fault)
@@ -507,7 +505,7 @@ def test_trap_7_prose_and_fences_are_taken_off(
         ("empty", ImagePromptError),
     ],
 )
-def test_trap_7_an_enhancement_that_did_not_finish(
+def test_an_enhancement_that_did_not_finish_is_not_passed_on(
     service: OpenAIService, client: ImageClient, fault: str, error: type[ImageError], plain: bool
 ) -> None:
     service.script(replace(FAULTS[fault], plain=plain))
@@ -517,7 +515,7 @@ def test_trap_7_an_enhancement_that_did_not_finish(
     assert caught.value.request_id == REQUEST_ID
 
 
-def test_trap_8_a_stray_newline_is_taken_off_the_key(
+def test_a_stray_newline_is_taken_off_the_key(
     service: OpenAIService, make_client: Callable[..., ImageClient]
 ) -> None:
     paint(make_client(openai_api_key=f"{KEY}\n"))
@@ -525,14 +523,14 @@ def test_trap_8_a_stray_newline_is_taken_off_the_key(
 
 
 @pytest.mark.parametrize("key", ["sk-schlüssel-123", "sk-one\nsk-two", "sk one"])
-def test_trap_8_a_key_that_no_header_can_carry_stops_the_start(key: str) -> None:
+def test_a_key_that_no_header_can_carry_stops_the_start(key: str) -> None:
     with pytest.raises(SettingsError, match="OPENAI_API_KEY") as caught:
         load_settings(openai_api_key=key)
     assert key not in str(caught.value)
 
 
 @pytest.mark.parametrize("call", BOTH)
-def test_trap_9_nothing_is_read_from_the_environment(
+def test_nothing_is_read_from_the_environment(
     service: OpenAIService,
     make_client: Callable[..., ImageClient],
     monkeypatch: pytest.MonkeyPatch,
@@ -556,7 +554,7 @@ def test_trap_9_nothing_is_read_from_the_environment(
     assert not {"openai-organization", "openai-project"} & set(seen.headers)
 
 
-def test_trap_9_openai_is_asked_at_its_own_address(
+def test_openai_is_asked_at_its_own_address(
     service: OpenAIService, monkeypatch: pytest.MonkeyPatch, make_client: Callable[..., ImageClient]
 ) -> None:
     client = make_client(Rerouted(service), openai_base_url=None)
@@ -565,9 +563,7 @@ def test_trap_9_openai_is_asked_at_its_own_address(
     assert service.requests[-1].headers["host"] == "api.openai.com"
 
 
-def test_trap_10_an_image_by_address_is_fetched_without_the_key(
-    service: OpenAIService, client: ImageClient
-) -> None:
+def test_an_image_by_address_is_fetched_without_the_key(service: OpenAIService, client: ImageClient) -> None:
     service.script(Behaviour(image_urls=("{origin}/pictures/a.png",)))
     made = paint(client, DALL_E)
     assert Image.open(BytesIO(made.images[0])).size == (64, 64)
@@ -589,7 +585,7 @@ def test_trap_10_an_image_by_address_is_fetched_without_the_key(
         pytest.param("{origin}/nothing.png", "404", id="not there"),
     ],
 )
-def test_trap_10_an_image_elsewhere_is_not_fetched(
+def test_an_image_elsewhere_is_not_fetched(
     service: OpenAIService, client: ImageClient, url: str, why: str
 ) -> None:
     service.script(Behaviour(image_urls=(url,)))

@@ -286,7 +286,7 @@ def test_a_fault_before_the_call_leaves_is_no_unknown_outcome(
         session.add(Job(id="j", batch_id="b", owner_id=user.id, request={"model": "m", "mood": "later"}))
     studio.jobs.worker.run("j")
     (job,), (call,) = studio.rows(Job), studio.rows(Usage)
-    assert (job.state, job.error["code"]) == (JobState.FAILED, "IMG-GEN-FAIL-001")
+    assert (job.state, job.error["code"]) == (JobState.FAILED, "IMG-GEN-VERSION-001")
     assert call.outcome == "failed"
     assert studio.paid() == 0
 
@@ -463,7 +463,7 @@ def test_only_an_ended_job_without_image_is_tried_again(
 ) -> None:
     studio = make_studio(database, started=False)
     job = a_job(database, user, state)
-    with pytest.raises(errors.ImageGenerationError):
+    with pytest.raises(errors.NotEnded):
         studio.jobs.retry(user.id, job.id)
     assert len(studio.rows(Job)) == 1
 

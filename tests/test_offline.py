@@ -11,7 +11,8 @@ import openai
 import pytest
 from PIL import Image, UnidentifiedImageError
 
-from core.offline import OfflineTransport, fail_words
+from core.faults import FAULTS
+from core.offline import OfflineTransport
 from core.prompts import PromptRequest
 
 WRITER, PAINTER = "offline-writer", "offline-painter"
@@ -110,7 +111,7 @@ def test_n_pictures_differ(client):
 
 
 @pytest.mark.parametrize("output_format", ["png", "webp"])
-def test_transparent_background(client, output_format):
+def test_a_transparent_background_is_transparent(client, output_format):
     answer = draw(client, background="transparent", output_format=output_format)
     assert opened(answer.data[0].b64_json).convert("RGBA").getchannel("A").getextrema() == (0, 255)
     assert answer.background == "transparent"
@@ -126,7 +127,7 @@ def test_stream_sends_partials_then_the_finished_picture(client):
     assert all(opened(event.b64_json).size == (256, 256) for event in (*partials, completed))
 
 
-def test_seed_decides(client):
+def test_the_same_seed_paints_the_same(client):
     assert draw(client).data[0].b64_json == draw(service(1)).data[0].b64_json
     assert draw(client).data[0].b64_json != draw(service(2)).data[0].b64_json
     unseeded = service(None)
@@ -167,7 +168,7 @@ def test_models_are_listed(client):
         ),
     ],
 )
-def test_bad_request(client, options, param):
+def test_a_wrong_option_is_refused_by_its_name(client, options, param):
     with pytest.raises(openai.BadRequestError) as caught:
         draw(client, **options)
     assert caught.value.param == param
@@ -188,7 +189,7 @@ def test_bad_request(client, options, param):
         pytest.param(lambda c: c.embeddings.create(model="e", input="a"), "unknown_url", id="other routes"),
     ],
 )
-def test_not_found(client, call, code):
+def test_what_there_is_not_answers_404(client, call, code):
     with pytest.raises(openai.NotFoundError) as caught:
         call(client)
     assert caught.value.code == code
@@ -268,7 +269,7 @@ def test_unknown_fail_word_lists_the_known(client):
         draw(client, "!fail everything")
 
 
-def test_drop(client):
+def test_a_dropped_line_is_a_lost_connection(client):
     with pytest.raises(openai.APIConnectionError):
         draw(client, "!fail drop")
 
@@ -292,7 +293,7 @@ def test_answers_that_are_no_json(client, word):
         draw(client, f"!fail {word}")
 
 
-def test_garbled_stream(client):
+def test_a_garbled_stream_is_an_error(client):
     with pytest.raises(json.JSONDecodeError):
         list(draw(client, "!fail garbled", stream=True))
 
@@ -302,12 +303,12 @@ def test_html_in_place_of_an_answer(client):
     assert list(draw(client, "!fail html", stream=True)) == []
 
 
-def test_damaged_picture(client):
+def test_a_damaged_picture_comes_as_it_is(client):
     with pytest.raises(UnidentifiedImageError):
         opened(draw(client, "!fail damaged").data[0].b64_json)
 
 
-def test_empty_answer(client):
+def test_an_empty_answer_holds_no_picture(client):
     assert draw(client, "!fail empty").data == []
     assert list(draw(client, "!fail empty", stream=True)) == []
     assert write(client, "!fail empty").choices[0].message.content == ""
@@ -315,5 +316,5 @@ def test_empty_answer(client):
 
 def test_every_fail_word_is_described_and_tried_here():
     spoilt = {"drop", "html", "garbled", "truncated", "damaged", "empty"}
-    assert set(fail_words()) == spoilt | {case.values[0] for case in REFUSALS}
-    assert all(fail_words().values())
+    assert set(FAULTS) == spoilt | {case.values[0] for case in REFUSALS}
+    assert all(fault.description for fault in FAULTS.values())

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import ImageGenerationError
+from core.errors import RecipeUnreadable
 from core.recipe import Recipe
 from tests.generating import RECIPE
 
@@ -25,5 +25,5 @@ def test_what_another_version_stored_is_read_as_far_as_it_goes() -> None:
     [pytest.param(RECIPE.to_json() | {"seed": 7}, id="more"), pytest.param({"name": "Ember"}, id="less")],
 )
 def test_nothing_is_bought_by_what_another_version_stored(stored: dict[str, Any]) -> None:
-    with pytest.raises(ImageGenerationError):
+    with pytest.raises(RecipeUnreadable):
         Recipe.from_json(stored)

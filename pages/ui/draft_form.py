@@ -210,7 +210,7 @@ def option_fields(state: CreateState) -> None:
         st.number_input("Images", 1, most, count, key=state.key("images"), disabled=most == 1)
         field_failure(state, *OPTION_FIELDS)
         if model.any_size:
-            st.caption("Another size can be typed, such as 2048x1152: both edges divisible by 16.")
+            st.caption(f"Another size can be typed, such as 2048x1152: {model.size_rule}.")
 
 
 def _sizes(model: ImageModel, chosen: str) -> list[str]:
