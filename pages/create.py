@@ -100,10 +100,14 @@ def _enhance_fields(state: CreateState) -> None:
 
 
 def _prompt_section(user: SignedIn, state: CreateState) -> None:
-    """The prompt, in a fragment of its own that polls only while an enhancement arrives."""
+    """The prompt, in a fragment of its own that polls while an enhancement arrives, and only then.
+
+    What is typed in a fragment is lost when the next thing done is to go to another page.
+    """
     run = studio().enhancements.current(user.user_id)
     live = run is not None and run.is_live
-    st.fragment(run_every=ENHANCE_POLL_SECONDS if live else None)(_prompt_panel)(user, state, live)
+    panel = st.fragment(run_every=ENHANCE_POLL_SECONDS)(_prompt_panel) if live else _prompt_panel
+    panel(user, state, live)
 
 
 def _prompt_panel(user: SignedIn, state: CreateState, watching: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages.ui.draft_form import keep_typed
 from pages.ui.frame import frame
 from pages.ui.session import current_user
 from pages.ui.sign_in import sign_in_page
@@ -30,5 +31,6 @@ else:
         ],
         position="hidden",
     )
+    keep_typed(user)
     frame(user)
 page.run()

@@ -460,6 +460,19 @@ def test_a_broken_database_is_a_panel_and_not_a_traceback(browser: Browser, tmp_
         assert "Traceback" not in person.page.inner_text("body")
 
 
+@pytest.mark.parametrize("label", ["Name", "Base prompt", "Prompt"])
+def test_what_was_just_typed_and_the_click_that_leaves_it_both_count(
+    browser: Browser, tmp_path: Path, label: str
+) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("quick-typist")
+        person.field(label).press_sequentially("typed in haste")
+        person.go("Gallery")
+        expect(person.page.get_by_role("heading", name="Gallery", exact=True)).to_be_visible()
+        person.go("Create")
+        expect(person.field(label)).to_have_value("typed in haste")
+
+
 def test_a_picture_whose_file_is_gone_says_so(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app:
         with Visitor(browser, app.base_url) as person:

@@ -22,6 +22,32 @@ export default function ({ data }) {
 }
 """
 
+# A text field sends what was typed a moment after it is left. A click that leads to another page would be
+# sent before that, and the text then calls the page back that was just left: so the click waits for the text.
+_PATIENCE_JS = """
+export default function () {
+  if (window.__atelierPatient) return
+  window.__atelierPatient = true
+  let left = -Infinity
+  document.addEventListener("blur", ({ target }) => {
+    if (target.matches?.("input, textarea")) left = performance.now()
+  }, true)
+  document.addEventListener("pointerdown", ({ target }) => {
+    if (target.closest?.("a") && document.activeElement?.matches("input, textarea"))
+      document.activeElement.blur()
+  }, true)
+  document.addEventListener("click", (event) => {
+    const way = event.target.closest?.(".st-key-ways a")
+    const other = event.ctrlKey || event.metaKey || event.shiftKey
+    if (!way || other || performance.now() - left > 150) return
+    event.preventDefault()
+    event.stopPropagation()
+    left = -Infinity
+    setTimeout(() => way.click(), 150)
+  }, true)
+}
+"""
+
 
 def _component(name: str, js: str) -> Any:
     return st.components.v2.component(name, js=js)
@@ -30,6 +56,11 @@ def _component(name: str, js: str) -> Any:
 def begin_session(ticket: str, *, then: str | None = None) -> None:
     """Exchange the ticket for the cookie and load the page afresh: a tab's cookies never change in place."""
     _post("/auth/session", {"ticket": ticket}, once=ticket, then=then)
+
+
+def patient_ways() -> None:
+    """Let a click on a way to another page wait until what was just typed is sent."""
+    _component("atelier.patience", _PATIENCE_JS)(key="patience", height="content")
 
 
 def end_session(once: str) -> None:

@@ -110,6 +110,12 @@ def read_widgets(user: SignedIn, state: CreateState) -> None:
     adopt(user, state, draft)
 
 
+def keep_typed(user: SignedIn) -> None:
+    """Take what was typed on the Create page, also when the next page is already being drawn."""
+    if STATE_KEY in st.session_state:
+        read_widgets(user, st.session_state[STATE_KEY])
+
+
 def take_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
     """Show how an enhancement ended, once in each tab; its text replaces nothing but the prompt."""
     if run is None or not is_news(state, run):
@@ -162,6 +168,7 @@ def describe_fields(state: CreateState) -> None:
         key=state.key("traits"),
         accept_new_options=True,
         select_all=False,
+        wrap=True,
         placeholder="Type a trait and press Enter",
     )
     field_failure(state, "traits")

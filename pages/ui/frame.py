@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.accounts import SignedIn
 from core.models import new_id
-from pages.ui.browser import end_session
+from pages.ui.browser import end_session, patient_ways
 from pages.ui.session import studio
 from pages.ui.text import plain
 
@@ -23,6 +23,7 @@ def frame(user: SignedIn) -> None:
         st.page_link("create.py", label="Create", icon=":material/brush:")
         st.page_link("gallery.py", label="Gallery", icon=":material/photo_library:")
         st.page_link("account.py", label="Account", icon=":material/manage_accounts:")
+        patient_ways()
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="bar"
     ):
