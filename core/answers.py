@@ -11,6 +11,7 @@ import binascii
 from typing import Any
 
 from core.catalogue import Usage
+from core.columns import clean
 
 Body = dict[str, Any]
 # More tokens than a column of the database holds are a fault of the service's counting.
@@ -22,6 +23,7 @@ class Writing:
 
     def __init__(self) -> None:
         self.text = ""
+        self._half = ""
         self.refusal = ""
         self.finish: str | None = None
         self.usage = Usage()
@@ -32,11 +34,17 @@ class Writing:
             self.usage = _text_usage(usage)
         choice = _dict(next(iter(_list(chunk.get("choices"))), None))
         said = _dict(choice.get("delta") or choice.get("message"))
-        piece = text_of(said.get("content"))
+        piece = self._whole(text_of(said.get("content")))
         self.text += piece
         self.refusal += text_of(said.get("refusal"))
         self.finish = choice.get("finish_reason") or self.finish
         return piece
+
+    def _whole(self, piece: str) -> str:
+        """`piece` in whole characters: of one that is split, the first half waits for the next piece."""
+        piece = self._half + piece
+        self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
+        return clean(piece.removesuffix(self._half))
 
 
 class Painting:

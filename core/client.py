@@ -46,7 +46,7 @@ from core.errors import (
 )
 from core.prompts import PromptRequest, extract_prompt, instructions, missing_facts, styled, with_facts
 from core.settings import Settings
-from core.translate import Fault, error_of, fault_of, fault_of_body, request_id_of, translated
+from core.translate import Fault, error_of, fault_of, fault_of_body, request_id_of, told, translated
 
 OPENAI_URL = "https://api.openai.com/v1"
 OFFLINE_URL = "http://offline.invalid/v1"
@@ -214,7 +214,7 @@ class ImageClient:
             images=tuple(picture for picture, _ in images),
             revised_prompts=tuple(revised for _, revised in images),
             usage=painting.usage,
-            request_id=_request_id(answer),
+            request_id=self._request_id(answer),
             model=params.model,
             price_micros=cost(params.model, painting.usage),
             seconds=self._clock() - started,
@@ -330,7 +330,10 @@ class ImageClient:
         except BadAnswer as error:
             error.message = _NOT_A_PROMPT
             raise
-        return self._enhanced(request, writing, _request_id(answer), self._clock() - started)
+        return self._enhanced(request, writing, self._request_id(answer), self._clock() - started)
+
+    def _request_id(self, answer: Answer) -> str | None:
+        return request_id_of(answer.response, secret=self._secret)
 
     def _enhanced(
         self, request: PromptRequest, writing: Writing, request_id: str | None, seconds: float
@@ -367,7 +370,8 @@ class ImageClient:
             _log.warning("image_stream_broke_after_the_picture", error=type(error).__name__)
         if not painting.items and _is_stream(answer):
             raise OutcomeUnknown(
-                details="the stream ended before the picture was complete", request_id=_request_id(answer)
+                details="the stream ended before the picture was complete",
+                request_id=self._request_id(answer),
             )
         return painting
 
@@ -381,12 +385,12 @@ class ImageClient:
             try:
                 pictures.append((self._picture(item, deadline), text_of(item.get("revised_prompt")) or None))
             except _FOREIGN as error:
-                wrong.append(f"{type(error).__name__}: {error}")
+                wrong.append(told(f"{type(error).__name__}: {error}", self._secret))
         if wrong:
             _log.warning("picture_unreadable", reasons=wrong, kept=len(pictures))
         if not pictures:
             raise BadAnswer(
-                details="; ".join(wrong) or "no image in the answer", request_id=_request_id(answer)
+                details="; ".join(wrong) or "no image in the answer", request_id=self._request_id(answer)
             )
         return pictures
 
@@ -445,10 +449,6 @@ def _refuse_unfinished(writing: Writing, request_id: str | None) -> None:
         raise PromptBlocked(details="finish_reason content_filter", request_id=request_id)
     if writing.finish in (None, "length"):
         raise EnhancementCut(details=f"finish_reason {writing.finish}", request_id=request_id)
-
-
-def _request_id(answer: Answer) -> str | None:
-    return request_id_of(answer.response)
 
 
 def _is_stream(answer: Answer) -> bool:

@@ -10,8 +10,8 @@ from core.models import Table
 
 
 def clean(text: str) -> str:
-    """`text` as every engine can keep it: NUL and lone surrogates become U+FFFD."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    """`text` as every engine can keep it: NUL and lone surrogates become U+FFFD, pairs their character."""
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def fitted(table: type[Table], fields: dict[str, Any]) -> dict[str, Any]:

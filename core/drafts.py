@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from sqlmodel import Session
 
+from core.columns import clean
 from core.database import Database
 from core.models import Draft, new_id, utc_now
 from core.prompts import Enhancement, PromptRequest
@@ -105,6 +106,14 @@ class DraftState:
             return replace(draft, prompt=self.prompt)
         return replace(draft, enhanced_prompt=text, variation=self.variation + 1)
 
+    def merged(self, before: DraftState, after: DraftState) -> DraftState:
+        """This draft with what changed from `before` to `after`, and the versions of both."""
+        given = {field.name: getattr(after, field.name) for field in fields(self)}
+        changed = {name: value for name, value in given.items() if value != getattr(before, name)}
+        versions = {version.text: version for version in (*self.versions, *after.versions)}
+        in_order = sorted(versions.values(), key=lambda version: version.at)
+        return replace(self, **changed | {"versions": tuple(in_order[-MAX_VERSIONS:])})
+
     def as_new(self) -> DraftState:
         """This draft as another subject's."""
         return replace(self, id=new_id())
@@ -115,7 +124,7 @@ class DraftState:
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
         """A stored draft; fields that this version doesn't know are left out."""
-        given = _known(cls, stored)
+        given = _known(cls, _cleaned(stored))
         given["traits"] = tuple(given.get("traits", ()))
         versions = (_known(PromptVersion, version) for version in given.get("versions", ()))
         given["versions"] = tuple(PromptVersion(**version) for version in versions)
@@ -136,6 +145,15 @@ class DraftState:
             size=recipe.size,
             quality=recipe.quality,
         )
+
+
+def _cleaned(value: Any) -> Any:
+    """`value` with every text in whole characters: half of one can't be shown."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    return {name: _cleaned(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
 def _known(record: type[Any], stored: dict[str, Any]) -> dict[str, Any]:
@@ -174,9 +192,11 @@ class Drafts:
             draft = _stored(session, user_id, for_update=True)
             self._put(session, user_id, draft.with_enhanced(text, draft_id, now=self._clock()))
 
-    def save(self, user_id: str, draft: DraftState) -> None:
+    def save(self, user_id: str, draft: DraftState, *, before: DraftState | None = None) -> None:
+        """Store `draft`; with `before`, only what has changed since: the rest may be another tab's."""
         with self._database.write() as session:
-            self._put(session, user_id, draft)
+            stored = _stored(session, user_id, for_update=True) if before else draft
+            self._put(session, user_id, stored.merged(before or stored, draft))
 
     def _put(self, session: Session, user_id: str, draft: DraftState) -> None:
         session.merge(Draft(user_id=user_id, state=draft.to_json(), updated_at=self._clock()))

@@ -15,7 +15,7 @@ ImageError                          IMG-GEN-001
 │   ├── ResetInvalid
 │   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
-├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, PageNotFound
+├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, BodyTooLarge, PageNotFound
 ├── StorageError                    IMG-STORE-001: StorageFull, StorageReadOnly, FileDamaged
 ├── DatabaseError                   IMG-DATA-001: DatabaseDamaged, DatabaseBusy
 └── SettingsError                   IMG-SET-001: what the operator must mend before start
@@ -26,6 +26,11 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
+# Each run of these signs is looked at once and by itself: a text of any length takes time in proportion.
+_RUN = re.compile(r"[\w*.…•-]{6,}")
+_LONGEST_RUN = 400
+_MARK = re.compile(r"sk-|atl_|\*{4}", re.IGNORECASE)
+_BEARER = re.compile(r"(?<=Bearer)\s+\S+", re.IGNORECASE)
 _SECRETS = re.compile(
     r"""
     (?<![^\W\d_]) sk-[\w*.…•-]{4,}                       # a key, whole or masked
@@ -34,7 +39,6 @@ _SECRETS = re.compile(
           | (?:proj|svcacct|admin|ant|or)- ) [\w*.…•-]{4,}  #   or of a known kind
     | [\w-]{2,} (?: \*{4,} [\w-]* )+                       # another service's key, masked
     | atl_[\w-]{8,}
-    | (?<=Bearer)\s+\S+
     """,
     re.IGNORECASE | re.VERBOSE,
 )
@@ -42,7 +46,16 @@ _SECRETS = re.compile(
 
 def scrub(text: str) -> str:
     """`text` without API keys and tokens; services quote parts of a key in their own messages."""
-    return _SECRETS.sub("[secret]", text)
+    return _RUN.sub(_scrub_run, _BEARER.sub("[secret]", text))
+
+
+def _scrub_run(found: re.Match[str]) -> str:
+    run = found[0]
+    mark = _MARK.search(run)
+    if mark is None:
+        return run
+    # No key is that long: what surrounds one in such a run is of no use to anybody.
+    return run[: mark.start()] + "[secret]" if len(run) > _LONGEST_RUN else _SECRETS.sub("[secret]", run)
 
 
 class ImageError(Exception):
@@ -390,6 +403,12 @@ class OriginRejected(RequestRejected):
         "Open Atelier in a tab of its own, then try again.",
         "Ask your administrator whether a proxy hands on the Host header unchanged.",
     )
+
+
+class BodyTooLarge(RequestRejected):
+    code, status = "IMG-REQ-SIZE-001", 413
+    message = "This request is larger than any that is answered here."
+    suggestions = ("Send less at once.",)
 
 
 class PageNotFound(RequestRejected):

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import structlog
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from core import errors
@@ -19,7 +19,11 @@ from core.settings import Settings, is_loopback
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # What Streamlit shows to anybody who asks, and nobody here needs.
-CLOSED_PATHS = ("/_stcore/metrics", "/oauth2callback")
+CLOSED_PATHS = ("/_stcore/metrics", "/oauth2callback", "/_stcore/upload_file")
+# More than any request here needs. What is received is kept in memory until it is whole.
+MAX_BODY = 64 * 1024
+_LONGEST_DETAILS = 200
+_LONGEST_NUMBER = 20
 _OWN_SHAPE = ("/api/", "/auth/")
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9._:-]+")
@@ -44,25 +48,48 @@ class Guard:
         try:
             check(scope, self._get_settings())
         except errors.RequestRejected as error:
-            log.warning("refused", code=error.code, path=scope["path"], details=error.details)
+            log.warning("refused", code=error.code, path=_cut(scope["path"]), details=error.details)
             await _refusal(scope, error)(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self._app(scope, _bounded(receive) if scope["type"] == "http" else receive, send)
+
+
+def _bounded(receive: Receive) -> Receive:
+    """`receive`, raising BodyTooLarge as soon as more has come than any request needs."""
+    received = 0
+
+    async def bounded() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY:
+            raise errors.BodyTooLarge
+        return message
+
+    return bounded
 
 
 def check(scope: Scope, settings: Settings) -> None:
-    """Raise HostRejected, OriginRejected or PageNotFound unless this request may go on."""
+    """Raise HostRejected, OriginRejected, BodyTooLarge or PageNotFound unless this request may go on."""
     headers = Headers(scope=scope)
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not is_served(hosts[0], settings):
-        raise errors.HostRejected(details=f"Host: {', '.join(hosts)}")
+        raise errors.HostRejected(details=_cut(f"Host: {', '.join(hosts)}"))
     changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
     # A request without an origin comes from no page: a browser names it wherever something changes.
     origins = headers.getlist("origin") if changes else []
     if not all(is_same(origin, hosts[0]) for origin in origins):
-        raise errors.OriginRejected(details=f"Origin: {', '.join(origins)}; Host: {hosts[0]}")
-    if scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/") in CLOSED_PATHS:
+        raise errors.OriginRejected(details=_cut(f"Origin: {', '.join(origins)}; Host: {hosts[0]}"))
+    announced = headers.get("content-length", "")
+    if announced.isdecimal() and int(announced[:_LONGEST_NUMBER]) > MAX_BODY:
+        raise errors.BodyTooLarge
+    path = scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/")
+    if any(path == closed or path.startswith(f"{closed}/") for closed in CLOSED_PATHS):
         raise errors.PageNotFound
+
+
+def _cut(foreign: str) -> str:
+    return foreign[:_LONGEST_DETAILS]
 
 
 def is_served(host: str, settings: Settings) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 
 import filelock
 import structlog
@@ -24,8 +25,7 @@ class Ownership:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        path = database.url.database if database.is_sqlite else None
-        self._file = filelock.FileLock(f"{path}.lock", thread_local=False) if path else None
+        self._file: filelock.BaseFileLock | None = None
         self._connection: Connection | None = None
         self.held = False
 
@@ -64,13 +64,19 @@ class Ownership:
 
     def _take_file(self) -> bool:
         try:
-            if self._file:
-                self._file.acquire(timeout=0)
+            self._file = filelock.FileLock(f"{self._path()}.lock", thread_local=False)
+            self._file.acquire(timeout=0)
         except filelock.Timeout:
             return False
         except OSError as error:
             raise DatabaseError(details=str(error)) from error
         return True
+
+    def _path(self) -> Path:
+        """The database's own file, by whatever other name it was given."""
+        with self._database.read() as session:
+            listed = session.execute(text("SELECT file FROM pragma_database_list WHERE name = 'main'"))
+            return Path(listed.scalar_one()).resolve()
 
     def _take_lock(self) -> bool:
         with translated():

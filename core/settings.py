@@ -7,7 +7,9 @@ import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
+from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
@@ -15,6 +17,8 @@ from sqlalchemy.exc import ArgumentError
 
 from core.errors import SettingsError
 
+ENV_FILE = Path(".env")
+DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 DEFAULT_IMAGE_MODEL = "gpt-image-2.6-flare"
 DEFAULT_TEXT_MODEL = "gpt-6-luna"
@@ -102,6 +106,11 @@ class Settings(BaseSettings):
         url = url.strip() if url else None
         if url and not url.startswith(("http://", "https://")):
             raise ValueError("must begin with http:// or https://")
+        try:
+            _ = urlsplit(url or "").port
+        except ValueError:
+            # Not chained: the message may repeat a password.
+            raise ValueError("has a port that is no port") from None
         return url or None
 
     @field_validator("registration", "log_level", mode="before")
@@ -114,13 +123,17 @@ class Settings(BaseSettings):
     @field_validator("database_url", mode="after")
     @classmethod
     def _check_database_url(cls, url: str | None) -> str | None:
+        if not url:
+            return None
         try:
-            engine = make_url(url).get_backend_name() if url else "sqlite"
+            address = make_url(url)
         except (ArgumentError, ValueError):
             # Not chained: SQLAlchemy's message may repeat the password.
             raise ValueError("isn't a database address") from None
-        if engine not in ("sqlite", "postgresql"):
-            raise ValueError("must begin with sqlite or postgresql")
+        if address.drivername not in DRIVERS:
+            raise ValueError("must begin with sqlite:/// or postgresql://")
+        if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
+            raise ValueError("must name a file: what is in memory alone would be lost")
         return url
 
     @property
@@ -185,12 +198,24 @@ def is_any(host: str) -> bool:
         return False
 
 
+def _check_env_file() -> None:
+    """Raise SettingsError for lines that would be left out silently, such as a quote that isn't closed."""
+    if ENV_FILE.is_dir():
+        raise SettingsError("The file .env is a folder. Move it aside.")
+    if ENV_FILE.is_file():
+        with ENV_FILE.open(encoding="utf-8") as lines:
+            wrong = next((found for found in parse_stream(lines) if found.error), None)
+        if wrong:
+            raise SettingsError(f"The file .env can't be read from line {wrong.original.line} on.")
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Settings from the environment, `overrides` first.
 
     Raises SettingsError naming every wrong variable; never repeats its value, which may be a secret.
     """
     try:
+        _check_env_file()
         return Settings(**overrides)
     except ValidationError as error:
         wrong = (

@@ -151,21 +151,21 @@ def fault_of(error: openai.APIError) -> Fault:
     return fault_of_body(error.body if error.body is not None else error.message, response)
 
 
-def request_id_of(response: httpx2.Response | None) -> str | None:
+def request_id_of(response: httpx2.Response | None, *, secret: str = "") -> str | None:
     """The service's name for this call; None where the header holds anything else, which may be a secret."""
     found = response.headers.get("x-request-id", "") if response is not None else ""
-    return found if _REQUEST_ID.fullmatch(found) and scrub(found) == found else None
+    return found if _REQUEST_ID.fullmatch(found) and told(found, secret) == found else None
 
 
 def error_of(fault: Fault, *, paid: bool, secret: str = "") -> ImageError:
     """Our error for `fault`. `paid` says that an image was being bought; `secret` is kept out of it."""
-    details = _told(fault.details(), secret)
+    details = told(fault.details(), secret)
+    request_id = None if told(fault.request_id or "", secret) != fault.request_id else fault.request_id
     kind = _class_of(fault, paid=paid)
     if issubclass(kind, PromptBlocked):
-        return kind(details=details, request_id=fault.request_id, categories=fault.categories)
-    error = kind(
-        details=details, field=fault.param, retry_after=fault.retry_after, request_id=fault.request_id
-    )
+        reasons = tuple(told(reason, secret) for reason in fault.categories)
+        return kind(details=details, request_id=request_id, categories=reasons)
+    error = kind(details=details, field=fault.param, retry_after=fault.retry_after, request_id=request_id)
     if fault.status is not None and kind is BadAnswer:
         error.charged = False
     return error
@@ -180,14 +180,15 @@ def translated(
     """
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
     if isinstance(cause, httpx2.RequestError) or isinstance(error, openai.APIConnectionError):
-        return _lost(cause or error, paid=paid, secret=secret, request_id=request_id_of(response))
+        request_id = request_id_of(response, secret=secret)
+        return _lost(cause or error, paid=paid, secret=secret, request_id=request_id)
     if isinstance(error, openai.APIStatusError):
         return error_of(fault_of(error), paid=paid, secret=secret)
     if isinstance(error, openai.APIError):
         return error_of(fault_of_body(error.body or error.message, response), paid=paid, secret=secret)
     return BadAnswer(
-        details=_told(f"{type(error).__name__}: {error}", secret),
-        request_id=request_id_of(response),
+        details=told(f"{type(error).__name__}: {error}", secret),
+        request_id=request_id_of(response, secret=secret),
     )
 
 
@@ -209,7 +210,7 @@ def _class_of_status(status: int | None, *, paid: bool) -> type[ImageError]:
 
 def _lost(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:
     """A connection that failed: before anything was sent, or with the outcome unknown."""
-    details = _told(f"{type(error).__name__}: {error}", secret)
+    details = told(f"{type(error).__name__}: {error}", secret)
     if isinstance(error, _NEVER_SENT):
         return ServiceUnreachable(details=details)
     if paid:
@@ -245,7 +246,7 @@ def _retry_after(response: httpx2.Response | None) -> float | None:
     try:
         moment = parsedate_to_datetime(headers.get("retry-after", ""))
         return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -253,7 +254,7 @@ def _word(value: object) -> str:
     return str(value) if value is not None else ""
 
 
-def _told(text: str, secret: str) -> str:
-    """`text` without secrets, and only then cut: half a key would be known by nothing."""
+def told(text: str, secret: str) -> str:
+    """A foreign `text` without secrets, and then cut: half a key would be known by nothing."""
     whole = text.replace(secret, "[secret]") if len(secret) >= _SHORTEST_SECRET else text
     return scrub(whole)[:_LONGEST_DETAILS]

@@ -23,6 +23,7 @@ from sqlmodel import Session, col
 
 from core import errors
 from core.client import GeneratedImages, ImageClient
+from core.columns import clean
 from core.database import Database
 from core.gallery import Gallery
 from core.imaging import Picture, verify
@@ -74,7 +75,7 @@ class Answer:
     def of(cls, made: GeneratedImages) -> Answer:
         return cls(
             count=len(made.images),
-            revised_prompts=made.revised_prompts,
+            revised_prompts=tuple(text and clean(text) for text in made.revised_prompts),
             request_id=made.request_id,
             price_micros=made.price_micros,
             seconds=made.seconds,
@@ -146,7 +147,7 @@ class Worker:
             except Exception as error:
                 if self.stopping.is_set() and isinstance(error, errors.StorageError | errors.DatabaseError):
                     raise
-                self._give_up(job, error, self._patience())
+                self._rescue(job, error)
 
     def _make(self, job: Job) -> None:
         try:
@@ -293,6 +294,16 @@ class Worker:
         with self.database.write() as session:
             if end_job(session, job, state, error, now=self.clock()):
                 self.usage.record(session, self._call_record(job, outcome, error))
+
+    def _rescue(self, job: Job, fault: Exception) -> None:
+        """End a job that a fault of ours broke off: with what is on disk, or else as unknown."""
+        log.error("a job broke off", job_id=job.id, exc_info=fault)
+        try:
+            self._insist(partial(self._adopt, job))
+        except errors.ImageError:
+            raise
+        except Exception as again:
+            self._give_up(job, again, self._patience())
 
     def _give_up(self, job: Job, fault: Exception, waits: Iterable[float]) -> None:
         """End a job that a fault of ours broke off, which may have been paid. Its files stay on the disk."""

@@ -54,7 +54,8 @@ def _password(user: SignedIn) -> None:
 
 
 def _change(user: SignedIn, current: str, new: str) -> None:
-    ticket = Authenticator(studio().accounts).change_password(user.username, current, new)
+    with Authenticator(studio().accounts) as authenticator:
+        ticket = authenticator.change_password(user.username, current, new)
     st.info("Signing in with the new password…", icon=":material/login:")
     begin_session(ticket)
 

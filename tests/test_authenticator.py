@@ -278,7 +278,7 @@ def _script(door, verb):  # type: ignore[no-untyped-def]
 
     from core.errors import ImageError
 
-    with contextlib.suppress(ImageError):
+    with contextlib.suppress(ImageError), door:
         if verb == "register":
             door.register("grace", "correct horse battery")
         if verb == "sign in":

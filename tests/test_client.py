@@ -737,6 +737,54 @@ def test_no_key_stands_in_an_error(
     assert "[secret]" in caught.value.details
 
 
+ECHO = "SECRETKEY-of-another-form"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(
+            ErrorRow(400, {"code": "moderation_blocked", "moderation_details": {"categories": [ECHO]}}, {}),
+            id="in a category",
+        ),
+        pytest.param(ErrorRow(500, {"message": "Oops"}, {"x-request-id": ECHO}), id="as the request's id"),
+    ],
+)
+def test_no_key_of_whatever_form_comes_back(
+    service: OpenAIService, make_client: Callable[..., ImageClient], row: ErrorRow
+) -> None:
+    service.script(row)
+    with pytest.raises(ImageError) as caught:
+        paint(make_client(openai_api_key=ECHO))
+    error = caught.value
+    assert ECHO not in f"{error} {error.details} {error.request_id}"
+
+
+def test_a_key_in_an_image_address_is_not_repeated(
+    service: OpenAIService, make_client: Callable[..., ImageClient]
+) -> None:
+    service.script(Behaviour(raw=f'{{"data": [{{"url": "http://host:{ECHO}/x"}}]}}'.encode()))
+    with pytest.raises(BadAnswer) as caught:
+        paint(make_client(openai_api_key=ECHO))
+    assert caught.value.details
+    assert ECHO not in caught.value.details
+
+
+def test_a_date_that_no_calendar_has_says_nothing_about_when(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    service.script(
+        ErrorRow(
+            429,
+            {"code": "rate_limit_exceeded", "message": "Slow down."},
+            {"Retry-After": "Mon, 01 Jan 99999999999 00:00:00 GMT"},
+        )
+    )
+    with pytest.raises(RateLimited) as caught:
+        paint(client)
+    assert caught.value.retry_after is None
+
+
 def test_a_gateway_that_gave_up_leaves_the_outcome_unknown(
     service: OpenAIService, client: ImageClient
 ) -> None:
@@ -902,6 +950,27 @@ def test_an_enhancement_arrives_in_pieces(client: ImageClient) -> None:
     assert stream.result.usage == Usage(400, output)
     assert stream.result.price_micros == 40 + (output + 1) // 2
     assert (stream.result.request_id, stream.result.model) == (REQUEST_ID, "gpt-6-luna")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        pytest.param((r"A fox \ud83e", r"\udd8a in snow"), "A fox 🦊 in snow", id="between two pieces"),
+        pytest.param((r"A fox \ud83e", " in snow"), "A fox � in snow", id="one half alone"),
+        pytest.param(("A fox in snow", r"\ud83e"), "A fox in snow", id="half at the end"),
+    ],
+)
+def test_an_enhancement_arrives_in_whole_characters(
+    service: OpenAIService, client: ImageClient, pieces: tuple[str, ...], text: str
+) -> None:
+    chunks = [f'{{"choices": [{{"delta": {{"content": "{piece}"}}}}]}}' for piece in pieces]
+    frames = [*chunks, '{"choices": [{"delta": {}, "finish_reason": "stop"}]}', "[DONE]"]
+    stream_of = "".join(f"data: {frame}\n\n" for frame in frames).encode()
+    service.script(Behaviour(raw=stream_of, raw_type="text/event-stream"))
+    stream = client.enhance(PromptRequest(base_prompt="fox"), user_tag=TAG)
+    seen = "".join(stream)
+    assert (seen, stream.result.text) == (text, text)
+    assert seen.encode()
 
 
 def test_the_enhancer_is_asked_in_the_common_tongue(service: OpenAIService, client: ImageClient) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from sqlmodel import select
 
+from core.columns import clean
 from core.database import Database
 from core.drafts import EXAMPLE, MAX_VERSIONS, Drafts, DraftState, PromptVersion, plain_prompt
 from core.models import Draft, User
@@ -69,9 +70,9 @@ def test_the_newest_state_is_kept_once(drafts: Drafts, database: Database, user:
 
 
 @pytest.mark.parametrize("text", ["\0", "\ud800", "🦊 ￿", "\u202e", "a" * 100_000])
-def test_no_text_keeps_a_draft_from_being_stored(drafts: Drafts, user: User, text: str) -> None:
+def test_any_text_is_stored_in_whole_characters(drafts: Drafts, user: User, text: str) -> None:
     drafts.save(user.id, replace(FULL, prompt=text, traits=(text,)))
-    assert drafts.load(user.id).prompt == text
+    assert drafts.load(user.id).prompt == clean(text)
 
 
 @pytest.mark.parametrize(
@@ -168,3 +169,21 @@ def test_a_recipe_goes_back_into_a_draft_whole() -> None:
     recipe = FULL.recipe("other")
     assert DraftState.from_recipe(recipe).recipe("other") == recipe
     assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_two_tabs_keep_each_others_words_and_versions(drafts: Drafts, user: User) -> None:
+    drafts.save(user.id, FULL)
+    one = replace(FULL, base_prompt="under a tree").with_prompt("by one", "edited", now=Clock()())
+    two = replace(FULL, guidance="for a cover").with_enhanced("by two", FULL.id, now=Clock()())
+    drafts.save(user.id, one, before=FULL)
+    drafts.save(user.id, two, before=FULL)
+    found = drafts.load(user.id)
+    assert (found.base_prompt, found.guidance, found.prompt) == ("under a tree", "for a cover", "by two")
+    assert {"by one", "by two"} <= {version.text for version in found.versions}
+
+
+def test_a_tab_can_empty_a_field(drafts: Drafts, user: User) -> None:
+    drafts.save(user.id, FULL)
+    drafts.save(user.id, replace(FULL, name="", traits=()), before=FULL)
+    found = drafts.load(user.id)
+    assert (found.name, found.traits, found.base_prompt) == ("", (), FULL.base_prompt)

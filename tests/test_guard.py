@@ -28,6 +28,11 @@ async def anything(_request: Request) -> PlainTextResponse:
     return PlainTextResponse("inside")
 
 
+async def reading(request: Request) -> PlainTextResponse:
+    await request.body()
+    return PlainTextResponse("inside")
+
+
 async def stream(socket: WebSocket) -> None:
     await socket.accept()
     await socket.send_text("inside")
@@ -38,7 +43,11 @@ def client_of(**settings: str) -> TestClient:
     """Routes that let everything in, behind the guard."""
     chosen = load_settings(**settings)
     app = Starlette(
-        routes=[Route("/{path:path}", anything, methods=METHODS), WebSocketRoute("/_stcore/stream", stream)],
+        routes=[
+            Route("/reading", reading, methods=["POST"]),
+            Route("/{path:path}", anything, methods=METHODS),
+            WebSocketRoute("/_stcore/stream", stream),
+        ],
         middleware=[Middleware(Guard, get_settings=lambda: chosen)],
     )
     return TestClient(app, base_url="http://localhost:8501")
@@ -207,3 +216,36 @@ def test_the_app_stands_behind_the_guard(app: AppProcess) -> None:
     assert refused.status_code == 403
     assert "refused" in app.output
     assert "Traceback" not in app.output
+
+
+@pytest.mark.parametrize("path", ["/_stcore/upload_file", "/_stcore/upload_file/some-session/f1"])
+def test_nobody_uploads_a_file_that_nothing_asked_for(path: str) -> None:
+    for method in ("PUT", "DELETE", "OPTIONS", "GET"):
+        assert client_of().request(method, path).status_code == 404
+
+
+def test_a_body_that_is_announced_too_large_is_refused_unread() -> None:
+    answer = client_of().post("/auth/session", content=b"x" * (MAX_BODY + 1))
+    assert answer.status_code == 413
+    assert answer.json()["error"]["code"] == "IMG-REQ-SIZE-001"
+
+
+def test_a_body_that_grows_too_large_ends_there() -> None:
+    taken: list[int] = []
+
+    def pieces() -> Iterator[bytes]:
+        for number in range(1_000):
+            taken.append(number)
+            yield b"x" * 1024
+
+    with pytest.raises(errors.BodyTooLarge):
+        client_of().post("/reading", content=pieces())
+    assert len(taken) < 100
+
+
+@pytest.mark.parametrize("header", ["Host", "Origin"])
+def test_a_long_header_of_a_stranger_costs_nothing(header: str, capfd: pytest.CaptureFixture[str]) -> None:
+    name = "a" * 60_000
+    sent = {header: name if header == "Host" else f"http://{name}"}
+    assert client_of().post("/", headers=sent).status_code in (400, 403)
+    assert len("".join(capfd.readouterr())) < 2_000

@@ -60,12 +60,38 @@ def test_row_usage_and_end_are_one_commit(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
-    studio.jobs.worker.usage = BrokenUsage(database, refusals=1)
+    studio.jobs.worker.usage = BrokenUsage(database, refusals=2)
     studio.jobs.submit(user.id, RECIPE, 1)
     studio.jobs.worker.run(studio.job().id)
     assert studio.job().state == JobState.UNKNOWN
     assert studio.rows(Image) == []
     assert [call.outcome for call in studio.rows(Usage)] == ["unknown"]
+
+
+def test_a_fault_that_passes_costs_no_picture(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.worker.usage = BrokenUsage(database, refusals=1)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.worker.run(studio.job().id)
+    (image,), (call,) = studio.rows(Image), studio.rows(Usage)
+    assert (studio.job().state, studio.job().image_ids) == (JobState.DONE, (image.id,))
+    assert (call.outcome, call.request_id, studio.paid()) == ("ok", REQUEST_ID, 1)
+
+
+@pytest.mark.parametrize("revised", ["a cat \\ud83d", "\\udc31 a cat", "a \\u0000 cat"])
+def test_no_revised_prompt_costs_a_picture(
+    make_studio: Callable[..., Studio], database: Database, user: User, revised: str
+) -> None:
+    studio = make_studio(database, started=False)
+    data = base64.b64encode(picture(RECIPE.prompt, "1024x1024")).decode()
+    answer = f'{{"data": [{{"b64_json": "{data}", "revised_prompt": "{revised}"}}]}}'
+    studio.service.script(Behaviour(raw=answer.encode()))
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.worker.run(studio.job().id)
+    (image,) = studio.rows(Image)
+    assert (studio.job().state, "cat" in image.revised_prompt) == (JobState.DONE, True)
 
 
 class BrokenUsage(UsageLog):

@@ -55,6 +55,18 @@ def test_a_database_has_one_owner_at_a_time(owner_of: Callable[[str], Ownership]
     assert second.held
 
 
+@pytest.mark.parametrize("name", ["link.db", "folder/../atelier.db", "file:{}/atelier.db?uri=true"])
+def test_a_database_is_one_by_whatever_name(
+    owner_of: Callable[[str], Ownership], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "atelier.db")
+    owner_of(f"sqlite:///{tmp_path / 'atelier.db'}").take()
+    path = name.format(tmp_path) if name.startswith("file:") else str(tmp_path / name)
+    with pytest.raises(errors.SettingsError, match="already using"):
+        owner_of(f"sqlite:///{path}").take()
+
+
 @ON_POSTGRES
 def test_a_lost_hold_is_taken_again(
     owner_of: Callable[[str], Ownership], database: Database, database_url: str

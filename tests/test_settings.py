@@ -99,6 +99,11 @@ def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.Monkey
         ("DATABASE_URL", "mysql://root:hunter2@db/atelier"),
         ("DATABASE_URL", "postgresql://root:hunter2@db:many/atelier"),
         ("DATABASE_URL", "hunter2"),
+        ("DATABASE_URL", "sqlite://"),
+        ("DATABASE_URL", "sqlite:///:memory:"),
+        ("DATABASE_URL", "sqlite+aiosqlite:///hunter2.db"),
+        ("DATABASE_URL", "postgresql+asyncpg://root:hunter2@db/atelier"),
+        ("OPENAI_BASE_URL", "http://root:hunter2@host:99999999/v1"),
         ("OPENAI_API_KEY", "sk-hunter2 hunter2"),
         ("OPENAI_API_KEY", "sk-hünter2"),
         ("OPENAI_API_KEY", "sk-hunter2\nsk-other"),
@@ -128,6 +133,19 @@ def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -
 def test_a_file_env_that_is_no_text_is_named(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match=r"\.env"):
+        load_settings()
+
+
+def test_a_line_of_the_file_env_that_would_be_left_out_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text('PORT=8600\nOPENAI_API_KEY="sk-hunter2\n')
+    with pytest.raises(SettingsError, match=r"\.env can't be read from line 2") as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_folder_in_the_place_of_the_file_env_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".env").mkdir()
+    with pytest.raises(SettingsError, match=r"\.env is a folder"):
         load_settings()
 
 

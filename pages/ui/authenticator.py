@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, MutableMapping
-from typing import Any
+from typing import Any, Self
 
 import streamlit as st
 from streamlit_authenticator.controllers import AuthenticationController
@@ -84,10 +84,21 @@ class SqlUsers(MutableMapping[str, _Record]):
 
 
 class Authenticator:
-    """Sign-in, registration and password change by the controller, on rows."""
+    """Sign-in, registration and password change by the controller, on rows; to be used in a `with` block.
+
+    At its end what the controller left in the tab's state is dropped: who is signed in is the session row's
+    to say.
+    """
 
     def __init__(self, accounts: Accounts) -> None:
         self._accounts = accounts
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for key in _STATE_KEYS:
+            st.session_state.pop(key, None)
 
     def _controller(self, users: SqlUsers) -> AuthenticationController:
         controller = AuthenticationController({"usernames": {}}, validator=Rules(), auto_hash=False)
@@ -99,11 +110,8 @@ class Authenticator:
         name = fold_username(username)
         self._accounts.begin_attempt(name)
         controller = self._controller(SqlUsers(self._accounts, decoy=_decoy_hash()))
-        try:
-            if not (name and controller.login(name, prehash(password))):
-                raise errors.SignInFailed
-        finally:
-            _forget()
+        if not (name and controller.login(name, prehash(password))):
+            raise errors.SignInFailed
         self._accounts.clear_attempts(name)
         return self._accounts.issue_ticket(name)
 
@@ -121,8 +129,6 @@ class Authenticator:
             controller.register_user(username.strip(), "", "", name, secret, secret, "")
         except RegisterError as error:
             raise errors.NameTaken from error
-        finally:
-            _forget()
         return self._accounts.issue_ticket(name)
 
     def change_password(self, username: str, current: str, new: str) -> str:
@@ -142,8 +148,6 @@ class Authenticator:
             raise errors.PasswordRejected(str(error)) from error
         except CredentialsError as error:
             raise errors.SignInFailed("The current password isn't right.") from error
-        finally:
-            _forget()
         self._accounts.clear_attempts(username)
         return self._accounts.issue_ticket(username)
 
@@ -159,9 +163,3 @@ class Authenticator:
 @st.cache_resource(show_spinner=False)
 def _decoy_hash() -> str:
     return str(Hasher.hash(prehash("no password has this text")))
-
-
-def _forget() -> None:
-    """The controller leaves the name in the tab's state; who is signed in is the session row's to say."""
-    for key in _STATE_KEYS:
-        st.session_state.pop(key, None)

@@ -56,14 +56,15 @@ class CreateState:
 
     `epoch` and `prompt_epoch` are part of the widgets' keys: a draft from elsewhere gets new widgets, which
     begin with its values. (A value written into a widget that is on the page may be overtaken by the next
-    run, and then the browser sends the old one back.) `most` is the highest count that was offered. `redraw`:
-    a click in the prompt's panel concerns the rest of the page too. `handled` is the enhancement whose end
-    this tab has seen. `unsaved` says why the draft is not stored. `welcome`: this tab began without a draft,
-    and nothing has been made since; it stays while one types, for fields must not jump from under the
-    keyboard.
+    run, and then the browser sends the old one back.) `saved` is the draft as this tab last stored it, and
+    `unsaved` why it isn't stored now. `most` is the highest count that was offered. `redraw`: a click in the
+    prompt's panel concerns the rest of the page too. `handled` is the enhancement whose end this tab has
+    seen. `welcome`: this tab began without a draft, and nothing has been made since; it stays while one
+    types, for fields must not jump from under the keyboard.
     """
 
     draft: DraftState
+    saved: DraftState
     epoch: str = field(default_factory=new_id)
     prompt_epoch: str = field(default_factory=new_id)
     most: int = 1
@@ -91,7 +92,7 @@ def create_state(user: SignedIn) -> CreateState:
         draft = studio().drafts.load(user.user_id)
         stored = run is not None and not run.is_live and draft.has_had(run.text)
         st.session_state[STATE_KEY] = CreateState(
-            draft, welcome=draft.is_blank, handled=run.id if run and (stored or run.error) else None
+            draft, draft, welcome=draft.is_blank, handled=run.id if run and (stored or run.error) else None
         )
     state: CreateState = st.session_state[STATE_KEY]
     return state
@@ -138,8 +139,8 @@ def adopt(user: SignedIn, state: CreateState, draft: DraftState) -> None:
     if draft != state.draft or state.unsaved:
         state.draft = draft
         try:
-            studio().drafts.save(user.user_id, draft)
-            state.unsaved = None
+            studio().drafts.save(user.user_id, draft, before=state.saved)
+            state.saved, state.unsaved = draft, None
         except errors.ImageError as error:
             if state.unsaved is None:
                 log_failure(error)

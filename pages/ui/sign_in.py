@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -15,12 +16,19 @@ from pages.ui.frame import engine_badge
 from pages.ui.session import studio
 from pages.ui.theme import ICON
 
-TICKET_KEY = "_ticket"
+DOOR_KEY = "_door"
 INVITE_PARAM = "invite"
 
 
+@dataclass(slots=True)
+class Door:
+    """What this tab has of a sign-in that has succeeded."""
+
+    ticket: str | None = None
+
+
 def sign_in_page() -> None:
-    if ticket := st.session_state.get(TICKET_KEY):
+    if ticket := _door().ticket:
         st.info("Signing in…", icon=":material/login:")
         begin_session(ticket)
         return
@@ -34,6 +42,13 @@ def sign_in_page() -> None:
         )
         _forms()
         engine_badge()
+
+
+def _door() -> Door:
+    if DOOR_KEY not in st.session_state:
+        st.session_state[DOOR_KEY] = Door()
+    door: Door = st.session_state[DOOR_KEY]
+    return door
 
 
 def _forms() -> None:
@@ -110,8 +125,15 @@ def _new_password(token: str) -> None:
 
 
 def _finish(action: Callable[[Authenticator], str], *, key: str) -> None:
+    """Do what the form asks for, so that a second click finds it done.
+
+    A second click ends the run of the first one at its next word to Streamlit, so there is none between the
+    commit and the ticket: otherwise people who have an account now would read that its name is taken.
+    """
+    door = _door()
     try:
-        st.session_state[TICKET_KEY] = action(Authenticator(studio().accounts))
+        with Authenticator(studio().accounts) as authenticator:
+            door.ticket = action(authenticator)
     except errors.ImageError as error:
         log_failure(error)
         show_failure(error, key=key)
