@@ -142,12 +142,12 @@ def test_details_are_scrubbed_from_the_start() -> None:
     assert errors.KeyRejected(details="Incorrect key sk-abcdef123456").details == "Incorrect key [secret]"
 
 
-@pytest.mark.parametrize(
-    "word", ["a", "ask-", "*", "a****", "Bearer ", "atl_", "sk-a1", "x-", "a" * 400 + " "]
-)
+@pytest.mark.parametrize("word", ["a", "ask-", "*", "a****", "Bearer ", "atl_", "sk-a1", "x-", "a" * 400])
 def test_megabytes_are_scrubbed(word: str) -> None:
     """A pattern that looks on from every place anew would take hours."""
-    assert scrub(word * (2_000_000 // len(word)) + " sk-abcdefghij0123456789").endswith(" [secret]")
+    scrubbed = scrub(word * (2_000_000 // len(word)) + " sk-abcdefghij0123456789")
+    assert scrubbed.endswith("[secret]")
+    assert "abcdefghij" not in scrubbed
 
 
 def test_a_key_in_a_run_that_no_key_is_as_long_as_is_scrubbed() -> None:

@@ -181,7 +181,7 @@ def test_password_managers_know_the_fields(open_page: Open) -> None:
 class FullDrafts(Drafts):
     """Drafts on a disk that has no room left."""
 
-    def save(self, user_id: str, draft: DraftState) -> None:
+    def save(self, user_id: str, draft: DraftState, *, before: DraftState | None = None) -> None:
         raise errors.StorageFull
 
 
