@@ -460,6 +460,20 @@ def test_a_broken_database_is_a_panel_and_not_a_traceback(browser: Browser, tmp_
         assert "Traceback" not in person.page.inner_text("body")
 
 
+@pytest.mark.parametrize("gap_ms", [80, 150, 250])
+def test_a_double_click_makes_one_account_and_signs_in(browser: Browser, tmp_path: Path, gap_ms: int) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.open()
+        form = person.page.get_by_test_id("stForm")
+        form.get_by_label("Username").fill("eager")
+        for field in form.locator("input[type=password]").all():
+            field.fill(PASSWORD)
+        form.get_by_role("button", name="Create account").evaluate(
+            "(button, gap) => { button.click(); setTimeout(() => button.click(), gap) }", gap_ms
+        )
+        person.expect_signed_in("eager")
+
+
 @pytest.mark.parametrize("label", ["Name", "Base prompt", "Prompt"])
 def test_what_was_just_typed_and_the_click_that_leaves_it_both_count(
     browser: Browser, tmp_path: Path, label: str

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import streamlit as st
 
@@ -22,9 +23,13 @@ INVITE_PARAM = "invite"
 
 @dataclass(slots=True)
 class Door:
-    """What this tab has of a sign-in that has succeeded."""
+    """What this tab has of a sign-in that has succeeded.
+
+    A second click begins a run of its own while that of the first one still works: `busy` makes it wait.
+    """
 
     ticket: str | None = None
+    busy: threading.Lock = field(default_factory=threading.Lock)
 
 
 def sign_in_page() -> None:
@@ -125,15 +130,12 @@ def _new_password(token: str) -> None:
 
 
 def _finish(action: Callable[[Authenticator], str], *, key: str) -> None:
-    """Do what the form asks for, so that a second click finds it done.
-
-    A second click ends the run of the first one at its next word to Streamlit, so there is none between the
-    commit and the ticket: otherwise people who have an account now would read that its name is taken.
-    """
+    """Do what the form asks for, once: otherwise a second click would read that its own name is taken."""
     door = _door()
     try:
-        with Authenticator(studio().accounts) as authenticator:
-            door.ticket = action(authenticator)
+        with Authenticator(studio().accounts) as authenticator, door.busy:
+            # Nothing is said to Streamlit in between, for it would end the run of a first click there.
+            door.ticket = door.ticket or action(authenticator)
     except errors.ImageError as error:
         log_failure(error)
         show_failure(error, key=key)
