@@ -75,6 +75,15 @@ class Account:
     withdrawn_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class OpenInvite:
+    """An invitation that nobody has used yet. `id` can't be used as one."""
+
+    id: str
+    created_at: datetime
+    expires_at: datetime
+
+
 def fold_username(name: str) -> str:
     """The one spelling under which a name is stored and looked up; folding it again changes nothing."""
     folded = unicodedata.normalize("NFKC", clean(name)).casefold()
@@ -105,6 +114,14 @@ def _common_passwords() -> dict[str, int]:
 
     passwords: dict[str, int] = FREQUENCY_LISTS["passwords"]
     return passwords
+
+
+def check_repeated(password: str, again: str) -> None:
+    """Raise PasswordRejected for a slip that would lock its writer out."""
+    if password != again:
+        raise errors.PasswordRejected(
+            "The two passwords are not the same.", suggestions=("Type the same password twice.",)
+        )
 
 
 def check_username(name: str) -> str:
@@ -209,6 +226,20 @@ class Accounts:
             )
         return token
 
+    def open_invites(self, admin: SignedIn) -> list[OpenInvite]:
+        """The invitations that can still be used, newest first. Raises NotAllowed."""
+        self._require_admin(admin)
+        still = (col(Invite.used_by).is_(None), col(Invite.expires_at) > self._clock())
+        with self._database.read() as session:
+            found = session.exec(select(Invite).where(*still).order_by(col(Invite.created_at).desc())).all()
+        return [OpenInvite(invite.id, invite.created_at, invite.expires_at) for invite in found]
+
+    def withdraw_invite(self, admin: SignedIn, invite_id: str) -> None:
+        """Let nobody use it any more. Raises NotAllowed."""
+        self._require_admin(admin)
+        with self._database.write() as session:
+            session.execute(delete(Invite).where(col(Invite.id) == invite_id, col(Invite.used_by).is_(None)))
+
     # Passwords
 
     def password_hash(self, username: str) -> str | None:
@@ -246,7 +277,7 @@ class Accounts:
             self._lock(session)
             user = session.exec(select(User).where(whose)).one_or_none()
             if user is None or user.withdrawn_at:
-                raise errors.NotAllowed("This account has no access.")
+                raise errors.NotAllowed("There is no account of that name, or its access was withdrawn.")
             self._end_resets(session, user.id)
             session.add(PasswordReset(id=_digest(token), user_id=user.id, expires_at=now + RESET_LIFE))
         return token

@@ -306,7 +306,7 @@ def check(params: GenerateParams, *, today: date, official: bool) -> None:
             f"The prompt is longer than the {model.max_prompt:,} characters of {model.label}.",
             field="prompt",
         )
-    _check_size(params, model)
+    check_size(params.size, model)
     _check_choices(params, model)
 
 
@@ -362,14 +362,19 @@ def _retired(label: str, successor: str, *, field: str | None = None) -> ModelRe
     )
 
 
-def _check_size(params: GenerateParams, model: ImageModel) -> None:
-    if params.size == AUTO or params.size in model.sizes:
+def check_size(size: str, model: ImageModel) -> None:
+    """Raise InvalidParameter for a size that `model` doesn't make."""
+    if size == AUTO or size in model.sizes:
         return
-    edges = _SIZE.fullmatch(params.size)
+    edges = _SIZE.fullmatch(size)
     if edges and model.size_rule and model.size_rule.allows(int(edges[1]), int(edges[2])):
         return
     rule = f", or any with {model.size_rule}" if model.size_rule else ""
-    raise InvalidParameter(f"{model.label} makes {', '.join(model.sizes)}{rule}.", field="size")
+    raise InvalidParameter(
+        f"{model.label} makes {', '.join(model.sizes)}{rule}.",
+        suggestions=("Choose a size from the list.",),
+        field="size",
+    )
 
 
 def _check_choices(params: GenerateParams, model: ImageModel) -> None:

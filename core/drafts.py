@@ -43,6 +43,7 @@ class DraftState:
     guidance: str = ""
     prompt: str = ""
     enhanced_prompt: str = ""
+    enhanced_style: str = ""
     versions: tuple[PromptVersion, ...] = ()
     model: str | None = None
     size: str = "1024x1024"
@@ -54,6 +55,13 @@ class DraftState:
     @property
     def is_blank(self) -> bool:
         return not (self.name or self.traits or self.base_prompt or self.prompt)
+
+    @property
+    def outdated_style(self) -> str | None:
+        """The style that the enhancer wrote into the prompt, when another one is chosen now."""
+        lines = set(self.prompt.splitlines()) & set(self.enhanced_prompt.splitlines())
+        stale = any(line.strip() for line in lines) and self.enhanced_style != self.style
+        return (self.enhanced_style or None) if stale else None
 
     def has_had(self, text: str) -> bool:
         """Whether `text` is the prompt or one of its versions."""
@@ -104,7 +112,7 @@ class DraftState:
         draft = self.with_prompt(text, "enhanced", now=now)
         if draft_id != self.id:
             return replace(draft, prompt=self.prompt)
-        return replace(draft, enhanced_prompt=text, variation=self.variation + 1)
+        return replace(draft, enhanced_prompt=text, enhanced_style=self.style, variation=self.variation + 1)
 
     def merged(self, before: DraftState, after: DraftState) -> DraftState:
         """This draft with what changed from `before` to `after`, and the versions of both."""
@@ -141,6 +149,7 @@ class DraftState:
             style=recipe.style or "",
             prompt=recipe.prompt,
             enhanced_prompt=recipe.enhanced_prompt,
+            enhanced_style=recipe.style or "",
             model=recipe.model,
             size=recipe.size,
             quality=recipe.quality,

@@ -82,12 +82,15 @@ class ImageError(Exception):
         message: str | None = None,
         *,
         details: str = "",
+        suggestions: tuple[str, ...] | None = None,
         field: str | None = None,
         retry_after: float | None = None,
         request_id: str | None = None,
     ) -> None:
         if message is not None:
             self.message = message
+        if suggestions is not None:
+            self.suggestions = suggestions
         self.details = scrub(details)
         self.field = field
         self.retry_after = retry_after
@@ -341,7 +344,7 @@ class RegistrationClosed(ImageAuthError):
 
 class InviteInvalid(ImageAuthError):
     code, status = "IMG-AUTH-INVITE-001", 403
-    message = "This invitation is used up or too old."
+    message = "This invitation is used up, withdrawn or too old."
     suggestions = ("Ask your administrator for a new invitation.",)
 
 

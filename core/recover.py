@@ -11,7 +11,7 @@ from contextlib import closing
 from urllib.parse import urlencode
 
 from core import errors
-from core.accounts import RESET_PARAM, Accounts
+from core.accounts import RESET_LIFE, RESET_PARAM, Accounts
 from core.bootstrap import database_url
 from core.database import Database
 from core.settings import Settings, load_settings
@@ -34,7 +34,9 @@ def main() -> int:
     asked = argparse.ArgumentParser(prog="python -m core.recover", description=__doc__)
     asked.add_argument("name", help="the username")
     try:
-        print(recovery_link(load_settings(), asked.parse_args().name))
+        print(f"{recovery_link(load_settings(), asked.parse_args().name)}\n")
+        print(f"It sets a new password once, within {RESET_LIFE.total_seconds() / 3600:.0f} hours.")
+        print("Where people reach Atelier by another address, put that before the /?")
     except errors.ImageError as error:
         print(f"{error.message} [{error.code}]", file=sys.stderr)
         return 1

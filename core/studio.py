@@ -137,28 +137,35 @@ class Studio:
             raise errors.ModelUnavailable(field="model")
 
     def reuse(self, user: SignedIn, image_id: str) -> DraftState:
-        """Put what an image was made from into the draft; the prompt it replaces stays among the versions."""
+        """Put what an image was made from into the draft. Raises ImageNotFound."""
         image = self.gallery.get(user.user_id, image_id)
+        recipe = Recipe(
+            prompt=image.prompt,
+            model=image.model,
+            name=image.name,
+            traits=tuple(image.traits),
+            base_prompt=image.base_prompt,
+            enhanced_prompt=image.enhanced_prompt,
+            style=image.style or None,
+            size=image.size,
+            quality=image.quality,
+        )
+        return self._take_up(user, recipe)
+
+    def rework(self, user: SignedIn, job_id: str) -> DraftState:
+        """Put what a job was asked for into the draft. Raises ImageNotFound or RecipeUnreadable."""
+        return self._take_up(user, self.jobs.recipe(user.user_id, job_id))
+
+    def _take_up(self, user: SignedIn, recipe: Recipe) -> DraftState:
+        """Make `recipe` the draft; the prompt it replaces stays among the versions."""
         before = self.drafts.load(user.user_id)
         offered = {model.name for model in self.models()}
         draft = replace(
-            DraftState.from_recipe(
-                Recipe(
-                    prompt=image.prompt,
-                    model=image.model,
-                    name=image.name,
-                    traits=tuple(image.traits),
-                    base_prompt=image.base_prompt,
-                    enhanced_prompt=image.enhanced_prompt,
-                    style=image.style or None,
-                    size=image.size,
-                    quality=image.quality,
-                )
-            ),
+            DraftState.from_recipe(recipe),
             prompt=before.prompt,
             versions=before.versions,
-            model=image.model if image.model in offered else None,
-        ).with_prompt(image.prompt, "reused", now=self.clock())
+            model=recipe.model if recipe.model in offered else None,
+        ).with_prompt(recipe.prompt, "reused", now=self.clock())
         draft = draft.as_new()
         self.drafts.save(user.user_id, draft)
         return draft

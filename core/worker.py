@@ -288,6 +288,12 @@ class Worker:
 
     def _end(self, job: Job, error: errors.ImageError) -> None:
         """Enter that no image came of it."""
+        if self.offline and isinstance(error, errors.OutcomeUnknown):
+            error = errors.OutcomeUnknown(
+                "The picture was broken off.",
+                suggestions=("Choose Try again, or Let it go: it is free.",),
+                details=error.details,
+            )
         unknown = isinstance(error, errors.OutcomeUnknown)
         state, outcome = (JobState.UNKNOWN, Outcome.UNKNOWN) if unknown else (JobState.FAILED, Outcome.FAILED)
         log.warning("generation failed", code=error.code, details=error.details, request_id=error.request_id)

@@ -7,7 +7,16 @@ from collections.abc import Callable
 import streamlit as st
 
 from core import errors
-from core.accounts import INVITE_LIFE, MIN_PASSWORD, RESET_LIFE, RESET_PARAM, Account, SignedIn
+from core.accounts import (
+    INVITE_LIFE,
+    MIN_PASSWORD,
+    RESET_LIFE,
+    RESET_PARAM,
+    Account,
+    OpenInvite,
+    SignedIn,
+    check_repeated,
+)
 from core.settings import Registration
 from pages.ui.authenticator import Authenticator
 from pages.ui.browser import begin_session
@@ -19,6 +28,7 @@ from pages.ui.sign_in import INVITE_PARAM
 from pages.ui.text import local_time, plain
 
 INVITE_KEY = "_account_invite"
+CHANGED_PARAM = "changed"
 RESET_KEY = "_account_reset"
 
 
@@ -47,17 +57,18 @@ def _password(user: SignedIn) -> None:
         again = st.text_input("New password again", type="password", autocomplete="new-password")
         sent = st.form_submit_button("Change password")
     st.caption("A new password ends your sign-in everywhere else.")
-    if sent and new != again:
-        show_failure(errors.PasswordRejected("The two new passwords are not the same."), key="password")
-    elif sent:
-        _attempt(lambda: _change(user, current or "", new or ""), key="password")
+    if sent:
+        _attempt(lambda: _change(user, current or "", new or "", again or ""), key="password")
+    if st.query_params.pop(CHANGED_PARAM, None):
+        st.success("Your password has been changed.", icon=":material/check:")
 
 
-def _change(user: SignedIn, current: str, new: str) -> None:
+def _change(user: SignedIn, current: str, new: str, again: str) -> None:
+    check_repeated(new, again)
     with Authenticator(studio().accounts) as authenticator:
         ticket = authenticator.change_password(user.username, current, new)
     st.info("Signing in with the new password…", icon=":material/login:")
-    begin_session(ticket)
+    begin_session(ticket, then=f"/account?{CHANGED_PARAM}=yes")
 
 
 def _sessions(user: SignedIn) -> None:
@@ -110,10 +121,25 @@ def _invitations(user: SignedIn) -> None:
     if token := st.session_state.get(INVITE_KEY):
         st.code(page_url(INVITE_PARAM, token), language=None)
         st.caption(f"It makes one account, within {INVITE_LIFE.days} days. It isn't shown again.")
+    for invite in studio().accounts.open_invites(user):
+        with st.container(horizontal=True, vertical_alignment="center", key=f"invite-{invite.id}"):
+            made, ends = local_time(invite.created_at), local_time(invite.expires_at)
+            st.markdown(f"Invitation of {made}, open until {ends}")
+            st.button(
+                "Withdraw invitation",
+                key=f"withdraw-invite-{invite.id}",
+                on_click=as_user(user, _withdraw_invite),
+                args=(invite,),
+            )
 
 
 def _invite(user: SignedIn) -> None:
     st.session_state[INVITE_KEY] = studio().accounts.invite(user)
+
+
+def _withdraw_invite(user: SignedIn, invite: OpenInvite) -> None:
+    studio().accounts.withdraw_invite(user, invite.id)
+    st.session_state.pop(INVITE_KEY, None)
 
 
 def _people(user: SignedIn) -> None:
@@ -150,7 +176,7 @@ def _access(user: SignedIn, account: Account) -> None:
 
 def _reset(user: SignedIn, account: Account) -> None:
     """For somebody who has forgotten the password."""
-    with st.popover("New password", key=f"reset-{account.user_id}"):
+    with st.popover("Forgotten password", key=f"reset-{account.user_id}"):
         st.button(
             "Make a link for a new password",
             key=f"make-reset-{account.user_id}",

@@ -11,9 +11,10 @@ from core import errors
 from core.accounts import SignedIn
 from core.drafts import EXAMPLE, PromptVersion
 from core.models import new_id
-from core.prompts import Enhancement
+from core.prompts import Enhancement, style_of
 from pages.ui.draft_form import (
     ENHANCEMENT_WORDS,
+    OPTION_FIELDS,
     PLACED,
     CreateState,
     adopt,
@@ -127,7 +128,10 @@ def _prompt_panel(user: SignedIn, state: CreateState, watching: bool) -> None:
     field_failure(state, "prompt")
     _figures(state)
     _buttons(user, state, live=bool(arriving))
-    if state.failure and not state.failure_at("prompt", *PLACED):
+    if failure := state.failure_at(*PLACED):
+        where = "under More options" if state.failure_at(*OPTION_FIELDS) else "beside its field"
+        st.error(f"{plain(failure.message)} More is said {where}.", icon=":material/error:")
+    elif state.failure and not state.failure_at("prompt"):
         show_failure(state.failure, key="create")
     if state.unsaved:
         show_failure(state.unsaved, key="unsaved")
@@ -140,7 +144,8 @@ def _prompt_area(state: CreateState) -> None:
         key=state.key("prompt"),
         height=260,
         label_visibility="collapsed",
-        placeholder="Enhance your description, or write the prompt yourself.",
+        placeholder="Enhance your description, or write the prompt yourself. "
+        "Left empty, your description is sent as it is.",
     )
 
 
@@ -157,6 +162,8 @@ def _figures(state: CreateState) -> None:
     if state.added_back:
         words = ", ".join(plain(word) for word in state.added_back)
         st.caption(f"The enhancer had left out {words}; put back at the end.")
+    if outdated := style_of(state.draft.outdated_style):
+        st.caption(f"This prompt was enhanced as “{plain(outdated.label)}”: enhance it again, or edit it.")
 
 
 def _buttons(user: SignedIn, state: CreateState, *, live: bool) -> None:
@@ -223,6 +230,7 @@ def _generate(user: SignedIn, state: CreateState) -> None:
     try:
         studio().generate(user, quote.recipe, quote.images)
         state.welcome = False
+        st.toast(f"{images_words(quote.images)} on the way. You may go to other pages meanwhile.")
     except errors.ImageError as error:
         _refused(state, error)
 
@@ -235,6 +243,7 @@ def _begin(user: SignedIn, state: CreateState) -> None:
 
 def _refused(state: CreateState, error: errors.ImageError) -> None:
     state.failure = error
+    state.fault += error.field in OPTION_FIELDS
     log_failure(error)
 
 

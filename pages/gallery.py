@@ -16,13 +16,14 @@ from core.prompts import style_of
 from pages.ui.image_dialog import TRASHED_KEY, image_dialog
 from pages.ui.image_grid import image_grid
 from pages.ui.links import OPEN_PARAM
-from pages.ui.session import as_user, require_user, studio
+from pages.ui.session import as_user, check_still, require_user, studio
 from pages.ui.text import images_words, plain
 
 STATE_KEY = "gallery-state"
 TRASH = "Trash"
 EASEL = str(Path(__file__).parent / "ui" / "assets" / "easel.svg")
 SKELETONS = 6
+WATCH_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -56,8 +57,9 @@ def page(user: SignedIn) -> None:
     _undo_bar(user)
     found = _find(user, state, arriving)
     if not found.images:
-        _nothing(state)
+        _nothing(user, state)
     st.caption(_count_words(user, filters, found))
+    _on_their_way(user, found)
     opened = image_grid(found.images, key="grid") if found.images else None
     _pager(state, found.newer, found.next)
     if opened:
@@ -65,6 +67,29 @@ def page(user: SignedIn) -> None:
     elif linked := st.query_params.get(OPEN_PARAM):
         del st.query_params[OPEN_PARAM]
         image_dialog(user, linked)
+
+
+def _on_their_way(user: SignedIn, found: Page) -> None:
+    """What is being made meanwhile, watched while there is anything."""
+    if waiting := _being_made(user):
+        st.fragment(run_every=WATCH_SECONDS)(_watch)(user, waiting, bool(found.images))
+
+
+def _watch(user: SignedIn, before: frozenset[str], busy: bool) -> None:
+    """Images are not redrawn by themselves: that would close one that is open, and move what is looked at."""
+    check_still(user)
+    now = _being_made(user)
+    if before - now and not busy:
+        st.rerun()
+    with st.container(horizontal=True, vertical_alignment="center", key="on-their-way"):
+        if now:
+            st.badge(f"{images_words(len(now))} on the way", icon=":material/brush:", color="violet")
+        if (ended := len(before - now)) and st.button(f"Show {ended} new", icon=":material/refresh:"):
+            st.rerun()
+
+
+def _being_made(user: SignedIn) -> frozenset[str]:
+    return frozenset(job.id for job in studio().jobs.recent(user.user_id) if job.is_live)
 
 
 def _find(user: SignedIn, state: GalleryState, arriving: bool) -> Page:
@@ -150,12 +175,15 @@ def _forget_undo() -> None:
     st.session_state.pop(TRASHED_KEY, None)
 
 
-def _nothing(state: GalleryState) -> None:
+def _nothing(user: SignedIn, state: GalleryState) -> None:
     """What an empty page says, and the way on."""
     filters = state.filters
     with st.container(horizontal_alignment="center", key="empty"):
         if filters == Filters():
-            _say("Your gallery is empty", "Every picture you generate is kept here, for you alone.")
+            if _being_made(user):
+                _say("Your first images are on the way", "They are kept here, for you alone.")
+                return
+            _say("Your gallery is empty", "Every image you generate is kept here, for you alone.")
             if st.button("Make your first image", icon=":material/brush:", type="primary"):
                 st.switch_page("create.py")
         elif filters == Filters(trash=True):

@@ -207,6 +207,22 @@ def test_a_link_sets_a_password_once_and_ends_what_stood(
     assert_reset_is_over(accounts, reset)
 
 
+def test_an_open_invitation_can_be_withdrawn(
+    open_with: Callable[[Registration], Accounts], admin: SignedIn, member: SignedIn
+) -> None:
+    accounts = open_with(Registration.INVITE)
+    used, open_one = accounts.invite(admin), accounts.invite(admin)
+    accounts.create_user("guest", HASH, invite=used)
+    (listed,) = accounts.open_invites(admin)
+    for verb in (accounts.open_invites, lambda user: accounts.withdraw_invite(user, listed.id)):
+        with pytest.raises(errors.NotAllowed):
+            verb(member)
+    accounts.withdraw_invite(admin, listed.id)
+    assert accounts.open_invites(admin) == []
+    with pytest.raises(errors.InviteInvalid):
+        accounts.create_user("another", HASH, invite=open_one)
+
+
 def assert_reset_is_over(accounts: Accounts, reset: str) -> None:
     before = accounts.password_hash("ada")
     with pytest.raises(errors.ResetInvalid):

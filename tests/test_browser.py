@@ -487,6 +487,85 @@ def test_what_was_just_typed_and_the_click_that_leaves_it_both_count(
         expect(person.field(label)).to_have_value("typed in haste")
 
 
+def test_a_refused_prompt_is_edited_before_it_is_tried_again(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("second-thoughts")
+        person.type("Prompt", "a fox !fail moderation")
+        person.generate()
+        person.type("Prompt", "something else meanwhile")
+        person.page.get_by_role("button", name="Edit prompt").click()
+        expect(person.field("Prompt")).to_have_value("a fox !fail moderation")
+        person.type("Prompt", "a fox")
+        person.generate()
+        person.finished()
+
+
+def test_a_wrong_size_is_said_where_one_looks_and_a_shape_is_understood(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("own-sizes")
+        person.type("Prompt", "a fox")
+        options = person.page.get_by_text("More options", exact=True)
+        options.click()
+        person.field("Size").press_sequentially("1000x999")
+        person.field("Size").press("Enter")
+        expect(person.page.get_by_text("Choose a size from the list.")).to_be_visible()
+        options.click()
+        person.generate()
+        expect(person.page.get_by_text("More is said under More options.")).to_be_visible()
+        expect(person.page.get_by_text("Choose a size from the list.")).to_be_visible()
+        person.field("Size").press_sequentially("landscape")
+        person.field("Size").press("Enter")
+        person.settle()
+        person.generate()
+        person.finished()
+        person.go("Gallery")
+        expect(person.open_tile().get_by_text("1536 × 1024", exact=True)).to_be_visible()
+
+
+def test_the_gallery_tells_of_what_is_on_its_way(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("impatient")
+        person.type("Prompt", "a fox")
+        person.page.get_by_text("More options", exact=True).click()
+        person.field("Images").fill("4")
+        person.field("Images").press("Enter")
+        person.generate()
+        person.go("Gallery")
+        # The first ones show themselves, for nothing is looked at yet; the others wait for a click.
+        expect(person.tiles.first).to_be_visible()
+        more = person.page.get_by_role("button", name=re.compile("^Show . new"))
+        if person.tiles.count() < 4:
+            more.click()
+        expect(person.tiles).to_have_count(4)
+
+
+def test_a_changed_password_is_confirmed(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("careful", path="/account")
+        person.field("Current password").fill(PASSWORD)
+        for label in ("New password (10 characters or more)", "New password again"):
+            person.field(label).fill(f"{PASSWORD} again")
+        person.page.get_by_role("button", name="Change password").click()
+        expect(person.page.get_by_text("Your password has been changed.")).to_be_visible()
+        person.expect_signed_in("careful")
+
+
+def test_an_ended_sign_in_says_so(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as here:
+        here.sign_up("in-two-places", path="/account")
+        with Visitor(browser, app.base_url) as there:
+            there.open("/account")
+            there.sign_in("in-two-places")
+            there.expect_signed_in("in-two-places")
+            here.page.get_by_role("button", name="Sign out everywhere").click()
+            here.expect_sign_in()
+            there.go("Gallery")
+            there.expect_sign_in()
+            expect(there.page.get_by_text("Your sign-in has ended.")).to_be_visible()
+
+
 def test_a_picture_whose_file_is_gone_says_so(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app:
         with Visitor(browser, app.base_url) as person:

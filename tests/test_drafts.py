@@ -187,3 +187,21 @@ def test_a_tab_can_empty_a_field(drafts: Drafts, user: User) -> None:
     drafts.save(user.id, replace(FULL, name="", traits=()), before=FULL)
     found = drafts.load(user.id)
     assert (found.name, found.traits, found.base_prompt) == ("", (), FULL.base_prompt)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outdated"),
+    [
+        pytest.param({"style": "ink"}, "watercolour", id="another style"),
+        pytest.param({"style": ""}, "watercolour", id="no style any more"),
+        pytest.param({}, None, id="the same style"),
+        pytest.param({"style": "ink", "prompt": "A fox.\nIn a scarf."}, "watercolour", id="edited a little"),
+        pytest.param({"style": "ink", "prompt": "Something else."}, None, id="written anew"),
+        pytest.param({"style": "ink", "prompt": ""}, None, id="emptied"),
+    ],
+)
+def test_a_style_that_the_prompt_still_speaks_of_is_named(
+    changes: dict[str, str], outdated: str | None
+) -> None:
+    draft = DraftState(style="watercolour").with_enhanced("A fox.\nIn watercolour.", "", now=Clock()())
+    assert replace(draft, **changes).outdated_style == outdated

@@ -41,7 +41,7 @@ def recover(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 def test_the_only_administrator_comes_back(accounts: Accounts, tmp_path: Path) -> None:
     said = recover("Root", tmp_path)
-    link = urlsplit(said.stdout.strip())
+    link = urlsplit(said.stdout.splitlines()[0])
     assert (said.returncode, link.netloc) == (0, "localhost:8765")
     (token,) = parse_qs(link.query)[RESET_PARAM]
     assert accounts.use_reset(token, "the new one") == "root"

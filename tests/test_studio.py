@@ -222,6 +222,16 @@ def test_reuse_brings_back_everything_and_keeps_the_prompt_it_replaces(studio: S
     assert studio.drafts.load(ada.user_id) == draft
 
 
+def test_what_a_job_was_asked_for_can_be_taken_up_and_changed(
+    studio: Studio, ada: SignedIn, enter: Callable[[str], SignedIn]
+) -> None:
+    studio.jobs.submit(ada.user_id, FOX, 1)
+    (job,) = studio.jobs.recent(ada.user_id)
+    assert studio.rework(ada, job.id).recipe("other") == FOX
+    with pytest.raises(errors.ImageNotFound):
+        studio.rework(enter("grace"), job.id)
+
+
 def test_a_model_that_is_no_longer_offered_is_left_open(studio: Studio, ada: SignedIn) -> None:
     studio.jobs.submit(ada.user_id, replace(FOX, model="a-model-of-their-own"), 1)
     image_id = until(lambda: studio.jobs.recent(ada.user_id)[0].image_ids)[0]

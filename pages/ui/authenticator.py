@@ -147,7 +147,10 @@ class Authenticator:
         except ResetError as error:
             raise errors.PasswordRejected(str(error)) from error
         except CredentialsError as error:
-            raise errors.SignInFailed("The current password isn't right.") from error
+            raise errors.SignInFailed(
+                "The current password isn't right.",
+                suggestions=("Type it again: capital letters count.", "Ask for a link that sets a new one."),
+            ) from error
         self._accounts.clear_attempts(username)
         return self._accounts.issue_ticket(username)
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from core import errors
 from core.accounts import SignedIn
-from core.catalogue import ImageModel, quality_label
+from core.catalogue import ImageModel, check_size, quality_label
 from core.drafts import DraftState
 from core.enhancing import EnhancementRun
 from core.models import new_id, utc_now
@@ -59,8 +59,8 @@ class CreateState:
     run, and then the browser sends the old one back.) `saved` is the draft as this tab last stored it, and
     `unsaved` why it isn't stored now. `most` is the highest count that was offered. `redraw`: a click in the
     prompt's panel concerns the rest of the page too. `handled` is the enhancement whose end this tab has
-    seen. `welcome`: this tab began without a draft, and nothing has been made since; it stays while one
-    types, for fields must not jump from under the keyboard.
+    seen. `fault` counts the failures about the options. `welcome`: this tab began without a draft, and
+    nothing has been made since; it stays while one types, for fields must not jump from under the keyboard.
     """
 
     draft: DraftState
@@ -73,6 +73,7 @@ class CreateState:
     added_back: tuple[str, ...] = ()
     handled: str | None = None
     redraw: bool = False
+    fault: int = 0
     welcome: bool = False
 
     def key(self, name: str) -> str:
@@ -107,8 +108,15 @@ def read_widgets(user: SignedIn, state: CreateState) -> None:
         trait.strip() for trait in typed.get("traits", state.draft.traits) if trait.strip()
     )
     prompt = typed.pop("prompt", state.draft.prompt)
+    if "size" in typed:
+        typed["size"] = _as_size(typed["size"])
     draft = replace(state.draft, **typed).with_prompt(prompt, "edited", now=utc_now())
     adopt(user, state, draft)
+
+
+def drop_create_state() -> None:
+    """Let the page begin anew with the stored draft, which has come from elsewhere."""
+    st.session_state.pop(STATE_KEY, None)
 
 
 def keep_typed(user: SignedIn) -> None:
@@ -196,7 +204,8 @@ def option_fields(state: CreateState) -> None:
     """Model, size, quality and count, each offering only what the chosen model can do."""
     models = {model.name: model for model in studio().models()}
     at_fault = state.failure_at(*OPTION_FIELDS) is not None
-    with st.expander("More options", at_fault, icon=":material/tune:"):
+    # Another fault is another expander: one that was closed by hand would stay closed.
+    with st.expander("More options", at_fault, icon=":material/tune:", key=f"options-{state.fault}"):
         chosen = _select(
             state, "model", list(models), (next(iter(models)),), labels=lambda name: models[name].label
         )
@@ -217,8 +226,17 @@ def option_fields(state: CreateState) -> None:
         count = min(max(state.draft.images, 1), most)
         st.number_input("Images", 1, most, count, key=state.key("images"), disabled=most == 1)
         field_failure(state, *OPTION_FIELDS)
+        if not at_fault:
+            _size_check(state.draft.size, model)
         if model.any_size:
             st.caption(f"Another size can be typed, such as 2048x1152: {model.size_rule}.")
+
+
+def _size_check(size: str, model: ImageModel) -> None:
+    try:
+        check_size(size, model)
+    except errors.InvalidParameter as fault:
+        show_failure(fault, key="size-now")
 
 
 def _sizes(model: ImageModel, chosen: str) -> list[str]:
@@ -252,6 +270,12 @@ def _select(
 def _style_words(key: str) -> str:
     style = style_of(key)
     return f"{style.label} — {style.description}" if style else "None"
+
+
+def _as_size(typed: str) -> str:
+    """A size as services write it, from the ways in which people do."""
+    text = "".join((typed or "").casefold().replace("×", "x").replace("*", "x").split())
+    return next((size for size, shape in _SHAPES.items() if shape.casefold() == text), text)
 
 
 def _size_words(size: str) -> str:

@@ -9,7 +9,7 @@ from core.accounts import SignedIn
 from core.catalogue import image_model, quality_label
 from core.models import Image
 from core.prompts import style_of
-from pages.ui.draft_form import STATE_KEY as CREATE_STATE_KEY
+from pages.ui.draft_form import drop_create_state
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.links import download_url, image_url
 from pages.ui.session import as_user, check_still, studio
@@ -108,7 +108,7 @@ def _actions(user: SignedIn, image: Image) -> None:
         _download(image)
         if st.button("Reuse prompt", icon=":material/replay:"):
             studio().reuse(user, image.id)
-            st.session_state.pop(CREATE_STATE_KEY, None)
+            drop_create_state()
             st.switch_page("create.py")
         label = "Remove favourite" if image.favourite else "Favourite"
         st.button(

@@ -10,6 +10,7 @@ from core import errors
 from core.accounts import SignedIn
 from core.jobs import ENDED_WITHOUT_IMAGE, JobView
 from core.models import JobState, utc_now
+from pages.ui.draft_form import drop_create_state
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.links import OPEN_PARAM, partial_url, thumbnail_url
 from pages.ui.session import as_user, check_still, studio
@@ -89,6 +90,8 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
             show_failure(first.error, key=first.id)
         with st.container(horizontal=True):
             st.button("Try again", key=f"retry-{first.id}", on_click=as_user(user, _retry), args=(ids,))
+            if st.button("Edit prompt", key=f"edit-{first.id}", icon=":material/edit:"):
+                _edit(user, first.id)
             st.button(
                 "Let it go",
                 key=f"dismiss-{first.id}",
@@ -109,6 +112,18 @@ def _retry(user: SignedIn, job_ids: tuple[str, ...]) -> None:
     except errors.ImageError as error:
         log_failure(error)
         st.toast(f"{plain(error.message)} ({error.code})", icon=":material/error:")
+
+
+def _edit(user: SignedIn, job_id: str) -> None:
+    """Take up what was asked for in the draft, so that it can be changed first."""
+    try:
+        studio().rework(user, job_id)
+    except errors.ImageError as error:
+        log_failure(error)
+        st.toast(f"{plain(error.message)} ({error.code})", icon=":material/error:")
+        return
+    drop_create_state()
+    st.rerun()
 
 
 def _dismiss(user: SignedIn, job_ids: tuple[str, ...]) -> None:

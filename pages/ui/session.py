@@ -12,6 +12,8 @@ from core.api import session_token
 from core.studio import Studio
 
 OWNER_KEY = "_session_owner"
+# Whether a sign-in of this tab has ended, from wherever.
+ENDED_KEY = "_session_ended"
 
 
 def studio() -> Studio:
@@ -33,6 +35,7 @@ def current_user() -> SignedIn | None:
     owner = user.session_id if user else None
     if st.session_state.get(OWNER_KEY, owner) != owner:
         st.session_state.clear()
+        st.session_state[ENDED_KEY] = owner is None
     st.session_state[OWNER_KEY] = owner
     return user
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from core import errors
-from core.accounts import MIN_PASSWORD, RESET_PARAM
+from core.accounts import MIN_PASSWORD, RESET_PARAM, check_repeated
 from pages.ui.authenticator import Authenticator
 from pages.ui.browser import begin_session
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.frame import engine_badge
-from pages.ui.session import studio
+from pages.ui.session import ENDED_KEY, studio
 from pages.ui.theme import ICON
 
 DOOR_KEY = "_door"
@@ -45,6 +45,8 @@ def sign_in_page() -> None:
             "and keep it in a gallery of your own.",
             text_alignment="center",
         )
+        if st.session_state.pop(ENDED_KEY, False):
+            show_failure(errors.SessionEnded(), key="ended")
         _forms()
         engine_badge()
 
@@ -103,10 +105,13 @@ def _register(invite: str | None) -> None:
             "Password again", type="password", autocomplete="new-password", key="new-password-again"
         )
         sent = st.form_submit_button("Create account", type="primary", width="stretch")
-    if sent and password != again:
-        show_failure(errors.PasswordRejected("The two passwords are not the same."), key="register")
-    elif sent:
-        _finish(lambda door: door.register(name or "", password or "", invite=invite), key="register")
+
+    def register(door: Authenticator) -> str:
+        check_repeated(password or "", again or "")
+        return door.register(name or "", password or "", invite=invite)
+
+    if sent:
+        _finish(register, key="register")
 
 
 def _new_password(token: str) -> None:
@@ -123,10 +128,13 @@ def _new_password(token: str) -> None:
         )
         again = st.text_input("New password again", type="password", autocomplete="new-password")
         sent = st.form_submit_button("Set password", type="primary", width="stretch")
-    if sent and password != again:
-        show_failure(errors.PasswordRejected("The two passwords are not the same."), key="reset")
-    elif sent:
-        _finish(lambda door: door.reset_password(token, password or ""), key="reset")
+
+    def reset(door: Authenticator) -> str:
+        check_repeated(password or "", again or "")
+        return door.reset_password(token, password or "")
+
+    if sent:
+        _finish(reset, key="reset")
 
 
 def _finish(action: Callable[[Authenticator], str], *, key: str) -> None:
