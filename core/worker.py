@@ -288,12 +288,6 @@ class Worker:
 
     def _end(self, job: Job, error: errors.ImageError) -> None:
         """Enter that no image came of it."""
-        if self.offline and isinstance(error, errors.OutcomeUnknown):
-            error = errors.OutcomeUnknown(
-                "The picture was broken off.",
-                suggestions=("Choose Try again, or Let it go: it is free.",),
-                details=error.details,
-            )
         unknown = isinstance(error, errors.OutcomeUnknown)
         state, outcome = (JobState.UNKNOWN, Outcome.UNKNOWN) if unknown else (JobState.FAILED, Outcome.FAILED)
         log.warning("generation failed", code=error.code, details=error.details, request_id=error.request_id)
@@ -343,12 +337,19 @@ class Worker:
     def _adopt(self, job: Job) -> None:
         stored = self.storage.list(f"images/{job.id}")
         if not stored and not self._has_figures(job):
-            self._end(job, errors.OutcomeUnknown(details="the app was stopped while the call was in flight"))
+            self._end(job, self._cut_off())
             return
         if not self._has_figures(job):
             seconds = (self.clock() - (job.started_at or job.created_at)).total_seconds()
             self.storage.put(answer_key(job.id), Answer(count=len(stored), seconds=seconds).to_bytes())
         self._enter(job)
+
+    def _cut_off(self) -> errors.OutcomeUnknown:
+        details = "the app was stopped while the call was in flight"
+        if not self.offline:
+            return errors.OutcomeUnknown(details=details)
+        tips = ("Choose Try again, or Let it go: it is free.",)
+        return errors.OutcomeUnknown("The picture was broken off.", suggestions=tips, details=details)
 
     def _has_figures(self, job: Job) -> bool:
         """Whether the figures of the answer are on disk; damaged ones count as lost."""

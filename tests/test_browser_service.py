@@ -88,7 +88,7 @@ def test_leaving_during_a_generation_loses_nothing(
         expect(person.page.get_by_text(re.compile("^(Queued|Painting)"))).to_be_visible()
         if leave == "another page":
             person.go("Gallery")
-            expect(person.page.get_by_text("Your gallery is empty")).to_be_visible()
+            expect(person.page.get_by_text("Your first images are on the way")).to_be_visible()
             person.go("Create")
         elif leave == "a reload":
             person.page.reload()

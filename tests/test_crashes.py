@@ -155,6 +155,21 @@ def test_a_job_that_can_not_be_settled_ends_and_stops_nothing(
     }
 
 
+@ON_SQLITE
+def test_a_picture_of_the_offline_engine_that_is_cut_off_costs_nothing_and_says_so(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.worker.offline = True
+    a_job(database, user, JobState.RUNNING)
+    studio.jobs.start()
+    job = studio.job()
+    assert job.error is not None
+    assert (job.state, job.error.code) == (JobState.UNKNOWN, "IMG-GEN-UNKNOWN-001")
+    assert "charged" not in job.error.message
+    assert "free" in job.error.suggestions[0]
+
+
 class FullStorage(Storage):
     """A disk without any room left."""
 
