@@ -204,8 +204,7 @@ class Accounts:
         return row
 
     def _lock(self, session: Session) -> None:
-        """Two first accounts at once must not both become administrator; SQLite's writers queue anyway."""
-        session.connection()  # where SQLite's queue
+        """Two first accounts at once must not both become administrator."""
         self._database.alone(session, AdvisoryLock.ACCOUNTS)
 
     def _locked_now(self, session: Session) -> datetime:

@@ -75,8 +75,10 @@ class Database:
             yield session
 
     def alone(self, transaction: Session | Connection, lock: AdvisoryLock) -> None:
-        """Keep others out until `transaction` ends. SQLite's writers queue anyway."""
-        if not self.is_sqlite:
+        """Keep others out until `transaction` ends; SQLite's writers queue from their first statement on."""
+        if self.is_sqlite:
+            transaction.execute(text("SELECT 1"))
+        else:
             transaction.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
 
     def migrate(self) -> None:

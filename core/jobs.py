@@ -151,9 +151,10 @@ class Jobs:
 
     def submit(self, owner_id: str, recipe: Recipe, count: int) -> str:
         """Queue `count` images and return the batch's id; a double click gets the first one's batch."""
-        now = self.clock()
         with self.database.write() as session:
             self.database.alone(session, AdvisoryLock.SUBMISSION)
+            # Not before the lock: what was submitted while this one waited would be dated later than now.
+            now = self.clock()
             if earlier := self._double(session, owner_id, recipe, count, now):
                 return earlier
             jobs = [
