@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.process import ROOT, AppProcess
 from tests.visitor import Visitor
@@ -47,10 +47,10 @@ st.text("the end")
 
 
 # What each of a container's texts reads like, and the elements made inside it besides those that hold text.
+SHOWN = '[data-testid="stMarkdownContainer"], [data-testid="stCaptionContainer"]'
 READ = """
-containers => containers.map(container => {
-  const shown = [...container.querySelectorAll(
-    '[data-testid="stMarkdownContainer"], [data-testid="stCaptionContainer"]')]
+(containers, selector) => containers.map(container => {
+  const shown = [...container.querySelectorAll(selector)]
   const made = shown.flatMap(one => [...one.querySelectorAll("*")]).map(one => one.tagName)
     .filter(name => !["P", "SPAN", "STRONG"].includes(name))
   return { shown: shown.map(one => one.textContent), made }
@@ -66,6 +66,9 @@ def test_words_from_people_stay_words(browser: Browser, tmp_path: Path) -> None:
         person.open()
         person.page.get_by_text("the end").wait_for()
         person.settle()
-        found = person.page.locator("[class*='st-key-text-']").evaluate_all(READ)
+        containers = person.page.locator("[class*='st-key-text-']")
+        # What a button says is drawn a moment after the button.
+        expect(containers.locator(SHOWN)).to_have_count(4 * len(TEXTS))
+        found = containers.evaluate_all(READ, SHOWN)
         assert person.page.evaluate("window.ran") is None
     assert found == [{"shown": [text, text, text, f"before {text} after"], "made": []} for text in TEXTS]
