@@ -102,5 +102,8 @@ class Ownership:
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(SQLAlchemyError):
+                # The server notices the end of a connection only a moment later.
+                connection.execute(text("SELECT pg_advisory_unlock_all()"))
+            with suppress(SQLAlchemyError):
                 connection.invalidate()
             connection.close()
