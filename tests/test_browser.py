@@ -100,6 +100,8 @@ def test_search_filters_favourites_trash_and_reuse(browser: Browser, app: AppPro
         person.page.get_by_text("Trash", exact=True).click()
         expect(person.tiles).to_have_count(2)
         person.type("Search", "aurora")
+        expect(person.tiles).to_contain_text(["Aurora"])
+        expect(person.tiles).to_have_count(1)
         person.open_tile().get_by_role("button", name="Reuse prompt").click()
         expect(person.field("Name")).to_have_value("Aurora")
 
