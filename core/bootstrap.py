@@ -29,6 +29,7 @@ from core.jobs import Jobs
 from core.models import utc_now
 from core.offline import OfflineTransport
 from core.ownership import Ownership
+from core.queue import JobQueue, Limits
 from core.settings import Settings, load_settings
 from core.storage import open_storage
 from core.studio import Studio
@@ -38,14 +39,13 @@ from core.worker import Worker
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The data folder is its owner's alone, and so is what is written into it.
 _PRIVATE, _OTHERS = 0o700, 0o077
-_FILES = ("atelier.db", "atelier.lock", "queue.db", "secret.key")
+_FILES = ("atelier.db", "atelier.lock", "secret.key")
 SECRET_BYTES = 32
 # Slow enough to be seen, quick enough not to be waited for.
 OFFLINE_PACE_SECONDS = 0.02
-_LIBRARIES = ("dbos", "sqlalchemy")
-# How often forgotten jobs are looked for, garbage is collected, and what has ended is cleared away.
+_LIBRARIES = ("sqlalchemy",)
+# How often the hold on the database is checked, garbage is collected, and what has ended is cleared away.
 OWNERSHIP_SECONDS = 5
-QUEUE_SECONDS = 10
 GARBAGE_SECONDS = 60
 TIDY_SECONDS = 3600
 _guard = threading.Lock()
@@ -94,18 +94,27 @@ def _assemble(
     enhancements = Enhancements(
         client, drafts, usage, model=settings.default_text_model, offline=settings.offline, secret=secret
     )
-    worker = Worker(database, storage, gallery, usage, client, secret, offline=settings.offline)
-    queue_url = f"sqlite:///{folder / 'queue.db'}"
+    worker = Worker(
+        database,
+        storage,
+        gallery,
+        usage,
+        client,
+        secret,
+        offline=settings.offline,
+        resend_unknown=settings.resend_unknown,
+    )
+    limits = Limits(settings.concurrency, settings.user_concurrency, settings.requests_per_minute)
     jobs = Jobs(
         database,
         storage,
         worker,
-        queue_url,
-        concurrency=settings.concurrency,
+        JobQueue(database, limits),
+        places=settings.concurrency,
         may_work=lambda: ownership.held,
     )
     jobs.start()
-    housekeeping = Housekeeping(_chores(ownership, jobs, accounts, gallery))
+    housekeeping = Housekeeping(_chores(ownership, accounts, gallery))
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
@@ -113,10 +122,9 @@ def _assemble(
     )  # fmt: skip
 
 
-def _chores(ownership: Ownership, jobs: Jobs, accounts: Accounts, gallery: Gallery) -> tuple[Chore, ...]:
+def _chores(ownership: Ownership, accounts: Accounts, gallery: Gallery) -> tuple[Chore, ...]:
     return (
         Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
-        Chore("queue what was forgotten", QUEUE_SECONDS, jobs.hand_over_forgotten),
         # Streamlit would collect after every run and poll, which costs each of them more than its work.
         Chore("collect garbage", GARBAGE_SECONDS, gc.collect),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),

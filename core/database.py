@@ -31,6 +31,7 @@ class AdvisoryLock(IntEnum):
     MIGRATION = 7_346_115
     ACCOUNTS = 7_346_116
     SUBMISSION = 7_346_117
+    QUEUE = 7_346_119
     OWNERSHIP = 7_346_118
 
 

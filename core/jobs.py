@@ -1,45 +1,40 @@
 """Durable background generation: what was submitted survives the page, the tab and the process.
 
-A job's row is the truth; DBOS decides when, and in which process, core.worker works on it.
+A job's row is the truth; core.queue decides which is next, core.dispatch when, and core.worker makes it.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import structlog
-from dbos import DBOS
-from sqlalchemy import text, update
-from sqlalchemy.engine import make_url
+from sqlalchemy import update
 from sqlmodel import Session, col, select
 
 from core import errors
 from core.columns import clean
-from core.database import AdvisoryLock, Database, translated
+from core.database import AdvisoryLock, Database
+from core.dispatch import Dispatcher
 from core.models import LIVE_STATES, Image, Job, JobState, new_id, utc_now
+from core.queue import JobQueue, Place
 from core.recipe import Recipe
 from core.storage import Storage
 from core.worker import JobError, Worker, partial_key, rows_of
 
-QUEUE = "images"
-QUEUE_POLL_SECONDS = 0.25
-# A job that is in no queue after this time was forgotten between its commit and the queue's.
-FORGOTTEN = timedelta(seconds=20)
 # Two clicks within this time with the same recipe are one batch.
 DOUBLE_CLICK = timedelta(seconds=2)
 # Finished jobs stay on the Create page this long.
 RECENT = timedelta(hours=12)
 ENDED_WITHOUT_IMAGE = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
-log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One image's place as the page shows it. `image_ids` are filled when it is done."""
+    """One image's place as the page shows it. `image_ids` are filled when it is done.
+
+    While it is queued, `place` says how long for; with an `error` it waits for its next try, at `due_at`.
+    """
 
     id: str
     batch_id: str
@@ -51,7 +46,9 @@ class JobView:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    due_at: datetime | None = None
     image_ids: tuple[str, ...] = ()
+    place: Place | None = None
 
     @property
     def is_live(self) -> bool:
@@ -66,19 +63,20 @@ class JobView:
 class Jobs:
     """Submits, runs and recovers jobs. `start` begins to work on them, `stop` lets running calls finish.
 
-    While `may_work` says no, jobs wait.
+    `places` is how many this process works on at once. While `may_work` says no, jobs wait.
     """
 
     database: Database
     storage: Storage
     worker: Worker
-    queue_url: str
-    concurrency: int = 4
+    queue: JobQueue
+    places: int = 4
     clock: Callable[[], datetime] = utc_now
     may_work: Callable[[], bool] = lambda: True
-    _running: set[str] = field(default_factory=set)
-    _handed_over: set[str] = field(default_factory=set)
-    _enqueue: Callable[[str], None] | None = None
+    _dispatcher: Dispatcher = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._dispatcher = Dispatcher(self.claim, self.worker.run, places=self.places)
 
     def start(self) -> None:
         """Settle what an earlier process left, then take up the queue.
@@ -87,65 +85,18 @@ class Jobs:
         """
         for job in self._in_state(JobState.RUNNING):
             self.worker.settle(job)
-        try:
-            self._launch()
-        except errors.ImageError as error:
-            DBOS.destroy(destroy_registry=True)
-            if isinstance(error, errors.StorageError | errors.DatabaseBusy):
-                raise
-            raise errors.DatabaseDamaged(
-                f"The queue's file {make_url(self.queue_url).database} can't be used. "
-                "Move it aside and start again: what waits in it is known to the database too.",
-                details=error.details,
-            ) from error
-        self._hand_over(self._in_state(JobState.QUEUED))
-
-    @translated()
-    def _launch(self) -> None:
-        _read_schema(self.queue_url)
-        DBOS(
-            config={
-                "name": "atelier",
-                "system_database_url": self.queue_url,
-                "executor_id": "single",
-                "application_version": "1",
-                "log_level": "WARNING",
-            }
-        )
-        run = DBOS.workflow(name="generate")(self._workflow())
-        with _unlogged("dbos"):
-            DBOS.launch()
-        queue = DBOS.register_queue(
-            QUEUE, worker_concurrency=self.concurrency, polling_interval_sec=QUEUE_POLL_SECONDS
-        )
-
-        def enqueue(job_id: str) -> None:
-            # Not named after the job: a name runs once for ever, also when the app was stopped before its
-            # turn. That a job runs once is its row's to say.
-            queue.enqueue(run, job_id)
-
-        self._enqueue = enqueue
+        self._dispatcher.start()
 
     def stop(self, *, grace_seconds: float = 30) -> bool:
         """Take no new work and let running calls finish within the grace period; whether they all have."""
         self.worker.stopping.set()
-        self._enqueue = None
-        grace = int(grace_seconds) if self._running else 0
-        DBOS.destroy(workflow_completion_timeout_sec=grace, destroy_registry=True)
-        return not self._running
+        return self._dispatcher.stop(grace_seconds)
 
-    def _workflow(self) -> Callable[[str], None]:
-        def generate(job_id: str) -> None:
-            # Entered first: `stop` either finds this job running or is seen by it.
-            self._running.add(job_id)
-            try:
-                if not self.worker.stopping.is_set() and self.may_work():
-                    self.worker.run(job_id)
-            finally:
-                self._running.discard(job_id)
-                self._handed_over.discard(job_id)
-
-        return generate
+    def claim(self) -> Job | None:
+        """The next job, now marked as running and to be given to the worker; None while nothing may begin."""
+        if self.worker.stopping.is_set() or not self.may_work():
+            return None
+        return self.queue.claim()
 
     # Submitting and watching
 
@@ -169,7 +120,7 @@ class Jobs:
                 for position in range(count)
             ]
             session.add_all(jobs)
-        self._hand_over(jobs)
+        self._dispatcher.wake()
         return jobs[0].batch_id
 
     def _double(
@@ -186,26 +137,6 @@ class Jobs:
         going = not any(job.state in ENDED_WITHOUT_IMAGE for job in batch)
         same = len(batch) == count and batch[0].request == recipe.to_json()
         return batch[0].batch_id if going and same else None
-
-    def _hand_over(self, jobs: Iterable[Job]) -> None:
-        """Tell the queue of committed jobs. One that it can't take now waits for `hand_over_forgotten`."""
-        if (enqueue := self._enqueue) is None:
-            return
-        for job in jobs:
-            self._handed_over.add(job.id)
-            try:
-                enqueue(job.id)
-            except Exception:
-                self._handed_over.discard(job.id)
-                log.exception("a job could not be queued", job_id=job.id)
-
-    def hand_over_forgotten(self) -> None:
-        """Tell the queue of what has waited too long without being in it; a job told twice runs once."""
-        if not self.may_work():
-            return
-        before = self.clock() - FORGOTTEN
-        waiting = self._in_state(JobState.QUEUED)
-        self._hand_over(job for job in waiting if job.created_at < before and job.id not in self._handed_over)
 
     def recent(self, owner_id: str) -> tuple[JobView, ...]:
         """This user's live jobs and those that ended lately and weren't dismissed; newest batch first."""
@@ -224,7 +155,12 @@ class Jobs:
                 .where(col(Image.trashed_at).is_(None))
                 .order_by(col(Image.file_key))
             ).all()
-        return tuple(_view(job, tuple(image for job_id, image in made if job_id == job.id)) for job in jobs)
+        waiting = any(job.state == JobState.QUEUED for job in jobs)
+        places = self.queue.places(owner_id) if waiting else {}
+        return tuple(
+            _view(job, tuple(image for job_id, image in made if job_id == job.id), places.get(job.id))
+            for job in jobs
+        )
 
     def partial(self, owner_id: str, job_id: str, number: int) -> bytes:
         """A partial picture of a running job. Raises ImageNotFound for anybody but the owner."""
@@ -260,7 +196,7 @@ class Jobs:
                 for place, job in enumerate(taken)
             ]
             session.add_all(new)
-        self._hand_over(new)
+        self._dispatcher.wake()
         return batch_id if new else jobs[0].batch_id
 
     def cancel(self, owner_id: str, job_id: str) -> bool:
@@ -302,28 +238,7 @@ class Jobs:
             return list(session.exec(select(Job).where(Job.state == state).order_by(col(Job.created_at))))
 
 
-@contextmanager
-def _unlogged(name: str) -> Iterator[None]:
-    """Without the lines of a library that prints where in its code a failure was, and raises it too."""
-    logger = logging.getLogger(name)
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = False
-
-
-def _read_schema(sqlite_url: str) -> None:
-    """Find a damaged file before the queue's library does, which would print where in its code it was."""
-    database = Database(sqlite_url)
-    try:
-        with database.read() as session:
-            session.execute(text("SELECT count(*) FROM sqlite_master"))
-    finally:
-        database.close()
-
-
-def _view(job: Job, image_ids: tuple[str, ...]) -> JobView:
+def _view(job: Job, image_ids: tuple[str, ...], place: Place | None) -> JobView:
     return JobView(
         id=job.id,
         batch_id=job.batch_id,
@@ -335,5 +250,7 @@ def _view(job: Job, image_ids: tuple[str, ...]) -> JobView:
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,
+        due_at=job.due_at,
         image_ids=image_ids,
+        place=place,
     )

@@ -64,7 +64,10 @@ class Role(StrEnum):
 
 
 class User(Table, table=True):
-    """`username` is casefolded and unique; a withdrawn user can't sign in, and keeps their images."""
+    """`username` is casefolded and unique; a withdrawn user can't sign in, and keeps their images.
+
+    `served_at` is when a job of theirs last began: whoever waited longest is next.
+    """
 
     __tablename__ = "users"
     id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
@@ -74,6 +77,7 @@ class User(Table, table=True):
     role: str = Field(default=Role.MEMBER, sa_column=Column(String(16), nullable=False))
     created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
     withdrawn_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    served_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
 
 
 class SignInSession(Table, table=True):
@@ -150,7 +154,10 @@ LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 
 class Job(Table, table=True):
-    """One paid image call. `request` is the JSON of `core.recipe.Recipe`; `error` of the failure."""
+    """One image to be bought. `request` is the JSON of `core.recipe.Recipe`; `error` of the last failure.
+
+    A queued job with `due_at` has been refused without charge, and waits until then for its next call.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
@@ -169,6 +176,8 @@ class Job(Table, table=True):
     state: str = Field(default=JobState.QUEUED, sa_column=Column(String(16), nullable=False))
     request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     partials: int = Field(default=0, description="Partial pictures stored so far")
+    attempts: int = Field(default=0, description="Calls that may have left")
+    due_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
     started_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
@@ -243,7 +252,10 @@ class Usage(Table, table=True):
     """One call to a service: who, what, how long, how much, and how it ended."""
 
     __tablename__ = "usage"
-    __table_args__ = (Index("ix_usage_user", "user_id", "started_at"),)
+    __table_args__ = (
+        Index("ix_usage_user", "user_id", "started_at"),
+        Index("ix_usage_kind", "kind", "started_at"),
+    )
     id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
     user_id: str = Field(sa_column=_user())
     kind: str = Field(sa_column=Column(String(16), nullable=False))

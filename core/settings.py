@@ -79,6 +79,14 @@ class Settings(BaseSettings):
         description="Seconds that images being made may still take when the app is stopped",
     )
     concurrency: int = Field(4, ge=1, le=64, description="Images made at the same time")
+    user_concurrency: int = Field(4, ge=1, le=64, description="Images made at the same time for one user")
+    requests_per_minute: int = Field(
+        0, ge=0, le=100_000, description="Most image requests that leave in a minute; 0 for any number"
+    )
+    resend_unknown: bool = Field(
+        False,
+        description="`true` to send a call again whose outcome is unknown; it may then be paid twice",
+    )
     max_images: int = Field(10, ge=1, le=10, description="Most images in one generation")
     trash_days: int = Field(30, ge=1, le=3650, description="Days a deleted image can be brought back")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged")

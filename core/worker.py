@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, repeat
 from typing import Any, TypeVar
@@ -34,6 +34,12 @@ from core.storage import Storage
 from core.usage import Call, Outcome, UsageLog, user_tag
 
 RETRY_KEEP_SECONDS = (0.5, 1, 2, 4, 8, 15, 30)
+# Between one call and the next, where the service doesn't say; there is one call more than pauses.
+RETRY_CALL_SECONDS = (2, 4, 8, 16, 32, 60, 60)
+# Nobody watches a job that has to wait longer.
+LONGEST_PAUSE_SECONDS = 600
+# What certainly cost nothing and may pass; quota, moderation and a bad key never do by themselves.
+PASSING = (errors.RateLimited, errors.ServiceBusy, errors.ServiceUnreachable)
 # A start that can't go on says so soon.
 RETRY_SETTLE_SECONDS = (0.2, 0.5, 1)
 T = TypeVar("T")
@@ -120,7 +126,10 @@ def partial_key(job_id: str, number: int) -> str:
 
 @dataclass(slots=True)
 class Worker:
-    """Runs jobs one by one, and settles those that a dead process left. Safe to share between threads."""
+    """Runs jobs one by one, and settles those that a dead process left. Safe to share between threads.
+
+    With `resend_unknown`, a call whose outcome nobody knows is sent again, which may be paid twice.
+    """
 
     database: Database
     storage: Storage
@@ -129,19 +138,17 @@ class Worker:
     client: ImageClient
     secret: bytes
     offline: bool = False
+    resend_unknown: bool = False
     clock: Callable[[], datetime] = utc_now
     stopping: threading.Event = field(default_factory=threading.Event)
 
-    def run(self, job_id: str) -> None:
-        """Make one image: claim, call once, keep; the row says how it ended.
+    def run(self, job: Job) -> None:
+        """Make the image of a job that is marked as running: call once, keep; the row says how it ended.
 
         Raises StorageError or DatabaseError when the process is stopping or the database is damaged: the
         next start settles the job.
         """
-        with structlog.contextvars.bound_contextvars(job_id=job_id):
-            job = self._insist(partial(self._claim, job_id))
-            if job is None:
-                return
+        with structlog.contextvars.bound_contextvars(job_id=job.id):
             try:
                 self._make(job)
             except Exception as error:
@@ -153,21 +160,11 @@ class Worker:
         try:
             made = self._call(job)
         except errors.ImageError as error:
-            self._insist(partial(self._end, job, error))
+            self._insist(partial(self._fail, job, error))
         else:
             self._keep_bytes(job, made)
             self._insist(partial(self._enter, job))
         self._clear(job)
-
-    def _claim(self, job_id: str) -> Job | None:
-        """The job, now marked as running; None when it is not waiting (any more)."""
-        with self.database.write() as session:
-            return session.scalars(
-                update(Job)
-                .where(col(Job.id) == job_id, col(Job.state) == JobState.QUEUED)
-                .values(state=JobState.RUNNING, started_at=self.clock())
-                .returning(Job)
-            ).one_or_none()
 
     def _call(self, job: Job) -> GeneratedImages:
         """Buy the picture. A fault of ours is OutcomeUnknown only from the moment the call may have left."""
@@ -286,14 +283,48 @@ class Worker:
             error_code=error.code if error else None,
         )
 
+    def _failed_call(self, job: Job, error: errors.ImageError) -> Call:
+        unknown = isinstance(error, errors.OutcomeUnknown)
+        return self._call_record(job, Outcome.UNKNOWN if unknown else Outcome.FAILED, error)
+
+    def _fail(self, job: Job, error: errors.ImageError) -> None:
+        """Enter that no image came of this call: the job waits for its next one, or ends."""
+        pause = self._pause(job, error)
+        if pause is None:
+            self._end(job, error)
+        else:
+            self._put_back(job, error, self.clock() + timedelta(seconds=pause))
+
+    def _pause(self, job: Job, error: errors.ImageError) -> float | None:
+        """Seconds until the next call; None when there is to be none."""
+        passes = isinstance(error, PASSING) or (
+            self.resend_unknown and isinstance(error, errors.OutcomeUnknown)
+        )
+        if not passes or job.attempts > len(RETRY_CALL_SECONDS):
+            return None
+        pause = (
+            RETRY_CALL_SECONDS[max(job.attempts, 1) - 1] if error.retry_after is None else error.retry_after
+        )
+        return pause if pause <= LONGEST_PAUSE_SECONDS else None
+
+    def _put_back(self, job: Job, error: errors.ImageError, due_at: datetime) -> None:
+        log.warning("generation is tried again", code=error.code, details=error.details, due_at=due_at)
+        with self.database.write() as session:
+            waits = session.execute(
+                update(Job)
+                .where(col(Job.id) == job.id, col(Job.state) == JobState.RUNNING)
+                .values(state=JobState.QUEUED, due_at=due_at, partials=0, error=asdict(JobError.of(error)))
+            )
+            if rows_of(waits) == 1:
+                self.usage.record(session, self._failed_call(job, error))
+
     def _end(self, job: Job, error: errors.ImageError) -> None:
         """Enter that no image came of it."""
-        unknown = isinstance(error, errors.OutcomeUnknown)
-        state, outcome = (JobState.UNKNOWN, Outcome.UNKNOWN) if unknown else (JobState.FAILED, Outcome.FAILED)
+        state = JobState.UNKNOWN if isinstance(error, errors.OutcomeUnknown) else JobState.FAILED
         log.warning("generation failed", code=error.code, details=error.details, request_id=error.request_id)
         with self.database.write() as session:
             if end_job(session, job, state, error, now=self.clock()):
-                self.usage.record(session, self._call_record(job, outcome, error))
+                self.usage.record(session, self._failed_call(job, error))
 
     def _rescue(self, job: Job, fault: Exception) -> None:
         """End a job that a fault of ours broke off: with what is on disk, or else as unknown."""
@@ -337,7 +368,7 @@ class Worker:
     def _adopt(self, job: Job) -> None:
         stored = self.storage.list(f"images/{job.id}")
         if not stored and not self._has_figures(job):
-            self._end(job, self._cut_off())
+            self._fail(job, self._cut_off())
             return
         if not self._has_figures(job):
             seconds = (self.clock() - (job.started_at or job.created_at)).total_seconds()

@@ -20,6 +20,7 @@ from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
 from core.jobs import Jobs
+from core.queue import JobQueue
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.storage import Storage
@@ -75,12 +76,11 @@ class CrashingStorage(Storage):
         super().delete(*keys)
 
 
-def jobs_of(plan: Plan, storage: Storage, database: Database, client: ImageClient) -> Jobs:
+def jobs_of(storage: Storage, database: Database, client: ImageClient) -> Jobs:
     """The worker's parts, as the app puts them together."""
     gallery, usage = Gallery(database, storage), UsageLog(database)
-    queue_url = f"sqlite:///{Path(plan.folder) / 'queue.db'}"
     worker = Worker(database, storage, gallery, usage, client, b"secret")
-    return Jobs(database, storage, worker, queue_url)
+    return Jobs(database, storage, worker, JobQueue(database))
 
 
 def main() -> None:
@@ -89,7 +89,7 @@ def main() -> None:
     settings = load_settings(openai_base_url=plan.service_url, partial_images=1)
     client = ImageClient(settings, transport=Transport(plan.moment))
     storage = CrashingStorage(Path(plan.folder) / "files", plan.moment)
-    jobs = jobs_of(plan, storage, Database(plan.database_url), client)
+    jobs = jobs_of(storage, Database(plan.database_url), client)
     if plan.moment == "queued":
         jobs.submit(plan.user_id, RECIPE, 1)
         die()

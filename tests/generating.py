@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from sqlmodel import select
 from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
-from core.jobs import FORGOTTEN, Jobs, JobView
-from core.models import Job, JobState, User, new_id, utc_now
+from core.jobs import Jobs, JobView
+from core.models import Job, JobState, User, new_id
+from core.queue import JobQueue, Limits
 from core.settings import load_settings
 from core.storage import Storage
 from core.usage import UsageLog
@@ -34,15 +34,15 @@ class Studio:
     service: OpenAIService
     storage: Storage
     settings: dict[str, Any] = field(default_factory=lambda: {"partial_images": 0})
-    concurrency: int = 4
+    limits: Limits = Limits()
     jobs: Jobs = field(init=False)
 
     def __post_init__(self) -> None:
         settings = load_settings(openai_base_url=self.service.base_url, **self.settings)
         gallery, usage = Gallery(self.database, self.storage), UsageLog(self.database)
         worker = Worker(self.database, self.storage, gallery, usage, ImageClient(settings), b"secret")
-        queue_url = f"sqlite:///{self.folder / 'queue.db'}"
-        self.jobs = Jobs(self.database, self.storage, worker, queue_url, concurrency=self.concurrency)
+        queue = JobQueue(self.database, self.limits)
+        self.jobs = Jobs(self.database, self.storage, worker, queue, places=self.limits.at_once)
 
     def close(self) -> None:
         self.jobs.stop(grace_seconds=0)
@@ -57,16 +57,17 @@ class Studio:
         (row,) = self.rows(Job)
         return next(view for view in self.jobs.recent(row.owner_id) if view.id == row.id)
 
+    def work(self) -> None:
+        """Do the next job, here and now."""
+        job = self.jobs.claim()
+        assert job
+        self.jobs.worker.run(job)
+
     def ended(self) -> JobView:
         return until(lambda: (job := self.job()).finished_at and job)
 
     def paid(self) -> int:
         return len(self.service.asked("/images/generations"))
-
-
-def later() -> datetime:
-    """When a job that is committed now counts as forgotten."""
-    return utc_now() + 2 * FORGOTTEN
 
 
 def a_user(database: Database) -> User:

@@ -1,0 +1,178 @@
+"""Whose job is next: fair between users, within what runs at once and what leaves in a minute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlmodel import Session, col
+
+from core.database import AdvisoryLock, Database
+from core.models import Job, JobState, Usage, UsageKind, User, utc_now
+from core.usage import Outcome
+
+MINUTE = timedelta(minutes=1)
+# How many of the latest calls tell how long one takes, and what is said before the first.
+SAMPLE = 20
+FIRST_GUESS_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`at_once` images in all and `per_user` of each; `per_minute` calls that leave, 0 for any number."""
+
+    at_once: int = 4
+    per_user: int = 4
+    per_minute: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a queued job stands: how many begin before it, and in how many seconds it may begin itself."""
+
+    ahead: int
+    seconds: float
+
+
+class JobQueue:
+    """The queued rows of all users, in turns: who has the fewest images running, then who waited longest."""
+
+    def __init__(
+        self, database: Database, limits: Limits = Limits(), *, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._database = database
+        self._limits = limits
+        self._clock = clock
+
+    def claim(self) -> Job | None:
+        """The next job, now marked as running: from here on its call may have left. None: nothing may begin.
+
+        Safe in many threads and processes at once: the limits hold over all of them.
+        """
+        now = self._clock()
+        if not self._anything(now):
+            return None
+        with self._database.write() as session:
+            self._database.alone(session, AdvisoryLock.QUEUE)
+            if self._full(session, now):
+                return None
+            owner_id = session.execute(self._turn(now)).scalar()
+            if owner_id is None:
+                return None
+            session.execute(update(User).where(col(User.id) == owner_id).values(served_at=now))
+            return session.scalars(
+                update(Job)
+                .where(col(Job.id) == _first_of(owner_id, now).scalar_subquery())
+                .values(state=JobState.RUNNING, started_at=now, attempts=col(Job.attempts) + 1, due_at=None)
+                .returning(Job)
+            ).one()
+
+    def places(self, owner_id: str) -> dict[str, Place]:
+        """The places of this user's queued jobs, by their ids, when everybody takes turns."""
+        with self._database.read() as session:
+            mine = session.scalars(_in_order(col(Job.owner_id) == owner_id)).all()
+            if not mine:
+                return {}
+            queued, running = (_counts(session, state) for state in (JobState.QUEUED, JobState.RUNNING))
+            seconds = _usual_seconds(session)
+        others = [count for owner, count in queued.items() if owner != owner_id]
+        return {
+            job_id: self._place(rank, others, running, running.get(owner_id, 0), seconds)
+            for rank, job_id in enumerate(mine)
+        }
+
+    def _place(
+        self, rank: int, others: list[int], running: dict[str, int], own_running: int, seconds: float
+    ) -> Place:
+        ahead = rank + sum(min(count, rank + 1) for count in others)
+        rounds = max(
+            _rounds(ahead + sum(running.values()), self._limits.at_once),
+            _rounds(rank + own_running, self._limits.per_user),
+        )
+        minutes = ahead // self._limits.per_minute if self._limits.per_minute else 0
+        return Place(ahead, max(rounds * seconds, minutes * MINUTE.total_seconds()))
+
+    def _anything(self, now: datetime) -> bool:
+        """Whether a job is due; asked first, for it takes no lock."""
+        with self._database.read() as session:
+            return session.execute(select(col(Job.id)).where(*_due(now)).limit(1)).first() is not None
+
+    def _full(self, session: Session, now: datetime) -> bool:
+        if sum(_counts(session, JobState.RUNNING).values()) >= self._limits.at_once:
+            return True
+        return bool(self._limits.per_minute) and _left_since(session, now - MINUTE) >= self._limits.per_minute
+
+    def _turn(self, now: datetime) -> Select[tuple[str]]:
+        """The user whose turn it is."""
+        running = (
+            select(col(Job.owner_id).label("owner"), func.count().label("count"))
+            .where(col(Job.state) == JobState.RUNNING)
+            .group_by(col(Job.owner_id))
+            .subquery()
+        )
+        waiting = (
+            select(col(Job.owner_id).label("owner"), func.min(col(Job.created_at)).label("since"))
+            .where(*_due(now))
+            .group_by(col(Job.owner_id))
+            .subquery()
+        )
+        at_work = func.coalesce(running.c.count, 0)
+        return (
+            select(waiting.c.owner)
+            .join(User, col(User.id) == waiting.c.owner)
+            .outerjoin(running, running.c.owner == waiting.c.owner)
+            .where(at_work < self._limits.per_user)
+            .order_by(at_work, col(User.served_at).is_not(None), col(User.served_at), waiting.c.since)
+            .limit(1)
+        )
+
+
+def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return col(Job.state) == JobState.QUEUED, or_(col(Job.due_at).is_(None), col(Job.due_at) <= now)
+
+
+def _in_order(*conditions: ColumnElement[bool]) -> Select[tuple[str]]:
+    return (
+        select(col(Job.id))
+        .where(col(Job.state) == JobState.QUEUED, *conditions)
+        .order_by(col(Job.created_at), col(Job.batch_id), col(Job.position))
+    )
+
+
+def _first_of(owner_id: str, now: datetime) -> Select[tuple[str]]:
+    return _in_order(col(Job.owner_id) == owner_id, *_due(now)).limit(1)
+
+
+def _counts(session: Session, state: JobState) -> dict[str, int]:
+    """How many jobs each user has in `state`."""
+    found: Any = session.execute(
+        select(col(Job.owner_id), func.count()).where(col(Job.state) == state).group_by(col(Job.owner_id))
+    )
+    return dict(found.tuples().all())
+
+
+def _left_since(session: Session, moment: datetime) -> int:
+    """How many image calls have left since then: those that ended, and those under way."""
+    ended = select(func.count()).where(col(Usage.started_at) > moment, col(Usage.kind) == UsageKind.GENERATE)
+    running = select(func.count()).where(col(Job.state) == JobState.RUNNING, col(Job.started_at) > moment)
+    return int(session.execute(ended).scalar_one()) + int(session.execute(running).scalar_one())
+
+
+def _usual_seconds(session: Session) -> float:
+    """How long an image takes, by the median of the latest ones."""
+    latest = session.scalars(
+        select(col(Usage.seconds))
+        .where(col(Usage.kind) == UsageKind.GENERATE, col(Usage.outcome) == Outcome.OK)
+        .order_by(col(Usage.started_at).desc())
+        .limit(SAMPLE)
+    ).all()
+    return sorted(latest)[len(latest) // 2] if latest else FIRST_GUESS_SECONDS
+
+
+def _rounds(before: int, at_once: int) -> int:
+    """How many times all places must become free for one with `before` others in front of it."""
+    return max(0, ceil((before - at_once + 1) / at_once))
