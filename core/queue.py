@@ -106,7 +106,7 @@ class JobQueue:
             return True
         return bool(self._limits.per_minute) and _left_since(session, now - MINUTE) >= self._limits.per_minute
 
-    def _turn(self, now: datetime) -> Select[tuple[str]]:
+    def _turn(self, now: datetime) -> Select[str]:
         """The user whose turn it is."""
         running = (
             select(col(Job.owner_id).label("owner"), func.count().label("count"))
@@ -135,7 +135,7 @@ def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return col(Job.state) == JobState.QUEUED, or_(col(Job.due_at).is_(None), col(Job.due_at) <= now)
 
 
-def _in_order(*conditions: ColumnElement[bool]) -> Select[tuple[str]]:
+def _in_order(*conditions: ColumnElement[bool]) -> Select[str]:
     return (
         select(col(Job.id))
         .where(col(Job.state) == JobState.QUEUED, *conditions)
@@ -143,7 +143,7 @@ def _in_order(*conditions: ColumnElement[bool]) -> Select[tuple[str]]:
     )
 
 
-def _first_of(owner_id: str, now: datetime) -> Select[tuple[str]]:
+def _first_of(owner_id: str, now: datetime) -> Select[str]:
     return _in_order(col(Job.owner_id) == owner_id, *_due(now)).limit(1)
 
 
@@ -152,7 +152,7 @@ def _counts(session: Session, state: JobState) -> dict[str, int]:
     found: Any = session.execute(
         select(col(Job.owner_id), func.count()).where(col(Job.state) == state).group_by(col(Job.owner_id))
     )
-    return dict(found.tuples().all())
+    return dict(found)
 
 
 def _left_since(session: Session, moment: datetime) -> int:

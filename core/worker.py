@@ -302,9 +302,8 @@ class Worker:
         )
         if not passes or job.attempts > len(RETRY_CALL_SECONDS):
             return None
-        pause = (
-            RETRY_CALL_SECONDS[max(job.attempts, 1) - 1] if error.retry_after is None else error.retry_after
-        )
+        usual = RETRY_CALL_SECONDS[max(job.attempts, 1) - 1]
+        pause = usual if error.retry_after is None else error.retry_after
         return pause if pause <= LONGEST_PAUSE_SECONDS else None
 
     def _put_back(self, job: Job, error: errors.ImageError, due_at: datetime) -> None:

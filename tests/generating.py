@@ -34,7 +34,7 @@ class Studio:
     service: OpenAIService
     storage: Storage
     settings: dict[str, Any] = field(default_factory=lambda: {"partial_images": 0})
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     jobs: Jobs = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class Studio:
         self.jobs = Jobs(self.database, self.storage, worker, queue, places=self.limits.at_once)
 
     def close(self) -> None:
-        self.jobs.stop(grace_seconds=0)
+        self.jobs.stop(grace_seconds=10)  # a call that went on would be counted by the next test
         self.jobs.worker.client.close()
 
     def rows(self, table: Any) -> list[Any]:

@@ -162,7 +162,6 @@ FAULTS: dict[str, tuple[Callable[[Path], dict[str, str]], str, str]] = {
         f"{__file__} is a file where a folder is needed. Move the file aside",
     ),
     "damaged database": (_damaged("atelier.db"), "IMG-DATA-DAMAGED-001", "restore the last backup"),
-    "damaged queue": (_damaged("queue.db"), "IMG-DATA-DAMAGED-001", "queue.db"),
     "newer database": (_of_the_future, "IMG-DATA-001", "another version"),
     "damaged key": (_damaged("secret.key"), "IMG-SET-001", "secret.key"),
     "bad setting": (lambda _: {"SESSION_DAYS": "often"}, "IMG-SET-001", "SESSION_DAYS"),
@@ -246,7 +245,7 @@ def _open_to_others(folder: Path) -> list[Path]:
     return [path for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077]
 
 
-@pytest.mark.parametrize("name", ["atelier.db", "queue.db", "secret.key", "atelier.lock"])
+@pytest.mark.parametrize("name", ["atelier.db", "secret.key", "atelier.lock"])
 def test_a_folder_in_a_files_place_is_named(build: Callable[..., Studio], tmp_path: Path, name: str) -> None:
     (tmp_path / "data" / name).mkdir(parents=True)
     with pytest.raises(errors.SettingsError, match=rf"{name} is a folder where a file is needed\. Move"):

@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
-from pathlib import Path
 
 import pytest
-from sqlmodel import select
 
-from core import bootstrap, errors
+from core import errors
 from core.housekeeping import Chore, Housekeeping
-from core.models import Image, Job, JobState, utc_now
-from core.recipe import Recipe
-from core.settings import load_settings
-from tests.generating import a_user
 from tests.polling import until
 
 
@@ -62,28 +55,3 @@ def test_a_thread_without_chores_of_now_waits_and_can_be_stopped() -> None:
     housekeeping = Housekeeping([Chore("rarely", 3600, gc.collect)])
     housekeeping.start()
     housekeeping.stop()
-
-
-def test_the_running_app_queues_what_was_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.bootstrap.QUEUE_SECONDS", 0.05)
-    studio = bootstrap.build(load_settings(data_dir=tmp_path / "data"))
-    try:
-        recipe = Recipe(prompt="a fox", model="offline-painter", size="256x256")
-        owner = a_user(studio.database)
-        with studio.database.write() as session:
-            job = Job(
-                batch_id="b",
-                owner_id=owner.id,
-                request=recipe.to_json(),
-                created_at=utc_now() - timedelta(minutes=1),
-            )
-            session.add(job)
-
-        def made() -> bool:
-            with studio.database.read() as session:
-                return session.exec(select(Image.job_id)).all() == [job.id]
-
-        until(made)
-        assert studio.jobs.recent(owner.id)[0].state == JobState.DONE
-    finally:
-        studio.close()

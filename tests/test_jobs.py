@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 import base64
-import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
 from sqlmodel import Session
 
-from core import bootstrap, errors
+from core import errors
 from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
 from core.jobs import Jobs
 from core.models import Image, Job, JobState, Usage, User
 from core.offline import OfflineTransport
+from core.queue import JobQueue
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.storage import Storage
 from core.usage import Call, UsageLog
 from core.worker import Worker, answer_key
 from tests.crashing import RECIPE
-from tests.generating import ON_SQLITE, Studio, a_job, a_user, later
+from tests.generating import ON_SQLITE, Studio, a_job
 from tests.openai_service import REQUEST_ID, Behaviour, openai_service, picture
 from tests.polling import until
 
@@ -62,7 +60,7 @@ def test_row_usage_and_end_are_one_commit(
     studio = make_studio(database, started=False)
     studio.jobs.worker.usage = BrokenUsage(database, refusals=2)
     studio.jobs.submit(user.id, RECIPE, 1)
-    studio.jobs.worker.run(studio.job().id)
+    studio.work()
     assert studio.job().state == JobState.UNKNOWN
     assert studio.rows(Image) == []
     assert [call.outcome for call in studio.rows(Usage)] == ["unknown"]
@@ -117,7 +115,7 @@ def test_a_fault_of_ours_after_the_call_leaves_no_job_running(
     if behaviour:
         studio.service.script(behaviour)
     studio.jobs.submit(user.id, RECIPE, 1)
-    studio.jobs.worker.run(studio.job().id)
+    studio.work()
     job = studio.job()
     assert (job.state, job.error.code) == (JobState.UNKNOWN, errors.OutcomeUnknown.code)
     assert "ZeroDivisionError" in job.error.details
@@ -128,9 +126,11 @@ def test_a_job_that_waits_for_the_store_while_the_app_stops_is_settled_at_the_ne
 ) -> None:
     studio = make_studio(database, started=False, storage=FullStorage(tmp_path / "files", 1, "answers"))
     studio.jobs.submit(user.id, RECIPE, 1)
+    job = studio.jobs.claim()
+    assert job
     studio.jobs.worker.stopping.set()
     with pytest.raises(errors.StorageFull):
-        studio.jobs.worker.run(studio.job().id)
+        studio.jobs.worker.run(job)
     assert studio.job().state == JobState.RUNNING
     second = make_studio(database)
     assert second.job().state == JobState.DONE
@@ -146,7 +146,7 @@ def test_a_count_of_tokens_that_no_column_holds_is_unknown(
     answer = base64.b64encode(picture(RECIPE.prompt, "1024x1024")).decode()
     studio.service.script(Behaviour(raw=f'{{"data": [{{"b64_json": "{answer}"}}], {usage}}}'.encode()))
     studio.jobs.submit(user.id, RECIPE, 1)
-    studio.jobs.worker.run(studio.job().id)
+    studio.work()
     (call,) = studio.rows(Usage)
     assert (call.input_tokens, call.output_tokens, call.price_micros) == (None, None, None)
     assert studio.job().state == JobState.DONE
@@ -165,18 +165,18 @@ def test_a_batch_is_many_jobs_each_with_one_image(studio: Studio, user: User) ->
     assert studio.paid() == 3
 
 
-def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Storage, tmp_path: Path) -> None:
+def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Storage) -> None:
     with sqlite_database.write() as session:
         user = User(username="ada", display_name="Ada", password_hash="!")
         session.add(user)
     client = ImageClient(load_settings(), transport=OfflineTransport(seed=1))
     gallery, usage = Gallery(sqlite_database, storage), UsageLog(sqlite_database)
-    url = f"sqlite:///{tmp_path / 'queue.db'}"
     worker = Worker(sqlite_database, storage, gallery, usage, client, b"s", offline=True)
-    jobs = Jobs(sqlite_database, storage, worker, url)
+    jobs = Jobs(sqlite_database, storage, worker, JobQueue(sqlite_database))
     jobs.submit(user.id, Recipe(prompt="a fox", model="offline-painter", size="256x256"), 1)
-    (job,) = jobs.recent(user.id)
-    worker.run(job.id)
+    claimed = jobs.claim()
+    assert claimed
+    worker.run(claimed)
     (job,) = jobs.recent(user.id)
     assert job.state == JobState.DONE
     image = gallery.get(user.id, job.image_ids[0])
@@ -214,14 +214,15 @@ def test_another_recipe_is_another_batch(studio: Studio, user: User) -> None:
     assert studio.jobs.submit(user.id, replace(RECIPE, prompt="an owl"), 1) != first
 
 
-def test_a_job_that_is_run_at_once_by_many_is_paid_once(
+def test_a_job_that_many_claim_at_once_is_one_of_theirs(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
     studio.jobs.submit(user.id, RECIPE, 1)
-    job = studio.job()
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: studio.jobs.worker.run(job.id), range(8)))
+        claimed = [job for job in pool.map(lambda _: studio.jobs.claim(), range(8)) if job]
+    assert [job.id for job in claimed] == [studio.job().id]
+    studio.jobs.worker.run(claimed[0])
     assert studio.job().state == JobState.DONE
     assert studio.paid() == 1
 
@@ -283,7 +284,7 @@ def test_a_failure_is_kept_with_all_that_helps(
     studio = make_studio(database, started=False)
     studio.service.script(behaviour)
     studio.jobs.submit(user.id, RECIPE, 1)
-    studio.jobs.worker.run(studio.job().id)
+    studio.work()
     job = studio.job()
     assert job.state == state
     assert job.error is not None
@@ -297,24 +298,13 @@ def test_a_failure_is_kept_with_all_that_helps(
     assert studio.paid() == 1
 
 
-def test_an_unreachable_service_is_no_unknown_outcome(
-    make_studio: Callable[..., Studio], database: Database, user: User
-) -> None:
-    studio = make_studio(database, started=False)
-    studio.jobs.worker.client = ImageClient(load_settings(openai_base_url="http://127.0.0.1:9/v1"))
-    studio.jobs.submit(user.id, RECIPE, 1)
-    studio.jobs.worker.run(studio.job().id)
-    assert (studio.job().state, studio.job().error.code) == (JobState.FAILED, "IMG-GEN-CONN-001")
-    studio.jobs.worker.client.close()
-
-
 def test_a_fault_before_the_call_leaves_is_no_unknown_outcome(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
     with database.write() as session:
         session.add(Job(id="j", batch_id="b", owner_id=user.id, request={"model": "m", "mood": "later"}))
-    studio.jobs.worker.run("j")
+    studio.work()
     (job,), (call,) = studio.rows(Job), studio.rows(Usage)
     assert (job.state, job.error["code"]) == (JobState.FAILED, "IMG-GEN-VERSION-001")
     assert call.outcome == "failed"
@@ -329,7 +319,7 @@ def test_a_fault_of_ours_during_the_call_is_an_unknown_outcome(
         load_settings(openai_base_url="http://x.invalid"), transport=Broken()
     )
     studio.jobs.submit(user.id, RECIPE, 1)
-    studio.jobs.worker.run(studio.job().id)
+    studio.work()
     assert studio.job().state == JobState.UNKNOWN
     studio.jobs.worker.client.close()
 
@@ -339,33 +329,13 @@ class Broken(OfflineTransport):
         raise ZeroDivisionError
 
 
-def test_a_claim_that_fails_is_made_again(
-    make_studio: Callable[..., Studio], sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.worker.RETRY_KEEP_SECONDS", (0.05,))
-    user = a_user(sqlite_database)
-    studio = make_studio(sqlite_database, started=False)
-    studio.jobs.submit(user.id, RECIPE, 1)
-    job = studio.job()
-    with sqlite_database.read() as session:
-        session.connection().exec_driver_sql("PRAGMA query_only=ON")
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(studio.jobs.worker.run, job.id)
-        assert not running.done()
-        with sqlite_database.read() as session:
-            session.connection().exec_driver_sql("PRAGMA query_only=OFF")
-        running.result(30)
-    assert studio.job().state == JobState.DONE
-    assert studio.paid() == 1
-
-
 def test_a_damaged_picture_is_kept_aside(
     make_studio: Callable[..., Studio], database: Database, storage: Storage, user: User
 ) -> None:
     studio = make_studio(database, started=False)
     studio.service.script(Behaviour(raw=b'{"data": [{"b64_json": "bm90IGEgcGljdHVyZQ=="}]}'))
     studio.jobs.submit(user.id, RECIPE, 1)
-    studio.jobs.worker.run(studio.job().id)
+    studio.work()
     job = studio.job()
     assert (job.state, job.error.code) == (JobState.FAILED, errors.BadImage.code)
     assert storage.get(f"aside/{job.id}/0") == b"not a picture"
@@ -379,7 +349,7 @@ def test_every_picture_of_an_answer_is_kept(
     studio = make_studio(database, started=False)
     studio.service.script("extra images")
     studio.jobs.submit(user.id, RECIPE, 1)
-    studio.jobs.worker.run(studio.job().id)
+    studio.work()
     images, (call,) = studio.rows(Image), studio.rows(Usage)
     assert len(images) == len(studio.job().image_ids) == call.images == 3
     assert call.price_micros == pytest.approx(sum(image.price_micros for image in images), abs=3)
@@ -412,62 +382,9 @@ def test_a_full_disk_after_the_answer_loses_nothing(
     storage = FullStorage(tmp_path / "files", 2, kind)
     studio = make_studio(database, started=False, storage=storage)
     studio.jobs.submit(user.id, RECIPE, 1)
-    studio.jobs.worker.run(studio.job().id)
+    studio.work()
     assert storage.refusals == 0
     assert studio.job().state == JobState.DONE
-    assert studio.paid() == len(studio.rows(Image)) == 1
-
-
-def test_a_queue_that_takes_no_job_gets_it_later(
-    make_studio: Callable[..., Studio], sqlite_database: Database, tmp_path: Path
-) -> None:
-    user = a_user(sqlite_database)
-    studio = make_studio(sqlite_database)
-    with sqlite3.connect(tmp_path / "queue.db", timeout=30) as queue:
-        queue.execute("ALTER TABLE workflow_status RENAME TO gone")
-    studio.jobs.submit(user.id, RECIPE, 2)
-    assert {job.state for job in studio.rows(Job)} == {JobState.QUEUED}
-    with sqlite3.connect(tmp_path / "queue.db", timeout=30) as queue:
-        queue.execute("ALTER TABLE gone RENAME TO workflow_status")
-    studio.jobs.clock = later
-    studio.jobs.hand_over_forgotten()
-    until(lambda: len(studio.rows(Image)) == 2)
-    assert studio.paid() == 2
-
-
-@ON_SQLITE
-def test_a_job_that_was_committed_but_never_queued_is_found_while_running(
-    make_studio: Callable[..., Studio], database: Database, user: User
-) -> None:
-    studio = make_studio(database)
-    a_job(database, user, JobState.QUEUED)
-    studio.jobs.hand_over_forgotten()  # too young: its own hand-over may be under way
-    assert studio.jobs._handed_over == set()
-    studio.jobs.clock = later
-    studio.jobs.hand_over_forgotten()
-    assert studio.ended().state == JobState.DONE
-
-
-@ON_SQLITE
-def test_what_is_in_the_queue_is_not_queued_again(
-    make_studio: Callable[..., Studio], database: Database, user: User, tmp_path: Path
-) -> None:
-    with openai_service() as service:
-        service.script("stall")
-        studio = make_studio(database, service=service, concurrency=1)
-        studio.jobs.submit(user.id, RECIPE, 3)
-        until(service.requests.copy)
-        studio.jobs.clock = later
-        studio.jobs.hand_over_forgotten()
-        with sqlite3.connect(tmp_path / "queue.db") as queue:
-            assert queue.execute("SELECT count(*) FROM workflow_status").fetchone() == (3,)
-
-
-def test_a_job_that_is_handed_over_twice_runs_once(studio: Studio, user: User, tmp_path: Path) -> None:
-    job = a_job(studio.database, user, JobState.QUEUED)
-    studio.jobs._hand_over([job, job])
-    assert studio.ended().state == JobState.DONE
-    until(lambda: _handed_out(tmp_path / "queue.db") == 2)
     assert studio.paid() == len(studio.rows(Image)) == 1
 
 
@@ -520,9 +437,7 @@ def test_only_a_queued_job_can_be_cancelled(
     assert studio.jobs.cancel(user.id, job.id) is (state == JobState.QUEUED)
     (row,) = studio.rows(Job)
     assert row.state == (JobState.CANCELLED if state == JobState.QUEUED else state)
-    if state == JobState.QUEUED:
-        studio.jobs.worker.run(job.id)
-        assert studio.paid() == 0
+    assert studio.jobs.claim() is None
 
 
 def test_ended_jobs_can_be_let_go_and_running_ones_not(
@@ -542,10 +457,9 @@ def test_what_was_queued_when_the_app_stopped_is_made_at_the_next_start(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     first = make_studio(database)
-    first.jobs.worker.stopping.set()  # the queue goes on handing out work while the app is ending
-    first.jobs.submit(user.id, RECIPE, 1)
-    until(lambda: _handed_out(first.folder / "queue.db") == 1)
     first.close()
+    first.jobs.submit(user.id, RECIPE, 1)
+    assert first.jobs.claim() is None
     assert first.job().state == JobState.QUEUED
     second = make_studio(database)
     assert second.ended().state == JobState.DONE
@@ -562,46 +476,6 @@ def test_stopping_says_whether_a_call_is_still_running(
         studio.jobs.submit(user.id, RECIPE, 1)
         until(service.requests.copy)
         assert not studio.jobs.stop(grace_seconds=0)
+        assert studio.jobs.claim() is None
     assert studio.ended().state == JobState.DONE
-    until(studio.jobs.stop)
-
-
-def _handed_out(queue: Path) -> int:
-    """How many jobs the queue has done with."""
-    with sqlite3.connect(queue) as connection:
-        done = connection.execute("SELECT count(*) FROM workflow_status WHERE status = 'SUCCESS'")
-        return int(done.fetchone()[0])
-
-
-def test_a_damaged_queue_file_says_what_to_do(
-    make_studio: Callable[..., Studio], sqlite_database: Database, tmp_path: Path
-) -> None:
-    (tmp_path / "queue.db").write_bytes(b"not a database" * 1000)
-    studio = make_studio(sqlite_database, started=False)
-    with pytest.raises(errors.DatabaseDamaged, match=r"queue\.db.*aside"):
-        studio.jobs.start()
-
-
-def test_a_full_disk_at_the_start_is_not_a_damaged_queue(
-    make_studio: Callable[..., Studio], sqlite_database: Database, capfd: pytest.CaptureFixture[str]
-) -> None:
-    bootstrap.configure_logging("INFO")
-    studio = make_studio(sqlite_database, started=False)
-    with no_room_for_tables(), pytest.raises(errors.StorageFull):
-        studio.jobs.start()
-    assert "Traceback" not in "".join(capfd.readouterr())
-    studio.jobs.start()  # once there is room
-
-
-@contextmanager
-def no_room_for_tables() -> Iterator[None]:
-    """New files of SQLite may have a few pages, as on a disk that is nearly full."""
-
-    def limit(connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute("PRAGMA max_page_count = 10")
-
-    event.listen(Engine, "connect", limit)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "connect", limit)
+    assert studio.jobs.stop()

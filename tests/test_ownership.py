@@ -14,7 +14,7 @@ from core.models import JobState, User
 from core.ownership import Ownership
 from core.settings import load_settings
 from core.studio import Studio as App
-from tests.generating import ON_SQLITE, Studio, a_job, later
+from tests.generating import ON_SQLITE, Studio, a_job
 from tests.polling import until
 
 ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -118,15 +118,10 @@ def test_a_process_without_the_database_begins_no_job(
 ) -> None:
     studio = make_studio(database)
     studio.jobs.may_work = lambda: False
-    job = a_job(database, user, JobState.QUEUED)
-    studio.jobs._hand_over([job])
-    until(lambda: not studio.jobs._handed_over)
+    a_job(database, user, JobState.QUEUED)
+    assert studio.jobs.claim() is None
     assert (studio.job().state, studio.paid()) == (JobState.QUEUED, 0)
-    studio.jobs.clock = later
-    studio.jobs.hand_over_forgotten()
-    assert studio.jobs._handed_over == set()
     studio.jobs.may_work = lambda: True
-    studio.jobs.hand_over_forgotten()
     assert studio.ended().state == JobState.DONE
 
 

@@ -23,7 +23,7 @@ LAYERS = (
     ("recipe", "answers", "translate"),
     ("database", "storage", "offline", "ownership"),
     ("client", "gallery", "accounts", "usage", "drafts"),
-    ("housekeeping", "enhancing", "worker"),
+    ("housekeeping", "enhancing", "worker", "queue", "dispatch"),
     ("jobs",),
     ("studio",),
     ("bootstrap",),
