@@ -152,7 +152,7 @@ def _counts(session: Session, state: JobState) -> dict[str, int]:
     found: Any = session.execute(
         select(col(Job.owner_id), func.count()).where(col(Job.state) == state).group_by(col(Job.owner_id))
     )
-    return dict(found)
+    return dict(found.all())
 
 
 def _left_since(session: Session, moment: datetime) -> int:
