@@ -6,6 +6,7 @@ import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +18,18 @@ from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
 from core.jobs import Jobs
-from core.models import Image, Job, JobState, Usage, User
+from core.models import Image, Job, JobState, Usage, User, utc_now
 from core.offline import OfflineTransport
 from core.queue import JobQueue
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.storage import Storage
 from core.usage import Call, UsageLog
-from core.worker import Worker, answer_key
+from core.worker import RETRY_CALL_SECONDS, Worker, answer_key
+from tests.clock import Clock
 from tests.crashing import RECIPE
 from tests.generating import ON_SQLITE, Studio, a_job
-from tests.openai_service import REQUEST_ID, Behaviour, openai_service, picture
+from tests.openai_service import REQUEST_ID, Behaviour, ErrorRow, openai_service, picture
 from tests.polling import until
 
 
@@ -72,7 +74,7 @@ def test_a_fault_that_passes_costs_no_picture(
     studio = make_studio(database, started=False)
     studio.jobs.worker.usage = BrokenUsage(database, refusals=1)
     studio.jobs.submit(user.id, RECIPE, 1)
-    studio.jobs.worker.run(studio.job().id)
+    studio.work()
     (image,), (call,) = studio.rows(Image), studio.rows(Usage)
     assert (studio.job().state, studio.job().image_ids) == (JobState.DONE, (image.id,))
     assert (call.outcome, call.request_id, studio.paid()) == ("ok", REQUEST_ID, 1)
@@ -87,7 +89,7 @@ def test_no_revised_prompt_costs_a_picture(
     answer = f'{{"data": [{{"b64_json": "{data}", "revised_prompt": "{revised}"}}]}}'
     studio.service.script(Behaviour(raw=answer.encode()))
     studio.jobs.submit(user.id, RECIPE, 1)
-    studio.jobs.worker.run(studio.job().id)
+    studio.work()
     (image,) = studio.rows(Image)
     assert (studio.job().state, "cat" in image.revised_prompt) == (JobState.DONE, True)
 
@@ -386,6 +388,120 @@ def test_a_full_disk_after_the_answer_loses_nothing(
     assert storage.refusals == 0
     assert studio.job().state == JobState.DONE
     assert studio.paid() == len(studio.rows(Image)) == 1
+
+
+# What cost nothing and may pass is tried again by the job
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected", "pause"),
+    [
+        pytest.param("rate limit", errors.RateLimited, 7, id="as the service says"),
+        pytest.param("overloaded", errors.ServiceBusy, RETRY_CALL_SECONDS[0], id="overloaded"),
+    ],
+)
+def test_a_refusal_that_cost_nothing_waits_for_its_next_call(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    user: User,
+    behaviour: str,
+    expected: type[errors.ImageError],
+    pause: float,
+) -> None:
+    studio, clock = at_a_moment(make_studio(database, started=False))
+    studio.service.script(behaviour)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    job = studio.job()
+    assert job.error is not None
+    assert (job.state, job.error.code) == (JobState.QUEUED, expected.code)
+    assert job.due_at == clock.now + timedelta(seconds=pause)
+    assert studio.jobs.claim() is None
+    clock.forward(seconds=pause)
+    studio.work()
+    job = studio.job()
+    assert (job.state, job.error, studio.paid()) == (JobState.DONE, None, 2)
+    assert [call.outcome for call in studio.rows(Usage)] == ["failed", "ok"]
+
+
+def at_a_moment(studio: Studio) -> tuple[Studio, Clock]:
+    """The studio with a clock that stands still until it is moved."""
+    clock = Clock()
+    clock.now = utc_now()
+    studio.jobs.clock = studio.jobs.worker.clock = clock
+    studio.jobs.queue = JobQueue(studio.database, studio.limits, clock=clock)
+    return studio, clock
+
+
+@ON_SQLITE
+def test_a_service_that_can_not_be_reached_is_asked_again_and_at_last_given_up(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio, clock = at_a_moment(make_studio(database, started=False))
+    studio.jobs.worker.client = ImageClient(load_settings(openai_base_url="http://127.0.0.1:9/v1"))
+    studio.jobs.submit(user.id, RECIPE, 1)
+    for pause in RETRY_CALL_SECONDS:
+        studio.work()
+        assert studio.job().due_at == clock.now + timedelta(seconds=pause)
+        clock.forward(seconds=pause)
+    studio.work()
+    job = studio.job()
+    assert (job.state, job.error and job.error.code) == (JobState.FAILED, "IMG-GEN-CONN-001")
+    studio.jobs.worker.client.close()
+
+
+@pytest.mark.parametrize(
+    "behaviour", ["quota spent", "moderation", "key rejected", "server error", "dropped"]
+)
+def test_nothing_else_is_called_again(
+    make_studio: Callable[..., Studio], database: Database, user: User, behaviour: str
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.service.script(behaviour)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    assert not studio.job().is_live
+    assert studio.paid() == 1
+
+
+@ON_SQLITE
+def test_a_pause_that_nobody_waits_for_ends_the_job(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    row = ErrorRow(429, {"code": "rate_limit_exceeded", "message": "Slow."}, {"Retry-After": "601"})
+    studio.service.script(row)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    assert studio.job().state == JobState.FAILED
+
+
+@ON_SQLITE
+def test_a_job_that_waits_can_be_cancelled(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.service.script("rate limit")
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    assert studio.jobs.cancel(user.id, studio.job().id)
+    assert studio.job().state == JobState.CANCELLED
+
+
+@pytest.mark.parametrize("resend", [False, True])
+def test_an_unknown_outcome_is_sent_again_where_the_setting_says_so(
+    make_studio: Callable[..., Studio], database: Database, user: User, resend: bool
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.worker.resend_unknown = resend
+    studio.service.script("dropped")
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    job = studio.job()
+    assert job.error is not None
+    assert job.error.code == errors.OutcomeUnknown.code
+    assert job.state == (JobState.QUEUED if resend else JobState.UNKNOWN)
+    assert [call.outcome for call in studio.rows(Usage)] == ["unknown"]
 
 
 # The user's word
