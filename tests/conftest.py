@@ -8,6 +8,7 @@ import struct
 import subprocess
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -91,18 +92,26 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def at_work() -> ExitStack:
+    """What works on a test's database, and is ended before that is closed."""
+    return ExitStack()
+
+
+@pytest.fixture
+def database(database_url: str, at_work: ExitStack) -> Iterator[Database]:
     database = Database(database_url)
     yield database
+    at_work.close()
     database.close()
 
 
 @pytest.fixture
-def sqlite_database(sqlite_template: Path, tmp_path: Path) -> Iterator[Database]:
+def sqlite_database(sqlite_template: Path, tmp_path: Path, at_work: ExitStack) -> Iterator[Database]:
     """For promises that only SQLite makes."""
     shutil.copy(sqlite_template, tmp_path / "only.db")
     database = Database(f"sqlite:///{tmp_path / 'only.db'}")
     yield database
+    at_work.close()
     database.close()
 
 
@@ -168,20 +177,18 @@ def service(shared_service: OpenAIService) -> OpenAIService:
 
 
 @pytest.fixture
-def make_studio(tmp_path: Path, service: OpenAIService, storage: Storage) -> Iterator[Callable[..., Studio]]:
-    made: list[Studio] = []
-
+def make_studio(
+    tmp_path: Path, service: OpenAIService, storage: Storage, at_work: ExitStack
+) -> Callable[..., Studio]:
     def make(database: Database, *, started: bool = True, **changes: Any) -> Studio:
         fields = {"folder": tmp_path, "service": service, "storage": storage, **changes}
         studio = Studio(database, **fields)
-        made.append(studio)
+        at_work.callback(studio.close)
         if started:
             studio.jobs.start()
         return studio
 
-    yield make
-    for studio in made:
-        studio.close()
+    return make
 
 
 @pytest.fixture

@@ -62,7 +62,7 @@ def _card(user: SignedIn, job: JobView) -> None:
             st.image(partial_url(job.id, job.partials - 1), alt=f"Preview of {alt}", width="stretch")
         elif job.is_live:
             st.skeleton(height=180)
-        st.caption(plain(job_line(job, job.elapsed(utc_now()))))
+        st.caption(plain(job_line(job, utc_now())))
         if job.state is JobState.QUEUED:
             st.button("Cancel", key=f"cancel-{job.id}", on_click=as_user(user, _cancel), args=(job.id,))
         for image_id in job.image_ids:

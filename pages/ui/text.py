@@ -76,6 +76,16 @@ def image_alt(name: str, prompt: str) -> str:
     return ": ".join(part for part in (name.strip(), clipped(prompt, 120)) if part) or "Untitled image"
 
 
-def job_line(job: JobView, elapsed: float) -> str:
+def job_line(job: JobView, now: datetime) -> str:
+    """How far a job has come, or how long it still waits."""
     words = STATE_WORDS[job.state]
-    return f"{words} · {seconds_words(elapsed)}" if job.state is not JobState.CANCELLED else words
+    if job.state is JobState.CANCELLED:
+        return words
+    if job.state is not JobState.QUEUED:
+        return f"{words} · {seconds_words(job.elapsed(now))}"
+    if job.due_at:
+        left = max(0.0, (job.due_at - now).total_seconds())
+        return f"Waiting for the service · next try in {seconds_words(left)}"
+    if job.place is None or not job.place.seconds:
+        return f"{words} · {seconds_words(job.elapsed(now))}"
+    return f"{words} · {job.place.ahead} before it · about {seconds_words(job.place.seconds)}"
