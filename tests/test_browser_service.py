@@ -102,6 +102,20 @@ def test_leaving_during_a_generation_loses_nothing(
         assert images_asked(service, marker) == 1
 
 
+def test_what_the_service_refused_without_charge_is_tried_again_and_said(
+    browser: Browser, app: AppProcess, service: OpenAIService
+) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("patient")
+        person.type("Prompt", "a patient fox")
+        service.script("rate limit")
+        person.generate()
+        expect(person.page.get_by_text("Waiting for the service · next try in")).to_be_visible()
+        expect(person.page.get_by_text("The service asks us to slow down.")).to_be_visible()
+        person.finished()
+        assert images_asked(service, "a patient fox") == 2
+
+
 def test_a_double_click_buys_once(browser: Browser, app: AppProcess, service: OpenAIService) -> None:
     with Visitor(browser, app.base_url) as person:
         person.sign_up("double")
@@ -166,5 +180,7 @@ def test_an_unreachable_service_at_start_degrades(browser: Browser, tmp_path: Pa
         person.type("Prompt", "a kite")
         person.generate()
         expect(person.page.get_by_text("The image service can't be reached.")).to_be_visible()
+        person.page.get_by_role("button", name="Cancel").click()
+        expect(person.page.get_by_text("Cancelled")).to_be_visible()
         person.go("Gallery")
         expect(person.page.get_by_text("Your gallery is empty")).to_be_visible()

@@ -163,7 +163,7 @@ class Visitor:
         """Wait for so many finished pictures, drawn; a card that is being replaced can be there twice."""
         cards = self.page.get_by_text(re.compile("^Finished"))
         expect(cards).to_have_count(count)
-        expect(self.page.get_by_text(re.compile("^(Queued|Painting)"))).to_have_count(0)
+        expect(self.page.get_by_text(re.compile("^(Queued|Painting|Waiting)"))).to_have_count(0)
         self.settle()
         expect(cards).to_have_count(count)
         self.page.wait_for_function(

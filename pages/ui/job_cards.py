@@ -63,6 +63,8 @@ def _card(user: SignedIn, job: JobView) -> None:
         elif job.is_live:
             st.skeleton(height=180)
         st.caption(plain(job_line(job, utc_now())))
+        if job.is_live and job.error:
+            st.caption(plain(job.error.message))
         if job.state is JobState.QUEUED:
             st.button("Cancel", key=f"cancel-{job.id}", on_click=as_user(user, _cancel), args=(job.id,))
         for image_id in job.image_ids:
