@@ -49,6 +49,7 @@ class DraftState:
     size: str = "1024x1024"
     quality: str = "low"
     images: int = 1
+    many: bool = False
     variation: int = 0
     id: str = ""
 

@@ -7,7 +7,7 @@ ImageError                          IMG-GEN-001
 │   ├── InvalidParameter, ModelUnavailable, ModelRetired, RequestTooLarge
 │   └── NotEnded, RecipeUnreadable
 ├── ImagePromptError                IMG-PRM-ENH-001: the words
-│   ├── PromptEmpty, PromptTooLong, WordsRejected, PromptBlocked
+│   ├── PromptEmpty, PromptTooLong, TooManyPrompts, WordsRejected, PromptBlocked
 │   └── EnhancementRefused, EnhancementCut
 ├── ImageAuthError                  IMG-AUTH-001: who may do what
 │   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed
@@ -246,6 +246,12 @@ class PromptTooLong(ImagePromptError):
     code, status, retryable = "IMG-PRM-LONG-001", 422, False
     message = "The prompt is longer than the model takes."
     suggestions = ("Shorten the prompt.", "Choose a model that takes longer prompts.")
+
+
+class TooManyPrompts(ImagePromptError):
+    code, status, retryable = "IMG-PRM-MANY-001", 422, False
+    message = "These are more prompts than go at once."
+    suggestions = ("Take out lines or alternatives.", "Ask for fewer images of each.")
 
 
 class WordsRejected(ImagePromptError):

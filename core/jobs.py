@@ -5,9 +5,10 @@ A job's row is the truth; core.queue decides which is next, core.dispatch when, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import update
 from sqlmodel import Session, col, select
@@ -101,41 +102,36 @@ class Jobs:
     # Submitting and watching
 
     def submit(self, owner_id: str, recipe: Recipe, count: int) -> str:
-        """Queue `count` images and return the batch's id; a double click gets the first one's batch."""
+        """Queue `count` images of one recipe; see `submit_all`."""
+        return self.submit_all(owner_id, [recipe] * count)
+
+    def submit_all(self, owner_id: str, recipes: Sequence[Recipe]) -> str:
+        """Queue an image of each recipe and return the batch's id; a double click gets the first batch."""
+        requests, batch_id = [recipe.to_json() for recipe in recipes], new_id()
         with self.database.write() as session:
             self.database.alone(session, AdvisoryLock.SUBMISSION)
             # Not before the lock: what was submitted while this one waited would be dated later than now.
             now = self.clock()
-            if earlier := self._double(session, owner_id, recipe, count, now):
+            if earlier := self._double(session, owner_id, requests, now):
                 return earlier
-            jobs = [
-                Job(
-                    batch_id=batch_id,
-                    position=position,
-                    owner_id=owner_id,
-                    request=recipe.to_json(),
-                    created_at=now,
-                )
-                for batch_id in (new_id(),)
-                for position in range(count)
-            ]
-            session.add_all(jobs)
+            session.add_all(_batch(batch_id, owner_id, requests, now))
         self._dispatcher.wake()
-        return jobs[0].batch_id
+        return batch_id
 
     def _double(
-        self, session: Session, owner_id: str, recipe: Recipe, count: int, now: datetime
+        self, session: Session, owner_id: str, requests: list[dict[str, Any]], now: datetime
     ) -> str | None:
+        """The batch that this one is the second click of."""
         recent = session.exec(
             select(Job)
             .where(Job.owner_id == owner_id, Job.created_at > now - DOUBLE_CLICK, Job.created_at <= now)
-            .order_by(col(Job.created_at).desc())
+            .order_by(col(Job.created_at).desc(), col(Job.position))
         ).all()
         if not recent:
             return None
         batch = [job for job in recent if job.batch_id == recent[0].batch_id]
         going = not any(job.state in ENDED_WITHOUT_IMAGE for job in batch)
-        same = len(batch) == count and batch[0].request == recipe.to_json()
+        same = [job.request for job in batch] == requests
         return batch[0].batch_id if going and same else None
 
     def recent(self, owner_id: str) -> tuple[JobView, ...]:
@@ -191,10 +187,7 @@ class Jobs:
         now, batch_id = self.clock(), new_id()
         with self.database.write() as session:
             taken = [job for job in jobs if self._dismiss(session, owner_id, (job.id,))]
-            new = [
-                Job(batch_id=batch_id, position=place, owner_id=owner_id, request=job.request, created_at=now)
-                for place, job in enumerate(taken)
-            ]
+            new = _batch(batch_id, owner_id, [job.request for job in taken], now)
             session.add_all(new)
         self._dispatcher.wake()
         return batch_id if new else jobs[0].batch_id
@@ -236,6 +229,13 @@ class Jobs:
     def _in_state(self, state: JobState) -> list[Job]:
         with self.database.read() as session:
             return list(session.exec(select(Job).where(Job.state == state).order_by(col(Job.created_at))))
+
+
+def _batch(batch_id: str, owner_id: str, requests: list[dict[str, Any]], now: datetime) -> list[Job]:
+    return [
+        Job(batch_id=batch_id, position=position, owner_id=owner_id, request=request, created_at=now)
+        for position, request in enumerate(requests)
+    ]
 
 
 def _view(job: Job, image_ids: tuple[str, ...], place: Place | None) -> JobView:

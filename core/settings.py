@@ -88,6 +88,7 @@ class Settings(BaseSettings):
         description="`true` to send a call again whose outcome is unknown; it may then be paid twice",
     )
     max_images: int = Field(10, ge=1, le=10, description="Most images in one generation")
+    max_batch: int = Field(100, ge=1, le=1000, description="Most images in one batch of many prompts")
     trash_days: int = Field(30, ge=1, le=3650, description="Days a deleted image can be brought back")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged")
 

@@ -12,6 +12,7 @@ import filelock
 
 from core import catalogue, errors
 from core.accounts import Accounts, SignedIn
+from core.alternatives import count_prompts, write_prompts
 from core.client import ImageClient
 from core.database import Database
 from core.drafts import Drafts, DraftState
@@ -27,6 +28,8 @@ from core.settings import Settings
 from core.storage import Storage
 from core.usage import UsageLog
 
+# Beyond this, how many prompts a text stands for says nothing more.
+MOST_COUNTED = 10**9
 MAX_LINE = 120
 MAX_TEXT = 8_000
 MAX_TRAITS = 40
@@ -37,11 +40,14 @@ _LAYOUT = "\t\n\r"
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a draft would be sent as. `price` is for all images in micro-USD, None where unknown, 0 offline;
-    `length` and `limit` count the characters that the model is sent, the style's words among them.
+    """What a draft would be sent as: `images` are all of them, of all `prompts`.
+
+    `price` is for all images in micro-USD, None where unknown, 0 offline; `length`, the longest one's, and
+    `limit` count the characters that the model is sent, the style's words among them.
     """
 
     recipe: Recipe
+    prompts: int
     images: int
     price: int | None
     length: int
@@ -93,30 +99,55 @@ class Studio:
     def quote(self, draft: DraftState) -> Quote:
         """What Generate would send now, and for how much; nothing is checked."""
         recipe = draft.recipe(self.settings.default_image_model)
-        params = recipe.params()
-        one = catalogue.estimate(params, partial_images=catalogue.partials_of(params, self.settings))
+        try:
+            recipes = self._recipes(recipe, draft.images, many=draft.many)
+        except errors.TooManyPrompts:
+            recipes = []
+        count = min(count_prompts(recipe.prompt), MOST_COUNTED) if draft.many else 1
+        prices = [self._estimate(each) for each in recipes]
+        known = bool(recipes) and None not in prices
         return Quote(
             recipe=recipe,
-            images=draft.images,
-            price=None if one is None else one * draft.images,
-            length=len(styled(recipe.prompt, recipe.style)),
+            prompts=count,
+            images=count * draft.images,
+            price=sum(price or 0 for price in prices) if known else None,
+            length=max(len(styled(each.prompt, each.style)) for each in (recipes or [recipe])),
             limit=catalogue.image_model(recipe.model).max_prompt,
         )
+
+    def _estimate(self, recipe: Recipe) -> int | None:
+        params = recipe.params()
+        return catalogue.estimate(params, partial_images=catalogue.partials_of(params, self.settings))
+
+    def _recipes(self, recipe: Recipe, count: int, *, many: bool) -> list[Recipe]:
+        """The recipe of each image. Raises TooManyPrompts before any is written out."""
+        most = self.settings.max_batch
+        if not many:
+            return [recipe] * count
+        prompts = write_prompts(recipe.prompt, most=most)
+        if len(prompts) * count > most:
+            raise errors.TooManyPrompts(
+                f"These would be {len(prompts) * count:,} images; at most {most:,} go at once.",
+                field="prompt",
+            )
+        return [replace(recipe, prompt=prompt) for prompt in prompts for _ in range(count)]
 
     def max_images(self, model: str) -> int:
         return min(self.settings.max_images, catalogue.image_model(model).max_n)
 
-    def generate(self, user: SignedIn, recipe: Recipe, count: int) -> str:
-        """Submit a batch and return its id.
+    def generate(self, user: SignedIn, recipe: Recipe, count: int, *, many: bool = False) -> str:
+        """Submit a batch and return its id; with `many` of each prompt that the text stands for.
 
-        Raises WordsRejected, PromptEmpty, PromptTooLong, InvalidParameter, ModelRetired or ModelUnavailable
-        before anything is paid.
+        Raises WordsRejected, PromptEmpty, PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired or
+        ModelUnavailable before anything is paid.
         """
         limit = self.max_images(recipe.model)
         if not 1 <= count <= limit:
             raise errors.InvalidParameter(f"Choose 1 to {limit} images.", field="n")
-        self._check(recipe)
-        return self.jobs.submit(user.user_id, recipe, count)
+        recipes = self._recipes(recipe, count, many=many) or [recipe]
+        for each in dict.fromkeys(recipes):
+            self._check(each)
+        return self.jobs.submit_all(user.user_id, recipes)
 
     def retry(self, user: SignedIn, *job_ids: str) -> str:
         """Submit what failed once more, as one batch, and return its id; checked as a first try is.

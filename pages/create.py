@@ -124,8 +124,16 @@ def _prompt_panel(user: SignedIn, state: CreateState, watching: bool) -> None:
         _stream_area(arriving.text)
     else:
         _prompt_area(state)
-        read_widgets(user, state)
     field_failure(state, "prompt")
+    st.toggle(
+        "Many prompts",
+        state.draft.many,
+        key=state.key("many"),
+        disabled=bool(arriving),
+        help="Each line is a prompt of its own, and {red|blue} stands for one of each.",
+    )
+    if not arriving:
+        read_widgets(user, state)
     _figures(state)
     _buttons(user, state, live=bool(arriving))
     if failure := state.failure_at(*PLACED):
@@ -158,7 +166,9 @@ def _stream_area(text: str) -> None:
 def _figures(state: CreateState) -> None:
     quote = studio().quote(state.draft)
     style = " with the style" if quote.recipe.style else ""
-    st.caption(f"{quote.length:,} of {quote.limit:,} characters{style} · {plain(price_words(quote.price))}")
+    many = f"{quote.prompts:,} prompts · the longest " if state.draft.many else ""
+    price = plain(price_words(quote.price))
+    st.caption(f"{many}{quote.length:,} of {quote.limit:,} characters{style} · {price}")
     if state.added_back:
         words = ", ".join(plain(word) for word in state.added_back)
         st.caption(f"The enhancer had left out {words}; put back at the end.")
@@ -228,7 +238,7 @@ def _generate(user: SignedIn, state: CreateState) -> None:
     _begin(user, state)
     quote = studio().quote(state.draft)
     try:
-        studio().generate(user, quote.recipe, quote.images)
+        studio().generate(user, quote.recipe, state.draft.images, many=state.draft.many)
         state.welcome = False
         st.toast(f"{images_words(quote.images)} on the way. You may go to other pages meanwhile.")
     except errors.ImageError as error:

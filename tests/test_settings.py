@@ -30,6 +30,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "partial_images": ("0", 0),
     "shutdown_grace": ("600", 600.0),
     "concurrency": ("8", 8),
+    "max_batch": ("12", 12),
     "user_concurrency": ("2", 2),
     "requests_per_minute": ("50", 50),
     "resend_unknown": ("true", True),

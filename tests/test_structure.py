@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("errors",),
     ("settings",),
-    ("models", "prompts", "phrases", "faults", "cursor", "imaging", "deadline"),
+    ("models", "prompts", "phrases", "faults", "cursor", "imaging", "deadline", "alternatives"),
     ("catalogue", "columns", "wire", "wordsmith", "painter"),
     ("recipe", "answers", "translate"),
     ("database", "storage", "offline", "ownership"),

@@ -222,6 +222,43 @@ def test_reuse_brings_back_everything_and_keeps_the_prompt_it_replaces(studio: S
     assert studio.drafts.load(ada.user_id) == draft
 
 
+MANY = replace(FOX, prompt="a {red|blue} fox\nan owl")
+
+
+def test_many_prompts_are_one_batch_of_each(studio: Studio, ada: SignedIn) -> None:
+    draft = replace(DraftState.from_recipe(MANY), images=2, many=True)
+    quote = studio.quote(draft)
+    assert (quote.prompts, quote.images, quote.price) == (3, 6, 0)
+    studio.generate(ada, quote.recipe, draft.images, many=draft.many)
+    jobs = studio.jobs.recent(ada.user_id)
+    assert len({job.batch_id for job in jobs}) == 1
+    assert [job.recipe.prompt for job in jobs] == ["a red fox"] * 2 + ["a blue fox"] * 2 + ["an owl"] * 2
+
+
+def test_without_being_asked_for_braces_and_lines_are_one_prompt(studio: Studio, ada: SignedIn) -> None:
+    quote = studio.quote(replace(DraftState.from_recipe(MANY), images=2))
+    assert (quote.prompts, quote.images, quote.recipe.prompt) == (1, 2, MANY.prompt)
+    studio.generate(ada, MANY, 1)
+    assert [job.recipe.prompt for job in studio.jobs.recent(ada.user_id)] == [MANY.prompt]
+
+
+def test_more_images_than_go_at_once_are_refused_and_not_priced(studio: Studio, ada: SignedIn) -> None:
+    many = replace(MANY, prompt="{1|2|3|4|5|6|7|8|9|10|11}")
+    draft = replace(DraftState.from_recipe(many), images=10, many=True)
+    assert (studio.quote(draft).images, studio.quote(draft).price) == (110, None)
+    for prompt in (many.prompt, "{1|2}" * 1_000):
+        with pytest.raises(errors.TooManyPrompts):
+            studio.generate(ada, replace(many, prompt=prompt), 10, many=True)
+    assert studio.jobs.recent(ada.user_id) == ()
+
+
+@pytest.mark.parametrize("prompt", [" \n ", "{|}", "a fox\n{|}"])
+def test_an_empty_prompt_among_many_stops_them_all(studio: Studio, ada: SignedIn, prompt: str) -> None:
+    with pytest.raises(errors.PromptEmpty):
+        studio.generate(ada, replace(FOX, prompt=prompt), 1, many=True)
+    assert studio.jobs.recent(ada.user_id) == ()
+
+
 def test_what_a_job_was_asked_for_can_be_taken_up_and_changed(
     studio: Studio, ada: SignedIn, enter: Callable[[str], SignedIn]
 ) -> None:

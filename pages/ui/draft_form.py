@@ -26,6 +26,7 @@ FIELDS = (
     "enhancement",
     "guidance",
     "prompt",
+    "many",
     "model",
     "size",
     "quality",

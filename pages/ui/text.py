@@ -55,7 +55,7 @@ def price_words(micros: int | None, *, about: bool = True) -> str:
 
 
 def images_words(count: int) -> str:
-    return "1 image" if count == 1 else f"{count} images"
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def local_time(moment: datetime) -> str:

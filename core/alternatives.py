@@ -1,0 +1,129 @@
+"""Many prompts in one text: a line each, with alternatives in braces, counted before any is written out.
+
+`a {red|blue} {fox|owl}` stands for four prompts. Braces may stand in braces. A brace without `|`, one that
+isn't closed, and one after a backslash are ordinary letters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, pairwise, product
+
+from core.errors import TooManyPrompts
+
+# Deeper braces are letters: nobody reads them.
+DEEPEST = 10
+_ESCAPED = ("{", "|", "}", "\\")
+
+
+@dataclass(slots=True)
+class _Part:
+    """A piece of text, or the `options` of which one stands here."""
+
+    text: str = ""
+    options: list[list[_Part]] = field(default_factory=list)
+
+    @property
+    def count(self) -> int:
+        return sum(map(_count, self.options)) if self.options else 1
+
+    def each(self) -> Iterator[str]:
+        return chain.from_iterable(map(_each, self.options)) if self.options else iter((self.text,))
+
+
+def count_prompts(text: str) -> int:
+    """How many prompts `text` stands for; nothing is written out, however many they are."""
+    return sum(_count(_parse(line)) for line in _lines(text))
+
+
+def write_prompts(text: str, *, most: int) -> tuple[str, ...]:
+    """The prompts that `text` stands for, in order and with single spaces.
+
+    Raises TooManyPrompts for more than `most`, before any is written out.
+    """
+    lines = [_parse(line) for line in _lines(text)]
+    count = sum(map(_count, lines))
+    if count > most:
+        raise TooManyPrompts(
+            f"These are {_figure(count)} prompts; at most {most:,} go at once.", field="prompt"
+        )
+    return tuple(" ".join(prompt.split()) for line in lines for prompt in _each(line))
+
+
+def _figure(count: int) -> str:
+    return f"{count:,}" if count < 10**12 else "more than a million million"
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def _count(parts: list[_Part]) -> int:
+    return math.prod(part.count for part in parts)
+
+
+def _each(parts: list[_Part]) -> Iterator[str]:
+    return map("".join, product(*(tuple(part.each()) for part in parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Signs:
+    """A line's signs that no backslash stands before: where braces begin and end, and the bars."""
+
+    closed: dict[int, int]
+    bars: frozenset[int]
+
+    def cuts(self, start: int) -> list[int]:
+        """The places of the bars that part the options of the brace at `start`, not of those inside it."""
+        cuts, place, end = list[int](), start + 1, self.closed[start]
+        while place < end:
+            place = self.closed.get(place, place)
+            if place in self.bars:
+                cuts.append(place)
+            place += 1
+        return cuts
+
+
+def _parse(line: str) -> list[_Part]:
+    return _read(line, 0, len(line), _signs(line), 0)
+
+
+def _read(line: str, start: int, end: int, signs: _Signs, depth: int) -> list[_Part]:
+    """The parts of `line[start:end]`."""
+    parts, letters, place = list[_Part](), list[str](), start
+    while place < end:
+        if _escapes(line, place):
+            letters.append(line[place + 1])
+            place += 2
+        elif place in signs.closed and depth < DEEPEST and (cuts := signs.cuts(place)):
+            bounds = [place, *cuts, signs.closed[place]]
+            options = [_read(line, left + 1, right, signs, depth + 1) for left, right in pairwise(bounds)]
+            parts += [_Part("".join(letters)), _Part(options=options)]
+            letters.clear()
+            place = bounds[-1] + 1
+        else:
+            letters.append(line[place])
+            place += 1
+    return [*parts, _Part("".join(letters))]
+
+
+def _signs(line: str) -> _Signs:
+    opened, closed, bars, place = list[int](), dict[int, int](), set[int](), 0
+    while place < len(line):
+        if _escapes(line, place):
+            place += 1
+        elif line[place] == "{":
+            opened.append(place)
+        elif line[place] == "}" and opened:
+            closed[opened.pop()] = place
+        elif line[place] == "|":
+            bars.add(place)
+        place += 1
+    return _Signs(closed, frozenset(bars))
+
+
+def _escapes(line: str, place: int) -> bool:
+    """Whether a backslash here makes the next sign a letter."""
+    return line[place] == "\\" and line[place + 1 : place + 2] in _ESCAPED
