@@ -526,6 +526,26 @@ def test_a_wrong_size_is_said_where_one_looks_and_a_shape_is_understood(
         expect(person.open_tile().get_by_text("1536 × 1024", exact=True)).to_be_visible()
 
 
+def test_many_prompts_are_counted_before_they_are_sent(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path, env={"MAX_BATCH": "6"}) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("explorer")
+        person.type("Prompt", "a {red|blue} fox\nan owl")
+        person.page.get_by_text("Many prompts", exact=True).click()
+        expect(person.page.get_by_text("3 prompts · the longest")).to_be_visible()
+        person.page.get_by_role("button", name="Generate 3 images · free").click()
+        person.finished(3)
+        person.type("Prompt", "{1|2|3}{1|2|3}{1|2|3}")
+        person.page.get_by_role("button", name="Generate 27 images").click()
+        expect(person.page.get_by_text("These are 27 prompts; at most 6 go at once.")).to_be_visible()
+        person.go("Gallery")
+        expect(person.tiles).to_have_count(3)
+        assert {tile.get_attribute("alt") for tile in person.tiles.locator("img").all()} == {
+            "a red fox",
+            "a blue fox",
+            "an owl",
+        }
+
+
 def test_the_gallery_tells_of_what_is_on_its_way(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
         person.sign_up("impatient")

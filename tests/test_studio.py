@@ -222,17 +222,22 @@ def test_reuse_brings_back_everything_and_keeps_the_prompt_it_replaces(studio: S
     assert studio.drafts.load(ada.user_id) == draft
 
 
-MANY = replace(FOX, prompt="a {red|blue} fox\nan owl")
+MANY = replace(FOX, prompt="a {red|blue} fox\nan owl", model="gpt-image-2.5-flare")
+
+
+THREE = ("a red fox", "a blue fox", "an owl")
 
 
 def test_many_prompts_are_one_batch_of_each(studio: Studio, ada: SignedIn) -> None:
     draft = replace(DraftState.from_recipe(MANY), images=2, many=True)
     quote = studio.quote(draft)
-    assert (quote.prompts, quote.images, quote.price) == (3, 6, 0)
+    alone = [studio.quote(DraftState.from_recipe(replace(MANY, prompt=prompt))) for prompt in THREE]
+    assert (quote.prompts, quote.images, quote.price) == (3, 6, 2 * sum(one.price or 0 for one in alone))
+    assert quote.price
     studio.generate(ada, quote.recipe, draft.images, many=draft.many)
     jobs = studio.jobs.recent(ada.user_id)
     assert len({job.batch_id for job in jobs}) == 1
-    assert [job.recipe.prompt for job in jobs] == ["a red fox"] * 2 + ["a blue fox"] * 2 + ["an owl"] * 2
+    assert [job.recipe.prompt for job in jobs] == [prompt for prompt in THREE for _ in range(2)]
 
 
 def test_without_being_asked_for_braces_and_lines_are_one_prompt(studio: Studio, ada: SignedIn) -> None:
@@ -243,12 +248,12 @@ def test_without_being_asked_for_braces_and_lines_are_one_prompt(studio: Studio,
 
 
 def test_more_images_than_go_at_once_are_refused_and_not_priced(studio: Studio, ada: SignedIn) -> None:
-    many = replace(MANY, prompt="{1|2|3|4|5|6|7|8|9|10|11}")
-    draft = replace(DraftState.from_recipe(many), images=10, many=True)
-    assert (studio.quote(draft).images, studio.quote(draft).price) == (110, None)
+    many = replace(MANY, prompt="{" + "|".join(map(str, range(26))) + "}")
+    draft = replace(DraftState.from_recipe(many), images=4, many=True)
+    assert (studio.quote(draft).images, studio.quote(draft).price) == (104, None)
     for prompt in (many.prompt, "{1|2}" * 1_000):
         with pytest.raises(errors.TooManyPrompts):
-            studio.generate(ada, replace(many, prompt=prompt), 10, many=True)
+            studio.generate(ada, replace(many, prompt=prompt), 4, many=True)
     assert studio.jobs.recent(ada.user_id) == ()
 
 
