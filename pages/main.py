@@ -32,5 +32,5 @@ else:
         position="hidden",
     )
     keep_typed(user)
-    frame(user)
+    frame(user, tell=page.title != "Create")
 page.run()

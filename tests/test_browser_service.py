@@ -116,6 +116,22 @@ def test_what_the_service_refused_without_charge_is_tried_again_and_said(
         assert images_asked(service, "a patient fox") == 2
 
 
+def test_every_page_tells_what_is_made_and_when_it_has_ended(
+    browser: Browser, app: AppProcess, service: OpenAIService
+) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("elsewhere")
+        person.type("Name", "Ember")
+        person.type("Prompt", "a fox elsewhere [[image latency:4]]")
+        person.generate()
+        person.go("Account")
+        panel = person.page.get_by_role("button", name="1 painting")
+        panel.click()
+        expect(person.page.get_by_text("0 of 1 image ended")).to_be_visible()
+        expect(person.page.get_by_text("Ember is finished.")).to_be_visible()
+        expect(panel).to_have_count(0)
+
+
 def test_a_double_click_buys_once(browser: Browser, app: AppProcess, service: OpenAIService) -> None:
     with Visitor(browser, app.base_url) as person:
         person.sign_up("double")

@@ -6,6 +6,7 @@ import streamlit as st
 
 from core.accounts import SignedIn
 from core.models import new_id
+from pages.ui.activity import activity
 from pages.ui.browser import end_session, patient_ways
 from pages.ui.session import studio
 from pages.ui.text import plain
@@ -13,8 +14,11 @@ from pages.ui.text import plain
 LEAVING_KEY = "_leaving"
 
 
-def frame(user: SignedIn) -> None:
-    """The bar of every page: at the top of a wide window; on a phone its ways stand at the bottom."""
+def frame(user: SignedIn, *, tell: bool) -> None:
+    """The bar of every page: at the top of a wide window; on a phone its ways stand at the bottom.
+
+    `tell` says that what has ended is to be told, for the page doesn't show it.
+    """
     if once := st.session_state.get(LEAVING_KEY):
         st.info("Signing out…", icon=":material/logout:")
         end_session(once)
@@ -27,6 +31,7 @@ def frame(user: SignedIn) -> None:
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="bar"
     ):
+        activity(user, tell=tell)
         engine_badge()
         with st.popover(plain(user.display_name), icon=":material/account_circle:", type="tertiary"):
             st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=leave)

@@ -1,0 +1,69 @@
+"""What is being made, on every page: how much runs and waits, and a word when something has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.accounts import SignedIn
+from core.jobs import ENDED_WITHOUT_IMAGE, JobView
+from core.models import JobState, utc_now
+from pages.ui.session import check_still, studio
+from pages.ui.text import clipped, images_words, job_line, plain
+
+WATCH_SECONDS = 2.0
+LIVE_KEY = "_activity_live"
+_LISTED = 12
+
+
+def activity(user: SignedIn, *, tell: bool) -> None:
+    """The panel, while anything is being made; `tell` what ends, where the page doesn't show it."""
+    jobs = studio().jobs.recent(user.user_id)
+    if any(job.is_live for job in jobs):
+        st.fragment(run_every=WATCH_SECONDS)(_panel)(user, tell)
+    else:
+        _tell(jobs, tell)
+
+
+def _panel(user: SignedIn, tell: bool) -> None:
+    check_still(user)
+    jobs = studio().jobs.recent(user.user_id)
+    _tell(jobs, tell)
+    live = [job for job in jobs if job.is_live]
+    if not live:
+        return
+    with st.popover(_summary(live), icon=":material/brush:", type="tertiary", key="activity"):
+        batch = [job for job in jobs if job.batch_id in {one.batch_id for one in live}]
+        ended = len(batch) - len(live)
+        st.progress(ended / len(batch), f"{ended} of {images_words(len(batch))} ended")
+        for job in live[:_LISTED]:
+            st.caption(f"**{_title(job)}** · {plain(job_line(job, utc_now()))}")
+        if len(live) > _LISTED:
+            st.caption(f"and {len(live) - _LISTED} more")
+        st.page_link("create.py", label="Show them", icon=":material/visibility:")
+
+
+def _summary(live: Sequence[JobView]) -> str:
+    running = sum(job.state is JobState.RUNNING for job in live)
+    counts = {"painting": running, "waiting": len(live) - running}
+    return " · ".join(f"{count} {words}" for words, count in counts.items() if count)
+
+
+def _tell(jobs: Sequence[JobView], tell: bool) -> None:
+    """Say what has ended since this tab last looked."""
+    before: frozenset[str] = st.session_state.get(LIVE_KEY, frozenset())
+    st.session_state[LIVE_KEY] = frozenset(job.id for job in jobs if job.is_live)
+    ended = [job for job in jobs if job.id in before and not job.is_live]
+    if not (tell and ended):
+        return
+    failed = [job for job in ended if job.state in ENDED_WITHOUT_IMAGE]
+    if made := len(ended) - len(failed):
+        names = _title(next(job for job in ended if job not in failed))
+        st.toast(f"{names} is finished." if made == 1 else f"{images_words(made)} are finished.")
+    if failed:
+        st.toast(f"{_title(failed[0])} was not made: see Create.", icon=":material/error:")
+
+
+def _title(job: JobView) -> str:
+    return plain(clipped(job.recipe.name or job.recipe.prompt, 40))
