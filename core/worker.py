@@ -329,11 +329,15 @@ class Worker:
         """End a job that a fault of ours broke off: with what is on disk, or else as unknown."""
         log.error("a job broke off", job_id=job.id, exc_info=fault)
         try:
-            self._insist(partial(self._adopt, job))
+            if self._insist(partial(self.storage.list, f"images/{job.id}")):
+                self._insist(partial(self._adopt, job))
+                return
         except errors.ImageError:
             raise
         except Exception as again:
-            self._give_up(job, again, self._patience())
+            # Adopting has met the same fault, or one of its own.
+            fault = again
+        self._give_up(job, fault, self._patience())
 
     def _give_up(self, job: Job, fault: Exception, waits: Iterable[float]) -> None:
         """End a job that a fault of ours broke off, which may have been paid. Its files stay on the disk."""

@@ -70,7 +70,7 @@ def page(user: SignedIn) -> None:
 
 
 def _on_their_way(user: SignedIn, found: Page) -> None:
-    """What is being made meanwhile, watched while there is anything."""
+    """What is made meanwhile can be shown as soon as it has ended; how far it is, the bar says."""
     if waiting := _being_made(user):
         st.fragment(run_every=WATCH_SECONDS)(_watch)(user, waiting, bool(found.images))
 
@@ -81,11 +81,8 @@ def _watch(user: SignedIn, before: frozenset[str], busy: bool) -> None:
     now = _being_made(user)
     if before - now and not busy:
         st.rerun()
-    with st.container(horizontal=True, vertical_alignment="center", key="on-their-way"):
-        if now:
-            st.badge(f"{images_words(len(now))} on the way", icon=":material/brush:", color="violet")
-        if (ended := len(before - now)) and st.button(f"Show {ended} new", icon=":material/refresh:"):
-            st.rerun()
+    if (ended := len(before - now)) and st.button(f"Show {ended} new", icon=":material/refresh:"):
+        st.rerun()
 
 
 def _being_made(user: SignedIn) -> frozenset[str]:

@@ -14,15 +14,16 @@ from subprocess import PIPE
 from threading import Timer
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text, update
-from sqlmodel import Session, col
+from sqlmodel import Session, col, select
 
 import core.database
 from core import errors
-from core.database import AdvisoryLock, Database
-from core.models import Draft, Job, Table, User
+from core.database import AdvisoryLock, Database, alembic_config
+from core.models import Draft, Job, PasswordReset, Table, User
 from tests.engines import postgres_server
 
 REPOSITORY = Path(core.database.__file__).parents[1]
@@ -208,6 +209,32 @@ def _index_columns(connection: object) -> dict[str, list[str | None]]:
 def _model_index_columns() -> dict[str, list[str | None]]:
     indexes = (index for table in Table.metadata.sorted_tables for index in table.indexes)
     return {str(index.name): [column.name for column in index.columns] for index in indexes}
+
+
+def test_a_database_of_the_first_version_is_brought_up_with_its_rows(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    with database.engine.connect() as connection:
+        command.upgrade(alembic_config(connection), "0001")
+        now = "2026-11-01 12:00:00"
+        rows = (
+            (
+                "INSERT INTO users (id, username, display_name, password_hash, role, created_at)"
+                f" VALUES ('u', 'ada', 'Ada', '!', 'admin', '{now}')"
+            ),
+            (
+                "INSERT INTO jobs (id, batch_id, position, owner_id, state, request, partials, created_at)"
+                f" VALUES ('j', 'b', 0, 'u', 'queued', '{{}}', 0, '{now}')"
+            ),
+        )
+        for row in rows:
+            connection.execute(text(row))
+        connection.commit()
+    database.migrate()
+    with database.read() as session:
+        assert session.exec(select(PasswordReset)).all() == []
+        (user,), (job,) = session.exec(select(User)).all(), session.exec(select(Job)).all()
+    assert (user.username, user.served_at, job.attempts, job.due_at) == ("ada", None, 0, None)
+    database.close()
 
 
 def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:

@@ -112,8 +112,12 @@ def _retry(user: SignedIn, job_ids: tuple[str, ...]) -> None:
     try:
         studio().retry(user, *job_ids)
     except errors.ImageError as error:
-        log_failure(error)
-        st.toast(f"{plain(error.message)} ({error.code})", icon=":material/error:")
+        _refused(error)
+
+
+def _refused(error: errors.ImageError) -> None:
+    log_failure(error)
+    st.toast(f"{plain(error.message)} ({error.code})", icon=":material/error:")
 
 
 def _edit(user: SignedIn, job_id: str) -> None:
@@ -121,8 +125,7 @@ def _edit(user: SignedIn, job_id: str) -> None:
     try:
         studio().rework(user, job_id)
     except errors.ImageError as error:
-        log_failure(error)
-        st.toast(f"{plain(error.message)} ({error.code})", icon=":material/error:")
+        _refused(error)
         return
     drop_create_state()
     st.rerun()

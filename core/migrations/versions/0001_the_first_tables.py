@@ -152,17 +152,6 @@ def upgrade() -> None:
         batch_op.create_index("ix_jobs_owner", ["owner_id", "created_at", "id"], unique=False)
 
     op.create_table(
-        "password_resets",
-        sa.Column("id", sa.String(length=64), nullable=False),
-        sa.Column("user_id", sa.String(length=32), nullable=False),
-        sa.Column("expires_at", sa.DateTime(), nullable=False),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], ondelete="RESTRICT"),
-        sa.PrimaryKeyConstraint("id"),
-    )
-    with op.batch_alter_table("password_resets", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_password_resets_user_id"), ["user_id"], unique=False)
-
-    op.create_table(
         "sign_in_sessions",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("user_id", sa.String(length=32), nullable=False),
