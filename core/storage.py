@@ -7,13 +7,14 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 from uuid import uuid4
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import LocalStore
+from obstore.store import LocalStore, ObjectStore
 
 from core import errors
 from core.models import utc_now
@@ -40,49 +41,45 @@ _FAULTS: dict[str | int, type[errors.StorageError]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """What is known of a file without reading it: its size in bytes, and when it was put."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
 class Storage:
-    """Files under one folder. Keys are relative paths of ASCII letters, digits, `.`, `_` and `-`.
+    """Bytes under keys, which are relative paths of ASCII letters, digits, `.`, `_` and `-`.
 
     Raises StorageFull, StorageReadOnly, FileDamaged (missing), or StorageError for everything else,
     a bad key included.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
-        with _translated():
-            self.root.mkdir(parents=True, exist_ok=True)
-            self._store = LocalStore(self.root, automatic_cleanup=True)
+    def __init__(self, store: ObjectStore) -> None:
+        self._store = store
 
     def put(self, key: str, data: bytes) -> None:
         """Keep `data`; when this returns, a power cut can't take it. Replaces what was under `key`.
 
-        The name appears only after the bytes are on the disk: a file that exists is whole.
+        Whoever reads finds the whole of it or nothing.
         """
-        path, staged = self._path(key), f"{STAGING}/{uuid4().hex}"
-        with _translated():
-            try:
-                obstore.put(self._store, staged, data)
-                flush_file(self.root / staged)
-                obstore.rename(self._store, staged, key)
-            except BaseException:
-                self._forget(staged)
-                raise
-            for folder in _folders_up_to(path, self.root):
-                flush_folder(folder)
+        self.put_preview(key, data)
 
     def put_preview(self, key: str, data: bytes) -> None:
         """Keep `data` for now: whole or not at all for readers, but a power cut may take it."""
-        self._path(key)
+        _check_key(key)
         with _translated():
             obstore.put(self._store, key, data)
 
     def get(self, key: str) -> bytes:
-        self._path(key)
+        _check_key(key)
         with _translated():
             return bytes(obstore.get(self._store, key).bytes())
 
     def exists(self, key: str) -> bool:
-        self._path(key)
+        _check_key(key)
         with _translated():
             try:
                 obstore.head(self._store, key)
@@ -92,44 +89,73 @@ class Storage:
 
     def list(self, prefix: str) -> tuple[str, ...]:
         """The keys below the folder `prefix`, sorted."""
-        self._path(prefix)
+        return tuple(sorted(file.key for file in self.files(prefix)))
+
+    def files(self, prefix: str) -> Iterator[StoredFile]:
+        """The files below the folder `prefix`, in any order, read page by page: there may be millions."""
+        _check_key(prefix)
         with _translated():
-            pages = obstore.list(self._store, prefix)
-            return tuple(sorted(found["path"] for page in pages for found in page))
+            for page in obstore.list(self._store, prefix):
+                yield from (
+                    StoredFile(found["path"], found["size"], found["last_modified"]) for found in page
+                )
 
     def delete(self, *keys: str) -> None:
         """Remove `keys`; one that isn't there is no error."""
         for key in keys:
-            self._path(key)
+            _check_key(key)
         with _translated():
             for key in keys:
                 with suppress(FileNotFoundError):
                     obstore.delete(self._store, key)
 
+
+class FolderStorage(Storage):
+    """Files in one folder of this machine, flushed to the disk."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        with _translated():
+            self.root.mkdir(parents=True, exist_ok=True)
+            super().__init__(LocalStore(self.root, automatic_cleanup=True))
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep `data`. The name appears only after the bytes are on the disk: a file that exists is whole."""
+        _check_key(key)
+        staged = f"{STAGING}/{uuid4().hex}"
+        with _translated():
+            try:
+                obstore.put(self._store, staged, data)
+                flush_file(self.root / staged)
+                obstore.rename(self._store, staged, key)
+            except BaseException:
+                self._forget(staged)
+                raise
+            for folder in _folders_up_to(self.root / key, self.root):
+                flush_folder(folder)
+
     def sweep(self) -> None:
         """Remove what crashed writers left half written; anything younger may still be in work."""
         before = utc_now() - STAGING_AGE
-        with _translated():
-            found = [item for page in obstore.list(self._store, STAGING) for item in page]
-        self.delete(*(item["path"] for item in found if item["last_modified"] < before))
-
-    def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
-            raise errors.StorageError(details=f"not a storage key: {key[:100]!r}")
-        return self.root / key
+        self.delete(*(file.key for file in self.files(STAGING) if file.modified < before))
 
     def _forget(self, key: str) -> None:
         with suppress(BaseError, OSError):
             obstore.delete(self._store, key)
 
 
-def open_storage(root: Path) -> Storage:
+def open_storage(root: Path) -> FolderStorage:
     """The store in the folder `root`, made when missing and rid of what crashes left behind."""
-    storage = Storage(root)
+    storage = FolderStorage(root)
     with _translated():
         flush_folder(storage.root.parent)
     storage.sweep()
     return storage
+
+
+def _check_key(key: str) -> None:
+    if not _KEY.fullmatch(key):
+        raise errors.StorageError(details=f"not a storage key: {key[:100]!r}")
 
 
 def flush_file(path: Path) -> None:

@@ -20,7 +20,7 @@ from core.database import Database
 from core.gallery import Gallery
 from core.models import User
 from core.settings import Settings
-from core.storage import Storage, open_storage
+from core.storage import FolderStorage, open_storage
 from tests import chromium
 from tests.engines import TEMPLATE, PostgresServer, postgres_server
 from tests.generating import Studio
@@ -116,7 +116,7 @@ def sqlite_database(sqlite_template: Path, tmp_path: Path, at_work: ExitStack) -
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> Storage:
+def storage(tmp_path: Path) -> FolderStorage:
     return open_storage(tmp_path / "files")
 
 
@@ -139,7 +139,7 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 @pytest.fixture
-def gallery(database: Database, storage: Storage) -> Gallery:
+def gallery(database: Database, storage: FolderStorage) -> Gallery:
     return Gallery(database, storage)
 
 
@@ -178,7 +178,7 @@ def service(shared_service: OpenAIService) -> OpenAIService:
 
 @pytest.fixture
 def make_studio(
-    tmp_path: Path, service: OpenAIService, storage: Storage, at_work: ExitStack
+    tmp_path: Path, service: OpenAIService, storage: FolderStorage, at_work: ExitStack
 ) -> Callable[..., Studio]:
     def make(database: Database, *, started: bool = True, **changes: Any) -> Studio:
         fields = {"folder": tmp_path, "service": service, "storage": storage, **changes}

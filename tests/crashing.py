@@ -23,7 +23,7 @@ from core.jobs import Jobs
 from core.queue import JobQueue
 from core.recipe import Recipe
 from core.settings import load_settings
-from core.storage import Storage
+from core.storage import FolderStorage
 from core.usage import UsageLog
 from core.worker import Worker
 
@@ -60,7 +60,7 @@ class Transport(httpx2.HTTPTransport):
         return super().handle_request(request)
 
 
-class CrashingStorage(Storage):
+class CrashingStorage(FolderStorage):
     def __init__(self, root: Path, moment: str) -> None:
         super().__init__(root)
         self._moment = moment
@@ -76,7 +76,7 @@ class CrashingStorage(Storage):
         super().delete(*keys)
 
 
-def jobs_of(storage: Storage, database: Database, client: ImageClient) -> Jobs:
+def jobs_of(storage: FolderStorage, database: Database, client: ImageClient) -> Jobs:
     """The worker's parts, as the app puts them together."""
     gallery, usage = Gallery(database, storage), UsageLog(database)
     worker = Worker(database, storage, gallery, usage, client, b"secret")

@@ -16,7 +16,7 @@ from core.jobs import Jobs, JobView
 from core.models import Job, JobState, User, new_id
 from core.queue import JobQueue, Limits
 from core.settings import load_settings
-from core.storage import Storage
+from core.storage import FolderStorage
 from core.usage import UsageLog
 from core.worker import Worker
 from tests.crashing import RECIPE
@@ -32,7 +32,7 @@ class Studio:
     database: Database
     folder: Path
     service: OpenAIService
-    storage: Storage
+    storage: FolderStorage
     settings: dict[str, Any] = field(default_factory=lambda: {"partial_images": 0})
     limits: Limits = field(default_factory=Limits)
     jobs: Jobs = field(init=False)

@@ -17,7 +17,7 @@ from core import bootstrap, errors
 from core.database import Database
 from core.models import Image, Job, JobState, Usage, User
 from core.settings import load_settings
-from core.storage import Storage
+from core.storage import FolderStorage
 from core.worker import Answer, answer_key, image_key
 from tests.crashing import RECIPE, Plan
 from tests.generating import ON_SQLITE, Studio, a_job
@@ -170,7 +170,7 @@ def test_a_picture_of_the_offline_engine_that_is_cut_off_costs_nothing_and_says_
     assert "free" in job.error.suggestions[0]
 
 
-class FullStorage(Storage):
+class FullStorage(FolderStorage):
     """A disk without any room left."""
 
     def put(self, key: str, data: bytes) -> None:

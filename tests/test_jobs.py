@@ -23,7 +23,7 @@ from core.offline import OfflineTransport
 from core.queue import JobQueue
 from core.recipe import Recipe
 from core.settings import load_settings
-from core.storage import Storage
+from core.storage import FolderStorage
 from core.usage import Call, UsageLog
 from core.worker import RETRY_CALL_SECONDS, Worker, answer_key
 from tests.clock import Clock
@@ -41,7 +41,7 @@ def studio(make_studio: Callable[..., Studio], database: Database) -> Studio:
 # Done
 
 
-def test_a_job_ends_with_image_and_usage_at_once(studio: Studio, user: User, storage: Storage) -> None:
+def test_a_job_ends_with_image_and_usage_at_once(studio: Studio, user: User, storage: FolderStorage) -> None:
     batch = studio.jobs.submit(user.id, RECIPE, 1)
     job = studio.ended()
     assert (job.state, job.batch_id, job.error) == (JobState.DONE, batch, None)
@@ -167,7 +167,7 @@ def test_a_batch_is_many_jobs_each_with_one_image(studio: Studio, user: User) ->
     assert studio.paid() == 3
 
 
-def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Storage) -> None:
+def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: FolderStorage) -> None:
     with sqlite_database.write() as session:
         user = User(username="ada", display_name="Ada", password_hash="!")
         session.add(user)
@@ -234,7 +234,11 @@ def test_a_job_that_many_claim_at_once_is_one_of_theirs(
 
 @ON_SQLITE
 def test_partial_pictures_are_the_owners_while_the_job_runs(
-    make_studio: Callable[..., Studio], database: Database, storage: Storage, user: User, other_user: User
+    make_studio: Callable[..., Studio],
+    database: Database,
+    storage: FolderStorage,
+    user: User,
+    other_user: User,
 ) -> None:
     with openai_service() as service:
         service.script("stall")
@@ -332,7 +336,7 @@ class Broken(OfflineTransport):
 
 
 def test_a_damaged_picture_is_kept_aside(
-    make_studio: Callable[..., Studio], database: Database, storage: Storage, user: User
+    make_studio: Callable[..., Studio], database: Database, storage: FolderStorage, user: User
 ) -> None:
     studio = make_studio(database, started=False)
     studio.service.script(Behaviour(raw=b'{"data": [{"b64_json": "bm90IGEgcGljdHVyZQ=="}]}'))
@@ -357,7 +361,7 @@ def test_every_picture_of_an_answer_is_kept(
     assert call.price_micros == pytest.approx(sum(image.price_micros for image in images), abs=3)
 
 
-class FullStorage(Storage):
+class FullStorage(FolderStorage):
     """A disk that has no room for `refusals` writes."""
 
     def __init__(self, root: Path, refusals: int, kind: str) -> None:

@@ -15,11 +15,14 @@ import pytest
 
 import core.storage
 from core import errors
-from core.storage import STAGING, Storage, open_storage
+from core.storage import STAGING, FolderStorage, open_storage
 
 KEY = "images/0123/0.png"
-Put = Callable[[Storage, str, bytes], None]
-BOTH_PUTS = [pytest.param(Storage.put, id="durable"), pytest.param(Storage.put_preview, id="preview")]
+Put = Callable[[FolderStorage, str, bytes], None]
+BOTH_PUTS = [
+    pytest.param(FolderStorage.put, id="durable"),
+    pytest.param(FolderStorage.put_preview, id="preview"),
+]
 
 
 def _files(root: Path) -> list[str]:
@@ -27,32 +30,32 @@ def _files(root: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_bytes_come_back_and_can_be_replaced(storage: Storage, put: Put) -> None:
+def test_bytes_come_back_and_can_be_replaced(storage: FolderStorage, put: Put) -> None:
     put(storage, KEY, b"first")
     put(storage, KEY, b"second")
     assert storage.get(KEY) == b"second"
     assert _files(storage.root) == [KEY]
 
 
-def test_a_new_process_finds_what_was_put(storage: Storage) -> None:
+def test_a_new_process_finds_what_was_put(storage: FolderStorage) -> None:
     storage.put(KEY, b"x")
     assert open_storage(storage.root).get(KEY) == b"x"
 
 
-def test_a_missing_key_is_a_damaged_file(storage: Storage) -> None:
+def test_a_missing_key_is_a_damaged_file(storage: FolderStorage) -> None:
     assert not storage.exists(KEY)
     with pytest.raises(errors.FileDamaged, match="0123"):
         storage.get(KEY)
 
 
-def test_list_names_all_below_a_folder_and_nothing_else(storage: Storage) -> None:
+def test_list_names_all_below_a_folder_and_nothing_else(storage: FolderStorage) -> None:
     for key in ("images/1/1.png", "images/1/0.png", "images/11/0.png", "thumbnails/1.webp"):
         storage.put(key, b"x")
     assert storage.list("images/1") == ("images/1/0.png", "images/1/1.png")
     assert storage.list("images/2") == ()
 
 
-def test_delete_takes_all_that_are_there(storage: Storage) -> None:
+def test_delete_takes_all_that_are_there(storage: FolderStorage) -> None:
     storage.put("images/1/0.png", b"x")
     storage.put("images/1/1.png", b"x")
     storage.delete("images/1/0.png", "images/1/7.png", "images/1/1.png")
@@ -79,7 +82,7 @@ def test_delete_takes_all_that_are_there(storage: Storage) -> None:
         pytest.param("", id="empty"),
     ],
 )
-def test_a_key_that_leaves_the_folder_is_refused(storage: Storage, key: str) -> None:
+def test_a_key_that_leaves_the_folder_is_refused(storage: FolderStorage, key: str) -> None:
     uses: tuple[Callable[[], object], ...] = (
         lambda: storage.put(key, b"x"),
         lambda: storage.put_preview(key, b"x"),
@@ -95,7 +98,7 @@ def test_a_key_that_leaves_the_folder_is_refused(storage: Storage, key: str) -> 
 
 
 def test_the_bytes_are_on_the_disk_before_the_name_and_the_folders_after(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, str, bool]] = []
 
@@ -118,7 +121,7 @@ def test_the_bytes_are_on_the_disk_before_the_name_and_the_folders_after(
     ]
 
 
-def test_a_flush_really_reaches_the_system(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flush_really_reaches_the_system(storage: FolderStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[int] = []
     flush = os.fsync
 
@@ -142,7 +145,7 @@ def test_a_flush_really_reaches_the_system(storage: Storage, monkeypatch: pytest
     ],
 )
 def test_bytes_that_never_reached_the_disk_leave_the_old_file(
-    storage: Storage, monkeypatch: pytest.MonkeyPatch, code: int, fault: type[errors.StorageError]
+    storage: FolderStorage, monkeypatch: pytest.MonkeyPatch, code: int, fault: type[errors.StorageError]
 ) -> None:
     storage.put(KEY, b"old")
 
@@ -158,7 +161,7 @@ def test_bytes_that_never_reached_the_disk_leave_the_old_file(
 
 
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_a_file_that_may_not_grow_is_a_full_disk(storage: Storage, put: Put) -> None:
+def test_a_file_that_may_not_grow_is_a_full_disk(storage: FolderStorage, put: Put) -> None:
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))
     try:
@@ -200,14 +203,14 @@ def test_a_read_only_disk_says_so_and_still_reads(small_disk: Path, put: Put) ->
 
 
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_a_file_where_a_folder_should_be_is_a_plain_error(storage: Storage, put: Put) -> None:
+def test_a_file_where_a_folder_should_be_is_a_plain_error(storage: FolderStorage, put: Put) -> None:
     (storage.root / "images").write_bytes(b"in the way")
     with pytest.raises(errors.StorageError):
         put(storage, KEY, b"x")
     assert _files(storage.root) == ["images"]
 
 
-def test_opening_removes_only_what_was_left_half_written_long_ago(storage: Storage) -> None:
+def test_opening_removes_only_what_was_left_half_written_long_ago(storage: FolderStorage) -> None:
     (storage.root / STAGING).mkdir()
     for name, age in (("old", timedelta(days=2)), ("new", timedelta(hours=1))):
         path = storage.root / STAGING / name
@@ -218,7 +221,7 @@ def test_opening_removes_only_what_was_left_half_written_long_ago(storage: Stora
     assert _files(storage.root) == [f"{STAGING}/new"]
 
 
-def test_many_threads_put_and_delete_beside_each_other(storage: Storage) -> None:
+def test_many_threads_put_and_delete_beside_each_other(storage: FolderStorage) -> None:
     def work(number: int) -> None:
         for turn in range(20):
             key = f"thumbnails/{number}.webp"
@@ -231,7 +234,7 @@ def test_many_threads_put_and_delete_beside_each_other(storage: Storage) -> None
     assert _files(storage.root) == []
 
 
-def test_readers_see_one_whole_version_of_a_file_that_is_being_replaced(storage: Storage) -> None:
+def test_readers_see_one_whole_version_of_a_file_that_is_being_replaced(storage: FolderStorage) -> None:
     versions = [bytes([number]) * 100_000 for number in range(8)]
     storage.put(KEY, versions[0])
     with ThreadPoolExecutor(4) as threads:
