@@ -6,7 +6,6 @@ import errno
 import gc
 import logging
 import os
-import secrets
 import stat
 import threading
 from contextlib import ExitStack
@@ -25,6 +24,7 @@ from core.drafts import Drafts
 from core.enhancing import Enhancements
 from core.gallery import Gallery
 from core.housekeeping import Chore, Housekeeping
+from core.installation import SECRET_BYTES, shared_secret
 from core.jobs import Jobs
 from core.models import utc_now
 from core.offline import OfflineTransport
@@ -40,12 +40,13 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The data folder is its owner's alone, and so is what is written into it.
 _PRIVATE, _OTHERS = 0o700, 0o077
 _FILES = ("atelier.db", "atelier.lock", "secret.key")
-SECRET_BYTES = 32
 # Slow enough to be seen, quick enough not to be waited for.
 OFFLINE_PACE_SECONDS = 0.02
 _LIBRARIES = ("sqlalchemy",)
 # How often the hold on the database is checked, garbage is collected, and what has ended is cleared away.
 OWNERSHIP_SECONDS = 5
+# Missed at two sweeps, a process is gone: its jobs are settled within twice this time.
+SWEEP_SECONDS = 10
 GARBAGE_SECONDS = 60
 TIDY_SECONDS = 3600
 _guard = threading.Lock()
@@ -55,11 +56,12 @@ _installed: list[Studio] = []
 def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) -> Studio:
     """A running studio. Raises SettingsError, StorageError or DatabaseError with what to mend."""
     configure_logging(settings.log_level)
-    folder = _data_folder(settings.data_dir)
     with ExitStack() as undo:
-        lock = hold_folder(folder)
-        undo.callback(lock.release)
-        studio = _assemble(settings, folder, lock, transport, undo)
+        lock = None
+        if not settings.shared:
+            lock = hold_folder(_data_folder(settings.data_dir))
+            undo.callback(lock.release)
+        studio = _assemble(settings, lock, transport, undo)
         undo.pop_all()
         return studio
 
@@ -71,18 +73,18 @@ def database_url(settings: Settings, folder: Path) -> str:
 
 def _assemble(
     settings: Settings,
-    folder: Path,
-    lock: filelock.BaseFileLock,
+    lock: filelock.BaseFileLock | None,
     transport: httpx2.BaseTransport | None,
     undo: ExitStack,
 ) -> Studio:
-    secret = _secret(folder / "secret.key")
+    folder = settings.data_dir.expanduser().resolve()
     database = Database(database_url(settings, folder))
     undo.callback(database.close)
-    ownership = Ownership(database)
+    ownership = Ownership(database, shared=settings.shared)
     undo.callback(ownership.release)
     ownership.take()
     database.migrate()
+    secret = shared_secret(database, lambda: _earlier_secret(folder / "secret.key"))
     storage = open_storage(folder / "files")
     if settings.offline and transport is None:
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
@@ -109,12 +111,14 @@ def _assemble(
         database,
         storage,
         worker,
-        JobQueue(database, limits),
+        JobQueue(database, limits, process=ownership.number),
         places=settings.concurrency,
         may_work=lambda: ownership.held,
+        alive=ownership.alive,
+        share=settings.shared,
     )
     jobs.start()
-    housekeeping = Housekeeping(_chores(ownership, accounts, gallery))
+    housekeeping = Housekeeping(_chores(ownership, jobs, accounts, gallery))
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
@@ -122,9 +126,10 @@ def _assemble(
     )  # fmt: skip
 
 
-def _chores(ownership: Ownership, accounts: Accounts, gallery: Gallery) -> tuple[Chore, ...]:
+def _chores(ownership: Ownership, jobs: Jobs, accounts: Accounts, gallery: Gallery) -> tuple[Chore, ...]:
     return (
         Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
+        Chore("settle the jobs of processes that are gone", SWEEP_SECONDS, jobs.sweep),
         # Streamlit would collect after every run and poll, which costs each of them more than its work.
         Chore("collect garbage", GARBAGE_SECONDS, gc.collect),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
@@ -206,20 +211,13 @@ def hold_folder(folder: Path) -> filelock.BaseFileLock:
     return lock
 
 
-def _secret(path: Path) -> bytes:
-    """The installation's own key, made at the first start."""
+def _earlier_secret(path: Path) -> bytes | None:
+    """The installation's key from before the database had it. Raises SettingsError or StorageError."""
     try:
-        if not path.exists():
-            fresh = path.with_suffix(".new")
-            with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(SECRET_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.rename(path)
-        key = path.read_bytes()
+        key = path.read_bytes() if path.exists() else None
     except OSError as error:
         raise _folder_fault(path.parent, error) from error
-    if len(key) != SECRET_BYTES:
+    if key is not None and len(key) != SECRET_BYTES:
         raise errors.SettingsError(
             f"The key file {path} is damaged. Restore it from a backup, or remove it: a new one is made, and "
             "the image service will see your users as new ones."

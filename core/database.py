@@ -23,6 +23,14 @@ from core import errors
 
 BUSY_TIMEOUT_MS = 10_000
 POOL_SIZE = 20
+# A server whose machine or network is gone is noticed within 20 s; the system alone would wait for hours.
+PATIENCE: dict[str, str | tuple[str, ...]] = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "20000",
+}
 
 
 class AdvisoryLock(IntEnum):
@@ -31,8 +39,9 @@ class AdvisoryLock(IntEnum):
     MIGRATION = 7_346_115
     ACCOUNTS = 7_346_116
     SUBMISSION = 7_346_117
-    QUEUE = 7_346_119
     OWNERSHIP = 7_346_118
+    QUEUE = 7_346_119
+    PROCESS = 7_346_120
 
 
 _SQLITE_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
@@ -134,8 +143,9 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _postgres_engine(url: str) -> Engine:
-    driver_url = make_url(url).set(drivername="postgresql+psycopg")
-    return create_engine(driver_url, pool_size=POOL_SIZE, pool_pre_ping=True)
+    given = make_url(url)
+    address = given.set(drivername="postgresql+psycopg", query=PATIENCE | dict(given.query))
+    return create_engine(address, pool_size=POOL_SIZE, pool_pre_ping=True)
 
 
 @contextmanager

@@ -132,6 +132,11 @@ class Gallery:
         self._insert_once(session, fitted(Image, fields))
         return self._own(session, owner_id, col(Image.file_key) == file_key)
 
+    def holds(self, session: Session, file_key: str) -> bool:
+        """Whether the file has its row, in the trash too."""
+        found = select(col(Image.id)).where(col(Image.file_key) == file_key)
+        return session.execute(found).first() is not None
+
     def page(
         self,
         owner_id: str,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,27 +21,29 @@ class Chore:
 
 
 class Housekeeping:
-    """A thread that does its chores one after the other. One that fails is logged and has its next turn."""
+    """Does each chore in a thread of its own: none waits for another. One that fails has its next turn."""
 
-    def __init__(self, chores: Sequence[Chore], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._due = {chore: clock() for chore in chores}
-        self._clock = clock
+    def __init__(self, chores: Sequence[Chore]) -> None:
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._repeat, args=(chore,), name=chore.name, daemon=True)
+            for chore in chores
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
+        """Return when what is being done has been done."""
         self._stopping.set()
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            for chore in [chore for chore, due in self._due.items() if due <= self._clock()]:
-                self._do(chore)
-                self._due[chore] = self._clock() + chore.seconds
-            self._stopping.wait(max(0.0, min(self._due.values()) - self._clock()))
+    def _repeat(self, chore: Chore) -> None:
+        self._do(chore)
+        while not self._stopping.wait(chore.seconds):
+            self._do(chore)
 
     def _do(self, chore: Chore) -> None:
         try:

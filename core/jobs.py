@@ -17,11 +17,13 @@ from core import errors
 from core.columns import clean
 from core.database import AdvisoryLock, Database
 from core.dispatch import Dispatcher
+from core.endings import JobError, rows_of
+from core.intake import partial_key
 from core.models import LIVE_STATES, Image, Job, JobState, new_id, utc_now
 from core.queue import JobQueue, Place
 from core.recipe import Recipe
 from core.storage import Storage
-from core.worker import JobError, Worker, partial_key, rows_of
+from core.worker import Worker
 
 # Two clicks within this time with the same recipe are one batch.
 DOUBLE_CLICK = timedelta(seconds=2)
@@ -64,7 +66,9 @@ class JobView:
 class Jobs:
     """Submits, runs and recovers jobs. `start` begins to work on them, `stop` lets running calls finish.
 
-    `places` is how many this process works on at once. While `may_work` says no, jobs wait.
+    `places` is how many this process works on at once. While `may_work` says no, jobs wait. `alive` gives
+    the numbers of the processes that may be working on jobs; where others `share` the work, one counts as
+    gone when it was missed twice: a restart of the database drops all locks at once.
     """
 
     database: Database
@@ -74,6 +78,9 @@ class Jobs:
     places: int = 4
     clock: Callable[[], datetime] = utc_now
     may_work: Callable[[], bool] = lambda: True
+    alive: Callable[[], frozenset[int]] = frozenset
+    share: bool = False
+    _missed: frozenset[int | None] = frozenset()
     _dispatcher: Dispatcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,9 +91,21 @@ class Jobs:
 
         Raises StorageError or DatabaseError when that can't be done.
         """
-        for job in self._in_state(JobState.RUNNING):
-            self.worker.settle(job)
+        if not self.share:
+            self.sweep()
         self._dispatcher.start()
+
+    def sweep(self) -> None:
+        """Settle the jobs of processes that are gone. Raises StorageError or DatabaseError."""
+        missed, self._missed = self._missed, frozenset()
+        running = self._in_state(JobState.RUNNING)
+        # Read after the jobs: whoever has begun one of them had its number by then.
+        missing = frozenset(job.process for job in running) - self.alive()
+        gone = missing & missed if self.share else missing
+        self._missed = missing
+        for job in running:
+            if job.process in gone:
+                self.worker.settle(job)
 
     def stop(self, *, grace_seconds: float = 30) -> bool:
         """Take no new work and let running calls finish within the grace period; whether they all have."""

@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    Integer,
     String,
     Text,
     TypeDecorator,
@@ -61,6 +62,14 @@ def _user(*, primary_key: bool = False, index: bool = False, nullable: bool = Fa
 class Role(StrEnum):
     ADMIN = "admin"
     MEMBER = "member"
+
+
+class Installation(Table, table=True):
+    """The one row of what belongs to the installation. `secret` is its key, as hexadecimal digits."""
+
+    __tablename__ = "installation"
+    id: int = Field(default=1, sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    secret: str = Field(sa_column=Column(String(64), nullable=False))
 
 
 class User(Table, table=True):
@@ -156,6 +165,8 @@ LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
 class Job(Table, table=True):
     """One image to be bought. `request` is the JSON of `core.recipe.Recipe`; `error` of the last failure.
 
+    `process` is the number under which the process that began it holds its lock (core.ownership).
+
     A queued job with `due_at` has been refused without charge, and waits until then for its next call.
     """
 
@@ -177,6 +188,7 @@ class Job(Table, table=True):
     request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     partials: int = Field(default=0, description="Partial pictures stored so far")
     attempts: int = Field(default=0, description="Calls that may have left")
+    process: int | None = None
     due_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     created_at: datetime = Field(default_factory=utc_now, sa_column=_time())

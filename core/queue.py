@@ -39,13 +39,22 @@ class Place:
 
 
 class JobQueue:
-    """The queued rows of all users, in turns: who has the fewest images running, then who waited longest."""
+    """The queued rows of all users, in turns: who has the fewest images running, then who waited longest.
+
+    `process` is the number of the one that claims.
+    """
 
     def __init__(
-        self, database: Database, limits: Limits = Limits(), *, clock: Callable[[], datetime] = utc_now
+        self,
+        database: Database,
+        limits: Limits = Limits(),
+        *,
+        process: int = 0,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._database = database
         self._limits = limits
+        self._process = process
         self._clock = clock
 
     def claim(self) -> Job | None:
@@ -67,7 +76,13 @@ class JobQueue:
             return session.scalars(
                 update(Job)
                 .where(col(Job.id) == _first_of(owner_id, now).scalar_subquery())
-                .values(state=JobState.RUNNING, started_at=now, attempts=col(Job.attempts) + 1, due_at=None)
+                .values(
+                    state=JobState.RUNNING,
+                    process=self._process,
+                    started_at=now,
+                    attempts=col(Job.attempts) + 1,
+                    due_at=None,
+                )
                 .returning(Job)
             ).one()
 

@@ -50,6 +50,7 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, description="SQLAlchemy address; by default a SQLite file in `DATA_DIR`"
     )
+    storage_url: str | None = Field(None, description="x")
     registration: Registration | None = Field(
         None,
         description="`open`, `invite` or `closed`; by default `open` where only this computer can reach the "
@@ -149,6 +150,12 @@ class Settings(BaseSettings):
     def offline(self) -> bool:
         """Whether the offline engine answers instead of a service."""
         return self.openai_api_key is None and self.openai_base_url is None
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes may do the same work beside this one: all of them reach rows and files."""
+        engine = make_url(self.database_url).get_backend_name() if self.database_url else "sqlite"
+        return engine == "postgresql" and self.storage_url is not None
 
     @property
     def default_image_model(self) -> str:

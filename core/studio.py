@@ -74,7 +74,7 @@ class Studio:
     jobs: Jobs
     housekeeping: Housekeeping
     ownership: Ownership
-    folder_lock: filelock.BaseFileLock
+    folder_lock: filelock.BaseFileLock | None
     clock: Callable[[], datetime] = utc_now
 
     def models(self) -> tuple[catalogue.ImageModel, ...]:
@@ -215,7 +215,8 @@ class Studio:
             self.client.close()
             self.ownership.release()
             self.database.close()
-            self.folder_lock.release()
+            if self.folder_lock:
+                self.folder_lock.release()
 
 
 def check_words(

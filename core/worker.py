@@ -1,4 +1,4 @@
-"""Makes one job's image: buys it once, and brings it from the service to the gallery.
+"""Makes one job's image: buys it once, and sees it through to the gallery.
 
 The order is what keeps the promise: the attempt is committed before the call leaves, the bytes are on disk
 before anything else happens to them, and the image's row, the usage and the job's end commit together.
@@ -6,29 +6,26 @@ before anything else happens to them, and the image's row, the usage and the job
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, repeat
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
-from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import update
-from sqlmodel import Session, col
+from sqlmodel import col
 
 from core import errors
 from core.client import GeneratedImages, ImageClient
-from core.columns import clean
 from core.database import Database
+from core.endings import JobError, end_job, rows_of, same_call
 from core.gallery import Gallery
-from core.imaging import Picture, verify
+from core.intake import Figures, Intake, figures_key, image_key, partial_key
 from core.models import Job, JobState, UsageKind, utc_now
-from core.prompts import styled
 from core.recipe import Recipe
 from core.storage import Storage
 from core.usage import Call, Outcome, UsageLog, user_tag
@@ -44,84 +41,6 @@ PASSING = (errors.RateLimited, errors.ServiceBusy, errors.ServiceUnreachable)
 RETRY_SETTLE_SECONDS = (0.2, 0.5, 1)
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class JobError:
-    """A failure as it is stored with a job."""
-
-    code: str
-    message: str
-    suggestions: tuple[str, ...] = ()
-    details: str = ""
-    retryable: bool = False
-
-    @classmethod
-    def of(cls, error: errors.ImageError) -> JobError:
-        return cls(error.code, error.message, tuple(error.suggestions), error.details, error.retryable)
-
-    @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> JobError:
-        return cls(**fields | {"suggestions": tuple(fields["suggestions"])})
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What is remembered of a paid answer beside its bytes, so that a crash loses no figure."""
-
-    count: int
-    revised_prompts: tuple[str | None, ...] = ()
-    request_id: str | None = None
-    price_micros: int | None = None
-    seconds: float = 0.0
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-
-    @classmethod
-    def of(cls, made: GeneratedImages) -> Answer:
-        return cls(
-            count=len(made.images),
-            revised_prompts=tuple(text and clean(text) for text in made.revised_prompts),
-            request_id=made.request_id,
-            price_micros=made.price_micros,
-            seconds=made.seconds,
-            input_tokens=made.usage.input_tokens,
-            output_tokens=made.usage.output_tokens,
-        )
-
-    def to_bytes(self) -> bytes:
-        return json.dumps(asdict(self)).encode()
-
-    @staticmethod
-    def from_bytes(data: bytes) -> Answer:
-        """Raises ValueError for anything that `to_bytes` didn't make."""
-        return _ANSWER.validate_json(data)
-
-
-_ANSWER = TypeAdapter(Answer)
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A stored file of an answer. `picture` is None when it isn't a whole image, and `error` says why."""
-
-    index: int
-    key: str
-    size: int
-    picture: Picture | None
-    error: errors.BadImage | None = None
-
-
-def image_key(job_id: str, index: int) -> str:
-    return f"images/{job_id}/{index}"
-
-
-def answer_key(job_id: str) -> str:
-    return f"answers/{job_id}.json"
-
-
-def partial_key(job_id: str, number: int) -> str:
-    return f"partials/{job_id}/{number}"
 
 
 @dataclass(slots=True)
@@ -141,6 +60,13 @@ class Worker:
     resend_unknown: bool = False
     clock: Callable[[], datetime] = utc_now
     stopping: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def intake(self) -> Intake:
+        """What takes the answers in."""
+        return Intake(
+            self.database, self.storage, self.gallery, self.usage, offline=self.offline, clock=self.clock
+        )
 
     def run(self, job: Job) -> None:
         """Make the image of a job that is marked as running: call once, keep; the row says how it ended.
@@ -163,8 +89,8 @@ class Worker:
             self._insist(partial(self._fail, job, error))
         else:
             self._keep_bytes(job, made)
-            self._insist(partial(self._enter, job))
-        self._clear(job)
+            self._insist(partial(self.intake.enter, job))
+        self.intake.clear(job)
 
     def _call(self, job: Job) -> GeneratedImages:
         """Buy the picture. A fault of ours is OutcomeUnknown only from the moment the call may have left."""
@@ -175,7 +101,7 @@ class Worker:
         def keep_partial(number: int, data: bytes) -> None:
             self.storage.put_preview(partial_key(job.id, number), data)
             with self.database.write() as session:
-                session.execute(update(Job).where(col(Job.id) == job.id).values(partials=number + 1))
+                session.execute(update(Job).where(*same_call(job)).values(partials=number + 1))
 
         with _own_fault_as(errors.OutcomeUnknown):
             return self.client.generate(params, user_tag=tag, on_partial=keep_partial)
@@ -183,9 +109,8 @@ class Worker:
     def _keep_bytes(self, job: Job, made: GeneratedImages) -> None:
         """Bring a paid answer to disk, however long the disk takes to have room for it."""
         for index, data in enumerate(made.images):
-            self._insist(partial(self.storage.put, image_key(job.id, index), data))
-        answer = Answer.of(made)
-        self._insist(partial(self.storage.put, answer_key(job.id), answer.to_bytes()))
+            self._insist(partial(self.storage.put, image_key(job, index), data))
+        self._insist(partial(self.storage.put, figures_key(job), Figures.of(made).to_bytes()))
 
     def _patience(self) -> Iterable[float]:
         """Without end: a paid answer in memory is never given up because of a local fault."""
@@ -201,72 +126,6 @@ class Worker:
                 if not error.retryable or self.stopping.wait(wait):
                     raise
         return action()
-
-    def _enter(self, job: Job) -> None:
-        """Enter a paid answer that is on disk, with everything that is known of it."""
-        answer = Answer.from_bytes(self.storage.get(answer_key(job.id)))
-        self._commit(job, answer, [self._inspect(job, index) for index in range(answer.count)])
-
-    def _clear(self, job: Job) -> None:
-        """Remove what only a running job needs; what stays because the store fails costs only room."""
-        with suppress(errors.StorageError):
-            self.storage.delete(answer_key(job.id), *self.storage.list(f"partials/{job.id}"))
-
-    def _inspect(self, job: Job, index: int) -> Kept:
-        """Decode a stored picture in full; a damaged one is copied aside for the administrator."""
-        key = image_key(job.id, index)
-        try:
-            data = self.storage.get(key)
-        except errors.FileDamaged as error:
-            return Kept(index, key, 0, None, errors.BadImage(details=error.details))
-        try:
-            return Kept(index, key, len(data), verify(data))
-        except errors.BadImage as error:
-            self.storage.put(f"aside/{job.id}/{index}", data)
-            return Kept(index, key, len(data), None, error)
-
-    def _commit(self, job: Job, answer: Answer, kept: list[Kept]) -> None:
-        """The images' rows, the usage and the job's end, together or not at all."""
-        damaged = next((file.error for file in kept if file.error), None)
-        with self.database.write() as session:
-            if not end_job(
-                session, job, JobState.FAILED if damaged else JobState.DONE, damaged, now=self.clock()
-            ):
-                return
-            for file in kept:
-                if file.picture:
-                    self._add_image(session, job, answer, file, file.picture)
-            self.usage.record(session, self._record(job, answer, damaged))
-
-    def _add_image(self, session: Session, job: Job, answer: Answer, file: Kept, picture: Picture) -> None:
-        recipe = Recipe.read(job.request)
-        price = answer.price_micros
-        self.gallery.add(
-            session,
-            owner_id=job.owner_id,
-            job_id=job.id,
-            recipe=recipe,
-            picture=picture,
-            file_key=file.key,
-            index=file.index,
-            file_bytes=file.size,
-            sent_prompt=styled(recipe.prompt, recipe.style),
-            revised_prompt=next(iter(answer.revised_prompts[file.index : file.index + 1]), None) or "",
-            price_micros=price // answer.count if price is not None else None,
-            seconds=answer.seconds,
-            offline=self.offline,
-        )
-
-    def _record(self, job: Job, answer: Answer, error: errors.ImageError | None) -> Call:
-        return replace(
-            self._call_record(job, Outcome.FAILED if error else Outcome.OK, error),
-            seconds=answer.seconds,
-            input_tokens=answer.input_tokens,
-            output_tokens=answer.output_tokens,
-            price_micros=answer.price_micros,
-            images=answer.count,
-            request_id=answer.request_id,
-        )
 
     def _call_record(self, job: Job, outcome: Outcome, error: errors.ImageError | None) -> Call:
         started = job.started_at or job.created_at
@@ -311,7 +170,7 @@ class Worker:
         with self.database.write() as session:
             waits = session.execute(
                 update(Job)
-                .where(col(Job.id) == job.id, col(Job.state) == JobState.RUNNING)
+                .where(*same_call(job), col(Job.state) == JobState.RUNNING)
                 .values(state=JobState.QUEUED, due_at=due_at, partials=0, error=asdict(JobError.of(error)))
             )
             if rows_of(waits) == 1:
@@ -329,8 +188,7 @@ class Worker:
         """End a job that a fault of ours broke off: with what is on disk, or else as unknown."""
         log.error("a job broke off", job_id=job.id, exc_info=fault)
         try:
-            if self._insist(partial(self.storage.list, f"images/{job.id}")):
-                self._insist(partial(self._adopt, job))
+            if self._insist(partial(self.intake.adopt, job)):
                 return
         except errors.ImageError:
             raise
@@ -360,23 +218,14 @@ class Worker:
         entered at all.
         """
         try:
-            self._insist(partial(self._adopt, job), RETRY_SETTLE_SECONDS)
+            if not self._insist(partial(self.intake.adopt, job), RETRY_SETTLE_SECONDS):
+                self._insist(partial(self._fail, job, self._cut_off()), RETRY_SETTLE_SECONDS)
         except (errors.StorageFull, errors.DatabaseError):
             raise
         except Exception as fault:
             self._give_up(job, fault, RETRY_SETTLE_SECONDS)
         else:
-            self._clear(job)
-
-    def _adopt(self, job: Job) -> None:
-        stored = self.storage.list(f"images/{job.id}")
-        if not stored and not self._has_figures(job):
-            self._fail(job, self._cut_off())
-            return
-        if not self._has_figures(job):
-            seconds = (self.clock() - (job.started_at or job.created_at)).total_seconds()
-            self.storage.put(answer_key(job.id), Answer(count=len(stored), seconds=seconds).to_bytes())
-        self._enter(job)
+            self.intake.clear(job)
 
     def _cut_off(self) -> errors.OutcomeUnknown:
         details = "the app was stopped while the call was in flight"
@@ -384,35 +233,6 @@ class Worker:
             return errors.OutcomeUnknown(details=details)
         tips = ("Choose Try again, or Let it go: it is free.",)
         return errors.OutcomeUnknown("The picture was broken off.", suggestions=tips, details=details)
-
-    def _has_figures(self, job: Job) -> bool:
-        """Whether the figures of the answer are on disk; damaged ones count as lost."""
-        if not self.storage.exists(answer_key(job.id)):
-            return False
-        try:
-            Answer.from_bytes(self.storage.get(answer_key(job.id)))
-        except ValidationError as error:
-            log.error("an answer's figures are damaged", job_id=job.id, details=str(error))
-            return False
-        return True
-
-
-def end_job(
-    session: Session,
-    job: Job,
-    state: JobState,
-    error: errors.ImageError | None,
-    *,
-    now: datetime,
-    before: JobState = JobState.RUNNING,
-) -> bool:
-    """End a job; False when it has ended already, by a commit whose confirmation was lost."""
-    ended = session.execute(
-        update(Job)
-        .where(col(Job.id) == job.id, col(Job.state) == before)
-        .values(state=state, finished_at=now, error=asdict(JobError.of(error)) if error else None)
-    )
-    return rows_of(ended) == 1
 
 
 @contextmanager
@@ -425,8 +245,3 @@ def _own_fault_as(kind: type[errors.ImageError]) -> Iterator[None]:
     except Exception as error:
         log.exception("generation broke off")
         raise kind(details=repr(error)) from error
-
-
-def rows_of(result: Any) -> int:
-    """How many rows a statement changed."""
-    return int(result.rowcount)

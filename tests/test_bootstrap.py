@@ -18,6 +18,7 @@ import pytest
 
 import app as app_module
 from core import bootstrap, errors
+from core.installation import SECRET_BYTES
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
@@ -214,16 +215,22 @@ def test_a_start_that_failed_lets_the_folder_go(build: Callable[..., Studio], tm
     build()
 
 
-def test_the_installations_key_is_made_once_and_for_its_owner_alone(
+def test_the_installations_key_is_made_once(build: Callable[..., Studio]) -> None:
+    keys = set()
+    for _ in range(2):
+        studio = build()
+        keys.add(studio.jobs.worker.secret)
+        studio.close()
+    (key,) = keys
+    assert len(key) == SECRET_BYTES
+
+
+def test_a_key_from_before_the_database_kept_it_is_taken_over(
     build: Callable[..., Studio], tmp_path: Path
 ) -> None:
-    build().close()
-    key = tmp_path / "data" / "secret.key"
-    made = key.read_bytes()
-    build().close()
-    assert key.read_bytes() == made
-    assert len(made) == bootstrap.SECRET_BYTES
-    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "secret.key").write_bytes(b"k" * SECRET_BYTES)
+    assert build().jobs.worker.secret == b"k" * SECRET_BYTES
 
 
 def test_a_new_data_folder_is_its_owners_alone(build: Callable[..., Studio], tmp_path: Path) -> None:
@@ -238,7 +245,6 @@ def test_a_data_folder_that_is_there_keeps_its_mode(build: Callable[..., Studio]
     build(data_dir=folder).storage.put("images/x/0", b"picture")
     assert stat.S_IMODE(folder.stat().st_mode) == 0o750
     assert folder / "files" / "images" / "x" / "0" in _open_to_others(folder)
-    assert folder / "secret.key" not in _open_to_others(folder)
 
 
 def _open_to_others(folder: Path) -> list[Path]:

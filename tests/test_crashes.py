@@ -15,10 +15,10 @@ from sqlmodel import col, select
 from app import MUST_BE_MENDED
 from core import bootstrap, errors
 from core.database import Database
+from core.intake import Figures, figures_key, image_key
 from core.models import Image, Job, JobState, Usage, User
 from core.settings import load_settings
 from core.storage import FolderStorage
-from core.worker import Answer, answer_key, image_key
 from tests.crashing import RECIPE, Plan
 from tests.generating import ON_SQLITE, Studio, a_job
 from tests.openai_service import Behaviour, picture
@@ -67,7 +67,8 @@ def test_a_killed_process_loses_no_image_and_pays_for_none_twice(
     assert studio.paid() == paid
     assert [call.outcome for call in studio.rows(Usage)] == ["ok" if images else "unknown"]
     if images:
-        assert studio.storage.get(image_key(job.id, 0)) == picture(RECIPE.prompt, "1024x1024")
+        (image,) = studio.rows(Image)
+        assert studio.storage.get(image.file_key) == picture(RECIPE.prompt, "1024x1024")
     else:
         assert job.error is not None
         assert job.error.retryable
@@ -86,8 +87,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def left_running(studio: Studio, user: User) -> Job:
     """A job whose process died when its picture and the answer's figures were on disk."""
     job = a_job(studio.database, user, JobState.RUNNING)
-    studio.storage.put(image_key(job.id, 0), picture(RECIPE.prompt, "1024x1024"))
-    studio.storage.put(answer_key(job.id), Answer(count=1, request_id="req_1", price_micros=7).to_bytes())
+    studio.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
+    studio.storage.put(figures_key(job), Figures(count=1, request_id="req_1", price_micros=7).to_bytes())
     return job
 
 
@@ -111,7 +112,7 @@ def test_damaged_figures_cost_no_picture_and_no_other_job(
 ) -> None:
     studio = make_studio(database, started=False)
     damaged, whole = left_running(studio, user), left_running(studio, user)
-    studio.storage.put(answer_key(damaged.id), figures)
+    studio.storage.put(figures_key(damaged), figures)
     studio.jobs.start()
     assert states(studio) == {damaged.id: JobState.DONE, whole.id: JobState.DONE}
     prices = {image.job_id: image.price_micros for image in studio.rows(Image)}
@@ -120,7 +121,7 @@ def test_damaged_figures_cost_no_picture_and_no_other_job(
 
 def unreadable(studio: Studio, job: Job) -> None:
     """A link to itself: whoever opens it fails, root too, as on a damaged disk."""
-    file = studio.storage.root / image_key(job.id, 0)
+    file = studio.storage.root / image_key(job, 0)
     file.unlink()
     file.symlink_to(file.name)
 
@@ -148,7 +149,7 @@ def test_a_job_that_can_not_be_settled_ends_and_stops_nothing(
     unreadable(studio, damaged)
     studio.jobs.start()
     assert states(studio) == {damaged.id: JobState.UNKNOWN, whole.id: JobState.DONE}
-    assert studio.storage.exists(answer_key(damaged.id))  # nothing that was paid for is thrown away
+    assert studio.storage.exists(figures_key(damaged))  # nothing that was paid for is thrown away
     assert {call.job_id: call.outcome for call in studio.rows(Usage)} == {
         damaged.id: "unknown",
         whole.id: "ok",
@@ -183,7 +184,7 @@ def test_a_full_disk_ends_the_start_and_loses_nothing(
 ) -> None:
     studio = make_studio(database, started=False)
     job = left_running(studio, user)
-    studio.storage.delete(answer_key(job.id))
+    studio.storage.delete(figures_key(job))
     full = make_studio(database, started=False, storage=FullStorage(tmp_path / "files"))
     with pytest.raises(errors.StorageFull):
         full.jobs.start()
@@ -203,7 +204,7 @@ def test_an_app_on_a_full_disk_says_so_and_exits(
         user = User(username="ada", display_name="Ada", password_hash="!")
         session.add(user)
     job = a_job(studio.database, user, JobState.RUNNING)
-    studio.storage.put(image_key(job.id, 0), picture(RECIPE.prompt, "1024x1024"))
+    studio.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
     studio.close()
     fill(disk, leave=room * 1024)
     process = AppProcess(tmp_path, data_dir=disk / "data")

@@ -25,7 +25,7 @@ from core.recipe import Recipe
 from core.settings import load_settings
 from core.storage import FolderStorage
 from core.usage import Call, UsageLog
-from core.worker import RETRY_CALL_SECONDS, Worker, answer_key
+from core.worker import RETRY_CALL_SECONDS, Worker
 from tests.clock import Clock
 from tests.crashing import RECIPE
 from tests.generating import ON_SQLITE, Studio, a_job
@@ -53,7 +53,7 @@ def test_a_job_ends_with_image_and_usage_at_once(studio: Studio, user: User, sto
     assert (call.request_id, call.input_tokens, call.output_tokens) == (REQUEST_ID, 20, 200)
     assert call.price_micros == image.price_micros
     assert studio.paid() == 1
-    until(lambda: not storage.exists(answer_key(job.id)))
+    until(lambda: storage.list(f"answers/{job.id}") == ())
 
 
 def test_row_usage_and_end_are_one_commit(
@@ -344,7 +344,7 @@ def test_a_damaged_picture_is_kept_aside(
     studio.work()
     job = studio.job()
     assert (job.state, job.error.code) == (JobState.FAILED, errors.BadImage.code)
-    assert storage.get(f"aside/{job.id}/0") == b"not a picture"
+    assert storage.get(f"aside/{job.id}/1-0") == b"not a picture"
     assert studio.rows(Image) == []
     assert studio.rows(Usage)[0].outcome == "failed"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import streamlit as st
 import structlog
 
+from core.endings import JobError
 from core.errors import ImageError
 from core.models import new_id
-from core.worker import JobError
 from pages.ui.text import plain
 
 _RETRY_WORDS = {

@@ -1,0 +1,70 @@
+"""How a job's row says that a call has ended, and why."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, update
+from sqlmodel import Session, col
+
+from core import errors
+from core.models import Job, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """A failure as it is stored with a job."""
+
+    code: str
+    message: str
+    suggestions: tuple[str, ...] = ()
+    details: str = ""
+    retryable: bool = False
+
+    @classmethod
+    def of(cls, error: errors.ImageError) -> JobError:
+        return cls(error.code, error.message, tuple(error.suggestions), error.details, error.retryable)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> JobError:
+        return cls(**fields | {"suggestions": tuple(fields["suggestions"])})
+
+
+def same_call(job: Job) -> tuple[ColumnElement[bool], ...]:
+    """That the row still stands for the call that `job` was claimed for: no other process has gone on."""
+    return col(Job.id) == job.id, col(Job.attempts) == job.attempts
+
+
+def end_job(
+    session: Session, job: Job, state: JobState, error: errors.ImageError | None, *, now: datetime
+) -> bool:
+    """End a running job; False when it has ended already, or another call of it is under way."""
+    return _end(session, state, error, now, *same_call(job), col(Job.state) == JobState.RUNNING)
+
+
+def end_with_answer(session: Session, job: Job, error: errors.ImageError | None, *, now: datetime) -> bool:
+    """End a job by what its call brought, also when it had been given up; False when it has ended so already.
+
+    `error` is why what came is no image.
+    """
+    state = JobState.FAILED if error else JobState.DONE
+    return _end(session, state, error, now, *same_call(job), col(Job.state).not_in((JobState.DONE, state)))
+
+
+def _end(
+    session: Session,
+    state: JobState,
+    error: errors.ImageError | None,
+    now: datetime,
+    *conditions: ColumnElement[bool],
+) -> bool:
+    stored = asdict(JobError.of(error)) if error else None
+    ended = update(Job).where(*conditions).values(state=state, finished_at=now, due_at=None, error=stored)
+    return rows_of(session.execute(ended)) == 1
+
+
+def rows_of(result: Any) -> int:
+    """How many rows a statement changed."""
+    return int(result.rowcount)
