@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 import httpx2
 import openai
@@ -44,8 +45,10 @@ from core.errors import (
     ServiceUnreachable,
     SettingsError,
 )
+from core.frames import frames
 from core.prompts import PromptRequest, extract_prompt, instructions, missing_facts, styled, with_facts
 from core.settings import Settings
+from core.tape import record, taken
 from core.translate import Fault, error_of, fault_of, fault_of_body, request_id_of, told, translated
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -54,6 +57,7 @@ OFFLINE_KEY = "offline"
 NO_KEY = "none"
 
 _IMAGES, _CHAT = "/images/generations", "/chat/completions"
+_END = b"[DONE]"
 _KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
 _LARGEST_DOWNLOAD = 50 * 2**20
 _TEXT_TRIES = 3
@@ -76,7 +80,8 @@ def ignore(index: int, picture: bytes) -> None:
 class GeneratedImages:
     """One paid answer with every picture that came in it, as the service encoded them.
 
-    `revised_prompts` is as long as `images`. `price_micros` is None when the price is unknown.
+    `revised_prompts` is as long as `images`. `price_micros` is None when the price is unknown. `answer` is
+    the whole of it where a part couldn't be read.
     """
 
     images: tuple[bytes, ...]
@@ -86,6 +91,7 @@ class GeneratedImages:
     model: str
     price_micros: int | None
     seconds: float
+    answer: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +180,7 @@ class ImageClient:
         key = settings.openai_api_key
         self._secret = key.get_secret_value() if key else ""
         self._wire = openai.DefaultHttpx2Client(
-            transport=transport, follow_redirects=False, event_hooks=event_hooks(clock)
+            transport=transport, follow_redirects=False, event_hooks=_hooks(clock)
         )
         try:
             self._official = is_official(settings)
@@ -202,12 +208,13 @@ class ImageClient:
         """Buy the images of `params`: one request that is never repeated once it may have been paid.
 
         `on_partial(index, bytes)` is given each partial picture; what it raises is logged. Raises any
-        error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer.
+        error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer; these two have
+        in `answer` what came in a picture's place.
         """
         started = self._clock()
         deadline = self._deadline(self._settings.image_timeout)
         answer = self._open(_Call(_IMAGES, self._image_body(params, user_tag)), deadline)
-        with self._reading(answer, paid=True):
+        with _taping(answer), self._reading(answer, paid=True):
             painting = self._paint(answer, on_partial)
             images = self._pictures(painting, answer, deadline)
         return GeneratedImages(
@@ -218,6 +225,7 @@ class ImageClient:
             model=params.model,
             price_micros=cost(params.model, painting.usage),
             seconds=self._clock() - started,
+            answer=taken(answer.response) if painting.broken or len(images) < len(painting.items) else b"",
         )
 
     def _chat_body(self, request: PromptRequest, user_tag: str) -> Body:
@@ -310,13 +318,22 @@ class ImageClient:
                 raise translated(error, paid=paid, secret=self._secret, response=answer.response) from error
 
     def _events(self, answer: Answer, *, paid: bool) -> Iterator[Body]:
-        """The JSON objects of `answer`: its stream's, or the one of a plain answer."""
-        for event in answer if _is_stream(answer) else [_plain(answer)]:
-            if not isinstance(event, dict):
-                raise ValueError(f"expected a JSON object, not {type(event).__name__}")
+        """The JSON objects of `answer`: its stream's, or the one of a plain answer.
+
+        Raises ValueError for what is none: in a stream only behind the rest, which may be a paid picture.
+        """
+        wrong: ValueError | None = None
+        for frame in _frames(answer):
+            try:
+                event = _object(frame, answer)
+            except ValueError as error:
+                wrong = error
+                continue
             if event.get("error") or event.get("type") == "error":
                 raise error_of(fault_of_body(event, answer.response), paid=paid, secret=self._secret)
             yield event
+        if wrong is not None:
+            raise wrong
 
     def _enhance(self, request: PromptRequest, call: _Call) -> Generator[str, None, Enhanced]:
         started = self._clock()
@@ -367,6 +384,7 @@ class ImageClient:
         except (ImageError, *_FOREIGN) as error:
             if not painting.items:
                 raise
+            painting.broken = True
             _log.warning("image_stream_broke_after_the_picture", error=type(error).__name__)
         if not painting.items and _is_stream(answer):
             raise OutcomeUnknown(
@@ -455,14 +473,38 @@ def _is_stream(answer: Answer) -> bool:
     return str(answer.response.headers.get("content-type", "")).startswith("text/event-stream")
 
 
-def _plain(answer: Answer) -> object:
-    """The JSON value of an answer that isn't a stream. Raises ValueError with its first words."""
-    body = answer.response.read()
+def _frames(answer: Answer) -> Iterator[bytes]:
+    """What should be JSON: the data of a stream's events until its end is said, or a plain answer's body."""
+    if not _is_stream(answer):
+        return iter((answer.response.read(),))
+    return takewhile(lambda frame: not frame.startswith(_END), frames(answer.response.iter_bytes()))
+
+
+def _object(frame: bytes, answer: Answer) -> Body:
+    """The JSON object in `frame`. Raises ValueError with its first words."""
     try:
-        return json.loads(body)
-    except ValueError as error:
+        value = json.loads(frame)
+    except (ValueError, RecursionError) as error:
         kind = answer.response.headers.get("content-type", "no content type")
-        raise ValueError(f"{error} in {kind}: {body[:200].decode(errors='replace')}") from error
+        raise ValueError(f"{error} in {kind}: {frame[:200].decode(errors='replace')}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, not {type(value).__name__}")
+    return value
+
+
+@contextmanager
+def _taping(answer: Answer) -> Iterator[None]:
+    """Give an error what came of an answer that no picture could be read from: it may have been paid."""
+    try:
+        yield
+    except (BadAnswer, OutcomeUnknown) as error:
+        error.answer = taken(answer.response)
+        raise
+
+
+def _hooks(clock: Callable[[], float]) -> dict[str, list[Callable[..., None]]]:
+    hooks = event_hooks(clock)
+    return hooks | {"response": [*hooks["response"], record]}
 
 
 def _show(event: Body, on_partial: OnPartial) -> None:

@@ -64,7 +64,7 @@ class ImageError(Exception):
 
     `message` and `suggestions` are for anybody; `details` is technical, scrubbed of secrets.
     `retryable` says whether the same request may succeed later; `charged` is True, False, or None
-    where nobody can know.
+    where nobody can know. `answer` is what came of a service's answer that no picture could be read from.
     """
 
     code: ClassVar[str] = "IMG-GEN-001"
@@ -77,6 +77,7 @@ class ImageError(Exception):
     )
     retryable: ClassVar[bool] = True
     charged: bool | None = False
+    answer: bytes = b""
 
     def __init__(
         self,

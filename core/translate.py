@@ -179,6 +179,8 @@ def translated(
     `response` is the answer that was being read, if there was one: it knows the request id.
     """
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
+    if isinstance(cause, httpx2.DecodingError):
+        return _unreadable(cause, secret=secret, response=response)
     if isinstance(cause, httpx2.RequestError) or isinstance(error, openai.APIConnectionError):
         request_id = request_id_of(response, secret=secret)
         return _lost(cause or error, paid=paid, secret=secret, request_id=request_id)
@@ -186,6 +188,10 @@ def translated(
         return error_of(fault_of(error), paid=paid, secret=secret)
     if isinstance(error, openai.APIError):
         return error_of(fault_of_body(error.body or error.message, response), paid=paid, secret=secret)
+    return _unreadable(error, secret=secret, response=response)
+
+
+def _unreadable(error: BaseException, *, secret: str, response: httpx2.Response | None) -> BadAnswer:
     return BadAnswer(
         details=told(f"{type(error).__name__}: {error}", secret),
         request_id=request_id_of(response, secret=secret),

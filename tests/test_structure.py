@@ -19,6 +19,7 @@ LAYERS = (
     ("errors",),
     ("settings",),
     ("models", "prompts", "phrases", "faults", "cursor", "imaging", "deadline", "alternatives"),
+    ("frames", "tape"),
     ("catalogue", "columns", "wire", "wordsmith", "painter"),
     ("recipe", "answers", "translate"),
     ("database", "storage", "offline", "ownership", "installation"),
