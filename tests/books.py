@@ -140,7 +140,7 @@ class _Reckoning:
         return (key for key, sha in self.files.items() if key not in named and sha not in self.aside)
 
     def _bought_twice(self) -> Iterator[tuple[str, int]]:
-        """Prompts with more calls that may have been paid than jobs, each of which is somebody's word for one."""
+        """Prompts with more calls that may have been paid than jobs: each is somebody's word for one call."""
         paid = Counter(str(call.body["prompt"]) for call in self.calls if call.status not in FREE)
         return ((prompt, count) for prompt, count in paid.items() if count > len(self.jobs_of[prompt]))
 

@@ -17,13 +17,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import gzip
 import hashlib
 import json
 import re
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from io import BytesIO
@@ -253,7 +254,8 @@ class OpenAIService:
             return early
         streamed = bool(body.get("stream")) and not behaviour.plain
         if behaviour.spoil is not None:
-            return self._stream(self._spoilt(behaviour, body, streamed), _type_of(streamed), behaviour.headers)
+            kind = _EVENT_STREAM if streamed else "application/json"
+            return self._stream(self._spoilt(behaviour, body, streamed), kind, behaviour.headers)
         if streamed:
             return self._stream(self._image_events(behaviour, body))
         if behaviour.dropped:
@@ -451,7 +453,9 @@ async def _watched(pieces: Any, seen: Seen) -> AsyncIterator[bytes]:
 
 
 def pictures_in(answer: bytes) -> list[str]:
-    """The SHA-256 of each finished picture whose base64 stands whole in `answer`, however broken the rest is."""
+    """The SHA-256 of each finished picture whose base64 stands whole in `answer`, however broken it is."""
+    with suppress(OSError, EOFError):
+        answer = gzip.decompress(answer)
     events = [event for event in _EVENT.split(answer) if b".partial_image" not in event]
     found = [text for event in events for text in _PICTURE.findall(event)]
     return [hashlib.sha256(data).hexdigest() for text in found if (data := _decoded(text))]
@@ -463,10 +467,6 @@ def _decoded(text: bytes) -> bytes:
         return base64.b64decode(text, validate=True)
     except ValueError:
         return b""
-
-
-def _type_of(streamed: bool) -> str:
-    return _EVENT_STREAM if streamed else "application/json"
 
 
 def _error_answer(row: ErrorRow) -> Response:

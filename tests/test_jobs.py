@@ -18,7 +18,7 @@ from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
 from core.jobs import Jobs
-from core.models import Image, Job, JobState, Usage, User, utc_now
+from core.models import Image, Job, JobState, Usage, User
 from core.offline import OfflineTransport
 from core.queue import JobQueue
 from core.recipe import Recipe
@@ -26,9 +26,8 @@ from core.settings import load_settings
 from core.storage import FolderStorage
 from core.usage import Call, UsageLog
 from core.worker import RETRY_CALL_SECONDS, Worker
-from tests.clock import Clock
 from tests.crashing import RECIPE
-from tests.generating import ON_SQLITE, Studio, a_job
+from tests.generating import ON_SQLITE, Studio, a_job, at_a_moment
 from tests.openai_service import REQUEST_ID, Behaviour, ErrorRow, openai_service, picture
 from tests.polling import until
 
@@ -426,15 +425,6 @@ def test_a_refusal_that_cost_nothing_waits_for_its_next_call(
     job = studio.job()
     assert (job.state, job.error, studio.paid()) == (JobState.DONE, None, 2)
     assert [call.outcome for call in studio.rows(Usage)] == ["failed", "ok"]
-
-
-def at_a_moment(studio: Studio) -> tuple[Studio, Clock]:
-    """The studio with a clock that stands still until it is moved."""
-    clock = Clock()
-    clock.now = utc_now()
-    studio.jobs.clock = studio.jobs.worker.clock = clock
-    studio.jobs.queue = JobQueue(studio.database, studio.limits, clock=clock)
-    return studio, clock
 
 
 @ON_SQLITE
