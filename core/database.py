@@ -44,7 +44,7 @@ class AdvisoryLock(IntEnum):
     PROCESS = 7_346_120
 
 
-_SQLITE_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
+_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("malformed", errors.DatabaseDamaged),
     ("not a database", errors.DatabaseDamaged),
     ("disk is full", errors.StorageFull),
@@ -52,6 +52,8 @@ _SQLITE_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("readonly database", errors.StorageReadOnly),
     ("disk i/o error", errors.StorageError),
     ("locked", errors.DatabaseBusy),
+    ("lock timeout", errors.DatabaseBusy),
+    ("no space left", errors.StorageFull),
 )
 
 
@@ -94,6 +96,9 @@ class Database:
     def migrate(self) -> None:
         """Bring the tables up to the newest revision; waits for another process that is doing so."""
         with translated(), self._writer.connect() as connection:
+            if not self.is_sqlite:
+                # Another process may take its time over a large table.
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
             self.alone(connection, AdvisoryLock.MIGRATION)
             command.upgrade(alembic_config(connection), "head")
             connection.commit()
@@ -145,7 +150,15 @@ def _begin_sqlite(connection: Connection) -> None:
 def _postgres_engine(url: str) -> Engine:
     given = make_url(url)
     address = given.set(drivername="postgresql+psycopg", query=PATIENCE | dict(given.query))
-    return create_engine(address, pool_size=POOL_SIZE, pool_pre_ping=True)
+    engine = create_engine(address, pool_size=POOL_SIZE, pool_pre_ping=True)
+    event.listen(engine, "connect", _prepare_postgres)
+    return engine
+
+
+def _prepare_postgres(connection: Any, _record: Any) -> None:
+    """Without it a locked table is waited for without end, by the pages too."""
+    connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+    connection.commit()
 
 
 @contextmanager
@@ -165,4 +178,4 @@ def translated() -> Iterator[None]:
 def _fault(error: SQLAlchemyError) -> type[errors.ImageError]:
     cause = getattr(error, "orig", None) or error
     said = f"{getattr(cause, 'sqlite_errorname', '')} {cause}".casefold()
-    return next((fault for words, fault in _SQLITE_FAULTS if words in said), errors.DatabaseError)
+    return next((fault for words, fault in _FAULTS if words in said), errors.DatabaseError)
