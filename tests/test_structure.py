@@ -22,7 +22,7 @@ LAYERS = (
     ("catalogue", "columns", "wire", "wordsmith", "painter"),
     ("recipe", "answers", "translate"),
     ("database", "storage", "offline", "ownership"),
-    ("client", "gallery", "accounts", "usage", "drafts"),
+    ("client", "gallery", "accounts", "usage", "drafts", "takes"),
     ("housekeeping", "enhancing", "worker", "queue", "dispatch"),
     ("jobs",),
     ("studio",),
