@@ -21,7 +21,7 @@ from core.usage import Call, Outcome, UsageLog, user_tag
 
 WORKERS = 16
 # What is answered at once is there before the second click of a double click.
-DOUBLE_CLICK = timedelta(seconds=2)
+DOUBLE_CLICK = timedelta(seconds=1)
 log = structlog.get_logger(__name__)
 
 

@@ -313,10 +313,10 @@ def test_the_second_click_on_an_answer_that_was_there_at_once_asks_for_nothing(
 ) -> None:
     written(enhancements, user)
     written(enhancements, user)
-    clock.forward(seconds=1)
+    clock.forward(seconds=0.9)
     written(enhancements, user, replace(FOX, variation=1), another=True)
     assert asked(service) == 1
-    clock.forward(seconds=1)
+    clock.forward(seconds=0.1)
     written(enhancements, user, replace(FOX, variation=1), another=True)
     assert asked(service) == 2
 
