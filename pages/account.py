@@ -61,7 +61,7 @@ def _month(user: SignedIn) -> None:
         "Saved calls": f"{totals.saved_calls:,}",
         "Saved": _money(totals.saved_micros),
     }
-    with st.container(horizontal=True, key="month"):
+    with st.container(horizontal=True, gap="large", key="month"):
         for label, figure in figures.items():
             st.metric(label, figure, width="content")
     st.caption(" ".join(_footnotes(totals)))

@@ -253,6 +253,8 @@ def _generate(user: SignedIn, state: CreateState) -> None:
         state.offer = studio().offer(user, quote.recipe, draft.images, many=draft.many)
         state.offered = quote
         if state.offer:
+            # On a phone the offer is below what one sees, and a screen reader says only this.
+            st.toast("Nothing was bought: have a look at what is there already.")
             return
         studio().generate(user, quote.recipe, draft.images, many=draft.many)
         state.welcome = False

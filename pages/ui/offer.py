@@ -25,22 +25,23 @@ def offer_panel(user: SignedIn, state: CreateState) -> None:
     if state.offer is None:
         return
     offer, images = state.offer, _images(state.offer)
-    with st.container(border=True, key="offer"):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            for image in images[:THUMBNAILS]:
-                alt = image_alt(image.name, image.prompt)
-                st.image(thumbnail_url(image.id), alt=alt, width=THUMBNAIL_WIDTH)
-            st.markdown(f"**{_words(offer, images)}**", width="stretch")
-        with st.container(horizontal=True):
-            if offer.new:
-                _new_button(user, state, offer)
-            elif st.button(
-                "Open it" if len(images) == 1 else "Open gallery",
-                key="offer-open",
-                icon=":material/open_in_full:",
-            ):
-                _open(user, state, images)
-            _anyway_button(user, state, offer)
+    with st.container(border=True, key="offer", horizontal=True, vertical_alignment="center"):
+        for image in images[:THUMBNAILS]:
+            alt = image_alt(image.name, image.prompt)
+            st.image(thumbnail_url(image.id), alt=alt, width=THUMBNAIL_WIDTH)
+        with st.container(gap="small"):
+            st.markdown(f"**{_words(offer, images)}**")
+            _buttons(user, state, offer, images)
+
+
+def _buttons(user: SignedIn, state: CreateState, offer: Offer, images: list[Image]) -> None:
+    open_words = "Open it" if len(images) == 1 else "Open gallery"
+    with st.container(horizontal=True):
+        if offer.new:
+            _new_button(user, state, offer)
+        elif st.button(open_words, key="offer-open", icon=":material/open_in_full:"):
+            _open(user, state, images)
+        _anyway_button(user, state, offer)
 
 
 def on_their_way(count: int) -> None:
