@@ -34,6 +34,7 @@ from core.queue import JobQueue, Limits
 from core.settings import Settings, load_settings
 from core.storage import open_storage
 from core.studio import Studio
+from core.takes import Takes
 from core.usage import UsageLog
 from core.worker import Worker
 
@@ -92,10 +93,16 @@ def _assemble(
     client = ImageClient(settings, transport=transport)
     gallery = Gallery(database, storage, trash_days=settings.trash_days)
     usage = UsageLog(database)
-    drafts = Drafts(database)
+    drafts, takes = Drafts(database), Takes(database)
     accounts = Accounts(database, registration=settings.who_may_register, session_days=settings.session_days)
     enhancements = Enhancements(
-        client, drafts, usage, model=settings.default_text_model, offline=settings.offline, secret=secret
+        client,
+        drafts,
+        usage,
+        takes,
+        model=settings.default_text_model,
+        offline=settings.offline,
+        secret=secret,
     )
     worker = Worker(
         database,
@@ -119,7 +126,7 @@ def _assemble(
         share=settings.shared,
     )
     jobs.start()
-    housekeeping = Housekeeping(_chores(ownership, jobs, accounts, gallery))
+    housekeeping = Housekeeping(_chores(ownership, jobs, accounts, gallery, takes))
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
@@ -127,13 +134,16 @@ def _assemble(
     )  # fmt: skip
 
 
-def _chores(ownership: Ownership, jobs: Jobs, accounts: Accounts, gallery: Gallery) -> tuple[Chore, ...]:
+def _chores(
+    ownership: Ownership, jobs: Jobs, accounts: Accounts, gallery: Gallery, takes: Takes
+) -> tuple[Chore, ...]:
     return (
         Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
         Chore("settle the jobs of processes that are gone", SWEEP_SECONDS, jobs.sweep),
         # Streamlit would collect after every run and poll, which costs each of them more than its work.
         Chore("collect garbage", GARBAGE_SECONDS, gc.collect),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
+        Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
     )
 

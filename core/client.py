@@ -46,7 +46,7 @@ from core.errors import (
     SettingsError,
 )
 from core.frames import frames
-from core.prompts import PromptRequest, extract_prompt, instructions, missing_facts, styled, with_facts
+from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
 from core.settings import Settings
 from core.tape import record, taken
 from core.translate import Fault, error_of, fault_of, fault_of_body, request_id_of, told, translated
@@ -229,14 +229,11 @@ class ImageClient:
         )
 
     def _chat_body(self, request: PromptRequest, user_tag: str) -> Body:
-        model, message = text_model(self._settings.default_text_model), request.to_message()
+        model, told_all = text_model(self._settings.default_text_model), messages(request)
         body: Body = {
             "model": model.name,
-            "messages": [
-                {"role": "system", "content": instructions(request)},
-                {"role": "user", "content": message},
-            ],
-            "max_completion_tokens": min(_LEAST_ROOM + len(message), _MOST_ROOM),
+            "messages": told_all,
+            "max_completion_tokens": min(_LEAST_ROOM + len(told_all[-1]["content"]), _MOST_ROOM),
             "stream": True,
             "stream_options": {"include_usage": True},
         }

@@ -203,7 +203,11 @@ def _counts(session: Session, state: JobState) -> dict[str, int]:
 
 def _left_since(session: Session, moment: datetime) -> int:
     """How many image calls have left since then: those that ended, and those under way."""
-    ended = select(func.count()).where(col(Usage.started_at) > moment, col(Usage.kind) == UsageKind.GENERATE)
+    ended = select(func.count()).where(
+        col(Usage.started_at) > moment,
+        col(Usage.kind) == UsageKind.GENERATE,
+        col(Usage.outcome) != Outcome.SAVED,
+    )
     running = select(func.count()).where(col(Job.state) == JobState.RUNNING, col(Job.started_at) > moment)
     return int(session.execute(ended).scalar_one()) + int(session.execute(running).scalar_one())
 

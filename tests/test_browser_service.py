@@ -71,7 +71,7 @@ def test_the_prompt_streams_in(browser: Browser, app: AppProcess) -> None:
         expect(person.page.get_by_role("button", name="Enhancing…")).to_be_visible()
         expect(person.field("Prompt")).to_have_value(re.compile("."))
         begun = person.field("Prompt").input_value()
-        expect(person.page.get_by_role("button", name="Enhance prompt")).to_be_enabled()
+        expect(person.page.get_by_role("button", name="Another take")).to_be_enabled()
         ended = person.field("Prompt").input_value()
         assert len(ended) > len(begun)
 

@@ -679,6 +679,17 @@ def test_other_looks_use_their_index_too(sqlite_database: Database, storage: Fol
     assert all(part in plan for part, plan in zip(expected, plans, strict=True))
 
 
+def test_what_is_there_already_is_found_by_its_index(
+    sqlite_database: Database, storage: FolderStorage
+) -> None:
+    with plans_of(sqlite_database) as plans:
+        Gallery(sqlite_database, storage).newest_of("ada", [FOX, replace(FOX, prompt="an owl"), FOX])
+    assert len(plans) == 2
+    for plan in plans:
+        assert " INDEX ix_images_request (owner_id=? AND request_hash=?" in plan
+        assert "TEMP B-TREE" not in plan
+
+
 def test_choices_take_one_step_each_however_many_images_there_are(
     gallery: Gallery, database: Database, keep: Callable[..., Image], user: User
 ) -> None:
