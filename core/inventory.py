@@ -286,13 +286,11 @@ def _rows_of(session: Session, places: list[_Place]) -> _Rows:
     keys = {place.file.key for place in places if place.folder == "images"}
     jobs = {place.job_id for place in places} - {""}
     images = {place.image_id for place in places} - {""}
-    states: dict[str, str] = dict(
-        session.execute(select(col(Job.id), col(Job.state)).where(col(Job.id).in_(jobs))).tuples().all()
-    )
+    found = session.execute(select(col(Job.id), col(Job.state)).where(col(Job.id).in_(jobs)))
     return _Rows(
         files=_values(session, col(Image.file_key), keys),
         images=_values(session, col(Image.id), images),
-        states=states,
+        states={row.id: row.state for row in found},
         with_image=_values(session, col(Image.job_id), jobs),
     )
 
