@@ -134,7 +134,8 @@ def _extract_all(file: IO[bytes], lines: Iterator[dict[str, Any]], folder: Path)
 
 
 def _extract_one(file: IO[bytes], member: Member, path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for parent in reversed([parent for parent in path.parents if not parent.exists()]):
+        parent.mkdir(mode=0o700)
     try:
         written = _private(path)
     except FileExistsError as error:
