@@ -131,8 +131,8 @@ def _database_file(settings: Settings, folder: Path) -> Path:
         path = Path(database.url.database or "").resolve()
         if not database.is_sqlite or settings.storage_url:
             raise errors.SettingsError(
-                "This installation isn't on one machine alone: back up a PostgreSQL database with pg_dump, and "
-                "a bucket by its own versioning.",
+                "This installation isn't on one machine alone: back up a PostgreSQL database with pg_dump, "
+                "and a bucket by its own versioning.",
                 suggestions=("See the README, “Keeping it”.",),
             )
     if not path.is_file():

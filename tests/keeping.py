@@ -17,14 +17,20 @@ from sqlmodel import col, select
 from core.database import Database
 from core.gallery import Gallery, thumbnail_key
 from core.imaging import thumbnail, verify
+from core.intake import image_key
 from core.inventory import KEPT
 from core.models import Image, Job, JobState, User, new_id
 from core.settings import Settings, load_settings
 from core.storage import FolderStorage, Storage
-from core.worker import image_key
 from tests.conftest import plain_png
 from tests.crashing import RECIPE
 from tests.process import ROOT
+
+
+def stray_key(job_id: str, number: int = 0) -> str:
+    """Where a picture of the first call of a job would be."""
+    return f"images/{job_id}/1-{number}"
+
 
 OLD = KEPT.total_seconds() + 60
 
@@ -43,7 +49,7 @@ class Shelf:
 
     def job(self, state: JobState = JobState.DONE) -> Job:
         with self.database.write() as session:
-            job = Job(id=new_id(), batch_id=new_id(), owner_id=self.user.id, state=state)
+            job = Job(id=new_id(), batch_id=new_id(), owner_id=self.user.id, state=state, attempts=1)
             job.request = RECIPE.to_json()
             session.add(job)
         return job
@@ -51,7 +57,7 @@ class Shelf:
     def image(self, *, colour: int = 0) -> Image:
         """A picture, whole: job, file, row and thumbnail."""
         job, data = self.job(), plain_png(8, 8, (colour % 256, colour // 256 % 256, 7))
-        key = image_key(job.id, 0)
+        key = image_key(job, 0)
         self.storage.put(key, data)
         with self.database.write() as session:
             image = self.gallery.add(
@@ -79,7 +85,7 @@ class Shelf:
 
     def bytes_of(self, job: Job, *, old: bool = True) -> str:
         """A whole picture that came for a job and was never entered."""
-        return self.file(image_key(job.id, 0), plain_png(), old=old)
+        return self.file(image_key(job, 0), plain_png(), old=old)
 
     def age(self, *keys: str) -> None:
         assert isinstance(self.storage, FolderStorage)

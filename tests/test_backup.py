@@ -26,12 +26,12 @@ from core.backup import back_up
 from core.bootstrap import hold_folder
 from core.database import Database
 from core.gallery import thumbnail_key
+from core.intake import Figures, figures_key
 from core.models import Invite, Job, JobState, SignInSession, SignInTicket, User, utc_now
 from core.recipe import Recipe
 from core.restore import restore
 from core.settings import Settings, load_settings
 from core.storage import FolderStorage
-from core.worker import Answer, answer_key
 from tests.keeping import Shelf, a_shelf, command, installation
 from tests.polling import until
 
@@ -177,7 +177,7 @@ def test_what_was_waiting_is_not_bought_again_by_itself(shelf: Shelf, way: Way, 
 def test_what_had_arrived_is_entered_at_the_start(shelf: Shelf, way: Way, state: JobState) -> None:
     job = shelf.job(state)
     key = shelf.bytes_of(job)
-    shelf.storage.put(answer_key(job.id), Answer(count=1, price_micros=9).to_bytes())
+    shelf.storage.put(figures_key(job), Figures(count=1, price_micros=9).to_bytes())
     way.there()
     assert way.back().state(job) == JobState.RUNNING
     studio = bootstrap.build(load_settings(data_dir=way.folder))

@@ -13,12 +13,12 @@ from sqlmodel import select
 from core import doctor
 from core.database import Database
 from core.gallery import thumbnail_key
+from core.intake import Figures, figures_key, partial_key
 from core.models import Image, Job, JobState, Usage, UsageKind, new_id
 from core.settings import Settings, load_settings
 from core.storage import FolderStorage
 from core.usage import Call, Outcome, UsageLog
-from core.worker import Answer, answer_key, image_key, partial_key
-from tests.keeping import Shelf, a_shelf, command, installation
+from tests.keeping import Shelf, a_shelf, command, installation, stray_key
 from tests.process import AppProcess
 
 
@@ -57,7 +57,7 @@ def test_each_kind_of_damage_is_listed_and_nothing_is_changed(
     shelf.storage.delete(thumbnail_key(bare.id))
     job = shelf.job()
     waiting = shelf.bytes_of(shelf.job(JobState.UNKNOWN))
-    orphan, left = shelf.file(image_key(job.id, 1)), shelf.file(partial_key(job.id, 0))
+    orphan, left = shelf.file(stray_key(job.id, 1)), shelf.file(partial_key(job.id, 0))
     before = shelf.listed()
     assert examine(settings) == 1
     said = capsys.readouterr().out
@@ -81,9 +81,9 @@ def test_repair_mends_what_can_be_mended_and_names_what_remains(
     shelf.storage.delete(missing.file_key)
     shelf.storage.delete(thumbnail_key(bare.id))
     job = shelf.job()
-    removed = {shelf.file(image_key(job.id, 1)), shelf.file(partial_key(job.id, 0), old=False)}
-    removed |= {shelf.file(answer_key(job.id), old=False), shelf.file(thumbnail_key(new_id()), old=False)}
-    young = shelf.file(image_key(new_id(), 0), old=False)
+    removed = {shelf.file(stray_key(job.id, 1)), shelf.file(partial_key(job.id, 0), old=False)}
+    removed |= {shelf.file(figures_key(job), old=False), shelf.file(thumbnail_key(new_id()), old=False)}
+    young = shelf.file(stray_key(new_id(), 0), old=False)
     assert examine(settings, repair=True) == 1
     said = capsys.readouterr().out
     assert removed.isdisjoint(shelf.listed())
@@ -110,8 +110,8 @@ def test_a_paid_picture_that_was_never_entered_comes_into_the_gallery(
 ) -> None:
     job = shelf.job(state)
     key = shelf.bytes_of(job)
-    answer = Answer(count=1, price_micros=7_000, input_tokens=5)
-    shelf.storage.put(answer_key(job.id), answer.to_bytes())
+    answer = Figures(count=1, price_micros=7_000, input_tokens=5)
+    shelf.storage.put(figures_key(job), answer.to_bytes())
     assert examine(settings, repair=True) == 0
     (image,) = shelf.gallery.page(shelf.user.id).images
     assert (image.file_key, image.price_micros, image.prompt) == (key, 7_000, "a fox in the snow")
@@ -124,7 +124,7 @@ def test_a_paid_picture_that_was_never_entered_comes_into_the_gallery(
 def test_two_pictures_of_one_job_are_entered_and_counted_once(settings: Settings, shelf: Shelf) -> None:
     job = shelf.job(JobState.UNKNOWN)
     for number in (0, 1):
-        shelf.file(image_key(job.id, number), shelf.storage.get(shelf.image(colour=number).file_key))
+        shelf.file(stray_key(job.id, number), shelf.storage.get(shelf.image(colour=number).file_key))
     unknown = _call(job.id, shelf, Outcome.UNKNOWN)
     assert examine(settings, repair=True) == 0
     with shelf.database.read() as session:
@@ -146,9 +146,9 @@ def _call(job_id: str, shelf: Shelf, outcome: Outcome) -> str:
 
 def test_damaged_bytes_of_an_unknown_job_are_put_aside(settings: Settings, shelf: Shelf) -> None:
     job = shelf.job(JobState.UNKNOWN)
-    key = shelf.file(image_key(job.id, 0), b"no picture", old=False)
+    key = shelf.file(stray_key(job.id, 0), b"no picture", old=False)
     examine(settings, repair=True)
-    assert shelf.storage.get(f"aside/{job.id}/0") == b"no picture"
+    assert shelf.storage.get(f"aside/{job.id}/1-0") == b"no picture"
     assert shelf.state(job) == JobState.FAILED
     assert key in shelf.listed()
 

@@ -14,13 +14,13 @@ from sqlalchemy import delete
 from core import bootstrap, errors
 from core.database import Database
 from core.gallery import Gallery, thumbnail_key
+from core.intake import figures_key, partial_key
 from core.inventory import KEPT, Inventory, pages
 from core.models import Image, JobState, new_id, utc_now
 from core.settings import load_settings
 from core.storage import FolderStorage
-from core.worker import answer_key, image_key, partial_key
 from tests.conftest import plain_png
-from tests.keeping import Shelf, a_shelf
+from tests.keeping import Shelf, a_shelf, stray_key
 from tests.polling import until
 
 
@@ -45,7 +45,7 @@ def test_an_old_original_without_a_row_goes(
 ) -> None:
     kept = shelf.image()
     job_id = shelf.job(state).id if state else new_id()
-    old, young = (shelf.file(image_key(job_id, n), old=n == 0) for n in (0, 1))
+    old, young = (shelf.file(stray_key(job_id, n), old=n == 0) for n in (0, 1))
     clean(inventory)
     assert old not in shelf.listed()
     assert {young, kept.file_key, thumbnail_key(kept.id)} == set(shelf.listed())
@@ -63,7 +63,7 @@ def test_the_files_of_a_deleted_image_whose_removal_was_cut_off_go(
 
 def test_a_file_goes_at_seven_days_and_not_before(shelf: Shelf) -> None:
     shelf.image()
-    key, now = shelf.file(image_key(new_id(), 0), old=False), utc_now()
+    key, now = shelf.file(stray_key(new_id(), 0), old=False), utc_now()
     for age, there in ((KEPT - timedelta(minutes=1), True), (KEPT + timedelta(minutes=1), False)):
         clean(Inventory(shelf.database, shelf.storage, shelf.gallery, clock=lambda age=age: now + age))
         assert (key in shelf.listed()) is there
@@ -75,7 +75,7 @@ def test_what_was_paid_for_and_can_still_be_entered_stays(
 ) -> None:
     shelf.image()
     job = shelf.job(state)
-    files = {shelf.bytes_of(job), shelf.file(answer_key(job.id))}
+    files = {shelf.bytes_of(job), shelf.file(figures_key(job))}
     clean(inventory)
     assert files < set(shelf.listed())
 
@@ -85,7 +85,7 @@ def test_a_whole_picture_of_a_failed_job_stays_and_a_damaged_one_goes(
 ) -> None:
     shelf.image()
     whole = shelf.bytes_of(shelf.job(JobState.FAILED))
-    damaged = shelf.file(image_key(shelf.job(JobState.FAILED).id, 0), b"no picture")
+    damaged = shelf.file(stray_key(shelf.job(JobState.FAILED).id, 0), b"no picture")
     clean(inventory)
     assert whole in shelf.listed()
     assert damaged not in shelf.listed()
@@ -100,7 +100,7 @@ def test_what_is_left_over_goes_and_what_runs_or_was_put_aside_stays(
     running, done = shelf.job(JobState.RUNNING), shelf.job()
     kept |= {shelf.file(partial_key(running.id, 0)), shelf.file(f"aside/{done.id}/0")}
     kept |= {shelf.file("images/not-ours"), shelf.file("elsewhere/file")}
-    for key in (partial_key(done.id, 0), answer_key(done.id), thumbnail_key(new_id())):
+    for key in (partial_key(done.id, 0), figures_key(done), thumbnail_key(new_id())):
         shelf.file(key)
     clean(inventory)
     assert set(shelf.listed()) == kept
@@ -111,7 +111,7 @@ def test_a_hidden_file_of_another_program_ends_no_round(shelf: Shelf, inventory:
     assert isinstance(shelf.storage, FolderStorage)
     stranger = shelf.storage.root / "images" / ".DS_Store"
     stranger.write_bytes(b"x")
-    gone = shelf.file(image_key(new_id(), 0))
+    gone = shelf.file(stray_key(new_id(), 0))
     clean(inventory)
     assert stranger.exists()
     assert gone not in shelf.listed()
@@ -143,7 +143,7 @@ def test_rows_that_vanish_between_looking_and_removing_cost_no_file(
     shelf: Shelf, inventory: Inventory
 ) -> None:
     shelf.image()
-    shelf.file(image_key(new_id(), 0))
+    shelf.file(stray_key(new_id(), 0))
     before, round_ = shelf.listed(), inventory.clean()
     for _ in range(2):  # the pages of images and of thumbnails: all has been looked at
         next(round_)
@@ -209,7 +209,7 @@ def test_a_started_app_removes_old_files_and_makes_missing_thumbnails(tmp_path: 
     shelf = a_shelf(studio.database, studio.storage)
     image = shelf.image()
     studio.storage.delete(thumbnail_key(image.id))
-    orphan = shelf.file(image_key(new_id(), 0))
+    orphan = shelf.file(stray_key(new_id(), 0))
     studio.close()
     studio = bootstrap.build(settings)
     until(lambda: orphan not in shelf.listed() and thumbnail_key(image.id) in shelf.listed())
@@ -219,7 +219,7 @@ def test_a_started_app_removes_old_files_and_makes_missing_thumbnails(tmp_path: 
 def test_two_processes_may_clean_and_mend_at_once(shelf: Shelf, inventory: Inventory) -> None:
     image = shelf.image()
     shelf.storage.delete(thumbnail_key(image.id))
-    shelf.file(image_key(new_id(), 0))
+    shelf.file(stray_key(new_id(), 0))
     for chore in (inventory.clean, inventory.thumbnails):
         rounds = [chore(), chore()]
         while rounds:
@@ -246,7 +246,7 @@ def test_more_than_a_page_of_rows_and_files_is_compared(
 ) -> None:
     monkeypatch.setattr("core.inventory.PAGE", 3)
     shelf.images(10)
-    orphans = {shelf.file(image_key(new_id(), 0), plain_png()) for _ in range(7)}
+    orphans = {shelf.file(stray_key(new_id(), 0), plain_png()) for _ in range(7)}
     assert sum(checked.count for checked in inventory.rows()) == 10
     assert {f.key for checked in inventory.files() for f in checked.findings} == orphans
     clean(inventory)
