@@ -21,7 +21,7 @@ from sqlmodel import col
 from core import errors
 from core.archive import DATABASE, FILES, SECRET, Writer
 from core.bootstrap import database_url
-from core.command import answer, by_id, data_folder, disk_faults, parser, progress, say
+from core.command import answer, by_id, data_folder, disk_faults, parser, progress, say, sqlite_url
 from core.database import Database
 from core.models import LIVE_STATES, Image, Job, JobState
 from core.settings import Settings, load_settings
@@ -104,7 +104,7 @@ def back_up(settings: Settings, target: Path, *, force: bool = False) -> Made:
     with disk_faults(target.parent), _beside(target) as part:
         _copy_database(source, part / DATABASE)
         with (
-            closing(Database(f"sqlite:///{source}")) as live,
+            closing(Database(sqlite_url(source))) as live,
             Writer(part / "backup") as archive,
         ):
             made = _pack(part, folder, live, archive)
@@ -114,7 +114,7 @@ def back_up(settings: Settings, target: Path, *, force: bool = False) -> Made:
 
 
 def _pack(part: Path, folder: Path, live: Database, archive: Writer) -> Made:
-    with closing(Database(f"sqlite:///{part / DATABASE}")) as rows:
+    with closing(Database(sqlite_url(part / DATABASE))) as rows:
         packing = _Packing(rows, live, FolderStorage(folder / "files"), archive)
         packing.pack()
     files = archive.count

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import select
+from sqlalchemy import URL, select
 from sqlalchemy.orm import Mapped
 
 from core import errors
@@ -115,6 +115,11 @@ def by_id(database: Database, key: Mapped[str], *columns: Mapped[Any]) -> Iterat
         if len(page) < PAGE:
             return
         last = page[-1][0]
+
+
+def sqlite_url(path: Path) -> str:
+    """The address of a SQLite file, whatever signs are in its name."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 def open_files(settings: Settings, folder: Path) -> Storage:

@@ -21,7 +21,7 @@ from sqlmodel import Session, col, select
 from core import errors
 from core.archive import DATABASE, FILES, count, extract
 from core.bootstrap import LOCK, hold_folder
-from core.command import answer, disk_faults, parser, progress, say
+from core.command import answer, disk_faults, parser, progress, say, sqlite_url
 from core.database import Database
 from core.endings import JobError
 from core.models import (
@@ -105,7 +105,7 @@ def _unpack(backup: Path, staged: Path) -> None:
 
 def _make_safe(staged: Path) -> None:
     """Bring the database up to date, and take out what must not come to life again."""
-    with closing(Database(f"sqlite:///{staged / DATABASE}")) as database:
+    with closing(Database(sqlite_url(staged / DATABASE))) as database:
         database.migrate()
         with database.write() as session:
             for table in (SignInSession, SignInTicket, PasswordReset):

@@ -73,7 +73,7 @@ class Way:
 
 @pytest.fixture
 def way(settings: Settings, tmp_path: Path) -> Way:
-    return Way(settings, tmp_path / "atelier.backup", tmp_path / "new")
+    return Way(settings, tmp_path / "a?b%20.backup", tmp_path / "new")
 
 
 def members(path: Path) -> list[str]:
@@ -94,7 +94,7 @@ def test_everything_comes_back(shelf: Shelf, way: Way) -> None:
     secrets = [(folder / "secret.key").read_bytes() for folder in (way.settings.data_dir, way.folder)]
     assert secrets[0] == secrets[1]
     assert [path for path in way.folder.rglob("*") if path.stat().st_mode & 0o077] == []
-    assert sorted(path.name for path in way.file.parent.iterdir()) == ["atelier.backup", "data", "new"]
+    assert sorted(path.name for path in way.file.parent.iterdir()) == ["a?b%20.backup", "data", "new"]
 
 
 def test_thumbnails_are_left_out_and_made_again(shelf: Shelf, way: Way) -> None:
