@@ -8,6 +8,7 @@ import logging
 import os
 import stat
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,9 @@ from core.database import Database
 from core.drafts import Drafts
 from core.enhancing import Enhancements
 from core.gallery import Gallery
-from core.housekeeping import Chore, Housekeeping
+from core.housekeeping import Chore, Housekeeping, InPortions
 from core.installation import SECRET_BYTES, shared_secret
+from core.inventory import Inventory
 from core.jobs import Jobs
 from core.models import utc_now
 from core.offline import OfflineTransport
@@ -41,7 +43,8 @@ from core.worker import Worker
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The data folder is its owner's alone, and so is what is written into it.
 _PRIVATE, _OTHERS = 0o700, 0o077
-_FILES = ("atelier.db", "atelier.lock", "secret.key")
+LOCK = "atelier.lock"
+_FILES = ("atelier.db", LOCK, "secret.key")
 # Slow enough to be seen, quick enough not to be waited for.
 OFFLINE_PACE_SECONDS = 0.02
 _LIBRARIES = ("sqlalchemy",)
@@ -51,6 +54,9 @@ OWNERSHIP_SECONDS = 5
 SWEEP_SECONDS = 10
 GARBAGE_SECONDS = 60
 TIDY_SECONDS = 3600
+# What goes through all files is done in portions, and begun anew once a day.
+PORTION_EVERY_SECONDS = 10
+DAY_SECONDS = 86_400
 _guard = threading.Lock()
 _installed: list[Studio] = []
 
@@ -126,7 +132,8 @@ def _assemble(
         share=settings.shared,
     )
     jobs.start()
-    housekeeping = Housekeeping(_chores(ownership, jobs, accounts, gallery, takes))
+    inventory = Inventory(database, storage, gallery)
+    housekeeping = Housekeeping(_chores(ownership, jobs, accounts, gallery, takes, inventory))
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
@@ -135,7 +142,12 @@ def _assemble(
 
 
 def _chores(
-    ownership: Ownership, jobs: Jobs, accounts: Accounts, gallery: Gallery, takes: Takes
+    ownership: Ownership,
+    jobs: Jobs,
+    accounts: Accounts,
+    gallery: Gallery,
+    takes: Takes,
+    inventory: Inventory,
 ) -> tuple[Chore, ...]:
     return (
         Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
@@ -145,7 +157,13 @@ def _chores(
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
         Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
+        Chore("remove old files without a row", PORTION_EVERY_SECONDS, _daily(inventory.clean)),
+        Chore("make missing thumbnails", PORTION_EVERY_SECONDS, _daily(inventory.thumbnails)),
     )
+
+
+def _daily(work: Callable[[], Iterator[object]]) -> InPortions:
+    return InPortions(work, rest=DAY_SECONDS)
 
 
 def studio(**overrides: Any) -> Studio:
@@ -212,7 +230,7 @@ def hold_folder(folder: Path) -> filelock.BaseFileLock:
 
     The folder is let go with the lock object: whoever works in it must keep a reference.
     """
-    lock = filelock.FileLock(folder / "atelier.lock", thread_local=False)
+    lock = filelock.FileLock(folder / LOCK, thread_local=False)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:

@@ -12,6 +12,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -102,6 +104,12 @@ class Database:
             self.alone(connection, AdvisoryLock.MIGRATION)
             command.upgrade(alembic_config(connection), "head")
             connection.commit()
+
+    def is_current(self) -> bool:
+        """Whether the tables are those of this version."""
+        with translated(), self.engine.connect() as connection:
+            newest = ScriptDirectory.from_config(alembic_config(connection)).get_current_head()
+            return MigrationContext.configure(connection).get_current_revision() == newest
 
     def close(self) -> None:
         self.engine.dispose()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+# Between such portions the app can be stopped, and others have the processor.
+PORTION_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
@@ -18,6 +21,40 @@ class Chore:
     name: str
     seconds: float
     work: Callable[[], object]
+
+
+class InPortions:
+    """Long work as a chore: each turn does a portion of it, so that stopping the app never waits for its end.
+
+    `begin` gives the work as steps; when they are done, or one has failed, the next round begins after
+    `rest` seconds. The first round begins at once.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[], Iterator[object]],
+        *,
+        rest: float,
+        portion: float = PORTION_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._begin = begin
+        self._rest = rest
+        self._portion = portion
+        self._clock = clock
+        self._steps: Iterator[object] | None = None
+        self._due = clock()
+
+    def __call__(self) -> None:
+        if self._steps is None and self._clock() < self._due:
+            return
+        steps, self._steps = self._steps or self._begin(), None
+        self._due = self._clock() + self._rest
+        ends = self._clock() + self._portion
+        for _ in steps:
+            if self._clock() >= ends:
+                self._steps = steps
+                return
 
 
 class Housekeeping:

@@ -26,10 +26,11 @@ LAYERS = (
     ("client", "gallery", "accounts", "usage", "drafts", "takes", "endings", "bucket"),
     ("intake",),
     ("housekeeping", "enhancing", "worker", "queue", "dispatch"),
-    ("jobs",),
+    ("jobs", "inventory"),
     ("studio",),
     ("bootstrap",),
-    ("api", "recover"),
+    ("api", "recover", "command", "archive"),
+    ("doctor", "backup", "restore", "transfer"),
     ("guard",),
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
