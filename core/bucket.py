@@ -39,6 +39,7 @@ _RETRY: RetryConfig = {
 # The library's own default.
 _REGION = "us-east-1"
 _DELETES_AT_ONCE = 16
+_PROBE = b"probe"
 # By these a machine in AWS is told where its role's credentials are: read only where no keys are given.
 _ROLE_VARIABLES = (
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
@@ -130,9 +131,10 @@ class BucketStorage(Storage):
     def try_out(self) -> None:
         """Put, read, list and delete a small file, and see that a missing one is said to be missing."""
         key = f"probe/{uuid4().hex}"
-        self.put_preview(key, b"probe")
+        self.put_preview(key, _PROBE)
         try:
-            self.get(key)
+            if self.get(key) != _PROBE:  # such as a web page, which answers everything
+                raise errors.StorageUnreachable(details="what was put did not come back")
             self.list("probe")
         finally:
             self.delete(key)
@@ -149,7 +151,7 @@ class BucketStorage(Storage):
 
 def open_bucket(settings: Settings) -> BucketStorage:
     """The bucket of STORAGE_URL, tried out. Raises StorageError with what to mend."""
-    storage = BucketStorage(settings.storage_url or "", _config(settings))
+    storage = BucketStorage(settings.storage_url or "", config_of(settings))
     try:
         storage.try_out()
     except errors.StorageError as error:
@@ -157,7 +159,8 @@ def open_bucket(settings: Settings) -> BucketStorage:
     return storage
 
 
-def _config(settings: Settings) -> S3Config:
+def config_of(settings: Settings) -> S3Config:
+    """What obstore is told: all that isn't in here keeps its default."""
     config: S3Config = {"region": settings.aws_region or _REGION, "disable_bulk_delete": True}
     if settings.aws_endpoint_url:
         config["endpoint"] = settings.aws_endpoint_url.rstrip("/")
@@ -184,7 +187,7 @@ def _fault(text: str) -> errors.StorageError:
     status, code = _STATUS.search(text), _CODE.search(text)
     if status is None:
         causes = dict.fromkeys(kind or words for kind, words in _CAUSE.findall(text))
-        return errors.StorageUnreachable(details=f"no answer: {', '.join(causes)}")
+        return errors.StorageUnreachable(details=f"no answer: {', '.join(causes) or 'not an S3 server'}")
     details = f"answer {status[1]} {code[1] if code else ''}".strip()
     if code and code[1] == "NoSuchKey":
         return errors.FileDamaged(details=details)
