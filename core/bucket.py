@@ -54,6 +54,7 @@ _ROLE_VARIABLES = (
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _CAUSE = re.compile(r'kind: (\w+)|(?:message|error): "([^"\\]{1,200})"')
+_REDIRECT = "Received redirect"
 _REFUSED = (401, 403)
 _NO_ROOM = 507
 _ADVICE = ("Ask your administrator to check the bucket and what its keys may do.",)
@@ -186,8 +187,7 @@ def _others_variables_hidden(keep: tuple[str, ...]) -> Iterator[None]:
 def _fault(text: str) -> errors.StorageError:
     status, code = _STATUS.search(text), _CODE.search(text)
     if status is None:
-        causes = dict.fromkeys(kind or words for kind, words in _CAUSE.findall(text))
-        return errors.StorageUnreachable(details=f"no answer: {', '.join(causes) or 'not an S3 server'}")
+        return errors.StorageUnreachable(details=_why_no_answer(text))
     details = f"answer {status[1]} {code[1] if code else ''}".strip()
     if code and code[1] == "NoSuchKey":
         return errors.FileDamaged(details=details)
@@ -197,6 +197,13 @@ def _fault(text: str) -> errors.StorageError:
         message = "The image store refuses its keys."
         return errors.StorageReadOnly(message, details=details, suggestions=_ADVICE)
     return errors.StorageUnreachable(details=details)
+
+
+def _why_no_answer(text: str) -> str:
+    if _REDIRECT in text:  # one without an address to go to, as AWS gives for another region's bucket
+        return "answer 301 PermanentRedirect"
+    causes = dict.fromkeys(kind or words for kind, words in _CAUSE.findall(text))
+    return f"no answer: {', '.join(causes) or 'not an S3 server'}"
 
 
 def _fault_at_start(settings: Settings, error: errors.StorageError) -> errors.StorageError:

@@ -36,9 +36,7 @@ from tests.process import ROOT, AppProcess
         pytest.param("sqlite", "folder", "bytes", JobState.DONE, 1, 1, id="after the bytes"),
         pytest.param("sqlite", "folder", "answer", JobState.DONE, 1, 1, id="before the row"),
         pytest.param("sqlite", "folder", "committed", JobState.DONE, 1, 1, id="after the commit"),
-        pytest.param(
-            "postgresql", "folder", "never", JobState.UNKNOWN, 0, 1, id="PostgreSQL, in the call"
-        ),
+        pytest.param("postgresql", "folder", "never", JobState.UNKNOWN, 0, 1, id="PostgreSQL, in the call"),
         pytest.param("postgresql", "folder", "answer", JobState.DONE, 1, 1, id="PostgreSQL, before the row"),
         pytest.param("sqlite", "bucket", "never", JobState.UNKNOWN, 0, 1, id="bucket, during the call"),
         pytest.param("sqlite", "bucket", "bytes", JobState.DONE, 1, 1, id="bucket, after the bytes"),
