@@ -16,7 +16,7 @@ from core.jobs import Jobs, JobView
 from core.models import Job, JobState, User, new_id, utc_now
 from core.queue import JobQueue, Limits
 from core.settings import load_settings
-from core.storage import FolderStorage
+from core.storage import Storage
 from core.usage import UsageLog
 from core.worker import Worker
 from tests.clock import Clock
@@ -26,6 +26,7 @@ from tests.polling import until
 
 # For promises that don't depend on the engine of the database.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+ON_BOTH_STORES = pytest.mark.parametrize("storage", ["folder", "bucket"], indirect=True)
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Studio:
     database: Database
     folder: Path
     service: OpenAIService
-    storage: FolderStorage
+    storage: Storage
     settings: dict[str, Any] = field(default_factory=lambda: {"partial_images": 0})
     limits: Limits = field(default_factory=Limits)
     jobs: Jobs = field(init=False)
