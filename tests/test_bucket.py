@@ -1,4 +1,4 @@
-"""A bucket keeps what it was given; one that is gone, refuses or is the wrong one says so, soon and plainly."""
+"""A bucket keeps what it was given; one that is gone, refuses or is the wrong one says so plainly."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from app import explain
 from core import bootstrap, errors
 from core.bucket import BucketStorage, open_bucket
 from core.database import Database
+from core.intake import Figures, figures_key, image_key
 from core.models import Image, JobState, User
 from core.settings import load_settings
 from core.storage import Storage
-from core.worker import Answer, answer_key, image_key
 from tests.crashing import RECIPE
 from tests.engines import S3Server
 from tests.gateway import Gateway, Refusal, gateway
@@ -227,8 +227,8 @@ def test_a_bucket_that_fails_at_a_start_costs_no_picture_of_the_last_one(
     monkeypatch.setattr("core.worker.RETRY_SETTLE_SECONDS", (0.01,))
     studio = make_studio(database, started=False, storage=bucket)
     job = a_job(database, user, JobState.RUNNING)
-    bucket.put(image_key(job.id, 0), picture(RECIPE.prompt, "1024x1024"))
-    bucket.put(answer_key(job.id), Answer(count=1).to_bytes())
+    bucket.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
+    bucket.put(figures_key(job), Figures(count=1).to_bytes())
     between.always = refusal
     with pytest.raises(errors.StorageError):
         studio.jobs.start()
