@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import gc
 import logging
+import math
 import os
 import secrets
 import stat
 import threading
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,8 @@ _LIBRARIES = ("sqlalchemy",)
 OWNERSHIP_SECONDS = 5
 GARBAGE_SECONDS = 60
 TIDY_SECONDS = 3600
+# When the pages are being served, and before anybody has described a picture.
+PREPARE_SECONDS = 2
 _guard = threading.Lock()
 _installed: list[Studio] = []
 
@@ -114,7 +118,7 @@ def _assemble(
         may_work=lambda: ownership.held,
     )
     jobs.start()
-    housekeeping = Housekeeping(_chores(ownership, accounts, gallery))
+    housekeeping = Housekeeping(_chores(settings, ownership, accounts, gallery, client))
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
@@ -122,14 +126,26 @@ def _assemble(
     )  # fmt: skip
 
 
-def _chores(ownership: Ownership, accounts: Accounts, gallery: Gallery) -> tuple[Chore, ...]:
+def _chores(
+    settings: Settings, ownership: Ownership, accounts: Accounts, gallery: Gallery, client: ImageClient
+) -> tuple[Chore, ...]:
     return (
         Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
         # Streamlit would collect after every run and poll, which costs each of them more than its work.
-        Chore("collect garbage", GARBAGE_SECONDS, gc.collect),
+        Chore("collect garbage", GARBAGE_SECONDS, gc.collect, first=GARBAGE_SECONDS),
+        # What a start needn't wait for, the first picture needn't either.
+        Chore(
+            "load what makes pictures", math.inf, lambda: _prepare(settings, client), first=PREPARE_SECONDS
+        ),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
     )
+
+
+def _prepare(settings: Settings, client: ImageClient) -> None:
+    client.prepare()
+    if settings.offline:
+        import_module("core.painter.paint")
 
 
 def studio(**overrides: Any) -> Studio:

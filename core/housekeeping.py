@@ -14,18 +14,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """`work` is done at the start and then every `seconds`."""
+    """`work` is done `first` seconds after the start and then every `seconds`."""
 
     name: str
     seconds: float
     work: Callable[[], object]
+    first: float = 0
 
 
 class Housekeeping:
     """A thread that does its chores one after the other. One that fails is logged and has its next turn."""
 
     def __init__(self, chores: Sequence[Chore], *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._due = {chore: clock() for chore in chores}
+        self._due = {chore: clock() + chore.first for chore in chores}
         self._clock = clock
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="housekeeping", daemon=True)

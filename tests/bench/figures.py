@@ -8,7 +8,7 @@ from statistics import median, quantiles
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line of the table. `value` is what the goal is about, in `unit`; `how` says what it was made from."""
+    """One line of the table. `value`, in `unit`, is what the goal is about; `how` says what it is made of."""
 
     part: str
     name: str
