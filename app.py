@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 
-# All that is loaded is here to stay: looking for garbage meanwhile finds none and takes a seventh of the start.
+# What is loaded is here to stay: looking for garbage meanwhile finds none and takes a seventh of the start.
 gc.disable()
 
 import argparse
