@@ -10,6 +10,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ TIDY_SECONDS = 3600
 # What goes through all files is done in portions, and begun anew once a day.
 PORTION_EVERY_SECONDS = 10
 DAY_SECONDS = 86_400
+# When the pages are being served, and before anybody has described a picture.
+PREPARE_SECONDS = 2
 _guard = threading.Lock()
 _installed: list[Studio] = []
 
@@ -133,7 +136,9 @@ def _assemble(
     )
     jobs.start()
     inventory = Inventory(database, storage, gallery)
-    housekeeping = Housekeeping(_chores(ownership, jobs, accounts, gallery, takes, inventory))
+    housekeeping = Housekeeping(
+        _chores(settings, ownership, jobs, accounts, gallery, takes, inventory, client)
+    )
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
@@ -142,28 +147,49 @@ def _assemble(
 
 
 def _chores(
+    settings: Settings,
     ownership: Ownership,
     jobs: Jobs,
     accounts: Accounts,
     gallery: Gallery,
     takes: Takes,
     inventory: Inventory,
+    client: ImageClient,
 ) -> tuple[Chore, ...]:
     return (
         Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
         Chore("settle the jobs of processes that are gone", SWEEP_SECONDS, jobs.sweep),
         # Streamlit would collect after every run and poll, which costs each of them more than its work.
-        Chore("collect garbage", GARBAGE_SECONDS, gc.collect),
+        Chore("collect garbage", GARBAGE_SECONDS, gc.collect, first=GARBAGE_SECONDS),
+        # What a start needn't wait for, the first picture needn't either.
+        Chore("load what makes pictures", None, lambda: _prepare(settings, client), first=PREPARE_SECONDS),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
         Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
-        Chore("remove old files without a row", PORTION_EVERY_SECONDS, _daily(inventory.clean)),
-        Chore("make missing thumbnails", PORTION_EVERY_SECONDS, _daily(inventory.thumbnails)),
+        Chore(
+            "remove old files without a row",
+            PORTION_EVERY_SECONDS,
+            _daily(inventory.clean),
+            first=GARBAGE_SECONDS,
+        ),
+        Chore(
+            "make missing thumbnails",
+            PORTION_EVERY_SECONDS,
+            _daily(inventory.thumbnails),
+            first=GARBAGE_SECONDS,
+        ),
     )
 
 
-def _daily(work: Callable[[], Iterator[object]]) -> InPortions:
-    return InPortions(work, rest=DAY_SECONDS)
+def _daily(name: str, work: Callable[[], Iterator[object]]) -> Chore:
+    """Work that goes through everything, begun when the start is over."""
+    return Chore(name, PORTION_EVERY_SECONDS, InPortions(work, rest=DAY_SECONDS), first=GARBAGE_SECONDS)
+
+
+def _prepare(settings: Settings, client: ImageClient) -> None:
+    client.prepare()
+    if settings.offline:
+        import_module("core.painter.paint")
 
 
 def studio(**overrides: Any) -> Studio:

@@ -7,14 +7,15 @@ answer in ways that the SDK's models let pass. No exception of the SDK or its tr
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from typing import TYPE_CHECKING, TypeAlias
 
 import httpx2
-import openai
 import structlog
 
 from core.answers import Body, Painting, Writing, decoded, text_of
@@ -49,7 +50,10 @@ from core.frames import frames
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
 from core.settings import Settings
 from core.tape import record, taken
-from core.translate import Fault, error_of, fault_of, fault_of_body, request_id_of, told, translated
+from core.translate import Fault, error_of, fault_of, fault_of_body, foreign, request_id_of, told, translated
+
+if TYPE_CHECKING:
+    import openai
 
 OPENAI_URL = "https://api.openai.com/v1"
 OFFLINE_URL = "http://offline.invalid/v1"
@@ -65,10 +69,9 @@ _PASSING = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _LONGEST_PAUSE = 10.0
 _LEAST_ROOM, _MOST_ROOM = 4_000, 16_000
 _NOT_A_PROMPT = "The service answered with something that isn't a prompt."
-_FOREIGN = (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ValueError)
 _log = structlog.get_logger(__name__)
 
-Answer = openai.Stream[object]
+Answer: TypeAlias = "openai.Stream[object]"
 OnPartial = Callable[[int, bytes], None]
 
 
@@ -136,6 +139,14 @@ class EnhanceStream:
 
 
 @dataclass(frozen=True, slots=True)
+class _Line:
+    """The SDK's client, and the connections below it."""
+
+    sdk: openai.OpenAI
+    wire: httpx2.Client
+
+
+@dataclass(frozen=True, slots=True)
 class _Call:
     """One request, and how it was softened after the service had refused a part of it."""
 
@@ -179,17 +190,28 @@ class ImageClient:
         self._sleep = sleep
         key = settings.openai_api_key
         self._secret = key.get_secret_value() if key else ""
-        self._wire = openai.DefaultHttpx2Client(
-            transport=transport, follow_redirects=False, event_hooks=_hooks(clock)
-        )
+        self._transport = transport
+        self._connecting = threading.Lock()
+        self._line: _Line | None = None
         try:
             self._official = is_official(settings)
-            self._sdk = _sdk(settings, self._wire)
+            httpx2.URL(settings.openai_base_url or OPENAI_URL)
         except (httpx2.InvalidURL, ValueError) as error:
             raise SettingsError("OPENAI_BASE_URL isn't an address.", details=str(error)) from error
 
+    def prepare(self) -> None:
+        """Load the SDK, so that the first call needn't: a fifth of a second, too long for a start."""
+        self._connected()
+
     def close(self) -> None:
-        self._wire.close()
+        if self._line:
+            self._line.wire.close()
+
+    def _connected(self) -> _Line:
+        with self._connecting:
+            if self._line is None:
+                self._line = _line(self._settings, self._transport, self._clock)
+            return self._line
 
     def enhance(self, request: PromptRequest, *, user_tag: str) -> EnhanceStream:
         """Start enhancing `request` with the default text model.
@@ -275,22 +297,24 @@ class ImageClient:
         while True:
             try:
                 return self._send(call, deadline)
-            except openai.APIStatusError as error:
-                softened = call.softened(fault_of(error))
+            except foreign() as error:
+                fault = fault_of(error)
+                softened = call.softened(fault) if fault else None
                 if softened is None or deadline.over:
                     raise translated(error, paid=call.paid, secret=self._secret) from error
                 call = softened
-            except _FOREIGN as error:
-                raise translated(error, paid=call.paid, secret=self._secret) from error
 
     def _send(self, call: _Call, deadline: Deadline) -> Answer:
-        return self._sdk.post(
+        line = self._connected()
+        import openai  # noqa: PLC0415
+
+        return line.sdk.post(
             call.path,
             cast_to=object,
             body=call.body,
             options={"timeout": self._timeout(deadline)},
             stream=True,
-            stream_cls=Answer,
+            stream_cls=openai.Stream[object],
         )
 
     def _open_patiently(self, call: _Call, deadline: Deadline) -> Answer:
@@ -311,7 +335,7 @@ class ImageClient:
         with closing(answer):
             try:
                 yield
-            except _FOREIGN as error:
+            except foreign() as error:
                 raise translated(error, paid=paid, secret=self._secret, response=answer.response) from error
 
     def _events(self, answer: Answer, *, paid: bool) -> Iterator[Body]:
@@ -378,7 +402,7 @@ class ImageClient:
                     _show(event, on_partial)
                 elif kind.endswith(".completed") or not _is_stream(answer):
                     painting.take(event)
-        except (ImageError, *_FOREIGN) as error:
+        except foreign(ImageError) as error:
             if not painting.items:
                 raise
             painting.broken = True
@@ -399,7 +423,7 @@ class ImageClient:
         for item in painting.items:
             try:
                 pictures.append((self._picture(item, deadline), text_of(item.get("revised_prompt")) or None))
-            except _FOREIGN as error:
+            except foreign() as error:
                 wrong.append(told(f"{type(error).__name__}: {error}", self._secret))
         if wrong:
             _log.warning("picture_unreadable", reasons=wrong, kept=len(pictures))
@@ -418,13 +442,14 @@ class ImageClient:
             raise ValueError("an image without b64_json or url")
         if url.startswith("data:"):
             return decoded(url)
-        return self._download(self._sdk.base_url.join(url), deadline)
+        return self._download(self._connected().sdk.base_url.join(url), deadline)
 
     def _download(self, url: httpx2.URL, deadline: Deadline) -> bytes:
         """The picture at `url`, fetched without the API key, from the service's own origin alone."""
-        if _origin(url) != _origin(self._sdk.base_url):
+        line = self._connected()
+        if _origin(url) != _origin(line.sdk.base_url):
             raise ValueError(f"the image lies at {url.scheme}://{url.host}, not at the service's own address")
-        with self._wire.stream("GET", url, timeout=self._timeout(deadline)) as response:
+        with line.wire.stream("GET", url, timeout=self._timeout(deadline)) as response:
             if response.status_code != httpx2.codes.OK:
                 raise ValueError(f"the image's address answered {response.status_code}")
             picture = bytearray()
@@ -435,12 +460,15 @@ class ImageClient:
         return bytes(picture)
 
 
-def _sdk(settings: Settings, wire: httpx2.Client) -> openai.OpenAI:
-    """The SDK's client over `wire`, with nothing left for it to look up in the environment.
+def _line(settings: Settings, transport: httpx2.BaseTransport | None, clock: Callable[[], float]) -> _Line:
+    """The SDK's client over `transport`, with nothing left for it to look up in the environment.
 
     An empty organisation keeps it from reading OPENAI_ORG_ID, and None afterwards keeps the header
     away; OPENAI_CUSTOM_HEADERS has no argument that would keep it out.
     """
+    import openai  # noqa: PLC0415
+
+    wire = openai.DefaultHttpx2Client(transport=transport, follow_redirects=False, event_hooks=_hooks(clock))
     key = settings.openai_api_key
     sdk = openai.OpenAI(
         api_key=OFFLINE_KEY if settings.offline else key.get_secret_value() if key else NO_KEY,
@@ -454,7 +482,7 @@ def _sdk(settings: Settings, wire: httpx2.Client) -> openai.OpenAI:
     )
     sdk.organization = sdk.project = None
     sdk._custom_headers = {}
-    return sdk
+    return _Line(sdk, wire)
 
 
 def _refuse_unfinished(writing: Writing, request_id: str | None) -> None:

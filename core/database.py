@@ -8,14 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -23,6 +18,10 @@ from sqlmodel import Session
 
 from core import errors
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 10_000
 POOL_SIZE = 20
 # A server whose machine or network is gone is noticed within 20 s; the system alone would wait for hours.
@@ -96,28 +95,56 @@ class Database:
             transaction.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
 
     def migrate(self) -> None:
-        """Bring the tables up to the newest revision; waits for another process that is doing so."""
+        """Bring the tables up to the newest revision; waits for another process that is doing so.
+
+        Alembic is loaded only for tables that are older or newer: at nearly every start they are neither.
+        """
         with translated(), self._writer.connect() as connection:
             if not self.is_sqlite:
                 # Another process may take its time over a large table.
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
             self.alone(connection, AdvisoryLock.MIGRATION)
-            command.upgrade(alembic_config(connection), "head")
+            if _revision_of(connection) != newest_revision():
+                _upgrade(connection)
             connection.commit()
 
     def is_current(self) -> bool:
         """Whether the tables are those of this version."""
         with translated(), self.engine.connect() as connection:
-            newest = ScriptDirectory.from_config(alembic_config(connection)).get_current_head()
-            return MigrationContext.configure(connection).get_current_revision() == newest
+            return _revision_of(connection) == newest_revision()
 
     def close(self) -> None:
         self.engine.dispose()
 
 
+def newest_revision() -> str:
+    """The last of the migrations: their files begin with their numbers."""
+    return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+
+
+def _revision_of(connection: Connection) -> str | None:
+    """Which revision the tables are at, None where there are none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    try:
+        command.upgrade(alembic_config(connection), "head")
+    except CommandError as error:
+        raise errors.DatabaseError("The database was made by another version.", details=str(error)) from error
+
+
 def alembic_config(connection: Connection) -> Config:
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     return config
 
@@ -179,8 +206,6 @@ def translated() -> Iterator[None]:
         yield
     except (DBAPIError, PoolTimeout) as error:
         raise _fault(error)(details=str(getattr(error, "orig", None) or error)) from error
-    except CommandError as error:
-        raise errors.DatabaseError("The database was made by another version.", details=str(error)) from error
 
 
 def _fault(error: SQLAlchemyError) -> type[errors.ImageError]:

@@ -16,11 +16,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """`work` is done at the start and then every `seconds`."""
+    """`work` is done `first` seconds after the start and then every `seconds`; None: only once."""
 
     name: str
-    seconds: float
+    seconds: float | None
     work: Callable[[], object]
+    first: float = 0
 
 
 class InPortions:
@@ -78,9 +79,10 @@ class Housekeeping:
             thread.join()
 
     def _repeat(self, chore: Chore) -> None:
-        self._do(chore)
-        while not self._stopping.wait(chore.seconds):
+        pause: float | None = chore.first
+        while pause is not None and not self._stopping.wait(pause):
             self._do(chore)
+            pause = chore.seconds
 
     def _do(self, chore: Chore) -> None:
         try:
