@@ -18,6 +18,7 @@ import structlog
 
 from core import errors
 from core.accounts import Accounts
+from core.bucket import open_bucket
 from core.client import ImageClient
 from core.database import Database
 from core.drafts import Drafts
@@ -85,7 +86,7 @@ def _assemble(
     ownership.take()
     database.migrate()
     secret = shared_secret(database, lambda: _earlier_secret(folder / "secret.key"))
-    storage = open_storage(folder / "files")
+    storage = open_bucket(settings) if settings.storage_url else open_storage(folder / "files")
     if settings.offline and transport is None:
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
     client = ImageClient(settings, transport=transport)

@@ -16,7 +16,8 @@ ImageError                          IMG-GEN-001
 │   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
 ├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, BodyTooLarge, PageNotFound
-├── StorageError                    IMG-STORE-001: StorageFull, StorageReadOnly, FileDamaged
+├── StorageError                    IMG-STORE-001: the image store
+│   └── StorageUnreachable, StorageFull, StorageReadOnly, FileDamaged
 ├── DatabaseError                   IMG-DATA-001: DatabaseDamaged, DatabaseBusy
 └── SettingsError                   IMG-SET-001: what the operator must mend before start
 """
@@ -433,6 +434,11 @@ class StorageError(ImageError):
         "Try again in a moment.",
         "Ask your administrator to check the image store.",
     )
+
+
+class StorageUnreachable(StorageError):
+    code = "IMG-STORE-CONN-001"
+    message = "The image store doesn't answer as it should."
 
 
 class StorageFull(StorageError):

@@ -6,11 +6,11 @@ import ipaddress
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import urlsplit
 
 from dotenv.parser import parse_stream
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -19,6 +19,7 @@ from core.errors import SettingsError
 
 ENV_FILE = Path(".env")
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
+_BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 DEFAULT_IMAGE_MODEL = "gpt-image-2.6-flare"
 DEFAULT_TEXT_MODEL = "gpt-6-luna"
@@ -50,7 +51,21 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         None, description="SQLAlchemy address; by default a SQLite file in `DATA_DIR`"
     )
-    storage_url: str | None = Field(None, description="x")
+    storage_url: str | None = Field(
+        None,
+        description="`s3://bucket` or `s3://bucket/prefix` to keep images in; by default a folder in "
+        "`DATA_DIR`",
+    )
+    aws_endpoint_url: str | None = Field(
+        None, description="Address of the bucket's server where that isn't AWS, such as `http://minio:9000`"
+    )
+    aws_region: str | None = Field(None, description="Region of the bucket; by default `us-east-1`")
+    aws_access_key_id: SecretStr | None = Field(
+        None,
+        description="Key id for the bucket. Without it and its secret, the machine's role is asked for "
+        "(by calls to the address of AWS's metadata service, which nobody answers elsewhere)",
+    )
+    aws_secret_access_key: SecretStr | None = Field(None, description="Secret of the key id")
     registration: Registration | None = Field(
         None,
         description="`open`, `invite` or `closed`; by default `open` where only this computer can reach the "
@@ -146,6 +161,39 @@ class Settings(BaseSettings):
             raise ValueError("must name a file: what is in memory alone would be lost")
         return url
 
+    @field_validator(
+        "storage_url",
+        "aws_endpoint_url",
+        "aws_region",
+        "aws_access_key_id",
+        "aws_secret_access_key",
+        mode="before",
+    )
+    @classmethod
+    def _strip(cls, value: Any) -> Any:
+        return value.strip() or None if isinstance(value, str) else value
+
+    @field_validator("storage_url", mode="after")
+    @classmethod
+    def _check_storage_url(cls, url: str | None) -> str | None:
+        if url and not _BUCKET.fullmatch(url):
+            raise ValueError("must be s3://bucket or s3://bucket/prefix")
+        return url
+
+    @model_validator(mode="after")
+    def _check_bucket(self) -> Self:
+        """Only with a bucket: these variables may be other programs', and keep nobody from starting."""
+        if self.storage_url is None:
+            return self
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set together or not at all")
+        for name in ("aws_access_key_id", "aws_secret_access_key", "aws_region"):
+            if not _is_one_word(getattr(self, name)):
+                raise ValueError(f"{name.upper()} has characters that none has; copy it again")
+        if self.aws_endpoint_url and not _is_plain_address(self.aws_endpoint_url):
+            raise ValueError("AWS_ENDPOINT_URL must be an http:// or https:// address without a password")
+        return self
+
     @property
     def offline(self) -> bool:
         """Whether the offline engine answers instead of a service."""
@@ -188,6 +236,22 @@ def _listed(names: str | None) -> list[str]:
     """The names in a comma list, as a request's host is compared with them."""
     folded = (name.strip().strip("[]").rstrip(".").lower() for name in (names or "").split(","))
     return [name for name in folded if name]
+
+
+def _is_one_word(value: SecretStr | str | None) -> bool:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+    return text.isascii() and " " not in text and (not text or text.isprintable())
+
+
+def _is_plain_address(url: str) -> bool:
+    """Whether it is a web address with neither a password nor a query."""
+    try:
+        address = urlsplit(url)
+        _ = address.port
+    except ValueError:
+        return False
+    more = "@" in address.netloc or address.query or address.fragment
+    return address.scheme in ("http", "https") and bool(address.hostname) and not more
 
 
 def _is_ip(name: str) -> bool:

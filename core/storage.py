@@ -6,7 +6,7 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -69,18 +69,18 @@ class Storage:
 
     def put_preview(self, key: str, data: bytes) -> None:
         """Keep `data` for now: whole or not at all for readers, but a power cut may take it."""
-        _check_key(key)
-        with _translated():
+        check_key(key)
+        with self._translated():
             obstore.put(self._store, key, data)
 
     def get(self, key: str) -> bytes:
-        _check_key(key)
-        with _translated():
+        check_key(key)
+        with self._translated():
             return bytes(obstore.get(self._store, key).bytes())
 
     def exists(self, key: str) -> bool:
-        _check_key(key)
-        with _translated():
+        check_key(key)
+        with self._translated():
             try:
                 obstore.head(self._store, key)
             except FileNotFoundError:
@@ -93,8 +93,8 @@ class Storage:
 
     def files(self, prefix: str) -> Iterator[StoredFile]:
         """The files below the folder `prefix`, in any order, read page by page: there may be millions."""
-        _check_key(prefix)
-        with _translated():
+        check_key(prefix)
+        with self._translated():
             for page in obstore.list(self._store, prefix):
                 yield from (
                     StoredFile(found["path"], found["size"], found["last_modified"]) for found in page
@@ -103,11 +103,15 @@ class Storage:
     def delete(self, *keys: str) -> None:
         """Remove `keys`; one that isn't there is no error."""
         for key in keys:
-            _check_key(key)
-        with _translated():
+            check_key(key)
+        with self._translated():
             for key in keys:
                 with suppress(FileNotFoundError):
                     obstore.delete(self._store, key)
+
+    def _translated(self) -> AbstractContextManager[None]:
+        """Says the store's own faults in ours."""
+        return _translated()
 
 
 class FolderStorage(Storage):
@@ -121,7 +125,7 @@ class FolderStorage(Storage):
 
     def put(self, key: str, data: bytes) -> None:
         """Keep `data`. The name appears only after the bytes are on the disk: a file that exists is whole."""
-        _check_key(key)
+        check_key(key)
         staged = f"{STAGING}/{uuid4().hex}"
         with _translated():
             try:
@@ -153,7 +157,8 @@ def open_storage(root: Path) -> FolderStorage:
     return storage
 
 
-def _check_key(key: str) -> None:
+def check_key(key: str) -> None:
+    """Raise StorageError for what isn't a key of `Storage`."""
     if not _KEY.fullmatch(key):
         raise errors.StorageError(details=f"not a storage key: {key[:100]!r}")
 

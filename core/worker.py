@@ -37,6 +37,8 @@ RETRY_CALL_SECONDS = (2, 4, 8, 16, 32, 60, 60)
 LONGEST_PAUSE_SECONDS = 600
 # What certainly cost nothing and may pass; quota, moderation and a bad key never do by themselves.
 PASSING = (errors.RateLimited, errors.ServiceBusy, errors.ServiceUnreachable)
+# These are never one file's: what was paid for may be there, and is settled when the store is back.
+WHOLE_STORE = (errors.StorageFull, errors.StorageReadOnly, errors.StorageUnreachable)
 # A start that can't go on says so soon.
 RETRY_SETTLE_SECONDS = (0.2, 0.5, 1)
 T = TypeVar("T")
@@ -214,13 +216,13 @@ class Worker:
     def settle(self, job: Job) -> None:
         """End a job whose process died: adopt what was paid for, else say that nobody can know.
 
-        What is wrong with this job alone ends it. Raises StorageFull or DatabaseError when nothing can be
-        entered at all.
+        What is wrong with this job alone ends it. Raises DatabaseError, or StorageError for the whole store's
+        faults, when nothing can be entered at all.
         """
         try:
             if not self._insist(partial(self.intake.adopt, job), RETRY_SETTLE_SECONDS):
                 self._insist(partial(self._fail, job, self._cut_off()), RETRY_SETTLE_SECONDS)
-        except (errors.StorageFull, errors.DatabaseError):
+        except (*WHOLE_STORE, errors.DatabaseError):
             raise
         except Exception as fault:
             self._give_up(job, fault, RETRY_SETTLE_SECONDS)

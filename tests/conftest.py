@@ -16,19 +16,22 @@ import hypothesis
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from core.bucket import BucketStorage, open_bucket
 from core.database import Database
 from core.gallery import Gallery
 from core.models import User
-from core.settings import Settings
-from core.storage import FolderStorage, open_storage
+from core.settings import Settings, load_settings
+from core.storage import FolderStorage, Storage, open_storage
 from tests import chromium
-from tests.engines import TEMPLATE, PostgresServer, postgres_server
+from tests.engines import TEMPLATE, PostgresServer, S3Server, postgres_server, s3_server
 from tests.generating import Studio
 from tests.openai_service import OpenAIService, openai_service
 
 _FOREIGN = (
     "OPENAI_",
     "AZURE_",
+    "AWS_",
+    "RCLONE_",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
@@ -118,6 +121,33 @@ def sqlite_database(sqlite_template: Path, tmp_path: Path, at_work: ExitStack) -
 @pytest.fixture
 def storage(tmp_path: Path) -> FolderStorage:
     return open_storage(tmp_path / "files")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """One server; with pytest-xdist, one for each worker."""
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def bucket_name(s3: S3Server) -> Iterator[str]:
+    """A fresh bucket's."""
+    with s3.fresh() as name:
+        yield name
+
+
+@pytest.fixture
+def bucket(s3: S3Server, bucket_name: str) -> BucketStorage:
+    """A store below a prefix of a fresh bucket."""
+    return open_bucket(load_settings(**s3.settings(f"{bucket_name}/all/of-it")))
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def either_storage(request: pytest.FixtureRequest) -> Storage:
+    """A fresh store of either kind."""
+    store: Storage = request.getfixturevalue("storage" if request.param == "folder" else "bucket")
+    return store
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ LAYERS = (
     ("catalogue", "columns", "wire", "wordsmith", "painter"),
     ("recipe", "answers", "translate"),
     ("database", "storage", "offline", "ownership", "installation"),
-    ("client", "gallery", "accounts", "usage", "drafts", "endings"),
+    ("client", "gallery", "accounts", "usage", "drafts", "endings", "bucket"),
     ("intake",),
     ("housekeeping", "enhancing", "worker", "queue", "dispatch"),
     ("jobs",),
