@@ -11,7 +11,9 @@ import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from http import HTTPStatus
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from playwright.sync_api import Browser, Response, expect
 
 from core.errors import BodyTooLarge
 from core.guard import MAX_BODY
-from core.models import Image, Job, JobState, Usage
+from core.models import Image, Job, JobState, Usage, User
 from core.settings import Settings
 from tests.engines import S3Server
 from tests.generating import a_job, a_user
@@ -58,13 +60,19 @@ def whole(running: Topology) -> Topology:
 # People at the proxy
 
 
+def _jobs(whole: Topology, username: str) -> list[Job]:
+    (owner,) = (user.id for user in whole.rows(User) if user.username == username)
+    return [job for job in whole.rows(Job) if job.owner_id == owner]
+
+
 def test_a_browser_stays_on_one_replica_and_its_pictures_come_from_any(
     browser: Browser, whole: Topology
 ) -> None:
     failed: list[str] = []
 
     def note(answer: Response) -> None:
-        if answer.status >= 400:
+        # Below a page's own address the frontend only looks whether its server is there.
+        if answer.status >= 400 and "/_stcore/" not in answer.url:
             failed.append(f"{answer.status} {answer.url}")
 
     with (
@@ -138,11 +146,28 @@ def test_when_a_replica_dies_the_other_goes_on_with_its_work_and_its_people(
     until(lambda: whole.proxy.gives_to(place))
 
 
-def _jobs(whole: Topology, username: str) -> list[Job]:
-    from core.models import User
-
-    (owner,) = (user.id for user in whole.rows(User) if user.username == username)
-    return [job for job in whole.rows(Job) if job.owner_id == owner]
+def test_a_replica_that_is_stopped_finishes_its_images_and_hands_its_people_on(
+    browser: Browser, whole: Topology
+) -> None:
+    with Visitor(browser, whole.proxy.base_url) as person:
+        person.sign_up("mover")
+        place = whole.place_of(person)
+        whole.service.script(*[Behaviour(latency=4)] * PLACES)
+        person.type("Prompt", "a {red|white|grey} fox")
+        person.page.get_by_text("Many prompts").click()
+        person.generate()
+        until(lambda: len(whole.asked()) == PLACES)
+        before = whole.alive()
+        whole.replicas[place].stop()
+        (stopped,) = before - whole.alive()
+        assert stopped in {job.process for job in _jobs(whole, "mover")}
+        person.finished(PLACES)
+        person.expect_signed_in("mover")
+        assert whole.place_of(person) != place
+        assert {job.state for job in _jobs(whole, "mover")} == {JobState.DONE}
+        assert len(whole.asked()) == PLACES
+    whole.replicas[place].start()
+    until(lambda: whole.proxy.gives_to(place))
 
 
 def test_a_restart_of_the_database_takes_no_job_from_a_living_replica(whole: Topology) -> None:
@@ -169,11 +194,13 @@ def test_what_is_too_large_is_refused_in_the_apps_own_words(whole: Topology) -> 
         f"{whole.proxy.base_url}/auth/session", content=b"x" * (MAX_BODY + 1), trust_env=False
     )
     assert answer.json()["error"]["code"] == BodyTooLarge.code
-    huge = {"Content-Length": str(2**31)}
-    with httpx2.stream(
-        "POST", f"{whole.proxy.base_url}/auth/session", headers=huge, trust_env=False
-    ) as refused:
-        assert refused.status_code == 413
+    # Only announced: the proxy answers without waiting for it.
+    asked = HTTPConnection("127.0.0.1", whole.proxy.port, timeout=30)
+    with closing(asked):
+        asked.putrequest("POST", "/auth/session")
+        asked.putheader("Content-Length", str(2**31))
+        asked.endheaders()
+        assert asked.getresponse().status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
 @contextmanager
