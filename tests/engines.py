@@ -34,9 +34,10 @@ KEY_ID, SECRET = "AKIATESTS", "hunter2/hunter2"
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """`address` is the one of its maintenance database."""
+    """`address` is the one of its maintenance database; `handle` is the wheel's own."""
 
     address: str
+    handle: Any
 
     def url(self, name: str) -> str:
         return make_url(self.address).set(database=name).render_as_string(hide_password=False)
@@ -44,6 +45,11 @@ class PostgresServer:
     def run(self, statement: str) -> None:
         with psycopg.connect(self.address, autocommit=True) as connection:
             connection.execute(statement)
+
+    def restart(self) -> None:
+        """Stop and start it: every connection and every lock is gone."""
+        self.handle.stop()
+        self.handle.ensure_postgres_running()
 
     @contextmanager
     def fresh(self, template: str = "template1") -> Iterator[str]:
@@ -63,7 +69,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     folder = Path(tempfile.mkdtemp(prefix="atelier-pg-"))
     handle = wheel.get_server(folder / "data")
     try:
-        server = PostgresServer(handle.get_uri())
+        server = PostgresServer(handle.get_uri(), handle)
         # Tests survive no power cut; waiting for the disk would only make them slow.
         for setting in ("fsync = off", "full_page_writes = off", "max_connections = 200"):
             server.run(f"ALTER SYSTEM SET {setting}")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
-from core import errors
+from core import bootstrap, errors
 from core.database import Database
 from core.installation import shared_secret
 from core.intake import Figures, figures_key, image_key
 from core.models import Image, Job, JobState, Usage, User, utc_now
 from core.ownership import Ownership
 from core.queue import JobQueue
+from core.settings import load_settings
 from tests.crashing import RECIPE
+from tests.engines import S3Server
 from tests.generating import ON_SQLITE, Studio, a_job
 from tests.openai_service import picture
 
@@ -220,3 +225,45 @@ def test_a_job_says_which_process_has_begun_it(
     job = studio.jobs.claim()
     assert job
     assert job.process == 2**31 - 1
+
+
+# Side by side
+
+
+ON_EMPTY_POSTGRES = pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Building a studio may make what this process writes private."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@ON_EMPTY_POSTGRES
+def test_studios_with_one_data_folder_start_side_by_side_and_leave_it_alone(
+    empty_database_url: str, s3: S3Server, bucket_name: str, tmp_path: Path
+) -> None:
+    shared = s3.settings(bucket_name) | {"database_url": empty_database_url, "data_dir": tmp_path / "data"}
+    with (
+        closing(bootstrap.build(load_settings(**shared))) as first,
+        closing(bootstrap.build(load_settings(**shared))) as second,
+    ):
+        both = {first.ownership.number, second.ownership.number}
+        assert first.ownership.alive() == second.ownership.alive() == both
+        first.storage.put("images/a/0", b"bytes")
+        assert second.storage.get("images/a/0") == b"bytes"
+    assert not (tmp_path / "data").exists()
+
+
+@ON_EMPTY_POSTGRES
+@pytest.mark.parametrize("folder", [pytest.param("one", id="one folder"), pytest.param("two", id="two")])
+def test_studios_with_files_of_their_own_refuse_to_share_a_database(
+    empty_database_url: str, tmp_path: Path, folder: str
+) -> None:
+    with (
+        closing(bootstrap.build(load_settings(database_url=empty_database_url, data_dir=tmp_path / "one"))),
+        pytest.raises(errors.SettingsError, match="Another Atelier is already using"),
+    ):
+        bootstrap.build(load_settings(database_url=empty_database_url, data_dir=tmp_path / folder))
