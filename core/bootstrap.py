@@ -173,8 +173,8 @@ def _chores(
 
 
 def _daily(name: str, work: Callable[[], Iterator[object]]) -> Chore:
-    """Work that goes through everything, begun when the start is over."""
-    return Chore(name, PORTION_EVERY_SECONDS, InPortions(work, rest=DAY_SECONDS), first=GARBAGE_SECONDS)
+    """Work that goes through everything once a day."""
+    return Chore(name, PORTION_EVERY_SECONDS, InPortions(work, rest=DAY_SECONDS))
 
 
 def _prepare(settings: Settings, client: ImageClient) -> None:
