@@ -46,8 +46,8 @@ OFFLINE_PACE_SECONDS = 0.02
 _LIBRARIES = ("sqlalchemy",)
 # How often the hold on the database is checked, garbage is collected, and what has ended is cleared away.
 OWNERSHIP_SECONDS = 5
-# Missed at two sweeps, a process is gone: its jobs are settled within twice this time. Where its whole machine
-# is gone, the database notices that within eleven seconds (core.ownership).
+# Missed at two sweeps, a process is gone: its jobs are settled within twice this time. Where a whole
+# machine is gone, the database notices that within eleven seconds (core.ownership).
 SWEEP_SECONDS = 8
 GARBAGE_SECONDS = 60
 TIDY_SECONDS = 3600
