@@ -52,6 +52,7 @@ class Painting:
 
     def __init__(self) -> None:
         self.items: list[Body] = []
+        self.broken = False
         self.usage = Usage()
 
     def take(self, body: Body) -> None:

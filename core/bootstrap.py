@@ -8,7 +8,9 @@ import logging
 import os
 import stat
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,9 @@ from core.database import Database
 from core.drafts import Drafts
 from core.enhancing import Enhancements
 from core.gallery import Gallery
-from core.housekeeping import Chore, Housekeeping
+from core.housekeeping import Chore, Housekeeping, InPortions
 from core.installation import SECRET_BYTES, shared_secret
+from core.inventory import Inventory
 from core.jobs import Jobs
 from core.models import utc_now
 from core.offline import OfflineTransport
@@ -34,13 +37,15 @@ from core.queue import JobQueue, Limits
 from core.settings import Settings, load_settings
 from core.storage import open_storage
 from core.studio import Studio
+from core.takes import Takes
 from core.usage import UsageLog
 from core.worker import Worker
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The data folder is its owner's alone, and so is what is written into it.
 _PRIVATE, _OTHERS = 0o700, 0o077
-_FILES = ("atelier.db", "atelier.lock", "secret.key")
+LOCK = "atelier.lock"
+_FILES = ("atelier.db", LOCK, "secret.key")
 # Slow enough to be seen, quick enough not to be waited for.
 OFFLINE_PACE_SECONDS = 0.02
 _LIBRARIES = ("sqlalchemy",)
@@ -51,6 +56,11 @@ OWNERSHIP_SECONDS = 5
 SWEEP_SECONDS = 8
 GARBAGE_SECONDS = 60
 TIDY_SECONDS = 3600
+# What goes through all files is done in portions, and begun anew once a day.
+PORTION_EVERY_SECONDS = 10
+DAY_SECONDS = 86_400
+# When the pages are being served, and before anybody has described a picture.
+PREPARE_SECONDS = 2
 _guard = threading.Lock()
 _installed: list[Studio] = []
 
@@ -93,10 +103,16 @@ def _assemble(
     client = ImageClient(settings, transport=transport)
     gallery = Gallery(database, storage, trash_days=settings.trash_days)
     usage = UsageLog(database)
-    drafts = Drafts(database)
+    drafts, takes = Drafts(database), Takes(database)
     accounts = Accounts(database, registration=settings.who_may_register, session_days=settings.session_days)
     enhancements = Enhancements(
-        client, drafts, usage, model=settings.default_text_model, offline=settings.offline, secret=secret
+        client,
+        drafts,
+        usage,
+        takes,
+        model=settings.default_text_model,
+        offline=settings.offline,
+        secret=secret,
     )
     worker = Worker(
         database,
@@ -120,7 +136,10 @@ def _assemble(
         share=settings.shared,
     )
     jobs.start()
-    housekeeping = Housekeeping(_chores(ownership, jobs, accounts, gallery))
+    inventory = Inventory(database, storage, gallery)
+    housekeeping = Housekeeping(
+        _chores(settings, ownership, jobs, accounts, gallery, takes, inventory, client)
+    )
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
@@ -128,15 +147,50 @@ def _assemble(
     )  # fmt: skip
 
 
-def _chores(ownership: Ownership, jobs: Jobs, accounts: Accounts, gallery: Gallery) -> tuple[Chore, ...]:
+def _chores(
+    settings: Settings,
+    ownership: Ownership,
+    jobs: Jobs,
+    accounts: Accounts,
+    gallery: Gallery,
+    takes: Takes,
+    inventory: Inventory,
+    client: ImageClient,
+) -> tuple[Chore, ...]:
     return (
         Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
         Chore("settle the jobs of processes that are gone", SWEEP_SECONDS, jobs.sweep),
         # Streamlit would collect after every run and poll, which costs each of them more than its work.
-        Chore("collect garbage", GARBAGE_SECONDS, gc.collect),
+        Chore("collect garbage", GARBAGE_SECONDS, gc.collect, first=GARBAGE_SECONDS),
+        # What a start needn't wait for, the first picture needn't either.
+        Chore("load what makes pictures", None, lambda: _prepare(settings, client), first=PREPARE_SECONDS),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
+        Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
+        Chore(
+            "remove old files without a row",
+            PORTION_EVERY_SECONDS,
+            _daily(inventory.clean),
+            first=GARBAGE_SECONDS,
+        ),
+        Chore(
+            "make missing thumbnails",
+            PORTION_EVERY_SECONDS,
+            _daily(inventory.thumbnails),
+            first=GARBAGE_SECONDS,
+        ),
     )
+
+
+def _daily(name: str, work: Callable[[], Iterator[object]]) -> Chore:
+    """Work that goes through everything, begun when the start is over."""
+    return Chore(name, PORTION_EVERY_SECONDS, InPortions(work, rest=DAY_SECONDS), first=GARBAGE_SECONDS)
+
+
+def _prepare(settings: Settings, client: ImageClient) -> None:
+    client.prepare()
+    if settings.offline:
+        import_module("core.painter.paint")
 
 
 def studio(**overrides: Any) -> Studio:
@@ -203,7 +257,7 @@ def hold_folder(folder: Path) -> filelock.BaseFileLock:
 
     The folder is let go with the lock object: whoever works in it must keep a reference.
     """
-    lock = filelock.FileLock(folder / "atelier.lock", thread_local=False)
+    lock = filelock.FileLock(folder / LOCK, thread_local=False)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout as error:

@@ -39,6 +39,7 @@ _RETRY: RetryConfig = {
 # The library's own default.
 _REGION = "us-east-1"
 _DELETES_AT_ONCE = 16
+_PROBE = b"probe"
 # By these a machine in AWS is told where its role's credentials are: read only where no keys are given.
 _ROLE_VARIABLES = (
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
@@ -53,6 +54,7 @@ _ROLE_VARIABLES = (
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _CAUSE = re.compile(r'kind: (\w+)|(?:message|error): "([^"\\]{1,200})"')
+_REDIRECT = "Received redirect"
 _REFUSED = (401, 403)
 _NO_ROOM = 507
 _ADVICE = ("Ask your administrator to check the bucket and what its keys may do.",)
@@ -130,9 +132,10 @@ class BucketStorage(Storage):
     def try_out(self) -> None:
         """Put, read, list and delete a small file, and see that a missing one is said to be missing."""
         key = f"probe/{uuid4().hex}"
-        self.put_preview(key, b"probe")
+        self.put_preview(key, _PROBE)
         try:
-            self.get(key)
+            if self.get(key) != _PROBE:  # such as a web page, which answers everything
+                raise errors.StorageUnreachable(details="what was put did not come back")
             self.list("probe")
         finally:
             self.delete(key)
@@ -149,7 +152,7 @@ class BucketStorage(Storage):
 
 def open_bucket(settings: Settings) -> BucketStorage:
     """The bucket of STORAGE_URL, tried out. Raises StorageError with what to mend."""
-    storage = BucketStorage(settings.storage_url or "", _config(settings))
+    storage = BucketStorage(settings.storage_url or "", config_of(settings))
     try:
         storage.try_out()
     except errors.StorageError as error:
@@ -157,7 +160,8 @@ def open_bucket(settings: Settings) -> BucketStorage:
     return storage
 
 
-def _config(settings: Settings) -> S3Config:
+def config_of(settings: Settings) -> S3Config:
+    """What obstore is told: all that isn't in here keeps its default."""
     config: S3Config = {"region": settings.aws_region or _REGION, "disable_bulk_delete": True}
     if settings.aws_endpoint_url:
         config["endpoint"] = settings.aws_endpoint_url.rstrip("/")
@@ -183,8 +187,7 @@ def _others_variables_hidden(keep: tuple[str, ...]) -> Iterator[None]:
 def _fault(text: str) -> errors.StorageError:
     status, code = _STATUS.search(text), _CODE.search(text)
     if status is None:
-        causes = dict.fromkeys(kind or words for kind, words in _CAUSE.findall(text))
-        return errors.StorageUnreachable(details=f"no answer: {', '.join(causes)}")
+        return errors.StorageUnreachable(details=_why_no_answer(text))
     details = f"answer {status[1]} {code[1] if code else ''}".strip()
     if code and code[1] == "NoSuchKey":
         return errors.FileDamaged(details=details)
@@ -194,6 +197,13 @@ def _fault(text: str) -> errors.StorageError:
         message = "The image store refuses its keys."
         return errors.StorageReadOnly(message, details=details, suggestions=_ADVICE)
     return errors.StorageUnreachable(details=details)
+
+
+def _why_no_answer(text: str) -> str:
+    if _REDIRECT in text:  # one without an address to go to, as AWS gives for another region's bucket
+        return "answer 301 PermanentRedirect"
+    causes = dict.fromkeys(kind or words for kind, words in _CAUSE.findall(text))
+    return f"no answer: {', '.join(causes) or 'not an S3 server'}"
 
 
 def _fault_at_start(settings: Settings, error: errors.StorageError) -> errors.StorageError:

@@ -7,13 +7,15 @@ answer in ways that the SDK's models let pass. No exception of the SDK or its tr
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from itertools import takewhile
+from typing import TYPE_CHECKING, TypeAlias
 
 import httpx2
-import openai
 import structlog
 
 from core.answers import Body, Painting, Writing, decoded, text_of
@@ -44,9 +46,14 @@ from core.errors import (
     ServiceUnreachable,
     SettingsError,
 )
-from core.prompts import PromptRequest, extract_prompt, instructions, missing_facts, styled, with_facts
+from core.frames import frames
+from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
 from core.settings import Settings
-from core.translate import Fault, error_of, fault_of, fault_of_body, request_id_of, told, translated
+from core.tape import record, taken
+from core.translate import Fault, error_of, fault_of, fault_of_body, foreign, request_id_of, told, translated
+
+if TYPE_CHECKING:
+    import openai
 
 OPENAI_URL = "https://api.openai.com/v1"
 OFFLINE_URL = "http://offline.invalid/v1"
@@ -54,6 +61,7 @@ OFFLINE_KEY = "offline"
 NO_KEY = "none"
 
 _IMAGES, _CHAT = "/images/generations", "/chat/completions"
+_END = b"[DONE]"
 _KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
 _LARGEST_DOWNLOAD = 50 * 2**20
 _TEXT_TRIES = 3
@@ -61,10 +69,9 @@ _PASSING = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _LONGEST_PAUSE = 10.0
 _LEAST_ROOM, _MOST_ROOM = 4_000, 16_000
 _NOT_A_PROMPT = "The service answered with something that isn't a prompt."
-_FOREIGN = (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ValueError)
 _log = structlog.get_logger(__name__)
 
-Answer = openai.Stream[object]
+Answer: TypeAlias = "openai.Stream[object]"
 OnPartial = Callable[[int, bytes], None]
 
 
@@ -76,7 +83,8 @@ def ignore(index: int, picture: bytes) -> None:
 class GeneratedImages:
     """One paid answer with every picture that came in it, as the service encoded them.
 
-    `revised_prompts` is as long as `images`. `price_micros` is None when the price is unknown.
+    `revised_prompts` is as long as `images`. `price_micros` is None when the price is unknown. `answer` is
+    the whole of it where a part couldn't be read.
     """
 
     images: tuple[bytes, ...]
@@ -86,6 +94,7 @@ class GeneratedImages:
     model: str
     price_micros: int | None
     seconds: float
+    answer: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +136,14 @@ class EnhanceStream:
         if self._result is None:
             raise RuntimeError("the enhancement isn't finished")
         return self._result
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """The SDK's client, and the connections below it."""
+
+    sdk: openai.OpenAI
+    wire: httpx2.Client
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +190,28 @@ class ImageClient:
         self._sleep = sleep
         key = settings.openai_api_key
         self._secret = key.get_secret_value() if key else ""
-        self._wire = openai.DefaultHttpx2Client(
-            transport=transport, follow_redirects=False, event_hooks=event_hooks(clock)
-        )
+        self._transport = transport
+        self._connecting = threading.Lock()
+        self._line: _Line | None = None
         try:
             self._official = is_official(settings)
-            self._sdk = _sdk(settings, self._wire)
+            httpx2.URL(settings.openai_base_url or OPENAI_URL)
         except (httpx2.InvalidURL, ValueError) as error:
             raise SettingsError("OPENAI_BASE_URL isn't an address.", details=str(error)) from error
 
+    def prepare(self) -> None:
+        """Load the SDK, so that the first call needn't: a fifth of a second, too long for a start."""
+        self._connected()
+
     def close(self) -> None:
-        self._wire.close()
+        if self._line:
+            self._line.wire.close()
+
+    def _connected(self) -> _Line:
+        with self._connecting:
+            if self._line is None:
+                self._line = _line(self._settings, self._transport, self._clock)
+            return self._line
 
     def enhance(self, request: PromptRequest, *, user_tag: str) -> EnhanceStream:
         """Start enhancing `request` with the default text model.
@@ -202,12 +230,13 @@ class ImageClient:
         """Buy the images of `params`: one request that is never repeated once it may have been paid.
 
         `on_partial(index, bytes)` is given each partial picture; what it raises is logged. Raises any
-        error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer.
+        error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer; these two have
+        in `answer` what came in a picture's place.
         """
         started = self._clock()
         deadline = self._deadline(self._settings.image_timeout)
         answer = self._open(_Call(_IMAGES, self._image_body(params, user_tag)), deadline)
-        with self._reading(answer, paid=True):
+        with _taping(answer), self._reading(answer, paid=True):
             painting = self._paint(answer, on_partial)
             images = self._pictures(painting, answer, deadline)
         return GeneratedImages(
@@ -218,17 +247,15 @@ class ImageClient:
             model=params.model,
             price_micros=cost(params.model, painting.usage),
             seconds=self._clock() - started,
+            answer=taken(answer.response) if painting.broken or len(images) < len(painting.items) else b"",
         )
 
     def _chat_body(self, request: PromptRequest, user_tag: str) -> Body:
-        model, message = text_model(self._settings.default_text_model), request.to_message()
+        model, told_all = text_model(self._settings.default_text_model), messages(request)
         body: Body = {
             "model": model.name,
-            "messages": [
-                {"role": "system", "content": instructions(request)},
-                {"role": "user", "content": message},
-            ],
-            "max_completion_tokens": min(_LEAST_ROOM + len(message), _MOST_ROOM),
+            "messages": told_all,
+            "max_completion_tokens": min(_LEAST_ROOM + len(told_all[-1]["content"]), _MOST_ROOM),
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -270,22 +297,24 @@ class ImageClient:
         while True:
             try:
                 return self._send(call, deadline)
-            except openai.APIStatusError as error:
-                softened = call.softened(fault_of(error))
+            except foreign() as error:
+                fault = fault_of(error)
+                softened = call.softened(fault) if fault else None
                 if softened is None or deadline.over:
                     raise translated(error, paid=call.paid, secret=self._secret) from error
                 call = softened
-            except _FOREIGN as error:
-                raise translated(error, paid=call.paid, secret=self._secret) from error
 
     def _send(self, call: _Call, deadline: Deadline) -> Answer:
-        return self._sdk.post(
+        line = self._connected()
+        import openai  # noqa: PLC0415
+
+        return line.sdk.post(
             call.path,
             cast_to=object,
             body=call.body,
             options={"timeout": self._timeout(deadline)},
             stream=True,
-            stream_cls=Answer,
+            stream_cls=openai.Stream[object],
         )
 
     def _open_patiently(self, call: _Call, deadline: Deadline) -> Answer:
@@ -306,17 +335,26 @@ class ImageClient:
         with closing(answer):
             try:
                 yield
-            except _FOREIGN as error:
+            except foreign() as error:
                 raise translated(error, paid=paid, secret=self._secret, response=answer.response) from error
 
     def _events(self, answer: Answer, *, paid: bool) -> Iterator[Body]:
-        """The JSON objects of `answer`: its stream's, or the one of a plain answer."""
-        for event in answer if _is_stream(answer) else [_plain(answer)]:
-            if not isinstance(event, dict):
-                raise ValueError(f"expected a JSON object, not {type(event).__name__}")
+        """The JSON objects of `answer`: its stream's, or the one of a plain answer.
+
+        Raises ValueError for what is none: in a stream only behind the rest, which may be a paid picture.
+        """
+        wrong: ValueError | None = None
+        for frame in _frames(answer):
+            try:
+                event = _object(frame, answer)
+            except ValueError as error:
+                wrong = error
+                continue
             if event.get("error") or event.get("type") == "error":
                 raise error_of(fault_of_body(event, answer.response), paid=paid, secret=self._secret)
             yield event
+        if wrong is not None:
+            raise wrong
 
     def _enhance(self, request: PromptRequest, call: _Call) -> Generator[str, None, Enhanced]:
         started = self._clock()
@@ -364,9 +402,10 @@ class ImageClient:
                     _show(event, on_partial)
                 elif kind.endswith(".completed") or not _is_stream(answer):
                     painting.take(event)
-        except (ImageError, *_FOREIGN) as error:
+        except foreign(ImageError) as error:
             if not painting.items:
                 raise
+            painting.broken = True
             _log.warning("image_stream_broke_after_the_picture", error=type(error).__name__)
         if not painting.items and _is_stream(answer):
             raise OutcomeUnknown(
@@ -384,7 +423,7 @@ class ImageClient:
         for item in painting.items:
             try:
                 pictures.append((self._picture(item, deadline), text_of(item.get("revised_prompt")) or None))
-            except _FOREIGN as error:
+            except foreign() as error:
                 wrong.append(told(f"{type(error).__name__}: {error}", self._secret))
         if wrong:
             _log.warning("picture_unreadable", reasons=wrong, kept=len(pictures))
@@ -403,13 +442,14 @@ class ImageClient:
             raise ValueError("an image without b64_json or url")
         if url.startswith("data:"):
             return decoded(url)
-        return self._download(self._sdk.base_url.join(url), deadline)
+        return self._download(self._connected().sdk.base_url.join(url), deadline)
 
     def _download(self, url: httpx2.URL, deadline: Deadline) -> bytes:
         """The picture at `url`, fetched without the API key, from the service's own origin alone."""
-        if _origin(url) != _origin(self._sdk.base_url):
+        line = self._connected()
+        if _origin(url) != _origin(line.sdk.base_url):
             raise ValueError(f"the image lies at {url.scheme}://{url.host}, not at the service's own address")
-        with self._wire.stream("GET", url, timeout=self._timeout(deadline)) as response:
+        with line.wire.stream("GET", url, timeout=self._timeout(deadline)) as response:
             if response.status_code != httpx2.codes.OK:
                 raise ValueError(f"the image's address answered {response.status_code}")
             picture = bytearray()
@@ -420,12 +460,15 @@ class ImageClient:
         return bytes(picture)
 
 
-def _sdk(settings: Settings, wire: httpx2.Client) -> openai.OpenAI:
-    """The SDK's client over `wire`, with nothing left for it to look up in the environment.
+def _line(settings: Settings, transport: httpx2.BaseTransport | None, clock: Callable[[], float]) -> _Line:
+    """The SDK's client over `transport`, with nothing left for it to look up in the environment.
 
     An empty organisation keeps it from reading OPENAI_ORG_ID, and None afterwards keeps the header
     away; OPENAI_CUSTOM_HEADERS has no argument that would keep it out.
     """
+    import openai  # noqa: PLC0415
+
+    wire = openai.DefaultHttpx2Client(transport=transport, follow_redirects=False, event_hooks=_hooks(clock))
     key = settings.openai_api_key
     sdk = openai.OpenAI(
         api_key=OFFLINE_KEY if settings.offline else key.get_secret_value() if key else NO_KEY,
@@ -439,7 +482,7 @@ def _sdk(settings: Settings, wire: httpx2.Client) -> openai.OpenAI:
     )
     sdk.organization = sdk.project = None
     sdk._custom_headers = {}
-    return sdk
+    return _Line(sdk, wire)
 
 
 def _refuse_unfinished(writing: Writing, request_id: str | None) -> None:
@@ -455,14 +498,38 @@ def _is_stream(answer: Answer) -> bool:
     return str(answer.response.headers.get("content-type", "")).startswith("text/event-stream")
 
 
-def _plain(answer: Answer) -> object:
-    """The JSON value of an answer that isn't a stream. Raises ValueError with its first words."""
-    body = answer.response.read()
+def _frames(answer: Answer) -> Iterator[bytes]:
+    """What should be JSON: the data of a stream's events until its end is said, or a plain answer's body."""
+    if not _is_stream(answer):
+        return iter((answer.response.read(),))
+    return takewhile(lambda frame: not frame.startswith(_END), frames(answer.response.iter_bytes()))
+
+
+def _object(frame: bytes, answer: Answer) -> Body:
+    """The JSON object in `frame`. Raises ValueError with its first words."""
     try:
-        return json.loads(body)
-    except ValueError as error:
+        value = json.loads(frame)
+    except (ValueError, RecursionError) as error:
         kind = answer.response.headers.get("content-type", "no content type")
-        raise ValueError(f"{error} in {kind}: {body[:200].decode(errors='replace')}") from error
+        raise ValueError(f"{error} in {kind}: {frame[:200].decode(errors='replace')}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, not {type(value).__name__}")
+    return value
+
+
+@contextmanager
+def _taping(answer: Answer) -> Iterator[None]:
+    """Give an error what came of an answer that no picture could be read from: it may have been paid."""
+    try:
+        yield
+    except (BadAnswer, OutcomeUnknown) as error:
+        error.answer = taken(answer.response)
+        raise
+
+
+def _hooks(clock: Callable[[], float]) -> dict[str, list[Callable[..., None]]]:
+    hooks = event_hooks(clock)
+    return hooks | {"response": [*hooks["response"], record]}
 
 
 def _show(event: Body, on_partial: OnPartial) -> None:

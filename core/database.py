@@ -8,12 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -21,6 +18,10 @@ from sqlmodel import Session
 
 from core import errors
 
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 10_000
 POOL_SIZE = 20
 # A server whose machine or network is gone is noticed within 20 s; the system alone would wait for hours.
@@ -44,7 +45,7 @@ class AdvisoryLock(IntEnum):
     PROCESS = 7_346_120
 
 
-_SQLITE_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
+_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("malformed", errors.DatabaseDamaged),
     ("not a database", errors.DatabaseDamaged),
     ("disk is full", errors.StorageFull),
@@ -52,6 +53,8 @@ _SQLITE_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("readonly database", errors.StorageReadOnly),
     ("disk i/o error", errors.StorageError),
     ("locked", errors.DatabaseBusy),
+    ("lock timeout", errors.DatabaseBusy),
+    ("no space left", errors.StorageFull),
 )
 
 
@@ -92,19 +95,56 @@ class Database:
             transaction.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
 
     def migrate(self) -> None:
-        """Bring the tables up to the newest revision; waits for another process that is doing so."""
+        """Bring the tables up to the newest revision; waits for another process that is doing so.
+
+        Alembic is loaded only for tables that are older or newer: at nearly every start they are neither.
+        """
         with translated(), self._writer.connect() as connection:
+            if not self.is_sqlite:
+                # Another process may take its time over a large table.
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
             self.alone(connection, AdvisoryLock.MIGRATION)
-            command.upgrade(alembic_config(connection), "head")
+            if _revision_of(connection) != newest_revision():
+                _upgrade(connection)
             connection.commit()
+
+    def is_current(self) -> bool:
+        """Whether the tables are those of this version."""
+        with translated(), self.engine.connect() as connection:
+            return _revision_of(connection) == newest_revision()
 
     def close(self) -> None:
         self.engine.dispose()
 
 
+def newest_revision() -> str:
+    """The last of the migrations: their files begin with their numbers."""
+    return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
+
+
+def _revision_of(connection: Connection) -> str | None:
+    """Which revision the tables are at, None where there are none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
+
+
+def _upgrade(connection: Connection) -> None:
+    from alembic import command  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    try:
+        command.upgrade(alembic_config(connection), "head")
+    except CommandError as error:
+        raise errors.DatabaseError("The database was made by another version.", details=str(error)) from error
+
+
 def alembic_config(connection: Connection) -> Config:
+    from alembic.config import Config  # noqa: PLC0415
+
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("script_location", str(MIGRATIONS))
     config.attributes["connection"] = connection
     return config
 
@@ -145,7 +185,15 @@ def _begin_sqlite(connection: Connection) -> None:
 def _postgres_engine(url: str) -> Engine:
     given = make_url(url)
     address = given.set(drivername="postgresql+psycopg", query=PATIENCE | dict(given.query))
-    return create_engine(address, pool_size=POOL_SIZE, pool_pre_ping=True)
+    engine = create_engine(address, pool_size=POOL_SIZE, pool_pre_ping=True)
+    event.listen(engine, "connect", _prepare_postgres)
+    return engine
+
+
+def _prepare_postgres(connection: Any, _record: Any) -> None:
+    """Without it a locked table is waited for without end, by the pages too."""
+    connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+    connection.commit()
 
 
 @contextmanager
@@ -158,11 +206,9 @@ def translated() -> Iterator[None]:
         yield
     except (DBAPIError, PoolTimeout) as error:
         raise _fault(error)(details=str(getattr(error, "orig", None) or error)) from error
-    except CommandError as error:
-        raise errors.DatabaseError("The database was made by another version.", details=str(error)) from error
 
 
 def _fault(error: SQLAlchemyError) -> type[errors.ImageError]:
     cause = getattr(error, "orig", None) or error
     said = f"{getattr(cause, 'sqlite_errorname', '')} {cause}".casefold()
-    return next((fault for words, fault in _SQLITE_FAULTS if words in said), errors.DatabaseError)
+    return next((fault for words, fault in _FAULTS if words in said), errors.DatabaseError)

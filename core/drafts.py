@@ -32,7 +32,8 @@ class DraftState:
     """The Create page's fields. `versions` are texts that `prompt` has had, oldest first.
 
     `id` is another one for another subject (the example, a reused image), so that a text the enhancer was
-    asked to write for the one before doesn't overwrite it.
+    asked to write for the one before doesn't overwrite it. `enhanced_subject` is the subject hash of the
+    description that the last enhancement was asked for, and `variation` counts the enhancements.
     """
 
     name: str = ""
@@ -44,6 +45,7 @@ class DraftState:
     prompt: str = ""
     enhanced_prompt: str = ""
     enhanced_style: str = ""
+    enhanced_subject: str = ""
     versions: tuple[PromptVersion, ...] = ()
     model: str | None = None
     size: str = "1024x1024"
@@ -68,8 +70,16 @@ class DraftState:
         """Whether `text` is the prompt or one of its versions."""
         return text == self.prompt or any(version.text == text for version in self.versions)
 
+    @property
+    def is_enhanced(self) -> bool:
+        """Whether this very description has been enhanced: one more is another take on it."""
+        return self._description().subject_hash == self.enhanced_subject
+
     def request(self) -> PromptRequest:
         """What the enhancer is asked to work on."""
+        return replace(self._description(), variation=self.variation if self.is_enhanced else 0)
+
+    def _description(self) -> PromptRequest:
         return PromptRequest(
             name=self.name,
             traits=self.traits,
@@ -77,7 +87,6 @@ class DraftState:
             style=self.style or None,
             enhancement=Enhancement(self.enhancement),
             guidance=self.guidance,
-            variation=self.variation,
         )
 
     def recipe(self, default_model: str) -> Recipe:
@@ -105,15 +114,21 @@ class DraftState:
         new = [PromptVersion(text, source, now.isoformat())] if text else []
         return replace(self, prompt=text, versions=tuple([*others, *replaced, *new][-MAX_VERSIONS:]))
 
-    def with_enhanced(self, text: str, draft_id: str, *, now: datetime) -> DraftState:
-        """The draft with the enhancer's text; asking again will ask for another take.
+    def with_enhanced(self, text: str, draft_id: str, request: PromptRequest, *, now: datetime) -> DraftState:
+        """The draft with the enhancer's text for `request`; asking again will ask for another take.
 
         A text that was asked for another draft is kept among the versions, and the prompt stays.
         """
         draft = self.with_prompt(text, "enhanced", now=now)
         if draft_id != self.id:
             return replace(draft, prompt=self.prompt)
-        return replace(draft, enhanced_prompt=text, enhanced_style=self.style, variation=self.variation + 1)
+        return replace(
+            draft,
+            enhanced_prompt=text,
+            enhanced_style=self.style,
+            enhanced_subject=request.subject_hash,
+            variation=self.variation + 1,
+        )
 
     def merged(self, before: DraftState, after: DraftState) -> DraftState:
         """This draft with what changed from `before` to `after`, and the versions of both."""
@@ -196,11 +211,11 @@ class Drafts:
         with self._database.read() as session:
             return _stored(session, user_id)
 
-    def enhanced(self, user_id: str, text: str, draft_id: str) -> None:
+    def enhanced(self, user_id: str, text: str, draft_id: str, request: PromptRequest) -> None:
         """Put an enhanced prompt into the stored draft; what stood there stays among the versions."""
         with self._database.write() as session:
             draft = _stored(session, user_id, for_update=True)
-            self._put(session, user_id, draft.with_enhanced(text, draft_id, now=self._clock()))
+            self._put(session, user_id, draft.with_enhanced(text, draft_id, request, now=self._clock()))
 
     def save(self, user_id: str, draft: DraftState, *, before: DraftState | None = None) -> None:
         """Store `draft`; with `before`, only what has changed since: the rest may be another tab's."""

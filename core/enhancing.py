@@ -7,18 +7,21 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 
 from core import errors
 from core.client import Enhanced, ImageClient
 from core.drafts import Drafts
-from core.models import UsageKind, new_id, utc_now
+from core.models import Take, UsageKind, new_id, utc_now
 from core.prompts import PromptRequest
+from core.takes import Takes, as_enhanced
 from core.usage import Call, Outcome, UsageLog, user_tag
 
 WORKERS = 16
+# What is answered at once is there before the second click of a double click.
+DOUBLE_CLICK = timedelta(seconds=1)
 log = structlog.get_logger(__name__)
 
 
@@ -26,11 +29,15 @@ log = structlog.get_logger(__name__)
 class EnhancementRun:
     """One enhancement as far as it has come. `result` or `error` is there when it has ended.
 
-    `draft_id` names the draft it was asked for: its text replaces the prompt of that one alone.
+    `draft_id` names the draft it was asked for: its text replaces the prompt of that one alone. `kept_at` is
+    when its text was written, if that answered the same request before.
     """
 
     id: str
     draft_id: str
+    request: PromptRequest
+    begun_at: datetime
+    kept_at: datetime | None = None
     text: str = ""
     result: Enhanced | None = None
     error: errors.ImageError | None = None
@@ -48,6 +55,7 @@ class Enhancements:
         client: ImageClient,
         drafts: Drafts,
         usage: UsageLog,
+        takes: Takes,
         *,
         model: str,
         offline: bool,
@@ -57,6 +65,7 @@ class Enhancements:
         self._client = client
         self._drafts = drafts
         self._usage = usage
+        self._takes = takes
         self._model = model
         self._offline = offline
         self._secret = secret
@@ -66,13 +75,22 @@ class Enhancements:
         self._futures: set[Future[None]] = set()
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="enhance")
 
-    def start(self, user_id: str, request: PromptRequest, draft_id: str) -> None:
-        """Begin, unless one is under way already: a double click pays once."""
+    def start(self, user_id: str, request: PromptRequest, draft_id: str, *, another: bool = False) -> None:
+        """Begin, unless one is under way already: a double click pays once.
+
+        What was asked for within a day is answered at once with the text of then, unless it is to be
+        `another` one.
+        """
         with self._guard:
-            current = self._by_user.get(user_id)
-            if current and current.is_live:
+            now, current = self._clock(), self._by_user.get(user_id)
+            if current and (current.is_live or (current.kept_at and now - current.begun_at < DOUBLE_CLICK)):
                 return
-            self._by_user[user_id] = EnhancementRun(new_id(), draft_id)
+            self._by_user[user_id] = EnhancementRun(new_id(), draft_id, request, now)
+        take = None if another else self._kept(user_id, request)
+        if take:
+            self._answer(user_id, take)
+            return
+        with self._guard:
             future = self._pool.submit(self._run, user_id, request)
             self._futures.add(future)
         future.add_done_callback(self._futures.discard)
@@ -86,12 +104,29 @@ class Enhancements:
         self._pool.shutdown(wait=False, cancel_futures=True)
         return not wait(list(self._futures), timeout=grace_seconds).not_done
 
-    def _run(self, user_id: str, request: PromptRequest) -> None:
-        begun = time.monotonic()
-        call = Call(
+    def _kept(self, user_id: str, request: PromptRequest) -> Take | None:
+        """The text of before; where it can't be read, the service is asked."""
+        try:
+            return self._takes.find(user_id, self._model, request)
+        except Exception as error:
+            log.error("an earlier enhancement could not be read", error=repr(error))
+            return None
+
+    def _answer(self, user_id: str, take: Take) -> None:
+        enhanced = as_enhanced(take)
+        self._put(user_id, enhanced)
+        self._set(user_id, text=enhanced.text, result=enhanced, kept_at=take.created_at)
+        call = replace(self._call(user_id), outcome=Outcome.SAVED, price_micros=0)
+        self._record(replace(call, saved_micros=take.price_micros))
+
+    def _call(self, user_id: str) -> Call:
+        return Call(
             user_id=user_id, kind=UsageKind.ENHANCE, model=self._model, offline=self._offline,
             started_at=self._clock(), seconds=0.0, outcome=Outcome.FAILED,
         )  # fmt: skip
+
+    def _run(self, user_id: str, request: PromptRequest) -> None:
+        begun, call = time.monotonic(), self._call(user_id)
         try:
             enhanced = self._stream(user_id, request)
         except errors.ImageError as error:
@@ -113,11 +148,8 @@ class Enhancements:
         return stream.result
 
     def _finished(self, user_id: str, call: Call, enhanced: Enhanced) -> None:
-        """Put the text into the draft; where that fails, the page still gets what was paid for."""
-        try:
-            self._drafts.enhanced(user_id, enhanced.text, self._by_user[user_id].draft_id)
-        except Exception as error:
-            log.error("an enhancement could not be stored", error=repr(error))
+        self._put(user_id, enhanced)
+        self._keep(user_id, enhanced)
         self._set(user_id, text=enhanced.text, result=enhanced)
         self._record(
             replace(
@@ -131,6 +163,21 @@ class Enhancements:
                 request_id=enhanced.request_id,
             )
         )
+
+    def _put(self, user_id: str, enhanced: Enhanced) -> None:
+        """Put the text into the draft; where that fails, the page still gets what was paid for."""
+        run = self._by_user[user_id]
+        try:
+            self._drafts.enhanced(user_id, enhanced.text, run.draft_id, run.request)
+        except Exception as error:
+            log.error("an enhancement could not be stored", error=repr(error))
+
+    def _keep(self, user_id: str, enhanced: Enhanced) -> None:
+        """Keep a whole text to answer again; where that fails, it is asked for and paid again."""
+        try:
+            self._takes.keep(user_id, self._by_user[user_id].request, enhanced)
+        except Exception as error:
+            log.error("an enhancement could not be kept", error=repr(error))
 
     def _failed(self, user_id: str, call: Call, error: errors.ImageError) -> None:
         log.warning("enhancement failed", code=error.code, details=error.details, request_id=error.request_id)
@@ -151,7 +198,8 @@ class Enhancements:
         text: str | None = None,
         result: Enhanced | None = None,
         error: errors.ImageError | None = None,
+        kept_at: datetime | None = None,
     ) -> None:
         before = self._by_user[user_id]
         text = before.text if text is None else text
-        self._by_user[user_id] = replace(before, text=text, result=result, error=error)
+        self._by_user[user_id] = replace(before, text=text, result=result, error=error, kept_at=kept_at)

@@ -19,6 +19,8 @@ ImageError                          IMG-GEN-001
 ├── StorageError                    IMG-STORE-001: the image store
 │   └── StorageUnreachable, StorageFull, StorageReadOnly, FileDamaged
 ├── DatabaseError                   IMG-DATA-001: DatabaseDamaged, DatabaseBusy
+├── BackupError                     IMG-BACKUP-001: BackupDamaged
+├── MoveIncomplete                  IMG-MOVE-001: what arrived isn't what was sent
 └── SettingsError                   IMG-SET-001: what the operator must mend before start
 """
 
@@ -64,7 +66,7 @@ class ImageError(Exception):
 
     `message` and `suggestions` are for anybody; `details` is technical, scrubbed of secrets.
     `retryable` says whether the same request may succeed later; `charged` is True, False, or None
-    where nobody can know.
+    where nobody can know. `answer` is what came of a service's answer that no picture could be read from.
     """
 
     code: ClassVar[str] = "IMG-GEN-001"
@@ -77,6 +79,7 @@ class ImageError(Exception):
     )
     retryable: ClassVar[bool] = True
     charged: bool | None = False
+    answer: bytes = b""
 
     def __init__(
         self,
@@ -476,6 +479,28 @@ class DatabaseDamaged(DatabaseError):
     suggestions = (
         "Stop the app, move the file aside and restore the last backup.",
         "The images themselves are kept as files and are not touched.",
+    )
+
+
+class BackupError(ImageError):
+    code, retryable = "IMG-BACKUP-001", False
+    message = "The backup can't be made or brought back like this."
+    suggestions: tuple[str, ...] = ("Mend what is named above, then try again.",)
+
+
+class BackupDamaged(BackupError):
+    code = "IMG-BACKUP-FILE-001"
+    message = "This file is no backup, or a damaged one."
+    suggestions = ("Nothing was changed.", "Use another backup, or copy this one again.")
+
+
+class MoveIncomplete(ImageError):
+    code = "IMG-MOVE-001"
+    message = "Not everything is at the new place as it is here."
+    suggestions = (
+        "Nothing was changed here.",
+        "Run the same command again: it goes on where it stopped.",
+        "If what is named above stays the same, begin with an empty database and an empty store.",
     )
 
 

@@ -6,7 +6,7 @@ Every function takes the owner. Somebody else's image is ImageNotFound, exactly 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -126,6 +126,7 @@ class Gallery:
             "sha256": picture.sha256,
             "file_key": file_key,
             "file_bytes": file_bytes,
+            "request_hash": recipe.request_hash,
             "price_micros": price_micros,
             "seconds": seconds,
         }
@@ -163,6 +164,12 @@ class Gallery:
         """The image, deleted or not. Raises ImageNotFound."""
         with self._database.read() as session:
             return self._own(session, owner_id, col(Image.id) == clean(image_id))
+
+    def newest_of(self, owner_id: str, recipes: Iterable[Recipe]) -> dict[Recipe, Image]:
+        """The newest undeleted image of each recipe that has one: sent the same, it may have other words."""
+        with self._database.read() as session:
+            found = {recipe: _newest(session, owner_id, recipe.request_hash) for recipe in set(recipes)}
+        return {recipe: image for recipe, image in found.items() if image}
 
     def styles_and_models(self, owner_id: str) -> Choices:
         with self._database.read() as session:
@@ -310,6 +317,14 @@ def _rows(
     else:
         found = found.where(place < (cursor.at, cursor.id)).order_by(at.desc(), col(Image.id).desc())
     return tuple(session.execute(found).scalars())
+
+
+def _newest(session: Session, owner_id: str, request_hash: str) -> Image | None:
+    live = (col(Image.owner_id) == owner_id, col(Image.trashed_at).is_(None))
+    newest = (col(Image.created_at).desc(), col(Image.id).desc())
+    found = select(Image).where(*live, col(Image.request_hash) == request_hash).order_by(*newest).limit(1)
+    image: Image | None = session.execute(found).scalar_one_or_none()
+    return image
 
 
 def _cursor(image: Image, filters: Filters, *, newer: bool = False) -> str:

@@ -124,26 +124,37 @@ class Jobs:
         """Queue `count` images of one recipe; see `submit_all`."""
         return self.submit_all(owner_id, [recipe] * count)
 
-    def submit_all(self, owner_id: str, recipes: Sequence[Recipe]) -> str:
-        """Queue an image of each recipe and return the batch's id; a double click gets the first batch."""
+    def submit_all(
+        self, owner_id: str, recipes: Sequence[Recipe], *, asked_at: datetime | None = None
+    ) -> str:
+        """Queue an image of each recipe and return the batch's id; a double click gets the first batch.
+
+        What was submitted before `asked_at` is known to the user, who wants these as well.
+        """
         requests, batch_id = [recipe.to_json() for recipe in recipes], new_id()
         with self.database.write() as session:
             self.database.alone(session, AdvisoryLock.SUBMISSION)
             # Not before the lock: what was submitted while this one waited would be dated later than now.
             now = self.clock()
-            if earlier := self._double(session, owner_id, requests, now):
+            if earlier := self._double(session, owner_id, requests, now, asked_at):
                 return earlier
             session.add_all(_batch(batch_id, owner_id, requests, now))
         self._dispatcher.wake()
         return batch_id
 
     def _double(
-        self, session: Session, owner_id: str, requests: list[dict[str, Any]], now: datetime
+        self,
+        session: Session,
+        owner_id: str,
+        requests: list[dict[str, Any]],
+        now: datetime,
+        asked_at: datetime | None,
     ) -> str | None:
         """The batch that this one is the second click of."""
+        since = max(now - DOUBLE_CLICK, asked_at or now - DOUBLE_CLICK)
         recent = session.exec(
             select(Job)
-            .where(Job.owner_id == owner_id, Job.created_at > now - DOUBLE_CLICK, Job.created_at <= now)
+            .where(Job.owner_id == owner_id, Job.created_at > since, Job.created_at <= now)
             .order_by(col(Job.created_at).desc(), col(Job.position))
         ).all()
         if not recent:

@@ -208,7 +208,10 @@ def _live_images(name: str, *filtered: str) -> Index:
 
 
 class Image(Table, table=True):
-    """One kept picture and all it was made from. `search` is what the gallery's search looks through."""
+    """One kept picture and all it was made from. `search` is what the gallery's search looks through.
+
+    `request_hash` is its recipe's, NULL where the image is older than the column.
+    """
 
     __tablename__ = "images"
     __table_args__ = (
@@ -216,6 +219,7 @@ class Image(Table, table=True):
         _live_images("ix_images_favourite", "favourite"),
         _live_images("ix_images_style", "style"),
         _live_images("ix_images_model", "model"),
+        _live_images("ix_images_request", "request_hash"),
         Index("ix_images_job", "job_id", "owner_id"),
         Index(
             "ix_images_trash",
@@ -252,7 +256,23 @@ class Image(Table, table=True):
     sha256: str = Field(sa_column=Column(String(64), nullable=False))
     price_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     seconds: float = 0.0
+    request_hash: str | None = Field(default=None, sa_column=Column(String(64), nullable=True))
     search: str = Field(default="", sa_column=Column(Text, nullable=False))
+
+
+class Take(Table, table=True):
+    """A finished enhancement, kept for a day; `id` is the SHA-256 of who asked, which model, and for what."""
+
+    __tablename__ = "takes"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user())
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time(index=True))
+    model: str = Field(sa_column=Column(String(128), nullable=False))
+    text: str = Field(sa_column=Column(Text, nullable=False))
+    added_back: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    price_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
 
 
 class UsageKind(StrEnum):
@@ -261,7 +281,7 @@ class UsageKind(StrEnum):
 
 
 class Usage(Table, table=True):
-    """One call to a service: who, what, how long, how much, and how it ended."""
+    """One call to a service, or one that was saved: who, what, how long, how much, and how it ended."""
 
     __tablename__ = "usage"
     __table_args__ = (
@@ -279,6 +299,7 @@ class Usage(Table, table=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     price_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    saved_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     images: int = 0
     request_id: str | None = Field(default=None, sa_column=Column(String(128), nullable=True))
     outcome: str = Field(sa_column=Column(String(16), nullable=False))

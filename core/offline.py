@@ -16,7 +16,6 @@ import httpx2
 
 from core.catalogue import FLARE_TOKENS, FREE_SIZES, MAX_PROMPT, PARTIAL_TOKENS
 from core.faults import Act, Fault, fault_in
-from core.painter.paint import encode, paint
 from core.prompts import Enhancement
 from core.settings import OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL
 from core.wire import chat_head, delta_choice, ids, models, plain, spoilt, streamed, text_usage, tokens
@@ -162,6 +161,9 @@ class OfflineTransport(httpx2.BaseTransport):
                 yield event | order.answer | _event_kind(number, order)
 
     def _paint(self, order: _Order, index: int, partials: int) -> Iterable[Any]:
+        # NumPy and the painter take longer to load than a start should; the housekeeping does it soon after.
+        from core.painter.paint import paint  # noqa: PLC0415
+
         width, height = order.size
         return paint(
             order.prompt,
@@ -188,6 +190,8 @@ def _event_kind(number: int, order: _Order) -> dict[str, Any]:
 
 def _file(picture: Any, order: _Order, fault: Fault | None) -> str:
     """The picture's file in base64, or bytes that are no picture where the fault says so."""
+    from core.painter.paint import encode  # noqa: PLC0415
+
     damaged = fault is not None and fault.act is Act.DAMAGED
     data = b"\x89PNG\r\n\x1a\nnot a picture" if damaged else encode(picture, order.output_format)
     return base64.b64encode(data).decode()

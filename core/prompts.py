@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from hashlib import sha256
 from typing import Any
 
 
@@ -167,6 +168,12 @@ class PromptRequest:
         return json.dumps(fields, ensure_ascii=False)
 
     @property
+    def subject_hash(self) -> str:
+        """The SHA-256 of what is described, whichever take on it is asked for."""
+        message = replace(self, variation=0).to_message()
+        return sha256(message.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
     def empty(self) -> bool:
         """Whether there is no subject at all: no name, no trait, no base prompt."""
         return not any(text.strip() for text in (self.name, self.base_prompt, *self.traits))
@@ -211,6 +218,14 @@ Answer with the prompt alone, as plain text: no title, no explanation, no code f
 def instructions(request: PromptRequest) -> str:
     """The system message for the enhancer: the rules, and how far this request lets it go."""
     return _INSTRUCTIONS.format(level=_LEVELS[request.enhancement])
+
+
+def messages(request: PromptRequest) -> list[dict[str, str]]:
+    """All that the enhancer is told."""
+    return [
+        {"role": "system", "content": instructions(request)},
+        {"role": "user", "content": request.to_message()},
+    ]
 
 
 _THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)

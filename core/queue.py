@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlmodel import Session, col
 
 from core.database import AdvisoryLock, Database
+from core.errors import ImageError
 from core.models import Job, JobState, Usage, UsageKind, User, utc_now
 from core.usage import Outcome
 
@@ -56,35 +58,55 @@ class JobQueue:
         self._limits = limits
         self._process = process
         self._clock = clock
+        self._in_doubt: deque[Job] = deque()
 
     def claim(self) -> Job | None:
         """The next job, now marked as running: from here on its call may have left. None: nothing may begin.
 
         Safe in many threads and processes at once: the limits hold over all of them.
         """
-        now = self._clock()
-        if not self._anything(now):
+        now, job = self._clock(), None
+        if not self._in_doubt and not self._anything(now):
             return None
-        with self._database.write() as session:
-            self._database.alone(session, AdvisoryLock.QUEUE)
-            if self._full(session, now):
-                return None
-            owner_id = session.execute(self._turn(now)).scalar()
-            if owner_id is None:
-                return None
-            session.execute(update(User).where(col(User.id) == owner_id).values(served_at=now))
-            return session.scalars(
-                update(Job)
-                .where(col(Job.id) == _first_of(owner_id, now).scalar_subquery())
-                .values(
-                    state=JobState.RUNNING,
-                    process=self._process,
-                    started_at=now,
-                    attempts=col(Job.attempts) + 1,
-                    due_at=None,
-                )
-                .returning(Job)
-            ).one()
+        try:
+            with self._database.write() as session:
+                self._database.alone(session, AdvisoryLock.QUEUE)
+                job = self._confirmed(session) or self._take(session, now)
+        except ImageError:
+            if job is not None:
+                self._in_doubt.append(job)
+            raise
+        return job
+
+    def _confirmed(self, session: Session) -> Job | None:
+        """A job whose claim was committed after all, though the connection broke before that was said."""
+        while self._in_doubt:
+            job = self._in_doubt[0]
+            mine = session.scalars(select(Job).where(*_as_claimed(job))).first()
+            self._in_doubt.popleft()
+            if mine is not None:
+                return mine
+        return None
+
+    def _take(self, session: Session, now: datetime) -> Job | None:
+        if self._full(session, now):
+            return None
+        owner_id = session.execute(self._turn(now)).scalar()
+        if owner_id is None:
+            return None
+        session.execute(update(User).where(col(User.id) == owner_id).values(served_at=now))
+        return session.scalars(
+            update(Job)
+            .where(col(Job.id) == _first_of(owner_id, now).scalar_subquery())
+            .values(
+                state=JobState.RUNNING,
+                process=self._process,
+                started_at=now,
+                attempts=col(Job.attempts) + 1,
+                due_at=None,
+            )
+            .returning(Job)
+        ).one()
 
     def places(self, owner_id: str) -> dict[str, Place]:
         """The places of this user's queued jobs, by their ids, when everybody takes turns."""
@@ -150,6 +172,15 @@ def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
     return col(Job.state) == JobState.QUEUED, or_(col(Job.due_at).is_(None), col(Job.due_at) <= now)
 
 
+def _as_claimed(job: Job) -> tuple[ColumnElement[bool], ...]:
+    return (
+        col(Job.id) == job.id,
+        col(Job.state) == JobState.RUNNING,
+        col(Job.attempts) == job.attempts,
+        col(Job.started_at) == job.started_at,
+    )
+
+
 def _in_order(*conditions: ColumnElement[bool]) -> Select[str]:
     return (
         select(col(Job.id))
@@ -172,7 +203,11 @@ def _counts(session: Session, state: JobState) -> dict[str, int]:
 
 def _left_since(session: Session, moment: datetime) -> int:
     """How many image calls have left since then: those that ended, and those under way."""
-    ended = select(func.count()).where(col(Usage.started_at) > moment, col(Usage.kind) == UsageKind.GENERATE)
+    ended = select(func.count()).where(
+        col(Usage.started_at) > moment,
+        col(Usage.kind) == UsageKind.GENERATE,
+        col(Usage.outcome) != Outcome.SAVED,
+    )
     running = select(func.count()).where(col(Job.state) == JobState.RUNNING, col(Job.started_at) > moment)
     return int(session.execute(ended).scalar_one()) + int(session.execute(running).scalar_one())
 

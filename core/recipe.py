@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
 from typing import Any, Self
 
 from core.catalogue import GenerateParams
 from core.errors import RecipeUnreadable
+from core.prompts import style_of, styled
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,13 @@ class Recipe:
         return GenerateParams(
             prompt=self.prompt, model=self.model, size=self.size, quality=self.quality, style=self.style, n=n
         )
+
+    @property
+    def request_hash(self) -> str:
+        """The SHA-256 of what the service is sent: recipes that differ in other words alone have the same."""
+        own_style = "" if style_of(self.style) else self.style or ""
+        sent = (styled(self.prompt, self.style), self.model, self.size, self.quality, own_style)
+        return sha256(json.dumps(sent).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"traits": list(self.traits)}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import filelock
+import structlog
 
 from core import catalogue, errors
 from core.accounts import Accounts, SignedIn
@@ -20,13 +21,13 @@ from core.enhancing import Enhancements
 from core.gallery import Gallery
 from core.housekeeping import Housekeeping
 from core.jobs import Jobs
-from core.models import utc_now
+from core.models import Image, UsageKind, utc_now
 from core.ownership import Ownership
 from core.prompts import styled
 from core.recipe import Recipe
 from core.settings import Settings
 from core.storage import Storage
-from core.usage import UsageLog
+from core.usage import Call, Outcome, UsageLog
 
 # Beyond this, how many prompts a text stands for says nothing more.
 MOST_COUNTED = 10**9
@@ -36,6 +37,7 @@ MAX_TRAITS = 40
 # Control characters and halves of characters; new lines and tabs are wanted.
 _UNSEEN = ("Cc", "Cs")
 _LAYOUT = "\t\n\r"
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,30 @@ class Quote:
     price: int | None
     length: int
     limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A batch of which its user has images already, to be asked about before anything is bought.
+
+    `had` has the newest image of each recipe that has one. Prices are as in Quote: of all images, and of
+    those that would be new. `at` is when it was made.
+    """
+
+    recipes: tuple[Recipe, ...]
+    had: dict[Recipe, Image]
+    price: int | None
+    new_price: int | None
+    at: datetime
+
+    @property
+    def new(self) -> tuple[Recipe, ...]:
+        return tuple(recipe for recipe in self.recipes if recipe not in self.had)
+
+    @property
+    def taken(self) -> tuple[Image, ...]:
+        """The image that stands in for each call which needs none."""
+        return tuple(self.had[recipe] for recipe in self.recipes if recipe in self.had)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +108,7 @@ class Studio:
         return catalogue.offered_models(self.settings, today=self.clock().date())
 
     def enhance(self, user: SignedIn, draft: DraftState) -> None:
-        """Begin an enhancement; a repeated one asks for another take.
+        """Begin an enhancement; a repeated one asks for another take, and the same of a day costs nothing.
 
         Raises WordsRejected, PromptEmpty or ModelRetired.
         """
@@ -94,7 +120,7 @@ class Studio:
         request = draft.request()
         if request.empty:
             raise errors.PromptEmpty(field="base_prompt")
-        self.enhancements.start(user.user_id, request, draft.id)
+        self.enhancements.start(user.user_id, request, draft.id, another=draft.is_enhanced)
 
     def quote(self, draft: DraftState) -> Quote:
         """What Generate would send now, and for how much; nothing is checked."""
@@ -104,16 +130,19 @@ class Studio:
         except errors.TooManyPrompts:
             recipes = []
         count = min(count_prompts(recipe.prompt), MOST_COUNTED) if draft.many else 1
-        prices = [self._estimate(each) for each in recipes]
-        known = bool(recipes) and None not in prices
         return Quote(
             recipe=recipe,
             prompts=count,
             images=count * draft.images,
-            price=sum(price or 0 for price in prices) if known else None,
+            price=self._price(recipes),
             length=max(len(styled(each.prompt, each.style)) for each in (recipes or [recipe])),
             limit=catalogue.image_model(recipe.model).max_prompt,
         )
+
+    def _price(self, recipes: Sequence[Recipe]) -> int | None:
+        """What an image of each costs in micro-USD; None where one's price, or what they are, is unknown."""
+        prices = [self._estimate(each) for each in recipes]
+        return sum(price or 0 for price in prices) if prices and None not in prices else None
 
     def _estimate(self, recipe: Recipe) -> int | None:
         params = recipe.params()
@@ -138,16 +167,63 @@ class Studio:
     def generate(self, user: SignedIn, recipe: Recipe, count: int, *, many: bool = False) -> str:
         """Submit a batch and return its id; with `many` of each prompt that the text stands for.
 
-        Raises WordsRejected, PromptEmpty, PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired or
-        ModelUnavailable before anything is paid.
+        It is bought whatever is in the gallery; `offer` tells that first. Raises WordsRejected, PromptEmpty,
+        PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired or ModelUnavailable before anything is
+        paid.
         """
+        return self.jobs.submit_all(user.user_id, self._checked(recipe, count, many=many))
+
+    def offer(self, user: SignedIn, recipe: Recipe, count: int, *, many: bool = False) -> Offer | None:
+        """What of this batch the user has already, finished and not in the trash; None if nothing.
+
+        Raises what `generate` does.
+        """
+        recipes = tuple(self._checked(recipe, count, many=many))
+        had = self.gallery.newest_of(user.user_id, recipes)
+        if not had:
+            return None
+        new = [each for each in recipes if each not in had]
+        return Offer(recipes, had, self._price(recipes), self._price(new), self.clock())
+
+    def take(self, user: SignedIn, offer: Offer) -> None:
+        """Count what is saved by an offer whose images are taken instead of bought again."""
+        call = Call(
+            user_id=user.user_id, kind=UsageKind.GENERATE, model="", offline=False, started_at=self.clock(),
+            seconds=0.0, outcome=Outcome.SAVED, price_micros=0,
+        )  # fmt: skip
+        saved = (
+            replace(call, model=image.model, offline=image.offline, saved_micros=image.price_micros)
+            for image in offer.taken
+        )
+        try:
+            self.usage.record_now(*saved)
+        except errors.ImageError as error:
+            log.error("what was saved could not be recorded", code=error.code, details=error.details)
+
+    def generate_new(self, user: SignedIn, offer: Offer) -> str:
+        """Submit what of an offer's batch isn't there yet; the rest is taken."""
+        batch_id = self._submit_again(user, offer, offer.new)
+        self.take(user, offer)
+        return batch_id
+
+    def generate_anyway(self, user: SignedIn, offer: Offer) -> str:
+        """Submit an offer's whole batch."""
+        return self._submit_again(user, offer, offer.recipes)
+
+    def _submit_again(self, user: SignedIn, offer: Offer, recipes: tuple[Recipe, ...]) -> str:
+        for each in dict.fromkeys(recipes):
+            self._check(each)
+        return self.jobs.submit_all(user.user_id, recipes, asked_at=offer.at)
+
+    def _checked(self, recipe: Recipe, count: int, *, many: bool) -> list[Recipe]:
+        """The recipe of each image of a batch that may be bought."""
         limit = self.max_images(recipe.model)
         if not 1 <= count <= limit:
             raise errors.InvalidParameter(f"Choose 1 to {limit} images.", field="n")
         recipes = self._recipes(recipe, count, many=many) or [recipe]
         for each in dict.fromkeys(recipes):
             self._check(each)
-        return self.jobs.submit_all(user.user_id, recipes)
+        return recipes
 
     def retry(self, user: SignedIn, *job_ids: str) -> str:
         """Submit what failed once more, as one batch, and return its id; checked as a first try is.

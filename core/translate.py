@@ -3,6 +3,8 @@
 A failure reaches us as an HTTP status with a JSON body, as an error frame inside a stream, or as a
 broken connection. Each is read into a Fault first, and a Fault is looked up in tables: by its code,
 by its type, by words in its message, by its status.
+
+The SDK is loaded by the first call: here its errors are looked at, so it is there by then.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx2
-import openai
 
 from core.errors import (
     BadAnswer,
@@ -145,10 +146,22 @@ def fault_of_body(body: object, response: httpx2.Response | None = None) -> Faul
     )
 
 
-def fault_of(error: openai.APIError) -> Fault:
-    """The Fault behind the SDK's `error`, whose body has lost its envelope."""
-    response = error.response if isinstance(error, openai.APIStatusError) else None
-    return fault_of_body(error.body if error.body is not None else error.message, response)
+def foreign(*own: type[Exception]) -> tuple[type[Exception], ...]:
+    """What the SDK, its transport or a parser may raise, and `own`: to be caught with it."""
+    import openai  # noqa: PLC0415
+
+    return (
+        *own, openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, ValueError,
+    )  # fmt: skip
+
+
+def fault_of(error: Exception) -> Fault | None:
+    """The Fault behind an answer that the SDK raised as `error`, whose body has lost its envelope."""
+    import openai  # noqa: PLC0415
+
+    if not isinstance(error, openai.APIStatusError):
+        return None
+    return fault_of_body(error.body if error.body is not None else error.message, error.response)
 
 
 def request_id_of(response: httpx2.Response | None, *, secret: str = "") -> str | None:
@@ -178,14 +191,22 @@ def translated(
 
     `response` is the answer that was being read, if there was one: it knows the request id.
     """
+    import openai  # noqa: PLC0415
+
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
+    if isinstance(cause, httpx2.DecodingError):
+        return _unreadable(cause, secret=secret, response=response)
     if isinstance(cause, httpx2.RequestError) or isinstance(error, openai.APIConnectionError):
         request_id = request_id_of(response, secret=secret)
         return _lost(cause or error, paid=paid, secret=secret, request_id=request_id)
-    if isinstance(error, openai.APIStatusError):
-        return error_of(fault_of(error), paid=paid, secret=secret)
+    if fault := fault_of(error):
+        return error_of(fault, paid=paid, secret=secret)
     if isinstance(error, openai.APIError):
         return error_of(fault_of_body(error.body or error.message, response), paid=paid, secret=secret)
+    return _unreadable(error, secret=secret, response=response)
+
+
+def _unreadable(error: BaseException, *, secret: str, response: httpx2.Response | None) -> BadAnswer:
     return BadAnswer(
         details=told(f"{type(error).__name__}: {error}", secret),
         request_id=request_id_of(response, secret=secret),

@@ -16,16 +16,20 @@ from core.models import Usage, UsageKind
 
 
 class Outcome(StrEnum):
-    """How a call ended; UNKNOWN may have been charged."""
+    """How a call ended; UNKNOWN may have been charged, SAVED was answered from the store and never made."""
 
     OK = "ok"
     FAILED = "failed"
     UNKNOWN = "unknown"
+    SAVED = "saved"
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to a service. `seconds` is its length, `price_micros` in micro-USD, None where unknown."""
+    """One call to a service. `seconds` is its length, `price_micros` in micro-USD, None where unknown.
+
+    A saved one costs nothing; `saved_micros` is what it would have cost, None where unknown.
+    """
 
     user_id: str
     kind: UsageKind
@@ -38,6 +42,7 @@ class Call:
     input_tokens: int | None = None
     output_tokens: int | None = None
     price_micros: int | None = None
+    saved_micros: int | None = None
     images: int = 0
     request_id: str | None = None
     error_code: str | None = None
@@ -45,13 +50,20 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over one user's calls. `unpriced_calls` may have cost money, nobody knows how much."""
+    """Sums over one user's calls. `unpriced_calls` may have cost money, nobody knows how much.
+
+    Saved calls were never made: they are in `saved_calls` alone, and of `unpriced_saved_calls` among them
+    nobody knows what they would have cost.
+    """
 
     calls: int
     images: int
     priced_micros: int
     unpriced_calls: int
     failed: int
+    saved_calls: int = 0
+    saved_micros: int = 0
+    unpriced_saved_calls: int = 0
 
 
 class UsageLog:
@@ -62,23 +74,28 @@ class UsageLog:
         """Add `call` to the caller's transaction."""
         session.add(Usage(**fitted(Usage, asdict(call))))
 
-    def record_now(self, call: Call) -> None:
+    def record_now(self, *calls: Call) -> None:
         with self._database.write() as session:
-            self.record(session, call)
+            for call in calls:
+                self.record(session, call)
 
     def totals(self, user_id: str, since: datetime) -> Totals:
         """The sums of the calls that began at `since` or later."""
+        saved = col(Usage.outcome) == Outcome.SAVED
         unpriced = and_(
             col(Usage.price_micros).is_(None),
-            col(Usage.outcome) != Outcome.FAILED,
+            col(Usage.outcome).not_in((Outcome.FAILED, Outcome.SAVED)),
             col(Usage.offline).is_(False),
         )
         sums = select(
-            func.count(),
+            func.count(case((saved, None), else_=1)),
             func.coalesce(func.sum(Usage.images), 0),
             func.coalesce(func.sum(Usage.price_micros), 0),
             func.count(case((unpriced, 1))),
             func.count(case((col(Usage.outcome) == Outcome.FAILED, 1))),
+            func.count(case((saved, 1))),
+            func.coalesce(func.sum(Usage.saved_micros), 0),
+            func.count(case((and_(saved, col(Usage.saved_micros).is_(None)), 1))),
         ).where(col(Usage.user_id) == user_id, col(Usage.started_at) >= since)
         with self._database.read() as session:
             return Totals(*(int(value) for value in session.execute(sums).one()))

@@ -88,8 +88,10 @@ class Worker:
         try:
             made = self._call(job)
         except errors.ImageError as error:
+            self._keep_aside(job, error.answer)
             self._insist(partial(self._fail, job, error))
         else:
+            self._keep_aside(job, made.answer)
             self._keep_bytes(job, made)
             self._insist(partial(self.intake.enter, job))
         self.intake.clear(job)
@@ -107,6 +109,13 @@ class Worker:
 
         with _own_fault_as(errors.OutcomeUnknown):
             return self.client.generate(params, user_tag=tag, on_partial=keep_partial)
+
+    def _keep_aside(self, job: Job, answer: bytes) -> None:
+        """Keep for the administrator what couldn't be read, or not in full: it may have been paid."""
+        if answer:
+            key = f"aside/{job.id}/answer-{job.attempts}"
+            log.error("an answer is kept aside", key=key, size=len(answer))
+            self._insist(partial(self.storage.put, key, answer))
 
     def _keep_bytes(self, job: Job, made: GeneratedImages) -> None:
         """Bring a paid answer to disk, however long the disk takes to have room for it."""

@@ -17,7 +17,9 @@ from core.accounts import (
     SignedIn,
     check_repeated,
 )
+from core.models import utc_now
 from core.settings import Registration
+from core.usage import Totals
 from pages.ui.authenticator import Authenticator
 from pages.ui.browser import begin_session
 from pages.ui.failure import log_failure, show_failure
@@ -25,7 +27,7 @@ from pages.ui.frame import leave
 from pages.ui.links import page_url
 from pages.ui.session import as_user, require_user, studio
 from pages.ui.sign_in import INVITE_PARAM
-from pages.ui.text import local_time, plain
+from pages.ui.text import local, local_time, plain, price_words
 
 INVITE_KEY = "_account_invite"
 CHANGED_PARAM = "changed"
@@ -36,6 +38,7 @@ def page(user: SignedIn) -> None:
     st.title("Account", anchor=False)
     role = "administrator" if user.is_admin else "member"
     st.markdown(f"Signed in as **{plain(user.display_name)}**, {role}.")
+    _month(user)
     left, right = st.columns(2, gap="large")
     with left:
         _password(user)
@@ -44,6 +47,35 @@ def page(user: SignedIn) -> None:
     if user.is_admin:
         _invitations(user)
         _people(user)
+
+
+def _month(user: SignedIn) -> None:
+    """What this person's calls came to since the month began by their own clock."""
+    st.subheader("This month", anchor=False)
+    begun = local(utc_now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    totals = studio().usage.totals(user.user_id, begun)
+    figures = {
+        "Images": f"{totals.images:,}",
+        "Calls": f"{totals.calls:,}",
+        "Spent": _money(totals.priced_micros),
+        "Saved calls": f"{totals.saved_calls:,}",
+        "Saved": _money(totals.saved_micros),
+    }
+    with st.container(horizontal=True, gap="large", key="month"):
+        for label, figure in figures.items():
+            st.metric(label, figure, width="content")
+    st.caption(" ".join(_footnotes(totals)))
+
+
+def _footnotes(totals: Totals) -> list[str]:
+    notes = ["Saved is what you had already and took instead of asking for it again."]
+    if unpriced := totals.unpriced_calls + totals.unpriced_saved_calls:
+        notes.append(f"{unpriced:,} of the calls have no known price, and are in no sum.")
+    return notes
+
+
+def _money(micros: int) -> str:
+    return plain(price_words(micros, about=False)) if micros else plain("$0")
 
 
 def _password(user: SignedIn) -> None:

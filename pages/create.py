@@ -10,7 +10,7 @@ import streamlit as st
 from core import errors
 from core.accounts import SignedIn
 from core.drafts import EXAMPLE, PromptVersion
-from core.models import new_id
+from core.models import new_id, utc_now
 from core.prompts import Enhancement, style_of
 from pages.ui.draft_form import (
     ENHANCEMENT_WORDS,
@@ -24,12 +24,14 @@ from pages.ui.draft_form import (
     is_news,
     option_fields,
     read_widgets,
+    refused,
     take_enhancement,
 )
-from pages.ui.failure import log_failure, show_failure
+from pages.ui.failure import show_failure
 from pages.ui.job_cards import job_cards
+from pages.ui.offer import offer_panel, on_their_way
 from pages.ui.session import as_user, check_still, require_user, studio
-from pages.ui.text import clipped, images_words, local_time, plain, price_words
+from pages.ui.text import clipped, day_words, images_words, local, local_time, plain, price_words
 
 ENHANCE_POLL_SECONDS = 0.3
 _SOURCES = {"enhanced": "Enhanced", "edited": "Your edit", "reused": "Reused"}
@@ -136,6 +138,7 @@ def _prompt_panel(user: SignedIn, state: CreateState, watching: bool) -> None:
         read_widgets(user, state)
     _figures(state)
     _buttons(user, state, live=bool(arriving))
+    offer_panel(user, state)
     if failure := state.failure_at(*PLACED):
         where = "under More options" if state.failure_at(*OPTION_FIELDS) else "beside its field"
         st.error(f"{plain(failure.message)} More is said {where}.", icon=":material/error:")
@@ -172,6 +175,9 @@ def _figures(state: CreateState) -> None:
     if state.added_back:
         words = ", ".join(plain(word) for word in state.added_back)
         st.caption(f"The enhancer had left out {words}; put back at the end.")
+    if state.kept_at and state.draft.prompt == state.draft.enhanced_prompt:
+        day = day_words(local(state.kept_at).date(), local(utc_now()).date())
+        st.caption(f"From your enhancement of {day}, free.")
     if outdated := style_of(state.draft.outdated_style):
         st.caption(f"This prompt was enhanced as “{plain(outdated.label)}”: enhance it again, or edit it.")
 
@@ -180,7 +186,7 @@ def _buttons(user: SignedIn, state: CreateState, *, live: bool) -> None:
     quote = studio().quote(state.draft)
     with st.container(horizontal=True):
         st.button(
-            "Enhancing…" if live else "Enhance prompt",
+            _enhance_words(state, live=live),
             icon=":material/auto_fix_high:",
             key="enhance",
             disabled=live,
@@ -198,6 +204,12 @@ def _buttons(user: SignedIn, state: CreateState, *, live: bool) -> None:
         )
         if state.draft.versions:
             _history(user, state)
+
+
+def _enhance_words(state: CreateState, *, live: bool) -> str:
+    if live:
+        return "Enhancing…"
+    return "Another take" if state.draft.is_enhanced else "Enhance prompt"
 
 
 def _history(user: SignedIn, state: CreateState) -> None:
@@ -226,35 +238,35 @@ def _bring_back(user: SignedIn, state: CreateState, version: PromptVersion) -> N
 
 def _enhance(user: SignedIn, state: CreateState) -> None:
     _begin(user, state)
-    state.added_back = ()
+    state.added_back, state.kept_at = (), None
     try:
         studio().enhance(user, state.draft)
         state.welcome = False
     except errors.ImageError as error:
-        _refused(state, error)
+        refused(state, error)
 
 
 def _generate(user: SignedIn, state: CreateState) -> None:
     _begin(user, state)
-    quote = studio().quote(state.draft)
+    quote, draft = studio().quote(state.draft), state.draft
     try:
-        studio().generate(user, quote.recipe, state.draft.images, many=state.draft.many)
+        state.offer = studio().offer(user, quote.recipe, draft.images, many=draft.many)
+        state.offered = quote
+        if state.offer:
+            # On a phone the offer is below what one sees, and a screen reader says only this.
+            st.toast("Nothing was bought: have a look at what is there already.")
+            return
+        studio().generate(user, quote.recipe, draft.images, many=draft.many)
         state.welcome = False
-        st.toast(f"{images_words(quote.images)} on the way. You may go to other pages meanwhile.")
+        on_their_way(quote.images)
     except errors.ImageError as error:
-        _refused(state, error)
+        refused(state, error)
 
 
 def _begin(user: SignedIn, state: CreateState) -> None:
     read_widgets(user, state)
     # The rest of the page, too, has to drop the last failure and show the new jobs.
-    state.failure, state.redraw = None, True
-
-
-def _refused(state: CreateState, error: errors.ImageError) -> None:
-    state.failure = error
-    state.fault += error.field in OPTION_FIELDS
-    log_failure(error)
+    state.failure, state.offer, state.redraw = None, None, True
 
 
 page(require_user())

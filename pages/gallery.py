@@ -16,6 +16,7 @@ from core.prompts import style_of
 from pages.ui.image_dialog import TRASHED_KEY, image_dialog
 from pages.ui.image_grid import image_grid
 from pages.ui.links import OPEN_PARAM
+from pages.ui.polling import stop_polling
 from pages.ui.session import as_user, check_still, require_user, studio
 from pages.ui.text import images_words, plain
 
@@ -79,6 +80,8 @@ def _watch(user: SignedIn, before: frozenset[str], busy: bool) -> None:
     """Images are not redrawn by themselves: that would close one that is open, and move what is looked at."""
     check_still(user)
     now = _being_made(user)
+    if not now:
+        stop_polling()
     if before - now and not busy:
         st.rerun()
     if (ended := len(before - now)) and st.button(f"Show {ended} new", icon=":material/refresh:"):

@@ -21,7 +21,7 @@ from core.database import Database
 from core.gallery import Gallery
 from core.models import User
 from core.settings import Settings, load_settings
-from core.storage import FolderStorage, Storage, open_storage
+from core.storage import Storage, open_storage
 from tests import chromium
 from tests.engines import TEMPLATE, PostgresServer, S3Server, postgres_server, s3_server
 from tests.generating import Studio
@@ -119,7 +119,11 @@ def sqlite_database(sqlite_template: Path, tmp_path: Path, at_work: ExitStack) -
 
 
 @pytest.fixture
-def storage(tmp_path: Path) -> FolderStorage:
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    """An empty store: a folder, or what `ON_BOTH_STORES` asks for."""
+    if getattr(request, "param", "folder") == "bucket":
+        bucket: BucketStorage = request.getfixturevalue("bucket")
+        return bucket
     return open_storage(tmp_path / "files")
 
 
@@ -131,23 +135,15 @@ def s3() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def bucket_name(s3: S3Server) -> Iterator[str]:
-    """A fresh bucket's."""
+def bucket_settings(s3: S3Server) -> Iterator[dict[str, str]]:
+    """What names a prefix in a fresh bucket."""
     with s3.fresh() as name:
-        yield name
+        yield s3.settings(f"{name}/all/of-it")
 
 
 @pytest.fixture
-def bucket(s3: S3Server, bucket_name: str) -> BucketStorage:
-    """A store below a prefix of a fresh bucket."""
-    return open_bucket(load_settings(**s3.settings(f"{bucket_name}/all/of-it")))
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def either_storage(request: pytest.FixtureRequest) -> Storage:
-    """A fresh store of either kind."""
-    store: Storage = request.getfixturevalue("storage" if request.param == "folder" else "bucket")
-    return store
+def bucket(bucket_settings: dict[str, str]) -> BucketStorage:
+    return open_bucket(load_settings(**bucket_settings))
 
 
 @pytest.fixture
@@ -169,7 +165,7 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 
 @pytest.fixture
-def gallery(database: Database, storage: FolderStorage) -> Gallery:
+def gallery(database: Database, storage: Storage) -> Gallery:
     return Gallery(database, storage)
 
 
@@ -208,7 +204,7 @@ def service(shared_service: OpenAIService) -> OpenAIService:
 
 @pytest.fixture
 def make_studio(
-    tmp_path: Path, service: OpenAIService, storage: FolderStorage, at_work: ExitStack
+    tmp_path: Path, service: OpenAIService, storage: Storage, at_work: ExitStack
 ) -> Callable[..., Studio]:
     def make(database: Database, *, started: bool = True, **changes: Any) -> Studio:
         fields = {"folder": tmp_path, "service": service, "storage": storage, **changes}

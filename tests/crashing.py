@@ -13,9 +13,11 @@ import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 import httpx2
 
+from core.bucket import BucketStorage, config_of
 from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
@@ -23,7 +25,7 @@ from core.jobs import Jobs
 from core.queue import JobQueue
 from core.recipe import Recipe
 from core.settings import load_settings
-from core.storage import FolderStorage
+from core.storage import FolderStorage, Storage
 from core.usage import UsageLog
 from core.worker import Worker
 
@@ -38,6 +40,7 @@ class Plan:
     service_url: str
     user_id: str
     moment: str
+    bucket: dict[str, str] | None = None
 
     @property
     def arguments(self) -> list[str]:
@@ -60,10 +63,14 @@ class Transport(httpx2.HTTPTransport):
         return super().handle_request(request)
 
 
-class CrashingStorage(FolderStorage):
-    def __init__(self, root: Path, moment: str) -> None:
-        super().__init__(root)
+class Crashing(Storage):
+    """What both kinds of store do when their moment has come."""
+
+    _moment = ""
+
+    def crash_at(self, moment: str) -> Self:
         self._moment = moment
+        return self
 
     def put(self, key: str, data: bytes) -> None:
         super().put(key, data)
@@ -76,7 +83,22 @@ class CrashingStorage(FolderStorage):
         super().delete(*keys)
 
 
-def jobs_of(storage: FolderStorage, database: Database, client: ImageClient) -> Jobs:
+class CrashingFolder(Crashing, FolderStorage):
+    pass
+
+
+class CrashingBucket(Crashing, BucketStorage):
+    pass
+
+
+def storage_of(plan: Plan) -> Storage:
+    if plan.bucket is None:
+        return CrashingFolder(Path(plan.folder) / "files").crash_at(plan.moment)
+    settings = load_settings(**plan.bucket)
+    return CrashingBucket(settings.storage_url or "", config_of(settings)).crash_at(plan.moment)
+
+
+def jobs_of(storage: Storage, database: Database, client: ImageClient) -> Jobs:
     """The worker's parts, as the app puts them together."""
     gallery, usage = Gallery(database, storage), UsageLog(database)
     worker = Worker(database, storage, gallery, usage, client, b"secret")
@@ -88,8 +110,7 @@ def main() -> None:
     signal.alarm(LONGEST_LIFE)
     settings = load_settings(openai_base_url=plan.service_url, partial_images=1)
     client = ImageClient(settings, transport=Transport(plan.moment))
-    storage = CrashingStorage(Path(plan.folder) / "files", plan.moment)
-    jobs = jobs_of(storage, Database(plan.database_url), client)
+    jobs = jobs_of(storage_of(plan), Database(plan.database_url), client)
     if plan.moment == "queued":
         jobs.submit(plan.user_id, RECIPE, 1)
         die()

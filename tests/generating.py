@@ -13,18 +13,20 @@ from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
 from core.jobs import Jobs, JobView
-from core.models import Job, JobState, User, new_id
+from core.models import Job, JobState, User, new_id, utc_now
 from core.queue import JobQueue, Limits
 from core.settings import load_settings
-from core.storage import FolderStorage
+from core.storage import Storage
 from core.usage import UsageLog
 from core.worker import Worker
+from tests.clock import Clock
 from tests.crashing import RECIPE
 from tests.openai_service import OpenAIService
 from tests.polling import until
 
 # For promises that don't depend on the engine of the database.
 ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+ON_BOTH_STORES = pytest.mark.parametrize("storage", ["folder", "bucket"], indirect=True)
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Studio:
     database: Database
     folder: Path
     service: OpenAIService
-    storage: FolderStorage
+    storage: Storage
     settings: dict[str, Any] = field(default_factory=lambda: {"partial_images": 0})
     limits: Limits = field(default_factory=Limits)
     jobs: Jobs = field(init=False)
@@ -82,3 +84,12 @@ def a_job(database: Database, user: User, state: JobState) -> Job:
         job = Job(id=new_id(), batch_id=new_id(), owner_id=user.id, state=state, request=RECIPE.to_json())
         session.add(job)
     return job
+
+
+def at_a_moment(studio: Studio) -> tuple[Studio, Clock]:
+    """The studio with a clock that stands still until it is moved."""
+    clock = Clock()
+    clock.now = utc_now()
+    studio.jobs.clock = studio.jobs.worker.clock = clock
+    studio.jobs.queue = JobQueue(studio.database, studio.limits, clock=clock)
+    return studio, clock

@@ -142,7 +142,7 @@ def _make_a_picture(person: Visitor, hands: Keyboard) -> None:
     hands.fill("Base prompt", "reading under a tree")
     hands.push("button", "Enhance prompt")
     expect(prompt).to_have_value(re.compile("Juniper"))
-    expect(person.page.get_by_role("button", name="Enhance prompt")).to_be_enabled()
+    expect(person.page.get_by_role("button", name="Another take")).to_be_enabled()
     expect(prompt).to_be_enabled()
     hands.go_to(prompt)
     hands.press("Control+End")

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Locator, expect
 
 from tests.engines import PostgresServer
+from tests.polling import until
 from tests.process import AppProcess
 from tests.tour import ADMIN, tour
 from tests.visitor import PASSWORD, Visitor
@@ -277,6 +278,87 @@ def test_every_earlier_prompt_can_be_brought_back(browser: Browser, app: AppProc
         person.page.get_by_role("button", name=re.compile("^History")).click()
         person.page.get_by_role("button", name=re.compile("Something else entirely")).click()
         expect(person.field("Prompt")).to_have_value("Something else entirely.")
+
+
+def test_the_same_description_is_free_and_another_take_is_not(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        page = person.page
+        person.sign_up("economist")
+        person.describe(**FOX)
+        first = person.enhance()
+        person.type("Name", "Moss")
+        expect(page.get_by_role("button", name="Enhance prompt")).to_be_enabled()
+        person.enhance()
+        person.type("Name", FOX["name"])
+        assert person.enhance() == first
+        free = page.get_by_text("From your enhancement of today, free.")
+        expect(free).to_be_visible()
+
+        def another() -> bool:
+            # Right after an answer that was there at once, a click passes for the second of two.
+            page.get_by_role("button", name="Another take").click()
+            return person.field("Prompt").input_value() != first
+
+        until(another)
+        expect(free).to_have_count(0)
+        expect(page.get_by_role("button", name="Another take")).to_be_enabled()
+
+
+def saved_calls(person: Visitor) -> Locator:
+    """What the account page counts."""
+    person.go("Account")
+    return (
+        person.page.get_by_test_id("stMetric").filter(has_text="Saved calls").get_by_test_id("stMetricValue")
+    )
+
+
+def test_what_is_there_already_is_opened_or_generated_anyway(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        page = person.page
+        offer = page.get_by_text("You already have this image")
+        person.sign_up("repeater")
+        person.type("Prompt", "a heron in the reeds")
+        person.generate()
+        person.finished()
+        person.generate()
+        expect(offer).to_be_visible()
+        person.type("Prompt", "a heron in the rain")
+        expect(offer).to_have_count(0)
+        person.type("Prompt", "a heron in the reeds")
+        person.generate()
+        expect(offer).to_be_visible()
+        page.get_by_role("button", name="Generate anyway · free").dblclick()
+        person.finished(2)
+        expect(offer).to_have_count(0)
+        expect(saved_calls(person)).to_have_text("0")
+        person.go("Create")
+        person.generate()
+        page.get_by_role("button", name="Open it").click()
+        expect(page.get_by_role("dialog").get_by_text("a heron in the reeds").first).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(person.tiles).to_have_count(2)
+        expect(saved_calls(person)).to_have_text("1")
+
+
+def test_of_many_prompts_only_the_new_ones_are_made(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        page = person.page
+        person.sign_up("cataloguer")
+        person.type("Prompt", "a heron\nan egret")
+        page.get_by_text("Many prompts", exact=True).click()
+        page.get_by_role("button", name="Generate 2 images · free").click()
+        person.finished(2)
+        person.type("Prompt", "a {heron|stork}\nan egret")
+        page.get_by_role("button", name="Generate 3 images · free").click()
+        expect(page.get_by_text("2 of 3 you already have")).to_be_visible()
+        expect(page.get_by_role("button", name="Generate all anyway · free")).to_be_enabled()
+        page.get_by_role("button", name="Generate the 1 new · free").click()
+        person.finished(3)
+        page.get_by_role("button", name="Generate 3 images · free").click()
+        expect(page.get_by_text("You already have these 3 images")).to_be_visible()
+        page.get_by_role("button", name="Open gallery").click()
+        expect(person.tiles).to_have_count(3)
+        expect(saved_calls(person)).to_have_text("5")
 
 
 def test_the_example_is_one_click_away(browser: Browser, app: AppProcess) -> None:

@@ -71,7 +71,7 @@ def test_the_prompt_streams_in(browser: Browser, app: AppProcess) -> None:
         expect(person.page.get_by_role("button", name="Enhancing…")).to_be_visible()
         expect(person.field("Prompt")).to_have_value(re.compile("."))
         begun = person.field("Prompt").input_value()
-        expect(person.page.get_by_role("button", name="Enhance prompt")).to_be_enabled()
+        expect(person.page.get_by_role("button", name="Another take")).to_be_enabled()
         ended = person.field("Prompt").input_value()
         assert len(ended) > len(begun)
 
@@ -130,6 +130,35 @@ def test_every_page_tells_what_is_made_and_when_it_has_ended(
         expect(person.page.get_by_text("0 of 1 image ended")).to_be_visible()
         expect(person.page.get_by_text("Ember is finished.")).to_be_visible()
         expect(panel).to_have_count(0)
+
+
+def test_when_all_has_ended_nothing_is_asked_and_an_open_image_stays(
+    browser: Browser, app: AppProcess, service: OpenAIService
+) -> None:
+    with Visitor(browser, app.base_url) as person:
+        sent: list[object] = []
+        person.page.on("websocket", lambda socket: socket.on("framesent", sent.append))
+        person.sign_up("quiet")
+        person.type("Prompt", "a quiet fox")
+        person.generate()
+        person.finished()
+        person.type("Prompt", "a second fox [[image latency:6]]")
+        person.generate()
+        person.go("Gallery")
+        expect(person.page.get_by_role("button", name="1 painting")).to_be_visible()
+        dialog = person.open_tile()
+        show = person.page.get_by_text("Show 1 new")
+        expect(show).to_have_count(1)
+        expect(person.page.get_by_text("1 painting")).to_have_count(0)
+        expect(dialog).to_be_visible()
+        person.settle()
+        before = len(sent)
+        # As long as two polls of each that had been watching.
+        person.page.wait_for_timeout(4_500)
+        assert len(sent) - before <= 1  # a poll that was on its way already
+        person.page.keyboard.press("Escape")
+        show.click()
+        expect(person.tiles).to_have_count(2)
 
 
 def test_a_double_click_buys_once(browser: Browser, app: AppProcess, service: OpenAIService) -> None:

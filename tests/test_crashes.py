@@ -14,6 +14,7 @@ from sqlmodel import col, select
 
 from app import MUST_BE_MENDED
 from core import bootstrap, errors
+from core.bucket import BucketStorage
 from core.database import Database
 from core.intake import Figures, figures_key, image_key
 from core.models import Image, Job, JobState, Usage, User
@@ -27,20 +28,24 @@ from tests.process import ROOT, AppProcess
 
 
 @pytest.mark.parametrize(
-    ("database_url", "moment", "state", "images", "paid"),
+    ("database_url", "storage", "moment", "state", "images", "paid"),
     [
-        pytest.param("sqlite", "queued", JobState.DONE, 1, 1, id="before it was taken up"),
-        pytest.param("sqlite", "leaving", JobState.UNKNOWN, 0, 0, id="before the call left"),
-        pytest.param("sqlite", "never", JobState.UNKNOWN, 0, 1, id="during the call"),
-        pytest.param("sqlite", "bytes", JobState.DONE, 1, 1, id="after the bytes"),
-        pytest.param("sqlite", "answer", JobState.DONE, 1, 1, id="before the row"),
-        pytest.param("sqlite", "committed", JobState.DONE, 1, 1, id="after the commit"),
-        pytest.param("postgresql", "never", JobState.UNKNOWN, 0, 1, id="PostgreSQL, during the call"),
-        pytest.param("postgresql", "answer", JobState.DONE, 1, 1, id="PostgreSQL, before the row"),
+        pytest.param("sqlite", "folder", "queued", JobState.DONE, 1, 1, id="before it was taken up"),
+        pytest.param("sqlite", "folder", "leaving", JobState.UNKNOWN, 0, 0, id="before the call left"),
+        pytest.param("sqlite", "folder", "never", JobState.UNKNOWN, 0, 1, id="during the call"),
+        pytest.param("sqlite", "folder", "bytes", JobState.DONE, 1, 1, id="after the bytes"),
+        pytest.param("sqlite", "folder", "answer", JobState.DONE, 1, 1, id="before the row"),
+        pytest.param("sqlite", "folder", "committed", JobState.DONE, 1, 1, id="after the commit"),
+        pytest.param("postgresql", "folder", "never", JobState.UNKNOWN, 0, 1, id="PostgreSQL, in the call"),
+        pytest.param("postgresql", "folder", "answer", JobState.DONE, 1, 1, id="PostgreSQL, before the row"),
+        pytest.param("sqlite", "bucket", "never", JobState.UNKNOWN, 0, 1, id="bucket, during the call"),
+        pytest.param("sqlite", "bucket", "bytes", JobState.DONE, 1, 1, id="bucket, after the bytes"),
+        pytest.param("postgresql", "bucket", "answer", JobState.DONE, 1, 1, id="bucket, before the row"),
     ],
-    indirect=["database_url"],
+    indirect=["database_url", "storage"],
 )
 def test_a_killed_process_loses_no_image_and_pays_for_none_twice(
+    request: pytest.FixtureRequest,
     make_studio: Callable[..., Studio],
     database: Database,
     tmp_path: Path,
@@ -54,7 +59,9 @@ def test_a_killed_process_loses_no_image_and_pays_for_none_twice(
     if moment == "never":
         studio.service.script(Behaviour(stall="middle"))
     url = database.url.render_as_string(hide_password=False)
-    plan = Plan(url, str(tmp_path), studio.service.base_url, user.id, moment)
+    in_bucket = isinstance(studio.storage, BucketStorage)
+    bucket = request.getfixturevalue("bucket_settings") if in_bucket else None
+    plan = Plan(url, str(tmp_path), studio.service.base_url, user.id, moment, bucket)
     with subprocess.Popen(plan.arguments, cwd=ROOT) as worker:
         if moment == "never":
             until(lambda: studio.rows(Job) and studio.job().partials)

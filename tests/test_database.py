@@ -23,7 +23,7 @@ from sqlmodel import Session, col, select
 import core.database
 from core import errors
 from core.database import AdvisoryLock, Database, alembic_config
-from core.models import Draft, Job, PasswordReset, Table, User
+from core.models import Draft, Image, Job, PasswordReset, Table, Usage, User
 from tests.engines import postgres_server
 
 REPOSITORY = Path(core.database.__file__).parents[1]
@@ -225,6 +225,17 @@ def test_a_database_of_the_first_version_is_brought_up_with_its_rows(empty_datab
                 "INSERT INTO jobs (id, batch_id, position, owner_id, state, request, partials, created_at)"
                 f" VALUES ('j', 'b', 0, 'u', 'queued', '{{}}', 0, '{now}')"
             ),
+            (
+                "INSERT INTO images (id, owner_id, job_id, created_at, favourite, name, traits, base_prompt,"
+                " enhanced_prompt, prompt, sent_prompt, revised_prompt, style, model, size, quality, offline,"
+                " width, height, mime, file_key, file_bytes, sha256, seconds, search)"
+                f" VALUES ('i', 'u', 'j', '{now}', false, '', '[]', '', '', 'a fox', '', '', '', 'm', '', '',"
+                " false, 1, 1, 'image/png', 'images/j/0', 1, '', 1, '')"
+            ),
+            (
+                "INSERT INTO usage (id, user_id, kind, model, offline, started_at, seconds, images, outcome)"
+                f" VALUES ('c', 'u', 'generate', 'm', false, '{now}', 1, 1, 'ok')"
+            ),
         )
         for row in rows:
             connection.execute(text(row))
@@ -233,7 +244,9 @@ def test_a_database_of_the_first_version_is_brought_up_with_its_rows(empty_datab
     with database.read() as session:
         assert session.exec(select(PasswordReset)).all() == []
         (user,), (job,) = session.exec(select(User)).all(), session.exec(select(Job)).all()
+        (image,), (call,) = session.exec(select(Image)).all(), session.exec(select(Usage)).all()
     assert (user.username, user.served_at, job.attempts, job.due_at) == ("ada", None, 0, None)
+    assert (image.prompt, image.request_hash, call.saved_micros) == ("a fox", None, None)
     database.close()
 
 

@@ -15,7 +15,7 @@ from core.columns import clean
 from core.database import Database
 from core.drafts import EXAMPLE, MAX_VERSIONS, Drafts, DraftState, PromptVersion, plain_prompt
 from core.models import Draft, User
-from core.prompts import Enhancement
+from core.prompts import Enhancement, PromptRequest
 from core.recipe import Recipe
 from tests.clock import Clock
 
@@ -36,6 +36,7 @@ FULL = DraftState(
     variation=2,
     id="fox",
 )
+FOX = PromptRequest(name="Juniper")
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_every_prompt_there_was_can_be_brought_back(steps: list[tuple[str, str]]
 
 
 def test_a_prompt_that_was_typed_into_a_fresh_draft_stays_when_it_is_enhanced() -> None:
-    draft = replace(DraftState(), prompt="typed").with_enhanced("better", "", now=Clock()())
+    draft = replace(DraftState(), prompt="typed").with_enhanced("better", "", FOX, now=Clock()())
     assert [version.text for version in draft.versions] == ["typed", "better"]
 
 
@@ -146,7 +147,7 @@ def test_a_text_stands_among_the_versions_once() -> None:
 
 def test_an_enhancement_reaches_the_stored_draft(drafts: Drafts, user: User) -> None:
     drafts.save(user.id, FULL)
-    drafts.enhanced(user.id, "A red fox, reading.", FULL.id)
+    drafts.enhanced(user.id, "A red fox, reading.", FULL.id, FULL.request())
     found = drafts.load(user.id)
     assert (found.prompt, found.enhanced_prompt, found.variation) == (
         "A red fox, reading.",
@@ -155,6 +156,29 @@ def test_an_enhancement_reaches_the_stored_draft(drafts: Drafts, user: User) -> 
     )
     assert "A fox." in {version.text for version in found.versions}
     assert found.name == FULL.name
+
+
+def test_the_same_description_again_asks_for_another_take_and_another_one_does_not() -> None:
+    draft, now = FULL, Clock()()
+    takes = []
+    for number in range(3):
+        assert draft.is_enhanced == (number > 0)
+        takes.append(draft.request().variation)
+        draft = draft.with_enhanced(f"take {number}", FULL.id, draft.request(), now=now)
+    assert takes[0] == 0
+    assert len(set(takes)) == 3
+    changed = replace(draft, guidance="darker")
+    assert (changed.is_enhanced, changed.request().variation) == (False, 0)
+    assert replace(changed, guidance=draft.guidance).is_enhanced
+
+
+def test_a_description_that_changed_while_it_was_enhanced_is_not_enhanced() -> None:
+    draft = replace(FULL, name="Moss").with_enhanced("a fox", FULL.id, FULL.request(), now=Clock()())
+    assert not draft.is_enhanced
+
+
+def test_a_text_for_another_draft_leaves_this_one_as_it_was_described() -> None:
+    assert not FULL.with_enhanced("a fox", "another", FULL.request(), now=Clock()()).is_enhanced
 
 
 def test_a_recipe_is_made_of_the_prompt_or_of_the_users_own_words() -> None:
@@ -174,7 +198,7 @@ def test_a_recipe_goes_back_into_a_draft_whole() -> None:
 def test_two_tabs_keep_each_others_words_and_versions(drafts: Drafts, user: User) -> None:
     drafts.save(user.id, FULL)
     one = replace(FULL, base_prompt="under a tree").with_prompt("by one", "edited", now=Clock()())
-    two = replace(FULL, guidance="for a cover").with_enhanced("by two", FULL.id, now=Clock()())
+    two = replace(FULL, guidance="for a cover").with_enhanced("by two", FULL.id, FOX, now=Clock()())
     drafts.save(user.id, one, before=FULL)
     drafts.save(user.id, two, before=FULL)
     found = drafts.load(user.id)
@@ -203,5 +227,6 @@ def test_a_tab_can_empty_a_field(drafts: Drafts, user: User) -> None:
 def test_a_style_that_the_prompt_still_speaks_of_is_named(
     changes: dict[str, str], outdated: str | None
 ) -> None:
-    draft = DraftState(style="watercolour").with_enhanced("A fox.\nIn watercolour.", "", now=Clock()())
+    blank = DraftState(style="watercolour")
+    draft = blank.with_enhanced("A fox.\nIn watercolour.", "", FOX, now=Clock()())
     assert replace(draft, **changes).outdated_style == outdated

@@ -24,8 +24,9 @@ from core.gallery import Filters, Gallery, Page, thumbnail_key
 from core.imaging import verify
 from core.models import Image, User, new_id, utc_now
 from core.recipe import Recipe
-from core.storage import FolderStorage
+from core.storage import FolderStorage, Storage
 from tests.conftest import plain_png
+from tests.generating import ON_BOTH_STORES
 
 FOX = Recipe(prompt="a fox in the snow", model="gpt-image-2")
 TRASH = Filters(trash=True)
@@ -45,12 +46,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def gallery(database: Database, storage: FolderStorage, clock: Clock) -> Gallery:
+def gallery(database: Database, storage: Storage, clock: Clock) -> Gallery:
     return Gallery(database, storage, trash_days=30, clock=clock)
 
 
 @pytest.fixture
-def keep(gallery: Gallery, database: Database, storage: FolderStorage) -> Callable[..., Image]:
+def keep(gallery: Gallery, database: Database, storage: Storage) -> Callable[..., Image]:
     """`keep(user, recipe, **changes)`: store a picture and its row, as a finished job does."""
     return Keeper(gallery, database, storage).keep
 
@@ -59,7 +60,7 @@ def keep(gallery: Gallery, database: Database, storage: FolderStorage) -> Callab
 class Keeper:
     gallery: Gallery
     database: Database
-    storage: FolderStorage
+    storage: Storage
 
     def keep(self, user: User, recipe: Recipe = FOX, **changes: Any) -> Image:
         job_id, index = changes.pop("job_id", None) or new_id(), changes.pop("index", 0)
@@ -497,8 +498,9 @@ def test_deleting_again_doesnt_begin_the_time_anew(
     assert gallery.get(user.id, image.id).trashed_at == first
 
 
+@ON_BOTH_STORES
 def test_purging_takes_rows_and_files_of_what_is_old_enough_and_nothing_else(
-    gallery: Gallery, keep: Callable[..., Image], storage: FolderStorage, user: User, clock: Clock
+    gallery: Gallery, keep: Callable[..., Image], storage: Storage, user: User, clock: Clock
 ) -> None:
     kept, old, young = (keep(user) for _ in range(3))
     for image in (kept, old, young):
@@ -516,6 +518,7 @@ def test_purging_takes_rows_and_files_of_what_is_old_enough_and_nothing_else(
     assert files == {file for image in (kept, young) for file in (image.file_key, thumbnail_key(image.id))}
 
 
+@ON_BOTH_STORES
 def test_purging_goes_on_over_many_batches(
     gallery: Gallery, keep: Callable[..., Image], user: User, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -538,8 +541,9 @@ def test_two_purges_at_once_remove_each_image_once(
 # Files
 
 
+@ON_BOTH_STORES
 def test_a_thumbnail_is_made_once_and_again_when_it_is_gone(
-    gallery: Gallery, keep: Callable[..., Image], storage: FolderStorage, user: User
+    gallery: Gallery, keep: Callable[..., Image], storage: Storage, user: User
 ) -> None:
     image = keep(user, data=plain_png(1024, 600))
     first = gallery.thumbnail(user.id, image.id)
@@ -557,16 +561,17 @@ class FullStorage(FolderStorage):
 
 
 def test_a_full_disk_hides_no_picture(
-    database: Database, keep: Callable[..., Image], storage: FolderStorage, user: User
+    database: Database, keep: Callable[..., Image], storage: Storage, user: User
 ) -> None:
     image = keep(user)
     full = Gallery(database, FullStorage(storage.root))
     assert full.thumbnail(user.id, image.id).startswith(b"RIFF")
 
 
+@ON_BOTH_STORES
 @pytest.mark.parametrize("damage", [pytest.param(None, id="gone"), pytest.param(b"other", id="other bytes")])
 def test_a_lost_original_says_so(
-    gallery: Gallery, keep: Callable[..., Image], storage: FolderStorage, user: User, damage: bytes | None
+    gallery: Gallery, keep: Callable[..., Image], storage: Storage, user: User, damage: bytes | None
 ) -> None:
     image = keep(user)
     storage.delete(image.file_key)
@@ -649,7 +654,7 @@ def plans_of(database: Database) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize(("filters", "index"), PLANS.values(), ids=PLANS)
 def test_lists_read_only_what_they_show(
-    sqlite_database: Database, storage: FolderStorage, filters: Filters, index: str
+    sqlite_database: Database, storage: Storage, filters: Filters, index: str
 ) -> None:
     gallery, after = Gallery(sqlite_database, storage), _cursors()
     with plans_of(sqlite_database) as plans:
@@ -667,7 +672,7 @@ def _cursors() -> tuple[str | None, ...]:
     return None, Cursor(utc_now(), "f").encode(), Cursor(utc_now(), "0", newer=True).encode()
 
 
-def test_other_looks_use_their_index_too(sqlite_database: Database, storage: FolderStorage) -> None:
+def test_other_looks_use_their_index_too(sqlite_database: Database, storage: Storage) -> None:
     gallery = Gallery(sqlite_database, storage)
     with plans_of(sqlite_database) as plans:
         gallery.styles_and_models("ada")
@@ -677,6 +682,17 @@ def test_other_looks_use_their_index_too(sqlite_database: Database, storage: Fol
     )
     assert len(plans) == len(expected)
     assert all(part in plan for part, plan in zip(expected, plans, strict=True))
+
+
+def test_what_is_there_already_is_found_by_its_index(
+    sqlite_database: Database, storage: FolderStorage
+) -> None:
+    with plans_of(sqlite_database) as plans:
+        Gallery(sqlite_database, storage).newest_of("ada", [FOX, replace(FOX, prompt="an owl"), FOX])
+    assert len(plans) == 2
+    for plan in plans:
+        assert " INDEX ix_images_request (owner_id=? AND request_hash=?" in plan
+        assert "TEMP B-TREE" not in plan
 
 
 def test_choices_take_one_step_each_however_many_images_there_are(

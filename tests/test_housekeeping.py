@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from core import errors
-from core.housekeeping import Chore, Housekeeping
+from core.housekeeping import Chore, Housekeeping, InPortions
 from tests.polling import until
 
 
@@ -55,3 +55,49 @@ def test_a_thread_without_chores_of_now_waits_and_can_be_stopped() -> None:
     housekeeping = Housekeeping([Chore("rarely", 3600, gc.collect)])
     housekeeping.start()
     housekeeping.stop()
+
+
+class Round:
+    """Work of three steps, at which the clock moves on by one; what has been done is noted."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.now, self.done, self._fails = 0.0, 0, fails
+
+    def clock(self) -> float:
+        return self.now
+
+    def begin(self) -> Iterator[None]:
+        for _ in range(3):
+            self.now, self.done = self.now + 1, self.done + 1
+            if self._fails:
+                raise errors.DatabaseBusy
+            yield
+
+    def chore(self, portion: float) -> InPortions:
+        return InPortions(self.begin, rest=10, portion=portion, clock=self.clock)
+
+
+def test_long_work_is_done_in_portions_and_begun_anew_after_its_rest() -> None:
+    work = Round()
+    turn = work.chore(portion=2)
+    turn()
+    assert work.done == 2  # the other chores have their turn now
+    turn()
+    assert work.done == 3
+    turn()
+    assert work.done == 3
+    work.now += 10
+    turn()
+    assert work.done == 5
+
+
+def test_long_work_that_fails_is_begun_anew_only_after_its_rest() -> None:
+    work = Round(fails=True)
+    turn = work.chore(portion=2)
+    with pytest.raises(errors.DatabaseBusy):
+        turn()
+    turn()
+    assert work.done == 1
+    work.now += 10
+    with pytest.raises(errors.DatabaseBusy):
+        turn()

@@ -18,17 +18,16 @@ from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
 from core.jobs import Jobs
-from core.models import Image, Job, JobState, Usage, User, utc_now
+from core.models import Image, Job, JobState, Usage, User
 from core.offline import OfflineTransport
 from core.queue import JobQueue
 from core.recipe import Recipe
 from core.settings import load_settings
-from core.storage import FolderStorage
+from core.storage import FolderStorage, Storage
 from core.usage import Call, UsageLog
 from core.worker import RETRY_CALL_SECONDS, Worker
-from tests.clock import Clock
 from tests.crashing import RECIPE
-from tests.generating import ON_SQLITE, Studio, a_job
+from tests.generating import ON_BOTH_STORES, ON_SQLITE, Studio, a_job, at_a_moment
 from tests.openai_service import REQUEST_ID, Behaviour, ErrorRow, openai_service, picture
 from tests.polling import until
 
@@ -41,7 +40,8 @@ def studio(make_studio: Callable[..., Studio], database: Database) -> Studio:
 # Done
 
 
-def test_a_job_ends_with_image_and_usage_at_once(studio: Studio, user: User, storage: FolderStorage) -> None:
+@ON_BOTH_STORES
+def test_a_job_ends_with_image_and_usage_at_once(studio: Studio, user: User, storage: Storage) -> None:
     batch = studio.jobs.submit(user.id, RECIPE, 1)
     job = studio.ended()
     assert (job.state, job.batch_id, job.error) == (JobState.DONE, batch, None)
@@ -167,7 +167,7 @@ def test_a_batch_is_many_jobs_each_with_one_image(studio: Studio, user: User) ->
     assert studio.paid() == 3
 
 
-def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: FolderStorage) -> None:
+def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Storage) -> None:
     with sqlite_database.write() as session:
         user = User(username="ada", display_name="Ada", password_hash="!")
         session.add(user)
@@ -232,11 +232,12 @@ def test_a_job_that_many_claim_at_once_is_one_of_theirs(
 # Partial pictures
 
 
+@ON_BOTH_STORES
 @ON_SQLITE
 def test_partial_pictures_are_the_owners_while_the_job_runs(
     make_studio: Callable[..., Studio],
     database: Database,
-    storage: FolderStorage,
+    storage: Storage,
     user: User,
     other_user: User,
 ) -> None:
@@ -335,8 +336,9 @@ class Broken(OfflineTransport):
         raise ZeroDivisionError
 
 
+@ON_BOTH_STORES
 def test_a_damaged_picture_is_kept_aside(
-    make_studio: Callable[..., Studio], database: Database, storage: FolderStorage, user: User
+    make_studio: Callable[..., Studio], database: Database, storage: Storage, user: User
 ) -> None:
     studio = make_studio(database, started=False)
     studio.service.script(Behaviour(raw=b'{"data": [{"b64_json": "bm90IGEgcGljdHVyZQ=="}]}'))
@@ -349,6 +351,7 @@ def test_a_damaged_picture_is_kept_aside(
     assert studio.rows(Usage)[0].outcome == "failed"
 
 
+@ON_BOTH_STORES
 def test_every_picture_of_an_answer_is_kept(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
@@ -426,15 +429,6 @@ def test_a_refusal_that_cost_nothing_waits_for_its_next_call(
     job = studio.job()
     assert (job.state, job.error, studio.paid()) == (JobState.DONE, None, 2)
     assert [call.outcome for call in studio.rows(Usage)] == ["failed", "ok"]
-
-
-def at_a_moment(studio: Studio) -> tuple[Studio, Clock]:
-    """The studio with a clock that stands still until it is moved."""
-    clock = Clock()
-    clock.now = utc_now()
-    studio.jobs.clock = studio.jobs.worker.clock = clock
-    studio.jobs.queue = JobQueue(studio.database, studio.limits, clock=clock)
-    return studio, clock
 
 
 @ON_SQLITE
@@ -572,6 +566,7 @@ def test_ended_jobs_can_be_let_go_and_running_ones_not(
 # After the end of the process
 
 
+@ON_BOTH_STORES
 @ON_SQLITE
 def test_what_was_queued_when_the_app_stopped_is_made_at_the_next_start(
     make_studio: Callable[..., Studio], database: Database, user: User

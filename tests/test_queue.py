@@ -13,6 +13,7 @@ from sqlmodel import col
 from core.database import Database
 from core.models import Job, JobState, Usage, UsageKind, User, new_id
 from core.queue import FIRST_GUESS_SECONDS, JobQueue, Limits
+from core.usage import Outcome
 from tests.clock import Clock
 from tests.generating import ON_SQLITE
 
@@ -129,6 +130,26 @@ def test_no_more_calls_leave_in_a_minute_than_may(
     clock.forward(seconds=41)
     assert queue.claim()
     assert queue.claim() is None
+
+
+def test_a_saved_call_takes_nobodys_place_in_the_minute_and_tells_nothing_of_how_long_one_takes(
+    queue_with: Callable[..., JobQueue], submit: Submit, database: Database, clock: Clock, user: User
+) -> None:
+    queue = queue_with(at_once=1, per_minute=1)
+    submit(user, 3)
+    with database.write() as session:
+        session.add(
+            Usage(
+                user_id=user.id,
+                kind=UsageKind.GENERATE,
+                model="m",
+                started_at=clock.now,
+                outcome=Outcome.SAVED,
+            )
+        )
+    assert queue.claim()
+    first, *_ = sorted(queue_with(at_once=1).places(user.id).values(), key=lambda place: place.ahead)
+    assert first.seconds == FIRST_GUESS_SECONDS
 
 
 def test_the_limits_hold_when_many_claim_at_once(

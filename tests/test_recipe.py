@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from core.errors import RecipeUnreadable
+from core.prompts import styled
 from core.recipe import Recipe
 from tests.generating import RECIPE
 
@@ -18,6 +20,29 @@ def test_a_recipe_comes_back_as_it_was_stored() -> None:
 def test_what_another_version_stored_is_read_as_far_as_it_goes() -> None:
     assert Recipe.read(RECIPE.to_json() | {"seed": 7}) == RECIPE
     assert Recipe.read({"name": "Ember"}) == Recipe(prompt="", model="", name="Ember")
+
+
+OTHERWISE_SENT = {
+    "prompt": {"prompt": "an owl"},
+    "model": {"model": "gpt-image-2.5-flare"},
+    "size": {"size": "1536x1024"},
+    "quality": {"quality": "high"},
+    "style in words": {"style": "ink"},
+    "style of the model's own": {"style": "vivid"},
+}
+
+
+@pytest.mark.parametrize("changes", OTHERWISE_SENT.values(), ids=OTHERWISE_SENT)
+def test_what_is_sent_otherwise_is_another_request(changes: dict[str, Any]) -> None:
+    assert replace(RECIPE, **changes).request_hash != RECIPE.request_hash
+
+
+def test_what_is_sent_alike_is_one_request_whatever_else_was_typed() -> None:
+    typed = replace(RECIPE, name="Juniper", traits=("red",), base_prompt="a fox", enhanced_prompt="A fox.")
+    written_out = replace(RECIPE, prompt=styled(RECIPE.prompt, "ink"))
+    assert typed.request_hash == RECIPE.request_hash
+    assert written_out.request_hash == replace(RECIPE, style="ink").request_hash
+    assert len(RECIPE.request_hash) == 64
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import core.storage
 from core import errors
 from core.models import utc_now
 from core.storage import STAGING, FolderStorage, Storage, open_storage
+from tests.generating import ON_BOTH_STORES
 
 KEY = "images/0123/0.png"
 Put = Callable[[Storage, str, bytes], None]
@@ -34,70 +35,79 @@ def _files(root: Path) -> list[str]:
 # What every store promises
 
 
+@ON_BOTH_STORES
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_bytes_come_back_and_can_be_replaced(either_storage: Storage, put: Put) -> None:
-    put(either_storage, KEY, b"first")
-    put(either_storage, KEY, b"second")
-    assert either_storage.get(KEY) == b"second"
-    assert either_storage.exists(KEY)
-    assert either_storage.list("images") == (KEY,)
+def test_bytes_come_back_and_can_be_replaced(storage: Storage, put: Put) -> None:
+    put(storage, KEY, b"first")
+    put(storage, KEY, b"second")
+    assert storage.get(KEY) == b"second"
+    assert storage.exists(KEY)
+    assert storage.list("images") == (KEY,)
 
 
+@ON_BOTH_STORES
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_a_large_file_comes_back_whole(either_storage: Storage, put: Put) -> None:
+def test_a_large_file_comes_back_whole(storage: Storage, put: Put) -> None:
     data = os.urandom(12 * 1024 * 1024)
-    put(either_storage, KEY, data)
-    assert either_storage.get(KEY) == data
+    put(storage, KEY, data)
+    assert storage.get(KEY) == data
 
 
+@ON_BOTH_STORES
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_an_empty_file_is_there_too(either_storage: Storage, put: Put) -> None:
-    put(either_storage, KEY, b"")
-    assert (either_storage.get(KEY), either_storage.exists(KEY)) == (b"", True)
+def test_an_empty_file_is_there_too(storage: Storage, put: Put) -> None:
+    put(storage, KEY, b"")
+    assert (storage.get(KEY), storage.exists(KEY)) == (b"", True)
 
 
-def test_a_missing_key_is_a_damaged_file(either_storage: Storage) -> None:
-    assert not either_storage.exists(KEY)
+@ON_BOTH_STORES
+def test_a_missing_key_is_a_damaged_file(storage: Storage) -> None:
+    assert not storage.exists(KEY)
     with pytest.raises(errors.FileDamaged):
-        either_storage.get(KEY)
-    either_storage.put(KEY, b"x")
-    either_storage.delete(KEY)
+        storage.get(KEY)
+    storage.put(KEY, b"x")
+    storage.delete(KEY)
     with pytest.raises(errors.FileDamaged):
-        either_storage.get(KEY)
+        storage.get(KEY)
 
 
-def test_list_names_all_below_a_folder_and_nothing_else(either_storage: Storage) -> None:
+@ON_BOTH_STORES
+def test_list_names_all_below_a_folder_and_nothing_else(storage: Storage) -> None:
     for key in ("images/1/1.png", "images/1/0.png", "images/11/0.png", "thumbnails/1.webp"):
-        either_storage.put(key, b"x")
-    assert either_storage.list("images/1") == ("images/1/0.png", "images/1/1.png")
-    assert either_storage.list("images/2") == ()
+        storage.put(key, b"x")
+    assert storage.list("images/1") == ("images/1/0.png", "images/1/1.png")
+    assert storage.list("images/2") == ()
 
 
-def test_delete_takes_all_that_are_there(either_storage: Storage) -> None:
-    either_storage.put("images/1/0.png", b"x")
-    either_storage.put("images/1/1.png", b"x")
-    either_storage.put("images/2/0.png", b"x")
-    either_storage.delete("images/1/0.png", "images/1/7.png", "images/1/1.png")
-    assert either_storage.list("images") == ("images/2/0.png",)
-    either_storage.delete()
+@ON_BOTH_STORES
+def test_delete_takes_all_that_are_there(storage: Storage) -> None:
+    storage.put("images/1/0.png", b"x")
+    storage.put("images/1/1.png", b"x")
+    storage.put("images/2/0.png", b"x")
+    storage.delete("images/1/0.png", "images/1/7.png", "images/1/1.png")
+    assert storage.list("images") == ("images/2/0.png",)
+    storage.delete()
 
 
-def test_files_are_listed_with_size_and_age(either_storage: Storage) -> None:
-    either_storage.put(KEY, b"four")
-    (file,) = either_storage.files("images")
+@ON_BOTH_STORES
+def test_files_are_listed_with_size_and_age(storage: Storage) -> None:
+    storage.put(KEY, b"four")
+    (file,) = storage.files("images")
     assert (file.key, file.size) == (KEY, 4)
     assert abs(utc_now() - file.modified) < timedelta(minutes=1)
 
 
-def test_a_listing_goes_on_over_many_pages(either_storage: Storage) -> None:
+@ON_BOTH_STORES
+def test_a_listing_goes_on_over_many_pages(storage: Storage) -> None:
     keys = tuple(f"images/{number:04}/0" for number in range(1_100))
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(either_storage.put_preview, keys, [b"x"] * len(keys)))
-    assert either_storage.list("images") == keys
-    either_storage.delete(*keys)
-    assert either_storage.list("images") == ()
+        list(threads.map(storage.put_preview, keys, [b"x"] * len(keys)))
+    assert storage.list("images") == keys
+    storage.delete(*keys)
+    assert storage.list("images") == ()
 
 
+@ON_BOTH_STORES
 @pytest.mark.parametrize(
     "key",
     [
@@ -117,14 +127,14 @@ def test_a_listing_goes_on_over_many_pages(either_storage: Storage) -> None:
         pytest.param("", id="empty"),
     ],
 )
-def test_a_key_that_leaves_the_folder_is_refused(either_storage: Storage, tmp_path: Path, key: str) -> None:
+def test_a_key_that_leaves_the_folder_is_refused(storage: Storage, tmp_path: Path, key: str) -> None:
     uses: tuple[Callable[[], object], ...] = (
-        lambda: either_storage.put(key, b"x"),
-        lambda: either_storage.put_preview(key, b"x"),
-        lambda: either_storage.get(key),
-        lambda: either_storage.exists(key),
-        lambda: either_storage.list(key),
-        lambda: either_storage.delete(key),
+        lambda: storage.put(key, b"x"),
+        lambda: storage.put_preview(key, b"x"),
+        lambda: storage.get(key),
+        lambda: storage.exists(key),
+        lambda: storage.list(key),
+        lambda: storage.delete(key),
     )
     for use in uses:
         with pytest.raises(errors.StorageError, match="not a storage key"):
@@ -132,28 +142,30 @@ def test_a_key_that_leaves_the_folder_is_refused(either_storage: Storage, tmp_pa
     assert _files(tmp_path) == []
 
 
-def test_many_threads_put_and_delete_beside_each_other(either_storage: Storage) -> None:
+@ON_BOTH_STORES
+def test_many_threads_put_and_delete_beside_each_other(storage: Storage) -> None:
     def work(number: int) -> None:
         for turn in range(20):
             key = f"thumbnails/{number}.webp"
-            either_storage.put(key, bytes([number, turn]))
-            assert either_storage.get(key) == bytes([number, turn])
-            either_storage.delete(key)
+            storage.put(key, bytes([number, turn]))
+            assert storage.get(key) == bytes([number, turn])
+            storage.delete(key)
 
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(work, range(16)))
-    assert either_storage.list("thumbnails") == ()
+    assert storage.list("thumbnails") == ()
 
 
-def test_readers_see_one_whole_version_of_a_file_that_is_being_replaced(either_storage: Storage) -> None:
+@ON_BOTH_STORES
+def test_readers_see_one_whole_version_of_a_file_that_is_being_replaced(storage: Storage) -> None:
     versions = [bytes([number]) * 100_000 for number in range(8)]
-    either_storage.put(KEY, versions[0])
+    storage.put(KEY, versions[0])
     with ThreadPoolExecutor(4) as threads:
-        writing = [threads.submit(either_storage.put, KEY, data) for data in versions * 3]
+        writing = [threads.submit(storage.put, KEY, data) for data in versions * 3]
         while not all(written.done() for written in writing):
             # The tests' S3 server may break off an answer whose file is replaced: that is no version.
             with suppress(errors.StorageUnreachable):
-                assert either_storage.get(KEY) in versions
+                assert storage.get(KEY) in versions
     assert [written.exception() for written in writing] == [None] * len(writing)
 
 

@@ -34,6 +34,15 @@ def a_call(user: User) -> Call:
     )
 
 
+def saved_calls(user: User) -> list[Call]:
+    saved = replace(a_call(user), outcome=Outcome.SAVED, price_micros=0, images=0)
+    return [
+        replace(saved, saved_micros=40_000),
+        replace(saved, kind=UsageKind.ENHANCE, saved_micros=500),
+        replace(saved, saved_micros=None),
+    ]
+
+
 def test_totals_add_up_one_users_calls(log: UsageLog, user: User, other_user: User) -> None:
     call = a_call(user)
     for recorded in (
@@ -45,15 +54,23 @@ def test_totals_add_up_one_users_calls(log: UsageLog, user: User, other_user: Us
         replace(call, price_micros=None, offline=True),
         replace(call, started_at=NOON - timedelta(microseconds=1)),
         replace(call, user_id=other_user.id),
+        *saved_calls(user),
     ):
         log.record_now(recorded)
     assert log.totals(user.id, NOON) == Totals(
-        calls=6, images=6, priced_micros=100_000, unpriced_calls=2, failed=1
+        calls=6,
+        images=6,
+        priced_micros=100_000,
+        unpriced_calls=2,
+        failed=1,
+        saved_calls=3,
+        saved_micros=40_500,
+        unpriced_saved_calls=1,
     )
 
 
 def test_totals_of_nothing_are_zero(log: UsageLog, user: User) -> None:
-    assert log.totals(user.id, NOON) == Totals(0, 0, 0, 0, 0)
+    assert log.totals(user.id, NOON) == Totals(0, 0, 0, 0, 0, 0, 0, 0)
 
 
 def test_totals_hold_more_than_32_bits(log: UsageLog, user: User) -> None:

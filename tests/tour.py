@@ -54,6 +54,12 @@ def _create(person: Visitor, look: Look) -> None:
     page.get_by_text("More options").click()
     person.enhance()
     _open(person, re.compile("^History"), look, "history")
+    person.type("Name", "Moss")
+    person.enhance()
+    person.type("Name", "Juniper")
+    person.enhance()
+    expect(page.get_by_text("From your enhancement of")).to_be_visible()
+    look("create, enhanced before")
 
 
 def _pictures(person: Visitor, look: Look) -> None:
@@ -72,8 +78,18 @@ def _pictures(person: Visitor, look: Look) -> None:
     page.get_by_role("button", name="Let it go").click()
     person.type("Prompt", prompt)
     person.generate()
+    expect(page.get_by_text("You already have this image")).to_be_visible()
+    look("create, there already")
+    person.type("Prompt", "a fox")
+    person.generate()
     person.finished(2)
     look("create, pictures")
+    person.type("Prompt", "a {fox|hare|owl}")
+    page.get_by_text("Many prompts", exact=True).click()
+    expect(page.get_by_text("3 prompts · the longest")).to_be_visible()
+    person.generate()
+    expect(page.get_by_text("1 of 3 you already have")).to_be_visible()
+    look("create, some there already")
 
 
 def _gallery(person: Visitor, look: Look) -> None:

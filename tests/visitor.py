@@ -151,13 +151,14 @@ class Visitor:
     def enhance(self) -> str:
         """Enhance, wait for the end, and return the prompt."""
         before = self.field("Prompt").input_value()
-        self.page.get_by_role("button", name="Enhance prompt").click()
+        enhance = self.page.get_by_role("button", name=re.compile("^(Enhance prompt|Another take)$"))
+        enhance.click()
         expect(self.page.locator("textarea[aria-label='Prompt']:enabled")).not_to_have_value(before)
-        expect(self.page.get_by_role("button", name="Enhance prompt")).to_be_enabled()
+        expect(enhance).to_be_enabled()
         return self.field("Prompt").input_value()
 
     def generate(self) -> None:
-        self.page.get_by_role("button", name=re.compile("^Generate")).click()
+        self.page.get_by_role("button", name=re.compile(r"^Generate [\d,]+ image")).click()
 
     def finished(self, count: int = 1) -> None:
         """Wait for so many finished pictures, drawn; a card that is being replaced can be there twice."""

@@ -1,4 +1,4 @@
-"""What is being made, on every page: how much runs and waits, and a word when something has ended."""
+"""What is being made, on every page that doesn't show it: how much runs and waits, and what has ended."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import streamlit as st
 from core.accounts import SignedIn
 from core.jobs import ENDED_WITHOUT_IMAGE, JobView
 from core.models import JobState, utc_now
+from pages.ui.polling import stop_polling
 from pages.ui.session import check_still, studio
 from pages.ui.text import clipped, images_words, job_line, plain
 
@@ -17,21 +18,27 @@ LIVE_KEY = "_activity_live"
 _LISTED = 12
 
 
-def activity(user: SignedIn, *, tell: bool) -> None:
-    """The panel, while anything is being made; `tell` what ends, where the page doesn't show it."""
+def activity(user: SignedIn) -> None:
+    """The panel, while anything is being made, and what has ended: for pages that don't show the jobs."""
     jobs = studio().jobs.recent(user.user_id)
     if any(job.is_live for job in jobs):
-        st.fragment(run_every=WATCH_SECONDS)(_panel)(user, tell)
+        st.fragment(run_every=WATCH_SECONDS)(_panel)(user)
     else:
-        _tell(jobs, tell)
+        _tell(jobs)
 
 
-def _panel(user: SignedIn, tell: bool) -> None:
+def seen(jobs: Sequence[JobView]) -> None:
+    """These were shown: only what ends from now on is told."""
+    st.session_state[LIVE_KEY] = frozenset(job.id for job in jobs if job.is_live)
+
+
+def _panel(user: SignedIn) -> None:
     check_still(user)
     jobs = studio().jobs.recent(user.user_id)
-    _tell(jobs, tell)
+    _tell(jobs)
     live = [job for job in jobs if job.is_live]
     if not live:
+        stop_polling()
         return
     with st.popover(_summary(live), icon=":material/brush:", type="tertiary", key="activity"):
         batch = [job for job in jobs if job.batch_id in {one.batch_id for one in live}]
@@ -50,12 +57,12 @@ def _summary(live: Sequence[JobView]) -> str:
     return " · ".join(f"{count} {words}" for words, count in counts.items() if count)
 
 
-def _tell(jobs: Sequence[JobView], tell: bool) -> None:
+def _tell(jobs: Sequence[JobView]) -> None:
     """Say what has ended since this tab last looked."""
     before: frozenset[str] = st.session_state.get(LIVE_KEY, frozenset())
-    st.session_state[LIVE_KEY] = frozenset(job.id for job in jobs if job.is_live)
+    seen(jobs)
     ended = [job for job in jobs if job.id in before and not job.is_live]
-    if not (tell and ended):
+    if not ended:
         return
     failed = [job for job in ended if job.state in ENDED_WITHOUT_IMAGE]
     if made := len(ended) - len(failed):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import streamlit as st
 
@@ -14,6 +15,7 @@ from core.drafts import DraftState
 from core.enhancing import EnhancementRun
 from core.models import new_id, utc_now
 from core.prompts import STYLES, TRAIT_SUGGESTIONS, Enhancement, style_of
+from core.studio import Offer, Quote
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.session import studio
 
@@ -60,8 +62,10 @@ class CreateState:
     run, and then the browser sends the old one back.) `saved` is the draft as this tab last stored it, and
     `unsaved` why it isn't stored now. `most` is the highest count that was offered. `redraw`: a click in the
     prompt's panel concerns the rest of the page too. `handled` is the enhancement whose end this tab has
-    seen. `fault` counts the failures about the options. `welcome`: this tab began without a draft, and
-    nothing has been made since; it stays while one types, for fields must not jump from under the keyboard.
+    seen, and `kept_at` when its text was written, if that was before. `offer` stands while the draft is
+    what it was made for, which is `offered`. `fault` counts the failures about the options. `welcome`: this
+    tab began without a draft, and nothing has been made since; it stays while one types, for fields must not
+    jump from under the keyboard.
     """
 
     draft: DraftState
@@ -72,6 +76,9 @@ class CreateState:
     failure: errors.ImageError | None = None
     unsaved: errors.ImageError | None = None
     added_back: tuple[str, ...] = ()
+    kept_at: datetime | None = None
+    offer: Offer | None = None
+    offered: Quote | None = None
     handled: str | None = None
     redraw: bool = False
     fault: int = 0
@@ -133,8 +140,8 @@ def take_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | N
     state.handled = run.id
     state.failure = run.error
     if run.result:
-        state.added_back = run.result.added_back
-        adopt(user, state, state.draft.with_enhanced(run.text, run.draft_id, now=utc_now()))
+        state.added_back, state.kept_at = run.result.added_back, run.kept_at
+        adopt(user, state, state.draft.with_enhanced(run.text, run.draft_id, run.request, now=utc_now()))
         state.prompt_epoch = new_id()
 
 
@@ -154,6 +161,12 @@ def adopt(user: SignedIn, state: CreateState, draft: DraftState) -> None:
             if state.unsaved is None:
                 log_failure(error)
             state.unsaved = error
+
+
+def refused(state: CreateState, error: errors.ImageError) -> None:
+    state.failure = error
+    state.fault += error.field in OPTION_FIELDS
+    log_failure(error)
 
 
 def field_failure(state: CreateState, *names: str) -> None:

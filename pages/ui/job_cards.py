@@ -10,6 +10,7 @@ from core import errors
 from core.accounts import SignedIn
 from core.jobs import ENDED_WITHOUT_IMAGE, JobView
 from core.models import JobState, utc_now
+from pages.ui.activity import seen
 from pages.ui.draft_form import drop_create_state
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.links import OPEN_PARAM, partial_url, thumbnail_url
@@ -29,6 +30,7 @@ def job_cards(user: SignedIn) -> None:
 def _cards(user: SignedIn, polling: bool) -> None:
     check_still(user)
     jobs = studio().jobs.recent(user.user_id)
+    seen(jobs)
     if polling != any(job.is_live for job in jobs):
         st.rerun()
     if not jobs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -58,13 +58,23 @@ def images_words(count: int) -> str:
     return "1 image" if count == 1 else f"{count:,} images"
 
 
-def local_time(moment: datetime) -> str:
-    """A time as the browser's owner reads it."""
+def local(moment: datetime) -> datetime:
+    """`moment` by the clock of the browser's owner."""
     try:
         zone = ZoneInfo(st.context.timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError):
         zone = ZoneInfo("UTC")
-    return moment.astimezone(zone).strftime("%d %b %Y, %H:%M")
+    return moment.astimezone(zone)
+
+
+def local_time(moment: datetime) -> str:
+    """A time as the browser's owner reads it."""
+    return local(moment).strftime("%d %b %Y, %H:%M")
+
+
+def day_words(day: date, today: date) -> str:
+    """A day of the last two."""
+    return "today" if day == today else "yesterday"
 
 
 def seconds_words(seconds: float) -> str:

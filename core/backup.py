@@ -1,0 +1,183 @@
+"""`python -m core.backup FILE`: puts everything of an installation on one machine into one file.
+
+Atelier may be running meanwhile. The file holds the database, the pictures, the damaged answers kept aside
+and the installation's key; keep it as safe as the data folder itself. `python -m core.restore FILE` brings
+it back. With a PostgreSQL server or a bucket, use their own means: pg_dump, and the bucket's versioning.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import delete, func, select
+from sqlmodel import col
+
+from core import errors
+from core.archive import DATABASE, FILES, SECRET, Writer
+from core.bootstrap import database_url
+from core.command import answer, by_id, data_folder, disk_faults, parser, progress, say, sqlite_url
+from core.database import Database
+from core.models import LIVE_STATES, Image, Job, JobState
+from core.settings import Settings, load_settings
+from core.storage import FolderStorage, Storage, flush_folder
+
+# Of these the bytes may be there without a row, and can still be entered.
+OPEN_STATES = (*LIVE_STATES, JobState.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a backup holds; `missing` images have a row and no file, here as well."""
+
+    files: int
+    missing: int
+
+
+@dataclass(slots=True)
+class _Packing:
+    """The files of one moment's rows on their way into the archive."""
+
+    rows: Database
+    live: Database
+    storage: Storage
+    archive: Writer
+    missing: int = 0
+
+    def pack(self) -> None:
+        with self.rows.read() as session:
+            total = int(session.execute(select(func.count()).select_from(Image)).scalar_one())
+        with progress("Images", total) as bar:
+            for image_id, key in by_id(self.rows, col(Image.id), col(Image.file_key)):
+                self._pack_image(image_id, key)
+                bar.advance()
+        for job_id, state in by_id(self.rows, col(Job.id), col(Job.state)):
+            if state in OPEN_STATES:
+                self._pack_open(job_id)
+        for file in self.storage.files("aside"):
+            self._pack(file.key)
+
+    def _pack_image(self, image_id: str, key: str) -> None:
+        if self._pack(key):
+            return
+        if self._is_live(image_id):
+            self.missing += 1
+        else:  # deleted for good since the moment of the backup
+            with self.rows.write() as session:
+                session.execute(delete(Image).where(col(Image.id) == image_id))
+
+    def _pack_open(self, job_id: str) -> None:
+        """The figures first: they are written last, so that where they are, all pictures are."""
+        for folder in ("answers", "images"):
+            for key in self.storage.list(f"{folder}/{job_id}"):
+                self._pack(key)
+
+    def _pack(self, key: str) -> bool:
+        """Whether there is such a file."""
+        try:
+            data = self.storage.get(key)
+        except errors.FileDamaged:
+            return False
+        self.archive.add(f"{FILES}/{key}", data)
+        return True
+
+    def _is_live(self, image_id: str) -> bool:
+        with self.live.read() as session:
+            return session.execute(select(col(Image.id)).where(col(Image.id) == image_id)).first() is not None
+
+
+def back_up(settings: Settings, target: Path, *, force: bool = False) -> Made:
+    """Write the backup, which appears under its name only when it is whole.
+
+    Raises SettingsError, BackupError, DatabaseError or StorageError.
+    """
+    folder = data_folder(settings)
+    source = _database_file(settings, folder)
+    target = target.expanduser().resolve()
+    if target.is_dir() or (target.exists() and not force):
+        raise errors.BackupError(f"{target} is there already. Name a new file, or add --force.")
+    with disk_faults(target.parent), _beside(target) as part:
+        _copy_database(source, part / DATABASE)
+        with (
+            closing(Database(sqlite_url(source))) as live,
+            Writer(part / "backup") as archive,
+        ):
+            made = _pack(part, folder, live, archive)
+        (part / "backup").replace(target)
+        flush_folder(target.parent)
+    return made
+
+
+def _pack(part: Path, folder: Path, live: Database, archive: Writer) -> Made:
+    with closing(Database(sqlite_url(part / DATABASE))) as rows:
+        packing = _Packing(rows, live, FolderStorage(folder / "files"), archive)
+        packing.pack()
+    files = archive.count
+    # Only now: rows may have been taken out of it.
+    archive.add_file(DATABASE, part / DATABASE)
+    if (folder / SECRET).is_file():
+        archive.add_file(SECRET, folder / SECRET)
+    return Made(files, packing.missing)
+
+
+def _database_file(settings: Settings, folder: Path) -> Path:
+    """The database's file. Raises SettingsError for an installation that isn't of one machine."""
+    with closing(Database(database_url(settings, folder))) as database:
+        path = Path(database.url.database or "").resolve()
+        if not database.is_sqlite or settings.storage_url:
+            raise errors.SettingsError(
+                "This installation isn't on one machine alone: back up a PostgreSQL database with pg_dump, "
+                "and a bucket by its own versioning.",
+                suggestions=("See the README, “Keeping it”.",),
+            )
+    if not path.is_file():
+        raise errors.SettingsError(f"DATABASE_URL: {path} isn't there. Name Atelier's own database.")
+    return path
+
+
+def _copy_database(source: Path, copy: Path) -> None:
+    """One moment of the database, by SQLite's own means: also of one that is being written to."""
+    copy.touch(mode=0o600)
+    try:
+        with (
+            closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as old,
+            closing(sqlite3.connect(copy)) as new,
+        ):
+            old.backup(new)
+            (found,) = new.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        raise errors.BackupError("The database can't be read now.", details=str(error)) from error
+    except sqlite3.DatabaseError as error:
+        raise errors.DatabaseDamaged(details=str(error)) from error
+    if found != "ok":
+        raise errors.DatabaseDamaged(details=str(found))
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A private folder on the disk of `target`, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=f"{target.name}.", suffix=".part", dir=target.parent) as part:
+        yield Path(part)
+
+
+def main() -> int:
+    asked = parser("backup", __doc__)
+    asked.add_argument("file", type=Path, metavar="FILE", help="the file to write")
+    asked.add_argument("--force", action="store_true", help="replace a file of that name")
+    chosen = asked.parse_args()
+    made = back_up(load_settings(), chosen.file, force=chosen.force)
+    say(f"{chosen.file} holds the database and {made.files:,} files.")
+    if made.missing:
+        say(
+            f"{made.missing:,} images have no file, here and in the backup: python -m core.doctor names them."
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(answer(main))

@@ -1,0 +1,52 @@
+"""Server-sent events, read so that nothing which has come whole is lost.
+
+A usual reader drops an event whose last line ends are missing, and stops where one is garbled; here
+either may be a paid picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import httpx2
+
+_FIELD = b"data:"
+
+
+def frames(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The data of each event in a stream's `pieces`, as it came. What they raise is raised behind it."""
+    data: list[bytes] = []
+    for line in _lines(_ended(pieces)):
+        if line.startswith(_FIELD):
+            data.append(line.removeprefix(_FIELD).removeprefix(b" "))
+        elif not line and data:
+            yield b"\n".join(data)
+            data.clear()
+
+
+def _ended(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """`pieces` with the blank line that a cut has taken from an object whose last sign has come."""
+    end = b""
+    try:
+        for piece in pieces:
+            end = piece.rstrip() or end
+            yield piece
+    except httpx2.HTTPError:
+        yield _missing(end)
+        raise
+    yield _missing(end)
+
+
+def _missing(end: bytes) -> bytes:
+    return b"\n\n" if end.endswith(b"}") else b""
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines of `pieces` without their ends, of whatever system; one without an end is none."""
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        # The sign at the very end may be the first of two.
+        whole = max(held.rfind(b"\n"), held.rfind(b"\r", 0, -1)) + 1
+        yield from bytes(held[:whole]).splitlines()
+        del held[:whole]

@@ -1,0 +1,1 @@
+"""How quick and how small Atelier is, each figure beside a baseline of the same run: `make bench`."""

@@ -1,0 +1,169 @@
+"""A hundred people who watch their images being made, as browsers do it, without the browsers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from websockets.asyncio.client import ClientConnection, connect
+
+from core.accounts import Accounts
+from core.api import COOKIE
+from core.database import Database
+from core.models import Job, new_id
+from tests.bench.figures import Figure, p95
+from tests.bench.servers import memory, on_two_cores, service
+from tests.crashing import RECIPE
+from tests.process import AppProcess
+
+PEOPLE = 100
+# As many images as the app lets run at once; who has to wait is told of their place instead.
+AT_ONCE = 64
+WARM_UP_SECONDS, WATCHED_SECONDS = 8, 30
+LONG = 3600.0
+
+
+def poll(folder: Path) -> Iterator[Figure]:
+    """Every poll of the Create page's panels, from its request to the end of its run."""
+    people = _sign_up(folder / "data")
+    env = {"CONCURRENCY": str(AT_ONCE), "USER_CONCURRENCY": "1"}
+    with service(LONG) as url, AppProcess(folder, env=env | {"OPENAI_BASE_URL": url}) as app:
+        on_two_cores(app.pid)
+        yield from asyncio.run(_watched(app, people))
+
+
+def _sign_up(folder: Path) -> list[str]:
+    """The tokens of so many people who each have asked for an image."""
+    folder.mkdir(parents=True)
+    database = Database(f"sqlite:///{folder / 'atelier.db'}")
+    database.migrate()
+    accounts = Accounts(database)
+    tokens = []
+    for number in range(PEOPLE):
+        user = accounts.create_user(f"person-{number}", "!")
+        tokens.append(accounts.redeem_ticket(accounts.issue_ticket(user.username)))
+        with database.write() as session:
+            session.add(Job(batch_id=new_id(), owner_id=user.id, request=RECIPE.to_json()))
+    database.close()
+    return tokens
+
+
+async def _watched(app: AppProcess, tokens: list[str]) -> list[Figure]:
+    async with asyncio.TaskGroup() as group:
+        first = _Tab(app.base_url, tokens[0])
+        await first.open(group)  # what the first page of all loads counts for none
+        alone = await _alone(first)
+        before = memory(app.pid)
+        tabs = [_Tab(app.base_url, token) for token in tokens[1:]]
+        for tab in tabs:
+            await tab.open(group)
+        each = (memory(app.pid) - before) / len(tabs)
+        tabs.append(first)
+        await asyncio.sleep(WARM_UP_SECONDS)
+        for tab in tabs:
+            tab.taken.clear()
+        await asyncio.sleep(WATCHED_SECONDS)
+        taken = [1000 * one for tab in tabs for one in tab.taken]
+        after = (memory(app.pid) - before) / (len(tabs) - 1)
+        for tab in tabs:
+            tab.close()
+    how = (
+        f"median {median(taken):.0f} ms of {len(taken) / WATCHED_SECONDS:.0f} polls a second; "
+        f"one person alone: p95 {p95(alone):.0f} ms, median {median(alone):.0f} ms"
+    )
+    grown = f"of resident memory over {len(tabs) - 1} sessions; {after:.2f} MiB once they have polled"
+    return [
+        Figure("poll", f"p95 of a poll, {PEOPLE} people", p95(taken), "ms", 50, how),
+        Figure("poll", "memory of an open session", each, "MiB", None, grown),
+    ]
+
+
+async def _alone(tab: _Tab) -> list[float]:
+    await asyncio.sleep(WARM_UP_SECONDS / 2)
+    tab.taken.clear()
+    await asyncio.sleep(WARM_UP_SECONDS)
+    return [1000 * one for one in tab.taken]
+
+
+@dataclass(slots=True)
+class _Tab:
+    """One browser tab on the Create page: it sends what Streamlit's own page sends, and times the answers.
+
+    `taken` are the seconds of each poll. One poll is under way at a time, as the script's runs are.
+    """
+
+    base_url: str
+    token: str
+    taken: list[float] = field(default_factory=list)
+    _socket: ClientConnection | None = None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+    _timers: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    _finished: asyncio.Queue[int] = field(default_factory=asyncio.Queue)
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _page: str = ""
+
+    async def open(self, group: asyncio.TaskGroup) -> None:
+        """Connect, draw the whole page once, and begin to poll."""
+        self._socket = await connect(
+            f"{self.base_url.replace('http', 'ws', 1)}/_stcore/stream",
+            additional_headers={"Cookie": f"{COOKIE}={self.token}"},
+            subprotocols=["streamlit"],
+            max_size=None,
+            proxy=None,
+        )
+        self._tasks.append(group.create_task(self._listen(group)))
+        await self._run(BackMsg(rerun_script={"query_string": ""}))
+        if not self._timers:
+            raise RuntimeError("the page doesn't poll: nobody is watching")
+
+    def close(self) -> None:
+        for task in (*self._tasks, *self._timers.values()):
+            task.cancel()
+
+    async def _listen(self, group: asyncio.TaskGroup) -> None:
+        assert self._socket is not None
+        try:
+            async for data in self._socket:
+                message = ForwardMsg()
+                message.ParseFromString(data)
+                self._take(message, group)
+        finally:
+            self._socket.transport.abort()
+
+    def _take(self, message: ForwardMsg, group: asyncio.TaskGroup) -> None:
+        kind = message.WhichOneof("type")
+        if kind == "new_session":
+            self._page = message.new_session.page_script_hash
+        elif kind == "script_finished":
+            self._finished.put_nowait(message.script_finished)
+        elif kind == "auto_rerun" and message.auto_rerun.fragment_id not in self._timers:
+            wanted = message.auto_rerun
+            timer = self._poll(wanted.fragment_id, wanted.interval)
+            self._timers[wanted.fragment_id] = group.create_task(timer)
+        elif kind == "stop_auto_rerun":
+            for name in message.stop_auto_rerun.fragment_ids:
+                self._timers.pop(name).cancel()
+
+    async def _poll(self, fragment_id: str, interval: float) -> None:
+        asked = {"fragment_id": fragment_id, "is_auto_rerun": True, "page_script_hash": self._page}
+        due = time.perf_counter() + interval
+        while True:
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            due += interval
+            self.taken.append(await self._run(BackMsg(rerun_script=asked)))
+
+    async def _run(self, message: BackMsg) -> float:
+        """The seconds from `message` to the end of the run that it asked for."""
+        assert self._socket is not None
+        async with self._turn:
+            begun = time.perf_counter()
+            await self._socket.send(message.SerializeToString())
+            while await self._finished.get() == ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+                pass
+            return time.perf_counter() - begun
