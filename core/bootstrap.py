@@ -51,8 +51,8 @@ OFFLINE_PACE_SECONDS = 0.02
 _LIBRARIES = ("sqlalchemy",)
 # How often the hold on the database is checked, garbage is collected, and what has ended is cleared away.
 OWNERSHIP_SECONDS = 5
-# Missed at two sweeps, a process is gone: its jobs are settled within twice this time. Where a whole
-# machine is gone, the database notices that within eleven seconds (core.ownership).
+# Missed at two sweeps, a process is gone: its jobs are settled within twice this time, after the eleven
+# seconds in which the database notices that a whole machine has gone (core.ownership).
 SWEEP_SECONDS = 8
 GARBAGE_SECONDS = 60
 TIDY_SECONDS = 3600
@@ -167,18 +167,8 @@ def _chores(
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
         Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
-        Chore(
-            "remove old files without a row",
-            PORTION_EVERY_SECONDS,
-            _daily(inventory.clean),
-            first=GARBAGE_SECONDS,
-        ),
-        Chore(
-            "make missing thumbnails",
-            PORTION_EVERY_SECONDS,
-            _daily(inventory.thumbnails),
-            first=GARBAGE_SECONDS,
-        ),
+        _daily("remove old files without a row", inventory.clean),
+        _daily("make missing thumbnails", inventory.thumbnails),
     )
 
 
