@@ -431,3 +431,19 @@ def test_rows_written_during_the_copy_do_no_harm(shelf: Shelf, way: Way) -> None
     finally:
         going = False
         writer.join()
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "/etc/outside", "files/images/../../../outside", "files/thumbnails/x", "other"]
+)
+def test_a_name_that_no_backup_has_is_refused_also_where_the_list_has_it(way: Way, name: str) -> None:
+    with Writer(way.file) as archive:
+        archive.add(name, b"x")
+    assert "no backup has" in refused(way)
+
+
+def test_a_member_that_is_there_twice_is_refused(way: Way) -> None:
+    with Writer(way.file) as archive:
+        archive.add("files/images/x/0", b"first")
+        archive.add("files/images/x/0", b"second")
+    assert "twice" in refused(way)

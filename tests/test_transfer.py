@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
@@ -94,20 +95,28 @@ def test_either_part_moves_alone(settings: Settings, shelf: Shelf, new_database:
     assert Shelf(shelf.database, other, shelf.user).all_right() == 3
 
 
-def test_a_move_that_was_killed_goes_on(settings: Settings, shelf: Shelf, new_database: str) -> None:
-    shelf.images(300)
+def test_a_move_that_was_killed_goes_on(
+    settings: Settings, shelf: Shelf, new_database: str, s3: S3Server, bucket_name: str
+) -> None:
+    shelf.images(40)
     shelf.database.close()
-    run = arguments("transfer", "--to-database", new_database)
-    env = environment(data_dir=settings.data_dir)
-    for table in ("jobs", "images"):
-        with subprocess.Popen(run, cwd=ROOT, env=env, stderr=subprocess.PIPE, text=True) as process:
+    before, env = snapshot(settings.data_dir), s3.environment(bucket_name)
+    to = ("--to-database", new_database, "--to-storage", env.pop("STORAGE_URL"))
+    run = arguments("transfer", *to)
+    env |= {"DATA_DIR": str(settings.data_dir)}
+    for moment in ("Copying jobs", "Copying images: 8 of", "Copying thumbnails", "Verifying"):
+        with subprocess.Popen(
+            run, cwd=ROOT, env=environment(**env), stderr=subprocess.PIPE, text=True
+        ) as process:
             assert process.stderr
-            for line in process.stderr:
-                if table in line:
-                    process.kill()
-    said = command("transfer", "--to-database", new_database, data_dir=settings.data_dir)
+            next(line for line in process.stderr if moment in line)
+            process.kill()
+        assert process.returncode == -signal.SIGKILL
+    said = command("transfer", *to, **env)
     assert said.returncode == 0, said.stderr
-    assert arrived(shelf, new_database, shelf.storage) == 300
+    assert snapshot(settings.data_dir) == before
+    bucket = open_bucket(load_settings(**s3.settings(bucket_name)))
+    assert arrived(shelf, new_database, bucket) == 40
 
 
 def test_files_that_are_there_are_not_copied_again(shelf: Shelf, tmp_path: Path) -> None:
