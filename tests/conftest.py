@@ -135,10 +135,16 @@ def s3() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def bucket_settings(s3: S3Server) -> Iterator[dict[str, str]]:
-    """What names a prefix in a fresh bucket."""
+def bucket_name(s3: S3Server) -> Iterator[str]:
+    """A fresh bucket."""
     with s3.fresh() as name:
-        yield s3.settings(f"{name}/all/of-it")
+        yield name
+
+
+@pytest.fixture
+def bucket_settings(s3: S3Server, bucket_name: str) -> dict[str, str]:
+    """What names a prefix in a fresh bucket."""
+    return s3.settings(f"{bucket_name}/all/of-it")
 
 
 @pytest.fixture

@@ -166,6 +166,21 @@ FAULTS: dict[str, tuple[Callable[[Path], dict[str, str]], str, str]] = {
     "newer database": (_of_the_future, "IMG-DATA-001", "another version"),
     "damaged key": (_damaged("secret.key"), "IMG-SET-001", "secret.key"),
     "bad setting": (lambda _: {"SESSION_DAYS": "often"}, "IMG-SET-001", "SESSION_DAYS"),
+    "dead bucket": (
+        lambda _: {
+            "STORAGE_URL": "s3://pictures",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}",
+            "AWS_ACCESS_KEY_ID": "AKIA",
+            "AWS_SECRET_ACCESS_KEY": "hunter2",
+        },
+        "IMG-STORE-CONN-001",
+        "The bucket s3://pictures at http://127.0.0.1:",
+    ),
+    "half a bucket": (
+        lambda _: {"STORAGE_URL": "s3://pictures", "AWS_SECRET_ACCESS_KEY": "hunter2"},
+        "IMG-SET-001",
+        "AWS_ACCESS_KEY_ID",
+    ),
     "bad key": (lambda _: {"OPENAI_API_KEY": "sk-hunter2 hunter2"}, "IMG-SET-001", "OPENAI_API_KEY"),
 }
 

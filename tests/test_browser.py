@@ -14,7 +14,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Locator, expect
 
-from tests.engines import PostgresServer
+from core.bucket import open_bucket
+from core.settings import load_settings
+from tests.engines import PostgresServer, S3Server
 from tests.polling import until
 from tests.process import AppProcess
 from tests.tour import ADMIN, tour
@@ -40,6 +42,22 @@ def test_the_main_job_as_a_new_user(browser: Browser, app: AppProcess) -> None:
 def test_the_main_job_on_postgresql(browser: Browser, tmp_path: Path, postgres: PostgresServer) -> None:
     with postgres.fresh() as url, AppProcess(tmp_path, env={"DATABASE_URL": url}) as app:
         main_job(browser, app)
+
+
+def test_the_main_job_on_a_bucket(browser: Browser, tmp_path: Path, s3: S3Server) -> None:
+    with s3.fresh() as name, AppProcess(tmp_path, env=s3.environment(f"{name}/atelier")) as app:
+        main_job(browser, app)
+        kept = open_bucket(load_settings(**s3.settings(f"{name}/atelier")))
+        assert len(kept.list("images")) == 1
+        assert not (app.data_dir / "files").exists()
+        app.restart()
+        kept.delete(*kept.list("thumbnails"))  # so that the picture itself is read again
+        with Visitor(browser, app.base_url) as later:
+            later.open("/gallery")
+            later.sign_in("main-job")
+            expect(later.tiles).to_have_count(1)
+            picture = later.tiles.first.get_by_role("img")
+            until(lambda: picture.evaluate("image => image.naturalWidth"))
 
 
 def main_job(browser: Browser, app: AppProcess) -> None:

@@ -113,6 +113,14 @@ def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.Monkey
         ("DATABASE_URL", "sqlite+aiosqlite:///hunter2.db"),
         ("DATABASE_URL", "postgresql+asyncpg://root:hunter2@db/atelier"),
         ("OPENAI_BASE_URL", "http://root:hunter2@host:99999999/v1"),
+        ("STORAGE_URL", "file:///srv/hunter2"),
+        ("STORAGE_URL", "pictures"),
+        ("STORAGE_URL", "s3:///atelier"),
+        ("STORAGE_URL", "s3://me:hunter2@pictures"),
+        ("STORAGE_URL", "s3://pictures/../others"),
+        ("STORAGE_URL", "s3://pictures//atelier"),
+        ("STORAGE_URL", "s3://pictures?region=hunter2"),
+        ("STORAGE_URL", "https://pictures.s3.amazonaws.com"),
         ("OPENAI_API_KEY", "sk-hunter2 hunter2"),
         ("OPENAI_API_KEY", "sk-hünter2"),
         ("OPENAI_API_KEY", "sk-hunter2\nsk-other"),
@@ -130,6 +138,40 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_repeated(
     assert "hunter2" not in said
     assert "hünter2" not in said
     assert len(text) < 4 or text not in said
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("AWS_ENDPOINT_URL", "minio:9000"),
+        ("AWS_ENDPOINT_URL", "http://me:hunter2@minio:9000"),
+        ("AWS_ENDPOINT_URL", "http://minio:many"),
+        ("AWS_ENDPOINT_URL", "http://minio/?hunter2"),
+        ("AWS_REGION", "eu central"),
+        ("AWS_ACCESS_KEY_ID", "AKIA\nhunter2"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2 hunter2"),
+        ("AWS_SECRET_ACCESS_KEY", " "),
+    ],
+)
+def test_what_belongs_to_a_bucket_counts_only_with_one(
+    name: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"AWS_ACCESS_KEY_ID": "AKIA1", "AWS_SECRET_ACCESS_KEY": "hunter2"} | {name: text}
+    for variable, value in given.items():
+        monkeypatch.setenv(variable, value)
+    assert load_settings().storage_url is None
+    monkeypatch.setenv("STORAGE_URL", "s3://pictures")
+    with pytest.raises(SettingsError, match=name) as caught:
+        load_settings()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_bucket_needs_no_keys() -> None:
+    assert load_settings(storage_url="s3://pictures").aws_access_key_id is None
+
+
+def test_a_printed_settings_object_hides_the_buckets_keys() -> None:
+    assert "hunter2" not in repr(load_settings(aws_access_key_id="hunter2", aws_secret_access_key="hunter2"))
 
 
 def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
