@@ -1,9 +1,9 @@
-# Atelier: `make run` starts the app, `make test` proves it, `make check` reads the code.
+# Atelier: `make run` starts the app, `make test` proves it, `make check` reads the code, `make bench` measures it.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check format browser clean
+.PHONY: run test check bench format browser clean
 
 run: $(VENV)/.app-ready
 	@$(BIN)/python app.py
@@ -15,6 +15,10 @@ check: $(VENV)/.tests-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Parts of it: make bench BENCH="--only startup poll --json figures.json"
+bench: $(VENV)/.tests-ready browser
+	$(BIN)/python -m tests.bench $(BENCH)
 
 format: $(VENV)/.tests-ready
 	$(BIN)/ruff check --fix .

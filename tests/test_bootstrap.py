@@ -7,6 +7,7 @@ import os
 import socket
 import sqlite3
 import stat
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -207,6 +208,27 @@ def test_a_taken_port_is_found_before_anything_is_announced(tmp_path: Path) -> N
     assert "PORT" in process.output
     assert "Atelier is at" not in process.output
     assert not process.data_dir.exists()
+
+
+def test_a_small_piece_of_a_page_is_sent_at_once() -> None:
+    with closing(app_module.listening(load_settings(port=free_port()))) as door:
+        with socket.create_connection(door.getsockname()), door.accept()[0] as connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_start_loads_only_what_it_needs(tmp_path: Path) -> None:
+    """What makes pictures, and alembic where the tables are new already: together longer than all the rest."""
+    look = (
+        "import sys, app, core.bootstrap as root; root.studio(); "
+        "print(*{'openai', 'numpy', 'alembic'} & set(sys.modules))"
+    )
+    start = [sys.executable, "-c", look]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path / "data")}
+    said = [
+        subprocess.run(start, env=env, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    ]
+    assert said[0].split() == ["alembic"]
+    assert said[1].split() == []
 
 
 # The composition root

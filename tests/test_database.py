@@ -17,12 +17,13 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text, update
 from sqlmodel import Session, col, select
 
 import core.database
 from core import errors
-from core.database import AdvisoryLock, Database, alembic_config
+from core.database import AdvisoryLock, Database, alembic_config, newest_revision
 from core.models import Draft, Image, Job, PasswordReset, Table, Usage, User
 from tests.engines import postgres_server
 
@@ -325,3 +326,9 @@ def test_four_processes_may_start_at_once(empty_database_url: str) -> None:
     ended = [(process.communicate(timeout=30)[1], process.returncode) for process in starting]
     assert ended == [("", 0)] * 4
     test_migrating_twice_changes_nothing(empty_database_url)
+
+
+def test_the_newest_revision_is_the_one_that_alembic_would_go_to(database: Database) -> None:
+    with database.engine.connect() as connection:
+        script = ScriptDirectory.from_config(alembic_config(connection))
+    assert newest_revision() == script.get_current_head()

@@ -16,6 +16,8 @@ from pages.ui.text import clipped, images_words, job_line, plain
 WATCH_SECONDS = 2.0
 LIVE_KEY = "_activity_live"
 _LISTED = 12
+# What is finished and what has failed.
+_TOASTS = 2
 
 
 def activity(user: SignedIn) -> None:
@@ -23,8 +25,15 @@ def activity(user: SignedIn) -> None:
     jobs = studio().jobs.recent(user.user_id)
     if any(job.is_live for job in jobs):
         st.fragment(run_every=WATCH_SECONDS)(_panel)(user)
+        _keep_places()
     else:
         _tell(jobs)
+
+
+def _keep_places() -> None:
+    """Toasts are drawn where dialogs are: without a place of their own, later ones close an open image."""
+    for _ in range(_TOASTS):
+        st.html("<style></style>")
 
 
 def seen(jobs: Sequence[JobView]) -> None:
@@ -38,6 +47,8 @@ def _panel(user: SignedIn) -> None:
     _tell(jobs)
     live = [job for job in jobs if job.is_live]
     if not live:
+        # In the panel's place: a run that the next poll cuts short leaves what it hasn't drawn as it was.
+        st.empty()
         stop_polling()
         return
     with st.popover(_summary(live), icon=":material/brush:", type="tertiary", key="activity"):

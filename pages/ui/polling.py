@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState, get_script_run_ctx
 
 
 def stop_polling() -> None:
@@ -11,8 +11,8 @@ def stop_polling() -> None:
 
     Streamlit sends this message only for fragments that a surrounding one no longer draws.
     """
-    context = get_script_run_ctx()
-    if context and context.fragment_ids_this_run:
+    context, state = get_script_run_ctx(), ThreadState.get()
+    if context and state.fragment_id:
         message = ForwardMsg()
-        message.stop_auto_rerun.fragment_ids.extend(context.fragment_ids_this_run)
+        message.stop_auto_rerun.fragment_ids.append(state.fragment_id)
         context.enqueue(message)

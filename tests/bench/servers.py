@@ -19,6 +19,7 @@ MIB = 2**20
 LOOK_SECONDS = 0.005
 # An empty page, served by `streamlit run`, and by an app of the kind that ours is.
 PAGE = "import streamlit as st\n\nst.write('nothing')\n"
+POLLED_PAGE = "import streamlit as st\n\nst.fragment(run_every=1)(st.write)('nothing')\n"
 EMPTY_APP = """import os
 
 import streamlit as st
@@ -37,10 +38,10 @@ def empty_page(folder: Path) -> AppProcess:
     return _empty(folder, "-m", "streamlit", "run", str(page), "--server.port", "{port}")
 
 
-def empty_app(folder: Path) -> AppProcess:
+def empty_app(folder: Path, content: str = PAGE) -> AppProcess:
     """The same page as an `st.App` that runs itself, as `python app.py` does."""
     page, app = folder / "page.py", folder / "empty_app.py"
-    page.write_text(PAGE)
+    page.write_text(content)
     app.write_text(EMPTY_APP.format(page=str(page)))
     return _empty(folder, str(app))
 

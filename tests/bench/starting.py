@@ -54,7 +54,7 @@ def startup(folder: Path) -> Iterator[Figure]:
 
 def idle(folder: Path) -> Iterator[Figure]:
     """Memory and CPU of a server that nobody uses, and with a tab open that nobody touches."""
-    with AppProcess(folder) as app, _baseline(folder) as baseline:
+    with AppProcess(folder) as app, empty_app(folder) as baseline:
         time.sleep(SETTLED_SECONDS)
         held = memory(app.pid)
         yield Figure(
@@ -62,16 +62,10 @@ def idle(folder: Path) -> Iterator[Figure]:
         )
         alone, nothing = _percent(app, baseline)
         yield Figure("idle", "CPU when idle", alone, "%", None, f"of a core over {IDLE_SECONDS} s; {nothing}")
-        with _open_tab(app), _open_tab(baseline, sign_up=False):
+        with _tabs(app, baseline):
             time.sleep(SETTLED_SECONDS)
             watched, nothing = _percent(app, baseline)
         yield Figure("idle", "CPU with a tab open", watched, "%", None, f"Create, untouched; {nothing}")
-
-
-@contextmanager
-def _baseline(folder: Path) -> Iterator[AppProcess]:
-    with empty_app(folder) as process:
-        yield process
 
 
 def _percent(app: AppProcess, baseline: AppProcess) -> tuple[float, str]:
@@ -84,17 +78,16 @@ def _percent(app: AppProcess, baseline: AppProcess) -> tuple[float, str]:
 
 
 @contextmanager
-def _open_tab(app: AppProcess, *, sign_up: bool = True) -> Iterator[None]:
+def _tabs(app: AppProcess, baseline: AppProcess) -> Iterator[None]:
+    """One open tab each: Create of a new user, and the empty page."""
+    path = chromium.find()
+    if path is None:
+        raise SystemExit(chromium.MEND)
     with sync_playwright() as playwright:
-        path = chromium.find()
-        if path is None:
-            raise SystemExit(chromium.MEND)
         browser = playwright.chromium.launch(executable_path=path, args=chromium.flags())
-        with Visitor(browser, app.base_url) as person:
-            if sign_up:
-                person.sign_up("idle")
-            else:
-                person.open()
+        with Visitor(browser, app.base_url) as person, Visitor(browser, baseline.base_url) as other:
+            person.sign_up("idle")
+            other.open()
             person.settle()
             yield
         browser.close()

@@ -18,7 +18,7 @@ from core.api import COOKIE
 from core.database import Database
 from core.models import Job, new_id
 from tests.bench.figures import Figure, p95
-from tests.bench.servers import memory, on_two_cores, service
+from tests.bench.servers import POLLED_PAGE, cpu_seconds, empty_app, memory, on_two_cores, service
 from tests.crashing import RECIPE
 from tests.process import AppProcess
 
@@ -29,13 +29,35 @@ WARM_UP_SECONDS, WATCHED_SECONDS = 8, 30
 LONG = 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """What a hundred tabs took: milliseconds of every poll, CPU of one in the mean, MiB of a tab."""
+
+    alone: list[float]
+    taken: list[float]
+    cpu_each: float
+    opened: float
+    polled: float
+
+
 def poll(folder: Path) -> Iterator[Figure]:
-    """Every poll of the Create page's panels, from its request to the end of its run."""
+    """Every poll of the Create page, from its request to the end of its run; and of a page with one word."""
+    with empty_app(folder, POLLED_PAGE) as empty:
+        on_two_cores(empty.pid)
+        floor = asyncio.run(_watched(empty, [""] * PEOPLE))
     people = _sign_up(folder / "data")
     env = {"CONCURRENCY": str(AT_ONCE), "USER_CONCURRENCY": "1"}
     with service(LONG) as url, AppProcess(folder, env=env | {"OPENAI_BASE_URL": url}) as app:
         on_two_cores(app.pid)
-        yield from asyncio.run(_watched(app, people))
+        ours = asyncio.run(_watched(app, people))
+    how = (
+        f"median {median(ours.taken):.0f} ms; one alone: p95 {p95(ours.alone):.0f} ms; "
+        f"{AT_ONCE} painting, {PEOPLE - AT_ONCE} waiting; one-word page: p95 {p95(floor.taken):.0f} ms"
+    )
+    yield Figure("poll", f"p95 of a poll, {PEOPLE} people", p95(ours.taken), "ms", 50, how)
+    yield Figure("poll", "CPU of a poll", ours.cpu_each, "ms", None, f"one-word page {floor.cpu_each:.1f} ms")
+    grown = f"{ours.polled:.2f} MiB once polled; one-word page {floor.opened:.2f} and {floor.polled:.2f} MiB"
+    yield Figure("poll", "memory of an open session", ours.opened, "MiB", None, grown)
 
 
 def _sign_up(folder: Path) -> list[str]:
@@ -54,7 +76,7 @@ def _sign_up(folder: Path) -> list[str]:
     return tokens
 
 
-async def _watched(app: AppProcess, tokens: list[str]) -> list[Figure]:
+async def _watched(app: AppProcess, tokens: list[str]) -> _Watched:
     async with asyncio.TaskGroup() as group:
         first = _Tab(app.base_url, tokens[0])
         await first.open(group)  # what the first page of all loads counts for none
@@ -63,25 +85,18 @@ async def _watched(app: AppProcess, tokens: list[str]) -> list[Figure]:
         tabs = [_Tab(app.base_url, token) for token in tokens[1:]]
         for tab in tabs:
             await tab.open(group)
-        each = (memory(app.pid) - before) / len(tabs)
-        tabs.append(first)
+        opened = (memory(app.pid) - before) / len(tabs)
         await asyncio.sleep(WARM_UP_SECONDS)
         for tab in tabs:
             tab.taken.clear()
+        computed = cpu_seconds(app.pid)
         await asyncio.sleep(WATCHED_SECONDS)
         taken = [1000 * one for tab in tabs for one in tab.taken]
-        after = (memory(app.pid) - before) / (len(tabs) - 1)
-        for tab in tabs:
+        cpu_each = 1000 * (cpu_seconds(app.pid) - computed) / len(taken)
+        polled = (memory(app.pid) - before) / len(tabs)
+        for tab in (first, *tabs):
             tab.close()
-    how = (
-        f"median {median(taken):.0f} ms of {len(taken) / WATCHED_SECONDS:.0f} polls a second; "
-        f"one person alone: p95 {p95(alone):.0f} ms, median {median(alone):.0f} ms"
-    )
-    grown = f"of resident memory over {len(tabs) - 1} sessions; {after:.2f} MiB once they have polled"
-    return [
-        Figure("poll", f"p95 of a poll, {PEOPLE} people", p95(taken), "ms", 50, how),
-        Figure("poll", "memory of an open session", each, "MiB", None, grown),
-    ]
+    return _Watched(alone, taken, cpu_each, opened, polled)
 
 
 async def _alone(tab: _Tab) -> list[float]:
