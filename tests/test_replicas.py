@@ -20,7 +20,6 @@ from core.ownership import Ownership
 from core.queue import JobQueue
 from core.settings import load_settings
 from tests.crashing import RECIPE
-from tests.engines import S3Server
 from tests.generating import ON_SQLITE, Studio, a_job
 from tests.openai_service import picture
 
@@ -243,9 +242,9 @@ def umask() -> Iterator[None]:
 
 @ON_EMPTY_POSTGRES
 def test_studios_with_one_data_folder_start_side_by_side_and_leave_it_alone(
-    empty_database_url: str, s3: S3Server, bucket_name: str, tmp_path: Path
+    empty_database_url: str, bucket_settings: dict[str, str], tmp_path: Path
 ) -> None:
-    shared = s3.settings(bucket_name) | {"database_url": empty_database_url, "data_dir": tmp_path / "data"}
+    shared = {**bucket_settings, "database_url": empty_database_url, "data_dir": tmp_path / "data"}
     with (
         closing(bootstrap.build(load_settings(**shared))) as first,
         closing(bootstrap.build(load_settings(**shared))) as second,
