@@ -8,7 +8,8 @@ runs the same server; markers in the prompt steer it from outside, for both kind
     [[fault:truncated]]     [[image fault:html]]         (see FAULTS)
     [[latency:3]]           [[image pause:1.5]]          seconds before the answer; between its parts
 
-The process prints its base URL when it is ready. `GET /journal` returns the requests so far.
+The process prints its base URL when it is ready. `GET /journal` returns the requests so far, and what of
+each answer has left whole.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import gzip
 import hashlib
 import json
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from io import BytesIO
@@ -31,6 +34,7 @@ from typing import Any
 import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -39,6 +43,8 @@ HELLO = "loopback service"
 REQUEST_ID = "req_loopback"
 _MARKER = re.compile(r"\[\[(?:(image|text) )?(error|fault|latency|pause):([^\]]+)\]\]")
 _EVENT_STREAM = "text/event-stream"
+_EVENT = re.compile(rb"^data:", re.MULTILINE)
+_PICTURE = re.compile(rb'"b64_json":\s*"([A-Za-z0-9+/=]+)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +101,10 @@ ERRORS: dict[str, ErrorRow] = {
     ),
     "image user error": _row(400, None, "This can't be drawn.", type="image_generation_user_error"),
     "invalid size": _row(400, "invalid_value", "Invalid size '1x1'.", param="size"),
+    "unsupported parameter": _row(
+        400, "unsupported_parameter", "Unsupported parameter: 'quality'.", param="quality"
+    ),
+    "unsupported value": _row(400, "unsupported_value", "Unsupported value: 'quality'.", param="quality"),
     "unknown parameter": _row(400, "unknown_parameter", "Unknown parameter: 'size'.", param="size"),
     "too long": _row(400, "string_above_max_length", "Invalid 'prompt': string too long.", param="prompt"),
     "too large": ErrorRow(413, "<html><body>Request entity too large</body></html>"),
@@ -110,7 +120,7 @@ class Behaviour:
 
     `latency` is waited before the answer and `pause` between its parts, in seconds. `stall` is where
     the server falls silent until it is closed: "start" or "middle"; with "drip" it sends nothing but line
-    ends for as long.
+    ends for as long. `spoil` makes of a whole good answer to an image call what is sent in its place.
     """
 
     latency: float = 0
@@ -124,6 +134,8 @@ class Behaviour:
     broken_after_completed: bool = False
     raw: bytes | None = None
     raw_type: str = "application/json"
+    spoil: Callable[[bytes], bytes] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
     image_urls: tuple[str, ...] = ()
     extra_images: int = 0
     text: str | None = None
@@ -158,14 +170,21 @@ FAULTS: dict[str, Behaviour] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Seen:
-    """One request as it arrived; header names are lower case."""
+    """One request as it arrived; header names are lower case.
+
+    `status` is 0 until it is answered; `delivered` are the SHA-256 of the pictures that have left whole.
+    `left` is when the latest piece of the answer had left, in seconds since 1970; 0 before the first.
+    """
 
     method: str
     path: str
     headers: dict[str, str]
     body: dict[str, Any]
+    status: int = 0
+    delivered: list[str] = field(default_factory=list)
+    left: float = 0
 
 
 class OpenAIService:
@@ -222,19 +241,45 @@ class OpenAIService:
         self._open_ends.set()
 
     async def _images(self, request: Request) -> Response:
-        body = await self._note(request)
+        seen = await self._note(request)
+        answer = await self._image_response(seen.body)
+        seen.status = answer.status_code
+        if isinstance(answer, StreamingResponse):
+            answer.body_iterator = _watched(answer.body_iterator, seen)
+        else:
+            answer.background = BackgroundTask(seen.delivered.extend, pictures_in(bytes(answer.body)))
+        return answer
+
+    async def _image_response(self, body: dict[str, Any]) -> Response:
         behaviour = self._next("image", str(body.get("prompt", "")))
         early = await self._early(behaviour)
         if early is not None:
             return early
-        if body.get("stream") and not behaviour.plain:
+        streamed = bool(body.get("stream")) and not behaviour.plain
+        if behaviour.spoil is not None:
+            kind = _EVENT_STREAM if streamed else "application/json"
+            return self._stream(self._spoilt(behaviour, body, streamed), kind, behaviour.headers)
+        if streamed:
             return self._stream(self._image_events(behaviour, body))
         if behaviour.dropped:
             return self._stream(self._dropped_json(), "application/json")
         return JSONResponse(_image_answer(behaviour, body, self.origin), headers={"x-request-id": REQUEST_ID})
 
+    async def _spoilt(
+        self, behaviour: Behaviour, body: dict[str, Any], streamed: bool
+    ) -> AsyncIterator[bytes]:
+        good = replace(behaviour, broken_after_completed=False)
+        if streamed:
+            whole = b"".join([frame async for frame in self._image_events(good, body)])
+        else:
+            whole = json.dumps(_image_answer(good, body, self.origin)).encode()
+        assert behaviour.spoil
+        yield behaviour.spoil(whole)
+        if behaviour.broken_after_completed:
+            raise ConnectionAbortedError
+
     async def _chat(self, request: Request) -> Response:
-        body = await self._note(request)
+        body = (await self._note(request)).body
         message = str(body["messages"][-1]["content"])
         behaviour = self._next("text", message)
         early = await self._early(behaviour)
@@ -259,10 +304,10 @@ class OpenAIService:
     async def _journal(self, request: Request) -> Response:
         return JSONResponse([asdict(seen) for seen in self.requests])
 
-    async def _note(self, request: Request) -> dict[str, Any]:
-        body: dict[str, Any] = await request.json()
-        self.requests.append(Seen(request.method, request.url.path, dict(request.headers), body))
-        return body
+    async def _note(self, request: Request) -> Seen:
+        seen = Seen(request.method, request.url.path, dict(request.headers), await request.json())
+        self.requests.append(seen)
+        return seen
 
     def _next(self, kind: str, prompt: str) -> Behaviour:
         """The queued behaviour, else the usual one; the prompt's markers come on top."""
@@ -285,8 +330,14 @@ class OpenAIService:
             return Response(behaviour.raw, media_type=behaviour.raw_type)
         return None
 
-    def _stream(self, events: AsyncIterator[bytes], media_type: str = _EVENT_STREAM) -> Response:
-        return StreamingResponse(events, media_type=media_type, headers={"x-request-id": REQUEST_ID})
+    def _stream(
+        self,
+        events: AsyncIterator[bytes],
+        media_type: str = _EVENT_STREAM,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> Response:
+        known = {"x-request-id": REQUEST_ID} | dict(headers)
+        return StreamingResponse(events, media_type=media_type, headers=known)
 
     async def _drip(self) -> AsyncIterator[bytes]:
         while not self._open_ends.is_set():
@@ -391,6 +442,35 @@ def _marked(behaviour: Behaviour, what: str, value: str) -> Behaviour:
     found = ERRORS.get(value) if what == "error" else None
     known = Behaviour(error=found) if found else FAULTS[value]
     return replace(known, latency=behaviour.latency, pause=behaviour.pause)
+
+
+async def _watched(pieces: Any, seen: Seen) -> AsyncIterator[bytes]:
+    """Hand `pieces` on, and note which pictures have left whole with them."""
+    sent = bytearray()
+    try:
+        async for piece in pieces:
+            yield piece
+            sent += piece
+            seen.left = time.time()
+    finally:
+        seen.delivered += pictures_in(bytes(sent))
+
+
+def pictures_in(answer: bytes) -> list[str]:
+    """The SHA-256 of each finished picture whose base64 stands whole in `answer`, however broken it is."""
+    with suppress(OSError, EOFError):
+        answer = gzip.decompress(answer)
+    events = [event for event in _EVENT.split(answer) if b".partial_image" not in event]
+    found = [text for event in events for text in _PICTURE.findall(event)]
+    return [hashlib.sha256(data).hexdigest() for text in found if (data := _decoded(text))]
+
+
+def _decoded(text: bytes) -> bytes:
+    """b"" for what isn't base64."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:
+        return b""
 
 
 def _error_answer(row: ErrorRow) -> Response:
