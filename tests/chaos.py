@@ -5,7 +5,8 @@ that made it. So each picture that left the service whole is either in the galle
 that nobody knows, and then this very process was killed before the bytes were on the disk. Whatever else is
 found breaks a promise: the program then ends with 1 and names the folder of the journal, rows and logs.
 
-The processes are tests.headless and, every tenth of them on SQLite, the whole app.
+The processes are those of tests.headless: all of Atelier but the pages and, every tenth on SQLite, the whole
+app.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -23,8 +25,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from subprocess import STDOUT, Popen
+from typing import TypeVar
 
 from sqlalchemy import func
 from sqlmodel import col, select
@@ -37,6 +40,7 @@ from core.models import LIVE_STATES, Image, Job, JobState, Usage, User
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.storage import FolderStorage, Storage
+from tests import headless
 from tests.books import FREE, Books, balance
 from tests.crashing import jobs_of
 from tests.engines import postgres_server, s3_server
@@ -44,6 +48,7 @@ from tests.openai_service import OpenAIService, Seen, openai_service
 from tests.polling import until
 from tests.process import ROOT, free_port
 
+T = TypeVar("T")
 ENGINES = ("sqlite", "postgresql")
 # The app's own pace would make a run of a hundred kills last an hour.
 SWEEP_SECONDS = 0.3
@@ -52,6 +57,7 @@ REFUSED = "[[image error:moderation]]"
 USERS = 3
 # How many jobs wait at least, and how many are begun at once.
 WAITING, PLACES = 12, 6
+WHOLE_APP_EVERY = 10
 MOMENTS = {"start": 5, "any": 3, "call": 3, "answer": 6, "bytes": 6}
 PATIENCE = 180
 _KEPT_OF_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")
@@ -62,14 +68,22 @@ class Life:
     """One process from its start to its end. `killed_at` is 0 for one that wasn't killed."""
 
     name: str
-    process: Popen[bytes]
+    process: BaseProcess
     log: Path
     killed_at: float = 0
     moment: str = ""
 
     @property
+    def ended(self) -> bool:
+        return self.process.exitcode is not None
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+
+    @property
     def output(self) -> str:
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     @property
     def number(self) -> int | None:
@@ -95,7 +109,7 @@ class Home:
     database_url: str
     environment: dict[str, str]
     images: Path
-    open_storage: Callable[[], Storage]
+    storage: Storage
 
     @property
     def replicas(self) -> int:
@@ -107,11 +121,11 @@ def home(engine: str, folder: Path) -> Iterator[Home]:
     data = folder / "data"
     if engine == "sqlite":
         files, url = data / "files", f"sqlite:///{data / 'atelier.db'}"
-        yield Home(engine, folder, url, {}, files / "images", lambda: FolderStorage(files))
+        yield Home(engine, folder, url, {}, files / "images", FolderStorage(files))
         return
     with postgres_server() as postgres, postgres.fresh() as url, s3_server() as s3, s3.fresh() as bucket:
         images, settings = s3.folder / bucket / "images", load_settings(**s3.settings(bucket))
-        yield Home(engine, folder, url, s3.environment(bucket), images, lambda: open_bucket(settings))
+        yield Home(engine, folder, url, s3.environment(bucket), images, open_bucket(settings))
 
 
 @dataclass(frozen=True)
@@ -152,6 +166,7 @@ class Account:
 @dataclass
 class Chaos:
     home: Home
+    database: Database
     service: OpenAIService
     dice: random.Random
     lives: list[Life] = field(default_factory=list)
@@ -168,7 +183,7 @@ class Chaos:
         return sum(life.killed_at > 0 for life in self.lives)
 
     def run(self, kills: int) -> Account:
-        self.working = [self._start(slot) for slot in range(self.home.replicas)]
+        self.working = [self._start() for _ in range(self.home.replicas)]
         try:
             with self._fed_from_outside():
                 while self.kills < kills:
@@ -178,36 +193,20 @@ class Chaos:
             return self._account()
         finally:
             for life in self.lives:
-                life.process.kill()
-                life.process.wait()
+                life.end()
 
     # Processes
 
-    def _start(self, slot: int) -> Life:
+    def _start(self) -> Life:
         name = f"process-{len(self.lives)}"
-        whole = self.home.engine == "sqlite" and len(self.lives) % 10 == 9
-        program = [str(ROOT / "app.py")] if whole else ["-m", "tests.headless", str(SWEEP_SECONDS)]
-        folder = self.home.folder / f"run-{slot}"
-        folder.mkdir(exist_ok=True)
-        if not (folder / ".streamlit").exists():
-            (folder / ".streamlit").symlink_to(ROOT / ".streamlit", target_is_directory=True)
-        log = self.home.folder / f"{name}.log"
-        with log.open("wb") as output:
-            process = Popen(
-                [sys.executable, *program],
-                cwd=folder,
-                env=self._environment(name),
-                stdout=output,
-                stderr=STDOUT,
-            )
-        self.lives.append(Life(name, process, log))
+        whole = self.home.engine == "sqlite" and len(self.lives) % WHOLE_APP_EVERY == WHOLE_APP_EVERY - 1
+        log, pace = self.home.folder / f"{name}.log", None if whole else SWEEP_SECONDS
+        self.lives.append(Life(name, headless.start(self._environment(name), log, sweep_seconds=pace), log))
         return self.lives[-1]
 
     def _environment(self, name: str) -> dict[str, str]:
         kept = {known: os.environ[known] for known in _KEPT_OF_ENVIRONMENT if known in os.environ}
         return kept | {
-            "PYTHONPATH": str(ROOT),
-            "PYTHONUNBUFFERED": "1",
             "DATA_DIR": str(self.home.folder / "data"),
             "DATABASE_URL": self.home.database_url,
             "OPENAI_BASE_URL": self.service.base_url,
@@ -219,35 +218,35 @@ class Chaos:
 
     def _await_ready(self, *lives: Life) -> None:
         for life in lives:
-            until(lambda life=life: life.ready or life.process.poll() is not None, seconds=60)
-            if life.process.poll() is not None:
+            until(lambda life=life: life.ready or life.ended, seconds=60)
+            if life.ended:
                 raise AssertionError(f"{life.name} ended by itself:\n{life.output[-2000:]}")
 
     def _kill(self, moment: str, *victims: Life) -> None:
         for life in victims:
-            if life.process.poll() is not None:
+            if life.ended:
                 self.faults.append(f"{life.name} had ended by itself: {life.output[-500:]}")
             life.killed_at, life.moment = time.time(), moment
             life.process.kill()
         for life in victims:
-            life.process.wait()
+            life.end()
 
     def _terminate(self, life: Life) -> None:
         life.process.terminate()
-        code = life.process.wait(PATIENCE)
+        life.process.join(PATIENCE)
         self.stops += 1
-        if code != 0:
-            self.faults.append(f"{life.name} ended with {code}: {life.output[-500:]}")
+        if life.process.exitcode != 0:
+            self.faults.append(f"{life.name} ended with {life.process.exitcode}: {life.output[-500:]}")
 
     def _replace(self, *gone: Life) -> None:
-        self.working = [self._start(slot) if life in gone else life for slot, life in enumerate(self.working)]
+        self.working = [self._start() if life in gone else life for life in self.working]
 
     # What happens
 
     def _round(self) -> None:
         moment = self.dice.choices(list(MOMENTS), list(MOMENTS.values()))[0]
         victim = self._at(moment)
-        if moment == "any" and self.dice.random() < 0.4:
+        if moment == "any" and self.dice.random() < 0.3:
             self._stop(victim)
             return
         both = self.dice.random() < 0.2
@@ -277,24 +276,23 @@ class Chaos:
             return victim
         self._await_ready(*self.working)
         if moment == "any":
-            time.sleep(self.dice.uniform(0, 0.8))
+            time.sleep(self.dice.uniform(0, 2))
         elif moment == "bytes":
-            before = self._folders()
-            _wait(lambda: self._folders() > before, 3)
+            enough = self._folders() + self.dice.randint(1, 8)
+            _wait(lambda: self._folders() >= enough, 3)
             time.sleep(self.dice.uniform(0, 0.08))
         else:
             victim = self._caller(moment) or victim
         return victim
 
     def _caller(self, moment: str) -> Life | None:
-        """Whoever makes the next call, or is sent the next piece of an answer."""
-        now, count = time.time(), len(self.service.requests)
-        if moment == "call":
-            found = _wait(lambda: next(iter(self.service.requests[count:]), None), 3)
-            time.sleep(self.dice.uniform(0, 0.3))
-        else:
-            found = _wait(lambda: next((c for c in self.service.requests[-40:] if c.left > now), None), 3)
-            time.sleep(self.dice.uniform(0, 0.12))
+        """Whoever makes one of the next calls, or is sent a piece of the answer to one."""
+        count = len(self.service.requests) + self.dice.randint(0, 8)
+        found = _wait(lambda: next(iter(self.service.requests[count:]), None), 3)
+        if moment == "answer":
+            before = found.left if found else 0
+            _wait(lambda: found is None or found.left > before, 3)
+        time.sleep(self.dice.uniform(0, 0.2))
         return next((life for life in self.working if found and life.name == _caller_of(found)), None)
 
     def _folders(self) -> int:
@@ -323,52 +321,48 @@ class Chaos:
     @contextmanager
     def _fed_from_outside(self) -> Iterator[None]:
         self._await_ready(*self.working)
-        fed = threading.Event()
-        with closing(Database(self.home.database_url)) as database:
-            self._users = _add_users(database)
-            client = ImageClient(load_settings(openai_base_url=self.service.base_url))
-            jobs = jobs_of(self.home.open_storage(), database, client)  # type: ignore[arg-type]
-            thread = threading.Thread(target=self._feed, args=(jobs, fed))
-            thread.start()
-            try:
-                yield
-            finally:
-                fed.set()
-                thread.join()
-                client.close()
+        self._users = _add_users(self.database)
+        client = ImageClient(load_settings(openai_base_url=self.service.base_url))
+        jobs, ended = jobs_of(self.home.storage, self.database, client), threading.Event()
+        thread = threading.Thread(target=self._feed, args=(jobs, ended))
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            client.close()
 
-    def _feed(self, jobs: Jobs, fed: threading.Event) -> None:
+    def _feed(self, jobs: Jobs, ended: threading.Event) -> None:
         dice = random.Random(self.dice.random())
-        while not fed.wait(dice.uniform(0.05, 0.3)):
+        while not ended.wait(dice.uniform(0.05, 0.3)):
             if self._count(col(Job.state) == JobState.QUEUED) < WAITING:
                 recipes = [self._recipe(dice) for _ in range(dice.randint(1, 10))]
                 jobs.submit_all(dice.choice(self._users), recipes)
-            if dice.random() < 0.1:
-                self.service.script("rate limit passing")
+                if dice.random() < 0.3:
+                    self.service.script("rate limit passing")
 
     def _recipe(self, dice: random.Random) -> Recipe:
         self._fed += 1
-        pace = f"[[image latency:{dice.uniform(0, 0.6):.2f}]] [[image pause:{dice.uniform(0, 0.4):.2f}]]"
+        pace = f"[[image latency:{dice.uniform(0, 0.4):.2f}]] [[image pause:{dice.uniform(0, 0.2):.2f}]]"
         prompt = f"number {self._fed} {pace} {REFUSED if dice.random() < 0.03 else ''}".strip()
         return Recipe(prompt=prompt, model="gpt-image-2", size="1024x1024", quality="low")
 
     # Counting
 
     def _count(self, *conditions: object) -> int:
-        with closing(Database(self.home.database_url)) as database, database.read() as session:
+        with self.database.read() as session:
             counted = select(func.count()).select_from(Job).where(*conditions)  # type: ignore[arg-type]
             return int(session.exec(counted).one())
 
     def _stored(self, *folders: str) -> list[str]:
-        storage = self.home.open_storage()
-        return [key for folder in folders for key in storage.list(folder)]
+        return [key for folder in folders for key in self.home.storage.list(folder)]
 
     def _account(self) -> Account:
-        with closing(Database(self.home.database_url)) as database:
-            books = balance(database, self.home.open_storage(), list(self.service.requests))
-            with database.read() as session:
-                jobs, images = list(session.exec(select(Job))), list(session.exec(select(Image)))
-                _save(self.home.folder / "rows.json", jobs, images, list(session.exec(select(Usage))))
+        books = balance(self.database, self.home.storage, list(self.service.requests))
+        with self.database.read() as session:
+            jobs, images = list(session.exec(select(Job))), list(session.exec(select(Image)))
+            _save(self.home.folder / "rows.json", jobs, images, list(session.exec(select(Usage))))
         _save(self.home.folder / "journal.json", self.service.requests)
         _save(self.home.folder / "kills.json", [_of_life(life) for life in self.lives])
         return self._judged(books, jobs, images)
@@ -435,7 +429,7 @@ def _caller_of(call: Seen) -> str:
     return call.headers["authorization"].removeprefix("Bearer ")
 
 
-def _wait(found: Callable[[], object], seconds: float) -> object:
+def _wait(found: Callable[[], T], seconds: float) -> T:
     """The first true value of `found()`; not every kind of moment comes in time."""
     deadline = time.monotonic() + seconds
     while not (value := found()) and time.monotonic() < deadline:
@@ -456,7 +450,7 @@ def _of_life(life: Life) -> dict[str, object]:
         "number": life.number,
         "killed_at": life.killed_at,
         "moment": life.moment,
-        "code": life.process.returncode,
+        "code": life.process.exitcode,
     }
 
 
@@ -471,8 +465,12 @@ def _save(path: Path, *tables: Sequence[object]) -> None:
 
 def run(engine: str, kills: int, seed: int, folder: Path) -> Account:
     """The account of a run in the empty `folder`, where its logs, journal and rows are left."""
-    with openai_service() as service, home(engine, folder) as place:
-        return Chaos(place, service, random.Random(seed)).run(kills)
+    with (
+        openai_service() as service,
+        home(engine, folder) as place,
+        closing(Database(place.database_url)) as database,
+    ):
+        return Chaos(place, database, service, random.Random(seed)).run(kills)
 
 
 def main() -> int:
@@ -481,6 +479,7 @@ def main() -> int:
     parser.add_argument("--engine", choices=ENGINES, action="append", help="both when none is given")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # no process is left behind
     broken = False
     for engine in given.engine or ENGINES:
         folder = Path(tempfile.mkdtemp(prefix=f"atelier-chaos-{engine}-"))

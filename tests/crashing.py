@@ -23,7 +23,7 @@ from core.jobs import Jobs
 from core.queue import JobQueue
 from core.recipe import Recipe
 from core.settings import load_settings
-from core.storage import FolderStorage
+from core.storage import FolderStorage, Storage
 from core.usage import UsageLog
 from core.worker import Worker
 
@@ -76,7 +76,7 @@ class CrashingStorage(FolderStorage):
         super().delete(*keys)
 
 
-def jobs_of(storage: FolderStorage, database: Database, client: ImageClient) -> Jobs:
+def jobs_of(storage: Storage, database: Database, client: ImageClient) -> Jobs:
     """The worker's parts, as the app puts them together."""
     gallery, usage = Gallery(database, storage), UsageLog(database)
     worker = Worker(database, storage, gallery, usage, client, b"secret")
