@@ -27,7 +27,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import func
 from sqlmodel import col, select
@@ -195,6 +195,7 @@ class Chaos:
         finally:
             for life in self.lives:
                 life.end()
+            self._keep_evidence()
 
     # Processes
 
@@ -262,7 +263,7 @@ class Chaos:
 
     def _stop(self, life: Life) -> None:
         """As an operator does: with all the time it wants, or killed in the middle of it."""
-        if self.dice.random() < 0.3:
+        if self._rounds % (2 * STOP_EVERY) == 0:
             life.process.terminate()
             time.sleep(self.dice.uniform(0, 0.3))
             self._kill("stopping", life)
@@ -309,13 +310,16 @@ class Chaos:
         survivors = [life for life in self.working if life is not gone]
         self._await_ready(*survivors)
         started = time.monotonic()
-        until(lambda: not self._count(col(Job.process) == gone.number, col(Job.state) == "running"))
+        mine = col(Job.process) == gone.number, col(Job.state) == JobState.RUNNING
+        if not _wait(lambda: not self._count(*mine), 30):
+            self.faults.append(f"nobody has taken over from {gone.name}")
         self.takeovers.append(time.monotonic() - started)
 
     def _drain(self) -> None:
         """Let everything end, then stop the processes and start fresh ones: they find nothing to settle."""
         self._await_ready(*self.working)
-        until(lambda: not self._count(col(Job.state).in_(LIVE_STATES)), seconds=PATIENCE)
+        # What lives on after that is counted as forgotten.
+        _wait(lambda: not self._count(col(Job.state).in_(LIVE_STATES)), PATIENCE)
         for life in self.working:
             self._terminate(life)
         self._replace(*self.working)
@@ -366,10 +370,15 @@ class Chaos:
         books = balance(self.database, self.home.storage, list(self.service.requests))
         with self.database.read() as session:
             jobs, images = list(session.exec(select(Job))), list(session.exec(select(Image)))
-            _save(self.home.folder / "rows.json", jobs, images, list(session.exec(select(Usage))))
-        _save(self.home.folder / "journal.json", self.service.requests)
-        _save(self.home.folder / "kills.json", [_of_life(life) for life in self.lives])
         return self._judged(books, jobs, images)
+
+    def _keep_evidence(self) -> None:
+        """For whoever looks into a broken promise, however the run has ended."""
+        with self.database.read() as session:
+            for table in (Job, Image, Usage):
+                _save(self.home.folder / f"{table.__tablename__}.json", list(session.exec(select(table))))
+        _save(self.home.folder / "journal.json", self.service.requests)
+        _save(self.home.folder / "processes.json", [_of_life(life) for life in self.lives])
 
     def _judged(self, books: Books, jobs: list[Job], images: list[Image]) -> Account:
         calls = [seen for seen in self.service.requests if seen.path.endswith("/images/generations")]
@@ -411,7 +420,7 @@ class Chaos:
                 ],
                 "ended without a word": books.uncoded,
                 "usage that isn't the journal's": books.usage_amiss,
-                "processes that ended by themselves": self.faults,
+                "processes that did not do as they should": self.faults,
             },
         )
 
@@ -458,13 +467,9 @@ def _of_life(life: Life) -> dict[str, object]:
     }
 
 
-def _save(path: Path, *tables: Sequence[object]) -> None:
-    def plain(item: object) -> object:
-        if isinstance(item, Seen):
-            return asdict(item)
-        return item.model_dump() if hasattr(item, "model_dump") else item
-
-    path.write_text(json.dumps([[plain(item) for item in table] for table in tables], default=str, indent=1))
+def _save(path: Path, items: Sequence[Any]) -> None:
+    plain = [asdict(item) if isinstance(item, Seen) else dict(item) for item in items]
+    path.write_text(json.dumps(plain, default=str, indent=1))
 
 
 def run(engine: str, kills: int, seed: int, folder: Path) -> Account:
