@@ -27,7 +27,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import func
 from sqlmodel import col, select
@@ -57,7 +57,7 @@ REFUSED = "[[image error:moderation]]"
 USERS = 3
 # How many jobs wait at least, and how many are begun at once.
 WAITING, PLACES = 12, 6
-WHOLE_APP_EVERY = 10
+WHOLE_APP_EVERY, STOP_EVERY = 10, 5
 MOMENTS = {"start": 5, "any": 3, "call": 3, "answer": 6, "bytes": 6}
 PATIENCE = 180
 _KEPT_OF_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")
@@ -148,7 +148,7 @@ class Account:
         bad = {name: str(len(items)) for name, items in self.broken.items()}
         return [
             ("kills", str(self.kills)),
-            ("stops by SIGTERM", str(self.stops)),
+            ("stops by SIGTERM in the middle of calls", str(self.stops)),
             ("jobs", str(self.books.jobs)),
             ("calls", str(self.books.calls)),
             ("calls refused without charge", str(self.refused)),
@@ -177,6 +177,7 @@ class Chaos:
     stops: int = 0
     _users: list[str] = field(default_factory=list)
     _fed: int = 0
+    _rounds: int = 0
 
     @property
     def kills(self) -> int:
@@ -194,6 +195,7 @@ class Chaos:
         finally:
             for life in self.lives:
                 life.end()
+            self._keep_evidence()
 
     # Processes
 
@@ -234,8 +236,9 @@ class Chaos:
     def _terminate(self, life: Life) -> None:
         life.process.terminate()
         life.process.join(PATIENCE)
-        self.stops += 1
-        if life.process.exitcode != 0:
+        # The app's server ends by the signal itself when all is done.
+        expected = 0 if life.number else -signal.SIGTERM
+        if life.process.exitcode != expected:
             self.faults.append(f"{life.name} ended with {life.process.exitcode}: {life.output[-500:]}")
 
     def _replace(self, *gone: Life) -> None:
@@ -245,10 +248,11 @@ class Chaos:
 
     def _round(self) -> None:
         moment = self.dice.choices(list(MOMENTS), list(MOMENTS.values()))[0]
-        victim = self._at(moment)
-        if moment == "any" and self.dice.random() < 0.3:
-            self._stop(victim)
+        self._rounds += 1
+        if self._rounds % STOP_EVERY == 0:
+            self._stop(self._at("call"))
             return
+        victim = self._at(moment)
         both = self.dice.random() < 0.2
         victims = tuple(self.working) if both else (victim,)
         self._kill(moment, *victims)
@@ -259,11 +263,12 @@ class Chaos:
 
     def _stop(self, life: Life) -> None:
         """As an operator does: with all the time it wants, or killed in the middle of it."""
-        if self.dice.random() < 0.3:
+        if self._rounds % (2 * STOP_EVERY) == 0:
             life.process.terminate()
             time.sleep(self.dice.uniform(0, 0.3))
             self._kill("stopping", life)
         else:
+            self.stops += 1
             self._terminate(life)
         self._replace(life)
 
@@ -305,13 +310,16 @@ class Chaos:
         survivors = [life for life in self.working if life is not gone]
         self._await_ready(*survivors)
         started = time.monotonic()
-        until(lambda: not self._count(col(Job.process) == gone.number, col(Job.state) == "running"))
+        mine = col(Job.process) == gone.number, col(Job.state) == JobState.RUNNING
+        if not _wait(lambda: not self._count(*mine), 30):
+            self.faults.append(f"nobody has taken over from {gone.name}")
         self.takeovers.append(time.monotonic() - started)
 
     def _drain(self) -> None:
         """Let everything end, then stop the processes and start fresh ones: they find nothing to settle."""
         self._await_ready(*self.working)
-        until(lambda: not self._count(col(Job.state).in_(LIVE_STATES)), seconds=PATIENCE)
+        # What lives on after that is counted as forgotten.
+        _wait(lambda: not self._count(col(Job.state).in_(LIVE_STATES)), PATIENCE)
         for life in self.working:
             self._terminate(life)
         self._replace(*self.working)
@@ -362,10 +370,15 @@ class Chaos:
         books = balance(self.database, self.home.storage, list(self.service.requests))
         with self.database.read() as session:
             jobs, images = list(session.exec(select(Job))), list(session.exec(select(Image)))
-            _save(self.home.folder / "rows.json", jobs, images, list(session.exec(select(Usage))))
-        _save(self.home.folder / "journal.json", self.service.requests)
-        _save(self.home.folder / "kills.json", [_of_life(life) for life in self.lives])
         return self._judged(books, jobs, images)
+
+    def _keep_evidence(self) -> None:
+        """For whoever looks into a broken promise, however the run has ended."""
+        with self.database.read() as session:
+            for table in (Job, Image, Usage):
+                _save(self.home.folder / f"{table.__tablename__}.json", list(session.exec(select(table))))
+        _save(self.home.folder / "journal.json", self.service.requests)
+        _save(self.home.folder / "processes.json", [_of_life(life) for life in self.lives])
 
     def _judged(self, books: Books, jobs: list[Job], images: list[Image]) -> Account:
         calls = [seen for seen in self.service.requests if seen.path.endswith("/images/generations")]
@@ -407,7 +420,7 @@ class Chaos:
                 ],
                 "ended without a word": books.uncoded,
                 "usage that isn't the journal's": books.usage_amiss,
-                "processes that ended by themselves": self.faults,
+                "processes that did not do as they should": self.faults,
             },
         )
 
@@ -454,13 +467,9 @@ def _of_life(life: Life) -> dict[str, object]:
     }
 
 
-def _save(path: Path, *tables: Sequence[object]) -> None:
-    def plain(item: object) -> object:
-        if isinstance(item, Seen):
-            return asdict(item)
-        return item.model_dump() if hasattr(item, "model_dump") else item
-
-    path.write_text(json.dumps([[plain(item) for item in table] for table in tables], default=str, indent=1))
+def _save(path: Path, items: Sequence[Any]) -> None:
+    plain = [asdict(item) if isinstance(item, Seen) else dict(item) for item in items]
+    path.write_text(json.dumps(plain, default=str, indent=1))
 
 
 def run(engine: str, kills: int, seed: int, folder: Path) -> Account:

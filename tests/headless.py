@@ -22,6 +22,7 @@ from core import bootstrap
 from core.settings import load_settings
 from tests.process import ROOT
 
+_LOADED = ["app", "tests.books", "tests.engines", "tests.headless", "tests.openai_service"]
 _forks = multiprocessing.get_context("forkserver")
 
 
@@ -42,7 +43,7 @@ def _load_modules() -> None:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = str(ROOT)
     try:
-        _forks.set_forkserver_preload(["tests.chaos", "app"])
+        _forks.set_forkserver_preload(_LOADED)
         forkserver.ensure_running()
     finally:
         del os.environ["PYTHONPATH"]
