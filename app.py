@@ -11,6 +11,7 @@ import gc
 gc.disable()
 
 import argparse
+import logging
 import os
 import socket
 import sys
@@ -127,6 +128,8 @@ def listening(settings: Settings) -> socket.socket:
 def serve(on: socket.socket) -> None:
     """What Streamlit's own `run` does, on our socket: it makes one that sends small pieces late."""
     config = uvicorn.Config(app, ws="websockets-sansio", ws_per_message_deflate=False, log_level="warning")
+    # Streamlit makes this one talk again: a proxy that looks every second would fill the log.
+    logging.getLogger("uvicorn.access").disabled = True
     uvicorn.Server(config).run(sockets=[on])
 
 

@@ -107,6 +107,11 @@ def test_a_browser_stays_on_one_replica_and_its_pictures_come_from_any(
     assert failed == []
 
 
+def test_being_looked_at_every_second_leaves_no_line_in_the_log(whole: Topology) -> None:
+    until(lambda: whole.proxy.gives_to("one") and whole.proxy.gives_to("two"))
+    assert [app.output for app in whole.replicas.values() if "_stcore/health" in app.output] == []
+
+
 def test_when_a_replica_dies_the_other_goes_on_with_its_work_and_its_people(
     browser: Browser, whole: Topology
 ) -> None:
