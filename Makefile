@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench format browser clean
+.PHONY: run test check bench chaos format browser clean
 
 run: $(VENV)/.app-ready
 	@$(BIN)/python app.py
 
 test: $(VENV)/.tests-ready browser
 	$(BIN)/python -m pytest
+
+# Kills it at random moments, on each engine in about ten minutes; `make chaos KILLS=20` is shorter.
+KILLS ?= 100
+chaos: $(VENV)/.tests-ready
+	$(BIN)/python -m tests.chaos --kills $(KILLS)
 
 check: $(VENV)/.tests-ready
 	$(BIN)/ruff check .

@@ -192,8 +192,9 @@ def _postgres_engine(url: str) -> Engine:
 
 def _prepare_postgres(connection: Any, _record: Any) -> None:
     """Without it a locked table is waited for without end, by the pages too."""
+    connection.autocommit = True
     connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
-    connection.commit()
+    connection.autocommit = False
 
 
 @contextmanager

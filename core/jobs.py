@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import update
+from sqlalchemy import func, update
 from sqlmodel import Session, col, select
 
 from core import errors
@@ -29,6 +29,7 @@ from core.worker import Worker
 DOUBLE_CLICK = timedelta(seconds=2)
 # Finished jobs stay on the Create page this long.
 RECENT = timedelta(hours=12)
+MOST_SHOWN = 100
 ENDED_WITHOUT_IMAGE = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
 
 
@@ -165,16 +166,26 @@ class Jobs:
         return batch[0].batch_id if going and same else None
 
     def recent(self, owner_id: str) -> tuple[JobView, ...]:
-        """This user's live jobs and those that ended lately and weren't dismissed; newest batch first."""
-        since = self.clock() - RECENT
+        """This user's live jobs and those that ended lately and weren't dismissed; newest batch first.
+
+        Of more than MOST_SHOWN, those that run come first, then those that wait, in their order.
+        """
+        since, live = self.clock() - RECENT, col(Job.state).in_(LIVE_STATES)
         with self.database.read() as session:
-            jobs = session.exec(
+            found = session.exec(
                 select(Job)
                 .where(Job.owner_id == owner_id, col(Job.dismissed_at).is_(None))
-                .where(col(Job.state).in_(LIVE_STATES) | (col(Job.created_at) > since))
-                .order_by(col(Job.created_at).desc(), col(Job.batch_id), col(Job.position))
-                .limit(100)
+                .where(live | (col(Job.created_at) > since))
+                .order_by(
+                    col(Job.state) != JobState.RUNNING,
+                    live.desc(),
+                    col(Job.created_at).desc(),
+                    col(Job.batch_id),
+                    col(Job.position),
+                )
+                .limit(MOST_SHOWN)
             ).all()
+            jobs = sorted(found, key=lambda job: (-job.created_at.timestamp(), job.batch_id, job.position))
             made = session.exec(
                 select(Image.job_id, Image.id)
                 .where(Image.owner_id == owner_id, col(Image.job_id).in_([job.id for job in jobs]))
@@ -233,6 +244,27 @@ class Jobs:
                 .values(state=JobState.CANCELLED, finished_at=self.clock())
             )
             return rows_of(taken) == 1
+
+    def cancel_waiting(self, owner_id: str) -> int:
+        """Take back all of this user's queued jobs; how many that were."""
+        with self.database.write() as session:
+            return rows_of(
+                session.execute(
+                    update(Job)
+                    .where(col(Job.owner_id) == owner_id, col(Job.state) == JobState.QUEUED)
+                    .values(state=JobState.CANCELLED, finished_at=self.clock(), due_at=None)
+                )
+            )
+
+    def counts(self, owner_id: str) -> dict[JobState, int]:
+        """How many of this user's jobs run and wait: all of them, also those that `recent` leaves out."""
+        found = (
+            select(Job.state, func.count())
+            .where(Job.owner_id == owner_id, col(Job.state).in_(LIVE_STATES))
+            .group_by(col(Job.state))
+        )
+        with self.database.read() as session:
+            return {JobState(state): count for state, count in session.exec(found)}
 
     def dismiss(self, owner_id: str, *job_ids: str) -> None:
         """Let ended jobs go from the page; their images stay in the gallery."""

@@ -21,6 +21,7 @@ MINUTE = timedelta(minutes=1)
 # How many of the latest calls tell how long one takes, and what is said before the first.
 SAMPLE = 20
 FIRST_GUESS_SECONDS = 30.0
+Conditions = tuple[ColumnElement[bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +59,35 @@ class JobQueue:
         self._limits = limits
         self._process = process
         self._clock = clock
-        self._in_doubt: deque[Job] = deque()
+        self._in_doubt: deque[Conditions] = deque()
 
     def claim(self) -> Job | None:
         """The next job, now marked as running: from here on its call may have left. None: nothing may begin.
 
         Safe in many threads and processes at once: the limits hold over all of them.
         """
-        now, job = self._clock(), None
+        now, claimed = self._clock(), None
         if not self._in_doubt and not self._anything(now):
             return None
         try:
             with self._database.write() as session:
                 self._database.alone(session, AdvisoryLock.QUEUE)
                 job = self._confirmed(session) or self._take(session, now)
+                # Noted at once: a row can't be asked any more when its transaction has failed.
+                claimed = _as_claimed(job) if job else None
         except ImageError:
-            if job is not None:
-                self._in_doubt.append(job)
+            if claimed:
+                self._in_doubt.append(claimed)
             raise
         return job
 
     def _confirmed(self, session: Session) -> Job | None:
         """A job whose claim was committed after all, though the connection broke before that was said."""
         while self._in_doubt:
-            job = self._in_doubt[0]
-            mine = session.scalars(select(Job).where(*_as_claimed(job))).first()
+            job = session.scalars(select(Job).where(*self._in_doubt[0])).first()
             self._in_doubt.popleft()
-            if mine is not None:
-                return mine
+            if job is not None:
+                return job
         return None
 
     def _take(self, session: Session, now: datetime) -> Job | None:
@@ -168,11 +170,11 @@ class JobQueue:
         )
 
 
-def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:
+def _due(now: datetime) -> Conditions:
     return col(Job.state) == JobState.QUEUED, or_(col(Job.due_at).is_(None), col(Job.due_at) <= now)
 
 
-def _as_claimed(job: Job) -> tuple[ColumnElement[bool], ...]:
+def _as_claimed(job: Job) -> Conditions:
     return (
         col(Job.id) == job.id,
         col(Job.state) == JobState.RUNNING,

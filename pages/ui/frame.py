@@ -17,7 +17,7 @@ LEAVING_KEY = "_leaving"
 def frame(user: SignedIn, *, tell: bool) -> None:
     """The bar of every page: at the top of a wide window; on a phone its ways stand at the bottom.
 
-    `tell` says that what is being made is to be told, for the page doesn't show it.
+    `tell` says that what has ended is to be told, for the page doesn't show it.
     """
     if once := st.session_state.get(LEAVING_KEY):
         st.info("Signing out…", icon=":material/logout:")
@@ -31,8 +31,7 @@ def frame(user: SignedIn, *, tell: bool) -> None:
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="bar"
     ):
-        if tell:
-            activity(user)
+        activity(user, tell=tell)
         engine_badge()
         with st.popover(plain(user.display_name), icon=":material/account_circle:", type="tertiary"):
             st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=leave)

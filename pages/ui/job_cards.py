@@ -19,6 +19,8 @@ from pages.ui.text import STATE_WORDS, clipped, image_alt, images_words, job_lin
 
 POLL_SECONDS = 1.0
 COLUMNS = 3
+# Of a large batch, what waits longer is a number.
+_WAITING_SHOWN = 3
 
 
 def job_cards(user: SignedIn) -> None:
@@ -48,14 +50,41 @@ def _cards(user: SignedIn, polling: bool) -> None:
             )
     for group in _setbacks(jobs):
         _setback(user, group)
-    shown = [job for job in jobs if job.state not in ENDED_WITHOUT_IMAGE]
+    _waiting(user)
+    shown, varied = _shown(jobs), _varied(jobs)
     for start in range(0, len(shown), COLUMNS):
         for column, job in zip(st.columns(COLUMNS), shown[start : start + COLUMNS], strict=False):
             with column:
-                _card(user, job)
+                _card(user, job, titled=job.batch_id in varied)
 
 
-def _card(user: SignedIn, job: JobView) -> None:
+def _waiting(user: SignedIn) -> None:
+    """One line for all that wait, where their cards are too many."""
+    if (count := studio().jobs.counts(user.user_id).get(JobState.QUEUED, 0)) <= _WAITING_SHOWN:
+        return
+    with st.container(
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="waiting"
+    ):
+        st.caption(f"{images_words(count)} waiting; the next {_WAITING_SHOWN} are shown.")
+        st.button(f"Cancel all {count:,}", key="cancel-waiting", on_click=as_user(user, _cancel_waiting))
+
+
+def _shown(jobs: Sequence[JobView]) -> list[JobView]:
+    """Jobs that have a card: all but what failed, and what waits behind others."""
+    waiting = [job.id for job in jobs if job.state is JobState.QUEUED]
+    hidden = set(waiting[_WAITING_SHOWN:])
+    return [job for job in jobs if job.state not in ENDED_WITHOUT_IMAGE and job.id not in hidden]
+
+
+def _varied(jobs: Sequence[JobView]) -> set[str]:
+    """The batches of many prompts: their pictures are told apart by them."""
+    prompts: dict[str, set[str]] = {}
+    for job in jobs:
+        prompts.setdefault(job.batch_id, set()).add(job.recipe.prompt)
+    return {batch_id for batch_id, different in prompts.items() if len(different) > 1}
+
+
+def _card(user: SignedIn, job: JobView, *, titled: bool) -> None:
     with st.container(border=True, key=f"job-{job.id}"):
         alt = image_alt(job.recipe.name, job.recipe.prompt)
         for image_id in job.image_ids:
@@ -64,6 +93,8 @@ def _card(user: SignedIn, job: JobView) -> None:
             st.image(partial_url(job.id, job.partials - 1), alt=f"Preview of {alt}", width="stretch")
         elif job.is_live:
             st.skeleton(height=180)
+        if titled:
+            st.caption(plain(clipped(job.recipe.prompt, 80)))
         st.caption(plain(job_line(job, utc_now())))
         if job.is_live and job.error:
             st.caption(plain(job.error.message))
@@ -108,6 +139,13 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
 def _cancel(user: SignedIn, job_id: str) -> None:
     if not studio().jobs.cancel(user.user_id, job_id):
         st.toast("Its call has already left: the image is let finish and kept.")
+
+
+def _cancel_waiting(user: SignedIn) -> None:
+    taken = studio().jobs.cancel_waiting(user.user_id)
+    running = studio().jobs.counts(user.user_id).get(JobState.RUNNING, 0)
+    rest = f" {images_words(running)} already being made: let finish and kept." if running else ""
+    st.toast(f"{images_words(taken)} taken back, free of charge.{rest}")
 
 
 def _retry(user: SignedIn, job_ids: tuple[str, ...]) -> None:
