@@ -153,7 +153,7 @@ class Visitor:
         before = self.field("Prompt").input_value()
         enhance = self.page.get_by_role("button", name=re.compile("^(Enhance prompt|Another take)$"))
         enhance.click()
-        expect(self.page.locator("textarea[aria-label='Prompt']:enabled")).not_to_have_value(before)
+        expect(self.page.locator("textarea[aria-label='Prompt']:enabled").first).not_to_have_value(before)
         expect(enhance).to_be_enabled()
         return self.field("Prompt").input_value()
 
