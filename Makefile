@@ -11,7 +11,7 @@ run: $(VENV)/.app-ready
 test: $(VENV)/.tests-ready browser
 	$(BIN)/python -m pytest
 
-# Kills it at random moments, on each engine in about ten minutes; `make chaos KILLS=20` is shorter.
+# Kills it at random moments, on each engine in about five minutes; `make chaos KILLS=20` is shorter.
 KILLS ?= 100
 chaos: $(VENV)/.tests-ready
 	$(BIN)/python -m tests.chaos --kills $(KILLS)

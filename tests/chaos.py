@@ -266,7 +266,8 @@ class Chaos:
         if self._rounds % (2 * STOP_EVERY) == 0:
             life.process.terminate()
             time.sleep(self.dice.uniform(0, 0.3))
-            self._kill("stopping", life)
+            if not life.ended:
+                self._kill("stopping", life)
         else:
             self.stops += 1
             self._terminate(life)
