@@ -1,4 +1,4 @@
-# Atelier: `make run` starts the app, `make test` proves it, `make check` reads the code, `make bench` measures it.
+# Atelier: `make run` starts the app, `make test` and `make chaos` prove it, `make check` reads the code.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -21,8 +21,8 @@ from sqlmodel import col
 from core import errors
 from core.archive import DATABASE, FILES, SECRET, Writer
 from core.bootstrap import database_url
-from core.command import answer, by_id, data_folder, disk_faults, parser, progress, say, sqlite_url
-from core.database import Database
+from core.command import answer, by_id, data_folder, disk_faults, parser, progress, say
+from core.database import Database, sqlite_url
 from core.models import LIVE_STATES, Image, Job, JobState
 from core.settings import Settings, load_settings
 from core.storage import FolderStorage, Storage, flush_folder

@@ -1,4 +1,4 @@
-"""The composition root: the one place that builds engines, clients and stores."""
+"""The composition root: the one place that builds a studio that works."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from core import errors
 from core.accounts import Accounts
 from core.bucket import open_bucket
 from core.client import ImageClient
-from core.database import Database
+from core.database import Database, sqlite_url
 from core.drafts import Drafts
 from core.enhancing import Enhancements
 from core.gallery import Gallery
@@ -80,7 +80,7 @@ def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) 
 
 def database_url(settings: Settings, folder: Path) -> str:
     """Where rows are kept, for the data folder `folder`."""
-    return settings.database_url or f"sqlite:///{folder / 'atelier.db'}"
+    return settings.database_url or sqlite_url(folder / "atelier.db")
 
 
 def _assemble(

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy import URL, select
+from sqlalchemy import select
 from sqlalchemy.orm import Mapped
 
 from core import errors
-from core.bootstrap import database_url
-from core.bucket import open_bucket
+from core.bootstrap import configure_logging, database_url
+from core.bucket import BucketStorage, config_of
 from core.database import Database
 from core.settings import Settings
 from core.storage import FolderStorage, Storage
 
 FAILED = 1
+# Only what a person who runs a command has to know.
+LOG_LEVEL = "WARNING"
 # Where no terminal draws a bar, a line is written each time another tenth is done.
 TENTHS = 10
 PAGE = 500
@@ -76,6 +78,7 @@ def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
 
 def answer(work: Callable[[], int]) -> int:
     """What `work` returns; what can't be done is said in words, with its code and what to do about it."""
+    configure_logging(LOG_LEVEL)
     try:
         return work()
     except errors.ImageError as error:
@@ -117,14 +120,11 @@ def by_id(database: Database, key: Mapped[str], *columns: Mapped[Any]) -> Iterat
         last = page[-1][0]
 
 
-def sqlite_url(path: Path) -> str:
-    """The address of a SQLite file, whatever signs are in its name."""
-    return URL.create("sqlite", database=str(path)).render_as_string()
-
-
 def open_files(settings: Settings, folder: Path) -> Storage:
-    """The installation's files, as they are. Raises StorageError."""
-    return open_bucket(settings) if settings.storage_url else FolderStorage(folder / "files")
+    """The installation's files, as they are: nothing is written to try them."""
+    if settings.storage_url:
+        return BucketStorage(settings.storage_url, config_of(settings))
+    return FolderStorage(folder / "files")
 
 
 @contextmanager

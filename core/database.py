@@ -10,7 +10,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -195,6 +195,11 @@ def _prepare_postgres(connection: Any, _record: Any) -> None:
     connection.autocommit = True
     connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
     connection.autocommit = False
+
+
+def sqlite_url(path: Path) -> str:
+    """The address of a SQLite file, whatever signs are in its name."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
 
 
 @contextmanager

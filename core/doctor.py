@@ -14,7 +14,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from core.bootstrap import configure_logging
 from core.command import FAILED, answer, data_folder, open_database, open_files, parser, progress, say
 from core.gallery import Gallery
 from core.intake import Intake
@@ -120,9 +119,7 @@ def main() -> int:
     asked = parser("doctor", __doc__)
     asked.add_argument("--repair", action="store_true", help="mend what can be mended")
     chosen = asked.parse_args()
-    settings = load_settings()
-    configure_logging(settings.log_level)
-    with opened(settings, repair=chosen.repair) as doctor:
+    with opened(load_settings(), repair=chosen.repair) as doctor:
         return doctor.examine()
 
 

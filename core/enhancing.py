@@ -21,7 +21,7 @@ from core.usage import Call, Outcome, UsageLog, user_tag
 
 WORKERS = 16
 # What is answered at once is there before the second click of a double click.
-DOUBLE_CLICK = timedelta(seconds=1)
+SECOND_CLICK = timedelta(seconds=1)
 log = structlog.get_logger(__name__)
 
 
@@ -83,7 +83,7 @@ class Enhancements:
         """
         with self._guard:
             now, current = self._clock(), self._by_user.get(user_id)
-            if current and (current.is_live or (current.kept_at and now - current.begun_at < DOUBLE_CLICK)):
+            if current and (current.is_live or (current.kept_at and now - current.begun_at < SECOND_CLICK)):
                 return
             self._by_user[user_id] = EnhancementRun(new_id(), draft_id, request, now)
         take = None if another else self._kept(user_id, request)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, update
+from sqlalchemy import case, func, update
 from sqlmodel import Session, col, select
 
 from core import errors
@@ -168,7 +168,7 @@ class Jobs:
     def recent(self, owner_id: str) -> tuple[JobView, ...]:
         """This user's live jobs and those that ended lately and weren't dismissed; newest batch first.
 
-        Of more than MOST_SHOWN, those that run come first, then those that wait, in their order.
+        Of more than MOST_SHOWN, those that run are there, then those that begin next.
         """
         since, live = self.clock() - RECENT, col(Job.state).in_(LIVE_STATES)
         with self.database.read() as session:
@@ -178,7 +178,8 @@ class Jobs:
                 .where(live | (col(Job.created_at) > since))
                 .order_by(
                     col(Job.state) != JobState.RUNNING,
-                    live.desc(),
+                    col(Job.state) != JobState.QUEUED,
+                    case((live, col(Job.created_at))),
                     col(Job.created_at).desc(),
                     col(Job.batch_id),
                     col(Job.position),

@@ -50,9 +50,10 @@ class Ownership:
         """Raises SettingsError when another process has the database, or DatabaseError."""
         self.held = self._take_file() if self._database.is_sqlite else self._take_locks()
         if not self.held:
+            together = "" if self._database.is_sqlite else ", or let both keep their files in one STORAGE_URL"
             raise SettingsError(
-                "Another Atelier is already using this database. Stop it, set DATABASE_URL to another "
-                "database, or let both keep their files in one bucket (STORAGE_URL)."
+                "Another Atelier is already using this database. Stop it, or set DATABASE_URL to another "
+                f"database{together}."
             )
 
     def alive(self) -> frozenset[int]:

@@ -5,14 +5,13 @@ By it an administrator who forgot the password comes back. Atelier may be runnin
 
 from __future__ import annotations
 
-import argparse
 import sys
 from contextlib import closing
 from urllib.parse import urlencode
 
-from core import errors
 from core.accounts import RESET_LIFE, RESET_PARAM, Accounts
 from core.bootstrap import database_url
+from core.command import answer, data_folder, parser, say
 from core.database import Database
 from core.settings import Settings, load_settings
 
@@ -22,26 +21,20 @@ def recovery_link(settings: Settings, username: str) -> str:
 
     Raises SettingsError where there is no database yet, NotAllowed for a name without access, DatabaseError.
     """
-    folder = settings.data_dir.expanduser().resolve()
-    if not settings.database_url and not (folder / "atelier.db").is_file():
-        raise errors.SettingsError(f"DATA_DIR: {folder} holds no database. Name Atelier's own.")
-    with closing(Database(database_url(settings, folder))) as database:
+    with closing(Database(database_url(settings, data_folder(settings)))) as database:
         token = Accounts(database).recovery(username)
     return f"http://localhost:{settings.port}/?{urlencode({RESET_PARAM: token})}"
 
 
 def main() -> int:
-    asked = argparse.ArgumentParser(prog="python -m core.recover", description=__doc__)
+    asked = parser("recover", __doc__)
     asked.add_argument("name", help="the username")
-    try:
-        print(f"{recovery_link(load_settings(), asked.parse_args().name)}\n")
-        print(f"It sets a new password once, within {RESET_LIFE.total_seconds() / 3600:.0f} hours.")
-        print("Where people reach Atelier by another address, put that before the /?")
-    except errors.ImageError as error:
-        print(f"{error.message} [{error.code}]", file=sys.stderr)
-        return 1
+    chosen = asked.parse_args()
+    say(f"{recovery_link(load_settings(), chosen.name)}\n")
+    say(f"It sets a new password once, within {RESET_LIFE.total_seconds() / 3600:.0f} hours.")
+    say("Where people reach Atelier by another address, put that before the /?")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answer(main))

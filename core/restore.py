@@ -21,8 +21,8 @@ from sqlmodel import Session, col, select
 from core import errors
 from core.archive import DATABASE, FILES, count, extract
 from core.bootstrap import LOCK, hold_folder
-from core.command import answer, disk_faults, parser, progress, say, sqlite_url
-from core.database import Database
+from core.command import answer, disk_faults, parser, progress, say
+from core.database import Database, sqlite_url
 from core.endings import JobError
 from core.models import (
     LIVE_STATES,
@@ -43,10 +43,11 @@ def restore(settings: Settings, backup: Path, *, force: bool = False) -> Path | 
 
     Raises SettingsError, BackupError or DatabaseError, and has changed nothing then.
     """
-    if settings.database_url:
-        raise errors.SettingsError(
-            "DATABASE_URL is set, and a backup is brought back into DATA_DIR: unset it."
-        )
+    for name in ("database_url", "storage_url"):
+        if getattr(settings, name):
+            raise errors.SettingsError(
+                f"{name.upper()} is set, and a backup is brought back into DATA_DIR: unset it."
+            )
     if not backup.is_file():
         raise errors.BackupError(f"There is no file {backup}.")
     folder = settings.data_dir.expanduser().resolve()

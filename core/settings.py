@@ -42,7 +42,7 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8501, ge=1, le=65535, description="Port to listen on")
-    data_dir: Path = Field(Path("data"), description="Folder for the database, images and keys")
+    data_dir: Path = Field(Path("data"), description="Folder for the database and the images")
     allowed_hosts: str | None = Field(
         None,
         description="Names the app answers to besides `localhost`, with commas between; `*` is any name, "

@@ -26,6 +26,7 @@ from sqlmodel import col
 
 from core import errors
 from core.bootstrap import database_url, hold_folder
+from core.bucket import open_bucket
 from core.command import answer, by_id, data_folder, open_files, parser, progress, say
 from core.database import Database
 from core.inventory import pages
@@ -235,7 +236,7 @@ def opened(settings: Settings, to_database: str | None, to_storage: str | None) 
         source = Place(_source_database(settings, folder, held), open_files(settings, folder))
         database, storage = source.database, source.storage
         if to_storage:
-            storage = open_files(target_settings, folder)
+            storage = open_bucket(target_settings)
         if to_database:
             database = _target_database(database_url(target_settings, folder), held)
         yield Transfer(source, Place(database, storage))

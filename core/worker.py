@@ -138,7 +138,8 @@ class Worker:
                     raise
         return action()
 
-    def _call_record(self, job: Job, outcome: Outcome, error: errors.ImageError | None) -> Call:
+    def _failed_call(self, job: Job, error: errors.ImageError) -> Call:
+        unknown = isinstance(error, errors.OutcomeUnknown)
         started = job.started_at or job.created_at
         return Call(
             user_id=job.owner_id,
@@ -148,14 +149,10 @@ class Worker:
             job_id=job.id,
             started_at=started,
             seconds=(self.clock() - started).total_seconds(),
-            request_id=error.request_id if error else None,
-            outcome=outcome,
-            error_code=error.code if error else None,
+            request_id=error.request_id,
+            outcome=Outcome.UNKNOWN if unknown else Outcome.FAILED,
+            error_code=error.code,
         )
-
-    def _failed_call(self, job: Job, error: errors.ImageError) -> Call:
-        unknown = isinstance(error, errors.OutcomeUnknown)
-        return self._call_record(job, Outcome.UNKNOWN if unknown else Outcome.FAILED, error)
 
     def _fail(self, job: Job, error: errors.ImageError) -> None:
         """Enter that no image came of this call: the job waits for its next one, or ends."""
@@ -197,9 +194,9 @@ class Worker:
 
     def _rescue(self, job: Job, fault: Exception) -> None:
         """End a job that a fault of ours broke off: with what is on disk, or else as unknown."""
-        log.error("a job broke off", job_id=job.id, exc_info=fault)
         try:
             if self._insist(partial(self.intake.adopt, job)):
+                log.error("a job broke off, and its answer was on the disk", exc_info=fault)
                 return
         except errors.ImageError:
             raise

@@ -1,20 +1,16 @@
 """Do the books balance: what the service delivered against what was kept, paid and told.
 
 The service's journal, the database and the store are compared prompt by prompt, so no two jobs may have one
-prompt in common, but for those that are a retry on somebody's word. They may be those of another process:
-`journal_of` reads the journal from the service's address or from a file.
+prompt in common, but for those that are a retry on somebody's word. 
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 
-import httpx2
 from sqlmodel import select
 
 from core import errors
@@ -60,20 +56,9 @@ class Books:
         return {name: items for name, items in found.items() if items}
 
 
-def journal_of(source: str) -> list[Seen]:
-    """The journal of a service at the address `source`, or in the file that its answer was saved to."""
-    if source.startswith("http"):
-        text = httpx2.get(f"{source}/journal", timeout=10, trust_env=False).raise_for_status().text
-    else:
-        text = Path(source).read_text()
-    return [Seen(**entry) for entry in json.loads(text)]
-
-
-def balance(
-    database: Database, storage: Storage, journal: Sequence[Seen], *, resend_unknown: bool = False
-) -> Books:
+def balance(database: Database, storage: Storage, journal: Sequence[Seen]) -> Books:
     """Compare what there is now: when nothing runs any more, nothing may be amiss."""
-    return _Reckoning(database, storage, journal).books(resend_unknown)
+    return _Reckoning(database, storage, journal).books()
 
 
 class _Reckoning:
@@ -90,7 +75,7 @@ class _Reckoning:
         for job in self.jobs:
             self.jobs_of[self.prompt_of[job.id]].append(job)
 
-    def books(self, resend_unknown: bool) -> Books:
+    def books(self) -> Books:
         missing = list(self._missing())
         unknown = [(prompt, sha) for prompt, sha in missing if self._told_unknown(prompt)]
         return Books(
@@ -104,7 +89,7 @@ class _Reckoning:
             doubled=_said(self._doubled()),
             rows_without_file=_said(self._rows_without_file()),
             files_without_row=_said(self._files_without_row()),
-            bought_twice=() if resend_unknown else _said(self._bought_twice()),
+            bought_twice=_said(self._bought_twice()),
             stuck=_said((job.state, job.id) for job in self.jobs if job.state in LIVE_STATES),
             uncoded=_said((job.state, job.id, job.error) for job in self.jobs if not self._has_its_end(job)),
             usage_amiss=_said(self._usage_amiss()),

@@ -17,6 +17,7 @@ from sqlmodel import col, select
 from core.database import Database
 from core.gallery import Gallery, thumbnail_key
 from core.imaging import thumbnail, verify
+from core.installation import shared_secret
 from core.intake import image_key
 from core.inventory import KEPT
 from core.models import Image, Job, JobState, User, new_id
@@ -131,9 +132,9 @@ def installation(folder: Path) -> Settings:
     folder.mkdir(mode=0o700)
     database = Database(f"sqlite:///{folder / 'atelier.db'}")
     database.migrate()
+    shared_secret(database, lambda: None)
     database.close()
     (folder / "files").mkdir()
-    (folder / "secret.key").write_bytes(os.urandom(32))
     return load_settings(data_dir=folder)
 
 

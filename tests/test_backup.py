@@ -26,6 +26,7 @@ from core.backup import back_up
 from core.bootstrap import hold_folder
 from core.database import Database
 from core.gallery import thumbnail_key
+from core.installation import shared_secret
 from core.intake import Figures, figures_key
 from core.models import Invite, Job, JobState, SignInSession, SignInTicket, User, utc_now
 from core.recipe import Recipe
@@ -91,7 +92,7 @@ def test_everything_comes_back(shelf: Shelf, way: Way) -> None:
     assert back.all_right() == 5
     assert back.storage.get("aside/some-job/0") == b"damaged"
     assert back.gallery.get(shelf.user.id, image.id).sha256 == image.sha256
-    secrets = [(folder / "secret.key").read_bytes() for folder in (way.settings.data_dir, way.folder)]
+    secrets = [shared_secret(database, lambda: None) for database in (shelf.database, back.database)]
     assert secrets[0] == secrets[1]
     assert [path for path in way.folder.rglob("*") if path.stat().st_mode & 0o077] == []
     assert sorted(path.name for path in way.file.parent.iterdir()) == ["a?b%20.backup", "data", "new"]

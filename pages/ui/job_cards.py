@@ -71,8 +71,10 @@ def _waiting(user: SignedIn) -> None:
 
 def _shown(jobs: Sequence[JobView]) -> list[JobView]:
     """Jobs that have a card: all but what failed, and what waits behind others."""
-    waiting = [job.id for job in jobs if job.state is JobState.QUEUED]
-    hidden = set(waiting[_WAITING_SHOWN:])
+    waiting = sorted(
+        (job for job in jobs if job.state is JobState.QUEUED), key=lambda job: (job.created_at, job.position)
+    )
+    hidden = {job.id for job in waiting[_WAITING_SHOWN:]}
     return [job for job in jobs if job.state not in ENDED_WITHOUT_IMAGE and job.id not in hidden]
 
 
