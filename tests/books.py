@@ -1,7 +1,7 @@
 """Do the books balance: what the service delivered against what was kept, paid and told.
 
 The service's journal, the database and the store are compared prompt by prompt, so no two jobs may have one
-prompt in common, but for those that are a retry on somebody's word. 
+prompt in common, but for those that are a retry on somebody's word.
 """
 
 from __future__ import annotations
