@@ -337,16 +337,18 @@ def test_a_browser_is_signed_out_also_while_the_database_takes_no_writes(
 def refused_writes(studio: Studio, *, full: bool) -> Iterator[None]:
     """Every deletion fails as on a full disk, or as under another program's lock."""
     words = "database or disk is full" if full else "database is locked"
+    # A name of its own: another connection may not have read yet that the last one is gone.
+    name = f"refusing_{new_id()}"
     with studio.database.write() as session:
         session.execute(
             text(
-                "CREATE TRIGGER refusing BEFORE DELETE ON sign_in_sessions "
+                f"CREATE TRIGGER {name} BEFORE DELETE ON sign_in_sessions "
                 f"BEGIN SELECT RAISE(ABORT, '{words}'); END"
             )
         )
     yield
     with studio.database.write() as session:
-        session.execute(text("DROP TRIGGER refusing"))
+        session.execute(text(f"DROP TRIGGER {name}"))
 
 
 def test_sign_out_without_a_session_is_no_fault(studio: Studio) -> None:
