@@ -74,10 +74,14 @@ def _summary(counts: dict[JobState, int]) -> str:
 def _tell(jobs: Sequence[JobView], tell: bool) -> None:
     """Say what has ended since this tab last looked."""
     before: frozenset[str] = st.session_state.get(LIVE_KEY, frozenset())
-    seen(jobs)
     ended = [job for job in jobs if job.id in before and not job.is_live]
-    if not (tell and ended):
-        return
+    if tell and ended:
+        _toast(ended)
+    # Not before: a run that is cut short at a toast must say it the next time.
+    seen(jobs)
+
+
+def _toast(ended: Sequence[JobView]) -> None:
     failed = [job for job in ended if job.state in ENDED_WITHOUT_IMAGE]
     if made := len(ended) - len(failed):
         names = _title(next(job for job in ended if job not in failed))
