@@ -36,7 +36,7 @@ def all_ended(studio: Studio, *, seconds: float = 30) -> None:
     until(lambda: not set(states(studio)) & set(LIVE_STATES), seconds=seconds)
     # The service notes what has left whole a moment after it has, if it has.
     with suppress(AssertionError):
-        until(lambda: not balance_of(studio).amiss)
+        until(lambda: not balance_of(studio).amiss, seconds=2)
 
 
 def balance_of(studio: Studio) -> Books:
