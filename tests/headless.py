@@ -11,7 +11,6 @@ import os
 import runpy
 import signal
 import sys
-import threading
 from collections.abc import Mapping
 from functools import cache
 from multiprocessing import forkserver
@@ -66,10 +65,10 @@ def _live(environment: dict[str, str], log: Path, sweep_seconds: float | None) -
 
 
 def _work() -> None:
-    asked_to_end = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: asked_to_end.set())
+    # Waited for, not handled: a handler that set an event could come while the same thread begins to wait.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     print("starting", flush=True)
     studio = bootstrap.build(load_settings())
     print(f"ready {studio.ownership.number}.", flush=True)
-    asked_to_end.wait()
+    signal.sigwait({signal.SIGTERM})
     studio.close()
