@@ -103,7 +103,7 @@ def _assemble(
     client = ImageClient(settings, transport=transport)
     gallery = Gallery(database, storage, trash_days=settings.trash_days)
     usage = UsageLog(database)
-    drafts, takes = Drafts(database), Takes(database)
+    drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
     accounts = Accounts(database, registration=settings.who_may_register, session_days=settings.session_days)
     enhancements = Enhancements(
         client,
@@ -160,6 +160,7 @@ def _chores(
     return (
         Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
         Chore("settle the jobs of processes that are gone", SWEEP_SECONDS, jobs.sweep),
+        Chore("enter answers that came late", TIDY_SECONDS, jobs.enter_late),
         # Streamlit would collect after every run and poll, which costs each of them more than its work.
         Chore("collect garbage", GARBAGE_SECONDS, gc.collect, first=GARBAGE_SECONDS),
         # What a start needn't wait for, the first picture needn't either.

@@ -60,7 +60,15 @@ class Dispatcher:
             with self._changed:
                 self._running += 1
                 self._woken = True
+            self._begin(job)
+
+    def _begin(self, job: Job) -> None:
+        try:
             threading.Thread(target=self._work, args=(job,), name=f"job {job.id}", daemon=True).start()
+        except RuntimeError:
+            # The system has no thread to give now: better one after the other than none.
+            log.exception("a job has no thread of its own", job_id=job.id)
+            self._work(job)
 
     def _wait(self) -> bool:
         """Wait for a free place and a reason to look; False at the end."""

@@ -121,10 +121,12 @@ class Intake:
         self.enter(job)
         return True
 
-    def clear(self, job: Job) -> None:
+    def clear(self, job: Job, *, figures: bool = True) -> None:
         """Remove what only a running job needs; what stays because the store fails costs only room."""
         with suppress(errors.StorageError):
-            self.storage.delete(figures_key(job), *self.storage.list(f"partials/{job.id}"))
+            self.storage.delete(*self.storage.list(f"partials/{job.id}"))
+            if figures:
+                self.storage.delete(figures_key(job))
 
     def _has_figures(self, job: Job) -> bool:
         """Whether the figures of the answer are on disk; damaged ones count as lost."""

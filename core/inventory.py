@@ -51,6 +51,7 @@ class Trouble(StrEnum):
     NO_THUMBNAIL = "missing thumbnail"
     UNENTERED = "file without a row, of a job without an image"
     ORPHAN = "file without a row"
+    STRANGER = "file of a job that this database doesn't know"
     LEFTOVER = "left over"
     FOREIGN = "not a file of Atelier's"
 
@@ -92,7 +93,8 @@ class Survey:
     def add(self, checked: Checked) -> None:
         self.files += checked.count
         self.known += checked.known
-        self.doomed += sum(f.trouble is Trouble.ORPHAN and f.is_old(self.now) for f in checked.findings)
+        doomed = (Trouble.ORPHAN, Trouble.STRANGER)
+        self.doomed += sum(f.trouble in doomed and f.is_old(self.now) for f in checked.findings)
 
     @property
     def trusted(self) -> bool:
@@ -149,14 +151,18 @@ class Inventory:
             return replace(finding, trouble=Trouble.FOREIGN)
         if file.key in rows.files or place.image_id in rows.images or state in LIVE_STATES:
             return None
-        waits = state is not None and state != JobState.DONE and place.job_id not in rows.with_image
         if place.folder == "images":
-            return self._judge_original(finding, state, waits=waits)
+            return self._judge_original(finding, state, has_image=place.job_id in rows.with_image)
         # The figures of an answer whose bytes can still be entered.
         return None if place.folder == "answers" and state == JobState.UNKNOWN else finding
 
-    def _judge_original(self, finding: Finding, state: str | None, *, waits: bool) -> Finding:
-        if waits and (state == JobState.UNKNOWN or self._is_whole(finding.key)):
+    def _judge_original(self, finding: Finding, state: str | None, *, has_image: bool) -> Finding:
+        if state is None:
+            # Jobs are never removed: this one is of another database, or of a later one.
+            return replace(finding, trouble=Trouble.STRANGER)
+        # Of a job whose image is there, it is another call's: its answer was paid for as well.
+        waits = has_image or state != JobState.DONE
+        if state == JobState.UNKNOWN or (waits and self._is_whole(finding.key)):
             return replace(finding, trouble=Trouble.UNENTERED)
         return replace(finding, trouble=Trouble.ORPHAN)
 
@@ -248,10 +254,14 @@ class Inventory:
             yield
 
     def may_go(self, finding: Finding, *, at_once: bool = False) -> bool:
-        """Whether a file may be removed; with `at_once` also young ones, where nothing can be lost by it."""
+        """Whether a file may be removed by itself, or `at_once` on somebody's word.
+
+        Then what is left over goes also when it is young, and old files of jobs that are nobody's here.
+        """
         if finding.trouble is Trouble.LEFTOVER and at_once:
             return True
-        return finding.trouble in (Trouble.LEFTOVER, Trouble.ORPHAN) and finding.is_old(self.clock())
+        doomed = (Trouble.LEFTOVER, Trouble.ORPHAN, *((Trouble.STRANGER,) if at_once else ()))
+        return finding.trouble in doomed and finding.is_old(self.clock())
 
     def thumbnails(self) -> Iterator[None]:
         """Make missing thumbnails again."""

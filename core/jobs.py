@@ -220,15 +220,16 @@ class Jobs:
     def retry(self, owner_id: str, *job_ids: str) -> str:
         """Submit the same recipes again as one batch, on the user's word; the old rows are dismissed.
 
-        Returns the new batch's id, or the old one's where all were tried again or dismissed before. Raises
-        ImageNotFound for anybody but the owner, and NotEnded.
+        What has come meanwhile is entered instead. Returns the new batch's id, or the old one's where nothing
+        was left to try. Raises ImageNotFound for anybody but the owner, NotEnded, and StorageError.
         """
         jobs = [self._owned(owner_id, job_id) for job_id in job_ids]
         if any(job.state not in ENDED_WITHOUT_IMAGE for job in jobs):
             raise errors.NotEnded
+        self._adopt(jobs)
         now, batch_id = self.clock(), new_id()
         with self.database.write() as session:
-            taken = [job for job in jobs if self._dismiss(session, owner_id, (job.id,))]
+            taken = [job for job in jobs if self._dismiss(session, owner_id, (job.id,), failed=True)]
             new = _batch(batch_id, owner_id, [job.request for job in taken], now)
             session.add_all(new)
         self._dispatcher.wake()
@@ -272,12 +273,30 @@ class Jobs:
         with self.database.write() as session:
             self._dismiss(session, owner_id, job_ids)
 
-    def _dismiss(self, session: Session, owner_id: str, job_ids: tuple[str, ...]) -> int:
+    def enter_late(self) -> None:
+        """Enter answers that came after their job was given up, and whose process ended before it did so."""
+        since = self.clock() - RECENT
+        with self.database.read() as session:
+            unknown = select(Job).where(Job.state == JobState.UNKNOWN, col(Job.finished_at) > since)
+            jobs = list(session.exec(unknown))
+        self._adopt(jobs)
+
+    def _adopt(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            if job.state == JobState.UNKNOWN and self.worker.intake.adopt(job):
+                self.worker.intake.clear(job)
+
+    def _dismiss(
+        self, session: Session, owner_id: str, job_ids: tuple[str, ...], *, failed: bool = False
+    ) -> int:
+        """Let ended jobs go, or with `failed` those alone that brought no image; how many those were."""
+        state = col(Job.state)
         return rows_of(
             session.execute(
                 update(Job)
                 .where(col(Job.id).in_(job_ids), col(Job.owner_id) == owner_id)
-                .where(col(Job.state).not_in(LIVE_STATES), col(Job.dismissed_at).is_(None))
+                .where(state.in_(ENDED_WITHOUT_IMAGE) if failed else state.not_in(LIVE_STATES))
+                .where(col(Job.dismissed_at).is_(None))
                 .values(dismissed_at=self.clock())
             )
         )

@@ -99,7 +99,10 @@ class JobQueue:
         session.execute(update(User).where(col(User.id) == owner_id).values(served_at=now))
         return session.scalars(
             update(Job)
-            .where(col(Job.id) == _first_of(owner_id, now).scalar_subquery())
+            # The state once more: the row may have been cancelled while this statement waited for it.
+            .where(
+                col(Job.id) == _first_of(owner_id, now).scalar_subquery(), col(Job.state) == JobState.QUEUED
+            )
             .values(
                 state=JobState.RUNNING,
                 process=self._process,
@@ -108,7 +111,7 @@ class JobQueue:
                 due_at=None,
             )
             .returning(Job)
-        ).one()
+        ).one_or_none()
 
     def places(self, owner_id: str) -> dict[str, Place]:
         """The places of this user's queued jobs, by their ids, when everybody takes turns."""

@@ -8,6 +8,7 @@ at the time of the backup isn't bought by itself, because it may have been made 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -36,6 +37,9 @@ from core.models import (
 )
 from core.settings import Settings, load_settings
 from core.storage import flush_folder
+
+# The number of a job's call, as the table can hold it.
+_CALL = re.compile(r"[0-9]{1,6}")
 
 
 def restore(settings: Settings, backup: Path, *, force: bool = False) -> Path | None:
@@ -131,7 +135,7 @@ def _end_open_jobs(session: Session, pictures: Path) -> None:
 def _arrived(pictures: Path) -> int:
     """The latest call of a job of which pictures are there, or 0."""
     names = (path.name.partition("-")[0] for path in pictures.glob("*"))
-    return max((int(name) for name in names if name.isdecimal()), default=0)
+    return max((int(name) for name in names if _CALL.fullmatch(name)), default=0)
 
 
 def _unknown() -> errors.OutcomeUnknown:

@@ -134,12 +134,12 @@ class Studio:
             recipe=recipe,
             prompts=count,
             images=count * draft.images,
-            price=self._price(recipes),
+            price=self.price(recipes),
             length=max(len(styled(each.prompt, each.style)) for each in (recipes or [recipe])),
             limit=catalogue.image_model(recipe.model).max_prompt,
         )
 
-    def _price(self, recipes: Sequence[Recipe]) -> int | None:
+    def price(self, recipes: Sequence[Recipe]) -> int | None:
         """What an image of each costs in micro-USD; None where one's price, or what they are, is unknown."""
         prices = [self._estimate(each) for each in recipes]
         return sum(price or 0 for price in prices) if prices and None not in prices else None
@@ -183,7 +183,7 @@ class Studio:
         if not had:
             return None
         new = [each for each in recipes if each not in had]
-        return Offer(recipes, had, self._price(recipes), self._price(new), self.clock())
+        return Offer(recipes, had, self.price(recipes), self.price(new), self.clock())
 
     def take(self, user: SignedIn, offer: Offer) -> None:
         """Count what is saved by an offer whose images are taken instead of bought again."""

@@ -21,21 +21,24 @@ LIFE = timedelta(days=1)
 
 
 class Takes:
-    """One text for each thing that was asked for; nobody is answered from what another user asked."""
+    """One text for each thing that was asked of `service`; nobody is answered from another user's."""
 
-    def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, database: Database, *, service: str = "", clock: Callable[[], datetime] = utc_now
+    ) -> None:
         self._database = database
+        self._service = service
         self._clock = clock
 
     def find(self, user_id: str, model: str, request: PromptRequest) -> Take | None:
         """What this user got for the same words, under the same instructions, within a day."""
         with self._database.read() as session:
-            take = session.get(Take, _key(user_id, model, request))
+            take = session.get(Take, self._key(user_id, model, request))
         return take if take and take.created_at > self._clock() - LIFE else None
 
     def keep(self, user_id: str, request: PromptRequest, enhanced: Enhanced) -> None:
         fields = {
-            "id": _key(user_id, enhanced.model, request),
+            "id": self._key(user_id, enhanced.model, request),
             "user_id": user_id,
             "created_at": self._clock(),
             "model": enhanced.model,
@@ -47,6 +50,10 @@ class Takes:
         }
         with self._database.write() as session:
             session.merge(Take(**fitted(Take, fields)))
+
+    def _key(self, user_id: str, model: str, request: PromptRequest) -> str:
+        asked = json.dumps([user_id, self._service, model, messages(request)])
+        return sha256(asked.encode()).hexdigest()
 
     def tidy(self) -> None:
         """Remove what is too old to answer."""
@@ -65,8 +72,3 @@ def as_enhanced(take: Take) -> Enhanced:
         price_micros=take.price_micros,
         seconds=0.0,
     )
-
-
-def _key(user_id: str, model: str, request: PromptRequest) -> str:
-    asked = json.dumps([user_id, model, messages(request)])
-    return sha256(asked.encode()).hexdigest()

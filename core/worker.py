@@ -115,13 +115,20 @@ class Worker:
         if answer:
             key = f"aside/{job.id}/answer-{job.attempts}"
             log.error("an answer is kept aside", key=key, size=len(answer))
-            self._insist(partial(self.storage.put, key, answer))
+            self._insist(partial(self._put, key, answer))
 
     def _keep_bytes(self, job: Job, made: GeneratedImages) -> None:
         """Bring a paid answer to disk, however long the disk takes to have room for it."""
         for index, data in enumerate(made.images):
-            self._insist(partial(self.storage.put, image_key(job, index), data))
-        self._insist(partial(self.storage.put, figures_key(job), Figures.of(made).to_bytes()))
+            self._insist(partial(self._put, image_key(job, index), data))
+        self._insist(partial(self._put, figures_key(job), Figures.of(made).to_bytes()))
+
+    def _put(self, key: str, data: bytes) -> None:
+        """Put, where no fault is the file's own: whatever it is, it may pass."""
+        try:
+            self.storage.put(key, data)
+        except errors.FileDamaged as error:
+            raise errors.StorageError(details=error.details) from error
 
     def _patience(self) -> Iterable[float]:
         """Without end: a paid answer in memory is never given up because of a local fault."""
@@ -226,14 +233,16 @@ class Worker:
         faults, when nothing can be entered at all.
         """
         try:
-            if not self._insist(partial(self.intake.adopt, job), RETRY_SETTLE_SECONDS):
+            adopted = self._insist(partial(self.intake.adopt, job), RETRY_SETTLE_SECONDS)
+            if not adopted:
                 self._insist(partial(self._fail, job, self._cut_off()), RETRY_SETTLE_SECONDS)
         except (*WHOLE_STORE, errors.DatabaseError):
             raise
         except Exception as fault:
             self._give_up(job, fault, RETRY_SETTLE_SECONDS)
         else:
-            self.intake.clear(job)
+            # A process that was taken for gone may be about to enter the figures of its answer.
+            self.intake.clear(job, figures=adopted)
 
     def _cut_off(self) -> errors.OutcomeUnknown:
         details = "the app was stopped while the call was in flight"

@@ -29,6 +29,7 @@ from pages.ui.draft_form import (
 )
 from pages.ui.failure import show_failure
 from pages.ui.job_cards import job_cards
+from pages.ui.news import tell_later
 from pages.ui.offer import offer_panel, on_their_way
 from pages.ui.session import as_user, check_still, require_user, studio
 from pages.ui.text import clipped, day_words, images_words, local, local_time, plain, price_words
@@ -254,7 +255,7 @@ def _generate(user: SignedIn, state: CreateState) -> None:
         state.offered = quote
         if state.offer:
             # On a phone the offer is below what one sees, and a screen reader says only this.
-            st.toast("Nothing was bought: have a look at what is there already.")
+            tell_later("Nothing was bought: have a look at what is there already.")
             return
         studio().generate(user, quote.recipe, draft.images, many=draft.many)
         state.welcome = False

@@ -79,12 +79,13 @@ def _on_their_way(user: SignedIn, found: Page) -> None:
 def _watch(user: SignedIn, before: frozenset[str], busy: bool) -> None:
     """Images are not redrawn by themselves: that would close one that is open, and move what is looked at."""
     check_still(user)
-    now = _being_made(user)
-    if not now:
+    jobs = [job for job in studio().jobs.recent(user.user_id) if job.id in before]
+    if not any(job.is_live for job in jobs):
         stop_polling()
-    if before - now and not busy:
+    new = sum(len(job.image_ids) for job in jobs)
+    if new and not busy:
         st.rerun()
-    if (ended := len(before - now)) and st.button(f"Show {ended} new", icon=":material/refresh:"):
+    if new and st.button(f"Show {new} new", icon=":material/refresh:"):
         st.rerun()
 
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.ui.draft_form import keep_typed
 from pages.ui.frame import frame
+from pages.ui.news import tell_now
 from pages.ui.session import current_user
 from pages.ui.sign_in import sign_in_page
 from pages.ui.theme import ICON, apply_theme, show_logo
@@ -34,3 +35,4 @@ else:
     keep_typed(user)
     frame(user, tell=page.title != "Create")
 page.run()
+tell_now()

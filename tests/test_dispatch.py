@@ -125,3 +125,22 @@ def test_nothing_is_taken_after_the_end_and_what_runs_is_waited_for(
     assert dispatcher.stop(30)
     assert ended == ["1"]
     assert waiting.items.qsize() == 1
+
+
+def test_without_a_thread_to_give_jobs_are_done_one_after_the_other(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("job "):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done: list[str] = []
+    waiting.put("one", "two")
+    dispatcher = Dispatcher(waiting.claim, lambda job: done.append(job.id), places=2)
+    dispatcher.start()
+    until(lambda: done == ["one", "two"])
+    assert dispatcher.stop(5)

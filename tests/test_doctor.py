@@ -83,7 +83,7 @@ def test_repair_mends_what_can_be_mended_and_names_what_remains(
     job = shelf.job()
     removed = {shelf.file(stray_key(job.id, 1)), shelf.file(partial_key(job.id, 0), old=False)}
     removed |= {shelf.file(figures_key(job), old=False), shelf.file(thumbnail_key(new_id()), old=False)}
-    young = shelf.file(stray_key(new_id(), 0), old=False)
+    young = shelf.file(stray_key(shelf.job().id, 0), old=False)
     assert examine(settings, repair=True) == 1
     said = capsys.readouterr().out
     assert removed.isdisjoint(shelf.listed())

@@ -39,12 +39,25 @@ def clean(inventory: Inventory) -> None:
         pass
 
 
-@pytest.mark.parametrize("state", [JobState.DONE, JobState.CANCELLED, None], ids=str)
-def test_an_old_original_without_a_row_goes(
-    shelf: Shelf, inventory: Inventory, state: JobState | None
-) -> None:
+def test_the_files_of_jobs_that_the_database_does_not_know_stay(shelf: Shelf, inventory: Inventory) -> None:
+    """It may be an older copy, or the bucket another installation's as well."""
+    shelf.images(5)
+    strange = shelf.file(stray_key(new_id(), 0))
+    clean(inventory)
+    assert strange in shelf.listed()
+
+
+def test_a_whole_picture_of_another_call_of_a_job_stays(shelf: Shelf, inventory: Inventory) -> None:
+    image = shelf.image()
+    other = shelf.file(stray_key(image.job_id, 1), plain_png())
+    clean(inventory)
+    assert other in shelf.listed()
+
+
+@pytest.mark.parametrize("state", [JobState.DONE, JobState.CANCELLED], ids=str)
+def test_an_old_original_without_a_row_goes(shelf: Shelf, inventory: Inventory, state: JobState) -> None:
     kept = shelf.image()
-    job_id = shelf.job(state).id if state else new_id()
+    job_id = shelf.job(state).id
     old, young = (shelf.file(stray_key(job_id, n), old=n == 0) for n in (0, 1))
     clean(inventory)
     assert old not in shelf.listed()
@@ -63,7 +76,7 @@ def test_the_files_of_a_deleted_image_whose_removal_was_cut_off_go(
 
 def test_a_file_goes_at_seven_days_and_not_before(shelf: Shelf) -> None:
     shelf.image()
-    key, now = shelf.file(stray_key(new_id(), 0), old=False), utc_now()
+    key, now = shelf.file(stray_key(shelf.job().id, 0), old=False), utc_now()
     for age, there in ((KEPT - timedelta(minutes=1), True), (KEPT + timedelta(minutes=1), False)):
         clean(Inventory(shelf.database, shelf.storage, shelf.gallery, clock=lambda age=age: now + age))
         assert (key in shelf.listed()) is there
@@ -111,7 +124,7 @@ def test_a_hidden_file_of_another_program_ends_no_round(shelf: Shelf, inventory:
     assert isinstance(shelf.storage, FolderStorage)
     stranger = shelf.storage.root / "images" / ".DS_Store"
     stranger.write_bytes(b"x")
-    gone = shelf.file(stray_key(new_id(), 0))
+    gone = shelf.file(stray_key(shelf.job().id, 0))
     clean(inventory)
     assert stranger.exists()
     assert gone not in shelf.listed()
@@ -143,7 +156,7 @@ def test_rows_that_vanish_between_looking_and_removing_cost_no_file(
     shelf: Shelf, inventory: Inventory
 ) -> None:
     shelf.image()
-    shelf.file(stray_key(new_id(), 0))
+    shelf.file(stray_key(shelf.job().id, 0))
     before, round_ = shelf.listed(), inventory.clean()
     for _ in range(2):  # the pages of images and of thumbnails: all has been looked at
         next(round_)
@@ -209,7 +222,7 @@ def test_a_started_app_removes_old_files_and_makes_missing_thumbnails(tmp_path: 
     shelf = a_shelf(studio.database, studio.storage)
     image = shelf.image()
     studio.storage.delete(thumbnail_key(image.id))
-    orphan = shelf.file(stray_key(new_id(), 0))
+    orphan = shelf.file(stray_key(shelf.job().id, 0))
     studio.close()
     studio = bootstrap.build(settings)
     until(lambda: orphan not in shelf.listed() and thumbnail_key(image.id) in shelf.listed())
@@ -219,7 +232,7 @@ def test_a_started_app_removes_old_files_and_makes_missing_thumbnails(tmp_path: 
 def test_two_processes_may_clean_and_mend_at_once(shelf: Shelf, inventory: Inventory) -> None:
     image = shelf.image()
     shelf.storage.delete(thumbnail_key(image.id))
-    shelf.file(stray_key(new_id(), 0))
+    shelf.file(stray_key(shelf.job().id, 0))
     for chore in (inventory.clean, inventory.thumbnails):
         rounds = [chore(), chore()]
         while rounds:
@@ -246,7 +259,7 @@ def test_more_than_a_page_of_rows_and_files_is_compared(
 ) -> None:
     monkeypatch.setattr("core.inventory.PAGE", 3)
     shelf.images(10)
-    orphans = {shelf.file(stray_key(new_id(), 0), plain_png()) for _ in range(7)}
+    orphans = {shelf.file(stray_key(shelf.job().id, 0), plain_png()) for _ in range(7)}
     assert sum(checked.count for checked in inventory.rows()) == 10
     assert {f.key for checked in inventory.files() for f in checked.findings} == orphans
     clean(inventory)

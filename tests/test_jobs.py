@@ -378,6 +378,32 @@ class FullStorage(FolderStorage):
         super().put(key, data)
 
 
+class ForgetfulStorage(FullStorage):
+    """A disk on which a file is gone before it has its name."""
+
+    def put(self, key: str, data: bytes) -> None:
+        try:
+            super().put(key, data)
+        except errors.StorageFull as error:
+            raise errors.FileDamaged from error
+
+
+@ON_SQLITE
+def test_a_paid_picture_is_kept_also_where_its_file_was_gone_at_first(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    tmp_path: Path,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.worker.RETRY_KEEP_SECONDS", (0.01,))
+    storage = ForgetfulStorage(tmp_path / "files", 2, "images")
+    studio = make_studio(database, started=False, storage=storage)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    assert studio.paid() == len(studio.rows(Image)) == 1
+
+
 @pytest.mark.parametrize("kind", ["images", "answers"])
 def test_a_full_disk_after_the_answer_loses_nothing(
     make_studio: Callable[..., Studio],

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 from sqlmodel import col
 
 from core.database import Database
@@ -16,6 +16,7 @@ from core.queue import FIRST_GUESS_SECONDS, JobQueue, Limits
 from core.usage import Outcome
 from tests.clock import Clock
 from tests.generating import ON_SQLITE
+from tests.polling import until
 
 Submit = Callable[..., list[str]]
 
@@ -228,3 +229,24 @@ def test_the_wait_knows_the_limits_of_a_user_and_of_a_minute(
     assert [alone[job].seconds / FIRST_GUESS_SECONDS for job in mine] == [0, 1, 2, 3, 4]
     slowly = queue_with(at_once=9, per_user=9, per_minute=2).places(user.id)
     assert [slowly[job].seconds for job in mine] == [0, 0, 60, 60, 120]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_job_that_is_cancelled_while_a_claim_waits_for_its_row_is_not_begun(
+    queue_with: Callable[..., JobQueue], database: Database, submit: Submit, user: User
+) -> None:
+    (job_id,) = submit(user)
+    with ThreadPoolExecutor(1) as pool:
+        with database.write() as session:
+            session.execute(update(Job).where(col(Job.id) == job_id).values(state=JobState.CANCELLED))
+            claim = pool.submit(queue_with().claim)
+            until(lambda: waits_for_a_lock(database))
+        assert claim.result() is None
+    with database.read() as session:
+        assert session.get_one(Job, job_id).state == JobState.CANCELLED
+
+
+def waits_for_a_lock(database: Database) -> bool:
+    with database.read() as session:
+        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'")
+        return bool(session.execute(waiting).scalar_one())

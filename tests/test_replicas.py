@@ -266,3 +266,35 @@ def test_studios_with_files_of_their_own_refuse_to_share_a_database(
         pytest.raises(errors.SettingsError, match="Another Atelier is already using"),
     ):
         bootstrap.build(load_settings(database_url=empty_database_url, data_dir=tmp_path / folder))
+
+
+# Bytes of a late answer that its process couldn't enter
+
+
+def stored_late(replica: Studio) -> Job:
+    """A job that was given up, whose picture came to the disk afterwards, and whose process is gone."""
+    job = begun_by(replica, 2)
+    replica.jobs.worker.settle(job)
+    replica.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
+    replica.storage.put(figures_key(job), Figures(count=1, price_micros=7).to_bytes())
+    return job
+
+
+def test_a_late_answer_on_the_disk_is_entered_by_the_housekeeping(replica: Studio, user: User) -> None:
+    stored_late(replica)
+    replica.jobs.enter_late()
+    assert (replica.job().state, replica.rows(Image)[0].price_micros) == (JobState.DONE, 7)
+
+
+def test_try_again_enters_what_is_there_and_buys_nothing(replica: Studio, user: User) -> None:
+    job = stored_late(replica)
+    replica.jobs.retry(user.id, job.id)
+    assert (replica.job().state, len(replica.rows(Job)), replica.paid()) == (JobState.DONE, 1, 0)
+
+
+def test_giving_up_leaves_the_figures_that_a_late_answer_may_bring(replica: Studio, user: User) -> None:
+    job = begun_by(replica, 2)
+    partial = "partials/" + job.id + "/0"
+    replica.storage.put(partial, b"preview")
+    replica.jobs.worker.intake.clear(job, figures=False)
+    assert not replica.storage.exists(partial)

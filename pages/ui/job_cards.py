@@ -14,11 +14,14 @@ from pages.ui.activity import seen
 from pages.ui.draft_form import drop_create_state
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.links import OPEN_PARAM, partial_url, thumbnail_url
+from pages.ui.news import tell_later, tell_now
 from pages.ui.session import as_user, check_still, studio
-from pages.ui.text import STATE_WORDS, clipped, image_alt, images_words, job_line, plain
+from pages.ui.text import STATE_WORDS, clipped, image_alt, images_words, job_line, plain, price_words
 
 POLL_SECONDS = 1.0
 COLUMNS = 3
+# What failed, or may have been paid, is let go by its own button.
+CLEARED = (JobState.DONE, JobState.CANCELLED)
 # Of a large batch, what waits longer is a number.
 _WAITING_SHOWN = 3
 
@@ -33,13 +36,14 @@ def _cards(user: SignedIn, polling: bool) -> None:
     check_still(user)
     jobs = studio().jobs.recent(user.user_id)
     seen(jobs)
+    tell_now()
     if polling != any(job.is_live for job in jobs):
         st.rerun()
     if not jobs:
         return
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.subheader("Latest images", anchor=False)
-        if any(not job.is_live for job in jobs):
+        if any(job.state in CLEARED for job in jobs):
             st.button(
                 "Clear",
                 key="clear-jobs",
@@ -126,7 +130,9 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
         if first.error:
             show_failure(first.error, key=first.id)
         with st.container(horizontal=True):
-            st.button("Try again", key=f"retry-{first.id}", on_click=as_user(user, _retry), args=(ids,))
+            st.button(
+                _again_words(group), key=f"retry-{first.id}", on_click=as_user(user, _retry), args=(ids,)
+            )
             if st.button("Edit prompt", key=f"edit-{first.id}", icon=":material/edit:"):
                 _edit(user, first.id)
             st.button(
@@ -138,16 +144,22 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
             )
 
 
+def _again_words(group: Sequence[JobView]) -> str:
+    price = price_words(studio().price([job.recipe for job in group]))
+    count = f" · {images_words(len(group))}" if len(group) > 1 else ""
+    return f"Try again{count} · {plain(price)}"
+
+
 def _cancel(user: SignedIn, job_id: str) -> None:
     if not studio().jobs.cancel(user.user_id, job_id):
-        st.toast("Its call has already left: the image is let finish and kept.")
+        tell_later("Its call has already left: the image is let finish and kept.")
 
 
 def _cancel_waiting(user: SignedIn) -> None:
     taken = studio().jobs.cancel_waiting(user.user_id)
     running = studio().jobs.counts(user.user_id).get(JobState.RUNNING, 0)
-    rest = f" {images_words(running)} already being made: let finish and kept." if running else ""
-    st.toast(f"{images_words(taken)} taken back, free of charge.{rest}")
+    rest = f" {images_words(running)} being made already will be finished and kept." if running else ""
+    tell_later(f"{images_words(taken)} taken back, free of charge.{rest}")
 
 
 def _retry(user: SignedIn, job_ids: tuple[str, ...]) -> None:
@@ -159,7 +171,7 @@ def _retry(user: SignedIn, job_ids: tuple[str, ...]) -> None:
 
 def _refused(error: errors.ImageError) -> None:
     log_failure(error)
-    st.toast(f"{plain(error.message)} ({error.code})", icon=":material/error:")
+    tell_later(f"{plain(error.message)} ({error.code})", failed=True)
 
 
 def _edit(user: SignedIn, job_id: str) -> None:
@@ -178,4 +190,4 @@ def _dismiss(user: SignedIn, job_ids: tuple[str, ...]) -> None:
 
 
 def _clear(user: SignedIn, jobs: Sequence[JobView]) -> None:
-    _dismiss(user, tuple(job.id for job in jobs))
+    _dismiss(user, tuple(job.id for job in jobs if job.state in CLEARED))

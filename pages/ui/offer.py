@@ -12,10 +12,11 @@ from core.models import Image
 from core.studio import Offer
 from pages.ui.draft_form import CreateState, refused
 from pages.ui.links import OPEN_PARAM, thumbnail_url
+from pages.ui.news import tell_later
 from pages.ui.session import as_user, studio
 from pages.ui.text import image_alt, images_words, plain, price_words
 
-THUMBNAILS = 4
+THUMBNAILS = 3
 THUMBNAIL_WIDTH = 72
 
 
@@ -25,13 +26,13 @@ def offer_panel(user: SignedIn, state: CreateState) -> None:
     if state.offer is None:
         return
     offer, images = state.offer, _images(state.offer)
-    with st.container(border=True, key="offer", horizontal=True, vertical_alignment="center"):
-        for image in images[:THUMBNAILS]:
-            alt = image_alt(image.name, image.prompt)
-            st.image(thumbnail_url(image.id), alt=alt, width=THUMBNAIL_WIDTH)
-        with st.container(gap="small"):
-            st.markdown(f"**{_words(offer, images)}**")
-            _buttons(user, state, offer, images)
+    with st.container(border=True, key="offer", gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            for image in images[:THUMBNAILS]:
+                alt = image_alt(image.name, image.prompt)
+                st.image(thumbnail_url(image.id), alt=alt, width=THUMBNAIL_WIDTH)
+            st.markdown(f"**{_words(offer, images)}**", width="content")
+        _buttons(user, state, offer, images)
 
 
 def _buttons(user: SignedIn, state: CreateState, offer: Offer, images: list[Image]) -> None:
@@ -45,7 +46,7 @@ def _buttons(user: SignedIn, state: CreateState, offer: Offer, images: list[Imag
 
 
 def on_their_way(count: int) -> None:
-    st.toast(f"{images_words(count)} on the way. You may go to other pages meanwhile.")
+    tell_later(f"{images_words(count)} on the way. You may go to other pages meanwhile.")
 
 
 def _images(offer: Offer) -> list[Image]:
