@@ -49,7 +49,7 @@ from core.errors import (
 from core.frames import frames
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
 from core.settings import Settings
-from core.tape import record, taken
+from core.tape import drain, record, taken
 from core.translate import Fault, error_of, fault_of, fault_of_body, foreign, request_id_of, told, translated
 
 if TYPE_CHECKING:
@@ -403,6 +403,8 @@ class ImageClient:
                 elif kind.endswith(".completed") or not _is_stream(answer):
                     painting.take(event)
         except foreign(ImageError) as error:
+            if isinstance(error, httpx2.DecodingError):
+                drain(answer.response)
             if not painting.items:
                 raise
             painting.broken = True

@@ -11,11 +11,13 @@ import os
 import runpy
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 
 from core import bootstrap
 from core.settings import load_settings
@@ -32,8 +34,20 @@ def start(environment: Mapping[str, str], log: Path, *, sweep_seconds: float | N
     """
     _load_modules()
     process = _forks.Process(target=_live, args=(dict(environment), log, sweep_seconds), daemon=True)
-    process.start()
+    with _without_main():
+        process.start()
     return process
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """What is forked runs this process's main module first, and that may be a page that a test has run."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @cache
@@ -43,7 +57,8 @@ def _load_modules() -> None:
     os.environ["PYTHONPATH"] = str(ROOT)
     try:
         _forks.set_forkserver_preload(_LOADED)
-        forkserver.ensure_running()
+        with _without_main():
+            forkserver.ensure_running()
     finally:
         del os.environ["PYTHONPATH"]
         os.environ.update({"PYTHONPATH": before} if before is not None else {})
