@@ -29,11 +29,12 @@ from starlette.routing import Mount
 
 from core import bootstrap
 from core.api import create_api, create_auth
-from core.errors import ImageError, SettingsError
+from core.errors import ImageError, SettingsError, in_words
 from core.guard import Guard
 from core.settings import Settings, is_any, is_loopback, load_settings
 from core.studio import Studio
 from pages.ui.failure import on_script_error
+from pages.ui.polling import keep_page_changes
 
 gc.freeze()
 gc.enable()
@@ -46,6 +47,7 @@ ANY_ADDRESS = "::"
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
     """The studio lives as long as the server; a start that can't succeed says why and exits."""
+    keep_page_changes()
     studio = await run_in_threadpool(_build_or_exit)
     yield {}
     await run_in_threadpool(studio.close)
@@ -92,9 +94,7 @@ def _uvicorn_address(options: Sequence[str]) -> str:
 
 def explain(error: ImageError) -> str:
     """A failure to start, for the person at the terminal."""
-    tips = "".join(f"\n  - {tip}" for tip in error.suggestions)
-    details = f"\n  ({error.details})" if error.details else ""
-    return f"Atelier can't start. {error.message} [{error.code}]{details}{tips}"
+    return f"Atelier can't start. {in_words(error)}"
 
 
 def banner(settings: Settings) -> str:
@@ -128,8 +128,9 @@ def listening(settings: Settings) -> socket.socket:
 def serve(on: socket.socket) -> None:
     """What Streamlit's own `run` does, on our socket: it makes one that sends small pieces late."""
     config = uvicorn.Config(app, ws="websockets-sansio", ws_per_message_deflate=False, log_level="warning")
-    # Streamlit makes this one talk again: a proxy that looks every second would fill the log.
-    logging.getLogger("uvicorn.access").disabled = True
+    # Streamlit makes these talk again: each page, and a proxy that looks every second, would fill the log.
+    for name in ("uvicorn.access", "uvicorn.error"):
+        logging.getLogger(name).addFilter(lambda line: line.levelno >= logging.WARNING)
     uvicorn.Server(config).run(sockets=[on])
 
 

@@ -13,15 +13,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlmodel import col
 
 from core import errors
 from core.archive import DATABASE, FILES, SECRET, Writer
 from core.bootstrap import database_url
-from core.command import answer, by_id, data_folder, disk_faults, parser, progress, say
+from core.command import answer, data_folder, disk_faults, parser, progress, say
 from core.database import Database, sqlite_url
 from core.models import LIVE_STATES, Image, Job, JobState
 from core.settings import Settings, load_settings
@@ -50,15 +51,14 @@ class _Packing:
     missing: int = 0
 
     def pack(self) -> None:
-        with self.rows.read() as session:
-            total = int(session.execute(select(func.count()).select_from(Image)).scalar_one())
-        with progress("Images", total) as bar:
-            for image_id, key in by_id(self.rows, col(Image.id), col(Image.file_key)):
+        images = select(col(Image.id), col(Image.file_key))
+        with progress("Images", self.rows.count(Image)) as bar:
+            for image_id, key in chain.from_iterable(self.rows.in_pages(images, col(Image.id))):
                 self._pack_image(image_id, key)
                 bar.advance()
-        for job_id, state in by_id(self.rows, col(Job.id), col(Job.state)):
-            if state in OPEN_STATES:
-                self._pack_open(job_id)
+        open_jobs = select(col(Job.id)).where(col(Job.state).in_(OPEN_STATES))
+        for (job_id,) in chain.from_iterable(self.rows.in_pages(open_jobs, col(Job.id))):
+            self._pack_open(job_id)
         for file in self.storage.files("aside"):
             self._pack(file.key)
 

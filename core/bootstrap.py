@@ -106,35 +106,14 @@ def _assemble(
     drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
     accounts = Accounts(database, registration=settings.who_may_register, session_days=settings.session_days)
     enhancements = Enhancements(
-        client,
-        drafts,
-        usage,
-        takes,
-        model=settings.default_text_model,
-        offline=settings.offline,
-        secret=secret,
-    )
+        client, drafts, usage, takes,
+        model=settings.default_text_model, offline=settings.offline, secret=secret,
+    )  # fmt: skip
     worker = Worker(
-        database,
-        storage,
-        gallery,
-        usage,
-        client,
-        secret,
-        offline=settings.offline,
-        resend_unknown=settings.resend_unknown,
-    )
-    limits = Limits(settings.concurrency, settings.user_concurrency, settings.requests_per_minute)
-    jobs = Jobs(
-        database,
-        storage,
-        worker,
-        JobQueue(database, limits, process=ownership.number),
-        places=settings.concurrency,
-        may_work=lambda: ownership.held,
-        alive=ownership.alive,
-        share=settings.shared,
-    )
+        database, storage, gallery, usage, client, secret,
+        offline=settings.offline, resend_unknown=settings.resend_unknown,
+    )  # fmt: skip
+    jobs = _jobs(settings, ownership, worker)
     jobs.start()
     inventory = Inventory(database, storage, gallery)
     housekeeping = Housekeeping(
@@ -145,6 +124,20 @@ def _assemble(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
         housekeeping, ownership, lock,
     )  # fmt: skip
+
+
+def _jobs(settings: Settings, ownership: Ownership, worker: Worker) -> Jobs:
+    limits = Limits(settings.concurrency, settings.user_concurrency, settings.requests_per_minute)
+    return Jobs(
+        worker.database,
+        worker.storage,
+        worker,
+        JobQueue(worker.database, limits, process=ownership.number),
+        places=settings.concurrency,
+        may_work=lambda: ownership.held,
+        alive=ownership.alive,
+        share=settings.shared,
+    )
 
 
 def _chores(

@@ -8,11 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
-from sqlalchemy import select
-from sqlalchemy.orm import Mapped
 
 from core import errors
 from core.bootstrap import configure_logging, database_url
@@ -26,7 +23,6 @@ FAILED = 1
 LOG_LEVEL = "WARNING"
 # Where no terminal draws a bar, a line is written each time another tenth is done.
 TENTHS = 10
-PAGE = 500
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -82,9 +78,7 @@ def answer(work: Callable[[], int]) -> int:
     try:
         return work()
     except errors.ImageError as error:
-        details = f"\n({error.details})" if error.details else ""
-        tips = "".join(f"\n  - {tip}" for tip in error.suggestions)
-        click.echo(f"{error.message} [{error.code}]{details}{tips}", err=True)
+        click.echo(errors.in_words(error), err=True)
         return FAILED
 
 
@@ -99,25 +93,21 @@ def data_folder(settings: Settings) -> Path:
 def open_database(settings: Settings, folder: Path) -> Database:
     """The installation's database, as it is. Raises SettingsError when another version made it."""
     database = Database(database_url(settings, folder))
-    if not database.is_current():
+    try:
+        check_current(database)
+    except errors.ImageError:
         database.close()
+        raise
+    return database
+
+
+def check_current(database: Database) -> None:
+    """Raise SettingsError for tables that aren't those of this version."""
+    if not database.is_current():
         raise errors.SettingsError(
             "The database is of another version of Atelier. Start Atelier once: that brings it up to date.",
             suggestions=("Start Atelier, stop it, then try again.",),
         )
-    return database
-
-
-def by_id(database: Database, key: Mapped[str], *columns: Mapped[Any]) -> Iterator[tuple[Any, ...]]:
-    """The `key` and `columns` of each row in the order of `key`, read page by page."""
-    found, last = select(key, *columns).order_by(key).limit(PAGE), ""
-    while True:
-        with database.read() as session:
-            page = session.execute(found.where(key > last)).all()
-        yield from (tuple(row) for row in page)
-        if len(page) < PAGE:
-            return
-        last = page[-1][0]
 
 
 def open_files(settings: Settings, folder: Path) -> Storage:

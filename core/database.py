@@ -10,13 +10,30 @@ from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    Connection,
+    Engine,
+    FromClause,
+    Row,
+    Select,
+    create_engine,
+    event,
+    func,
+    inspect,
+    select,
+    text,
+    tuple_,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Mapped
 from sqlmodel import Session
 
 from core import errors
+from core.models import Table
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -24,6 +41,8 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_TIMEOUT_MS = 10_000
 POOL_SIZE = 20
+# Rows that are in memory together where all of a table are gone through.
+PAGE = 500
 # A server whose machine or network is gone is noticed within 20 s; the system alone would wait for hours.
 PATIENCE: dict[str, str | tuple[str, ...]] = {
     "connect_timeout": "10",
@@ -32,6 +51,10 @@ PATIENCE: dict[str, str | tuple[str, ...]] = {
     "keepalives_count": "2",
     "tcp_user_timeout": "20000",
 }
+
+
+AnySelect = Select[*tuple[Any, ...]]
+AnyRow = Row[*tuple[Any, ...]]
 
 
 class AdvisoryLock(IntEnum):
@@ -112,6 +135,29 @@ class Database:
         """Whether the tables are those of this version."""
         with translated(), self.engine.connect() as connection:
             return _revision_of(connection) == newest_revision()
+
+    def in_pages(
+        self, found: AnySelect, *keys: ColumnElement[Any] | Mapped[Any], size: int = PAGE
+    ) -> Iterator[list[AnyRow]]:
+        """The rows of `found` in the order of `keys`, which are among its columns and together unique.
+
+        Each page is read by itself: what comes or goes meanwhile holds up nobody.
+        """
+        rest = found.order_by(*keys).limit(size)
+        page = self._page(rest)
+        while page:
+            yield page
+            last = tuple(page[-1]._mapping[key] for key in keys)
+            page = self._page(rest.where(tuple_(*keys) > last)) if len(page) == size else []
+
+    def _page(self, found: AnySelect) -> list[AnyRow]:
+        with self.read() as session:
+            return list(session.execute(found).all())
+
+    def count(self, table: FromClause | type[Table]) -> int:
+        """How many rows a table has."""
+        with self.read() as session:
+            return int(session.execute(select(func.count()).select_from(table)).scalar_one())
 
     def close(self) -> None:
         self.engine.dispose()

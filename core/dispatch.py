@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
 import structlog
@@ -47,10 +48,12 @@ class Dispatcher:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+        ends = time.monotonic() + grace_seconds
         if self._thread:
-            self._thread.join()
+            # It may be at work itself, where no thread could be given.
+            self._thread.join(grace_seconds)
         with self._changed:
-            return self._changed.wait_for(lambda: not self._running, grace_seconds)
+            return self._changed.wait_for(lambda: not self._running, max(0.0, ends - time.monotonic()))
 
     def _dispatch(self) -> None:
         while self._wait():

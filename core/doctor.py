@@ -18,7 +18,7 @@ from core.command import FAILED, answer, data_folder, open_database, open_files,
 from core.gallery import Gallery
 from core.intake import Intake
 from core.inventory import Checked, Finding, Inventory, Survey, Trouble
-from core.models import Job
+from core.models import Image, Job
 from core.settings import Settings, load_settings
 from core.usage import UsageLog
 
@@ -43,7 +43,7 @@ class Doctor:
             for checked in self.inventory.files():
                 self._treat(checked)
                 bar.advance(checked.count)
-        with progress("Images", self.inventory.count_rows()) as bar:
+        with progress("Images", self.inventory.database.count(Image)) as bar:
             for checked in self.inventory.rows():
                 self._treat(checked)
                 bar.advance(checked.count)
@@ -81,6 +81,7 @@ class Doctor:
                 job = session.get(Job, finding.job_id)
             if job is None or not attempt.isdecimal():
                 return False
+            # The row stands for the latest call; the file may be an earlier one's.
             job.attempts = int(attempt)
             if not self.intake.adopt(job):
                 return False

@@ -128,6 +128,8 @@ class DraftState:
             enhanced_style=self.style,
             enhanced_subject=request.subject_hash,
             variation=self.variation + 1,
+            # Its lines belong together.
+            many=False,
         )
 
     def merged(self, before: DraftState, after: DraftState) -> DraftState:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import structlog
 
@@ -22,6 +23,7 @@ from core.usage import Call, Outcome, UsageLog, user_tag
 WORKERS = 16
 # What is answered at once is there before the second click of a double click.
 SECOND_CLICK = timedelta(seconds=1)
+T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 
@@ -106,11 +108,10 @@ class Enhancements:
 
     def _kept(self, user_id: str, request: PromptRequest) -> Take | None:
         """The text of before; where it can't be read, the service is asked."""
-        try:
-            return self._takes.find(user_id, self._model, request)
-        except Exception as error:
-            log.error("an earlier enhancement could not be read", error=repr(error))
-            return None
+        return _attempt(
+            "an earlier enhancement could not be read",
+            lambda: self._takes.find(user_id, self._model, request),
+        )
 
     def _answer(self, user_id: str, take: Take) -> None:
         enhanced = as_enhanced(take)
@@ -167,17 +168,15 @@ class Enhancements:
     def _put(self, user_id: str, enhanced: Enhanced) -> None:
         """Put the text into the draft; where that fails, the page still gets what was paid for."""
         run = self._by_user[user_id]
-        try:
-            self._drafts.enhanced(user_id, enhanced.text, run.draft_id, run.request)
-        except Exception as error:
-            log.error("an enhancement could not be stored", error=repr(error))
+        _attempt(
+            "an enhancement could not be stored",
+            lambda: self._drafts.enhanced(user_id, enhanced.text, run.draft_id, run.request),
+        )
 
     def _keep(self, user_id: str, enhanced: Enhanced) -> None:
         """Keep a whole text to answer again; where that fails, it is asked for and paid again."""
-        try:
-            self._takes.keep(user_id, self._by_user[user_id].request, enhanced)
-        except Exception as error:
-            log.error("an enhancement could not be kept", error=repr(error))
+        request = self._by_user[user_id].request
+        _attempt("an enhancement could not be kept", lambda: self._takes.keep(user_id, request, enhanced))
 
     def _failed(self, user_id: str, call: Call, error: errors.ImageError) -> None:
         log.warning("enhancement failed", code=error.code, details=error.details, request_id=error.request_id)
@@ -186,10 +185,7 @@ class Enhancements:
 
     def _record(self, call: Call) -> None:
         """The page has its text by now; a record that can't be written is told to the log alone."""
-        try:
-            self._usage.record_now(call)
-        except Exception as error:
-            log.error("a call could not be recorded", error=repr(error))
+        _attempt("a call could not be recorded", lambda: self._usage.record_now(call))
 
     def _set(
         self,
@@ -203,3 +199,12 @@ class Enhancements:
         before = self._by_user[user_id]
         text = before.text if text is None else text
         self._by_user[user_id] = replace(before, text=text, result=result, error=error, kept_at=kept_at)
+
+
+def _attempt(failure: str, action: Callable[[], T]) -> T | None:
+    """What `action` gives; a text that was paid for is shown whatever becomes of what is done beside it."""
+    try:
+        return action()
+    except Exception as error:
+        log.error(failure, error=repr(error))
+        return None

@@ -516,3 +516,10 @@ def catalogue() -> tuple[type[ImageError], ...]:
     for parent in found:
         found += parent.__subclasses__()
     return tuple(found)
+
+
+def in_words(error: ImageError) -> str:
+    """A failure for the person at a terminal: what, its code, the details, and what can be done."""
+    details = f"\n  ({error.details})" if error.details else ""
+    tips = "".join(f"\n  - {tip}" for tip in error.suggestions)
+    return f"{error.message} [{error.code}]{details}{tips}"

@@ -189,15 +189,9 @@ class Intake:
         return True
 
     def _record(self, session: Session, job: Job, figures: Figures, error: errors.ImageError | None) -> None:
-        """What the call cost, in place of what was recorded when its outcome was still unknown."""
+        """What the call cost, in place of what was recorded of it before all of it was known."""
         started = job.started_at or job.created_at
-        session.execute(
-            delete(Usage).where(
-                col(Usage.job_id) == job.id,
-                col(Usage.started_at) == started,
-                col(Usage.outcome) == Outcome.UNKNOWN,
-            )
-        )
+        session.execute(delete(Usage).where(col(Usage.job_id) == job.id, col(Usage.started_at) == started))
         self.usage.record(
             session,
             Call(

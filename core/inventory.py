@@ -18,12 +18,12 @@ from itertools import islice
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col
 
 from core import errors
-from core.database import Database
+from core.database import PAGE, Database
 from core.gallery import Gallery, thumbnail_key
 from core.imaging import verify
 from core.models import LIVE_STATES, Image, Job, JobState, User, utc_now
@@ -31,7 +31,6 @@ from core.storage import Storage, StoredFile
 
 # Files without a row are kept this long: whoever swapped a database by mistake has time to notice.
 KEPT = timedelta(days=7)
-PAGE = 500
 # Damaged answers are kept under `aside/`, for the administrator alone to remove.
 FOLDERS = ("images", "answers", "partials", "thumbnails")
 _KEY = re.compile(
@@ -172,10 +171,6 @@ class Inventory:
             return True
         return False
 
-    def count_rows(self) -> int:
-        with self.database.read() as session:
-            return int(session.execute(select(func.count()).select_from(Image)).scalar_one())
-
     def rows(self) -> Iterator[Checked]:
         """Each image's row against its files, whose bytes are read."""
         for image, owner in self._images():
@@ -196,14 +191,9 @@ class Inventory:
 
     def _images(self) -> Iterator[tuple[Image, str]]:
         """Each image and its owner's name, in the order of their ids."""
-        found, last = select(Image, col(User.username)).join(User).order_by(col(Image.id)).limit(PAGE), ""
-        while True:
-            with self.database.read() as session:
-                page = session.execute(found.where(col(Image.id) > last)).all()
-            yield from ((image, owner) for image, owner in page)
-            if len(page) < PAGE:
-                return
-            last = page[-1][0].id
+        found = select(Image, col(User.username), col(Image.id)).join(User)
+        for page in self.database.in_pages(found, col(Image.id), size=PAGE):
+            yield from ((image, owner) for image, owner, _ in page)
 
     def _is_there(self, image_id: str) -> bool:
         """Whether the row is still there: its file goes when it was deleted for good a moment ago."""

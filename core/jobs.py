@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import case, func, update
+import structlog
+from sqlalchemy import ColumnElement, case, func, update
 from sqlmodel import Session, col, select
 
 from core import errors
@@ -31,6 +32,7 @@ DOUBLE_CLICK = timedelta(seconds=2)
 RECENT = timedelta(hours=12)
 MOST_SHOWN = 100
 ENDED_WITHOUT_IMAGE = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,26 +239,17 @@ class Jobs:
 
     def cancel(self, owner_id: str, job_id: str) -> bool:
         """Take a queued job back; False when its call has already left, which is let finish and kept."""
-        with self.database.write() as session:
-            taken = session.execute(
-                update(Job)
-                .where(
-                    col(Job.id) == job_id, col(Job.owner_id) == owner_id, col(Job.state) == JobState.QUEUED
-                )
-                .values(state=JobState.CANCELLED, finished_at=self.clock())
-            )
-            return rows_of(taken) == 1
+        return self._cancel(owner_id, col(Job.id) == job_id) == 1
 
     def cancel_waiting(self, owner_id: str) -> int:
         """Take back all of this user's queued jobs; how many that were."""
+        return self._cancel(owner_id)
+
+    def _cancel(self, owner_id: str, *conditions: ColumnElement[bool]) -> int:
+        queued = (col(Job.owner_id) == owner_id, col(Job.state) == JobState.QUEUED, *conditions)
         with self.database.write() as session:
-            return rows_of(
-                session.execute(
-                    update(Job)
-                    .where(col(Job.owner_id) == owner_id, col(Job.state) == JobState.QUEUED)
-                    .values(state=JobState.CANCELLED, finished_at=self.clock(), due_at=None)
-                )
-            )
+            cancelled = {"state": JobState.CANCELLED, "finished_at": self.clock(), "due_at": None}
+            return rows_of(session.execute(update(Job).where(*queued).values(**cancelled)))
 
     def counts(self, owner_id: str) -> dict[JobState, int]:
         """How many of this user's jobs run and wait: all of them, also those that `recent` leaves out."""
@@ -279,7 +272,12 @@ class Jobs:
         with self.database.read() as session:
             unknown = select(Job).where(Job.state == JobState.UNKNOWN, col(Job.finished_at) > since)
             jobs = list(session.exec(unknown))
-        self._adopt(jobs)
+        for job in jobs:
+            try:
+                self._adopt([job])
+            except errors.StorageError as error:
+                # One that can't be read keeps no other.
+                log.error("a late answer can't be read", job_id=job.id, details=error.details)
 
     def _adopt(self, jobs: Sequence[Job]) -> None:
         for job in jobs:

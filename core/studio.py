@@ -129,7 +129,7 @@ class Studio:
             recipes = self._recipes(recipe, draft.images, many=draft.many)
         except errors.TooManyPrompts:
             recipes = []
-        count = min(count_prompts(recipe.prompt), MOST_COUNTED) if draft.many else 1
+        count = max(1, min(count_prompts(recipe.prompt), MOST_COUNTED)) if draft.many else 1
         return Quote(
             recipe=recipe,
             prompts=count,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from sqlalchemy import Row, Table, delete, func, select, tuple_
+from sqlalchemy import Row, Table, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlmodel import col
@@ -27,7 +27,7 @@ from sqlmodel import col
 from core import errors
 from core.bootstrap import database_url, hold_folder
 from core.bucket import open_bucket
-from core.command import answer, by_id, data_folder, open_files, parser, progress, say
+from core.command import answer, check_current, data_folder, open_files, parser, progress, say
 from core.database import Database
 from core.inventory import pages
 from core.models import LIVE_STATES, Image, Installation, Job, User
@@ -36,7 +36,6 @@ from core.ownership import Ownership
 from core.settings import Settings, load_settings
 from core.storage import Storage
 
-PAGE = 500
 FOLDERS = ("images", "thumbnails", "answers", "aside")
 # Row hashes are added up, so that the order in which an engine gives the rows doesn't matter.
 _SUM = 2**256
@@ -94,25 +93,26 @@ class Transfer:
             raise errors.MoveIncomplete(details=f"{self.wrong:,} faults, named above")
 
     def _refuse_others(self) -> None:
-        """A target that somebody else's users are in isn't this installation's."""
-        for page in _pages(self.target.database, _table(User)):
-            ids = {row.id for row in page}
-            with self.source.database.read() as session:
-                own = set(session.scalars(select(col(User.id)).where(col(User.id).in_(ids))))
-            if ids - own:
-                raise errors.SettingsError(
-                    "The new database holds other people's accounts already. Name an empty one."
-                )
+        """A target with users or jobs that aren't here is somebody else's, or has been used since."""
+        for kind in (User, Job):
+            for page in _pages(self.target.database, _table(kind)):
+                ids = {row.id for row in page}
+                with self.source.database.read() as session:
+                    own = set(session.scalars(select(col(kind.id)).where(col(kind.id).in_(ids))))
+                if ids - own:
+                    raise errors.SettingsError(
+                        f"The new database holds {kind.__tablename__} that aren't here. Name an empty one."
+                    )
 
     # Rows
 
     def _copy_rows(self) -> None:
-        if not _count(self.target.database, _table(User)):
+        if not self.target.database.count(User):
             # A start of Atelier has made a key there that nothing hangs on yet.
             with self.target.database.write() as session:
                 session.execute(delete(Installation))
         for table in Tables.metadata.sorted_tables:
-            with progress(f"Copying {table.name}", _count(self.source.database, table)) as bar:
+            with progress(f"Copying {table.name}", self.source.database.count(table)) as bar:
                 for page in _pages(self.source.database, table):
                     self._insert(table, page)
                     bar.advance(len(page))
@@ -147,9 +147,9 @@ class Transfer:
     def _verify_files(self) -> None:
         """Each picture, read back from the target, against the hash in its row there."""
         rows = self.target.database
-        with progress("Verifying images", _count(rows, _table(Image))) as bar:
-            images = by_id(rows, col(Image.id), col(Image.file_key), col(Image.sha256))
-            for page in pages(images, FILES_AT_ONCE):
+        with progress("Verifying images", rows.count(Image)) as bar:
+            found = select(col(Image.id), col(Image.file_key), col(Image.sha256))
+            for page in rows.in_pages(found, col(Image.id), size=FILES_AT_ONCE):
                 keys = {key: digest for _, key, digest in page}
                 arrived = at_once(self._has_arrived, list(keys.items()))
                 for key, right in zip(keys, arrived, strict=True):
@@ -183,25 +183,8 @@ def _table(kind: type[Tables]) -> Table:
     return Tables.metadata.tables[str(kind.__tablename__)]
 
 
-def _count(database: Database, table: Table) -> int:
-    with database.read() as session:
-        return int(session.execute(select(func.count()).select_from(table)).scalar_one())
-
-
 def _pages(database: Database, table: Table) -> _Rows:
-    """All rows in the order of their keys, each page a transaction of its own."""
-    keys = tuple(table.primary_key.columns)
-    found = select(table).order_by(*keys).limit(PAGE)
-    last: tuple[Any, ...] | None = None
-    while True:
-        beyond = found if last is None else found.where(tuple_(*keys) > last)
-        with database.read() as session:
-            page = list(session.execute(beyond).all())
-        if page:
-            yield page
-        if len(page) < PAGE:
-            return
-        last = tuple(page[-1]._mapping[key] for key in keys)
+    return database.in_pages(select(table), *table.primary_key.columns)
 
 
 def _figures(database: Database, table: Table) -> Figures:
@@ -244,11 +227,7 @@ def opened(settings: Settings, to_database: str | None, to_storage: str | None) 
 
 def _source_database(settings: Settings, folder: Path, held: ExitStack) -> Database:
     database = held.enter_context(closing(Database(_read_only(database_url(settings, folder)))))
-    if not database.is_current():
-        raise errors.SettingsError(
-            "The database is of another version of Atelier. Start Atelier once, and stop it: "
-            "that brings it up to date."
-        )
+    check_current(database)
     _own(database, held)
     return database
 

@@ -184,7 +184,7 @@ def test_a_target_of_other_people_is_refused_and_left_as_it_is(
             session.add(User(username="grace", display_name="Grace", password_hash="!"))
         with (
             opened(settings, url, None) as transfer,
-            pytest.raises(errors.SettingsError, match="other people"),
+            pytest.raises(errors.SettingsError, match="users that aren't here"),
         ):
             transfer.run()
         with closing(Database(url)) as database, database.read() as session:

@@ -86,7 +86,7 @@ class CreateState:
 
     def key(self, name: str) -> str:
         """The key of a field's widget."""
-        epoch = self.prompt_epoch if name == "prompt" else self.epoch
+        epoch = self.prompt_epoch if name in ("prompt", "many") else self.epoch
         return f"draft-{name}-{self.most}-{epoch}" if name == "images" else f"draft-{name}-{epoch}"
 
     def failure_at(self, *names: str) -> errors.ImageError | None:
