@@ -151,7 +151,9 @@ def _copy_database(source: Path, copy: Path) -> None:
             old.backup(new)
             (found,) = new.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:
-        raise errors.BackupError("The database can't be read now.", details=str(error)) from error
+        full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
+        words = f"There is no room left in {copy.parent}." if full else "The database can't be read now."
+        raise errors.BackupError(words, details=str(error)) from error
     except sqlite3.DatabaseError as error:
         raise errors.DatabaseDamaged(details=str(error)) from error
     if found != "ok":

@@ -167,6 +167,8 @@ class Job(Table, table=True):
 
     `process` is the number under which the process that began it holds its lock (core.ownership).
 
+    `reserved_micros` is what it was expected to cost when it was submitted: its part of a budget.
+
     A queued job with `due_at` has been refused without charge, and waits until then for its next call.
     """
 
@@ -191,6 +193,7 @@ class Job(Table, table=True):
     process: int | None = None
     due_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    reserved_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
     started_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
     finished_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
@@ -210,7 +213,8 @@ def _live_images(name: str, *filtered: str) -> Index:
 class Image(Table, table=True):
     """One kept picture and all it was made from. `search` is what the gallery's search looks through.
 
-    `request_hash` is its recipe's, NULL where the image is older than the column.
+    `request_hash` is its recipe's, NULL where the image is older than the column. `source_id` is the image
+    that it is an edit or a variation of; that one may be gone.
     """
 
     __tablename__ = "images"
@@ -257,6 +261,7 @@ class Image(Table, table=True):
     price_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     seconds: float = 0.0
     request_hash: str | None = Field(default=None, sa_column=Column(String(64), nullable=True))
+    source_id: str | None = Field(default=None, sa_column=Column(String(32), nullable=True))
     search: str = Field(default="", sa_column=Column(Text, nullable=False))
 
 
@@ -304,3 +309,98 @@ class Usage(Table, table=True):
     request_id: str | None = Field(default=None, sa_column=Column(String(128), nullable=True))
     outcome: str = Field(sa_column=Column(String(16), nullable=False))
     error_code: str | None = Field(default=None, sa_column=Column(String(32), nullable=True))
+
+
+class ApiToken(Table, table=True):
+    """A person's token for the Images API; `id` is its SHA-256, `scopes` are words with spaces between."""
+
+    __tablename__ = "api_tokens"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user(index=True))
+    name: str = Field(sa_column=Column(String(64), nullable=False))
+    scopes: str = Field(sa_column=Column(String(64), nullable=False))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    expires_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    used_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+
+
+class Share(Table, table=True):
+    """A link that shows one image to whoever has it; `id` is the SHA-256 of the link's token."""
+
+    __tablename__ = "shares"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    image_id: str = Field(sa_column=Column(String(32), index=True, nullable=False))
+    owner_id: str = Field(sa_column=_user(index=True))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    expires_at: datetime = Field(sa_column=_time(index=True))
+
+
+class KeptAnswer(Table, table=True):
+    """What a paid request with an Idempotency-Key was answered; `id` is the SHA-256 of its user and key.
+
+    `request_hash` is the SHA-256 of what was asked. `batch_id` names what was submitted for it; `status` and
+    `body` are NULL until it has been answered.
+    """
+
+    __tablename__ = "kept_answers"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user())
+    request_hash: str = Field(sa_column=Column(String(64), nullable=False))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time(index=True))
+    batch_id: str | None = Field(default=None, sa_column=Column(String(64), nullable=True))
+    status: int | None = None
+    body: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+
+
+class Rate(Table, table=True):
+    """How many requests of one kind came within one window; `subject` is a user's id or a token's."""
+
+    __tablename__ = "rates"
+    subject: str = Field(sa_column=Column(String(80), primary_key=True))
+    kind: str = Field(sa_column=Column(String(16), primary_key=True))
+    began_at: datetime = Field(sa_column=_time(index=True))
+    count: int = 0
+
+
+class Budget(Table, table=True):
+    """One user's limits in place of the settings'; NULL is as the settings say, money is micro-USD."""
+
+    __tablename__ = "budgets"
+    user_id: str = Field(sa_column=_user(primary_key=True))
+    day_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    month_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    day_images: int | None = None
+    month_images: int | None = None
+    updated_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+
+
+class AuditEntry(Table, table=True):
+    """Who did what, when and from where: rows are added and never changed, which the database sees to.
+
+    `actor_id` is NULL where nobody is signed in. `subject` names what it was done to.
+    """
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (
+        Index("ix_audit_entries_at", "at", "id"),
+        Index("ix_audit_entries_actor", "actor_id", "at", "id"),
+    )
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    action: str = Field(sa_column=Column(String(32), nullable=False))
+    actor_id: str | None = Field(default=None, sa_column=Column(String(32), nullable=True))
+    actor_name: str = Field(default="", sa_column=Column(String(64), nullable=False))
+    subject: str = Field(default="", sa_column=Column(String(128), nullable=False))
+    details: str = Field(default="", sa_column=Column(String(400), nullable=False))
+    address: str = Field(default="", sa_column=Column(String(64), nullable=False))
+    browser: str = Field(default="", sa_column=Column(String(200), nullable=False))
+    request_id: str = Field(default="", sa_column=Column(String(64), nullable=False))
+
+
+class Failure(Table, table=True):
+    """How often one error came up within one hour, for the administrator."""
+
+    __tablename__ = "failures"
+    code: str = Field(sa_column=Column(String(32), primary_key=True))
+    hour: datetime = Field(sa_column=Column(UtcDateTime, primary_key=True))
+    count: int = 0

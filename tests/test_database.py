@@ -18,13 +18,13 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text, update
+from sqlalchemy import Executable, delete, inspect, text, update
 from sqlmodel import Session, col, select
 
 import core.database
 from core import errors
 from core.database import AdvisoryLock, Database, alembic_config, newest_revision
-from core.models import Draft, Image, Job, PasswordReset, Table, Usage, User
+from core.models import AuditEntry, Draft, Image, Job, PasswordReset, Table, Usage, User
 from tests.engines import postgres_server
 
 REPOSITORY = Path(core.database.__file__).parents[1]
@@ -332,3 +332,15 @@ def test_the_newest_revision_is_the_one_that_alembic_would_go_to(database: Datab
     with database.engine.connect() as connection:
         script = ScriptDirectory.from_config(alembic_config(connection))
     assert newest_revision() == script.get_current_head()
+
+
+@pytest.mark.parametrize(
+    "change", [update(AuditEntry).values(action="x"), delete(AuditEntry)], ids=["update", "delete"]
+)
+def test_the_audit_trail_can_only_be_added_to(database: Database, change: Executable) -> None:
+    with database.write() as session:
+        session.add(AuditEntry(action="sign-in"))
+    with pytest.raises(errors.DatabaseError), database.write() as session:
+        session.execute(change)
+    with database.read() as session:
+        assert [entry.action for entry in session.exec(select(AuditEntry))] == ["sign-in"]

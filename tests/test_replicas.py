@@ -296,5 +296,7 @@ def test_giving_up_leaves_the_figures_that_a_late_answer_may_bring(replica: Stud
     job = begun_by(replica, 2)
     partial = "partials/" + job.id + "/0"
     replica.storage.put(partial, b"preview")
+    replica.storage.put(figures_key(job), Figures(count=1, price_micros=7).to_bytes())
     replica.jobs.worker.intake.clear(job, figures=False)
     assert not replica.storage.exists(partial)
+    assert replica.storage.exists(figures_key(job))
