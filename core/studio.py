@@ -14,6 +14,7 @@ import structlog
 from core import catalogue, errors
 from core.accounts import Accounts, SignedIn
 from core.alternatives import count_prompts, write_prompts
+from core.audit import Audit
 from core.client import ImageClient
 from core.database import Database
 from core.drafts import Drafts, DraftState
@@ -27,6 +28,7 @@ from core.prompts import styled
 from core.recipe import Recipe
 from core.settings import Settings
 from core.storage import Storage
+from core.tokens import Tokens
 from core.usage import Call, Outcome, UsageLog
 
 # Beyond this, how many prompts a text stands for says nothing more.
@@ -101,6 +103,8 @@ class Studio:
     housekeeping: Housekeeping
     ownership: Ownership
     folder_lock: filelock.BaseFileLock | None
+    audit: Audit
+    tokens: Tokens
     clock: Callable[[], datetime] = utc_now
 
     def models(self) -> tuple[catalogue.ImageModel, ...]:
