@@ -10,9 +10,9 @@ ImageError                          IMG-GEN-001
 │   ├── PromptEmpty, PromptTooLong, TooManyPrompts, WordsRejected, PromptBlocked
 │   └── EnhancementRefused, EnhancementCut
 ├── ImageAuthError                  IMG-AUTH-001: who may do what
-│   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed
+│   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed, TokenRejected, ScopeMissing
 │   ├── NameTaken, NameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
-│   ├── ResetInvalid, TokenInvalid, TokenRejected, ScopeMissing
+│   ├── ResetInvalid, TokenNotMade
 │   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
 ├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, BodyTooLarge, PageNotFound
@@ -328,6 +328,18 @@ class NotAllowed(ImageAuthError):
     suggestions = ("Ask your administrator.",)
 
 
+class TokenRejected(ImageAuthError):
+    code = "IMG-AUTH-TOKEN-001"
+    message = "This token isn't valid, or not any more."
+    suggestions = ("Check that all of it was copied.", "Make a new token on your account page.")
+
+
+class ScopeMissing(ImageAuthError):
+    code, status = "IMG-AUTH-SCOPE-001", 403
+    message = "This token may not do that."
+    suggestions = ("Make a token with the scope named above on your account page.",)
+
+
 class NameTaken(ImageAuthError):
     code, status = "IMG-AUTH-NAME-001", 409
     message = "This username is taken."
@@ -364,24 +376,10 @@ class ResetInvalid(ImageAuthError):
     suggestions = ("Ask your administrator for a new link.",)
 
 
-class TokenInvalid(ImageAuthError):
-    code = "IMG-AUTH-TOKEN-001"
-    message = "This API token is not valid, too old or revoked."
-    suggestions = ("Make a new token on the account page.",)
-
-
-class TokenRejected(ImageAuthError):
+class TokenNotMade(ImageAuthError):
     code, status = "IMG-AUTH-TOKEN-002", 422
-    message = "An API token can't be made like this."
-    suggestions = (
-        "Give it a name of 64 characters at most, something it may do, and one of the offered times.",
-    )
-
-
-class ScopeMissing(ImageAuthError):
-    code, status = "IMG-AUTH-SCOPE-001", 403
-    message = "This API token doesn't allow that."
-    suggestions = ("Make a token that does on the account page.",)
+    message = "A token can't be made like this."
+    suggestions = ("Give it a name of 64 characters at most, something it may do, and one of the times.",)
 
 
 class KeyRejected(ImageAuthError):

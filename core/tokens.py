@@ -60,12 +60,12 @@ class Tokens:
     def make(self, user: SignedIn, name: str, scopes: Iterable[Scope], life: int | None) -> str:
         """A new token; shown once. `life` is one of LIVES.
 
-        Raises TokenRejected, also where the user has MOST already, and ScopeMissing: a token makes no token.
+        Raises TokenNotMade, also where the user has MOST already, and ScopeMissing: a token makes no token.
         """
         _require_browser(user)
         name, allowed = _checked_name(name), frozenset(scopes)
         if not allowed or life not in LIVES:
-            raise errors.TokenRejected
+            raise errors.TokenNotMade
         token = PREFIX + secrets.token_urlsafe(32)
         with self._database.write() as session:
             self._database.alone(session, AdvisoryLock.ACCOUNTS)
@@ -88,7 +88,7 @@ class Tokens:
         mine = (col(ApiToken.user_id) == user_id, _live(now))
         count = session.execute(select(func.count()).select_from(ApiToken).where(*mine)).scalar_one()
         if count >= MOST:
-            raise errors.TokenRejected(
+            raise errors.TokenNotMade(
                 f"You have {MOST} API tokens already.", suggestions=("Revoke one that isn't used any more.",)
             )
 
@@ -159,7 +159,7 @@ def _require_browser(user: SignedIn) -> None:
 def _checked_name(name: str) -> str:
     line = " ".join(name.split())
     if len(line) not in NAME_LENGTH or not line.isprintable():
-        raise errors.TokenRejected
+        raise errors.TokenNotMade
     return line
 
 

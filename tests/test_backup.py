@@ -28,11 +28,12 @@ from core.database import Database
 from core.gallery import thumbnail_key
 from core.installation import shared_secret
 from core.intake import Figures, figures_key
-from core.models import Invite, Job, JobState, SignInSession, SignInTicket, User, utc_now
+from core.models import Invite, Job, JobState, Scope, SignInSession, SignInTicket, User, utc_now
 from core.recipe import Recipe
 from core.restore import restore
 from core.settings import Settings, load_settings
 from core.storage import FolderStorage
+from core.tokens import Tokens
 from tests.keeping import Shelf, a_shelf, command, installation
 from tests.polling import until
 
@@ -195,10 +196,12 @@ def test_no_session_or_link_of_the_backup_comes_to_life_again(shelf: Shelf, way:
     accounts.issue_ticket("ada")
     accounts.invite(replace(signed_in, is_admin=True))
     reset = accounts.recovery("ada")
+    api_token = Tokens(shelf.database).make(signed_in, "script", [Scope.READ], None)
     way.there()
     back = way.back()
     restored = Accounts(back.database)
     assert restored.signed_in(token) is None
+    assert Tokens(back.database).signed_in(api_token) is None
     with pytest.raises(errors.ResetInvalid):
         restored.check_reset(reset)
     with back.database.read() as session:
