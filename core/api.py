@@ -9,12 +9,14 @@ from urllib.parse import quote
 import structlog
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from core import errors
 from core.accounts import SignedIn
+from core.audit import TITLES, Action, Which, cells
+from core.sheet import sheet
 from core.studio import Studio
 
 COOKIE = "atelier"
@@ -50,12 +52,13 @@ def _user(request: Request, studio: CurrentStudio) -> SignedIn:
 
 CurrentUser = Annotated[SignedIn, Depends(_user)]
 images = APIRouter(prefix="/images")
+trail = APIRouter()
 sessions = APIRouter()
 
 
 def create_api(get_studio: Callable[[], Studio]) -> FastAPI:
     """What is served below `/api`."""
-    return _application(get_studio, images)
+    return _application(get_studio, images, trail)
 
 
 def create_auth(get_studio: Callable[[], Studio]) -> FastAPI:
@@ -63,12 +66,13 @@ def create_auth(get_studio: Callable[[], Studio]) -> FastAPI:
     return _application(get_studio, sessions)
 
 
-def _application(get_studio: Callable[[], Studio], router: APIRouter) -> FastAPI:
+def _application(get_studio: Callable[[], Studio], *routers: APIRouter) -> FastAPI:
     application = FastAPI(title="Atelier", docs_url=None, redoc_url=None, openapi_url=None)
     application.state.get_studio = get_studio
     for kind, handler in _HANDLERS.items():
         application.add_exception_handler(kind, handler)
-    application.include_router(router)
+    for router in routers:
+        application.include_router(router)
     return application
 
 
@@ -100,6 +104,16 @@ def download(image_id: str, studio: CurrentStudio, user: CurrentUser, prompt: bo
 def get_partial(job_id: str, number: int, studio: CurrentStudio, user: CurrentUser) -> Response:
     data = studio.jobs.partial(user.user_id, job_id, number)
     return _picture(data, _sniffed(data), f"p-{job_id}-{number}")
+
+
+@trail.get("/audit.csv", include_in_schema=False)
+def get_audit(
+    studio: CurrentStudio, user: CurrentUser, person: str | None = None, action: Action | None = None
+) -> Response:
+    """The audit trail as a file, for an administrator's browser."""
+    lines = sheet(TITLES, map(cells, studio.audit.all(user, Which(person, action))))
+    headers = _SAFE | {"Content-Disposition": "attachment; filename=audit.csv", "Cache-Control": "no-store"}
+    return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
 
 
 @sessions.post("/session", status_code=204)

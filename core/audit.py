@@ -21,6 +21,8 @@ from core.errors import NotAllowed, scrub
 from core.models import AuditEntry, User, new_id, utc_now
 
 PAGE_SIZE = 50
+# The titles of `cells`.
+TITLES = ("Time (UTC)", "Action", "Person", "To what", "Details", "Address", "Browser", "Request")
 
 
 class Action(StrEnum):
@@ -202,6 +204,25 @@ def _conditions(which: Which) -> list[Any]:
 
 def _cursor(entry: AuditEntry, *, newer: bool = False) -> str:
     return Cursor(entry.at, entry.id, newer).encode()
+
+
+def utc_words(moment: datetime) -> str:
+    """A time as it stands in the trail."""
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def cells(entry: AuditEntry) -> tuple[str, ...]:
+    """An entry as a line of a table."""
+    return (
+        utc_words(entry.at),
+        entry.action,
+        entry.actor_name,
+        entry.subject,
+        entry.details,
+        entry.address,
+        entry.browser,
+        entry.request_id,
+    )
 
 
 def once_id(once: str) -> str:

@@ -27,7 +27,8 @@ from pages.ui.frame import leave
 from pages.ui.links import page_url
 from pages.ui.session import as_user, require_user, studio
 from pages.ui.sign_in import INVITE_PARAM
-from pages.ui.text import local, local_time, plain, price_words
+from pages.ui.text import browser_name, local, local_time, plain, price_words
+from pages.ui.token_panel import api_tokens
 
 INVITE_KEY = "_account_invite"
 CHANGED_PARAM = "changed"
@@ -44,9 +45,11 @@ def page(user: SignedIn) -> None:
         _password(user)
     with right:
         _sessions(user)
+    api_tokens(user)
     if user.is_admin:
         _invitations(user)
         _people(user)
+        _trail()
 
 
 def _month(user: SignedIn) -> None:
@@ -88,7 +91,7 @@ def _password(user: SignedIn) -> None:
         )
         again = st.text_input("New password again", type="password", autocomplete="new-password")
         sent = st.form_submit_button("Change password")
-    st.caption("A new password ends your sign-in everywhere else.")
+    st.caption("A new password ends your sign-in everywhere else, and all of your API tokens.")
     if sent:
         _attempt(lambda: _change(user, current or "", new or "", again or ""), key="password")
     if st.query_params.pop(CHANGED_PARAM, None):
@@ -107,7 +110,7 @@ def _sessions(user: SignedIn) -> None:
     st.subheader("Where you are signed in", anchor=False)
     for row in studio().accounts.sessions(user):
         here = " (this browser)" if row.id == user.session_id else ""
-        st.markdown(f"- {plain(_browser_name(row.browser))}{here}, last used {local_time(row.seen_at)}")
+        st.markdown(f"- {plain(browser_name(row.browser))}{here}, last used {local_time(row.seen_at)}")
     with st.container(horizontal=True):
         st.button("Sign out", icon=":material/logout:", key="account-sign-out", on_click=leave)
         st.button("Sign out everywhere", on_click=as_user(user, _sign_out_everywhere))
@@ -116,28 +119,6 @@ def _sessions(user: SignedIn) -> None:
 def _sign_out_everywhere(user: SignedIn) -> None:
     studio().accounts.sign_out_everywhere(user)
     leave()
-
-
-def _browser_name(agent: str) -> str:
-    """The browser and system a person would name, out of a user agent."""
-    browsers = (
-        ("Edg/", "Edge"),
-        ("OPR/", "Opera"),
-        ("Firefox/", "Firefox"),
-        ("Chrome/", "Chrome"),
-        ("Safari/", "Safari"),
-    )
-    systems = (
-        ("Android", "Android"),
-        ("iPhone", "iPhone"),
-        ("iPad", "iPad"),
-        ("Windows", "Windows"),
-        ("Mac OS", "Mac"),
-        ("Linux", "Linux"),
-    )
-    browser = next((name for mark, name in browsers if mark in agent), "A browser")
-    system = next((name for mark, name in systems if mark in agent), "")
-    return f"{browser} on {system}" if system else browser
 
 
 def _invitations(user: SignedIn) -> None:
@@ -196,7 +177,10 @@ def _access(user: SignedIn, account: Account) -> None:
         return
     _reset(user, account)
     with st.popover("Withdraw access", key=f"out-{account.user_id}"):
-        st.markdown(f"**{plain(account.username)}** is signed out everywhere at once. Their images are kept.")
+        st.markdown(
+            f"**{plain(account.username)}** is signed out everywhere at once, "
+            "and their API tokens end. Their images are kept."
+        )
         st.button(
             "Withdraw",
             key=f"withdraw-{account.user_id}",
@@ -235,6 +219,12 @@ def _withdraw(user: SignedIn, account: Account) -> None:
 
 def _reinstate(user: SignedIn, account: Account) -> None:
     studio().accounts.reinstate(user, account.user_id)
+
+
+def _trail() -> None:
+    st.subheader("Audit", anchor=False)
+    st.markdown("Who signed in, and who changed or deleted what, when and from where.")
+    st.page_link("audit.py", label="Open the audit trail", icon=":material/history:")
 
 
 def _attempt(action: Callable[[], None], *, key: str) -> None:

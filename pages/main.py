@@ -19,16 +19,18 @@ if user is None:
     page = st.navigation(
         [
             st.Page(sign_in_page, title="Sign in", url_path=path, default=not path)
-            for path in ("", "gallery", "account")
+            for path in ("", "gallery", "account", "audit")
         ],
         position="hidden",
     )
 else:
+    trail = [st.Page("audit.py", title="Audit", icon=":material/history:")] if user.is_admin else []
     page = st.navigation(
         [
             st.Page("create.py", title="Create", icon=":material/brush:", default=True),
             st.Page("gallery.py", title="Gallery", icon=":material/photo_library:"),
             st.Page("account.py", title="Account", icon=":material/manage_accounts:"),
+            *trail,
         ],
         position="hidden",
     )

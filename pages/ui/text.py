@@ -81,6 +81,28 @@ def seconds_words(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 10 else f"{int(seconds // 60)}:{int(seconds % 60):02d} min"
 
 
+def browser_name(agent: str) -> str:
+    """The browser and system a person would name, out of a user agent."""
+    browsers = (
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("Firefox/", "Firefox"),
+        ("Chrome/", "Chrome"),
+        ("Safari/", "Safari"),
+    )
+    systems = (
+        ("Android", "Android"),
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Windows", "Windows"),
+        ("Mac OS", "Mac"),
+        ("Linux", "Linux"),
+    )
+    browser = next((name for mark, name in browsers if mark in agent), "A browser")
+    system = next((name for mark, name in systems if mark in agent), "")
+    return f"{browser} on {system}" if system else browser
+
+
 def image_alt(name: str, prompt: str) -> str:
     """An image in words, for those who can't see it: its name and the start of its prompt."""
     return ": ".join(part for part in (name.strip(), clipped(prompt, 120)) if part) or "Untitled image"

@@ -1,0 +1,123 @@
+"""The audit trail, for the administrator: newest first, by person and action, and as a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from core.accounts import SignedIn
+from core.audit import Action, Entries, Which, utc_words
+from core.models import AuditEntry
+from pages.ui.session import require_user, studio
+from pages.ui.text import browser_name, clipped, plain
+
+STATE_KEY = "_audit"
+_ID_LENGTH = 40
+
+
+@dataclass(slots=True)
+class AuditState:
+    """Which page of which entries is looked at."""
+
+    which: Which = field(default_factory=Which)
+    cursor: str | None = None
+
+
+def page(user: SignedIn) -> None:
+    st.title("Audit", anchor=False)
+    st.markdown("Newest first, in UTC. Entries are added and never changed, by nobody.")
+    state = _state()
+    which = _filters(user, state.which)
+    if which != state.which:
+        state.which, state.cursor = which, None
+    found = studio().audit.page(user, which, after=state.cursor)
+    if found.entries:
+        st.markdown(_table(found.entries))
+    else:
+        st.info("Nothing like that has happened.", icon=":material/history:")
+    _pager(state, found)
+
+
+def _state() -> AuditState:
+    if STATE_KEY not in st.session_state:
+        st.session_state[STATE_KEY] = AuditState()
+    state: AuditState = st.session_state[STATE_KEY]
+    return state
+
+
+def _filters(user: SignedIn, chosen: Which) -> Which:
+    people = ["", *sorted(account.username for account in studio().accounts.accounts(user))]
+    actions = [None, *Action]
+    with st.container(horizontal=True, vertical_alignment="bottom", key="audit-filters"):
+        person = st.selectbox(
+            "Person",
+            people,
+            people.index(chosen.person or ""),
+            format_func=lambda name: name or "Everybody",
+            width=220,
+        )
+        action = st.selectbox(
+            "Action",
+            actions,
+            actions.index(chosen.action),
+            format_func=lambda action: action.capitalize() if action else "Everything",
+            width=220,
+        )
+        which = Which(person or None, action)
+        st.link_button("Download as CSV", _file_url(which), icon=":material/download:")
+    return which
+
+
+def _file_url(which: Which) -> str:
+    chosen = {"person": which.person, "action": which.action}
+    asked = urlencode({name: value for name, value in chosen.items() if value})
+    return f"/api/audit.csv?{asked}" if asked else "/api/audit.csv"
+
+
+def _table(entries: tuple[AuditEntry, ...]) -> str:
+    """A Markdown table in which every word of an entry is shown as it is."""
+    titles = "| When | What | Who | To what | Details | From |\n|---|---|---|---|---|---|\n"
+    return titles + "\n".join(_row(entry) for entry in entries)
+
+
+def _row(entry: AuditEntry) -> str:
+    place = ", ".join(part for part in (entry.address, entry.browser and browser_name(entry.browser)) if part)
+    texts = (
+        utc_words(entry.at),
+        entry.action.capitalize(),
+        entry.actor_name or "–",
+        clipped(entry.subject, _ID_LENGTH),
+        entry.details,
+        place or "Atelier itself",
+    )
+    return f"| {' | '.join(map(plain, texts))} |"
+
+
+def _pager(state: AuditState, found: Entries) -> None:
+    if not (found.next or found.newer):
+        return
+    with st.container(horizontal=True, horizontal_alignment="center", key="pager"):
+        st.button(
+            "Newer",
+            icon=":material/chevron_left:",
+            disabled=found.newer is None,
+            on_click=_go,
+            args=(state, found.newer),
+        )
+        st.button(
+            "Older",
+            icon=":material/chevron_right:",
+            icon_position="right",
+            disabled=found.next is None,
+            on_click=_go,
+            args=(state, found.next),
+        )
+
+
+def _go(state: AuditState, cursor: str | None) -> None:
+    state.cursor = cursor
+
+
+page(require_user())
