@@ -35,6 +35,7 @@ from core.offline import OfflineTransport
 from core.ownership import Ownership
 from core.queue import JobQueue, Limits
 from core.settings import Settings, load_settings
+from core.shares import Shares
 from core.storage import open_storage
 from core.studio import Studio
 from core.takes import Takes
@@ -102,7 +103,7 @@ def _assemble(
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
     client = ImageClient(settings, transport=transport)
     gallery = Gallery(database, storage, trash_days=settings.trash_days)
-    usage = UsageLog(database)
+    shares, usage = Shares(database), UsageLog(database)
     drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
     accounts = Accounts(database, registration=settings.who_may_register, session_days=settings.session_days)
     enhancements = Enhancements(
@@ -117,11 +118,11 @@ def _assemble(
     jobs.start()
     inventory = Inventory(database, storage, gallery)
     housekeeping = Housekeeping(
-        _chores(settings, ownership, jobs, accounts, gallery, takes, inventory, client)
+        _chores(settings, ownership, jobs, accounts, gallery, shares, takes, inventory, client)
     )
     housekeeping.start()
     return Studio(
-        settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
+        settings, database, storage, accounts, drafts, gallery, shares, usage, client, enhancements, jobs,
         housekeeping, ownership, lock,
     )  # fmt: skip
 
@@ -146,6 +147,7 @@ def _chores(
     jobs: Jobs,
     accounts: Accounts,
     gallery: Gallery,
+    shares: Shares,
     takes: Takes,
     inventory: Inventory,
     client: ImageClient,
@@ -159,6 +161,7 @@ def _chores(
         # What a start needn't wait for, the first picture needn't either.
         Chore("load what makes pictures", None, lambda: _prepare(settings, client), first=PREPARE_SECONDS),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
+        Chore("remove links that are over", TIDY_SECONDS, shares.tidy),
         Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
         _daily("remove old files without a row", inventory.clean),

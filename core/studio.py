@@ -26,6 +26,7 @@ from core.ownership import Ownership
 from core.prompts import styled
 from core.recipe import Recipe
 from core.settings import Settings
+from core.shares import Shares
 from core.storage import Storage
 from core.usage import Call, Outcome, UsageLog
 
@@ -94,6 +95,7 @@ class Studio:
     accounts: Accounts
     drafts: Drafts
     gallery: Gallery
+    shares: Shares
     usage: UsageLog
     client: ImageClient
     enhancements: Enhancements

@@ -23,7 +23,7 @@ LAYERS = (
     ("catalogue", "columns", "wire", "wordsmith", "painter"),
     ("recipe", "answers", "translate"),
     ("database", "storage", "offline", "ownership", "installation"),
-    ("client", "gallery", "accounts", "usage", "drafts", "takes", "endings", "bucket"),
+    ("client", "gallery", "accounts", "usage", "drafts", "takes", "endings", "bucket", "shares"),
     ("intake",),
     ("housekeeping", "enhancing", "worker", "queue", "dispatch"),
     ("jobs", "inventory"),
