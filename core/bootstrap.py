@@ -21,6 +21,7 @@ import structlog
 from core import errors
 from core.accounts import Accounts
 from core.bucket import open_bucket
+from core.budgets import Budgets
 from core.client import ImageClient
 from core.database import Database, sqlite_url
 from core.drafts import Drafts
@@ -103,7 +104,7 @@ def _assemble(
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
     client = ImageClient(settings, transport=transport)
     gallery = Gallery(database, storage, trash_days=settings.trash_days)
-    shares, usage = Shares(database), UsageLog(database)
+    shares, usage, budgets = Shares(database), UsageLog(database), Budgets(database, settings)
     drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
     accounts = Accounts(database, registration=settings.who_may_register, session_days=settings.session_days)
     enhancements = Enhancements(
@@ -114,7 +115,7 @@ def _assemble(
         database, storage, gallery, usage, client, secret,
         offline=settings.offline, resend_unknown=settings.resend_unknown,
     )  # fmt: skip
-    jobs = _jobs(settings, ownership, worker)
+    jobs = _jobs(settings, ownership, worker, budgets)
     jobs.start()
     inventory = Inventory(database, storage, gallery)
     housekeeping = Housekeeping(
@@ -122,18 +123,19 @@ def _assemble(
     )
     housekeeping.start()
     return Studio(
-        settings, database, storage, accounts, drafts, gallery, shares, usage, client, enhancements, jobs,
-        housekeeping, ownership, lock,
+        settings, database, storage, accounts, drafts, gallery, shares, usage, budgets, client,
+        enhancements, jobs, housekeeping, ownership, lock,
     )  # fmt: skip
 
 
-def _jobs(settings: Settings, ownership: Ownership, worker: Worker) -> Jobs:
+def _jobs(settings: Settings, ownership: Ownership, worker: Worker, budgets: Budgets) -> Jobs:
     limits = Limits(settings.concurrency, settings.user_concurrency, settings.requests_per_minute)
     return Jobs(
         worker.database,
         worker.storage,
         worker,
         JobQueue(worker.database, limits, process=ownership.number),
+        budgets,
         places=settings.concurrency,
         may_work=lambda: ownership.held,
         alive=ownership.alive,

@@ -24,7 +24,7 @@ LAYERS = (
     ("recipe", "answers", "translate"),
     ("database", "storage", "offline", "ownership", "installation"),
     ("client", "gallery", "accounts", "usage", "drafts", "takes", "endings", "bucket", "shares"),
-    ("intake",),
+    ("intake", "budgets"),
     ("housekeeping", "enhancing", "worker", "queue", "dispatch"),
     ("jobs", "inventory"),
     ("studio",),
