@@ -29,6 +29,7 @@ from starlette.routing import Mount
 
 from core import bootstrap
 from core.api import create_api, create_auth
+from core.caller import CallerNamed
 from core.errors import ImageError, SettingsError, in_words
 from core.guard import Guard
 from core.settings import Settings, is_any, is_loopback, load_settings
@@ -144,7 +145,10 @@ app = st.App(
     ROOT / "pages" / "main.py",
     lifespan=lifespan,
     on_script_error=on_script_error,
-    middleware=[Middleware(Guard, get_settings=lambda: bootstrap.studio().settings)],
+    middleware=[
+        Middleware(Guard, get_settings=lambda: bootstrap.studio().settings),
+        Middleware(CallerNamed),
+    ],
     routes=[
         Mount("/api", create_api(bootstrap.studio)),
         Mount("/auth", create_auth(bootstrap.studio)),

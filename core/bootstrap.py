@@ -20,6 +20,7 @@ import structlog
 
 from core import errors
 from core.accounts import Accounts
+from core.audit import Audit
 from core.bucket import open_bucket
 from core.budgets import Budgets
 from core.client import ImageClient
@@ -40,6 +41,7 @@ from core.shares import Shares
 from core.storage import open_storage
 from core.studio import Studio
 from core.takes import Takes
+from core.tokens import Tokens
 from core.usage import UsageLog
 from core.worker import Worker
 
@@ -103,10 +105,15 @@ def _assemble(
     if settings.offline and transport is None:
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
     client = ImageClient(settings, transport=transport)
-    gallery = Gallery(database, storage, trash_days=settings.trash_days)
-    shares, usage, budgets = Shares(database), UsageLog(database), Budgets(database, settings)
+    audit = Audit(database)
+    gallery = Gallery(database, storage, trash_days=settings.trash_days, audit=audit)
+    shares, budgets = Shares(database, audit=audit), Budgets(database, settings, audit=audit)
+    usage = UsageLog(database)
     drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
-    accounts = Accounts(database, registration=settings.who_may_register, session_days=settings.session_days)
+    accounts = Accounts(
+        database, registration=settings.who_may_register, session_days=settings.session_days, audit=audit
+    )
+    tokens = Tokens(database, audit=audit)
     enhancements = Enhancements(
         client, drafts, usage, takes,
         model=settings.default_text_model, offline=settings.offline, secret=secret,
@@ -119,12 +126,12 @@ def _assemble(
     jobs.start()
     inventory = Inventory(database, storage, gallery)
     housekeeping = Housekeeping(
-        _chores(settings, ownership, jobs, accounts, gallery, shares, takes, inventory, client)
+        _chores(settings, ownership, jobs, accounts, tokens, gallery, shares, takes, inventory, client)
     )
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, shares, usage, budgets, client,
-        enhancements, jobs, housekeeping, ownership, lock,
+        enhancements, jobs, housekeeping, ownership, lock, audit, tokens,
     )  # fmt: skip
 
 
@@ -148,6 +155,7 @@ def _chores(
     ownership: Ownership,
     jobs: Jobs,
     accounts: Accounts,
+    tokens: Tokens,
     gallery: Gallery,
     shares: Shares,
     takes: Takes,
@@ -163,6 +171,7 @@ def _chores(
         # What a start needn't wait for, the first picture needn't either.
         Chore("load what makes pictures", None, lambda: _prepare(settings, client), first=PREPARE_SECONDS),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
+        Chore("remove expired tokens", TIDY_SECONDS, tokens.tidy),
         Chore("remove links that are over", TIDY_SECONDS, shares.tidy),
         Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),

@@ -16,7 +16,7 @@ jobs have reserved:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -39,6 +39,7 @@ from sqlmodel import Session, col
 
 from core import catalogue, errors
 from core.accounts import SignedIn
+from core.audit import Action, Audit
 from core.columns import clean
 from core.database import Database
 from core.models import LIVE_STATES, Budget, Job, JobState, Usage, UsageKind, User, UtcDateTime, utc_now
@@ -61,6 +62,10 @@ class Which(StrEnum):
     MONTH_MICROS = "month_micros"
     DAY_IMAGES = "day_images"
     MONTH_IMAGES = "month_images"
+
+    @property
+    def label(self) -> str:
+        return f"{'Money' if self.is_money else 'Images'} a {'day' if self.is_daily else 'month'}"
 
     @property
     def is_money(self) -> bool:
@@ -166,11 +171,17 @@ class Budgets:
     """Everybody's budgets: the settings' limits, and those that an administrator has set for one user."""
 
     def __init__(
-        self, database: Database, settings: Settings, *, clock: Callable[[], datetime] = utc_now
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        audit: Audit | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
         self._clock = clock
+        self._audit = audit or Audit(database, clock=clock)
         self.usual = BudgetLimits(
             _micros(settings.budget_day_usd),
             _micros(settings.budget_month_usd),
@@ -219,9 +230,15 @@ class Budgets:
             _check(which, own.of(which))
         with self._database.write() as session:
             # Two changes at once are one after the other.
-            if session.get(User, clean(user_id), with_for_update=True) is None:
+            user = session.get(User, clean(user_id), with_for_update=True)
+            if user is None:
                 raise errors.NotAllowed("There is no such account.")
-            session.merge(Budget(user_id=user_id, **asdict(own), updated_at=self._clock()))
+            before = _own(session, user.id)
+            session.merge(Budget(user_id=user.id, **asdict(own), updated_at=self._clock()))
+            details = "; ".join(_change_words(before, own))
+            self._audit.record(
+                session, Action.BUDGET_CHANGE, actor=admin.user_id, subject=user.username, details=details
+            )
 
     def _limits(self, session: Session, user_id: str) -> BudgetLimits:
         return _own(session, user_id).over(self.usual)
@@ -254,6 +271,22 @@ def money_words(micros: int) -> str:
     """An amount as people read it, so exactly that a small rest isn't rounded to nothing."""
     amount = Decimal(micros) / MICROS
     return f"${amount:,.2f}" if micros >= MICROS // 100 or not micros else f"${amount:,.4f}"
+
+
+def limit_words(which: Which, own: int | None) -> str:
+    """One user's own limit as people read it."""
+    if own is None:
+        return "as the settings say"
+    if own < 0:
+        return "no limit"
+    return money_words(own) if which.is_money else f"{own:,}"
+
+
+def _change_words(before: OwnLimits, after: OwnLimits) -> Iterator[str]:
+    for which in Which:
+        old, new = before.of(which), after.of(which)
+        if old != new:
+            yield f"{which.label}: {limit_words(which, old)}, now {limit_words(which, new)}"
 
 
 def _micros(dollars: Decimal | None) -> int | None:

@@ -13,7 +13,7 @@ ImageError                          IMG-GEN-001
 ├── ImageAuthError                  IMG-AUTH-001: who may do what
 │   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed
 │   ├── NameTaken, NameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
-│   ├── ResetInvalid
+│   ├── ResetInvalid, TokenInvalid, TokenRejected, ScopeMissing
 │   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
 ├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, BodyTooLarge, PageNotFound
@@ -373,6 +373,26 @@ class ResetInvalid(ImageAuthError):
     code, status = "IMG-AUTH-RESET-001", 403
     message = "This link for a new password is used up or too old."
     suggestions = ("Ask your administrator for a new link.",)
+
+
+class TokenInvalid(ImageAuthError):
+    code = "IMG-AUTH-TOKEN-001"
+    message = "This API token is not valid, too old or revoked."
+    suggestions = ("Make a new token on the account page.",)
+
+
+class TokenRejected(ImageAuthError):
+    code, status = "IMG-AUTH-TOKEN-002", 422
+    message = "An API token can't be made like this."
+    suggestions = (
+        "Give it a name of 64 characters at most, something it may do, and one of the offered times.",
+    )
+
+
+class ScopeMissing(ImageAuthError):
+    code, status = "IMG-AUTH-SCOPE-001", 403
+    message = "This API token doesn't allow that."
+    suggestions = ("Make a token that does on the account page.",)
 
 
 class KeyRejected(ImageAuthError):

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, exists
+from sqlalchemy import ColumnElement, delete, exists
 from sqlmodel import Session, col, select
 
 from core import errors
 from core.accounts import SignedIn
+from core.audit import Action, Audit
 from core.columns import clean
 from core.database import Database
 from core.models import Image, Share, User, utc_now
@@ -21,6 +22,8 @@ from core.models import Image, Share, User, utc_now
 LIVES = (timedelta(days=7), timedelta(days=1), timedelta(days=30))
 # The part of an image's address in which a link's token is handed on.
 SHARE_PARAM = "share"
+# So much of a link's id names it in the audit trail.
+SHARE_NAME = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,16 @@ class Shares:
     image into the trash or loses their access. What isn't one's own is ImageNotFound, as if it never was.
     """
 
-    def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        audit: Audit | None = None,
+    ) -> None:
         self._database = database
         self._clock = clock
+        self._audit = audit or Audit(database, clock=clock)
 
     def make(self, user: SignedIn, image_id: str, life: timedelta) -> str:
         """The token of a new link to an image of this user's. Raises ImageNotFound or InvalidParameter."""
@@ -77,6 +87,7 @@ class Shares:
                 expires_at=now + life,
             )
             session.add(share)
+            self._tell(session, Action.SHARE_MADE, user, share)
         return token
 
     def image_of(self, token: str, image_id: str) -> SharedImage | None:
@@ -109,14 +120,24 @@ class Shares:
         """End one link at once. Raises ImageNotFound for one that isn't this user's, or is gone."""
         mine = (col(Share.id) == clean(share_id), col(Share.owner_id) == user.user_id)
         with self._database.write() as session:
-            if session.execute(delete(Share).where(*mine).returning(col(Share.id))).first() is None:
+            if not self._end(session, user, *mine):
                 raise errors.ImageNotFound
 
     def withdraw_all(self, user: SignedIn, image_id: str) -> None:
         """End every link of an image at once. Raises ImageNotFound."""
         with self._database.write() as session:
-            image = _own(session, user, image_id)
-            session.execute(delete(Share).where(col(Share.image_id) == image.id))
+            self._end(session, user, col(Share.image_id) == _own(session, user, image_id).id)
+
+    def _end(self, session: Session, user: SignedIn, *which: ColumnElement[bool]) -> int:
+        """Remove links, and say so in the audit trail; how many they were."""
+        ended = session.scalars(delete(Share).where(*which).returning(Share)).all()
+        for share in ended:
+            self._tell(session, Action.SHARE_WITHDRAWN, user, share)
+        return len(ended)
+
+    def _tell(self, session: Session, action: Action, user: SignedIn, share: Share) -> None:
+        details = f"link {share.id[:SHARE_NAME]}, until {share.expires_at:%Y-%m-%d %H:%M} UTC"
+        self._audit.record(session, action, actor=user.user_id, subject=share.image_id, details=details)
 
     def tidy(self) -> None:
         """Remove links that are over, and those of images that are gone."""

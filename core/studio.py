@@ -14,6 +14,7 @@ import structlog
 from core import catalogue, errors
 from core.accounts import Accounts, SignedIn
 from core.alternatives import count_prompts, write_prompts
+from core.audit import Audit
 from core.budgets import Budgets, Need
 from core.client import ImageClient
 from core.database import Database
@@ -29,6 +30,7 @@ from core.recipe import Recipe
 from core.settings import Settings
 from core.shares import Shares
 from core.storage import Storage
+from core.tokens import Tokens
 from core.usage import Call, Outcome, UsageLog
 
 # Beyond this, how many prompts a text stands for says nothing more.
@@ -105,6 +107,8 @@ class Studio:
     housekeeping: Housekeeping
     ownership: Ownership
     folder_lock: filelock.BaseFileLock | None
+    audit: Audit
+    tokens: Tokens
     clock: Callable[[], datetime] = utc_now
 
     def models(self) -> tuple[catalogue.ImageModel, ...]:

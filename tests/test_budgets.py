@@ -17,10 +17,11 @@ from sqlalchemy import event, insert, text
 
 from core import catalogue, errors
 from core.accounts import SignedIn
+from core.audit import Action
 from core.budgets import MOST_IMAGES, NO_LIMIT, Budgets, Line, Need, OwnLimits, Which, money_words
 from core.database import Database
 from core.intake import Figures, figures_key, image_key
-from core.models import Budget, Job, JobState, Usage, UsageKind, User
+from core.models import AuditEntry, Budget, Job, JobState, Usage, UsageKind, User
 from core.queue import JobQueue, Limits
 from core.recipe import Recipe
 from core.settings import load_settings
@@ -545,6 +546,28 @@ def test_one_users_limit_leaves_the_others_as_the_settings_say(
     }
 
 
+def test_a_change_is_in_the_audit_trail_with_what_was_before(
+    open_studio: Callable[..., Studio], user: User, admin: SignedIn
+) -> None:
+    studio = open_studio()
+    budgets = studio.jobs.budgets
+    budgets.change(admin, user.id, OwnLimits(day_micros=2_500_000, day_images=NO_LIMIT))
+    budgets.change(admin, user.id, OwnLimits(day_images=1_000))
+    first, second = sorted(studio.rows(AuditEntry), key=lambda entry: "$2.50, now" in entry.details)
+    for entry in (first, second):
+        assert (entry.action, entry.actor_id, entry.subject) == (
+            Action.BUDGET_CHANGE,
+            admin.user_id,
+            user.username,
+        )
+    assert first.details == (
+        "Money a day: as the settings say, now $2.50; Images a day: as the settings say, now no limit"
+    )
+    assert second.details == (
+        "Money a day: $2.50, now as the settings say; Images a day: no limit, now 1,000"
+    )
+
+
 def test_no_member_changes_a_budget_not_even_their_own(
     open_studio: Callable[..., Studio], user: User, other_user: User
 ) -> None:
@@ -553,7 +576,7 @@ def test_no_member_changes_a_budget_not_even_their_own(
     for whose in (user.id, other_user.id):
         with pytest.raises(errors.NotAllowed):
             studio.jobs.budgets.change(member, whose, OwnLimits(day_images=NO_LIMIT))
-    assert studio.rows(Budget) == []
+    assert studio.rows(Budget) == studio.rows(AuditEntry) == []
 
 
 @pytest.mark.parametrize("user_id", ["made-up", "", "\udfff", "x\0"], ids=ascii)
@@ -574,7 +597,7 @@ def test_an_impossible_limit_is_refused(
     with pytest.raises(errors.InvalidParameter) as refused:
         studio.jobs.budgets.change(admin, user.id, replace(OwnLimits(), **{which.value: limit}))
     assert refused.value.field == which
-    assert studio.rows(Budget) == []
+    assert studio.rows(Budget) == studio.rows(AuditEntry) == []
 
 
 def test_changes_of_one_budget_at_once_are_one_after_the_other(

@@ -11,9 +11,10 @@ from sqlmodel import select
 
 from core import errors
 from core.accounts import Accounts, SignedIn
+from core.audit import Action
 from core.database import Database
 from core.gallery import Gallery
-from core.models import Image, Share, utc_now
+from core.models import AuditEntry, Image, Share, utc_now
 from core.shares import LIVES, SharedImage, Shares
 from core.storage import Storage
 from tests.clock import Clock
@@ -202,6 +203,29 @@ def test_an_image_in_the_trash_is_not_shared(
     shelf.gallery.trash(owner.user_id, image.id)
     with pytest.raises(errors.ImageNotFound):
         shares.make(owner, image.id, WEEK)
+
+
+def test_making_and_stopping_is_in_the_audit_trail_without_the_token(
+    shares: Shares, owner: SignedIn, image: Image, shelf: Shelf, database: Database
+) -> None:
+    tokens = [shares.make(owner, image.id, WEEK) for _ in range(3)]
+    shares.withdraw(owner, shares.list(owner, image.id)[0].id)
+    shares.withdraw_all(owner, image.id)
+    with database.read() as session:
+        entries = session.exec(select(AuditEntry)).all()
+    actions = sorted(entry.action for entry in entries)
+    assert actions == [Action.SHARE_MADE] * 3 + [Action.SHARE_WITHDRAWN] * 3
+    assert {(entry.actor_id, entry.subject) for entry in entries} == {(owner.user_id, image.id)}
+    assert not any(token[:8] in repr(entry) for token in tokens for entry in entries)
+
+
+def test_what_is_refused_is_not_in_the_audit_trail(
+    shares: Shares, other: SignedIn, image: Image, database: Database
+) -> None:
+    for attempt in (shares.withdraw_all, shares.withdraw):
+        with pytest.raises(errors.ImageNotFound):
+            attempt(other, image.id)
+    assert database.count(AuditEntry) == 0
 
 
 def test_links_are_listed_newest_first(shares: Shares, owner: SignedIn, image: Image, clock: Clock) -> None:
