@@ -15,6 +15,7 @@ from core import catalogue, errors
 from core.accounts import Accounts, SignedIn
 from core.alternatives import count_prompts, write_prompts
 from core.audit import Audit
+from core.budgets import Budgets, Need
 from core.client import ImageClient
 from core.database import Database
 from core.drafts import Drafts, DraftState
@@ -27,6 +28,7 @@ from core.ownership import Ownership
 from core.prompts import styled
 from core.recipe import Recipe
 from core.settings import Settings
+from core.shares import Shares
 from core.storage import Storage
 from core.tokens import Tokens
 from core.usage import Call, Outcome, UsageLog
@@ -96,7 +98,9 @@ class Studio:
     accounts: Accounts
     drafts: Drafts
     gallery: Gallery
+    shares: Shares
     usage: UsageLog
+    budgets: Budgets
     client: ImageClient
     enhancements: Enhancements
     jobs: Jobs
@@ -114,7 +118,7 @@ class Studio:
     def enhance(self, user: SignedIn, draft: DraftState) -> None:
         """Begin an enhancement; a repeated one asks for another take, and the same of a day costs nothing.
 
-        Raises WordsRejected, PromptEmpty or ModelRetired.
+        Raises WordsRejected, PromptEmpty, ModelRetired or BudgetSpent.
         """
         check_words(
             name=draft.name, traits=draft.traits, base_prompt=draft.base_prompt, guidance=draft.guidance
@@ -124,7 +128,11 @@ class Studio:
         request = draft.request()
         if request.empty:
             raise errors.PromptEmpty(field="base_prompt")
-        self.enhancements.start(user.user_id, request, draft.id, another=draft.is_enhanced)
+        another = draft.is_enhanced
+        free = self.settings.offline or (not another and self.enhancements.is_kept(user.user_id, request))
+        if not free:
+            self.budgets.check_enhancement(user.user_id)
+        self.enhancements.start(user.user_id, request, draft.id, another=another)
 
     def quote(self, draft: DraftState) -> Quote:
         """What Generate would send now, and for how much; nothing is checked."""
@@ -145,12 +153,18 @@ class Studio:
 
     def price(self, recipes: Sequence[Recipe]) -> int | None:
         """What an image of each costs in micro-USD; None where one's price, or what they are, is unknown."""
-        prices = [self._estimate(each) for each in recipes]
+        prices = [self.budgets.estimate(each) for each in recipes]
         return sum(price or 0 for price in prices) if prices and None not in prices else None
 
-    def _estimate(self, recipe: Recipe) -> int | None:
-        params = recipe.params()
-        return catalogue.estimate(params, partial_images=catalogue.partials_of(params, self.settings))
+    def unpriced_models(self) -> tuple[catalogue.ImageModel, ...]:
+        """The models on offer of whose images no price is known beforehand."""
+        unpriced = (model for model in self.models() if not (model.price and model.tokens))
+        return tuple(model for model in unpriced if model.status != "offline")
+
+    def shortfall(self, user: SignedIn, quote: Quote) -> errors.BudgetSpent | None:
+        """Why the user's budgets wouldn't cover a quote, as far as is known now."""
+        need = Need(quote.images, quote.price or 0, unpriced=quote.price is None)
+        return self.budgets.refusal(user.user_id, need)
 
     def _recipes(self, recipe: Recipe, count: int, *, many: bool) -> list[Recipe]:
         """The recipe of each image. Raises TooManyPrompts before any is written out."""
@@ -172,8 +186,8 @@ class Studio:
         """Submit a batch and return its id; with `many` of each prompt that the text stands for.
 
         It is bought whatever is in the gallery; `offer` tells that first. Raises WordsRejected, PromptEmpty,
-        PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired or ModelUnavailable before anything is
-        paid.
+        PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired, ModelUnavailable or BudgetSpent before
+        anything is paid.
         """
         return self.jobs.submit_all(user.user_id, self._checked(recipe, count, many=many))
 

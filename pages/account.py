@@ -22,6 +22,7 @@ from core.settings import Registration
 from core.usage import Totals
 from pages.ui.authenticator import Authenticator
 from pages.ui.browser import begin_session
+from pages.ui.budget_panel import budget_dialog, budget_panel
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.frame import leave
 from pages.ui.links import page_url
@@ -40,6 +41,7 @@ def page(user: SignedIn) -> None:
     role = "administrator" if user.is_admin else "member"
     st.markdown(f"Signed in as **{plain(user.display_name)}**, {role}.")
     _month(user)
+    budget_panel(user)
     left, right = st.columns(2, gap="large")
     with left:
         _password(user)
@@ -161,6 +163,8 @@ def _people(user: SignedIn) -> None:
         with st.container(horizontal=True, vertical_alignment="center", key=f"person-{account.user_id}"):
             role = "administrator" if account.is_admin else "member"
             st.markdown(f"**{plain(account.username)}** · {role} · since {local_time(account.created_at)}")
+            if not account.withdrawn_at and st.button("Budget", key=f"budget-{account.user_id}"):
+                budget_dialog(user, account)
             if account.user_id != user.user_id:
                 _access(user, account)
 

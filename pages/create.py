@@ -12,6 +12,7 @@ from core.accounts import SignedIn
 from core.drafts import EXAMPLE, PromptVersion
 from core.models import new_id, utc_now
 from core.prompts import Enhancement, style_of
+from core.studio import Quote
 from pages.ui.draft_form import (
     ENHANCEMENT_WORDS,
     OPTION_FIELDS,
@@ -205,6 +206,14 @@ def _buttons(user: SignedIn, state: CreateState, *, live: bool) -> None:
         )
         if state.draft.versions:
             _history(user, state)
+    _budget_notice(user, state, quote)
+
+
+def _budget_notice(user: SignedIn, state: CreateState, quote: Quote) -> None:
+    """What Generate would be refused for, before it is clicked."""
+    short = studio().shortfall(user, quote)
+    if short and not isinstance(state.failure, errors.BudgetSpent):
+        st.warning(plain(short.message), icon=":material/savings:")
 
 
 def _enhance_words(state: CreateState, *, live: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import bootstrap, errors
 from core.accounts import prehash
+from core.caller import Caller
 from core.drafts import Drafts, DraftState
 from core.gallery import PAGE_SIZE, Filters
 from core.imaging import verify
@@ -47,7 +49,7 @@ def studio(tmp_path: Path, settings: dict[str, str]) -> Iterator[Studio]:
 
 @pytest.fixture
 def open_page(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """Opens a page as somebody, or as nobody; a page test has no cookies, so the token is handed in."""
+    """Opens a page as somebody, or as nobody; a page test has no browser, so the token is handed in."""
 
     def open_as(name: str | None, page: str | None = None) -> AppTest:
         token = None
@@ -56,6 +58,7 @@ def open_page(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Open:
                 studio.accounts.create_user(name, prehash("unused"))
             token = studio.accounts.redeem_ticket(studio.accounts.issue_ticket(name))
         monkeypatch.setattr("pages.ui.session.token", lambda: token)
+        monkeypatch.setattr("pages.ui.session._caller", Caller)
         test = AppTest.from_file(MAIN, default_timeout=30)
         test.run()
         if page:
@@ -346,3 +349,139 @@ def test_a_large_batch_is_a_few_cards_and_a_number_and_can_be_taken_back(
     named(test.button, "Cancel all 30").click().run()
     assert studio.jobs.counts(owner) == {}
     assert "Cancel" not in labels(test.button)
+
+
+# Sharing
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where the app is: a page test has no browser that says so."""
+    monkeypatch.setattr("pages.ui.links.origin", lambda: "http://localhost:8501")
+    return "http://localhost:8501"
+
+
+def open_dialog(test: AppTest, image_id: str) -> AppTest:
+    test.query_params["image"] = image_id
+    test.run()
+    assert not test.exception
+    return test
+
+
+def test_a_link_is_made_shown_once_and_stopped(open_page: Open, studio: Studio, address: str) -> None:
+    test, owner = gallery_of(open_page, studio, 1)
+    image = studio.gallery.page(owner).images[0]
+    open_dialog(test, image.id)
+    named(test.button, "Make a link").click().run()
+    open_dialog(test, image.id)
+    [link] = [code.value for code in test.code if "share=" in code.value]
+    shared, _, token = link.partition("?share=")
+    assert shared == f"{address}/api/images/{image.id}"
+    assert studio.shares.image_of(token, image.id)
+    [share] = studio.shares.list(_admin(studio), image.id)
+    assert share.expires_at - share.created_at == timedelta(days=7)
+    again = open_dialog(open_page("chief", "gallery.py"), image.id)
+    assert not any("share=" in code.value for code in again.code)
+    named(again.button, "Stop sharing").click().run()
+    assert studio.shares.image_of(token, image.id) is None
+    assert "Stop sharing" not in labels(open_dialog(again, image.id).button)
+
+
+@pytest.mark.usefixtures("address")
+def test_a_link_lasts_as_long_as_was_chosen(open_page: Open, studio: Studio) -> None:
+    test, owner = gallery_of(open_page, studio, 1)
+    image = studio.gallery.page(owner).images[0]
+    open_dialog(test, image.id)
+    [life] = [group for group in test.segmented_control if group.label == "The link lasts"]
+    assert life.options == ["1 day", "7 days", "30 days"]
+    life.set_value(timedelta(days=30))
+    named(test.button, "Make a link").click().run()
+    [share] = studio.shares.list(_admin(studio), image.id)
+    assert share.expires_at - share.created_at == timedelta(days=30)
+
+
+@pytest.mark.usefixtures("address")
+def test_an_image_that_has_gone_meanwhile_is_not_shared(open_page: Open, studio: Studio) -> None:
+    test, owner = gallery_of(open_page, studio, 1)
+    image = studio.gallery.page(owner).images[0]
+    open_dialog(test, image.id)
+    studio.gallery.trash(owner, image.id)
+    named(test.button, "Make a link").click().run()
+    assert not test.exception
+    assert studio.shares.list(_admin(studio), image.id) == ()
+
+
+# Budgets
+
+
+def metrics(test: AppTest) -> dict[str, str]:
+    return {metric.label: metric.value for metric in test.metric}
+
+
+BUDGETS = pytest.mark.parametrize(
+    "settings",
+    [pytest.param({"budget_day_images": "2", "budget_month_usd": "5"}, id="offline")],
+    indirect=True,
+)
+
+
+@BUDGETS
+def test_the_account_page_says_what_is_used_and_left(open_page: Open, studio: Studio) -> None:
+    open_page("chief")
+    owner = keep_images(studio, "chief", 0)
+    studio.jobs.stop(grace_seconds=10)
+    studio.jobs.submit_all(owner, [Recipe(prompt="fox", model="offline-painter")])
+    test = open_page("chief", "account.py")
+    shown = metrics(test)
+    assert (shown["Images today"], shown["Money this month"]) == ("1", r"\$0\.00")
+    assert {r"of 2, 1 left", r"of \$5\.00, \$5\.00 left", "no limit"} <= set(captions(test))
+
+
+def test_where_nothing_is_limited_the_account_page_says_so(open_page: Open) -> None:
+    assert captions(open_page("chief", "account.py")).count("no limit") == 4
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [pytest.param({"openai_base_url": "http://127.0.0.1:9/v1", "budget_day_usd": "1"}, id="money")],
+    indirect=True,
+)
+def test_models_whose_prices_are_not_known_beforehand_are_named(open_page: Open) -> None:
+    [note] = [words for words in captions(open_page("chief", "account.py")) if "known beforehand" in words]
+    assert r"GPT Image 2\.6 Flare" in note
+    assert r"GPT Image 2\.5 Flare" not in note
+
+
+@BUDGETS
+def test_create_says_before_a_click_what_the_budget_does_not_cover(open_page: Open, studio: Studio) -> None:
+    test = open_page("chief")
+    assert not test.warning
+    test.number_input[0].set_value(3).run()
+    [warning] = test.warning
+    assert r"budget of images has room for 2 more, and this would be 3\." in warning.value
+    named(test.text_area, "Prompt").set_value("a fox").run()
+    named(test.button, "Generate 3 images · free").click().run()
+    assert not test.exception
+    assert any("IMG-GEN-BUDGET-001" in words for words in captions(test))
+    assert not test.warning
+    owner = keep_images(studio, "chief", 0)
+    assert studio.jobs.recent(owner) == ()
+
+
+@BUDGETS
+def test_the_administrator_changes_somebodys_budget(open_page: Open, studio: Studio) -> None:
+    open_page("chief")
+    open_page("guest")
+    guest = keep_images(studio, "guest", 0)
+    test = open_page("chief", "account.py")
+    [opener] = [button for button in test.button if button.key == f"budget-{guest}"]
+    opener.click().run()
+    [kind] = [box for box in test.selectbox if box.label == "Images a day"]
+    assert kind.options == ["As the settings say: 2", "No limit", "Another limit"]
+    [money] = [box for box in test.selectbox if box.label == "Money a day"]
+    assert money.options[0] == "As the settings say: no limit"
+
+
+def test_a_member_changes_nobodys_budget(open_page: Open) -> None:
+    open_page("chief")
+    assert "Budget" not in labels(open_page("guest", "account.py").button)

@@ -13,6 +13,7 @@ from pages.ui.draft_form import drop_create_state
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.links import download_url, image_url
 from pages.ui.session import as_user, check_still, studio
+from pages.ui.share_panel import share_panel
 from pages.ui.text import image_alt, local_time, plain, price_words, seconds_words
 
 TRASHED_KEY = "trashed-image"
@@ -114,6 +115,7 @@ def _actions(user: SignedIn, image: Image) -> None:
         st.button(
             label, icon=":material/star:", key="favourite", on_click=as_user(user, _favourite), args=(image,)
         )
+        share_panel(user, image)
         _delete(user, image)
 
 

@@ -6,6 +6,7 @@ from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
+from core.shares import SHARE_PARAM
 from pages.ui.session import studio
 
 # Opens an image over the gallery page.
@@ -29,6 +30,11 @@ def page_url(param: str, value: str) -> str:
 
 def image_url(image_id: str) -> str:
     return f"{origin()}/api/images/{image_id}"
+
+
+def share_url(image_id: str, token: str) -> str:
+    """The picture alone, for whoever has this address."""
+    return f"{image_url(image_id)}?{urlencode({SHARE_PARAM: token})}"
 
 
 def thumbnail_url(image_id: str) -> str:

@@ -1,0 +1,131 @@
+"""A person's budgets: what is used and left, and for the administrator the way to change them."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core import errors
+from core.accounts import Account, SignedIn
+from core.budgets import (
+    MICROS,
+    MOST_IMAGES,
+    MOST_USD,
+    NO_LIMIT,
+    Line,
+    OwnLimits,
+    Statement,
+    Which,
+    money_words,
+)
+from pages.ui.failure import log_failure, show_failure
+from pages.ui.session import check_still, studio
+from pages.ui.text import plain
+
+USUAL, NONE, OWN = "usual", "none", "own"
+
+
+def budget_panel(user: SignedIn) -> None:
+    """One's own."""
+    st.subheader("Budget", anchor=False)
+    statement = studio().budgets.statement(user.user_id)
+    _figures(statement)
+    st.caption(" ".join(_footnotes(statement)))
+
+
+def budget_dialog(user: SignedIn, account: Account) -> None:
+    """Another user's budget, or the administrator's own, over the page."""
+    st.dialog(f"Budget of {plain(account.username)}")(_body)(user, account)
+
+
+def _figures(statement: Statement) -> None:
+    with st.container(horizontal=True, gap="large"):
+        for line in statement.lines:
+            with st.container(width="content", gap=None):
+                st.metric(_title(line), plain(_amount(line, line.used)), width="content")
+                st.caption(plain(_rest(line)))
+
+
+def _title(line: Line) -> str:
+    return f"{'Money' if line.which.is_money else 'Images'} {_period(line.which)}"
+
+
+def _period(which: Which) -> str:
+    return "today" if which.is_daily else "this month"
+
+
+def _rest(line: Line) -> str:
+    if line.limit is None:
+        return "no limit"
+    return f"of {_amount(line, line.limit)}, {_amount(line, line.left or 0)} left"
+
+
+def _amount(line: Line, amount: int) -> str:
+    return money_words(amount) if line.which.is_money else f"{amount:,}"
+
+
+def _footnotes(statement: Statement) -> list[str]:
+    starts = {_period(line.which): f"{line.renews_at:%d %b %Y, %H:%M} UTC" for line in statement.lines}
+    notes = [
+        "What waits or is being made is counted in.",
+        f"The day ends on {starts['today']}, the month on {starts['this month']}.",
+    ]
+    limited = any(line.limit is not None for line in statement.lines if line.which.is_money)
+    if limited and (unpriced := studio().unpriced_models()):
+        names = ", ".join(plain(model.label) for model in unpriced)
+        notes.append(
+            f"What an image costs isn't known beforehand of {names}: it counts as money when it is made."
+        )
+    return notes
+
+
+def _body(user: SignedIn, account: Account) -> None:
+    check_still(user)
+    statement = studio().budgets.statement(account.user_id)
+    _figures(statement)
+    before = studio().budgets.own(account.user_id)
+    chosen = {which: _choice(account, which, before) for which in Which}
+    if st.button("Save", type="primary", key=f"save-budget-{account.user_id}"):
+        try:
+            studio().budgets.change(user, account.user_id, OwnLimits(*chosen.values()))
+        except errors.ImageError as error:
+            log_failure(error)
+            show_failure(error, key="budget")
+        else:
+            st.rerun()
+
+
+def _choice(account: Account, which: Which, before: OwnLimits) -> int | None:
+    """One limit as it is chosen now."""
+    own, key = before.of(which), f"{which}-{account.user_id}"
+    usual = studio().budgets.usual.of(which)
+    words = {
+        USUAL: f"As the settings say: {_limit_words(which, usual)}",
+        NONE: "No limit",
+        OWN: "Another limit",
+    }
+    now = USUAL if own is None else NONE if own == NO_LIMIT else OWN
+    kind = st.selectbox(
+        which.label, list(words), list(words).index(now), key=f"kind-{key}", format_func=words.__getitem__
+    )
+    if kind != OWN:
+        return NO_LIMIT if kind == NONE else None
+    limit = max(0, own if own is not None else usual or 0)
+    return _money_input(which, limit, key) if which.is_money else _images_input(which, limit, key)
+
+
+def _money_input(which: Which, limit: int, key: str) -> int:
+    typed = st.number_input(
+        f"{which.label}, USD", 0.0, float(MOST_USD), limit / MICROS, 1.0, format="%.2f", key=f"limit-{key}"
+    )
+    return round(typed * MICROS)
+
+
+def _images_input(which: Which, limit: int, key: str) -> int:
+    label = f"{which.label}, number"
+    return int(st.number_input(label, 0, MOST_IMAGES, limit, 1, key=f"limit-{key}"))
+
+
+def _limit_words(which: Which, limit: int | None) -> str:
+    if limit is None:
+        return "no limit"
+    return money_words(limit) if which.is_money else f"{limit:,}"
