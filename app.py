@@ -31,6 +31,7 @@ from core import bootstrap
 from core.api import create_api, create_auth
 from core.errors import ImageError, SettingsError, in_words
 from core.guard import Guard
+from core.request_id import RequestIds
 from core.settings import Settings, is_any, is_loopback, load_settings
 from core.studio import Studio
 from pages.ui.failure import on_script_error
@@ -144,7 +145,10 @@ app = st.App(
     ROOT / "pages" / "main.py",
     lifespan=lifespan,
     on_script_error=on_script_error,
-    middleware=[Middleware(Guard, get_settings=lambda: bootstrap.studio().settings)],
+    middleware=[
+        Middleware(RequestIds),
+        Middleware(Guard, get_settings=lambda: bootstrap.studio().settings),
+    ],
     routes=[
         Mount("/api", create_api(bootstrap.studio)),
         Mount("/auth", create_auth(bootstrap.studio)),

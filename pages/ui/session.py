@@ -8,7 +8,7 @@ import streamlit as st
 
 from core import bootstrap
 from core.accounts import SignedIn
-from core.api import session_token
+from core.entry import session_token
 from core.studio import Studio
 
 OWNER_KEY = "_session_owner"
