@@ -29,6 +29,7 @@ from starlette.routing import Mount
 
 from core import bootstrap
 from core.api import create_api, create_auth
+from core.caller import CallerNamed
 from core.errors import ImageError, SettingsError, in_words
 from core.guard import Guard
 from core.request_id import RequestIds
@@ -148,6 +149,7 @@ app = st.App(
     middleware=[
         Middleware(RequestIds),
         Middleware(Guard, get_settings=lambda: bootstrap.studio().settings),
+        Middleware(CallerNamed),
     ],
     routes=[
         Mount("/api", create_api(bootstrap.studio)),

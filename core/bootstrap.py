@@ -20,6 +20,7 @@ import structlog
 
 from core import errors
 from core.accounts import Accounts
+from core.audit import Audit
 from core.batches import Batches
 from core.bucket import open_bucket
 from core.client import ImageClient
@@ -41,6 +42,7 @@ from core.settings import Settings, load_settings
 from core.storage import open_storage
 from core.studio import Studio
 from core.takes import Takes
+from core.tokens import Tokens
 from core.usage import UsageLog
 from core.worker import Worker
 
@@ -104,10 +106,14 @@ def _assemble(
     if settings.offline and transport is None:
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
     client = ImageClient(settings, transport=transport)
-    gallery = Gallery(database, storage, trash_days=settings.trash_days)
+    audit = Audit(database)
+    gallery = Gallery(database, storage, trash_days=settings.trash_days, audit=audit)
     usage = UsageLog(database)
     drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
-    accounts = Accounts(database, registration=settings.who_may_register, session_days=settings.session_days)
+    accounts = Accounts(
+        database, registration=settings.who_may_register, session_days=settings.session_days, audit=audit
+    )
+    tokens = Tokens(database, audit=audit)
     enhancements = Enhancements(
         client, drafts, usage, takes,
         model=settings.default_text_model, offline=settings.offline, secret=secret,
@@ -122,7 +128,7 @@ def _assemble(
     kept, rates = KeptAnswers(database), Rates(database)
     housekeeping = Housekeeping(
         (
-            *_chores(settings, ownership, jobs, accounts, gallery, takes, inventory, client),
+            *_chores(settings, ownership, jobs, accounts, tokens, gallery, takes, inventory, client),
             Chore("remove old answers", TIDY_SECONDS, kept.tidy),
             Chore("remove ended rate windows", TIDY_SECONDS, rates.tidy),
         )
@@ -130,7 +136,7 @@ def _assemble(
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
-        housekeeping, ownership, Batches(database), kept, rates, lock,
+        housekeeping, ownership, lock, audit, tokens, Batches(database), kept, rates,
     )  # fmt: skip
 
 
@@ -153,6 +159,7 @@ def _chores(
     ownership: Ownership,
     jobs: Jobs,
     accounts: Accounts,
+    tokens: Tokens,
     gallery: Gallery,
     takes: Takes,
     inventory: Inventory,
@@ -167,6 +174,7 @@ def _chores(
         # What a start needn't wait for, the first picture needn't either.
         Chore("load what makes pictures", None, lambda: _prepare(settings, client), first=PREPARE_SECONDS),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
+        Chore("remove expired tokens", TIDY_SECONDS, tokens.tidy),
         Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
         _daily("remove old files without a row", inventory.clean),

@@ -12,7 +12,7 @@ ImageError                          IMG-GEN-001
 ├── ImageAuthError                  IMG-AUTH-001: who may do what
 │   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed, TokenRejected, ScopeMissing
 │   ├── NameTaken, NameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
-│   ├── ResetInvalid
+│   ├── ResetInvalid, TokenNotMade, TokenRejected, ScopeMissing
 │   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
 ├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, BodyTooLarge, PageNotFound
@@ -381,6 +381,12 @@ class ResetInvalid(ImageAuthError):
     code, status = "IMG-AUTH-RESET-001", 403
     message = "This link for a new password is used up or too old."
     suggestions = ("Ask your administrator for a new link.",)
+
+
+class TokenNotMade(ImageAuthError):
+    code, status = "IMG-AUTH-TOKEN-002", 422
+    message = "A token can't be made like this."
+    suggestions = ("Give it a name of 64 characters at most, something it may do, and one of the times.",)
 
 
 class KeyRejected(ImageAuthError):

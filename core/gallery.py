@@ -18,6 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from core import imaging
+from core.audit import Action, Audit
 from core.columns import clean, fitted
 from core.cursor import Cursor
 from core.database import Database
@@ -83,8 +84,10 @@ class Gallery:
         *,
         trash_days: int = 30,
         clock: Callable[[], datetime] = utc_now,
+        audit: Audit | None = None,
     ) -> None:
         self._database = database
+        self._audit = audit or Audit(database, clock=clock)
         self._storage = storage
         self._trash_age = timedelta(days=trash_days)
         self._clock = clock
@@ -191,7 +194,7 @@ class Gallery:
             return Choices(styles, _distinct(session, owner_id, col(Image.model)))
 
     def set_favourite(self, owner_id: str, image_id: str, on: bool) -> None:
-        self._change(owner_id, (image_id,), favourite=on)
+        self._change(owner_id, (image_id,), None, favourite=on)
 
     def rename(self, owner_id: str, image_id: str, name: str) -> None:
         """Give an image another name, by which it is then found. Raises ImageNotFound."""
@@ -202,11 +205,12 @@ class Gallery:
 
     def trash(self, owner_id: str, *image_ids: str) -> None:
         """Delete, so that `restore` can undo it; all of them, or none with ImageNotFound."""
-        self._change(owner_id, image_ids, trashed_at=func.coalesce(col(Image.trashed_at), self._clock()))
+        trashed_at = func.coalesce(col(Image.trashed_at), self._clock())
+        self._change(owner_id, image_ids, Action.TRASH, trashed_at=trashed_at)
 
     def restore(self, owner_id: str, *image_ids: str) -> None:
         """Undo `trash`; all of them, or none with ImageNotFound."""
-        self._change(owner_id, image_ids, trashed_at=None)
+        self._change(owner_id, image_ids, Action.RESTORE, trashed_at=None)
 
     def purge(self, now: datetime) -> int:
         """Remove for good what has been in the trash for too long; how many images that were."""
@@ -248,23 +252,32 @@ class Gallery:
             raise ImageNotFound
         return image
 
-    def _change(self, owner_id: str, image_ids: Sequence[str], **values: Any) -> None:
+    def _change(self, owner_id: str, image_ids: Sequence[str], action: Action | None, **values: Any) -> None:
         wanted = set(map(clean, image_ids))
         mine = (col(Image.owner_id) == owner_id, col(Image.id).in_(wanted))
         with self._database.write() as session:
             changed = session.execute(update(Image).where(*mine).values(**values).returning(col(Image.id)))
             if len(changed.all()) != len(wanted):
                 raise ImageNotFound
+            if action:
+                for image_id in sorted(wanted):
+                    self._audit.record(session, action, actor=owner_id, subject=image_id)
 
     def _purge_rows(self, before: datetime) -> dict[str, str]:
         """Remove one batch of rows; their ids and file keys. Rows go first: a crash leaves only files."""
         old = col(Image.trashed_at) <= before
         batch = select(col(Image.id)).where(old).limit(PURGE_BATCH)
         gone = (
-            delete(Image).where(old, col(Image.id).in_(batch)).returning(col(Image.id), col(Image.file_key))
+            delete(Image)
+            .where(old, col(Image.id).in_(batch))
+            .returning(col(Image.id), col(Image.file_key), col(Image.owner_id))
         )
         with self._database.write() as session:
-            return {row.id: row.file_key for row in session.execute(gone)}
+            rows = session.execute(gone).all()
+            for row in rows:
+                details = f"of user {row.owner_id}, {self._trash_age.days} days after it was deleted"
+                self._audit.record(session, Action.PURGE, subject=row.id, details=details)
+            return {row.id: row.file_key for row in rows}
 
     def _bytes_of(self, image: Image) -> bytes:
         data = self._storage.get(image.file_key)

@@ -16,6 +16,7 @@ import structlog
 from core import catalogue, errors
 from core.accounts import Accounts, SignedIn
 from core.alternatives import count_prompts, write_prompts
+from core.audit import Audit
 from core.batches import Batches
 from core.client import ImageClient
 from core.database import Database
@@ -33,6 +34,7 @@ from core.rates import Rates
 from core.recipe import Recipe
 from core.settings import Settings
 from core.storage import Storage
+from core.tokens import Tokens
 from core.usage import Call, Outcome, UsageLog
 
 # Beyond this, how many prompts a text stands for says nothing more.
@@ -108,10 +110,12 @@ class Studio:
     jobs: Jobs
     housekeeping: Housekeeping
     ownership: Ownership
+    folder_lock: filelock.BaseFileLock | None
+    audit: Audit
+    tokens: Tokens
     batches: Batches
     kept: KeptAnswers
     rates: Rates
-    folder_lock: filelock.BaseFileLock | None
     clock: Callable[[], datetime] = utc_now
 
     def models(self) -> tuple[catalogue.ImageModel, ...]:
