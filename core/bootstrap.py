@@ -23,6 +23,7 @@ from core.accounts import Accounts
 from core.audit import Audit
 from core.batches import Batches
 from core.bucket import open_bucket
+from core.budgets import Budgets
 from core.client import ImageClient
 from core.database import Database, sqlite_url
 from core.drafts import Drafts
@@ -39,6 +40,7 @@ from core.ownership import Ownership
 from core.queue import JobQueue, Limits
 from core.rates import Rates
 from core.settings import Settings, load_settings
+from core.shares import Shares
 from core.storage import open_storage
 from core.studio import Studio
 from core.takes import Takes
@@ -108,7 +110,7 @@ def _assemble(
     client = ImageClient(settings, transport=transport)
     audit = Audit(database)
     gallery = Gallery(database, storage, trash_days=settings.trash_days, audit=audit)
-    usage = UsageLog(database)
+    shares, usage, budgets = Shares(database), UsageLog(database), Budgets(database, settings)
     drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
     accounts = Accounts(
         database, registration=settings.who_may_register, session_days=settings.session_days, audit=audit
@@ -122,31 +124,32 @@ def _assemble(
         database, storage, gallery, usage, client, secret,
         offline=settings.offline, resend_unknown=settings.resend_unknown,
     )  # fmt: skip
-    jobs = _jobs(settings, ownership, worker)
+    jobs = _jobs(settings, ownership, worker, budgets)
     jobs.start()
     inventory = Inventory(database, storage, gallery)
     kept, rates = KeptAnswers(database), Rates(database)
     housekeeping = Housekeeping(
         (
-            *_chores(settings, ownership, jobs, accounts, tokens, gallery, takes, inventory, client),
+            *_chores(settings, ownership, jobs, accounts, tokens, gallery, shares, takes, inventory, client),
             Chore("remove old answers", TIDY_SECONDS, kept.tidy),
             Chore("remove ended rate windows", TIDY_SECONDS, rates.tidy),
         )
     )
     housekeeping.start()
     return Studio(
-        settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
-        housekeeping, ownership, lock, audit, tokens, Batches(database), kept, rates,
+        settings, database, storage, accounts, drafts, gallery, shares, usage, budgets, client,
+        enhancements, jobs, housekeeping, ownership, lock, audit, tokens, Batches(database), kept, rates,
     )  # fmt: skip
 
 
-def _jobs(settings: Settings, ownership: Ownership, worker: Worker) -> Jobs:
+def _jobs(settings: Settings, ownership: Ownership, worker: Worker, budgets: Budgets) -> Jobs:
     limits = Limits(settings.concurrency, settings.user_concurrency, settings.requests_per_minute)
     return Jobs(
         worker.database,
         worker.storage,
         worker,
         JobQueue(worker.database, limits, process=ownership.number),
+        budgets,
         places=settings.concurrency,
         may_work=lambda: ownership.held,
         alive=ownership.alive,
@@ -161,6 +164,7 @@ def _chores(
     accounts: Accounts,
     tokens: Tokens,
     gallery: Gallery,
+    shares: Shares,
     takes: Takes,
     inventory: Inventory,
     client: ImageClient,
@@ -175,6 +179,7 @@ def _chores(
         Chore("load what makes pictures", None, lambda: _prepare(settings, client), first=PREPARE_SECONDS),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
         Chore("remove expired tokens", TIDY_SECONDS, tokens.tidy),
+        Chore("remove links that are over", TIDY_SECONDS, shares.tidy),
         Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
         _daily("remove old files without a row", inventory.clean),

@@ -131,6 +131,10 @@ class Enhancements:
         self._record_success(call, stream.result)
         return stream.result.text
 
+    def is_kept(self, user_id: str, request: PromptRequest) -> bool:
+        """Whether a text of the last day answers this, which costs nothing."""
+        return self._kept(user_id, request) is not None
+
     def current(self, user_id: str) -> EnhancementRun | None:
         """The enhancement under way, or the last one that ended in this process."""
         return self._by_user.get(user_id)

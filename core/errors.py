@@ -3,6 +3,7 @@
 ImageError                          IMG-GEN-001
 ├── ImageGenerationError            IMG-GEN-FAIL-001: the paid call or its answer
 │   ├── RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable, QuotaSpent, BillingLimitReached
+│   ├── BudgetSpent
 │   ├── OutcomeUnknown, BadAnswer, BadImage
 │   ├── InvalidParameter, ModelUnavailable, ModelRetired, RequestTooLarge
 │   └── NotEnded, RecipeUnreadable, JobCancelled
@@ -159,6 +160,16 @@ class BillingLimitReached(ImageGenerationError):
     suggestions = (
         "Ask your administrator to raise the limit, or wait for the next month.",
         "Your prompt is kept: come back to it later.",
+    )
+
+
+class BudgetSpent(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-BUDGET-001", 402, False
+    message = "Your budget doesn't cover this."
+    suggestions = (
+        "Ask for fewer images, a smaller size or a lower quality.",
+        "Wait until the budget starts anew: your prompt is kept.",
+        "Ask your administrator for a larger budget.",
     )
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, case, func, update
 from sqlmodel import Session, col, select
 
 from core import errors
+from core.budgets import Budgets
 from core.columns import clean
 from core.database import AdvisoryLock, Database
 from core.dispatch import Dispatcher
@@ -80,6 +81,7 @@ class Jobs:
     storage: Storage
     worker: Worker
     queue: JobQueue
+    budgets: Budgets
     places: int = 4
     clock: Callable[[], datetime] = utc_now
     may_work: Callable[[], bool] = lambda: True
@@ -140,9 +142,11 @@ class Jobs:
         """Queue an image of each recipe and return the batch's id; a double click gets the first batch.
 
         What was submitted before `asked_at` is known to the user, who wants these as well. `repeats` decides
-        in place of the double click's rule whether this is an earlier batch again.
+        in place of the double click's rule whether this is an earlier batch again. Raises BudgetSpent before
+        any is queued.
         """
         requests, batch_id = [recipe.to_json() for recipe in recipes], new_id()
+        estimates = [self.budgets.estimate(recipe) for recipe in recipes]
         with self.database.write() as session:
             self.database.alone(session, AdvisoryLock.SUBMISSION)
             # Not before the lock: what was submitted while this one waited would be dated later than now.
@@ -153,7 +157,8 @@ class Jobs:
                 earlier = self._double(session, owner_id, requests, now, asked_at)
             if earlier:
                 return earlier
-            session.add_all(_batch(batch_id, owner_id, requests, now))
+            self.budgets.reserve(session, owner_id, estimates, now)
+            session.add_all(_batch(batch_id, owner_id, requests, estimates, now))
         self._dispatcher.wake()
         return batch_id
 
@@ -235,16 +240,21 @@ class Jobs:
         """Submit the same recipes again as one batch, on the user's word; the old rows are dismissed.
 
         What has come meanwhile is entered instead. Returns the new batch's id, or the old one's where nothing
-        was left to try. Raises ImageNotFound for anybody but the owner, NotEnded, and StorageError.
+        was left to try. Raises ImageNotFound for anybody but the owner, NotEnded, BudgetSpent, which leaves
+        the old rows as they were, and StorageError.
         """
         jobs = [self._owned(owner_id, job_id) for job_id in job_ids]
         if any(job.state not in ENDED_WITHOUT_IMAGE for job in jobs):
             raise errors.NotEnded
         self._adopt(jobs)
-        now, batch_id = self.clock(), new_id()
+        batch_id = new_id()
         with self.database.write() as session:
+            self.database.alone(session, AdvisoryLock.SUBMISSION)
+            now = self.clock()
             taken = [job for job in jobs if self._dismiss(session, owner_id, (job.id,), failed=True)]
-            new = _batch(batch_id, owner_id, [job.request for job in taken], now)
+            estimates = [self.budgets.estimate(Recipe.read(job.request)) for job in taken]
+            self.budgets.reserve(session, owner_id, estimates, now)
+            new = _batch(batch_id, owner_id, [job.request for job in taken], estimates, now)
             session.add_all(new)
         self._dispatcher.wake()
         return batch_id if new else jobs[0].batch_id
@@ -323,10 +333,23 @@ class Jobs:
             return list(session.exec(select(Job).where(Job.state == state).order_by(col(Job.created_at))))
 
 
-def _batch(batch_id: str, owner_id: str, requests: list[dict[str, Any]], now: datetime) -> list[Job]:
+def _batch(
+    batch_id: str,
+    owner_id: str,
+    requests: Sequence[dict[str, Any]],
+    estimates: Sequence[int | None],
+    now: datetime,
+) -> list[Job]:
     return [
-        Job(batch_id=batch_id, position=position, owner_id=owner_id, request=request, created_at=now)
-        for position, request in enumerate(requests)
+        Job(
+            batch_id=batch_id,
+            position=position,
+            owner_id=owner_id,
+            request=request,
+            reserved_micros=estimate,
+            created_at=now,
+        )
+        for position, (request, estimate) in enumerate(zip(requests, estimates, strict=True))
     ]
 
 

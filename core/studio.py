@@ -18,6 +18,7 @@ from core.accounts import Accounts, SignedIn
 from core.alternatives import count_prompts, write_prompts
 from core.audit import Audit
 from core.batches import Batches
+from core.budgets import Budgets, Need
 from core.client import ImageClient
 from core.database import Database
 from core.drafts import Drafts, DraftState
@@ -33,6 +34,7 @@ from core.prompts import PromptRequest, style_of, styled
 from core.rates import Rates
 from core.recipe import Recipe
 from core.settings import Settings
+from core.shares import Shares
 from core.storage import Storage
 from core.tokens import Tokens
 from core.usage import Call, Outcome, UsageLog
@@ -104,7 +106,9 @@ class Studio:
     accounts: Accounts
     drafts: Drafts
     gallery: Gallery
+    shares: Shares
     usage: UsageLog
+    budgets: Budgets
     client: ImageClient
     enhancements: Enhancements
     jobs: Jobs
@@ -125,11 +129,12 @@ class Studio:
     def enhance(self, user: SignedIn, draft: DraftState) -> None:
         """Begin an enhancement; a repeated one asks for another take, and the same of a day costs nothing.
 
-        Raises WordsRejected, PromptEmpty or ModelRetired.
+        Raises WordsRejected, PromptEmpty, ModelRetired or BudgetSpent.
         """
         request = draft.request()
-        self._check_request(request)
-        self.enhancements.start(user.user_id, request, draft.id, another=draft.is_enhanced)
+        another = draft.is_enhanced
+        self._check_request(user, request, another=another)
+        self.enhancements.start(user.user_id, request, draft.id, another=another)
 
     def quote(self, draft: DraftState) -> Quote:
         """What Generate would send now, and for how much; nothing is checked."""
@@ -150,12 +155,13 @@ class Studio:
 
     def price(self, recipes: Sequence[Recipe]) -> int | None:
         """What an image of each costs in micro-USD; None where one's price, or what they are, is unknown."""
-        prices = [self._estimate(each) for each in recipes]
+        prices = [self.budgets.estimate(each) for each in recipes]
         return sum(price or 0 for price in prices) if prices and None not in prices else None
 
-    def _estimate(self, recipe: Recipe) -> int | None:
-        params = recipe.params()
-        return catalogue.estimate(params, partial_images=catalogue.partials_of(params, self.settings))
+    def shortfall(self, user: SignedIn, quote: Quote) -> errors.BudgetSpent | None:
+        """Why the user's budgets wouldn't cover a quote, as far as is known now."""
+        need = Need(quote.images, quote.price or 0, unpriced=quote.price is None)
+        return self.budgets.refusal(user.user_id, need)
 
     def _recipes(self, recipe: Recipe, count: int, *, many: bool) -> list[Recipe]:
         """The recipe of each image. Raises TooManyPrompts before any is written out."""
@@ -177,8 +183,8 @@ class Studio:
         """Submit a batch and return its id; with `many` of each prompt that the text stands for.
 
         It is bought whatever is in the gallery; `offer` tells that first. Raises WordsRejected, PromptEmpty,
-        PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired or ModelUnavailable before anything is
-        paid.
+        PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired, ModelUnavailable or BudgetSpent before
+        anything is paid.
         """
         return self.jobs.submit_all(user.user_id, self._checked(recipe, count, many=many))
 
@@ -213,7 +219,7 @@ class Studio:
         """
         if kept and (earlier := self.kept.find(kept)):
             return self._written(user, request, kept, earlier)
-        self._check_request(request)
+        self._check_request(user, request)
         if request.style and style_of(request.style) is None:
             raise errors.InvalidParameter("There is no such style.", field="style")
         if kept and (earlier := self.kept.begin(kept)):
@@ -257,7 +263,7 @@ class Studio:
         except errors.ImageError as fault:
             log.error("an answer could not be kept under its key", code=fault.code, details=fault.details)
 
-    def _check_request(self, request: PromptRequest) -> None:
+    def _check_request(self, user: SignedIn, request: PromptRequest, *, another: bool = False) -> None:
         check_words(
             name=request.name,
             traits=request.traits,
@@ -268,6 +274,9 @@ class Studio:
             catalogue.check_text(self.settings.default_text_model, today=self.clock().date())
         if request.empty:
             raise errors.PromptEmpty(field="base_prompt")
+        free = self.settings.offline or (not another and self.enhancements.is_kept(user.user_id, request))
+        if not free:
+            self.budgets.check_enhancement(user.user_id)
 
     def change(
         self, user: SignedIn, image_id: str, *, name: str | None = None, favourite: bool | None = None
