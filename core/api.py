@@ -52,11 +52,13 @@ def _application(get_studio: Callable[[], Studio], *routers: APIRouter) -> FastA
         description=_ABOUT,
         servers=[{"url": "/api"}],
         root_path_in_servers=False,
+        redirect_slashes=False,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
     )
     application.state.get_studio = get_studio
+    application.state.routes = [route for router in routers for route in router.routes]
     for kind, handler in _HANDLERS.items():
         application.add_exception_handler(kind, handler)
     for router in routers:
@@ -126,7 +128,7 @@ def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 def _methods(request: Request) -> list[str]:
     """All methods of an address: the framework names those of the first of its routes alone."""
-    routes = (route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE)
+    routes = (route for route in request.app.state.routes if route.matches(request.scope)[0] != Match.NONE)
     return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
@@ -156,7 +158,8 @@ def failure(error: errors.ImageError, status: int) -> JSONResponse:
     body = error_body(error)
     headers = {"Cache-Control": "no-store", HEADER: body["error"]["request_id"]}
     if status == 401:
-        headers["WWW-Authenticate"] = 'Bearer realm="Atelier"'
+        wrong = ', error="invalid_token"' if isinstance(error, errors.TokenRejected) else ""
+        headers["WWW-Authenticate"] = f'Bearer realm="Atelier"{wrong}'
     if error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     return JSONResponse(body, status, headers)

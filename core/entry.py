@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Annotated
 
 import structlog
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import errors
 from core.accounts import SignedIn
+from core.models import Scope as Allowed
 from core.rates import Limit, RateKind, Window
 from core.studio import Studio
 
 COOKIE = "atelier"
 # The name makes browsers refuse the cookie unless it is Secure, of this host alone, and for all paths.
 SECURE_COOKIE = "__Host-atelier"
-READ, GENERATE = "read", "generate"
 log = structlog.get_logger(__name__)
 
 
@@ -49,12 +49,15 @@ def user_of(request: Request, studio: CurrentStudio) -> SignedIn:
 
 
 def _by_token(studio: Studio, token: str) -> SignedIn:
-    raise errors.TokenRejected
+    found = studio.tokens.signed_in(token)
+    if found is None:
+        raise errors.TokenRejected
+    return found
 
 
 def reader(request: Request, studio: CurrentStudio, user: Annotated[SignedIn, Depends(user_of)]) -> SignedIn:
     """Somebody who may look."""
-    _check_scope(user, READ)
+    user.require(Allowed.READ)
     try:
         _count(request, studio, user, RateKind.READ)
     except (errors.StorageError, errors.DatabaseError) as fault:
@@ -65,27 +68,43 @@ def reader(request: Request, studio: CurrentStudio, user: Annotated[SignedIn, De
 
 def viewer(request: Request, studio: CurrentStudio, user: Annotated[SignedIn, Depends(user_of)]) -> SignedIn:
     """Somebody who may look at pictures: a page shows many at once, and a browser's aren't counted."""
-    return reader(request, studio, user) if _token_id(user) else user
+    return reader(request, studio, user) if user.token_id else user
 
 
 def spender(request: Request, studio: CurrentStudio, user: Annotated[SignedIn, Depends(user_of)]) -> SignedIn:
     """Somebody who may buy and change."""
-    _check_scope(user, GENERATE)
+    user.require(Allowed.GENERATE)
     _count(request, studio, user, RateKind.PAID)
     return user
 
 
+def owner_of_shown(
+    image_id: str,
+    request: Request,
+    studio: CurrentStudio,
+    share: Annotated[
+        str | None, Query(max_length=200, description="Of a link that shows this image; no sign-in is needed")
+    ] = None,
+) -> str:
+    """Whose image it is that may be shown: to the holder of a link to it, else to somebody signed in.
+
+    Raises ImageNotFound for a link that shows nothing, unless its holder is signed in.
+    """
+    if share is not None and (shown := studio.shares.image_of(share, image_id)):
+        request.state.shared = True
+        return shown.owner_id
+    try:
+        return viewer(request, studio, user_of(request, studio)).user_id
+    except errors.ImageAuthError as error:
+        if share is None or isinstance(error, errors.TokenRejected | errors.ScopeMissing):
+            raise
+        raise errors.ImageNotFound from error
+
+
+OwnerOfShown = Annotated[str, Depends(owner_of_shown)]
 Reader = Annotated[SignedIn, Depends(reader)]
 Viewer = Annotated[SignedIn, Depends(viewer)]
 Spender = Annotated[SignedIn, Depends(spender)]
-
-
-def _token_id(user: SignedIn) -> str | None:
-    return None
-
-
-def _check_scope(user: SignedIn, scope: str) -> None:
-    pass
 
 
 def _count(request: Request, studio: Studio, user: SignedIn, kind: RateKind) -> None:
@@ -102,7 +121,7 @@ def limits(studio: Studio, user: SignedIn, kind: RateKind) -> list[Limit]:
     mine = settings.user_reads_per_minute if reading else settings.user_paid_per_minute
     tokens = settings.token_reads_per_minute if reading else settings.token_paid_per_minute
     found = [Limit(f"user:{user.user_id}", mine)]
-    return [*found, Limit(f"token:{_token_id(user)}", tokens)] if _token_id(user) else found
+    return [*found, Limit(f"token:{user.token_id}", tokens)] if user.token_id else found
 
 
 class RateHeaders:

@@ -31,7 +31,7 @@ from core.api_models import (
     job_url,
 )
 from core.batches import Batch
-from core.entry import CurrentStudio, Reader, Spender, Viewer, user_of
+from core.entry import CurrentStudio, OwnerOfShown, Reader, Spender, Viewer, user_of
 from core.gallery import MAX_PAGE_SIZE, PAGE_SIZE, Filters
 from core.kept import KeptRequest
 from core.pictures import SAFE, picture, sniffed
@@ -46,6 +46,7 @@ _CHOICE = (
     errors.InvalidParameter,
     errors.ModelRetired,
     errors.ModelUnavailable,
+    errors.BudgetSpent,
     errors.KeyReused,
 )
 _SERVICE = (
@@ -289,10 +290,10 @@ def list_images(
     response_class=Response,
     responses=failures(errors.ImageNotFound, errors.RangeRejected, errors.FileDamaged) | _PICTURE_BYTES,
 )
-def get_image(image_id: str, request: Request, studio: CurrentStudio, user: Viewer) -> Response:
+def get_image(image_id: str, request: Request, studio: CurrentStudio, owner_id: OwnerOfShown) -> Response:
     """The bytes as the service sent them."""
-    image = studio.gallery.get(user.user_id, image_id)
-    data = partial(studio.gallery.original, user.user_id, image_id)
+    image = studio.gallery.get(owner_id, image_id)
+    data = partial(studio.gallery.original, owner_id, image_id)
     return picture(request, image.sha256, image.mime, data, image.file_bytes)
 
 
@@ -303,10 +304,10 @@ def get_image(image_id: str, request: Request, studio: CurrentStudio, user: View
     response_class=Response,
     responses=failures(errors.ImageNotFound, errors.RangeRejected, errors.FileDamaged) | _PICTURE_BYTES,
 )
-def get_thumbnail(image_id: str, request: Request, studio: CurrentStudio, user: Viewer) -> Response:
+def get_thumbnail(image_id: str, request: Request, studio: CurrentStudio, owner_id: OwnerOfShown) -> Response:
     """A WebP of at most 512 pixels."""
-    etag = f"t-{studio.gallery.get(user.user_id, image_id).sha256}"
-    return picture(request, etag, "image/webp", partial(studio.gallery.thumbnail, user.user_id, image_id))
+    etag = f"t-{studio.gallery.get(owner_id, image_id).sha256}"
+    return picture(request, etag, "image/webp", partial(studio.gallery.thumbnail, owner_id, image_id))
 
 
 @images.get(

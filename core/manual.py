@@ -61,4 +61,6 @@ def asset(name: str, user: Reader) -> Response:
         raise errors.PageNotFound
     # Swagger UI as the package carries it; nothing of the package itself is run.
     data = (files("fastapi_swagger") / "resources" / name).read_bytes()
-    return Response(data, media_type=_ASSETS[name], headers=_HEADERS)
+    return Response(
+        data, media_type=_ASSETS[name], headers=_HEADERS | {"Cache-Control": "private, max-age=86400"}
+    )

@@ -11,6 +11,8 @@ from core import errors
 
 CACHE = "private, max-age=31536000, immutable"
 SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
+# A link is looked up at every use, and isn't told to where its picture leads.
+_SHARED = {"Cache-Control": "private, no-cache", "Referrer-Policy": "no-referrer"}
 # Who may see it hangs on these two.
 _VARY = "Cookie, Authorization"
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -23,7 +25,8 @@ def picture(
 
     Raises RangeRejected.
     """
-    kept = {"ETag": f'"{etag}"', "Cache-Control": CACHE, "Vary": _VARY}
+    shared = getattr(request.state, "shared", False)
+    kept = {"ETag": f'"{etag}"', "Vary": _VARY} | (_SHARED if shared else {"Cache-Control": CACHE})
     if _is_known(request, etag):
         return Response(status_code=304, headers=kept)
     headers = SAFE | kept | {"Accept-Ranges": "bytes"}
