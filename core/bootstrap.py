@@ -21,6 +21,7 @@ import structlog
 from core import errors
 from core.accounts import Accounts
 from core.audit import Audit
+from core.batches import Batches
 from core.bucket import open_bucket
 from core.budgets import Budgets
 from core.client import ImageClient
@@ -32,10 +33,12 @@ from core.housekeeping import Chore, Housekeeping, InPortions
 from core.installation import SECRET_BYTES, shared_secret
 from core.inventory import Inventory
 from core.jobs import Jobs
+from core.kept import KeptAnswers
 from core.models import utc_now
 from core.offline import OfflineTransport
 from core.ownership import Ownership
 from core.queue import JobQueue, Limits
+from core.rates import Rates
 from core.settings import Settings, load_settings
 from core.shares import Shares
 from core.storage import open_storage
@@ -125,13 +128,18 @@ def _assemble(
     jobs = _jobs(settings, ownership, worker, budgets)
     jobs.start()
     inventory = Inventory(database, storage, gallery)
+    kept, rates = KeptAnswers(database), Rates(database)
     housekeeping = Housekeeping(
-        _chores(settings, ownership, jobs, accounts, tokens, gallery, shares, takes, inventory, client)
+        (
+            *_chores(settings, ownership, jobs, accounts, tokens, gallery, shares, takes, inventory, client),
+            Chore("remove old answers", TIDY_SECONDS, kept.tidy),
+            Chore("remove ended rate windows", TIDY_SECONDS, rates.tidy),
+        )
     )
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, shares, usage, budgets, client,
-        enhancements, jobs, housekeeping, ownership, lock, audit, tokens,
+        enhancements, jobs, housekeeping, ownership, lock, audit, tokens, Batches(database), kept, rates,
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ ImageError                          IMG-GEN-001
 │   ├── BudgetSpent
 │   ├── OutcomeUnknown, BadAnswer, BadImage
 │   ├── InvalidParameter, ModelUnavailable, ModelRetired, RequestTooLarge
-│   └── NotEnded, RecipeUnreadable
+│   └── NotEnded, RecipeUnreadable, JobCancelled
 ├── ImagePromptError                IMG-PRM-ENH-001: the words
 │   ├── PromptEmpty, PromptTooLong, TooManyPrompts, WordsRejected, PromptBlocked
 │   └── EnhancementRefused, EnhancementCut
@@ -17,6 +17,7 @@ ImageError                          IMG-GEN-001
 │   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
 ├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, BodyTooLarge, PageNotFound
+│   └── RangeRejected, RateExceeded, KeyReused, KeyBusy
 ├── StorageError                    IMG-STORE-001: the image store
 │   └── StorageUnreachable, StorageFull, StorageReadOnly, FileDamaged
 ├── DatabaseError                   IMG-DATA-001: DatabaseDamaged, DatabaseBusy
@@ -241,6 +242,12 @@ class RecipeUnreadable(ImageGenerationError):
     suggestions = ("Describe it again, then generate.",)
 
 
+class JobCancelled(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-CANCEL-001", 409, False
+    message = "This image was taken back before it was begun; it cost nothing."
+    suggestions = ("Ask for it again.",)
+
+
 class ImagePromptError(ImageError):
     code, status = "IMG-PRM-ENH-001", 502
     message = "The prompt could not be enhanced."
@@ -457,6 +464,37 @@ class PageNotFound(RequestRejected):
     code, status = "IMG-REQ-PAGE-001", 404
     message = "There is nothing at this address."
     suggestions = ("Check the address.",)
+
+
+class RangeRejected(RequestRejected):
+    code, status = "IMG-REQ-RANGE-001", 416
+    message = "The file has no such part."
+    suggestions = ("Ask for a part that begins before the file's end, or for all of it.",)
+
+    def __init__(self, message: str | None = None, *, details: str = "", size: int = 0) -> None:
+        self.size = size
+        super().__init__(message, details=details or f"the file has {size} bytes")
+
+
+class RateExceeded(RequestRejected):
+    code, status, retryable = "IMG-REQ-RATE-001", 429, True
+    message = "Too many requests in a minute."
+    suggestions = (
+        "Wait for as many seconds as Retry-After says.",
+        "Ask your administrator for a higher limit.",
+    )
+
+
+class KeyReused(RequestRejected):
+    code, status = "IMG-REQ-KEY-001", 422
+    message = "This Idempotency-Key was used for another request."
+    suggestions = ("Give each request a key of its own.", "Send the same request again with this key.")
+
+
+class KeyBusy(RequestRejected):
+    code, status, retryable = "IMG-REQ-KEY-002", 409, True
+    message = "The request with this Idempotency-Key is still being answered."
+    suggestions = ("Send it again with the same key in a few seconds.",)
 
 
 class StorageError(ImageError):

@@ -22,7 +22,7 @@ from core.audit import Action, Audit
 from core.columns import clean, fitted
 from core.cursor import Cursor
 from core.database import Database
-from core.errors import FileDamaged, ImageNotFound, StorageError
+from core.errors import FileDamaged, ImageNotFound, RequestRejected, StorageError
 from core.imaging import Picture
 from core.models import Image, new_id, utc_now
 from core.prompts import style_of
@@ -158,6 +158,20 @@ class Gallery:
         with self._database.read() as session:
             return _page(session, owner_id, filters, Cursor.decode(after), limit)
 
+    def older(
+        self, owner_id: str, filters: Filters = Filters(), *, after: str | None = None, limit: int = PAGE_SIZE
+    ) -> Page:
+        """One page for whoever reads a list to its end: beyond the last image there is an empty one.
+
+        Raises RequestRejected for an `after` that isn't `next` of another page.
+        """
+        cursor = Cursor.decode(after)
+        if after is not None and (cursor is None or cursor.newer):
+            raise RequestRejected(details="cursor: it isn't one that was given here")
+        page = self.page(owner_id, filters, after=after, limit=limit)
+        at_the_top_again = cursor is not None and page.newer is None
+        return Page(()) if at_the_top_again else page
+
     def count(self, owner_id: str, filters: Filters = Filters()) -> int:
         found = select(func.count()).select_from(Image).where(*_conditions(owner_id, filters))
         with self._database.read() as session:
@@ -181,6 +195,13 @@ class Gallery:
 
     def set_favourite(self, owner_id: str, image_id: str, on: bool) -> None:
         self._change(owner_id, (image_id,), None, favourite=on)
+
+    def rename(self, owner_id: str, image_id: str, name: str) -> None:
+        """Give an image another name, by which it is then found. Raises ImageNotFound."""
+        with self._database.write() as session:
+            image = self._own(session, owner_id, col(Image.id) == clean(image_id))
+            image.name = clean(name)
+            image.search = clean(_searched(image))
 
     def trash(self, owner_id: str, *image_ids: str) -> None:
         """Delete, so that `restore` can undo it; all of them, or none with ImageNotFound."""
@@ -276,11 +297,15 @@ def fold(words: str) -> str:
 
 
 def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
-    style = style_of(recipe.style)
-    parts = (recipe.name, *recipe.traits, style.label if style else "", recipe.prompt)
-    texts = dict.fromkeys((*parts, recipe.base_prompt, recipe.enhanced_prompt))
-    searched = fold("\n".join(part for part in texts if part))[:SEARCH_TEXT_LENGTH]
-    return asdict(recipe) | {"style": recipe.style or "", "search": searched}
+    return asdict(recipe) | {"style": recipe.style or "", "search": _searched(recipe)}
+
+
+def _searched(made_from: Recipe | Image) -> str:
+    """What the gallery's search looks through."""
+    style = style_of(made_from.style)
+    parts = (made_from.name, *made_from.traits, style.label if style else "", made_from.prompt)
+    texts = dict.fromkeys((*parts, made_from.base_prompt, made_from.enhanced_prompt))
+    return fold("\n".join(part for part in texts if part))[:SEARCH_TEXT_LENGTH]
 
 
 def _conditions(owner_id: str, filters: Filters) -> list[Any]:

@@ -32,6 +32,8 @@ DOUBLE_CLICK = timedelta(seconds=2)
 # Finished jobs stay on the Create page this long.
 RECENT = timedelta(hours=12)
 MOST_SHOWN = 100
+# Given a transaction and a new batch's id, the id of the batch that it is again, if it is one.
+Repeats = Callable[[Session, str], str | None]
 ENDED_WITHOUT_IMAGE = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
 log = structlog.get_logger(__name__)
 
@@ -130,12 +132,18 @@ class Jobs:
         return self.submit_all(owner_id, [recipe] * count)
 
     def submit_all(
-        self, owner_id: str, recipes: Sequence[Recipe], *, asked_at: datetime | None = None
+        self,
+        owner_id: str,
+        recipes: Sequence[Recipe],
+        *,
+        asked_at: datetime | None = None,
+        repeats: Repeats | None = None,
     ) -> str:
         """Queue an image of each recipe and return the batch's id; a double click gets the first batch.
 
-        What was submitted before `asked_at` is known to the user, who wants these as well. Raises BudgetSpent
-        before any is queued.
+        What was submitted before `asked_at` is known to the user, who wants these as well. `repeats` decides
+        in place of the double click's rule whether this is an earlier batch again. Raises BudgetSpent before
+        any is queued.
         """
         requests, batch_id = [recipe.to_json() for recipe in recipes], new_id()
         estimates = [self.budgets.estimate(recipe) for recipe in recipes]
@@ -143,7 +151,11 @@ class Jobs:
             self.database.alone(session, AdvisoryLock.SUBMISSION)
             # Not before the lock: what was submitted while this one waited would be dated later than now.
             now = self.clock()
-            if earlier := self._double(session, owner_id, requests, now, asked_at):
+            if repeats:
+                earlier = repeats(session, batch_id)
+            else:
+                earlier = self._double(session, owner_id, requests, now, asked_at)
+            if earlier:
                 return earlier
             self.budgets.reserve(session, owner_id, estimates, now)
             session.add_all(_batch(batch_id, owner_id, requests, estimates, now))
@@ -203,7 +215,7 @@ class Jobs:
         waiting = any(job.state == JobState.QUEUED for job in jobs)
         places = self.queue.places(owner_id) if waiting else {}
         return tuple(
-            _view(job, tuple(image for job_id, image in made if job_id == job.id), places.get(job.id))
+            view_of(job, tuple(image for job_id, image in made if job_id == job.id), places.get(job.id))
             for job in jobs
         )
 
@@ -251,9 +263,9 @@ class Jobs:
         """Take a queued job back; False when its call has already left, which is let finish and kept."""
         return self._cancel(owner_id, col(Job.id) == job_id) == 1
 
-    def cancel_waiting(self, owner_id: str) -> int:
-        """Take back all of this user's queued jobs; how many that were."""
-        return self._cancel(owner_id)
+    def cancel_waiting(self, owner_id: str, batch_id: str | None = None) -> int:
+        """Take back all of this user's queued jobs, or those of one batch; how many that were."""
+        return self._cancel(owner_id, *([col(Job.batch_id) == batch_id] if batch_id else []))
 
     def _cancel(self, owner_id: str, *conditions: ColumnElement[bool]) -> int:
         queued = (col(Job.owner_id) == owner_id, col(Job.state) == JobState.QUEUED, *conditions)
@@ -341,7 +353,8 @@ def _batch(
     ]
 
 
-def _view(job: Job, image_ids: tuple[str, ...], place: Place | None) -> JobView:
+def view_of(job: Job, image_ids: tuple[str, ...], place: Place | None = None) -> JobView:
+    """A job's row for people to see."""
     return JobView(
         id=job.id,
         batch_id=job.batch_id,

@@ -117,6 +117,24 @@ class Settings(BaseSettings):
     )
     max_images: int = Field(10, ge=1, le=10, description="Most images in one generation")
     max_batch: int = Field(100, ge=1, le=1000, description="Most images in one batch of many prompts")
+    user_reads_per_minute: int = Field(
+        600,
+        ge=1,
+        le=1_000_000,
+        description="Requests to the API that only look, for one user in a minute",
+    )
+    user_paid_per_minute: int = Field(
+        60,
+        ge=1,
+        le=1_000_000,
+        description="Requests to the API that buy or change something, for one user in a minute",
+    )
+    token_reads_per_minute: int = Field(
+        300, ge=1, le=1_000_000, description="The same for one token: requests that only look"
+    )
+    token_paid_per_minute: int = Field(
+        30, ge=1, le=1_000_000, description="The same for one token: requests that buy or change something"
+    )
     trash_days: int = Field(30, ge=1, le=3650, description="Days a deleted image can be brought back")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged")
 

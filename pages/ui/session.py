@@ -8,8 +8,8 @@ import streamlit as st
 
 from core import bootstrap
 from core.accounts import SignedIn
-from core.api import session_token
 from core.caller import Caller, caller
+from core.entry import session_token
 from core.studio import Studio
 
 OWNER_KEY = "_session_owner"
