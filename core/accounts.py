@@ -210,7 +210,8 @@ class Accounts:
             session.flush()
             if used:
                 used.used_by = user.id
-            way = f"{user.role}, by invitation {used.id[:INVITE_NAME]}" if used else str(user.role)
+            role = "administrator" if first else "member"
+            way = f"{role}, by invitation {used.id[:INVITE_NAME]}" if used else role
             self._audit.record(session, Action.REGISTRATION, actor=user.id, subject=folded, details=way)
             return user
 
