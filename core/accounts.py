@@ -383,6 +383,9 @@ class Accounts:
         name = fold_username(username)[:64]
         with self._database.write() as session:
             now = self._locked_now(session)
+            # Something is written in any case: how long it takes mustn't tell which names there are.
+            mine = col(SignInAttempt.username) == name
+            session.execute(update(SignInAttempt).where(mine).values(at=SignInAttempt.at))
             if not session.exec(select(User.id).where(User.username == name)).first():
                 once = f"unknown name|{caller.get().address}|{now:%Y-%m-%d %H}"
                 self._audit.record(session, Action.SIGN_IN_FAILURE, details="unknown name", once=once)
