@@ -210,7 +210,8 @@ class Accounts:
             session.flush()
             if used:
                 used.used_by = user.id
-            way = f"{user.role}, by invitation {used.id[:INVITE_NAME]}" if used else str(user.role)
+            role = "administrator" if first else "member"
+            way = f"{role}, by invitation {used.id[:INVITE_NAME]}" if used else role
             self._audit.record(session, Action.REGISTRATION, actor=user.id, subject=folded, details=way)
             return user
 
@@ -382,6 +383,9 @@ class Accounts:
         name = fold_username(username)[:64]
         with self._database.write() as session:
             now = self._locked_now(session)
+            # Something is written in any case: how long it takes mustn't tell which names there are.
+            mine = col(SignInAttempt.username) == name
+            session.execute(update(SignInAttempt).where(mine).values(at=SignInAttempt.at))
             if not session.exec(select(User.id).where(User.username == name)).first():
                 once = f"unknown name|{caller.get().address}|{now:%Y-%m-%d %H}"
                 self._audit.record(session, Action.SIGN_IN_FAILURE, details="unknown name", once=once)

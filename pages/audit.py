@@ -27,14 +27,15 @@ class AuditState:
 
 def page(user: SignedIn) -> None:
     st.title("Audit", anchor=False)
-    st.markdown("Newest first, in UTC. Entries are added and never changed, by nobody.")
+    st.markdown("Newest first, in UTC. Nobody can change or remove an entry.")
     state = _state()
     which = _filters(user, state.which)
     if which != state.which:
         state.which, state.cursor = which, None
     found = studio().audit.page(user, which, after=state.cursor)
     if found.entries:
-        st.markdown(_table(found.entries))
+        with st.container(key="audit"):
+            st.markdown(_table(found.entries))
     else:
         st.info("Nothing like that has happened.", icon=":material/history:")
     _pager(state, found)
@@ -49,23 +50,25 @@ def _state() -> AuditState:
 
 def _filters(user: SignedIn, chosen: Which) -> Which:
     people = ["", *sorted(account.username for account in studio().accounts.accounts(user))]
-    actions = [None, *Action]
+    actions = ["", *Action]
     with st.container(horizontal=True, vertical_alignment="bottom", key="audit-filters"):
         person = st.selectbox(
             "Person",
             people,
             people.index(chosen.person or ""),
             format_func=lambda name: name or "Everybody",
+            key="audit-person",
             width=220,
         )
         action = st.selectbox(
             "Action",
             actions,
-            actions.index(chosen.action),
-            format_func=lambda action: action.capitalize() if action else "Everything",
+            actions.index(chosen.action or ""),
+            format_func=lambda action: action.capitalize() or "Everything",
+            key="audit-action",
             width=220,
         )
-        which = Which(person or None, action)
+        which = Which(person or None, Action(action) if action else None)
         st.link_button("Download as CSV", _file_url(which), icon=":material/download:")
     return which
 
@@ -87,7 +90,7 @@ def _row(entry: AuditEntry) -> str:
     texts = (
         utc_words(entry.at),
         entry.action.capitalize(),
-        entry.actor_name or "–",
+        entry.actor_name,
         clipped(entry.subject, _ID_LENGTH),
         entry.details,
         place or "Atelier itself",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from io import StringIO
 
+import httpx2
 import pytest
 from fastapi import Response
 from fastapi.routing import APIRoute
@@ -19,10 +22,11 @@ from starlette.testclient import TestClient
 from core import bootstrap, errors
 from core.accounts import Accounts, SignedIn
 from core.api import create_api, create_auth, sessions
+from core.audit import TITLES
 from core.entry import COOKIE, SECURE_COOKIE
 from core.guard import Guard
 from core.images_api import images
-from core.models import Job, JobState, SignInSession, new_id
+from core.models import Job, JobState, Scope, SignInSession, new_id
 from core.pictures import CACHE
 from core.recipe import Recipe
 from core.settings import load_settings
@@ -389,6 +393,38 @@ def test_another_site_can_not_send_for_a_browser(
 
 def test_its_own_pages_can(studio: Studio, owner: Person) -> None:
     assert begin(client_of(studio), studio, owner, Origin="http://localhost:8501").status_code == 204
+
+
+# The audit trail
+
+
+def rows_of(answer: httpx2.Response) -> list[list[str]]:
+    return list(csv.reader(StringIO(answer.content.decode("utf-8-sig"), newline="")))
+
+
+def test_the_administrator_saves_the_trail(studio: Studio, admin: Person, owner: Person) -> None:
+    studio.tokens.make(owner.user, '=HYPERLINK("//x";"y")', [Scope.READ], None)
+    answer = admin.client.get("/api/audit.csv")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == "attachment; filename=audit.csv"
+    assert answer.headers["cache-control"] == "no-store"
+    titles, *rows = rows_of(answer)
+    assert titles == list(TITLES)
+    assert len(rows) > 3
+    assert ["token made", owner.user.username, '\'=HYPERLINK("//x";"y")'] in [row[1:4] for row in rows]
+
+
+def test_a_part_of_the_trail_is_saved(studio: Studio, admin: Person, owner: Person) -> None:
+    name = owner.user.username
+    _, *rows = rows_of(admin.client.get("/api/audit.csv", params={"person": name, "action": "registration"}))
+    assert [(row[1], row[2]) for row in rows] == [("registration", name)]
+    assert admin.client.get("/api/audit.csv", params={"action": "another"}).status_code == 422
+
+
+def test_nobody_else_saves_the_trail(studio: Studio, owner: Person) -> None:
+    assert owner.client.get("/api/audit.csv").status_code == 403
+    assert client_of(studio).get("/api/audit.csv").status_code == 401
 
 
 # One shape

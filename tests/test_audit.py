@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import count, pairwise
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -373,6 +374,19 @@ def test_names_that_nobody_has_leave_one_entry_an_hour_and_address(world: World)
     with called_from("192.0.2.1"):
         world.accounts.attempt_failed("nobody")
     assert len(world.entries(Action.SIGN_IN_FAILURE)) == 3
+
+
+@pytest.mark.parametrize("name", ["root", "nobody"])
+def test_a_failure_is_written_to_the_disk_whether_or_not_somebody_has_the_name(
+    sqlite_database: Database, tmp_path: Path, name: str
+) -> None:
+    accounts, log = Accounts(sqlite_database), tmp_path / "only.db-wal"
+    accounts.create_user("root", HASH)
+    for _ in range(2):
+        accounts.begin_attempt(name)
+        before = log.stat().st_size
+        accounts.attempt_failed(name)
+        assert log.stat().st_size > before
 
 
 def test_a_locked_name_leaves_no_more_entries(world: World) -> None:

@@ -17,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import errors
 from core.accounts import MAX_ATTEMPTS, Accounts, SignedIn
+from core.audit import Action, Audit, Which
 from core.database import Database
 from core.settings import Registration
 from pages.ui.authenticator import Authenticator
@@ -123,6 +124,19 @@ def test_a_wrong_password_and_an_unknown_name_answer_alike(
         door.sign_in(name, WRONG)
     assert str(caught.value) == str(errors.SignInFailed())
     assert len(checks) == (1 if name else 0)
+
+
+def test_wrong_passwords_are_in_the_trail(
+    accounts: Accounts, database: Database, door: Authenticator, admin: SignedIn
+) -> None:
+    for name in ("root", WRONG):
+        with pytest.raises(errors.SignInFailed):
+            door.sign_in(name, WRONG)
+    with pytest.raises(errors.SignInFailed):
+        door.change_password("root", WRONG, "another battery")
+    trail = Audit(database).page(admin, Which(action=Action.SIGN_IN_FAILURE)).entries
+    told = {(entry.subject, entry.details) for entry in trail}
+    assert told == {("root", ""), ("", "unknown name"), ("root", "the current password, to change it")}
 
 
 @pytest.mark.parametrize("name", ["ada", "nobody"])

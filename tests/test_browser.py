@@ -15,7 +15,10 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, expect
 
 from core.bucket import open_bucket
+from core.database import Database
+from core.models import Scope
 from core.settings import load_settings
+from core.tokens import Tokens
 from tests.engines import PostgresServer, S3Server
 from tests.polling import until
 from tests.process import AppProcess
@@ -672,6 +675,30 @@ def test_a_changed_password_is_confirmed(browser: Browser, tmp_path: Path) -> No
         person.page.get_by_role("button", name="Change password").click()
         expect(person.page.get_by_text("Your password has been changed.")).to_be_visible()
         person.expect_signed_in("careful")
+
+
+def test_a_token_is_shown_once_and_the_trail_says_what_was_done(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("chief")
+        person.open("/account")
+        person.type("Name of the token", "=1+1 <b>script</b>")
+        person.choose("It ends", "when I revoke it")
+        person.page.get_by_role("button", name="Make a token").dblclick()
+        expect(person.page.get_by_text("Copy your new token now")).to_be_visible()
+        token = person.page.get_by_text(re.compile("^atl_")).inner_text().strip()
+        person.page.get_by_role("button", name="I have copied it").click()
+        expect(person.page.get_by_text(token)).to_have_count(0)
+        with closing(Database(f"sqlite:///{app.data_dir / 'atelier.db'}")) as database:
+            found = Tokens(database).signed_in(token)
+        assert found is not None
+        assert (found.username, found.scopes) == ("chief", {Scope.READ})
+        person.page.get_by_role("link", name="Open the audit trail").click()
+        expect(person.page.get_by_role("row").filter(has_text="=1+1 <b>script</b>")).to_have_count(2)
+        with person.page.expect_download() as saving:
+            person.page.get_by_role("link", name="Download as CSV").click()
+        saved = saving.value.path().read_text("utf-8-sig")
+        assert '"\'=1+1 <b>script</b>","may read; until it is revoked","127.0.0.1"' in saved
+        assert token not in saved
 
 
 def test_an_ended_sign_in_says_so(browser: Browser, tmp_path: Path) -> None:

@@ -14,11 +14,13 @@ from streamlit.testing.v1 import AppTest
 
 from core import bootstrap, errors
 from core.accounts import prehash
+from core.audit import PAGE_SIZE as AUDIT_PAGE
+from core.audit import Action
 from core.caller import Caller
 from core.drafts import Drafts, DraftState
 from core.gallery import PAGE_SIZE, Filters
 from core.imaging import verify
-from core.models import new_id
+from core.models import Scope, new_id
 from core.prompts import STYLES
 from core.recipe import Recipe
 from core.settings import load_settings
@@ -49,7 +51,7 @@ def studio(tmp_path: Path, settings: dict[str, str]) -> Iterator[Studio]:
 
 @pytest.fixture
 def open_page(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """Opens a page as somebody, or as nobody; a page test has no browser, so the token is handed in."""
+    """Opens a page as somebody, or as nobody; without a connection, token and caller are handed in."""
 
     def open_as(name: str | None, page: str | None = None) -> AppTest:
         token = None
@@ -58,7 +60,7 @@ def open_page(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Open:
                 studio.accounts.create_user(name, prehash("unused"))
             token = studio.accounts.redeem_ticket(studio.accounts.issue_ticket(name))
         monkeypatch.setattr("pages.ui.session.token", lambda: token)
-        monkeypatch.setattr("pages.ui.session._caller", Caller)
+        monkeypatch.setattr("pages.ui.session.here", lambda: Caller("192.0.2.1", "Firefox/1 (Linux)"))
         test = AppTest.from_file(MAIN, default_timeout=30)
         test.run()
         if page:
@@ -485,3 +487,97 @@ def test_the_administrator_changes_somebodys_budget(open_page: Open, studio: Stu
 def test_a_member_changes_nobodys_budget(open_page: Open) -> None:
     open_page("chief")
     assert "Budget" not in labels(open_page("guest", "account.py").button)
+
+
+# API tokens and the audit trail
+
+
+def make_token(open_page: Open, name: str) -> AppTest:
+    """Make a token on the account page."""
+    test = open_page("ada", "account.py")
+    named(test.text_input, "Name of the token").set_value(name)
+    named(test.checkbox, "Make and change images, which may cost money").set_value(True)
+    named(test.selectbox, "It ends").set_value(0)
+    named(test.button, "Make a token").click().run()
+    assert not test.exception
+    return test
+
+
+def shown_tokens(test: AppTest) -> list[str]:
+    return [code.value for code in test.code if code.value.startswith("atl_")]
+
+
+def test_a_token_is_shown_once_and_listed(open_page: Open, studio: Studio) -> None:
+    test = make_token(open_page, "my *script*")
+    (token,) = shown_tokens(test)
+    found = studio.tokens.signed_in(token)
+    assert found is not None
+    assert (found.username, found.scopes) == ("ada", set(Scope))
+    test.run()
+    assert shown_tokens(test) == [token]
+    named(test.button, "I have copied it").click().run()
+    assert shown_tokens(test) == []
+    assert shown_tokens(open_page("ada", "account.py")) == []
+    assert r"**my \*script\***" in [text.value for text in test.markdown]
+    assert any("ends when revoked · last used" in caption.value for caption in test.caption)
+
+
+def test_a_token_is_revoked_on_the_page(open_page: Open, studio: Studio) -> None:
+    test = make_token(open_page, "script")
+    (token,) = shown_tokens(test)
+    named(test.button, "Revoke it").click().run()
+    assert studio.tokens.signed_in(token) is None
+    assert "Revoke it" not in labels(test.button)
+
+
+def test_a_token_without_a_name_says_what_is_missing(open_page: Open) -> None:
+    test = make_token(open_page, " ")
+    assert shown_tokens(test) == []
+    assert any(errors.TokenNotMade.code in caption.value for caption in test.caption)
+
+
+def test_a_tokens_name_is_gone_with_its_owner(open_page: Open) -> None:
+    make_token(open_page, "adas script")
+    texts = [text.value for text in open_page("grace", "account.py").markdown]
+    assert not any("adas script" in words for words in texts)
+
+
+def trail(test: AppTest) -> list[str]:
+    """The lines of the audit trail's table."""
+    (table,) = [text.value for text in test.markdown if text.value.startswith("| When")]
+    return list(table.splitlines())[2:]
+
+
+def test_the_administrator_reads_the_trail(open_page: Open, studio: Studio) -> None:
+    open_page("chief")
+    make_token(open_page, "<b>*|=1")
+    test = open_page("chief", "audit.py")
+    assert r"\<b\>\*\|\=1" in trail(test)[1]
+    named(test.selectbox, "Action").set_value(Action.TOKEN_MADE).run()
+    assert len(trail(test)) == 1
+    named(test.selectbox, "Person").set_value("chief").run()
+    assert [info.value for info in test.info] == ["Nothing like that has happened."]
+    named(test.selectbox, "Action").set_value("").run()
+    assert all("chief" in line for line in trail(test))
+
+
+def test_the_trail_is_looked_through_page_by_page(open_page: Open, studio: Studio) -> None:
+    open_page("chief")
+    for _ in range(AUDIT_PAGE):
+        studio.accounts.redeem_ticket(studio.accounts.issue_ticket("chief"))
+    test = open_page("chief", "audit.py")
+    first = trail(test)
+    assert len(first) == AUDIT_PAGE
+    named(test.button, "Older").click().run()
+    older = trail(test)
+    assert "Registration" in older[-1]
+    named(test.button, "Newer").click().run()
+    assert trail(test) == first
+
+
+def test_nobody_else_gets_to_the_trail(open_page: Open) -> None:
+    open_page("chief")
+    test = open_page("guest", "account.py")
+    assert "Audit" not in [text.value for text in test.subheader]
+    with pytest.raises(ValueError, match="Could not find a navigation page"):
+        test.switch_page("audit.py")

@@ -14,12 +14,14 @@ from sqlalchemy import delete, func, update
 from sqlmodel import col, select
 
 from core import bootstrap, errors
+from core.accounts import Accounts
 from core.bucket import open_bucket
 from core.database import Database
 from core.gallery import thumbnail_key
-from core.models import Image, Installation, JobState, User
+from core.models import AuditEntry, Image, Installation, JobState, Scope, User
 from core.settings import Settings, load_settings
 from core.storage import FolderStorage, Storage
+from core.tokens import Tokens
 from core.transfer import Place, Transfer, opened
 from tests.engines import TEMPLATE, PostgresServer, S3Server
 from tests.keeping import Shelf, a_shelf, arguments, command, environment, installation
@@ -117,6 +119,31 @@ def test_a_move_that_was_killed_goes_on(
     assert snapshot(settings.data_dir) == before
     bucket = open_bucket(load_settings(**s3.settings(bucket_name)))
     assert arrived(shelf, new_database, bucket) == 40
+
+
+def trail(database: Database) -> list[dict[str, object]]:
+    with database.read() as session:
+        return [entry.model_dump() for entry in session.exec(select(AuditEntry).order_by(AuditEntry.id))]
+
+
+def test_the_audit_trail_and_tokens_move_also_when_the_move_is_run_again(
+    settings: Settings, shelf: Shelf, new_database: str
+) -> None:
+    accounts = Accounts(shelf.database)
+    user = accounts.signed_in(accounts.redeem_ticket(accounts.issue_ticket(shelf.user.username)))
+    assert user
+    token = Tokens(shelf.database).make(user, "script", [Scope.READ], None)
+    before = trail(shelf.database)
+    shelf.database.close()
+    for _ in range(2):
+        with opened(settings, new_database, None) as transfer:
+            transfer.run()
+    with closing(Database(new_database)) as database:
+        assert trail(database) == before
+        assert [entry["action"] for entry in before].count("token made") == 1
+        assert Tokens(database).signed_in(token)
+        with pytest.raises(errors.DatabaseError), database.write() as session:
+            session.execute(delete(AuditEntry))
 
 
 def test_files_that_are_there_are_not_copied_again(shelf: Shelf, tmp_path: Path) -> None:

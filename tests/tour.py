@@ -127,6 +127,16 @@ def _account(person: Visitor, name: str, look: Look) -> None:
     person.go("Account")
     expect(person.page.get_by_role("heading", name="Account")).to_be_visible()
     look("account, member")
+    person.type("Name of the token", "Nightly catalogue")
+    person.page.get_by_role("button", name="Make a token").click()
+    expect(person.page.get_by_text("Copy your new token now")).to_be_visible()
+    look("account, a new token")
+    person.page.get_by_role("button", name="I have copied it").click()
+    person.settle()
+    person.page.get_by_role("button", name="Revoke", exact=True).click()
+    expect(person.page.get_by_role("button", name="Revoke it")).to_be_visible()
+    look("account, revoking a token")
+    person.page.keyboard.press("Escape")
     person.go("Gallery")
     person.sign_out(name)
     person.settle()
@@ -137,6 +147,10 @@ def _account(person: Visitor, name: str, look: Look) -> None:
     look("account, administrator")
     person.page.get_by_role("button", name="Withdraw access").first.click()
     look("account, withdrawing")
+    person.page.keyboard.press("Escape")
+    person.page.get_by_role("link", name="Open the audit trail").click()
+    expect(person.page.get_by_role("table")).to_be_visible()
+    look("audit")
 
 
 def _open(person: Visitor, button: str | re.Pattern[str], look: Look, name: str) -> None:

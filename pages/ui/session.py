@@ -32,7 +32,7 @@ def current_user() -> SignedIn | None:
     Asked on every run and poll, so that a withdrawn user is out at the next click. Whatever another person
     left in this tab's state is dropped before anything is drawn.
     """
-    caller.set(_caller())
+    caller.set(here())
     user = studio().accounts.signed_in(token())
     owner = user.session_id if user else None
     if st.session_state.get(OWNER_KEY, owner) != owner:
@@ -42,7 +42,7 @@ def current_user() -> SignedIn | None:
     return user
 
 
-def _caller() -> Caller:
+def here() -> Caller:
     """From where this tab is connected; of the server's own computer Streamlit says no address."""
     address = st.context.ip_address or "127.0.0.1"
     return Caller(address, st.context.headers.get("User-Agent", ""))

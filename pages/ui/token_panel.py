@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import streamlit as st
 
@@ -14,7 +15,7 @@ from core.models import Scope, utc_now
 from core.tokens import LIVES, NAME_LENGTH, Token
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.session import as_user, studio
-from pages.ui.text import local_time, plain
+from pages.ui.text import local, local_time, plain
 
 DESK_KEY = "_account_tokens"
 _SCOPES = {Scope.READ: "Look at your images", Scope.GENERATE: "Make and change images, which may cost money"}
@@ -36,12 +37,15 @@ def api_tokens(user: SignedIn) -> None:
     st.subheader("API tokens", anchor=False)
     st.markdown("A script that calls the Images API signs in with a token instead of your password.")
     desk = _desk()
-    if desk.token:
-        _shown_once(desk.token, desk)
-    else:
-        _form(user, desk)
-    for token in studio().tokens.list(user):
-        _line(user, token)
+    left, right = st.columns(2, gap="large")
+    with left:
+        if desk.token:
+            _shown_once(desk.token, desk)
+        else:
+            _form(user, desk)
+    with right:
+        for token in studio().tokens.list(user):
+            _line(user, token)
 
 
 def _desk() -> Desk:
@@ -57,13 +61,13 @@ def _form(user: SignedIn, desk: Desk) -> None:
             "Name of the token", max_chars=max(NAME_LENGTH), placeholder="What it is for", autocomplete="off"
         )
         scopes = [scope for scope, words in _SCOPES.items() if st.checkbox(words, scope is Scope.READ)]
-        life = st.selectbox("It ends", LIVES, format_func=_life_words, width=220)
+        life = st.selectbox("It ends", [life or 0 for life in LIVES], format_func=_life_words, width=220)
         sent = st.form_submit_button("Make a token", icon=":material/key:")
     if sent:
-        _attempt(lambda: studio().tokens.make(user, name or "", scopes, life), desk)
+        _attempt(lambda: studio().tokens.make(user, name or "", scopes, life or None), desk)
 
 
-def _life_words(life: int | None) -> str:
+def _life_words(life: int) -> str:
     return f"after {life} days" if life else "when I revoke it"
 
 
@@ -93,7 +97,9 @@ def _copied(desk: Desk) -> None:
 
 def _line(user: SignedIn, token: Token) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key=f"token-{token.id}"):
-        st.markdown(f"**{plain(token.name)}** · {' · '.join(_facts(token))}")
+        with st.container(width="stretch", gap=None):
+            st.markdown(f"**{plain(token.name)}**")
+            st.caption(" · ".join(_facts(token)))
         if token.expired(utc_now()):
             st.badge("Expired", color="red")
         with st.popover("Revoke", key=f"revoke-{token.id}"):
@@ -109,10 +115,14 @@ def _line(user: SignedIn, token: Token) -> None:
 
 def _facts(token: Token) -> list[str]:
     """What it may do, since when and how long, and when it was last used."""
-    ends = f"ends {local_time(token.expires_at)}" if token.expires_at else "ends when revoked"
+    ends = f"ends {_day(token.expires_at)}" if token.expires_at else "ends when revoked"
     used = f"last used {local_time(token.used_at)}" if token.used_at else "never used"
     scopes = [_SHORT[scope] for scope in Scope if scope in token.scopes]
-    return [*scopes, f"made {local_time(token.created_at)}", ends, used]
+    return [*scopes, f"made {_day(token.created_at)}", ends, used]
+
+
+def _day(moment: datetime) -> str:
+    return f"{local(moment):%d %b %Y}"
 
 
 def _revoke(user: SignedIn, token: Token) -> None:
