@@ -31,6 +31,7 @@ from core import bootstrap
 from core.api import create_api, create_auth
 from core.errors import ImageError, SettingsError, in_words
 from core.guard import Guard
+from core.headers import page_policy
 from core.settings import Settings, is_any, is_loopback, load_settings
 from core.studio import Studio
 from pages.ui.failure import on_script_error
@@ -144,7 +145,13 @@ app = st.App(
     ROOT / "pages" / "main.py",
     lifespan=lifespan,
     on_script_error=on_script_error,
-    middleware=[Middleware(Guard, get_settings=lambda: bootstrap.studio().settings)],
+    middleware=[
+        Middleware(
+            Guard,
+            get_settings=lambda: bootstrap.studio().settings,
+            policy=page_policy((Path(st.__file__).parent / "static" / "index.html").read_text()),
+        )
+    ],
     routes=[
         Mount("/api", create_api(bootstrap.studio)),
         Mount("/auth", create_auth(bootstrap.studio)),

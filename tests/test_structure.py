@@ -16,8 +16,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # Each line may import from the lines above it and from its own.
 LAYERS = (
-    ("errors",),
+    ("errors", "access"),
     ("settings",),
+    ("headers",),
     ("models", "prompts", "phrases", "faults", "cursor", "imaging", "deadline", "alternatives"),
     ("frames", "tape"),
     ("catalogue", "columns", "wire", "wordsmith", "painter"),
