@@ -39,7 +39,7 @@ def _route(path: str, methods: str, rule: Rule, scope: Scope | None = None) -> R
     return Route(path, tuple(methods.split()), rule, scope)
 
 
-_AGENT = "GET POST PUT PATCH DELETE OPTIONS"
+_AGENT = "GET HEAD POST PUT PATCH DELETE OPTIONS"
 ROUTES = (
     # Ours
     _route("/api/images/{image_id}", "GET", Rule.OWNER),
@@ -52,19 +52,19 @@ ROUTES = (
     _route("/", "GET HEAD", Rule.SHELL),
     _route("/_stcore/stream", "WEBSOCKET", Rule.SOCKET),
     _route("/_stcore/health", "GET HEAD OPTIONS", Rule.PUBLIC),
-    _route("/_stcore/host-config", "GET", Rule.PUBLIC),
+    _route("/_stcore/host-config", "GET HEAD", Rule.PUBLIC),
     # Streamlit's, which nobody here needs: they tell about the app, take files, or run it without a page.
-    _route("/_stcore/metrics", "GET OPTIONS", Rule.CLOSED),
+    _route("/_stcore/metrics", "GET HEAD OPTIONS", Rule.CLOSED),
     _route("/_stcore/upload_file/{session_id}/{file_id}", "PUT DELETE OPTIONS", Rule.CLOSED),
-    _route("/_stcore/bidi-components/{path:path}", "GET OPTIONS", Rule.CLOSED),
+    _route("/_stcore/bidi-components/{path:path}", "GET HEAD OPTIONS", Rule.CLOSED),
     _route("/_stcore/agent/interact", _AGENT, Rule.CLOSED),
     _route("/_stcore/agent/openapi.json", _AGENT, Rule.CLOSED),
     _route("/_stcore/agent/mcp", _AGENT, Rule.CLOSED),
-    _route("/component/{path:path}", "GET OPTIONS", Rule.CLOSED),
+    _route("/component/{path:path}", "GET HEAD OPTIONS", Rule.CLOSED),
     _route("/media/{file_id:path}", "GET HEAD OPTIONS", Rule.CLOSED),
-    _route("/auth/login", "GET", Rule.CLOSED),
-    _route("/auth/logout", "GET", Rule.CLOSED),
-    _route("/oauth2callback", "GET", Rule.CLOSED),
+    _route("/auth/login", "GET HEAD", Rule.CLOSED),
+    _route("/auth/logout", "GET HEAD", Rule.CLOSED),
+    _route("/oauth2callback", "GET HEAD", Rule.CLOSED),
 )
 # Below these, what no row opens is closed: Streamlit answers there to settings that may be switched on.
 _KEPT_CLOSED = ("/_stcore", "/app/static")

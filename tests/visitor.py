@@ -19,8 +19,8 @@ expect.set_options(timeout=WAIT_MS)
 class Visitor:
     """One browser profile.
 
-    At the end no other host may have been asked, no script have failed, and the pages' Content-Security-Policy
-    have stopped nothing.
+    At the end no other host may have been asked, no script have failed, and the pages' policy
+    (Content-Security-Policy) have had nothing to stop.
     """
 
     def __init__(
