@@ -27,6 +27,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "public_https": ("true", True),
     "openai_api_key": ("sk-abc", SecretStr("sk-abc")),
     "openai_base_url": ("https://models.example/v1", "https://models.example/v1"),
+    "trusted_proxies": ("10.0.0.7, 10.1.0.0/16", "10.0.0.7, 10.1.0.0/16"),
+    "image_hosts": ("pictures.example", "pictures.example"),
     "image_model": ("dall-e-3", "dall-e-3"),
     "text_model": ("gpt-6", "gpt-6"),
     "connect_timeout": ("2.5", 2.5),

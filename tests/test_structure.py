@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("errors", "access"),
     ("settings",),
-    ("headers",),
+    ("headers", "proxies"),
     ("models", "prompts", "phrases", "faults", "cursor", "imaging", "deadline", "alternatives"),
     ("frames", "tape"),
     ("catalogue", "columns", "wire", "wordsmith", "painter"),
