@@ -46,6 +46,7 @@ from core.errors import (
     ServiceUnreachable,
     SettingsError,
 )
+from core.fetching import Pictures, Resolve, resolved
 from core.frames import frames
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
 from core.settings import Settings
@@ -63,7 +64,6 @@ NO_KEY = "none"
 _IMAGES, _CHAT = "/images/generations", "/chat/completions"
 _END = b"[DONE]"
 _KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
-_LARGEST_DOWNLOAD = 50 * 2**20
 _TEXT_TRIES = 3
 _PASSING = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _LONGEST_PAUSE = 10.0
@@ -173,8 +173,8 @@ class _Call:
 class ImageClient:
     """Enhances prompts and makes images at the service that the settings name.
 
-    Safe to use from several threads. `transport` replaces the network; with the offline engine it
-    must be given. Raises SettingsError when OPENAI_BASE_URL isn't an address.
+    Safe to use from several threads. `transport` replaces the network, and `resolve` the names in it; with
+    the offline engine a transport must be given. Raises SettingsError when OPENAI_BASE_URL isn't an address.
     """
 
     def __init__(
@@ -184,6 +184,7 @@ class ImageClient:
         transport: httpx2.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        resolve: Resolve = resolved,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -192,7 +193,9 @@ class ImageClient:
         self._secret = key.get_secret_value() if key else ""
         self._transport = transport
         self._connecting = threading.Lock()
+        self._resolve = resolve
         self._line: _Line | None = None
+        self._fetching: Pictures | None = None
         try:
             self._official = is_official(settings)
             httpx2.URL(settings.openai_base_url or OPENAI_URL)
@@ -204,6 +207,8 @@ class ImageClient:
         self._connected()
 
     def close(self) -> None:
+        if self._fetching:
+            self._fetching.close()
         if self._line:
             self._line.wire.close()
 
@@ -444,22 +449,21 @@ class ImageClient:
             raise ValueError("an image without b64_json or url")
         if url.startswith("data:"):
             return decoded(url)
-        return self._download(self._connected().sdk.base_url.join(url), deadline)
+        return self._pictures_elsewhere().fetch(url, self._timeout(deadline))
 
-    def _download(self, url: httpx2.URL, deadline: Deadline) -> bytes:
-        """The picture at `url`, fetched without the API key, from the service's own origin alone."""
+    def _pictures_elsewhere(self) -> Pictures:
+        """What fetches pictures that come as an address: most services never send one."""
         line = self._connected()
-        if _origin(url) != _origin(line.sdk.base_url):
-            raise ValueError(f"the image lies at {url.scheme}://{url.host}, not at the service's own address")
-        with line.wire.stream("GET", url, timeout=self._timeout(deadline)) as response:
-            if response.status_code != httpx2.codes.OK:
-                raise ValueError(f"the image's address answered {response.status_code}")
-            picture = bytearray()
-            for chunk in response.iter_bytes():
-                picture += chunk
-                if len(picture) > _LARGEST_DOWNLOAD:
-                    raise ValueError(f"the image is larger than {_LARGEST_DOWNLOAD:,} bytes")
-        return bytes(picture)
+        with self._connecting:
+            if self._fetching is None:
+                self._fetching = Pictures(
+                    line.sdk.base_url,
+                    self._settings.picture_hosts,
+                    transport=self._transport,
+                    clock=self._clock,
+                    resolve=self._resolve,
+                )
+            return self._fetching
 
 
 def _line(settings: Settings, transport: httpx2.BaseTransport | None, clock: Callable[[], float]) -> _Line:
@@ -540,10 +544,6 @@ def _show(event: Body, on_partial: OnPartial) -> None:
         on_partial(int(event.get("partial_image_index") or 0), decoded(str(event.get("b64_json") or "")))
     except Exception as error:
         _log.warning("partial_picture_not_shown", error=f"{type(error).__name__}: {error}")
-
-
-def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port
 
 
 def _without(body: Body, *names: str) -> Body:

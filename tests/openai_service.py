@@ -295,6 +295,9 @@ class OpenAIService:
         name = request.path_params["rest"]
         if name == "moved.png":
             return Response(status_code=302, headers={"Location": "http://other.invalid/x.png"})
+        if name == "cookie.png":
+            told = {"Set-Cookie": "kept=yes; Path=/"}
+            return Response(picture("download", "64x64"), media_type="image/png", headers=told)
         if name == "drip.png":
             return self._stream(self._drip(), "image/png")
         if name == "huge.png":

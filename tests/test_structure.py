@@ -20,7 +20,7 @@ LAYERS = (
     ("settings",),
     ("headers", "proxies"),
     ("models", "prompts", "phrases", "faults", "cursor", "imaging", "deadline", "alternatives"),
-    ("frames", "tape"),
+    ("frames", "tape", "fetching"),
     ("catalogue", "columns", "wire", "wordsmith", "painter"),
     ("recipe", "answers", "translate"),
     ("database", "storage", "offline", "ownership", "installation"),
