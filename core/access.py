@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from core.models import Scope
+
 
 class Rule(StrEnum):
     """What a route asks of whoever comes to it. Another person's things look like those that don't exist."""
@@ -14,20 +16,17 @@ class Rule(StrEnum):
     DOOR = "sign-in and sign-out"
     SIGNED_IN = "signed-in"
     OWNER = "owner"
+    SHOWN = "owner, or whoever has a link that shows it"
     SOCKET = "websocket same-origin"
     CLOSED = "closed"
 
 
-class Scope(StrEnum):
-    """What a personal token must be allowed; without one, only a browser's session is accepted."""
-
-    READ = "read"
-    GENERATE = "generate"
-
-
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One address as the server writes it, with the methods that it answers."""
+    """One address as the server writes it, with the methods that it answers.
+
+    A personal token must have `scope`; without one, only a browser's session counts.
+    """
 
     path: str
     methods: tuple[str, ...]
@@ -42,10 +41,21 @@ def _route(path: str, methods: str, rule: Rule, scope: Scope | None = None) -> R
 _AGENT = "GET HEAD POST PUT PATCH DELETE OPTIONS"
 ROUTES = (
     # Ours
-    _route("/api/images/{image_id}", "GET", Rule.OWNER),
-    _route("/api/images/{image_id}/thumbnail", "GET", Rule.OWNER),
-    _route("/api/images/{image_id}/download", "GET", Rule.OWNER),
-    _route("/api/images/jobs/{job_id}/partials/{number}", "GET", Rule.OWNER),
+    _route("/api/openapi.json", "GET", Rule.SIGNED_IN, Scope.READ),
+    _route("/api/docs", "GET", Rule.SIGNED_IN, Scope.READ),
+    _route("/api/docs/{name}", "GET", Rule.SIGNED_IN, Scope.READ),
+    _route("/api/images", "GET", Rule.SIGNED_IN, Scope.READ),
+    _route("/api/images/generate", "POST", Rule.SIGNED_IN, Scope.GENERATE),
+    _route("/api/images/enhance-prompt", "POST", Rule.SIGNED_IN, Scope.GENERATE),
+    _route("/api/images/jobs/{job_id}", "GET", Rule.OWNER, Scope.READ),
+    _route("/api/images/jobs/{job_id}/events", "GET", Rule.OWNER, Scope.READ),
+    _route("/api/images/jobs/{job_id}/partials/{number}", "GET", Rule.OWNER, Scope.READ),
+    _route("/api/images/{image_id}", "GET HEAD", Rule.SHOWN, Scope.READ),
+    _route("/api/images/{image_id}", "PATCH DELETE", Rule.OWNER, Scope.GENERATE),
+    _route("/api/images/{image_id}/thumbnail", "GET HEAD", Rule.SHOWN, Scope.READ),
+    _route("/api/images/{image_id}/download", "GET", Rule.OWNER, Scope.READ),
+    _route("/api/images/{image_id}/metadata", "GET", Rule.OWNER, Scope.READ),
+    _route("/api/images/{image_id}/restore", "POST", Rule.OWNER, Scope.GENERATE),
     _route("/auth/session", "POST", Rule.DOOR),
     _route("/auth/sign-out", "POST", Rule.DOOR),
     # Streamlit's, which its pages need. Whoever is there, the page itself finds out at each run.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from hashlib import sha256
 
@@ -14,9 +14,10 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from core import bootstrap
-from core.access import ROUTES, Route, Rule, is_closed
-from core.api import COOKIE
-from core.models import ApiToken, Job, JobState, SignInSession, new_id, utc_now
+from core.access import ROUTES, Rule, is_closed
+from core.accounts import SignedIn
+from core.entry import COOKIE
+from core.models import Job, JobState, Scope, SignInSession, new_id, utc_now
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
@@ -30,17 +31,24 @@ RULES = {Address(route.path, method): route for route in ROUTES for method in ro
 # What stands in an address, beside the owner's image and job.
 OTHER_PARTS = {
     "number": "0",
+    "name": "start.js",
     "session_id": "s",
     "file_id:path": "f.png",
     "file_id": "f",
     "path:path": "a/b.js",
 }
 # What is sent to those that read a body; the rest get none.
-BODIES = {"/auth/session": {"ticket": "made-up"}}
+BODIES: dict[str, dict[str, object]] = {
+    "POST /auth/session": {"ticket": "made-up"},
+    "POST /api/images/generate": {"prompt": "a fox"},
+    "POST /api/images/enhance-prompt": {"base_prompt": "a fox"},
+    "PATCH /api/images/{image_id}": {"favourite": True},
+}
+WITHOUT, WITH, LINK = "a token without the scope", "a token with the scope", "the holder of a link"
 STRANGERS = ("nobody", "a withdrawn user", "an expired session")
+ENDED = "a withdrawn user's token"
 OTHERS = ("another user", "the administrator")
-TOKENS = ("a token without the scope", "a token with the scope")
-ROLES = (*STRANGERS, *OTHERS, *TOKENS, "the owner")
+ROLES = (*STRANGERS, ENDED, *OTHERS, LINK, WITHOUT, WITH, "the owner")
 
 
 # The table
@@ -92,6 +100,7 @@ class House:
     client: httpx2.Client
     headers: dict[str, dict[str, str]]
     image_ids: dict[Address, str]
+    links: dict[Address, str]
     job_id: str
 
     def ask(self, row: Address, role: str, *, elsewhere: bool = False) -> httpx2.Response:
@@ -102,12 +111,24 @@ class House:
         parts = OTHER_PARTS | owned
         path = re.sub(r"{([^}]+)}", lambda part: parts[part[1]], row.path)
         self.client.cookies.clear()
-        return self.client.request(
+        with self.client.stream(
             row.method,
             self.app.base_url + path,
-            headers=self.headers[role] | {"Origin": self.app.base_url},
-            json=BODIES.get(row.path) if row.method in ("POST", "PUT", "PATCH") else None,
-        )
+            params={"share": self.links[row]} if role == LINK else None,
+            headers=self._headers(row, role) | {"Origin": self.app.base_url, "Prefer": "respond-async"},
+            json=BODIES.get(f"{row.method} {row.path}"),
+        ) as answer:
+            # A stream of events has no end while something is waited for.
+            if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                answer.read()
+        return answer
+
+    def _headers(self, row: Address, role: str) -> dict[str, str]:
+        if role not in (WITH, WITHOUT):
+            return self.headers[role]
+        wanted = RULES[row].scope or Scope.READ
+        other = Scope.GENERATE if wanted is Scope.READ else Scope.READ
+        return self.headers[wanted if role == WITH else other]
 
     def opens(self, role: str, origin: str) -> int:
         """The status of the handshake of the pages' stream."""
@@ -117,7 +138,7 @@ class House:
                 address,
                 origin=origin,
                 subprotocols=["streamlit"],
-                additional_headers=self.headers[role],
+                additional_headers=self.headers.get(role, {}),
                 proxy=None,
             ) as socket:
                 return socket.response.status_code
@@ -129,51 +150,48 @@ class House:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder = tmp_path_factory.mktemp("house")
     studio = bootstrap.build(load_settings(_env_file=None, data_dir=folder / "data", registration="open"))
-    headers = _people(studio)
-    owner = studio.accounts.signed_in(headers["the owner"]["Cookie"].partition("=")[2])
-    assert owner
-    image_ids = _images(studio, owner.user_id, len(ROWS))
+    people, headers = _people(studio)
+    owner = people["the owner"]
+    image_ids = dict(zip(ROWS, _images(studio, owner.user_id, len(ROWS)), strict=True))
+    links = {row: studio.shares.make(owner, made, timedelta(days=1)) for row, made in image_ids.items()}
     job_id = _waiting_job(studio, owner.user_id)
     studio.close()
     with AppProcess(folder) as app, httpx2.Client(trust_env=False) as client:
-        yield House(app, client, headers, dict(zip(ROWS, image_ids, strict=True)), job_id)
+        yield House(app, client, headers, image_ids, links, job_id)
         assert "Traceback" not in app.output
 
 
-def _people(studio: Studio) -> dict[str, dict[str, str]]:
-    """What each of ROLES sends to say who it is. The first account is the administrator's."""
-    names = dict(
-        zip(("the administrator", "the owner", "another user", "a withdrawn user"), "abcd", strict=True)
-    )
-    for name in names.values():
-        studio.accounts.create_user(f"person-{name}", "!")
-    names["an expired session"] = names["the owner"]
-    tokens = {
-        role: studio.accounts.redeem_ticket(studio.accounts.issue_ticket(f"person-{name}"))
+def _people(studio: Studio) -> tuple[dict[str, SignedIn], dict[str, dict[str, str]]]:
+    """Who they are, and what each sends to say so. The first account is the administrator's."""
+    roles = ("the administrator", "the owner", "another user", "a withdrawn user")
+    for number, _ in enumerate(roles):
+        studio.accounts.create_user(f"person-{number}", "!")
+    names = {role: f"person-{number}" for number, role in enumerate(roles)} | {STRANGERS[2]: "person-1"}
+    cookies = {
+        role: studio.accounts.redeem_ticket(studio.accounts.issue_ticket(name))
         for role, name in names.items()
     }
-    who = {role: studio.accounts.signed_in(token) for role, token in tokens.items()}
-    admin, owner, expired = (who[role] for role in ("the administrator", "the owner", "an expired session"))
-    withdrawn = who["a withdrawn user"]
-    assert all((admin, owner, expired, withdrawn))
-    studio.accounts.withdraw(admin, withdrawn.user_id)
-    kept = SignInSession(
-        id=sha256(tokens["a withdrawn user"].encode()).hexdigest(),
-        user_id=withdrawn.user_id,
-        expires_at=utc_now() + timedelta(days=1),
-    )
+    people = {role: found for role, token in cookies.items() if (found := studio.accounts.signed_in(token))}
+    tokens = {
+        ENDED: studio.tokens.make(people["a withdrawn user"], "all", set(Scope), 30),
+        **{scope: studio.tokens.make(people["the owner"], scope, {scope}, 30) for scope in Scope},
+    }
+    studio.accounts.withdraw(people["the administrator"], people["a withdrawn user"].user_id)
     with studio.database.write() as session:
         # A session's row that outlived the withdrawal must open nothing either.
-        session.add(kept)
-        row = session.get(SignInSession, expired.session_id)
+        session.add(
+            SignInSession(
+                id=sha256(cookies["a withdrawn user"].encode()).hexdigest(),
+                user_id=people["a withdrawn user"].user_id,
+                expires_at=utc_now() + timedelta(days=1),
+            )
+        )
+        row = session.get(SignInSession, people["an expired session"].session_id)
         assert row
         row.expires_at -= timedelta(days=400)
-        for name, scopes in (("none", "none"), ("all", "generate read")):
-            digest = sha256(f"atl_{name}".encode()).hexdigest()
-            session.add(ApiToken(id=digest, user_id=owner.user_id, name=name, scopes=scopes))
-    cookies = {role: {"Cookie": f"{COOKIE}={token}"} for role, token in tokens.items()}
-    bearers = ({"Authorization": f"Bearer atl_{name}"} for name in ("none", "all"))
-    return {"nobody": {}} | cookies | dict(zip(TOKENS, bearers, strict=True))
+    headers = {role: {"Cookie": f"{COOKIE}={token}"} for role, token in cookies.items()}
+    headers |= {role: {"Authorization": f"Bearer {token}"} for role, token in tokens.items()}
+    return people, {"nobody": {}, LINK: {}} | headers
 
 
 def _images(studio: Studio, owner_id: str, count: int) -> list[str]:
@@ -186,7 +204,7 @@ def _images(studio: Studio, owner_id: str, count: int) -> list[str]:
     for number in range(count - 1):
         fields = image.model_dump() | {"id": new_id(), "file_key": f"{image.file_key}-{number}"}
         studio.storage.put(fields["file_key"], data)
-        studio.storage.put(f"thumbnails/{fields['id']}", small)
+        studio.storage.put(f"thumbnails/{fields['id']}.webp", small)
         with studio.database.write() as session:
             session.add(type(image)(**fields))
         ids.append(fields["id"])
@@ -195,8 +213,10 @@ def _images(studio: Studio, owner_id: str, count: int) -> list[str]:
 
 def _waiting_job(studio: Studio, owner_id: str) -> str:
     """A job that has a partial picture already, and waits for its next call."""
+    made = new_id()
     job = Job(
-        batch_id=new_id(),
+        id=made,
+        batch_id=made,
         owner_id=owner_id,
         state=JobState.QUEUED,
         request=RECIPE.to_json(),
@@ -234,18 +254,20 @@ def _keeps_closed(house: House, row: Address, role: str) -> None:
 
 def _keeps_door(house: House, row: Address, role: str) -> None:
     answer = house.ask(row, "nobody" if role == "the owner" else role)
-    assert answer.status_code in (204, 401), role
+    assert answer.status_code in (204, 401, 422), role
     assert all("=;" in cookie or '=""' in cookie for cookie in answer.headers.get_list("set-cookie"))
 
 
 def _keeps_signed_in(house: House, row: Address, role: str) -> None:
     answer = house.ask(row, role)
-    if role in STRANGERS:
-        assert (answer.status_code, code_of(answer)) == (401, "IMG-AUTH-001"), role
-    elif role in TOKENS:
-        _keeps_scope(answer, RULES[row], role)
+    if role in (*STRANGERS, ENDED, LINK):
+        refused(answer, 401, "IMG-AUTH-TOKEN-001" if role == ENDED else "IMG-AUTH-001")
+    elif role == WITHOUT:
+        refused(answer, 403, "IMG-AUTH-SCOPE-001")
     else:
         assert answer.is_success, (role, answer.text)
+    if role in OTHERS and row.method == "GET":
+        assert not [made for made in house.image_ids.values() if made in answer.text]
 
 
 def _keeps_owner(house: House, row: Address, role: str) -> None:
@@ -253,26 +275,32 @@ def _keeps_owner(house: House, row: Address, role: str) -> None:
         _keeps_signed_in(house, row, role)
         return
     answer, nothing = house.ask(row, role), house.ask(row, role, elsewhere=True)
-    assert (answer.status_code, code_of(answer)) == (404, "IMG-FIND-001"), role
-    told, made_up = (one.json()["error"] | {"request_id": None} for one in (answer, nothing))
-    assert told == made_up
-    differing = {"date", "x-request-id"}
-    assert {k: v for k, v in answer.headers.items() if k not in differing} == {
-        k: v for k, v in nothing.headers.items() if k not in differing
-    }
+    refused(answer, 404, "IMG-FIND-001")
+    assert seen(answer) == seen(nothing)
 
 
-def _keeps_scope(answer: httpx2.Response, route: Route, role: str) -> None:
-    if route.scope is None:
-        assert answer.status_code == 401, role
-    elif role == "a token without the scope":
-        assert answer.status_code == 403, role
-    else:
-        assert answer.is_success, (role, answer.text)
+def _keeps_shown(house: House, row: Address, role: str) -> None:
+    if role != LINK:
+        _keeps_owner(house, row, role)
+        return
+    assert house.ask(row, role).is_success
+    # It shows the one image and nothing else.
+    other = replace(house, links=dict.fromkeys(house.links, house.links[ROWS[0]]))
+    refused(other.ask(row, role), 404, "IMG-FIND-001")
 
 
-def code_of(answer: httpx2.Response) -> str:
-    return str(answer.json()["error"]["code"])
+def refused(answer: httpx2.Response, status: int, code: str) -> None:
+    assert answer.status_code == status, answer.request.headers
+    if answer.request.method != "HEAD":
+        assert answer.json()["error"]["code"] == code
+
+
+def seen(answer: httpx2.Response) -> tuple[object, ...]:
+    """All that an answer tells, but for the moment and the ids of the request."""
+    changing = ("date", "x-request-id", "ratelimit-remaining", "ratelimit-reset")
+    headers = {name: text for name, text in answer.headers.items() if name not in changing}
+    body = answer.text.replace(answer.headers.get("x-request-id", "-"), "")
+    return answer.status_code, headers, body
 
 
 _KEEPS = {
@@ -282,6 +310,7 @@ _KEEPS = {
     Rule.DOOR: _keeps_door,
     Rule.SIGNED_IN: _keeps_signed_in,
     Rule.OWNER: _keeps_owner,
+    Rule.SHOWN: _keeps_shown,
 }
 
 
