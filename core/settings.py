@@ -77,7 +77,8 @@ class Settings(BaseSettings):
     session_days: int = Field(30, ge=1, le=365, description="Days a sign-in lasts without being used")
     public_https: bool = Field(
         False,
-        description="`true` when people reach the app by HTTPS, through a proxy (cookies become Secure)",
+        description="`true` when people reach the app by HTTPS, through a proxy (cookies become Secure, and "
+        "browsers stay on HTTPS)",
     )
     trusted_proxies: str | None = Field(
         None,
