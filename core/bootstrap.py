@@ -38,6 +38,7 @@ from core.settings import Settings, load_settings
 from core.storage import open_storage
 from core.studio import Studio
 from core.takes import Takes
+from core.uploads import Uploads
 from core.usage import UsageLog
 from core.worker import Worker
 
@@ -122,7 +123,7 @@ def _assemble(
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
-        housekeeping, ownership, lock,
+        Uploads(storage, settings.max_upload_mb), housekeeping, ownership, lock,
     )  # fmt: skip
 
 

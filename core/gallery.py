@@ -165,6 +165,13 @@ class Gallery:
         with self._database.read() as session:
             return self._own(session, owner_id, col(Image.id) == clean(image_id))
 
+    def usable(self, owner_id: str, image_id: str) -> Image:
+        """The image, which isn't in the trash. Raises ImageNotFound."""
+        image = self.get(owner_id, image_id)
+        if image.trashed_at:
+            raise ImageNotFound
+        return image
+
     def newest_of(self, owner_id: str, recipes: Iterable[Recipe]) -> dict[Recipe, Image]:
         """The newest undeleted image of each recipe that has one: sent the same, it may have other words."""
         with self._database.read() as session:
@@ -267,7 +274,9 @@ def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
     parts = (recipe.name, *recipe.traits, style.label if style else "", recipe.prompt)
     texts = dict.fromkeys((*parts, recipe.base_prompt, recipe.enhanced_prompt))
     searched = fold("\n".join(part for part in texts if part))[:SEARCH_TEXT_LENGTH]
-    return asdict(recipe) | {"style": recipe.style or "", "search": searched}
+    fields = asdict(recipe) | {"style": recipe.style or "", "search": searched}
+    del fields["references"], fields["mask"]
+    return fields | {"source_id": fields.pop("source_image") or None}
 
 
 def _conditions(owner_id: str, filters: Filters) -> list[Any]:
