@@ -27,7 +27,7 @@ from tests.conftest import plain_png
 from tests.crashing import EDIT, RECIPE, Plan, edit_source
 from tests.generating import Studio as Workshop
 from tests.hostile import saved
-from tests.openai_service import ERRORS, Behaviour, OpenAIService, Seen
+from tests.openai_service import ERRORS, Behaviour, OpenAIService, Seen, openai_service
 from tests.polling import until
 from tests.process import ROOT
 
@@ -36,30 +36,49 @@ FOX = replace(RECIPE, name="Juniper", traits=("red fox",), base_prompt="in the s
 Enter = Callable[[str], SignedIn]
 
 
-@pytest.fixture(params=["gpt-image-2"])
-def studio(request: pytest.FixtureRequest, service: OpenAIService, tmp_path: Path) -> Iterator[Studio]:
-    studio = bootstrap.build(
+@pytest.fixture(scope="module")
+def service() -> Iterator[OpenAIService]:
+    with openai_service() as service:
+        yield service
+
+
+@pytest.fixture(autouse=True)
+def fresh_journal(service: OpenAIService) -> None:
+    service.reset()
+
+
+def a_studio(folder: Path, service: OpenAIService, model: str) -> Studio:
+    return bootstrap.build(
         load_settings(
-            data_dir=tmp_path / "data",
+            _env_file=None,
+            data_dir=folder,
             openai_base_url=service.base_url,
             openai_api_key="sk-test-abcdefgh",
-            image_model=request.param,
+            image_model=model,
         )
     )
+
+
+@pytest.fixture(scope="module")
+def studio(service: OpenAIService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    studio = a_studio(tmp_path_factory.mktemp("edits"), service, "gpt-image-2")
     yield studio
     studio.close()
 
 
-@pytest.fixture
-def enter(studio: Studio) -> Enter:
-    def make(name: str) -> SignedIn:
-        user = studio.accounts.create_user(name, "!")
-        ticket = studio.accounts.issue_ticket(user.username)
-        found = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket))
-        assert found is not None
-        return found
+def signed_in(studio: Studio, name: str) -> SignedIn:
+    user = studio.accounts.create_user(name, "!")
+    found = studio.accounts.signed_in(
+        studio.accounts.redeem_ticket(studio.accounts.issue_ticket(user.username))
+    )
+    assert found is not None
+    return found
 
-    return make
+
+@pytest.fixture
+def enter(studio: Studio, request: pytest.FixtureRequest) -> Enter:
+    """`enter("ada")`: an account of this test's own, signed in."""
+    return lambda name: signed_in(studio, f"{name}-{abs(hash(request.node.name))}")
 
 
 @pytest.fixture
@@ -225,10 +244,18 @@ def test_an_image_deleted_before_the_call_leaves_is_not_sent(
 # What can't be made
 
 
-@pytest.mark.parametrize("studio", ["dall-e-3"], indirect=True)
+@pytest.fixture
+def words_alone(tmp_path: Path, service: OpenAIService) -> Iterator[Studio]:
+    """A studio whose default model can't edit."""
+    studio = a_studio(tmp_path / "words", service, "dall-e-3")
+    yield studio
+    studio.close()
+
+
 def test_a_model_that_can_not_edit_says_so_before_anything_is_paid(
-    studio: Studio, service: OpenAIService, ada: SignedIn
+    words_alone: Studio, service: OpenAIService
 ) -> None:
+    studio, ada = words_alone, signed_in(words_alone, "ada")
     drawn = Recipe(prompt="a fox", model="dall-e-3", size="1024x1024", quality="hd")
     image = made(studio, ada, studio.generate(ada, drawn, 1))
     service.requests.clear()
@@ -328,7 +355,9 @@ def test_what_is_sent_again_without_a_part_has_its_pictures_still(
 
 
 def test_two_clicks_are_one_edit(studio: Studio, ada: SignedIn, fox: Image) -> None:
-    assert studio.edit(ada, fox.id, WORDS) == studio.edit(ada, fox.id, WORDS)
+    first, second = (studio.edit(ada, fox.id, WORDS) for _ in range(2))
+    assert first == second
+    assert made(studio, ada, first).source_id == fox.id
 
 
 @pytest.mark.parametrize(
@@ -386,9 +415,9 @@ def test_a_store_that_is_gone_costs_nothing(
 # The offline engine
 
 
-@pytest.fixture
-def offline(tmp_path: Path) -> Iterator[Studio]:
-    studio = bootstrap.build(load_settings(data_dir=tmp_path / "offline"))
+@pytest.fixture(scope="module")
+def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    studio = bootstrap.build(load_settings(_env_file=None, data_dir=tmp_path_factory.mktemp("offline")))
     yield studio
     studio.close()
 
@@ -436,11 +465,7 @@ def test_the_offline_engine_refuses_what_is_no_picture(offline: Studio) -> None:
 
 
 def test_an_edit_offline_from_end_to_end(offline: Studio) -> None:
-    user = offline.accounts.create_user("ada", "!")
-    ada = offline.accounts.signed_in(
-        offline.accounts.redeem_ticket(offline.accounts.issue_ticket(user.username))
-    )
-    assert ada is not None
+    ada = signed_in(offline, "ada")
     recipe = Recipe(prompt="a fox", model="offline-painter", size="1024x1024")
     image = made(offline, ada, offline.generate(ada, recipe, 1))
     assert offline.remake(ada, image.id).price == 0
