@@ -37,11 +37,11 @@ def _body(user: SignedIn, image_id: str) -> None:
     picture, words = st.columns([3, 2], gap="medium")
     with picture:
         _picture(user, image)
-        if not image.trashed_at:
-            remake_panel(user, image)
     with words:
         _actions(user, image)
         made_from(user, image)
+        if not image.trashed_at:
+            remake_panel(user, image)
         st.caption("Prompt")
         _words(image.prompt)
         st.table(_facts(image), border="horizontal")

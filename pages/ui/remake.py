@@ -1,4 +1,4 @@
-"""Below an open image: make a variation of it, or edit it with words."""
+"""Beside an open image: make a variation of it, or edit it with words."""
 
 from __future__ import annotations
 
