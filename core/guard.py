@@ -15,13 +15,15 @@ from starlette.websockets import WebSocketClose
 
 from core import errors
 from core.api import failure
+from core.remaking import MEGABYTE
 from core.settings import Settings, is_loopback
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # What Streamlit shows to anybody who asks, and nobody here needs.
 CLOSED_PATHS = ("/_stcore/metrics", "/oauth2callback", "/_stcore/upload_file")
-# More than any request here needs. What is received is kept in memory until it is whole.
+# More than any request here needs. What is received is kept in memory until it is whole, but for files.
 MAX_BODY = 64 * 1024
+UPLOAD_PATH = "/api/images/edit"
 _LONGEST_DETAILS = 200
 _LONGEST_NUMBER = 20
 _OWN_SHAPE = ("/api/", "/auth/")
@@ -51,10 +53,17 @@ class Guard:
             log.warning("refused", code=error.code, path=_cut(scope["path"]), details=error.details)
             await _refusal(scope, error)(scope, receive, send)
         else:
-            await self._app(scope, _bounded(receive) if scope["type"] == "http" else receive, send)
+            most = most_bytes(scope, self._get_settings())
+            await self._app(scope, _bounded(receive, most) if scope["type"] == "http" else receive, send)
 
 
-def _bounded(receive: Receive) -> Receive:
+def most_bytes(scope: Scope, settings: Settings) -> int:
+    """How large a body may be: at the one address that takes files, a picture and its mask are more."""
+    path = scope["path"].removeprefix(scope.get("root_path", ""))
+    return MAX_BODY + (2 * settings.max_upload_mb * MEGABYTE if path == UPLOAD_PATH else 0)
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
     """`receive`, raising BodyTooLarge as soon as more has come than any request needs."""
     received = 0
 
@@ -62,7 +71,7 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > MAX_BODY:
+        if received > most:
             raise errors.BodyTooLarge
         return message
 
@@ -81,7 +90,7 @@ def check(scope: Scope, settings: Settings) -> None:
     if not all(is_same(origin, hosts[0]) for origin in origins):
         raise errors.OriginRejected(details=_cut(f"Origin: {', '.join(origins)}; Host: {hosts[0]}"))
     announced = headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:_LONGEST_NUMBER]) > MAX_BODY:
+    if announced.isdecimal() and int(announced[:_LONGEST_NUMBER]) > most_bytes(scope, settings):
         raise errors.BodyTooLarge
     path = scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/")
     if any(path == closed or path.startswith(f"{closed}/") for closed in CLOSED_PATHS):

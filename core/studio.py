@@ -376,6 +376,12 @@ class Studio:
             self.gallery.usable(user.user_id, recipe.source_image)
         self.uploads.check(user.user_id, *recipe.uploads)
 
+    def check_edit(self, user: SignedIn, recipe: Recipe, count: int) -> None:
+        """Refuse what can't be made, before any picture for it is taken in. Raises what `generate` does."""
+        params = replace(recipe.params(), inputs=1)
+        catalogue.check_inputs(params, catalogue.image_model(recipe.model))
+        self._checked(user, recipe, count, many=False)
+
     def remake(self, user: SignedIn, image_id: str, words: str = "") -> Remake:
         """What a variation of an image would be, or with `words` an edit of it. Raises ImageNotFound."""
         image = self.gallery.usable(user.user_id, image_id)

@@ -33,7 +33,7 @@ LAYERS = (
     ("bootstrap",),
     ("entry", "pictures", "api_models"),
     ("events",),
-    ("images_api", "manual"),
+    ("images_api", "edits_api", "manual"),
     ("api", "recover", "command", "archive"),
     ("doctor", "backup", "restore", "transfer"),
     ("guard",),
