@@ -47,6 +47,8 @@ ROUTES = (
     _route("/api/images", "GET", Rule.SIGNED_IN, Scope.READ),
     _route("/api/images/generate", "POST", Rule.SIGNED_IN, Scope.GENERATE),
     _route("/api/images/enhance-prompt", "POST", Rule.SIGNED_IN, Scope.GENERATE),
+    # Its picture is one that a field of the form names.
+    _route("/api/images/edit", "POST", Rule.OWNER, Scope.GENERATE),
     _route("/api/images/jobs/{job_id}", "GET", Rule.OWNER, Scope.READ),
     _route("/api/images/jobs/{job_id}/events", "GET", Rule.OWNER, Scope.READ),
     _route("/api/images/jobs/{job_id}/partials/{number}", "GET", Rule.OWNER, Scope.READ),

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -48,6 +48,7 @@ from core.errors import (
 )
 from core.fetching import Pictures, Resolve, resolved
 from core.frames import frames
+from core.imaging import extension_of
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
 from core.settings import Settings
 from core.tape import drain, record, taken
@@ -61,7 +62,8 @@ OFFLINE_URL = "http://offline.invalid/v1"
 OFFLINE_KEY = "offline"
 NO_KEY = "none"
 
-_IMAGES, _CHAT = "/images/generations", "/chat/completions"
+_IMAGES, _EDITS, _CHAT = "/images/generations", "/images/edits", "/chat/completions"
+_MULTIPART = {"Content-Type": "multipart/form-data"}
 _END = b"[DONE]"
 _KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
 _TEXT_TRIES = 3
@@ -72,11 +74,42 @@ _NOT_A_PROMPT = "The service answered with something that isn't a prompt."
 _log = structlog.get_logger(__name__)
 
 Answer: TypeAlias = "openai.Stream[object]"
+Part = tuple[str, tuple[str, bytes, str]]
 OnPartial = Callable[[int, bytes], None]
 
 
 def ignore(index: int, picture: bytes) -> None:
     """Take no notice of a partial picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A picture that goes with a call; `mime` is its type."""
+
+    data: bytes = field(repr=False)
+    mime: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The pictures that an image is made from, and a PNG that is transparent where it may change."""
+
+    images: tuple[Attached, ...] = ()
+    mask: Attached | None = None
+
+    @property
+    def parts(self) -> list[Part]:
+        """As parts of a form. A single one has the name that every compatible service knows."""
+        name = "image" if len(self.images) == 1 else "image[]"
+        named = [(name, f"image-{number}", image) for number, image in enumerate(self.images, 1)]
+        masks = [("mask", "mask", self.mask)] if self.mask else []
+        return [
+            (field_name, (f"{stem}.{extension_of(file.mime)}", file.data, file.mime))
+            for field_name, stem, file in (*named, *masks)
+        ]
+
+
+NO_INPUTS = Inputs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +185,13 @@ class _Call:
 
     path: str
     body: Body
+    inputs: Inputs = NO_INPUTS
     lightened: bool = False
     unstreamed: bool = False
 
     @property
     def paid(self) -> bool:
-        return self.path == _IMAGES
+        return self.path in (_IMAGES, _EDITS)
 
     def softened(self, fault: Fault) -> _Call | None:
         """The call without what `fault` complains of, each remedy once; None when there is none."""
@@ -230,17 +264,24 @@ class ImageClient:
         return EnhanceStream(self._enhance(request, call))
 
     def generate(
-        self, params: GenerateParams, *, user_tag: str, on_partial: OnPartial = ignore
+        self,
+        params: GenerateParams,
+        *,
+        user_tag: str,
+        inputs: Inputs = NO_INPUTS,
+        on_partial: OnPartial = ignore,
     ) -> GeneratedImages:
         """Buy the images of `params`: one request that is never repeated once it may have been paid.
 
+        With `inputs` they are made from these pictures as well as from the words.
         `on_partial(index, bytes)` is given each partial picture; what it raises is logged. Raises any
         error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer; these two have
         in `answer` what came in a picture's place.
         """
         started = self._clock()
         deadline = self._deadline(self._settings.image_timeout)
-        answer = self._open(_Call(_IMAGES, self._image_body(params, user_tag)), deadline)
+        path = _EDITS if inputs.images else _IMAGES
+        answer = self._open(_Call(path, self._image_body(params, user_tag), inputs), deadline)
         with _taping(answer), self._reading(answer, paid=True):
             painting = self._paint(answer, on_partial)
             images = self._pictures(painting, answer, deadline)
@@ -313,11 +354,13 @@ class ImageClient:
         line = self._connected()
         import openai  # noqa: PLC0415
 
+        parts = call.inputs.parts
         return line.sdk.post(
             call.path,
             cast_to=object,
             body=call.body,
-            options={"timeout": self._timeout(deadline)},
+            files=parts or None,
+            options={"timeout": self._timeout(deadline), "headers": _MULTIPART if parts else {}},
             stream=True,
             stream_cls=openai.Stream[object],
         )

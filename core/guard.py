@@ -17,11 +17,13 @@ from core import errors
 from core.access import is_closed
 from core.api import failure
 from core.headers import wanted
+from core.remaking import MEGABYTE
 from core.settings import Settings, is_loopback
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-# More than any request here needs. What is received is kept in memory until it is whole.
+# More than any request here needs. What is received is kept in memory until it is whole, but for files.
 MAX_BODY = 64 * 1024
+UPLOAD_PATH = "/api/images/edit"
 _LONGEST_DETAILS = 200
 _LONGEST_NUMBER = 20
 _OWN_SHAPE = ("/api/", "/auth/")
@@ -55,7 +57,8 @@ class Guard:
             log.warning("refused", code=error.code, path=_cut(scope["path"]), details=error.details)
             await _refusal(scope, error)(scope, receive, send)
         else:
-            await self._app(scope, _bounded(receive) if scope["type"] == "http" else receive, send)
+            most = most_bytes(scope, settings)
+            await self._app(scope, _bounded(receive, most) if scope["type"] == "http" else receive, send)
 
 
 def _dressed(send: Send, wanted: Mapping[str, str]) -> Send:
@@ -71,7 +74,12 @@ def _dressed(send: Send, wanted: Mapping[str, str]) -> Send:
     return dressed
 
 
-def _bounded(receive: Receive) -> Receive:
+def most_bytes(scope: Scope, settings: Settings) -> int:
+    """How large a body may be: at the one address that takes files, a picture and its mask are more."""
+    return MAX_BODY + (2 * settings.max_upload_mb * MEGABYTE if _path(scope) == UPLOAD_PATH else 0)
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
     """`receive`, raising BodyTooLarge as soon as more has come than any request needs."""
     received = 0
 
@@ -79,7 +87,7 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > MAX_BODY:
+        if received > most:
             raise errors.BodyTooLarge
         return message
 
@@ -96,7 +104,7 @@ def check(scope: Scope, settings: Settings) -> None:
     if changes:
         _check_origin(headers, hosts[0])
     announced = headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:_LONGEST_NUMBER]) > MAX_BODY:
+    if announced.isdecimal() and int(announced[:_LONGEST_NUMBER]) > most_bytes(scope, settings):
         raise errors.BodyTooLarge
     if is_closed(_path(scope).rstrip("/")):
         raise errors.PageNotFound

@@ -128,6 +128,7 @@ class Settings(BaseSettings):
     )
     max_images: int = Field(10, ge=1, le=10, description="Most images in one generation")
     max_batch: int = Field(100, ge=1, le=1000, description="Most images in one batch of many prompts")
+    max_upload_mb: int = Field(20, ge=1, le=50, description="Most megabytes of an uploaded picture")
     user_reads_per_minute: int = Field(
         600,
         ge=1,

@@ -44,6 +44,8 @@ BODIES: dict[str, dict[str, object]] = {
     "POST /api/images/enhance-prompt": {"base_prompt": "a fox"},
     "PATCH /api/images/{image_id}": {"favourite": True},
 }
+# What is sent as a form, beside the id of the owner's image.
+FORMS = {"POST /api/images/edit": {"prompt": "a fox in the rain"}}
 WITHOUT, WITH, LINK = "a token without the scope", "a token with the scope", "the holder of a link"
 STRANGERS = ("nobody", "a withdrawn user", "an expired session")
 ENDED = "a withdrawn user's token"
@@ -110,6 +112,8 @@ class House:
             owned = dict.fromkeys(owned, "0" * 32)
         parts = OTHER_PARTS | owned
         path = re.sub(r"{([^}]+)}", lambda part: parts[part[1]], row.path)
+        form = FORMS.get(f"{row.method} {row.path}")
+        fields = form | {"image_id": owned["image_id"]} if form else {}
         self.client.cookies.clear()
         with self.client.stream(
             row.method,
@@ -117,6 +121,7 @@ class House:
             params={"share": self.links[row]} if role == LINK else None,
             headers=self._headers(row, role) | {"Origin": self.app.base_url, "Prefer": "respond-async"},
             json=BODIES.get(f"{row.method} {row.path}"),
+            files={name: (None, text) for name, text in fields.items()} or None,
         ) as answer:
             # A stream of events has no end while something is waited for.
             if not answer.headers.get("content-type", "").startswith("text/event-stream"):
@@ -156,7 +161,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     links = {row: studio.shares.make(owner, made, timedelta(days=1)) for row, made in image_ids.items()}
     job_id = _waiting_job(studio, owner.user_id)
     studio.close()
-    with AppProcess(folder) as app, httpx2.Client(trust_env=False) as client:
+    with AppProcess(folder) as app, httpx2.Client(trust_env=False, timeout=60) as client:
         yield House(app, client, headers, image_ids, links, job_id)
         assert "Traceback" not in app.output
 

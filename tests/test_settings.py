@@ -47,6 +47,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "budget_month_images": ("1000", 1000),
     "resend_unknown": ("true", True),
     "max_images": ("4", 4),
+    "max_upload_mb": ("5", 5),
     "trash_days": ("90", 90),
     "log_level": ("debug", "DEBUG"),
 }
