@@ -91,7 +91,7 @@ def test_a_browser_shows_it_and_nothing_comes_from_elsewhere(tmp_path: Path, bro
         page.on("console", lambda line: said.append(line.text) if line.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: said.append(str(error)))
         page.goto(f"{app.base_url}/api/docs")
-        page.get_by_text("Make images").click()
+        page.get_by_text("Make images", exact=True).click()
         page.get_by_role("button", name="Try it out").click()
         page.get_by_role("button", name="Execute").click()
         page.locator(".live-responses-table .response-col_status", has_text="201").wait_for()
