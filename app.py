@@ -36,6 +36,8 @@ from core.api import create_api, create_auth
 from core.caller import CallerNamed
 from core.errors import ImageError, SettingsError, in_words
 from core.guard import Guard
+from core.headers import page_policy
+from core.proxies import TrustedProxies, keep_uvicorn_from_believing
 from core.request_id import RequestIds
 from core.settings import Settings, is_any, is_loopback, load_settings
 from core.studio import Studio
@@ -44,6 +46,7 @@ from pages.ui.polling import keep_page_changes
 
 gc.freeze()
 gc.enable()
+keep_uvicorn_from_believing()
 
 ROOT = Path(__file__).resolve().parent
 MUST_BE_MENDED = 2
@@ -172,8 +175,13 @@ app = st.App(
     lifespan=lifespan,
     on_script_error=on_script_error,
     middleware=[
+        Middleware(TrustedProxies, get_settings=lambda: bootstrap.studio().settings),
         Middleware(RequestIds),
-        Middleware(Guard, get_settings=lambda: bootstrap.studio().settings),
+        Middleware(
+            Guard,
+            get_settings=lambda: bootstrap.studio().settings,
+            policy=page_policy((Path(st.__file__).parent / "static" / "index.html").read_text()),
+        ),
         Middleware(CallerNamed),
     ],
     routes=[

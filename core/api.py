@@ -15,6 +15,7 @@ from starlette.routing import Match
 
 from core import errors
 from core.api_models import error_body
+from core.edits_api import edits
 from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, session_token
 from core.images_api import images
 from core.manual import manual
@@ -36,7 +37,7 @@ class TicketExchange(BaseModel):
 
 def create_api(get_studio: Callable[[], Studio], *, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
     """What is served below `/api`; whoever waits there is answered once the server is `stopping`."""
-    application = _application(get_studio, images, trail, manual)
+    application = _application(get_studio, images, edits, trail, manual)
     application.state.stopping = stopping
     application.add_middleware(RateHeaders)
     return application

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -43,7 +42,9 @@ class Asked(BaseModel):
 
 
 class GenerateRequest(Asked):
-    prompt: str = Field(description="What to draw", examples=["A fox in the snow, at dawn"])
+    model_config = ConfigDict(json_schema_extra={"example": {"prompt": "A fox in the snow, at dawn"}})
+
+    prompt: str = Field(description="What to draw")
     style: Style | None = Field(None, description=f"A preset ({_STYLES}) or a style of the model's own")
     model: str | None = Field(
         None, max_length=128, description="An image model; by default the installation's"
@@ -69,9 +70,13 @@ class GenerateRequest(Asked):
 
 
 class EnhanceRequest(Asked):
-    name: str = Field("", description="The subject's name", examples=["Fern"])
-    traits: list[str] = Field(default_factory=list, examples=[["red scarf", "curious"]])
-    base_prompt: str = Field("", description="What the picture shows", examples=["a fox in the snow"])
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"name": "Fern", "traits": ["red scarf"], "base_prompt": "a fox"}}
+    )
+
+    name: str = Field("", description="The subject's name")
+    traits: list[str] = Field(default_factory=list, description="What it is like")
+    base_prompt: str = Field("", description="What the picture shows")
     style: Style | None = Field(None, description=f"A preset: {_STYLES}")
 
     def request(self) -> PromptRequest:
@@ -80,6 +85,8 @@ class EnhanceRequest(Asked):
 
 class ChangeRequest(Asked):
     """What is left out stays as it is."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"favourite": True}})
 
     favourite: StrictBool | None = None
     name: str | None = None
@@ -288,12 +295,12 @@ _ANYWHERE: tuple[type[errors.ImageError], ...] = (
 )
 
 
-def failures(*kinds: type[errors.ImageError], also: Iterable[int] = ()) -> dict[int | str, dict[str, Any]]:
-    """The documentation of all failures of a route, each with its codes; `also` are statuses of no code."""
-    found: dict[int, list[str]] = {status: [] for status in also}
+def failures(*kinds: type[errors.ImageError]) -> dict[int | str, dict[str, Any]]:
+    """The documentation of all failures of a route, each with its codes."""
+    found = {422: [f"`{errors.RequestRejected.code}` A field is missing, unknown or of another kind."]}
     for kind in (*_ANYWHERE, *kinds):
         found.setdefault(kind.status, []).append(f"`{kind.code}` {kind.message}")
     return {
-        status: {"model": Failed, "description": "\n\n".join(dict.fromkeys(words)) or "Refused"}
+        status: {"model": Failed, "description": "\n\n".join(dict.fromkeys(words))}
         for status, words in sorted(found.items())
     }

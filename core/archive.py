@@ -25,7 +25,7 @@ DATABASE, SECRET, FILES = "atelier.db", "secret.key", "files"
 MANIFEST = "manifest.jsonl"
 _NAMES = re.compile(
     rf"{re.escape(DATABASE)}|{re.escape(SECRET)}|{re.escape(MANIFEST)}"
-    rf"|{FILES}/(?:images|answers|aside)(?:/[\w-][\w.-]*)+",
+    rf"|{FILES}/(?:images|answers|uploads|aside)(?:/[\w-][\w.-]*)+",
     re.ASCII,
 )
 _BLOCK = tarfile.BLOCKSIZE

@@ -1,8 +1,9 @@
 """`python -m core.backup FILE`: puts everything of an installation on one machine into one file.
 
-Atelier may be running meanwhile. The file holds the database, the pictures, the damaged answers kept aside
-and the installation's key; keep it as safe as the data folder itself. `python -m core.restore FILE` brings
-it back. With a PostgreSQL server or a bucket, use their own means: pg_dump, and the bucket's versioning.
+Atelier may be running meanwhile. The file holds the database, the pictures, the uploads, the damaged answers
+kept aside and the installation's key; keep it as safe as the data folder itself.
+`python -m core.restore FILE` brings it back. With a PostgreSQL server or a bucket, use their own means:
+pg_dump, and the bucket's versioning.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ class _Packing:
         open_jobs = select(col(Job.id)).where(col(Job.state).in_(OPEN_STATES))
         for (job_id,) in chain.from_iterable(self.rows.in_pages(open_jobs, col(Job.id))):
             self._pack_open(job_id)
-        for file in self.storage.files("aside"):
-            self._pack(file.key)
+        for folder in ("uploads", "aside"):
+            for file in self.storage.files(folder):
+                self._pack(file.key)
 
     def _pack_image(self, image_id: str, key: str) -> None:
         if self._pack(key):

@@ -45,6 +45,7 @@ from core.storage import open_storage
 from core.studio import Studio
 from core.takes import Takes
 from core.tokens import Tokens
+from core.uploads import Uploads
 from core.usage import UsageLog
 from core.worker import Worker
 
@@ -139,7 +140,8 @@ def _assemble(
     housekeeping.start()
     return Studio(
         settings, database, storage, accounts, drafts, gallery, shares, usage, budgets, client,
-        enhancements, jobs, housekeeping, ownership, lock, audit, tokens, Batches(database), kept, rates,
+        enhancements, jobs, Uploads(storage, settings.max_upload_mb), housekeeping, ownership, lock, audit,
+        tokens, Batches(database), kept, rates,
     )  # fmt: skip
 
 

@@ -86,6 +86,7 @@ class ImageModel:
     `status` is current, live, ending, retired, compatible (only other services speak it) or offline;
     `ends` is the first day without it. `sizes` are offered in a form, `size_rule` admits others.
     `tokens` holds the output tokens of one image by (size, quality), as far as they are published.
+    `max_inputs` is how many pictures an image can be made from; 0 for a model that only follows words.
     """
 
     name: str
@@ -101,6 +102,7 @@ class ImageModel:
     backgrounds: tuple[str, ...] = (AUTO, "opaque", "transparent")
     formats: tuple[str, ...] = ("png", "webp", "jpeg")
     max_partials: int = 3
+    max_inputs: int = 16
     api_styles: tuple[str, ...] = ()
     sends_response_format: bool = False
     price: TokenPrice | None = None
@@ -112,6 +114,11 @@ class ImageModel:
         """Whether sizes beside the listed ones are taken."""
         return self.size_rule is not None
 
+    @property
+    def edits(self) -> bool:
+        """Whether it makes images from others."""
+        return self.max_inputs > 0
+
     def ended(self, today: date) -> bool:
         return self.status == "retired" or (self.ends is not None and today >= self.ends)
 
@@ -121,7 +128,8 @@ class GenerateParams:
     """What one generation asks for.
 
     `style` is the key of a preset in core.prompts or a style of the model's own; `auto` leaves a
-    choice to the service and is never sent.
+    choice to the service and is never sent. `inputs` is how many pictures it is made from, none being a
+    generation from words alone; `masked` says that a mask goes with them.
     """
 
     prompt: str
@@ -132,6 +140,8 @@ class GenerateParams:
     style: str | None = None
     background: str = AUTO
     output_format: str = "png"
+    inputs: int = 0
+    masked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +182,7 @@ _DALL_E_3 = ImageModel(
     backgrounds=(AUTO,),
     formats=("png",),
     max_partials=0,
+    max_inputs=0,
     api_styles=("vivid", "natural"),
     sends_response_format=True,
 )
@@ -307,7 +318,24 @@ def check(params: GenerateParams, *, today: date, official: bool) -> None:
             field="prompt",
         )
     check_size(params.size, model)
+    check_inputs(params, model)
     _check_choices(params, model)
+
+
+def check_inputs(params: GenerateParams, model: ImageModel) -> None:
+    """Raise InvalidParameter for pictures that `model` can't work from."""
+    if params.inputs and not model.edits:
+        raise InvalidParameter(
+            f"{model.label} makes images from words alone.",
+            suggestions=("Choose a model that can edit images.",),
+            field="model",
+        )
+    if params.inputs > model.max_inputs:
+        raise InvalidParameter(
+            f"{model.label} works from at most {model.max_inputs} images.",
+            suggestions=("Use fewer images.",),
+            field="image",
+        )
 
 
 def check_text(name: str, *, today: date) -> None:
@@ -318,10 +346,15 @@ def check_text(name: str, *, today: date) -> None:
 
 
 def estimate(params: GenerateParams, *, partial_images: int = 0) -> int | None:
-    """Micro-USD that all `n` images will cost, from the tables; None when no figure is published."""
+    """Micro-USD that all `n` images will cost, from the tables; None when no figure is published.
+
+    How many tokens a picture counts that an image is made from, nobody has published for any model.
+    """
     model = image_model(params.model)
     if model.status == "offline":
         return 0
+    if params.inputs:
+        return None
     output = model.tokens.get((params.size, params.quality))
     if model.price is None or output is None or (partial_images and model.partial_tokens is None):
         return None

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -46,7 +46,9 @@ from core.errors import (
     ServiceUnreachable,
     SettingsError,
 )
+from core.fetching import Pictures, Resolve, resolved
 from core.frames import frames
+from core.imaging import extension_of
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
 from core.settings import Settings
 from core.tape import drain, record, taken
@@ -60,10 +62,10 @@ OFFLINE_URL = "http://offline.invalid/v1"
 OFFLINE_KEY = "offline"
 NO_KEY = "none"
 
-_IMAGES, _CHAT = "/images/generations", "/chat/completions"
+_IMAGES, _EDITS, _CHAT = "/images/generations", "/images/edits", "/chat/completions"
+_MULTIPART = {"Content-Type": "multipart/form-data"}
 _END = b"[DONE]"
 _KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
-_LARGEST_DOWNLOAD = 50 * 2**20
 _TEXT_TRIES = 3
 _PASSING = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _LONGEST_PAUSE = 10.0
@@ -72,11 +74,42 @@ _NOT_A_PROMPT = "The service answered with something that isn't a prompt."
 _log = structlog.get_logger(__name__)
 
 Answer: TypeAlias = "openai.Stream[object]"
+Part = tuple[str, tuple[str, bytes, str]]
 OnPartial = Callable[[int, bytes], None]
 
 
 def ignore(index: int, picture: bytes) -> None:
     """Take no notice of a partial picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A picture that goes with a call; `mime` is its type."""
+
+    data: bytes = field(repr=False)
+    mime: str
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """The pictures that an image is made from, and a PNG that is transparent where it may change."""
+
+    images: tuple[Attached, ...] = ()
+    mask: Attached | None = None
+
+    @property
+    def parts(self) -> list[Part]:
+        """As parts of a form. A single one has the name that every compatible service knows."""
+        name = "image" if len(self.images) == 1 else "image[]"
+        named = [(name, f"image-{number}", image) for number, image in enumerate(self.images, 1)]
+        masks = [("mask", "mask", self.mask)] if self.mask else []
+        return [
+            (field_name, (f"{stem}.{extension_of(file.mime)}", file.data, file.mime))
+            for field_name, stem, file in (*named, *masks)
+        ]
+
+
+NO_INPUTS = Inputs()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +185,13 @@ class _Call:
 
     path: str
     body: Body
+    inputs: Inputs = NO_INPUTS
     lightened: bool = False
     unstreamed: bool = False
 
     @property
     def paid(self) -> bool:
-        return self.path == _IMAGES
+        return self.path in (_IMAGES, _EDITS)
 
     def softened(self, fault: Fault) -> _Call | None:
         """The call without what `fault` complains of, each remedy once; None when there is none."""
@@ -173,8 +207,8 @@ class _Call:
 class ImageClient:
     """Enhances prompts and makes images at the service that the settings name.
 
-    Safe to use from several threads. `transport` replaces the network; with the offline engine it
-    must be given. Raises SettingsError when OPENAI_BASE_URL isn't an address.
+    Safe to use from several threads. `transport` replaces the network, and `resolve` the names in it; with
+    the offline engine a transport must be given. Raises SettingsError when OPENAI_BASE_URL isn't an address.
     """
 
     def __init__(
@@ -184,6 +218,7 @@ class ImageClient:
         transport: httpx2.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        resolve: Resolve = resolved,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -192,7 +227,9 @@ class ImageClient:
         self._secret = key.get_secret_value() if key else ""
         self._transport = transport
         self._connecting = threading.Lock()
+        self._resolve = resolve
         self._line: _Line | None = None
+        self._fetching: Pictures | None = None
         try:
             self._official = is_official(settings)
             httpx2.URL(settings.openai_base_url or OPENAI_URL)
@@ -204,6 +241,8 @@ class ImageClient:
         self._connected()
 
     def close(self) -> None:
+        if self._fetching:
+            self._fetching.close()
         if self._line:
             self._line.wire.close()
 
@@ -225,17 +264,24 @@ class ImageClient:
         return EnhanceStream(self._enhance(request, call))
 
     def generate(
-        self, params: GenerateParams, *, user_tag: str, on_partial: OnPartial = ignore
+        self,
+        params: GenerateParams,
+        *,
+        user_tag: str,
+        inputs: Inputs = NO_INPUTS,
+        on_partial: OnPartial = ignore,
     ) -> GeneratedImages:
         """Buy the images of `params`: one request that is never repeated once it may have been paid.
 
+        With `inputs` they are made from these pictures as well as from the words.
         `on_partial(index, bytes)` is given each partial picture; what it raises is logged. Raises any
         error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer; these two have
         in `answer` what came in a picture's place.
         """
         started = self._clock()
         deadline = self._deadline(self._settings.image_timeout)
-        answer = self._open(_Call(_IMAGES, self._image_body(params, user_tag)), deadline)
+        path = _EDITS if inputs.images else _IMAGES
+        answer = self._open(_Call(path, self._image_body(params, user_tag), inputs), deadline)
         with _taping(answer), self._reading(answer, paid=True):
             painting = self._paint(answer, on_partial)
             images = self._pictures(painting, answer, deadline)
@@ -308,11 +354,13 @@ class ImageClient:
         line = self._connected()
         import openai  # noqa: PLC0415
 
+        parts = call.inputs.parts
         return line.sdk.post(
             call.path,
             cast_to=object,
             body=call.body,
-            options={"timeout": self._timeout(deadline)},
+            files=parts or None,
+            options={"timeout": self._timeout(deadline), "headers": _MULTIPART if parts else {}},
             stream=True,
             stream_cls=openai.Stream[object],
         )
@@ -444,22 +492,21 @@ class ImageClient:
             raise ValueError("an image without b64_json or url")
         if url.startswith("data:"):
             return decoded(url)
-        return self._download(self._connected().sdk.base_url.join(url), deadline)
+        return self._pictures_elsewhere().fetch(url, self._timeout(deadline))
 
-    def _download(self, url: httpx2.URL, deadline: Deadline) -> bytes:
-        """The picture at `url`, fetched without the API key, from the service's own origin alone."""
+    def _pictures_elsewhere(self) -> Pictures:
+        """What fetches pictures that come as an address: most services never send one."""
         line = self._connected()
-        if _origin(url) != _origin(line.sdk.base_url):
-            raise ValueError(f"the image lies at {url.scheme}://{url.host}, not at the service's own address")
-        with line.wire.stream("GET", url, timeout=self._timeout(deadline)) as response:
-            if response.status_code != httpx2.codes.OK:
-                raise ValueError(f"the image's address answered {response.status_code}")
-            picture = bytearray()
-            for chunk in response.iter_bytes():
-                picture += chunk
-                if len(picture) > _LARGEST_DOWNLOAD:
-                    raise ValueError(f"the image is larger than {_LARGEST_DOWNLOAD:,} bytes")
-        return bytes(picture)
+        with self._connecting:
+            if self._fetching is None:
+                self._fetching = Pictures(
+                    line.sdk.base_url,
+                    self._settings.picture_hosts,
+                    transport=self._transport,
+                    clock=self._clock,
+                    resolve=self._resolve,
+                )
+            return self._fetching
 
 
 def _line(settings: Settings, transport: httpx2.BaseTransport | None, clock: Callable[[], float]) -> _Line:
@@ -540,10 +587,6 @@ def _show(event: Body, on_partial: OnPartial) -> None:
         on_partial(int(event.get("partial_image_index") or 0), decoded(str(event.get("b64_json") or "")))
     except Exception as error:
         _log.warning("partial_picture_not_shown", error=f"{type(error).__name__}: {error}")
-
-
-def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
-    return url.scheme, url.host, url.port
 
 
 def _without(body: Body, *names: str) -> Body:

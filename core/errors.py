@@ -17,7 +17,8 @@ ImageError                          IMG-GEN-001
 │   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
 ├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, BodyTooLarge, PageNotFound
-│   └── RangeRejected, RateExceeded, KeyReused, KeyBusy
+│   ├── RangeRejected, RateExceeded, KeyReused, KeyBusy
+│   └── UploadRejected              IMG-REQ-UPLOAD-001: UploadTooLarge, MaskRejected, UploadGone
 ├── StorageError                    IMG-STORE-001: the image store
 │   └── StorageUnreachable, StorageFull, StorageReadOnly, FileDamaged
 ├── DatabaseError                   IMG-DATA-001: DatabaseDamaged, DatabaseBusy
@@ -495,6 +496,33 @@ class KeyBusy(RequestRejected):
     code, status, retryable = "IMG-REQ-KEY-002", 409, True
     message = "The request with this Idempotency-Key is still being answered."
     suggestions = ("Send it again with the same key in a few seconds.",)
+
+
+class UploadRejected(RequestRejected):
+    code, status = "IMG-REQ-UPLOAD-001", 422
+    message = "This file isn't a still picture that can be used."
+    suggestions: tuple[str, ...] = (
+        "Choose a PNG, JPEG or WebP picture that isn't animated.",
+        "Open it in a picture editor and save it anew.",
+    )
+
+
+class UploadTooLarge(UploadRejected):
+    code, status = "IMG-REQ-UPLOAD-002", 413
+    message = "This picture is larger than any that is taken here."
+    suggestions = ("Make it smaller, then upload it again.",)
+
+
+class MaskRejected(UploadRejected):
+    code = "IMG-REQ-UPLOAD-003"
+    message = "The mask doesn't fit the picture."
+    suggestions = ("Use a PNG of the picture's own size that is transparent where it may change.",)
+
+
+class UploadGone(UploadRejected):
+    code, status = "IMG-REQ-UPLOAD-004", 410
+    message = "The uploaded picture is no longer kept."
+    suggestions = ("Upload it again.",)
 
 
 class StorageError(ImageError):

@@ -182,6 +182,13 @@ class Gallery:
         with self._database.read() as session:
             return self._own(session, owner_id, col(Image.id) == clean(image_id))
 
+    def usable(self, owner_id: str, image_id: str) -> Image:
+        """The image, which isn't in the trash. Raises ImageNotFound."""
+        image = self.get(owner_id, image_id)
+        if image.trashed_at:
+            raise ImageNotFound
+        return image
+
     def newest_of(self, owner_id: str, recipes: Iterable[Recipe]) -> dict[Recipe, Image]:
         """The newest undeleted image of each recipe that has one: sent the same, it may have other words."""
         with self._database.read() as session:
@@ -297,7 +304,9 @@ def fold(words: str) -> str:
 
 
 def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
-    return asdict(recipe) | {"style": recipe.style or "", "search": _searched(recipe)}
+    fields = asdict(recipe) | {"style": recipe.style or "", "search": _searched(recipe)}
+    del fields["references"], fields["mask"]
+    return fields | {"source_id": fields.pop("source_image") or None}
 
 
 def _searched(made_from: Recipe | Image) -> str:

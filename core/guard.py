@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import structlog
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from core import errors
+from core.access import is_closed
 from core.api import failure
+from core.headers import wanted
+from core.remaking import MEGABYTE
 from core.settings import Settings, is_loopback
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-# What Streamlit shows to anybody who asks, and nobody here needs.
-CLOSED_PATHS = ("/_stcore/metrics", "/oauth2callback", "/_stcore/upload_file")
-# More than any request here needs. What is received is kept in memory until it is whole.
+# More than any request here needs. What is received is kept in memory until it is whole, but for files.
 MAX_BODY = 64 * 1024
+UPLOAD_PATH = "/api/images/edit"
 _LONGEST_DETAILS = 200
 _LONGEST_NUMBER = 20
 _OWN_SHAPE = ("/api/", "/auth/")
@@ -34,27 +36,50 @@ log = structlog.get_logger(__name__)
 class Guard:
     """ASGI middleware that refuses names other than this server's, other sites' pages, and closed paths.
 
+    Every answer gets the headers of core.headers; `policy` is the pages' Content-Security-Policy.
     `X-Forwarded-Host` is never read: whoever sends a request can write it.
     """
 
-    def __init__(self, app: ASGIApp, get_settings: Callable[[], Settings]) -> None:
+    def __init__(self, app: ASGIApp, get_settings: Callable[[], Settings], policy: str = "") -> None:
         self._app = app
         self._get_settings = get_settings
+        self._policy = policy
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
+        settings = self._get_settings()
+        send = _dressed(send, wanted(_path(scope), self._policy, settings))
         try:
-            check(scope, self._get_settings())
+            check(scope, settings)
         except errors.RequestRejected as error:
             log.warning("refused", code=error.code, path=_cut(scope["path"]), details=error.details)
             await _refusal(scope, error)(scope, receive, send)
         else:
-            await self._app(scope, _bounded(receive) if scope["type"] == "http" else receive, send)
+            most = most_bytes(scope, settings)
+            await self._app(scope, _bounded(receive, most) if scope["type"] == "http" else receive, send)
 
 
-def _bounded(receive: Receive) -> Receive:
+def _dressed(send: Send, wanted: Mapping[str, str]) -> Send:
+    """`send`, adding the `wanted` headers to an answer that has none of that name."""
+
+    async def dressed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in wanted.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return dressed
+
+
+def most_bytes(scope: Scope, settings: Settings) -> int:
+    """How large a body may be: at the one address that takes files, a picture and its mask are more."""
+    return MAX_BODY + (2 * settings.max_upload_mb * MEGABYTE if _path(scope) == UPLOAD_PATH else 0)
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
     """`receive`, raising BodyTooLarge as soon as more has come than any request needs."""
     received = 0
 
@@ -62,7 +87,7 @@ def _bounded(receive: Receive) -> Receive:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > MAX_BODY:
+        if received > most:
             raise errors.BodyTooLarge
         return message
 
@@ -76,16 +101,30 @@ def check(scope: Scope, settings: Settings) -> None:
     if len(hosts) != 1 or not is_served(hosts[0], settings):
         raise errors.HostRejected(details=_cut(f"Host: {', '.join(hosts)}"))
     changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
-    # A request without an origin comes from no page: a browser names it wherever something changes.
-    origins = headers.getlist("origin") if changes else []
-    if not all(is_same(origin, hosts[0]) for origin in origins):
-        raise errors.OriginRejected(details=_cut(f"Origin: {', '.join(origins)}; Host: {hosts[0]}"))
+    if changes:
+        _check_origin(headers, hosts[0])
     announced = headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:_LONGEST_NUMBER]) > MAX_BODY:
+    if announced.isdecimal() and int(announced[:_LONGEST_NUMBER]) > most_bytes(scope, settings):
         raise errors.BodyTooLarge
-    path = scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/")
-    if any(path == closed or path.startswith(f"{closed}/") for closed in CLOSED_PATHS):
+    if is_closed(_path(scope).rstrip("/")):
         raise errors.PageNotFound
+
+
+def _path(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
+
+
+def _check_origin(headers: Headers, host: str) -> None:
+    """Raise OriginRejected for what another site's page made a browser send.
+
+    A browser says where a change comes from, by `Origin` or at least by `Sec-Fetch-Site`: what has neither
+    comes from no page, and carries only a cookie that somebody put there on purpose.
+    """
+    origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
+    if not all(is_same(origin, host) for origin in origins) or any(site != "same-origin" for site in sites):
+        told = f"Origin: {', '.join(origins)}; Sec-Fetch-Site: {', '.join(sites)}; Host: {host}"
+        raise errors.OriginRejected(details=_cut(told))
 
 
 def _cut(foreign: str) -> str:

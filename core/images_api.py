@@ -35,11 +35,13 @@ from core.entry import CurrentStudio, OwnerOfShown, Reader, Spender, Viewer, use
 from core.gallery import MAX_PAGE_SIZE, PAGE_SIZE, Filters
 from core.kept import KeptRequest
 from core.pictures import SAFE, picture, sniffed
+from core.recipe import Recipe
+from core.studio import Studio
 
 images = APIRouter(prefix="/images", tags=["Images"])
 # How long a request waits for another one that answers the same key.
 KEY_PAUSE, KEY_TRIES = 0.5, 60
-_CHOICE = (
+CHOICE = (
     errors.PromptEmpty,
     errors.PromptTooLong,
     errors.WordsRejected,
@@ -49,7 +51,7 @@ _CHOICE = (
     errors.BudgetSpent,
     errors.KeyReused,
 )
-_SERVICE = (
+SERVICE = (
     errors.RateLimited,
     errors.QuotaSpent,
     errors.BillingLimitReached,
@@ -62,6 +64,13 @@ _SERVICE = (
     errors.ServiceUnreachable,
     errors.OutcomeUnknown,
 )
+ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": Accepted,
+        "description": "They are being made: ask at the address in `Location`",
+        "headers": {"Location": {"schema": {"type": "string"}}},
+    }
+}
 _PICTURE_BYTES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The bytes", "content": {"image/*": {}}},
     206: {"description": "The part that `Range` asked for", "content": {"image/*": {}}},
@@ -74,14 +83,7 @@ _PICTURE_BYTES: dict[int | str, dict[str, Any]] = {
     status_code=201,
     response_model=Generated,
     summary="Make images",
-    responses=failures(*_CHOICE, *_SERVICE, errors.BadAnswer, errors.BadImage, errors.JobCancelled)
-    | {
-        202: {
-            "model": Accepted,
-            "description": "They are being made: ask at the address in `Location`",
-            "headers": {"Location": {"schema": {"type": "string"}}},
-        }
-    },
+    responses=failures(*CHOICE, *SERVICE, errors.BadAnswer, errors.BadImage, errors.JobCancelled) | ACCEPTED,
 )
 async def generate(
     asked: GenerateRequest,
@@ -101,9 +103,23 @@ async def generate(
 
     An outcome that nobody knows (504) may have been charged; it is never sent again by itself.
     """
-    kept = _kept(user, idempotency_key, "generate", asked.model_dump())
+    kept = kept_request(user, idempotency_key, "generate", asked.model_dump())
     recipe = asked.recipe(studio.settings.default_image_model)
-    batch_id = await run_in_threadpool(studio.order, user, recipe, asked.n, kept=kept)
+    return await ordered(request, studio, user, recipe, asked.n, kept=kept, prefer=prefer)
+
+
+async def ordered(
+    request: Request,
+    studio: Studio,
+    user: SignedIn,
+    recipe: Recipe,
+    count: int,
+    *,
+    kept: KeptRequest | None,
+    prefer: str | None,
+) -> Any:
+    """Submit what was asked for and answer with what came of it, or with where to ask for that."""
+    batch_id = await run_in_threadpool(studio.order, user, recipe, count, kept=kept)
     if _wants_async(prefer):
         return _accepted(batch_id, {"Preference-Applied": "respond-async"})
     batch = await events.ended(request, partial(studio.batches.find, user.user_id, batch_id))
@@ -130,7 +146,7 @@ def _result(batch: Batch) -> Generated:
     return Generated.of(batch)
 
 
-def _kept(user: SignedIn, key: str | None, path: str, asked: dict[str, Any]) -> KeptRequest | None:
+def kept_request(user: SignedIn, key: str | None, path: str, asked: dict[str, Any]) -> KeptRequest | None:
     return KeptRequest.of(user.user_id, key, path, asked) if key else None
 
 
@@ -139,8 +155,8 @@ def _kept(user: SignedIn, key: str | None, path: str, asked: dict[str, Any]) -> 
     response_model=EnhancedPrompt,
     summary="Enhance a prompt",
     responses=failures(
-        *_CHOICE,
-        *_SERVICE,
+        *CHOICE,
+        *SERVICE,
         errors.ImagePromptError,
         errors.EnhancementRefused,
         errors.EnhancementCut,
@@ -160,7 +176,7 @@ async def enhance_prompt(
     With `Accept: text/event-stream` the text is streamed: `delta` events as it arrives, then `done` with the
     finished prompt, which may be tidier than its pieces, or `error`.
     """
-    kept = _kept(user, idempotency_key, "enhance-prompt", asked.model_dump())
+    kept = kept_request(user, idempotency_key, "enhance-prompt", asked.model_dump())
     pieces: asyncio.Queue[str | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 

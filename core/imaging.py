@@ -25,7 +25,7 @@ _MIMES = {"PNG": "image/png", "WEBP": "image/webp", "JPEG": "image/jpeg"}
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 # What Pillow's decoders raise on damaged or hostile bytes.
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -78,7 +78,7 @@ def verify(data: bytes) -> Picture:
             _check_ends(image.format or "", data)
             image.load()
             return _picture(image, data)
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise BadImage(details=f"{len(data)} bytes: {error or type(error).__name__}") from error
 
 
@@ -99,7 +99,7 @@ def thumbnail(data: bytes) -> bytes:
             made = BytesIO()
             small.save(made, "WEBP", quality=THUMBNAIL_QUALITY)
             return made.getvalue()
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise BadImage(details=str(error)) from error
 
 

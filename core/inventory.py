@@ -18,24 +18,26 @@ from itertools import islice
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import Text, cast, or_, select
 from sqlalchemy.orm import Mapped
 from sqlmodel import Session, col
 
-from core import errors
+from core import errors, uploads
 from core.database import PAGE, Database
 from core.gallery import Gallery, thumbnail_key
 from core.imaging import verify
 from core.models import LIVE_STATES, Image, Job, JobState, User, utc_now
+from core.recipe import Recipe
 from core.storage import Storage, StoredFile
 
 # Files without a row are kept this long: whoever swapped a database by mistake has time to notice.
 KEPT = timedelta(days=7)
 # Damaged answers are kept under `aside/`, for the administrator alone to remove.
-FOLDERS = ("images", "answers", "partials", "thumbnails")
+FOLDERS = ("images", "answers", "partials", "thumbnails", uploads.FOLDER)
 _KEY = re.compile(
     r"(?P<folder>images|answers|partials)/(?P<job>[\w-]+)/[\w-][\w.-]*"
-    r"|(?P<thumbnails>thumbnails)/(?P<image>[\w-]+)\.webp",
+    r"|(?P<thumbnails>thumbnails)/(?P<image>[\w-]+)\.webp"
+    r"|(?P<uploads>uploads)/(?P<owner>[\w-]+)/[0-9a-f]{64}\.(png|jpg)",
     re.ASCII,
 )
 T = TypeVar("T")
@@ -109,6 +111,7 @@ class _Rows:
     images: frozenset[str]
     states: dict[str, str]
     with_image: frozenset[str]
+    needed: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class _Place:
     folder: str = ""
     job_id: str = ""
     image_id: str = ""
+    owner_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +142,7 @@ class Inventory:
 
     def _check_files(self, places: list[_Place]) -> Checked:
         with self.database.read() as session:
-            rows = _rows_of(session, places)
+            rows = _rows_of(session, places, self.clock() - KEPT)
         found = (self._judge(place, rows) for place in places)
         known = sum(place.file.key in rows.files for place in places)
         return Checked(len(places), known, tuple(finding for finding in found if finding))
@@ -150,6 +154,9 @@ class Inventory:
             return replace(finding, trouble=Trouble.FOREIGN)
         if file.key in rows.files or place.image_id in rows.images or state in LIVE_STATES:
             return None
+        if place.folder == uploads.FOLDER:
+            # A young one may be another's whose job is about to be submitted.
+            return finding if finding.is_old(self.clock()) and file.key not in rows.needed else None
         if place.folder == "images":
             return self._judge_original(finding, state, has_image=place.job_id in rows.with_image)
         # The figures of an answer whose bytes can still be entered.
@@ -272,7 +279,8 @@ def _place(file: StoredFile) -> _Place:
     found = _KEY.fullmatch(file.key)
     if found is None:
         return _Place(file)
-    return _Place(file, found["folder"] or found["thumbnails"], found["job"] or "", found["image"] or "")
+    folder = found["folder"] or found["thumbnails"] or found["uploads"]
+    return _Place(file, folder, found["job"] or "", found["image"] or "", found["owner"] or "")
 
 
 def _of_row(trouble: Trouble, image: Image, owner: str) -> Finding:
@@ -281,8 +289,8 @@ def _of_row(trouble: Trouble, image: Image, owner: str) -> Finding:
     )
 
 
-def _rows_of(session: Session, places: list[_Place]) -> _Rows:
-    """What the tables say of `places`, from one snapshot."""
+def _rows_of(session: Session, places: list[_Place], since: datetime) -> _Rows:
+    """What the tables say of `places`, from one snapshot; jobs after `since` still need their uploads."""
     keys = {place.file.key for place in places if place.folder == "images"}
     jobs = {place.job_id for place in places} - {""}
     images = {place.image_id for place in places} - {""}
@@ -292,7 +300,21 @@ def _rows_of(session: Session, places: list[_Place]) -> _Rows:
         images=_values(session, col(Image.id), images),
         states={row.id: row.state for row in found},
         with_image=_values(session, col(Image.job_id), jobs),
+        needed=_needed(session, {place.owner_id for place in places} - {""}, since),
     )
+
+
+def _needed(session: Session, owners: set[str], since: datetime) -> frozenset[str]:
+    """The uploads that these users' live jobs refer to, or jobs submitted after `since`."""
+    if not owners:
+        return frozenset()
+    wanted = select(col(Job.request)).where(
+        col(Job.owner_id).in_(owners),
+        or_(col(Job.state).in_(LIVE_STATES), col(Job.created_at) > since),
+        cast(col(Job.request), Text).contains(f"{uploads.FOLDER}/"),
+    )
+    recipes = (Recipe.read(request) for request in session.scalars(wanted))
+    return frozenset(key for recipe in recipes for key in recipe.uploads)
 
 
 def _values(session: Session, column: Mapped[str], wanted: set[str]) -> frozenset[str]:

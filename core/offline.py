@@ -16,6 +16,7 @@ import httpx2
 
 from core.catalogue import FLARE_TOKENS, FREE_SIZES, MAX_PROMPT, PARTIAL_TOKENS
 from core.faults import Act, Fault, fault_in
+from core.forms import KIND, read_form
 from core.prompts import Enhancement
 from core.settings import OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL
 from core.wire import chat_head, delta_choice, ids, models, plain, spoilt, streamed, text_usage, tokens
@@ -24,6 +25,8 @@ from core.wordsmith import Words, write_prompt
 _SIZE = re.compile(r"(\d{2,4})x(\d{2,4})")
 # Smaller than the service takes, for tests that needn't be big.
 _SIZES = replace(FREE_SIZES, min_pixels=64 * 64)
+# What a picture to be made from is counted as, so that there is a number.
+_INPUT_TOKENS = 256
 _OUTPUT_TOKENS = FLARE_TOKENS | {"auto": FLARE_TOKENS["medium"]}
 
 
@@ -37,7 +40,7 @@ class _Refusal(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """An image request, checked. `size` is (width, height) in pixels."""
+    """An image request, checked. `size` is (width, height) in pixels; with a `source` it is an edit."""
 
     prompt: str
     n: int
@@ -47,6 +50,14 @@ class _Order:
     background: str
     partials: int
     stream: bool
+    source: Any = None
+    mask: Any = None
+    images: int = 0
+
+    @property
+    def kind(self) -> str:
+        """What the names of its events begin with."""
+        return "image_edit" if self.images else "image_generation"
 
     @property
     def answer(self) -> dict[str, str]:
@@ -60,19 +71,19 @@ class _Order:
 
     def usage(self, pictures: int) -> dict[str, Any]:
         """Token counts as the real service would report them for `pictures` pictures."""
-        text = tokens(self.prompt)
+        text, seen = tokens(self.prompt), _INPUT_TOKENS * self.images
         partials = PARTIAL_TOKENS * self.partials if self.stream else 0
         made = pictures * (_OUTPUT_TOKENS[self.quality] + partials)
         return {
-            "input_tokens": text,
-            "input_tokens_details": {"image_tokens": 0, "text_tokens": text},
+            "input_tokens": text + seen,
+            "input_tokens_details": {"image_tokens": seen, "text_tokens": text},
             "output_tokens": made,
-            "total_tokens": text + made,
+            "total_tokens": text + seen + made,
         }
 
 
 class OfflineTransport(httpx2.BaseTransport):
-    """Answers chat completions and image generations without a network.
+    """Answers chat completions, image generations and edits without a network.
 
     `seed` None draws another picture each time; a number always draws the same for the same request.
     `pace` is the pause in seconds before each streamed word and picture. Holds no state that changes,
@@ -92,7 +103,12 @@ class OfflineTransport(httpx2.BaseTransport):
 
     def _route(self, request: httpx2.Request) -> Callable[[dict[str, Any]], httpx2.Response]:
         path = request.url.path
-        routes = {"/chat/completions": self._chat, "/images/generations": self._images, "/models": models}
+        routes = {
+            "/chat/completions": self._chat,
+            "/images/generations": self._images,
+            "/images/edits": self._edits,
+            "/models": models,
+        }
         for end, route in routes.items():
             if path.endswith(end) and request.method == ("GET" if end == "/models" else "POST"):
                 return route
@@ -133,7 +149,21 @@ class OfflineTransport(httpx2.BaseTransport):
 
     def _images(self, body: dict[str, Any]) -> httpx2.Response:
         _check_model(body, OFFLINE_IMAGE_MODEL)
+        return self._made(_read_order(body))
+
+    def _edits(self, body: dict[str, Any]) -> httpx2.Response:
+        _check_model(body, OFFLINE_IMAGE_MODEL)
+        images = body.get("image") or []
+        if not images:
+            message = "Missing required parameter: 'image'."
+            raise _refuse(message, code="missing_required_parameter", param="image")
+        source, mask = _opened(images[0], "image"), body.get("mask")
         order = _read_order(body)
+        return self._made(
+            replace(order, source=source, mask=mask and _opened(mask, "mask"), images=len(images))
+        )
+
+    def _made(self, order: _Order) -> httpx2.Response:
         fault = _act_out(order.prompt, stream=order.stream)
         if order.stream:
             return streamed(spoilt(self._show(order, fault), fault), done=fault)
@@ -165,7 +195,7 @@ class OfflineTransport(httpx2.BaseTransport):
         from core.painter.paint import paint  # noqa: PLC0415
 
         width, height = order.size
-        return paint(
+        pictures = paint(
             order.prompt,
             width=width,
             height=height,
@@ -173,6 +203,7 @@ class OfflineTransport(httpx2.BaseTransport):
             transparent=order.background == "transparent",
             partials=partials,
         )
+        return pictures if order.source is None else _varied(pictures, order)
 
     def _picture_seed(self, order: _Order, index: int) -> int:
         if self._seed is None:
@@ -184,8 +215,25 @@ class OfflineTransport(httpx2.BaseTransport):
 def _event_kind(number: int, order: _Order) -> dict[str, Any]:
     """What sets a partial picture's event apart from the finished one's."""
     if number < order.partials:
-        return {"type": "image_generation.partial_image", "partial_image_index": number}
-    return {"type": "image_generation.completed", "usage": order.usage(1)}
+        return {"type": f"{order.kind}.partial_image", "partial_image_index": number}
+    return {"type": f"{order.kind}.completed", "usage": order.usage(1)}
+
+
+def _varied(pictures: Iterable[Any], order: _Order) -> Iterator[Any]:
+    from core.painter.variation import vary  # noqa: PLC0415
+
+    for picture in pictures:
+        yield vary(picture, order.source, order.mask)
+
+
+def _opened(data: bytes, name: str) -> Any:
+    from core.painter.variation import opened  # noqa: PLC0415
+
+    try:
+        return opened(data)
+    except OSError as error:
+        message = f"Invalid '{name}': it isn't a picture that can be read."
+        raise _refuse(message, code="invalid_image_file", param=name) from error
 
 
 def _file(picture: Any, order: _Order, fault: Fault | None) -> str:
@@ -201,9 +249,11 @@ def _file(picture: Any, order: _Order, fault: Fault | None) -> str:
 
 
 def _body(request: httpx2.Request) -> dict[str, Any]:
-    """The request's JSON object; empty for other content, which no route but the models' accepts."""
-    content = request.read()
-    if "json" not in request.headers.get("content-type", ""):
+    """The request's JSON object or form; empty for other content, which no route but the models' accepts."""
+    content, kind = request.read(), request.headers.get("content-type", "")
+    if kind.startswith(KIND):
+        return read_form(content, kind)
+    if "json" not in kind:
         return {}
     try:
         body = json.loads(content)

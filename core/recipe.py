@@ -11,10 +11,16 @@ from core.catalogue import GenerateParams
 from core.errors import RecipeUnreadable
 from core.prompts import style_of, styled
 
+_OF_EDITS = ("source_image", "references", "mask")
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a generation was asked for. `prompt` is the user's last word; `enhanced_prompt` the enhancer's."""
+    """What a generation was asked for. `prompt` is the user's last word; `enhanced_prompt` the enhancer's.
+
+    An edit has pictures to be made from: `source_image` is the id of one of the owner's images, `references`
+    are keys of uploads (core.uploads), and so is `mask`.
+    """
 
     prompt: str
     model: str
@@ -25,10 +31,30 @@ class Recipe:
     style: str | None = None
     size: str = "auto"
     quality: str = "auto"
+    source_image: str = ""
+    references: tuple[str, ...] = ()
+    mask: str = ""
+
+    @property
+    def uploads(self) -> tuple[str, ...]:
+        """The keys of all uploads that it needs."""
+        return (*self.references, self.mask) if self.mask else self.references
+
+    @property
+    def inputs(self) -> int:
+        """How many pictures it is made from."""
+        return len(self.references) + bool(self.source_image)
 
     def params(self, *, n: int = 1) -> GenerateParams:
         return GenerateParams(
-            prompt=self.prompt, model=self.model, size=self.size, quality=self.quality, style=self.style, n=n
+            prompt=self.prompt,
+            model=self.model,
+            size=self.size,
+            quality=self.quality,
+            style=self.style,
+            n=n,
+            inputs=self.inputs,
+            masked=bool(self.mask),
         )
 
     @property
@@ -36,10 +62,14 @@ class Recipe:
         """The SHA-256 of what the service is sent: recipes that differ in other words alone have the same."""
         own_style = "" if style_of(self.style) else self.style or ""
         sent = (styled(self.prompt, self.style), self.model, self.size, self.quality, own_style)
-        return sha256(json.dumps(sent).encode()).hexdigest()
+        # Only where there are any: what was made before edits keeps its hash.
+        from_what = (self.source_image, *self.references, self.mask) if self.inputs else ()
+        return sha256(json.dumps(sent + from_what).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"traits": list(self.traits)}
+        """What `from_json` takes; without what only edits have, as versions before them stored it."""
+        stored = asdict(self) | {"traits": list(self.traits), "references": list(self.references)}
+        return {name: value for name, value in stored.items() if value or name not in _OF_EDITS}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
@@ -48,7 +78,8 @@ class Recipe:
         Raises RecipeUnreadable for what another version stored: nothing is bought on a guess.
         """
         try:
-            return cls(**stored | {"traits": tuple(stored.get("traits", ()))})
+            lists = {name: tuple(stored.get(name, ())) for name in ("traits", "references")}
+            return cls(**stored | lists)
         except TypeError as error:
             raise RecipeUnreadable(details=str(error)) from error
 

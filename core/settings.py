@@ -77,12 +77,23 @@ class Settings(BaseSettings):
     session_days: int = Field(30, ge=1, le=365, description="Days a sign-in lasts without being used")
     public_https: bool = Field(
         False,
-        description="`true` when people reach the app by HTTPS, through a proxy (cookies become Secure)",
+        description="`true` when people reach the app by HTTPS, through a proxy (cookies become Secure, and "
+        "browsers stay on HTTPS)",
+    )
+    trusted_proxies: str | None = Field(
+        None,
+        description="Addresses or networks of the proxies before the app, with commas between. "
+        "`X-Forwarded-For` and `X-Forwarded-Proto` are believed from them alone",
     )
     openai_api_key: SecretStr | None = Field(
         None, description="Key of the image service; without key and base URL the offline engine is used"
     )
     openai_base_url: str | None = Field(None, description="Address of an OpenAI-compatible service")
+    image_hosts: str | None = Field(
+        None,
+        description="Names of other hosts that the service's pictures may be fetched from when it answers "
+        "with an address, with commas between; always without the key",
+    )
     image_model: str | None = Field(None, description="Image model chosen at first")
     text_model: str | None = Field(None, description="Model that enhances prompts")
     connect_timeout: Seconds = Field(10, description="Seconds to wait for a connection")
@@ -117,6 +128,7 @@ class Settings(BaseSettings):
     )
     max_images: int = Field(10, ge=1, le=10, description="Most images in one generation")
     max_batch: int = Field(100, ge=1, le=1000, description="Most images in one batch of many prompts")
+    max_upload_mb: int = Field(20, ge=1, le=50, description="Most megabytes of an uploaded picture")
     user_reads_per_minute: int = Field(
         600,
         ge=1,
@@ -148,7 +160,14 @@ class Settings(BaseSettings):
             raise ValueError("has characters that no key has; copy it again")
         return SecretStr(text)
 
-    @field_validator("allowed_hosts", mode="after")
+    @field_validator("trusted_proxies", mode="after")
+    @classmethod
+    def _check_proxies(cls, places: str | None) -> str | None:
+        if not all(_is_network(place) for place in _listed(places)):
+            raise ValueError("must be addresses such as 10.0.0.7 or networks such as 10.0.0.0/8")
+        return places
+
+    @field_validator("allowed_hosts", "image_hosts", mode="after")
     @classmethod
     def _check_hosts(cls, names: str | None) -> str | None:
         if any(re.search(r"[:/@\s]", name) and not _is_ip(name) for name in _listed(names)):
@@ -261,6 +280,16 @@ class Settings(BaseSettings):
             return frozenset() if self.is_private else frozenset("*")
         return frozenset(_listed(self.allowed_hosts))
 
+    @property
+    def proxies(self) -> tuple[str, ...]:
+        """Whose word on where a request comes from is believed."""
+        return tuple(_listed(self.trusted_proxies))
+
+    @property
+    def picture_hosts(self) -> frozenset[str]:
+        """The names of other hosts that pictures may be fetched from."""
+        return frozenset(_listed(self.image_hosts))
+
 
 def _listed(names: str | None) -> list[str]:
     """The names in a comma list, as a request's host is compared with them."""
@@ -287,6 +316,14 @@ def _is_plain_address(url: str) -> bool:
 def _is_ip(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_network(place: str) -> bool:
+    try:
+        ipaddress.ip_network(place)
     except ValueError:
         return False
     return True

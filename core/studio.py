@@ -37,6 +37,7 @@ from core.settings import Settings
 from core.shares import Shares
 from core.storage import Storage
 from core.tokens import Tokens
+from core.uploads import Uploads
 from core.usage import Call, Outcome, UsageLog
 
 # Beyond this, how many prompts a text stands for says nothing more.
@@ -93,6 +94,15 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Remake:
+    """What an image made from another would be sent as, and for how much; `obstacle` is why it can't be."""
+
+    recipe: Recipe
+    price: int | None
+    obstacle: errors.InvalidParameter | None
+
+
+@dataclass(frozen=True, slots=True)
 class Studio:
     """One process's parts, put together by core.bootstrap, and the rules that need more than one of them.
 
@@ -112,6 +122,7 @@ class Studio:
     client: ImageClient
     enhancements: Enhancements
     jobs: Jobs
+    uploads: Uploads
     housekeeping: Housekeeping
     ownership: Ownership
     folder_lock: filelock.BaseFileLock | None
@@ -191,7 +202,7 @@ class Studio:
         PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired, ModelUnavailable or BudgetSpent before
         anything is paid.
         """
-        return self.jobs.submit_all(user.user_id, self._checked(recipe, count, many=many))
+        return self.jobs.submit_all(user.user_id, self._checked(user, recipe, count, many=many))
 
     def order(self, user: SignedIn, recipe: Recipe, count: int, *, kept: KeptRequest | None = None) -> str:
         """Submit what a program asks for and return the batch's id; it raises what `generate` does.
@@ -201,7 +212,7 @@ class Studio:
         """
         if kept and (earlier := self.kept.find(kept)) and earlier.batch_id:
             return earlier.batch_id
-        recipes = self._checked(recipe, count, many=False)
+        recipes = self._checked(user, recipe, count, many=False)
         return self.jobs.submit_all(
             user.user_id,
             recipes,
@@ -302,7 +313,7 @@ class Studio:
 
         Raises what `generate` does.
         """
-        recipes = tuple(self._checked(recipe, count, many=many))
+        recipes = tuple(self._checked(user, recipe, count, many=many))
         had = self.gallery.newest_of(user.user_id, recipes)
         if not had:
             return None
@@ -336,17 +347,17 @@ class Studio:
 
     def _submit_again(self, user: SignedIn, offer: Offer, recipes: tuple[Recipe, ...]) -> str:
         for each in dict.fromkeys(recipes):
-            self._check(each)
+            self._check(user, each)
         return self.jobs.submit_all(user.user_id, recipes, asked_at=offer.at)
 
-    def _checked(self, recipe: Recipe, count: int, *, many: bool) -> list[Recipe]:
+    def _checked(self, user: SignedIn, recipe: Recipe, count: int, *, many: bool) -> list[Recipe]:
         """The recipe of each image of a batch that may be bought."""
         limit = self.max_images(recipe.model)
         if not 1 <= count <= limit:
             raise errors.InvalidParameter(f"Choose 1 to {limit} images.", field="n")
         recipes = self._recipes(recipe, count, many=many) or [recipe]
         for each in dict.fromkeys(recipes):
-            self._check(each)
+            self._check(user, each)
         return recipes
 
     def retry(self, user: SignedIn, *job_ids: str) -> str:
@@ -355,10 +366,10 @@ class Studio:
         Raises ImageNotFound for jobs that aren't this user's, and what `generate` does.
         """
         for job_id in job_ids:
-            self._check(self.jobs.recipe(user.user_id, job_id))
+            self._check(user, self.jobs.recipe(user.user_id, job_id))
         return self.jobs.retry(user.user_id, *job_ids)
 
-    def _check(self, recipe: Recipe) -> None:
+    def _check(self, user: SignedIn, recipe: Recipe) -> None:
         check_words(
             name=recipe.name, traits=recipe.traits, base_prompt=recipe.base_prompt, prompt=recipe.prompt
         )
@@ -366,22 +377,55 @@ class Studio:
         catalogue.check(recipe.params(), today=self.clock().date(), official=official)
         if recipe.model not in {model.name for model in self.models()}:
             raise errors.ModelUnavailable(field="model")
+        if recipe.source_image:
+            self.gallery.usable(user.user_id, recipe.source_image)
+        self.uploads.check(user.user_id, *recipe.uploads)
+
+    def check_edit(self, user: SignedIn, recipe: Recipe, count: int) -> None:
+        """Refuse what can't be made, before any picture for it is taken in. Raises what `generate` does."""
+        params = replace(recipe.params(), inputs=1)
+        catalogue.check_inputs(params, catalogue.image_model(recipe.model))
+        self._checked(user, recipe, count, many=False)
+
+    def remake(self, user: SignedIn, image_id: str, words: str = "") -> Remake:
+        """What a variation of an image would be, or with `words` an edit of it. Raises ImageNotFound."""
+        image = self.gallery.usable(user.user_id, image_id)
+        model, obstacle = self._editing_model(image.model), None
+        recipe = replace(_recipe_of(image), source_image=image.id)
+        if words.strip():
+            recipe = replace(recipe, prompt=words, base_prompt="", enhanced_prompt="")
+        if model != recipe.model:
+            recipe = replace(recipe, model=model, size=catalogue.AUTO, quality=catalogue.AUTO)
+        try:
+            catalogue.check_inputs(recipe.params(), catalogue.image_model(model))
+        except errors.InvalidParameter as error:
+            obstacle = error
+        return Remake(recipe, self.price([recipe]), obstacle)
+
+    def _editing_model(self, name: str) -> str:
+        """The image's own model where that edits and may be chosen, else the default one."""
+        offered = {model.name for model in self.models() if model.edits}
+        return name if name in offered else self.settings.default_image_model
+
+    def variation(self, user: SignedIn, image_id: str) -> str:
+        """Submit a variation of an image: the same words, with the image beside them. The batch's id.
+
+        Raises ImageNotFound, and what `generate` does.
+        """
+        return self.generate(user, self.remake(user, image_id).recipe, 1)
+
+    def edit(self, user: SignedIn, image_id: str, words: str) -> str:
+        """Submit an edit of an image by what `words` say. The batch's id.
+
+        Raises PromptEmpty, ImageNotFound, and what `generate` does.
+        """
+        if not words.strip():
+            raise errors.PromptEmpty("Say what to change.", suggestions=("Write it in a few words.",))
+        return self.generate(user, self.remake(user, image_id, words).recipe, 1)
 
     def reuse(self, user: SignedIn, image_id: str) -> DraftState:
         """Put what an image was made from into the draft. Raises ImageNotFound."""
-        image = self.gallery.get(user.user_id, image_id)
-        recipe = Recipe(
-            prompt=image.prompt,
-            model=image.model,
-            name=image.name,
-            traits=tuple(image.traits),
-            base_prompt=image.base_prompt,
-            enhanced_prompt=image.enhanced_prompt,
-            style=image.style or None,
-            size=image.size,
-            quality=image.quality,
-        )
-        return self._take_up(user, recipe)
+        return self._take_up(user, _recipe_of(self.gallery.get(user.user_id, image_id)))
 
     def rework(self, user: SignedIn, job_id: str) -> DraftState:
         """Put what a job was asked for into the draft. Raises ImageNotFound or RecipeUnreadable."""
@@ -417,6 +461,21 @@ class Studio:
             self.database.close()
             if self.folder_lock:
                 self.folder_lock.release()
+
+
+def _recipe_of(image: Image) -> Recipe:
+    """What an image was made from, in words."""
+    return Recipe(
+        prompt=image.prompt,
+        model=image.model,
+        name=image.name,
+        traits=tuple(image.traits),
+        base_prompt=image.base_prompt,
+        enhanced_prompt=image.enhanced_prompt,
+        style=image.style or None,
+        size=image.size,
+        quality=image.quality,
+    )
 
 
 def check_words(

@@ -36,7 +36,7 @@ from core.ownership import Ownership
 from core.settings import Settings, load_settings
 from core.storage import Storage
 
-FOLDERS = ("images", "thumbnails", "answers", "aside")
+FOLDERS = ("images", "thumbnails", "answers", "uploads", "aside")
 # Row hashes are added up, so that the order in which an engine gives the rows doesn't matter.
 _SUM = 2**256
 # So many pictures are in memory together.

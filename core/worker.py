@@ -19,8 +19,8 @@ import structlog
 from sqlalchemy import update
 from sqlmodel import col
 
-from core import errors
-from core.client import GeneratedImages, ImageClient
+from core import errors, uploads
+from core.client import Attached, GeneratedImages, ImageClient, Inputs
 from core.database import Database
 from core.endings import JobError, end_job, rows_of, same_call
 from core.gallery import Gallery
@@ -100,7 +100,9 @@ class Worker:
         """Buy the picture. A fault of ours is OutcomeUnknown only from the moment the call may have left."""
         with _own_fault_as(errors.ImageGenerationError):
             tag = user_tag(job.owner_id, self.secret)
-            params = Recipe.from_json(job.request).params()
+            recipe = Recipe.from_json(job.request)
+            params = recipe.params()
+            inputs = self._insist(partial(self._inputs, job.owner_id, recipe), RETRY_SETTLE_SECONDS)
 
         def keep_partial(number: int, data: bytes) -> None:
             self.storage.put_preview(partial_key(job.id, number), data)
@@ -108,7 +110,22 @@ class Worker:
                 session.execute(update(Job).where(*same_call(job)).values(partials=number + 1))
 
         with _own_fault_as(errors.OutcomeUnknown):
-            return self.client.generate(params, user_tag=tag, on_partial=keep_partial)
+            return self.client.generate(params, user_tag=tag, inputs=inputs, on_partial=keep_partial)
+
+    def _inputs(self, owner_id: str, recipe: Recipe) -> Inputs:
+        """The pictures that an edit is made from. Raises ImageNotFound, UploadGone or StorageError."""
+        own = [recipe.source_image] if recipe.source_image else []
+        images = [self._own_image(owner_id, image_id) for image_id in own]
+        images += [self._uploaded(owner_id, key) for key in recipe.references]
+        mask = self._uploaded(owner_id, recipe.mask) if recipe.mask else None
+        return Inputs(tuple(images), mask)
+
+    def _own_image(self, owner_id: str, image_id: str) -> Attached:
+        image = self.gallery.usable(owner_id, image_id)
+        return Attached(self.gallery.original(owner_id, image_id), image.mime)
+
+    def _uploaded(self, owner_id: str, key: str) -> Attached:
+        return Attached(uploads.read(self.storage, owner_id, key), uploads.mime_of(key))
 
     def _keep_aside(self, job: Job, answer: bytes) -> None:
         """Keep for the administrator what couldn't be read, or not in full: it may have been paid."""

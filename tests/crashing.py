@@ -11,11 +11,13 @@ import json
 import os
 import signal
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import Self
 
 import httpx2
+from PIL import Image
 
 from core.bucket import BucketStorage, config_of
 from core.budgets import Budgets
@@ -27,10 +29,12 @@ from core.queue import JobQueue
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.storage import FolderStorage, Storage
+from core.uploads import Uploads
 from core.usage import UsageLog
 from core.worker import Worker
 
 RECIPE = Recipe(prompt="a fox in the snow", model="gpt-image-2", size="1024x1024", quality="low")
+EDIT = replace(RECIPE, prompt="make it night")
 LONGEST_LIFE = 60
 
 
@@ -42,11 +46,24 @@ class Plan:
     user_id: str
     moment: str
     bucket: dict[str, str] | None = None
+    # The upload from which to make it; without one it is made from words alone.
+    edits: str = ""
+
+    @property
+    def recipe(self) -> Recipe:
+        return replace(EDIT, references=(self.edits,)) if self.edits else RECIPE
 
     @property
     def arguments(self) -> list[str]:
         """The command that carries this plan out."""
         return [sys.executable, "-m", "tests.crashing", json.dumps(asdict(self))]
+
+
+def edit_source(storage: Storage, owner_id: str) -> str:
+    """An upload to make an image from; its key."""
+    picture = BytesIO()
+    Image.new("RGB", (64, 48), "teal").save(picture, "PNG")
+    return Uploads(storage, 1).keep(owner_id, picture).key
 
 
 def die() -> None:
@@ -113,10 +130,10 @@ def main() -> None:
     client = ImageClient(settings, transport=Transport(plan.moment))
     jobs = jobs_of(storage_of(plan), Database(plan.database_url), client)
     if plan.moment == "queued":
-        jobs.submit(plan.user_id, RECIPE, 1)
+        jobs.submit(plan.user_id, plan.recipe, 1)
         die()
     jobs.start()
-    jobs.submit(plan.user_id, RECIPE, 1)
+    jobs.submit(plan.user_id, plan.recipe, 1)
     signal.pause()
 
 

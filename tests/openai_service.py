@@ -230,6 +230,7 @@ class OpenAIService:
         return Starlette(
             routes=[
                 Route("/v1/images/generations", self._images, methods=["POST"]),
+                Route("/v1/images/edits", self._images, methods=["POST"]),
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
                 Route("/pictures/{rest:path}", self._download),
                 Route("/journal", self._journal),
@@ -242,7 +243,7 @@ class OpenAIService:
 
     async def _images(self, request: Request) -> Response:
         seen = await self._note(request)
-        answer = await self._image_response(seen.body)
+        answer = await self._image_response(seen.body, seen.path.endswith("/edits"))
         seen.status = answer.status_code
         if isinstance(answer, StreamingResponse):
             answer.body_iterator = _watched(answer.body_iterator, seen)
@@ -250,7 +251,7 @@ class OpenAIService:
             answer.background = BackgroundTask(seen.delivered.extend, pictures_in(bytes(answer.body)))
         return answer
 
-    async def _image_response(self, body: dict[str, Any]) -> Response:
+    async def _image_response(self, body: dict[str, Any], edit: bool) -> Response:
         behaviour = self._next("image", str(body.get("prompt", "")))
         early = await self._early(behaviour)
         if early is not None:
@@ -260,7 +261,8 @@ class OpenAIService:
             kind = _EVENT_STREAM if streamed else "application/json"
             return self._stream(self._spoilt(behaviour, body, streamed), kind, behaviour.headers)
         if streamed:
-            return self._stream(self._image_events(behaviour, body))
+            events = self._image_events(behaviour, body, "image_edit" if edit else "image_generation")
+            return self._stream(events)
         if behaviour.dropped:
             return self._stream(self._dropped_json(), "application/json")
         return JSONResponse(_image_answer(behaviour, body, self.origin), headers={"x-request-id": REQUEST_ID})
@@ -295,6 +297,9 @@ class OpenAIService:
         name = request.path_params["rest"]
         if name == "moved.png":
             return Response(status_code=302, headers={"Location": "http://other.invalid/x.png"})
+        if name == "cookie.png":
+            told = {"Set-Cookie": "kept=yes; Path=/"}
+            return Response(picture("download", "64x64"), media_type="image/png", headers=told)
         if name == "drip.png":
             return self._stream(self._drip(), "image/png")
         if name == "huge.png":
@@ -305,7 +310,9 @@ class OpenAIService:
         return JSONResponse([asdict(seen) for seen in self.requests])
 
     async def _note(self, request: Request) -> Seen:
-        seen = Seen(request.method, request.url.path, dict(request.headers), await request.json())
+        form = "multipart/form-data" in request.headers.get("content-type", "")
+        body = await _form(request) if form else await request.json()
+        seen = Seen(request.method, request.url.path, dict(request.headers), body)
         self.requests.append(seen)
         return seen
 
@@ -356,12 +363,14 @@ class OpenAIService:
         if behaviour.dropped:
             raise ConnectionAbortedError
 
-    async def _image_events(self, behaviour: Behaviour, body: dict[str, Any]) -> AsyncIterator[bytes]:
+    async def _image_events(
+        self, behaviour: Behaviour, body: dict[str, Any], kind: str = "image_generation"
+    ) -> AsyncIterator[bytes]:
         size, prompt = str(body.get("size", "1024x1024")), str(body["prompt"])
         about = {"size": size, "quality": body.get("quality", "auto"), "created_at": 1}
         for index in range(int(body.get("partial_images", 0))):
             partial = {"partial_image_index": index, "b64_json": _base64(f"{prompt}{index}", size)}
-            yield _sse({"type": "image_generation.partial_image", **about, **partial})
+            yield _sse({"type": f"{kind}.partial_image", **about, **partial})
             await self._between(behaviour)
         for frame in behaviour.frames:
             yield _sse(frame)
@@ -369,7 +378,7 @@ class OpenAIService:
             return
         done = {"b64_json": _base64(prompt, size, str(body.get("output_format", "png")))}
         usage = {"usage": _image_usage(1)} if behaviour.usage else {}
-        yield _sse({"type": "image_generation.completed", **about, **done, **usage})
+        yield _sse({"type": f"{kind}.completed", **about, **done, **usage})
         if behaviour.broken_after_completed:
             raise ConnectionAbortedError
 
@@ -471,6 +480,19 @@ def _decoded(text: bytes) -> bytes:
         return base64.b64decode(text, validate=True)
     except ValueError:
         return b""
+
+
+async def _form(request: Request) -> dict[str, Any]:
+    """The fields of a form; of its files, under `files`, the name of the part, its type, and its SHA-256."""
+    async with request.form(max_files=17) as form:
+        body: dict[str, Any] = {"files": []}
+        for name, part in form.multi_items():
+            if isinstance(part, str):
+                body[name] = part
+            else:
+                digest = hashlib.sha256(await part.read()).hexdigest()
+                body["files"].append([name, part.content_type, digest])
+    return body
 
 
 def _error_answer(row: ErrorRow) -> Response:

@@ -173,6 +173,25 @@ def test_what_is_no_page_needs_no_origin() -> None:
     assert streams(client_of())
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "", "same-origin, cross-site"])
+def test_where_a_browser_names_no_origin_its_word_on_the_site_counts(site: str) -> None:
+    """It may leave the origin out, and says then at least that a page of another site asked."""
+    client = client_of()
+    said = {"Sec-Fetch-Site": site, "Cookie": "atelier=a-session"}
+    for method in ("POST", "PUT", "PATCH", "DELETE"):
+        answer = client.request(method, "/", headers=said)
+        assert (answer.status_code, "IMG-REQ-ORIGIN-001" in answer.text) == (403, True)
+    assert not streams(client, **said)
+    assert client.get("/", headers=said).text == "inside"
+
+
+def test_its_own_page_may_change_by_either_word() -> None:
+    client = client_of()
+    assert client.post("/", headers={"Sec-Fetch-Site": "same-origin"}).text == "inside"
+    both = {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"}
+    assert client.post("/", headers=both).status_code == 403
+
+
 # Closed paths
 
 

@@ -185,7 +185,6 @@ def test_a_wrong_option_is_refused_by_its_name(client, options, param):
             "model_not_found",
             id="unknown text model",
         ),
-        pytest.param(lambda c: c.images.edit(image=b"x", prompt="a"), "unknown_url", id="edits"),
         pytest.param(lambda c: c.embeddings.create(model="e", input="a"), "unknown_url", id="other routes"),
     ],
 )

@@ -28,6 +28,8 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "public_https": ("true", True),
     "openai_api_key": ("sk-abc", SecretStr("sk-abc")),
     "openai_base_url": ("https://models.example/v1", "https://models.example/v1"),
+    "trusted_proxies": ("10.0.0.7, 10.1.0.0/16", "10.0.0.7, 10.1.0.0/16"),
+    "image_hosts": ("pictures.example", "pictures.example"),
     "image_model": ("dall-e-3", "dall-e-3"),
     "text_model": ("gpt-6", "gpt-6"),
     "connect_timeout": ("2.5", 2.5),
@@ -45,6 +47,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "budget_month_images": ("1000", 1000),
     "resend_unknown": ("true", True),
     "max_images": ("4", 4),
+    "max_upload_mb": ("5", 5),
     "trash_days": ("90", 90),
     "log_level": ("debug", "DEBUG"),
 }

@@ -261,6 +261,17 @@ def test_the_proxy_believes_nothing_that_a_client_says_of_itself(
     assert ("secure" in attributes) == (scheme == "https")
 
 
+@pytest.mark.parametrize(
+    ("outer_proxy", "told"), [("127.0.0.1", "6.6.6.6, 127.0.0.1"), ("192.0.2.7", "127.0.0.1")]
+)
+def test_the_proxy_hands_on_what_the_one_before_it_says_and_no_other(
+    tmp_path: Path, outer_proxy: str, told: str
+) -> None:
+    with echo() as address, Proxy(tmp_path, address, address, outer_proxy=outer_proxy) as proxy:
+        seen = httpx2.get(proxy.base_url, headers={"X-Forwarded-For": "6.6.6.6"}).json()
+    assert ", ".join(text for name, text in seen if name.lower() == "x-forwarded-for") == told
+
+
 # The containers' files
 
 
@@ -296,6 +307,14 @@ def test_compose_accepts_the_file_and_only_the_proxy_can_be_reached() -> None:
     assert [name for name, service in found.items() if service.get("ports")] == ["proxy"]
     assert "127.0.0.1" in str(found["proxy"]["ports"])
     assert found["app-1"]["environment"]["DATABASE_URL"].startswith("postgresql://")
+
+
+def test_the_replicas_believe_the_proxy_and_the_proxy_what_is_said_to_stand_before_it() -> None:
+    found = services()
+    (address,) = (network["ipv4_address"] for network in found["proxy"]["networks"].values())
+    assert found["app-1"]["environment"]["TRUSTED_PROXIES"] == address
+    assert found["proxy"]["environment"]["OUTER_PROXY"] == ""
+    assert services(OUTER_PROXY="192.0.2.7")["proxy"]["environment"]["OUTER_PROXY"] == "192.0.2.7"
 
 
 def test_every_setting_reaches_the_containers() -> None:

@@ -34,12 +34,15 @@ _SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 class Proxy:
     """HAProxy with the file from `deploy/` before servers of these addresses, which it calls one and two."""
 
-    def __init__(self, folder: Path, *servers: str, public_https: str = "false") -> None:
+    def __init__(
+        self, folder: Path, *servers: str, public_https: str = "false", outer_proxy: str = ""
+    ) -> None:
         self.port = free_port()
         self.base_url = f"http://127.0.0.1:{self.port}"
         one, two = servers
         listen = f"127.0.0.1:{self.port}"
         self._env = {"LISTEN": listen, "REPLICA_1": one, "REPLICA_2": two, "PUBLIC_HTTPS": public_https}
+        self._env["OUTER_PROXY"] = outer_proxy
         self._log = folder / f"proxy-{self.port}.txt"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -6,7 +6,7 @@ import re
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Locator, Request, expect
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Request, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.polling import until
@@ -17,7 +17,11 @@ expect.set_options(timeout=WAIT_MS)
 
 
 class Visitor:
-    """One browser profile. At the end no other host may have been asked, and no script have failed."""
+    """One browser profile.
+
+    At the end no other host may have been asked, no script have failed, and the pages' policy
+    (Content-Security-Policy) have had nothing to stop.
+    """
 
     def __init__(
         self, browser: Browser, base_url: str, *, width: int = 1280, height: int = 900, dark: bool = False
@@ -33,6 +37,7 @@ class Visitor:
         self.failures: list[str] = []
         self.context.on("request", self._note_request)
         self.context.on("weberror", lambda error: self.failures.append(str(error.error)))
+        self.context.on("console", self._note_refusal)
         self.page = self.context.new_page()
 
     def __enter__(self) -> Visitor:
@@ -50,6 +55,10 @@ class Visitor:
         parts = urlsplit(request.url)
         if parts.scheme not in ("data", "blob") and parts.netloc != urlsplit(self.base_url).netloc:
             self.foreign.append(request.url)
+
+    def _note_refusal(self, line: ConsoleMessage) -> None:
+        if "Content Security Policy" in line.text:
+            self.failures.append(line.text)
 
     # The door
 

@@ -12,6 +12,7 @@ from core.prompts import style_of
 from pages.ui.draft_form import drop_create_state
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.links import download_url, image_url
+from pages.ui.remake import made_from, remake_panel
 from pages.ui.session import as_user, check_still, studio
 from pages.ui.share_panel import share_panel
 from pages.ui.text import image_alt, local_time, plain, price_words, seconds_words
@@ -39,6 +40,9 @@ def _body(user: SignedIn, image_id: str) -> None:
         _picture(user, image)
     with words:
         _actions(user, image)
+        made_from(user, image)
+        if not image.trashed_at:
+            remake_panel(user, image)
         st.caption("Prompt")
         _words(image.prompt)
         st.table(_facts(image), border="horizontal")

@@ -133,7 +133,10 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
             st.button(
                 _again_words(group), key=f"retry-{first.id}", on_click=as_user(user, _retry), args=(ids,)
             )
-            if st.button("Edit prompt", key=f"edit-{first.id}", icon=":material/edit:"):
+            # A draft has no place for the pictures that an edit is made from.
+            if not first.recipe.inputs and st.button(
+                "Edit prompt", key=f"edit-{first.id}", icon=":material/edit:"
+            ):
                 _edit(user, first.id)
             st.button(
                 "Let it go",

@@ -1,0 +1,156 @@
+"""The route that makes images from a picture: one of the user's own, or one that comes with the request."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+from fastapi import APIRouter, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import Field, ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import ClientDisconnect
+
+from core import errors
+from core.accounts import SignedIn
+from core.api_models import Asked, Generated, IdempotencyKey, Prefer, Style, failures
+from core.entry import CurrentStudio, Spender
+from core.images_api import ACCEPTED, CHOICE, SERVICE, kept_request, ordered
+from core.recipe import Recipe
+from core.studio import Studio
+
+edits = APIRouter(prefix="/images", tags=["Images"])
+_FILES = ("image", "mask")
+# The longest prompt, in the longest letters.
+_LONGEST_FIELD = 128 * 1024
+_PICTURE = {"type": "string", "format": "binary"}
+
+
+class EditRequest(Asked):
+    """The fields of the form, its files aside."""
+
+    prompt: str = Field(description="What to change", examples=["Make it night"])
+    image_id: str = Field("", max_length=64, description="One of your own images; or send `image`")
+    style: Style | None = Field(None, description="A preset, or a style of the model's own")
+    model: str | None = Field(
+        None, max_length=128, description="An image model; by default the installation's"
+    )
+    size: str = Field("auto", max_length=16, description="`auto`, or WIDTHxHEIGHT as the model makes it")
+    quality: str = Field("auto", max_length=16, description="`auto`, or one of the model's qualities")
+    n: int = Field(1, ge=1, le=10, description="How many images")
+    name: str = Field("", description="Kept with the image: the subject's name")
+
+    def recipe(self, default_model: str) -> Recipe:
+        return Recipe(
+            prompt=self.prompt,
+            model=self.model or default_model,
+            name=self.name,
+            style=self.style,
+            size=self.size,
+            quality=self.quality,
+        )
+
+
+def _documented() -> dict[str, Any]:
+    """The form in the documentation: it is read by hand, so that nobody's body is before their sign-in."""
+    schema = EditRequest.model_json_schema()
+    schema["properties"] |= {
+        "image": _PICTURE | {"description": "A PNG, JPEG or WebP to work from; or send `image_id`"},
+        "mask": _PICTURE | {"description": "A PNG of the picture's size, transparent where it may change"},
+    }
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+@edits.post(
+    "/edit",
+    status_code=201,
+    response_model=Generated,
+    summary="Make images from a picture",
+    responses=failures(
+        *CHOICE,
+        *SERVICE,
+        errors.BadAnswer,
+        errors.BadImage,
+        errors.JobCancelled,
+        errors.ImageNotFound,
+        errors.UploadRejected,
+        errors.UploadTooLarge,
+        errors.UploadGone,
+    )
+    | ACCEPTED,
+    openapi_extra=_documented(),
+)
+async def edit(
+    request: Request,
+    studio: CurrentStudio,
+    user: Spender,
+    prefer: Prefer = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
+    """Waits, answers and is kept under a key as `/generate` does.
+
+    The picture is `image_id`, one of your own images, or the file `image`, of which only the pixels are kept,
+    for as long as a job needs them. A file's name and declared type say nothing.
+    """
+    async with _form(request) as form:
+        asked, files = _read(form)
+        recipe = asked.recipe(studio.settings.default_image_model)
+        recipe = await run_in_threadpool(_with_inputs, studio, user, recipe, asked, files)
+    said = asked.model_dump() | {"references": recipe.references, "mask": recipe.mask}
+    kept = kept_request(user, idempotency_key, "edit", said)
+    return await ordered(request, studio, user, recipe, asked.n, kept=kept, prefer=prefer)
+
+
+@asynccontextmanager
+async def _form(request: Request) -> AsyncIterator[FormData]:
+    """The form, whose files lie on the disk meanwhile. Raises RequestRejected for what is none."""
+    try:
+        async with request.form(
+            max_files=len(_FILES), max_fields=len(EditRequest.model_fields), max_part_size=_LONGEST_FIELD
+        ) as form:
+            yield form
+    except ClientDisconnect as error:
+        raise errors.RequestRejected(details="the body broke off") from error
+
+
+def _read(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
+    """Raises RequestValidationError for fields that aren't known, twice there, or not of their kind."""
+    files = {name: part.file for name, part in form.multi_items() if isinstance(part, UploadFile)}
+    fields = {name: part for name, part in form.multi_items() if isinstance(part, str)}
+    if len(files) + len(fields) != len(form.multi_items()):
+        raise _invalid("form", "there is a field twice")
+    if unknown := files.keys() - set(_FILES):
+        raise _invalid(min(unknown), "isn't a file of this request")
+    try:
+        asked = EditRequest.model_validate(fields)
+    except ValidationError as error:
+        told = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in told]) from error
+    if ("image" in files) == bool(asked.image_id):
+        raise _invalid("image", "send either image_id or the file image")
+    return asked, files
+
+
+def _invalid(name: str, message: str) -> RequestValidationError:
+    return RequestValidationError([{"loc": ("body", name), "msg": message, "type": "value_error"}])
+
+
+def _with_inputs(
+    studio: Studio, user: SignedIn, recipe: Recipe, asked: EditRequest, files: dict[str, BinaryIO]
+) -> Recipe:
+    """The recipe with its pictures, which are kept only for what could be made."""
+    studio.check_edit(user, recipe, asked.n)
+    mask = files.get("mask")
+    if asked.image_id:
+        image = studio.gallery.usable(user.user_id, asked.image_id)
+        recipe, size = replace(recipe, source_image=image.id), (image.width, image.height)
+    else:
+        # A mask goes with a picture of its own format.
+        upload = studio.uploads.keep(user.user_id, files["image"], lossless=mask is not None)
+        recipe, size = replace(recipe, references=(upload.key,)), (upload.width, upload.height)
+    if mask is None:
+        return recipe
+    return replace(recipe, mask=studio.uploads.keep_mask(user.user_id, mask, size=size).key)

@@ -1,0 +1,85 @@
+"""Pictures that people upload to be worked from: made anew, and kept until no job needs them."""
+
+from __future__ import annotations
+
+import re
+import threading
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import BinaryIO
+
+from core.errors import FileDamaged, UploadGone
+from core.imaging import extension_of
+from core.remaking import MEGABYTE, Remade, remade, remade_mask
+from core.storage import Storage
+
+FOLDER = "uploads"
+_NAME = re.compile(r"[0-9a-f]{64}\.(png|jpg)")
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A kept picture; `width` and `height` are in pixels."""
+
+    key: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """The uploads of all users, each under its owner and its SHA-256, of at most `most_megabytes`."""
+
+    storage: Storage
+    most_megabytes: int
+    # A decoded picture is a hundred megabytes at most: however many come at once, there is one.
+    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    def keep(self, owner_id: str, file: BinaryIO, *, lossless: bool = False) -> Upload:
+        """Keep the picture in `file`; see `core.remaking.remade` for what is taken and what it becomes."""
+        with self._one_at_a_time:
+            picture = remade(file, most_bytes=self.most_megabytes * MEGABYTE, lossless=lossless)
+        return self._put(owner_id, picture)
+
+    def keep_mask(self, owner_id: str, file: BinaryIO, *, size: tuple[int, int]) -> Upload:
+        """Keep the mask in `file` for a picture of `size` in pixels."""
+        with self._one_at_a_time:
+            mask = remade_mask(file, size=size, most_bytes=self.most_megabytes * MEGABYTE)
+        return self._put(owner_id, mask)
+
+    def _put(self, owner_id: str, picture: Remade) -> Upload:
+        name = f"{sha256(picture.data).hexdigest()}.{extension_of(picture.mime)}"
+        key = f"{FOLDER}/{owner_id}/{name}"
+        # Also where it is there already: what is put anew is young, and isn't cleared away.
+        self.storage.put(key, picture.data)
+        return Upload(key, picture.width, picture.height)
+
+    def check(self, owner_id: str, *keys: str) -> None:
+        """Raise UploadGone unless all of `keys` are this user's and kept."""
+        for key in keys:
+            if not (is_of(owner_id, key) and self.storage.exists(key)):
+                raise UploadGone
+
+
+def read(storage: Storage, owner_id: str, key: str) -> bytes:
+    """A kept upload's bytes. Raises UploadGone, also for somebody else's, or StorageError."""
+    if not is_of(owner_id, key):
+        raise UploadGone
+    try:
+        data = storage.get(key)
+    except FileDamaged as error:
+        raise UploadGone(details=error.details) from error
+    if sha256(data).hexdigest() not in key:
+        raise FileDamaged(details=f"{key} has other bytes than were stored")
+    return data
+
+
+def is_of(owner_id: str, key: str) -> bool:
+    """Whether `key` names an upload of this user's."""
+    folder, _, name = key.rpartition("/")
+    return folder == f"{FOLDER}/{owner_id}" and _NAME.fullmatch(name) is not None
+
+
+def mime_of(key: str) -> str:
+    """The type of a kept upload, which its name ends in."""
+    return "image/jpeg" if key.endswith(".jpg") else "image/png"
