@@ -109,8 +109,9 @@ def test_a_price_is_a_number_or_unknown(owner: Person) -> None:
 
 @ON_SQLITE
 def test_two_requests_without_a_key_are_two_however_fast(owner: Person, service: OpenAIService) -> None:
-    ids = {owner.client.post(GENERATE, json=ASKED).json()["id"] for _ in range(2)}
-    assert len(ids) == paid(service) == 2
+    programs = [owner.program(), owner.program()]
+    answers = at_once(programs, lambda one: one.post(GENERATE, json=ASKED))
+    assert len({answer.json()["id"] for answer in answers}) == paid(service) == 2
 
 
 @ON_SQLITE
