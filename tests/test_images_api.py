@@ -218,7 +218,7 @@ def test_what_came_of_a_batch_is_answered_with_why_the_rest_did_not(
         pytest.param({"styel": "ink"}, 422, "IMG-REQ-001", id="a field that isn't known"),
         pytest.param({"\ud800": 1}, 422, "IMG-REQ-001", id="a name that is no text"),
         pytest.param({"prompt": "\ud800"}, 422, "IMG-PRM-WORDS-001", id="words that are no text"),
-        pytest.param({"style": "\ud800"}, 422, "IMG-GEN-PARAM-001", id="a style that is no text"),
+        pytest.param({"style": "\ud800"}, 422, "IMG-REQ-001", id="a style that is no text"),
     ],
 )
 def test_what_can_not_be_bought_is_refused_before_it_is(
