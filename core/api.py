@@ -18,7 +18,7 @@ from core.api_models import error_body
 from core.edits_api import edits
 from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, session_token
 from core.images_api import images
-from core.manual import manual
+from core.manual import Described, manual
 from core.request_id import HEADER
 from core.studio import Studio
 from core.trail_api import trail
@@ -49,7 +49,7 @@ def create_auth(get_studio: Callable[[], Studio]) -> FastAPI:
 
 
 def _application(get_studio: Callable[[], Studio], *routers: APIRouter) -> FastAPI:
-    application = FastAPI(
+    application = Described(
         title="Atelier: the Images API",
         description=_ABOUT,
         servers=[{"url": "/api"}],

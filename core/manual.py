@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from core import errors
+from core.api_models import failure_schemas
 from core.entry import COOKIE, Reader
 
 manual = APIRouter(include_in_schema=False)
@@ -44,19 +45,23 @@ _START = (
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 
 
+class Described(FastAPI):
+    """An application whose document tells also of failures and of the ways to sign in."""
+
+    def openapi(self) -> dict[str, Any]:
+        document = super().openapi()
+        document["components"]["schemas"] |= failure_schemas()
+        document["components"]["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer", "description": "A token of your account page"},
+            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Your browser's"},
+        }
+        document["security"] = [{"token": []}, {"session": []}]
+        return document
+
+
 @manual.get("/openapi.json")
 def openapi(request: Request, user: Reader) -> JSONResponse:
-    return JSONResponse(described(request.app), headers=_HEADERS)
-
-
-def described(application: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document, with the ways to sign in, which aren't the framework's."""
-    document = application.openapi()
-    document["components"]["securitySchemes"] = {
-        "token": {"type": "http", "scheme": "bearer", "description": "A token of your account page"},
-        "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Your browser's"},
-    }
-    return document | {"security": [{"token": []}, {"session": []}]}
+    return JSONResponse(request.app.openapi(), headers=_HEADERS)
 
 
 @manual.get("/docs")

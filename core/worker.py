@@ -211,7 +211,9 @@ class Worker:
     def _end(self, job: Job, error: errors.ImageError) -> None:
         """Enter that no image came of it."""
         state = JobState.UNKNOWN if isinstance(error, errors.OutcomeUnknown) else JobState.FAILED
-        log.warning("generation failed", code=error.code, details=error.details, request_id=error.request_id)
+        log.warning(
+            "generation failed", code=error.code, details=error.details, service_request_id=error.request_id
+        )
         with self.database.write() as session:
             if end_job(session, job, state, error, now=self.clock()):
                 self.usage.record(session, self._failed_call(job, error))
