@@ -37,7 +37,7 @@ FOLDERS = ("images", "answers", "partials", "thumbnails", uploads.FOLDER)
 _KEY = re.compile(
     r"(?P<folder>images|answers|partials)/(?P<job>[\w-]+)/[\w-][\w.-]*"
     r"|(?P<thumbnails>thumbnails)/(?P<image>[\w-]+)\.webp"
-    r"|(?P<uploads>uploads)/(?P<owner>[\w-]+)/[0-9a-f]{64}\.(png|jpg)",
+    rf"|(?P<uploads>{uploads.FOLDER})/(?P<owner>[\w-]+)/{uploads.NAME}",
     re.ASCII,
 )
 T = TypeVar("T")

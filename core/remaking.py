@@ -95,10 +95,12 @@ def _too_many_pixels() -> UploadTooLarge:
 
 def _pixels(image: Image.Image) -> Image.Image:
     """Decoded in full, upright, RGB or RGBA, with nothing that an encoder would write beside the pixels."""
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-        upright = upright.point(lambda value: value / 256).convert("L")
-    pixels = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
+    # Without a copy where none is needed: each is as large as all the pixels.
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+        image = image.point(lambda value: value / 256).convert("L")
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    pixels = image if image.mode == mode else image.convert(mode)
     pixels.info.clear()
     return pixels
 

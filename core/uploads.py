@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import BinaryIO
@@ -14,7 +15,7 @@ from core.remaking import MEGABYTE, Remade, remade, remade_mask
 from core.storage import Storage
 
 FOLDER = "uploads"
-_NAME = re.compile(r"[0-9a-f]{64}\.(png|jpg)")
+NAME = r"[\w-]{43}\.(png|jpg)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class Uploads:
         return self._put(owner_id, mask)
 
     def _put(self, owner_id: str, picture: Remade) -> Upload:
-        name = f"{sha256(picture.data).hexdigest()}.{extension_of(picture.mime)}"
+        name = f"{_digest(picture.data)}.{extension_of(picture.mime)}"
         key = f"{FOLDER}/{owner_id}/{name}"
         # Also where it is there already: what is put anew is young, and isn't cleared away.
         self.storage.put(key, picture.data)
@@ -69,7 +70,7 @@ def read(storage: Storage, owner_id: str, key: str) -> bytes:
         data = storage.get(key)
     except FileDamaged as error:
         raise UploadGone(details=error.details) from error
-    if sha256(data).hexdigest() not in key:
+    if _digest(data) not in key:
         raise FileDamaged(details=f"{key} has other bytes than were stored")
     return data
 
@@ -77,9 +78,14 @@ def read(storage: Storage, owner_id: str, key: str) -> bytes:
 def is_of(owner_id: str, key: str) -> bool:
     """Whether `key` names an upload of this user's."""
     folder, _, name = key.rpartition("/")
-    return folder == f"{FOLDER}/{owner_id}" and _NAME.fullmatch(name) is not None
+    return folder == f"{FOLDER}/{owner_id}" and re.fullmatch(NAME, name, re.ASCII) is not None
 
 
 def mime_of(key: str) -> str:
     """The type of a kept upload, which its name ends in."""
     return "image/jpeg" if key.endswith(".jpg") else "image/png"
+
+
+def _digest(data: bytes) -> str:
+    """The SHA-256 in 43 letters: in hex, a backup's archive would have no room for the name."""
+    return urlsafe_b64encode(sha256(data).digest()).decode().rstrip("=")

@@ -98,11 +98,13 @@ def members(path: Path) -> list[str]:
 def test_everything_comes_back(shelf: Shelf, way: Way) -> None:
     image, *_ = shelf.images(5)
     shelf.file("aside/some-job/0", b"damaged")
+    upload = shelf.file(f"uploads/{shelf.user.id}/{'0' * 43}.png", b"to be worked from")
     way.there()
     assert stat.S_IMODE(way.file.stat().st_mode) == 0o600
     back = way.back()
     assert back.all_right() == 5
     assert back.storage.get("aside/some-job/0") == b"damaged"
+    assert back.storage.get(upload) == b"to be worked from"
     assert back.gallery.get(shelf.user.id, image.id).sha256 == image.sha256
     secrets = [shared_secret(database, lambda: None) for database in (shelf.database, back.database)]
     assert secrets[0] == secrets[1]

@@ -396,7 +396,7 @@ def test_a_process_killed_in_an_edit_loses_no_image_and_pays_for_none_twice(
     assert workshop.job().recipe == replace(EDIT, references=(key,))
 
 
-def test_a_store_that_is_gone_costs_nothing(
+def test_an_upload_that_has_gone_by_then_costs_nothing(
     make_studio: Callable[..., Workshop],
     database: Database,
     user: User,
@@ -404,7 +404,7 @@ def test_a_store_that_is_gone_costs_nothing(
 ) -> None:
     monkeypatch.setattr("core.worker.RETRY_SETTLE_SECONDS", (0.01,))
     workshop = make_studio(database, started=False)
-    recipe = replace(EDIT, references=(f"uploads/{user.id}/{'0' * 64}.png",))
+    recipe = replace(EDIT, references=(f"uploads/{user.id}/{'0' * 43}.png",))
     workshop.jobs.submit(user.id, recipe, 1)
     workshop.work()
     job = workshop.job()

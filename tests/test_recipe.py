@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,10 @@ OTHERWISE_SENT = {
     "quality": {"quality": "high"},
     "style in words": {"style": "ink"},
     "style of the model's own": {"style": "vivid"},
+    "from an image": {"source_image": "1"},
+    "from an upload": {"references": ("uploads/ada/1.png",)},
+    "from two": {"references": ("uploads/ada/1.png", "uploads/ada/2.png")},
+    "with a mask": {"references": ("uploads/ada/1.png",), "mask": "uploads/ada/2.png"},
 }
 
 
@@ -52,3 +57,18 @@ def test_what_is_sent_alike_is_one_request_whatever_else_was_typed() -> None:
 def test_nothing_is_bought_by_what_another_version_stored(stored: dict[str, Any]) -> None:
     with pytest.raises(RecipeUnreadable):
         Recipe.from_json(stored)
+
+
+def test_what_was_made_before_there_were_edits_is_known_again() -> None:
+    before = "e9ee423c995da8d18453b9b2f7fab08f1ec328c832ff0a2a01954053cc5b2623"
+    assert RECIPE.request_hash == before
+    stored = RECIPE.to_json()
+    assert not stored.keys() & {"source_image", "references", "mask"}, "a version before edits reads it"
+    assert Recipe.from_json(stored) == RECIPE
+
+
+def test_an_edit_comes_back_as_it_was_stored() -> None:
+    edit = replace(RECIPE, source_image="1", references=("uploads/ada/1.png",), mask="uploads/ada/2.png")
+    assert Recipe.from_json(edit.to_json()) == edit
+    assert Recipe.from_json(json.loads(json.dumps(edit.to_json()))) == edit
+    assert edit.uploads == ("uploads/ada/1.png", "uploads/ada/2.png")

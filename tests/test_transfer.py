@@ -89,12 +89,14 @@ def test_everything_moves_to_postgresql_and_a_bucket(
 
 def test_either_part_moves_alone(settings: Settings, shelf: Shelf, new_database: str, tmp_path: Path) -> None:
     shelf.images(3)
+    upload = shelf.file(f"uploads/{shelf.user.id}/{'0' * 43}.png", b"to be worked from")
     with opened(settings, new_database, None) as transfer:
         transfer.run()
     assert arrived(shelf, new_database, shelf.storage) == 3
     other = FolderStorage(tmp_path / "other")
     Transfer(Place(shelf.database, shelf.storage), Place(shelf.database, other)).run()
     assert Shelf(shelf.database, other, shelf.user).all_right() == 3
+    assert other.get(upload) == b"to be worked from"
 
 
 def test_a_move_that_was_killed_goes_on(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 # How much of the other picture can still be seen.
-_GHOST = 0.35
+_GHOST = 0.2
 
 
 def opened(data: bytes) -> Image.Image:
