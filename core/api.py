@@ -177,7 +177,8 @@ def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
     """The framework's own refusals: an unknown address, a wrong method."""
     if not isinstance(error, HTTPException):
         raise error
-    answer = failure(errors.RequestRejected(details=str(error.detail)), error.status_code)
+    kind = _REFUSALS.get(error.status_code, errors.RequestRejected)
+    answer = failure(kind(details=str(error.detail)), error.status_code)
     answer.headers.update(error.headers or {})
     return answer
 
@@ -187,7 +188,7 @@ def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     wrong = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-    return failure(errors.RequestRejected(details="; ".join(wrong)), 422)
+    return failure(errors.FieldsRejected(details="; ".join(wrong)), 422)
 
 
 def _on_fault(_request: Request, error: Exception) -> JSONResponse:
@@ -195,6 +196,13 @@ def _on_fault(_request: Request, error: Exception) -> JSONResponse:
     return failure(errors.ImageError(details=type(error).__name__), 500)
 
 
+_REFUSALS: dict[int, type[errors.ImageError]] = {
+    404: errors.PageNotFound,
+    405: errors.MethodRejected,
+    413: errors.BodyTooLarge,
+    415: errors.TypeRejected,
+    422: errors.FieldsRejected,
+}
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] = {
     errors.ImageError: _on_image_error,
     HTTPException: _on_http_error,

@@ -32,19 +32,23 @@ from core.catalogue import (
 )
 from core.deadline import Deadline, event_hooks
 from core.errors import (
+    AnswerCut,
     BadAnswer,
+    ContentFiltered,
     EnhancementCut,
     EnhancementRefused,
+    EnhancementTooLong,
     ImageError,
     ImagePromptError,
+    NoImage,
     OutcomeUnknown,
-    PromptBlocked,
     PromptEmpty,
     RateLimited,
     ServiceBusy,
     ServiceFailed,
     ServiceUnreachable,
     SettingsError,
+    WebPage,
 )
 from core.frames import frames
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
@@ -366,7 +370,8 @@ class ImageClient:
                     if piece := writing.take(event):
                         yield piece
         except BadAnswer as error:
-            error.message = _NOT_A_PROMPT
+            if not isinstance(error, WebPage):
+                error.message = _NOT_A_PROMPT
             raise
         return self._enhanced(request, writing, self._request_id(answer), self._clock() - started)
 
@@ -410,7 +415,7 @@ class ImageClient:
             painting.broken = True
             _log.warning("image_stream_broke_after_the_picture", error=type(error).__name__)
         if not painting.items and _is_stream(answer):
-            raise OutcomeUnknown(
+            raise AnswerCut(
                 details="the stream ended before the picture was complete",
                 request_id=self._request_id(answer),
             )
@@ -430,9 +435,8 @@ class ImageClient:
         if wrong:
             _log.warning("picture_unreadable", reasons=wrong, kept=len(pictures))
         if not pictures:
-            raise BadAnswer(
-                details="; ".join(wrong) or "no image in the answer", request_id=self._request_id(answer)
-            )
+            kind = BadAnswer if wrong else NoImage
+            raise kind(details="; ".join(wrong) or "no image in it", request_id=self._request_id(answer))
         return pictures
 
     def _picture(self, item: Body, deadline: Deadline) -> bytes:
@@ -491,9 +495,11 @@ def _refuse_unfinished(writing: Writing, request_id: str | None) -> None:
     if writing.refusal:
         raise EnhancementRefused(details=writing.refusal, request_id=request_id)
     if writing.finish == "content_filter":
-        raise PromptBlocked(details="finish_reason content_filter", request_id=request_id)
-    if writing.finish in (None, "length"):
-        raise EnhancementCut(details=f"finish_reason {writing.finish}", request_id=request_id)
+        raise ContentFiltered(details="finish_reason content_filter", request_id=request_id)
+    if writing.finish == "length":
+        raise EnhancementTooLong(details="finish_reason length", request_id=request_id)
+    if writing.finish is None:
+        raise EnhancementCut(details="the answer ended without a finish_reason", request_id=request_id)
 
 
 def _is_stream(answer: Answer) -> bool:

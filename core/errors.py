@@ -2,26 +2,33 @@
 
 ImageError                          IMG-GEN-001
 ├── ImageGenerationError            IMG-GEN-FAIL-001: the paid call or its answer
-│   ├── RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable, QuotaSpent, BillingLimitReached
-│   ├── OutcomeUnknown, BadAnswer, BadImage
-│   ├── InvalidParameter, ModelUnavailable, ModelRetired, RequestTooLarge
+│   ├── RateLimited, ServiceBusy, ServiceFailed, QuotaSpent, BillingLimitReached
+│   ├── ServiceUnreachable: ServiceLate, ConnectionLost
+│   ├── OutcomeUnknown: AnswerLate, AnswerLost, AnswerCut
+│   ├── BadAnswer: WebPage, NoImage, AddressWrong
+│   ├── BadImage, InvalidParameter, ParameterRefused, RequestTooLarge, ModelUnavailable, ModelRetired
 │   └── NotEnded, RecipeUnreadable
 ├── ImagePromptError                IMG-PRM-ENH-001: the words
-│   ├── PromptEmpty, PromptTooLong, TooManyPrompts, WordsRejected, PromptBlocked
-│   └── EnhancementRefused, EnhancementCut
+│   ├── PromptEmpty, PromptTooLong, TooManyPrompts, WordsRejected
+│   ├── PromptBlocked: ContentFiltered, NotDrawable, PromptFlagged
+│   └── EnhancementRefused, EnhancementCut, EnhancementTooLong
 ├── ImageAuthError                  IMG-AUTH-001: who may do what
 │   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed
 │   ├── NameTaken, NameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
 │   ├── ResetInvalid
-│   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
+│   └── KeyRejected, ServiceAccessDenied: OrganisationUnverified, StreamingUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
-├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, BodyTooLarge, PageNotFound
+├── RequestRejected                 IMG-REQ-001: what was asked can't be answered
+│   ├── HostRejected, OriginRejected, BodyTooLarge, PageNotFound
+│   └── MethodRejected, FieldsRejected, TypeRejected
 ├── StorageError                    IMG-STORE-001: the image store
-│   └── StorageUnreachable, StorageFull, StorageReadOnly, FileDamaged
-├── DatabaseError                   IMG-DATA-001: DatabaseDamaged, DatabaseBusy
+│   ├── StorageUnreachable, StorageFull, StorageReadOnly
+│   └── FileDamaged: FileMissing
+├── DatabaseError                   IMG-DATA-001: the rows
+│   └── DatabaseBusy, DatabaseUnreachable, DatabaseOfAnotherVersion, DatabaseDamaged
 ├── BackupError                     IMG-BACKUP-001: BackupDamaged
 ├── MoveIncomplete                  IMG-MOVE-001: what arrived isn't what was sent
-└── SettingsError                   IMG-SET-001: what the operator must mend before start
+└── SettingsError                   IMG-SET-001: what the operator must mend before start; KeyUnusable
 """
 
 from __future__ import annotations
@@ -143,6 +150,26 @@ class ServiceUnreachable(ImageGenerationError):
     )
 
 
+class ServiceLate(ServiceUnreachable):
+    code, status = "IMG-GEN-CONN-002", 504
+    message = "The service didn't answer in time."
+    suggestions = (
+        "Try again in a few minutes.",
+        "Ask your administrator to raise TEXT_TIMEOUT if it happens often.",
+    )
+    charged = None
+
+
+class ConnectionLost(ServiceUnreachable):
+    code, status = "IMG-GEN-CONN-003", 502
+    message = "The connection to the service was lost."
+    suggestions = (
+        "Try again.",
+        "Ask your administrator to check the network and the proxy if it happens often.",
+    )
+    charged = None
+
+
 class QuotaSpent(ImageGenerationError):
     code, status, retryable = "IMG-GEN-QUOTA-001", 402, False
     message = "The account's credit with the image service is used up."
@@ -164,21 +191,71 @@ class BillingLimitReached(ImageGenerationError):
 class OutcomeUnknown(ImageGenerationError):
     code, status, retryable = "IMG-GEN-UNKNOWN-001", 504, True
     message = "Outcome unknown: the service may have charged for this."
-    suggestions = (
+    suggestions: tuple[str, ...] = (
         "Choose Try again to buy it once more, or Let it go.",
         "Check the service's usage page if the cost matters.",
     )
     charged = None
 
 
+class AnswerLate(OutcomeUnknown):
+    code = "IMG-GEN-UNKNOWN-002"
+    message = "Outcome unknown: no answer came in time, and the service may have charged for this."
+    suggestions = (
+        *OutcomeUnknown.suggestions,
+        "Ask your administrator to raise IMAGE_TIMEOUT if it happens often.",
+    )
+
+
+class AnswerLost(OutcomeUnknown):
+    code, status = "IMG-GEN-UNKNOWN-003", 502
+    message = "Outcome unknown: the connection was lost, and the service may have charged for this."
+    suggestions = (
+        *OutcomeUnknown.suggestions,
+        "Ask your administrator to check the network and the proxy if it happens often.",
+    )
+
+
+class AnswerCut(OutcomeUnknown):
+    code, status = "IMG-GEN-UNKNOWN-004", 502
+    message = (
+        "Outcome unknown: the answer ended before the picture was whole, and the service may have charged "
+        "for this."
+    )
+
+
 class BadAnswer(ImageGenerationError):
     code, status, retryable = "IMG-GEN-ANSWER-001", 502, True
     message = "The service answered with something that isn't an image."
-    suggestions = (
+    suggestions: tuple[str, ...] = (
         "Ask your administrator to check that OPENAI_BASE_URL points at an OpenAI-compatible API.",
         "Try again in a few minutes.",
     )
-    charged = None
+    charged: bool | None = None
+
+
+class WebPage(BadAnswer):
+    code = "IMG-GEN-ANSWER-002"
+    message = "The service answered with a web page."
+    suggestions = (
+        "Ask your administrator to check OPENAI_BASE_URL: often `/v1` is missing at its end.",
+        "Ask whether a proxy or a sign-in page stands before the service.",
+    )
+
+
+class NoImage(BadAnswer):
+    code = "IMG-GEN-ANSWER-003"
+    message = "The service answered without an image."
+    suggestions = ("Try again.", "Change the prompt a little.", "Choose another model under More options.")
+
+
+class AddressWrong(BadAnswer):
+    code, retryable = "IMG-GEN-ADDR-001", False
+    message = "There is no image service at the address in the settings."
+    suggestions = (
+        "Ask your administrator to check OPENAI_BASE_URL: often `/v1` is missing at its end, or twice there.",
+    )
+    charged = False
 
 
 class BadImage(ImageGenerationError):
@@ -197,12 +274,22 @@ class InvalidParameter(ImageGenerationError):
     suggestions = ("Choose another size, quality or number of images.", "Choose another model.")
 
 
+class ParameterRefused(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-PARAM-002", 422, False
+    message = "The service doesn't take one of the chosen options."
+    suggestions = (
+        "Set quality and size to Auto, then try again.",
+        "Choose another model.",
+        "Ask your administrator which options the service takes.",
+    )
+
+
 class ModelUnavailable(ImageGenerationError):
     code, status, retryable = "IMG-GEN-MODEL-001", 404, False
     message = "This model isn't available to the account."
     suggestions = (
         "Choose another model under More options.",
-        "Ask your administrator which models the account may use.",
+        "Ask your administrator which models the account may use, and to check IMAGE_MODEL and TEXT_MODEL.",
     )
 
 
@@ -267,7 +354,7 @@ class WordsRejected(ImagePromptError):
 class PromptBlocked(ImagePromptError):
     code, status, retryable = "IMG-PRM-BLOCK-001", 422, False
     message = "The service's safety system refused this prompt."
-    suggestions = (
+    suggestions: tuple[str, ...] = (
         "Change the words that could be read as unsafe, then try again.",
         "Leave out names of real people and trademarked characters.",
     )
@@ -286,6 +373,33 @@ class PromptBlocked(ImagePromptError):
         super().__init__(message, details=details, request_id=request_id)
 
 
+class ContentFiltered(PromptBlocked):
+    code = "IMG-PRM-BLOCK-002"
+    message = "The service's content filter stopped this prompt."
+    suggestions = (
+        "Change the words that the filter may have caught, then try again.",
+        "Ask your administrator whether the filter of the deployment is set too strictly.",
+    )
+
+
+class NotDrawable(PromptBlocked):
+    code = "IMG-PRM-BLOCK-003"
+    message = "The service can't draw this as it is described."
+    suggestions = (
+        "Describe it in other words, then try again.",
+        "Take out parts that contradict each other.",
+    )
+
+
+class PromptFlagged(PromptBlocked):
+    code = "IMG-PRM-FLAG-001"
+    message = "This prompt would be refused, and wasn't sent."
+    suggestions = (
+        "Change the words that could be read as unsafe, then generate again.",
+        "Your prompt is kept as it was.",
+    )
+
+
 class EnhancementRefused(ImagePromptError):
     code, status, retryable = "IMG-PRM-REFUSE-001", 422, False
     message = "The enhancer declined to work on this description."
@@ -295,7 +409,15 @@ class EnhancementRefused(ImagePromptError):
 class EnhancementCut(ImagePromptError):
     code, status, retryable = "IMG-PRM-CUT-001", 502, True
     message = "The enhanced prompt broke off before it was finished."
-    suggestions = ("Try again.", "Choose a lighter enhancement.")
+    suggestions = ("Try again.",)
+    charged = None
+
+
+class EnhancementTooLong(ImagePromptError):
+    code, status, retryable = "IMG-PRM-CUT-002", 502, True
+    message = "The enhanced prompt became too long to be finished."
+    suggestions = ("Choose a lighter enhancement.", "Shorten the description.")
+    charged = True
 
 
 class ImageAuthError(ImageError):
@@ -382,6 +504,14 @@ class OrganisationUnverified(ServiceAccessDenied):
     suggestions = ("Ask your administrator to verify the organisation with the service.",)
 
 
+class StreamingUnverified(ServiceAccessDenied):
+    code = "IMG-AUTH-ORG-002"
+    message = "The image service streams this model to verified organisations alone."
+    suggestions = (
+        "Ask your administrator to set PARTIAL_IMAGES to 0, or to verify the organisation with the service.",
+    )
+
+
 class RegionUnsupported(ServiceAccessDenied):
     code = "IMG-AUTH-REGION-001"
     message = "The image service doesn't work from this country or region."
@@ -430,6 +560,24 @@ class PageNotFound(RequestRejected):
     suggestions = ("Check the address.",)
 
 
+class MethodRejected(RequestRejected):
+    code, status = "IMG-REQ-METHOD-001", 405
+    message = "This address doesn't answer to that method."
+    suggestions = ("Use one of the methods that the answer's Allow header names.",)
+
+
+class FieldsRejected(RequestRejected):
+    code, status = "IMG-REQ-FIELDS-001", 422
+    message = "The request's fields don't fit."
+    suggestions = ("Correct the fields that the details name.",)
+
+
+class TypeRejected(RequestRejected):
+    code, status = "IMG-REQ-TYPE-001", 415
+    message = "The request's content is of another kind than is read here."
+    suggestions = ("Send JSON, with `Content-Type: application/json`.",)
+
+
 class StorageError(ImageError):
     code, status, retryable = "IMG-STORE-001", 503, True
     message = "The image store can't be used right now."
@@ -442,6 +590,10 @@ class StorageError(ImageError):
 class StorageUnreachable(StorageError):
     code = "IMG-STORE-CONN-001"
     message = "The image store doesn't answer as it should."
+    suggestions = (
+        "Try again in a moment.",
+        "Ask your administrator to check the bucket's server and the network to it.",
+    )
 
 
 class StorageFull(StorageError):
@@ -458,8 +610,17 @@ class StorageReadOnly(StorageError):
 
 class FileDamaged(StorageError):
     code, status, retryable = "IMG-STORE-FILE-001", 500, False
-    message = "This image's file is missing or damaged."
-    suggestions = ("Ask your administrator to restore it from a backup.",)
+    message = "This image's file is damaged."
+    suggestions: tuple[str, ...] = ("Ask your administrator to restore it from a backup.",)
+
+
+class FileMissing(FileDamaged):
+    code = "IMG-STORE-GONE-001"
+    message = "This image's file is missing."
+    suggestions = (
+        "Ask your administrator whether the disk or the bucket of the image store is there.",
+        "Ask your administrator to restore it from a backup.",
+    )
 
 
 class DatabaseError(ImageError):
@@ -471,6 +632,22 @@ class DatabaseError(ImageError):
 class DatabaseBusy(DatabaseError):
     code = "IMG-DATA-BUSY-001"
     message = "The database is busy."
+    suggestions = ("Try again in a moment.", "Tell your administrator if it happens often.")
+
+
+class DatabaseUnreachable(DatabaseError):
+    code = "IMG-DATA-CONN-001"
+    message = "The database can't be reached."
+    suggestions = (
+        "Try again in a moment.",
+        "Ask your administrator whether the database runs, and to check DATABASE_URL.",
+    )
+
+
+class DatabaseOfAnotherVersion(DatabaseError):
+    code, retryable = "IMG-DATA-VERSION-001", False
+    message = "The database was made by another version."
+    suggestions = ("Start the version that made it, or a newer one.", "Restore a backup of this version.")
 
 
 class DatabaseDamaged(DatabaseError):
@@ -510,12 +687,23 @@ class SettingsError(ImageError):
     suggestions: tuple[str, ...] = ("Correct the setting named above, then start again.",)
 
 
+class KeyUnusable(SettingsError):
+    code = "IMG-SET-KEY-001"
+    message = "OPENAI_API_KEY has characters that no key has."
+    suggestions = ("Copy the key again from the service's page: it is one word without quotes or spaces.",)
+
+
 def catalogue() -> tuple[type[ImageError], ...]:
     """Every error class, parents first, in the order they are defined."""
     found: list[type[ImageError]] = [ImageError]
     for parent in found:
         found += parent.__subclasses__()
     return tuple(found)
+
+
+def by_code(code: str) -> type[ImageError] | None:
+    """The error class of a stored code; None for one of another version."""
+    return next((kind for kind in catalogue() if kind.code == code), None)
 
 
 def in_words(error: ImageError) -> str:
