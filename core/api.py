@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated
 from urllib.parse import quote
 
@@ -167,9 +168,10 @@ def _sniffed(data: bytes) -> str:
     return "image/webp" if data[8:12] == b"WEBP" else "image/jpeg"
 
 
-def _on_image_error(_request: Request, error: Exception) -> JSONResponse:
+def _on_image_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.ImageError):
         raise error
+    _count(request, error)
     return failure(error, error.status)
 
 
@@ -191,9 +193,22 @@ def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     return failure(errors.FieldsRejected(details="; ".join(wrong)), 422)
 
 
-def _on_fault(_request: Request, error: Exception) -> JSONResponse:
+def _on_fault(request: Request, error: Exception) -> JSONResponse:
     """A fault of ours; the server logs it."""
-    return failure(errors.ImageError(details=type(error).__name__), 500)
+    fault = errors.ImageError(details=type(error).__name__)
+    _count(request, fault)
+    return failure(fault, 500)
+
+
+def _count(request: Request, error: errors.ImageError) -> None:
+    """Count a failure for the administrator.
+
+    What anybody can bring about without signing in is left out: it would let them write to the database.
+    """
+    outside = isinstance(error, errors.RequestRejected) or type(error) is errors.ImageAuthError
+    with suppress(Exception):
+        if not outside:
+            _studio(request).failures.count(error)
 
 
 _REFUSALS: dict[int, type[errors.ImageError]] = {

@@ -25,6 +25,7 @@ from core.client import ImageClient
 from core.database import Database, sqlite_url
 from core.drafts import Drafts
 from core.enhancing import Enhancements
+from core.failures import Failures
 from core.gallery import Gallery
 from core.housekeeping import Chore, Housekeeping, InPortions
 from core.installation import SECRET_BYTES, shared_secret
@@ -105,9 +106,10 @@ def _assemble(
     usage = UsageLog(database)
     drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
     accounts = Accounts(database, registration=settings.who_may_register, session_days=settings.session_days)
+    failures = Failures(database)
     enhancements = Enhancements(
-        client, drafts, usage, takes,
-        model=settings.default_text_model, offline=settings.offline, secret=secret,
+        client, drafts, usage, takes, model=settings.default_text_model, offline=settings.offline,
+        secret=secret, on_failure=failures.count,
     )  # fmt: skip
     worker = Worker(
         database, storage, gallery, usage, client, secret,
@@ -160,6 +162,7 @@ def _chores(
         Chore("load what makes pictures", None, lambda: _prepare(settings, client), first=PREPARE_SECONDS),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
         Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
+        Chore("forget old failures", TIDY_SECONDS, jobs.worker.failures.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
         _daily("remove old files without a row", inventory.clean),
         _daily("make missing thumbnails", inventory.thumbnails),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import takewhile
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import httpx2
 import structlog
 
-from core.answers import Body, Painting, Writing, decoded, text_of
+from core.answers import Body, Painting, Writing, decoded, flagged_in, text_of
 from core.catalogue import (
     AUTO,
     GenerateParams,
@@ -52,7 +52,7 @@ from core.errors import (
 )
 from core.frames import frames
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
-from core.settings import Settings
+from core.settings import Moderation, Settings
 from core.tape import drain, record, taken
 from core.translate import Fault, error_of, fault_of, fault_of_body, foreign, request_id_of, told, translated
 
@@ -65,6 +65,9 @@ OFFLINE_KEY = "offline"
 NO_KEY = "none"
 
 _IMAGES, _CHAT = "/images/generations", "/chat/completions"
+_MODERATIONS, _MODERATION_MODEL = "/moderations", "omni-moderation-latest"
+# It is a courtesy, and somebody waits for it.
+_MODERATION_SECONDS = 5.0
 _END = b"[DONE]"
 _KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
 _LARGEST_DOWNLOAD = 50 * 2**20
@@ -253,6 +256,25 @@ class ImageClient:
             seconds=self._clock() - started,
             answer=taken(answer.response) if painting.broken or len(images) < len(painting.items) else b"",
         )
+
+    def moderate(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """The categories in which the service's moderation flags any of `texts`, by one call that is free.
+
+        () where it is switched off (MODERATION). Raises any error of core.translate.
+        """
+        if not self._moderates:
+            return ()
+        call = _Call(_MODERATIONS, {"model": _MODERATION_MODEL, "input": list(texts)})
+        answer = self._open(call, self._deadline(_MODERATION_SECONDS))
+        with self._reading(answer, paid=False):
+            found = [name for event in self._events(answer, paid=False) for name in flagged_in(event)]
+        return tuple(told(name, self._secret) for name in found)
+
+    @property
+    def _moderates(self) -> bool:
+        chosen = self._settings.moderation
+        wanted = self._official if chosen is Moderation.AUTO else chosen is Moderation.ON
+        return wanted and not self._settings.offline
 
     def _chat_body(self, request: PromptRequest, user_tag: str) -> Body:
         model, told_all = text_model(self._settings.default_text_model), messages(request)

@@ -73,7 +73,8 @@ class ImageError(Exception):
 
     `message` and `suggestions` are for anybody; `details` is technical, scrubbed of secrets.
     `retryable` says whether the same request may succeed later; `charged` is True, False, or None
-    where nobody can know. `answer` is what came of a service's answer that no picture could be read from.
+    where nobody can know. `categories` are what a moderation names. `answer` is what came of a service's
+    answer that no picture could be read from. `counted`: core.failures has it already.
     """
 
     code: ClassVar[str] = "IMG-GEN-001"
@@ -86,7 +87,9 @@ class ImageError(Exception):
     )
     retryable: ClassVar[bool] = True
     charged: bool | None = False
+    categories: tuple[str, ...] = ()
     answer: bytes = b""
+    counted: bool = False
 
     def __init__(
         self,
@@ -393,7 +396,7 @@ class NotDrawable(PromptBlocked):
 
 class PromptFlagged(PromptBlocked):
     code = "IMG-PRM-FLAG-001"
-    message = "This prompt would be refused, and wasn't sent."
+    message = "The service's free check flags this prompt, so it wasn't sent."
     suggestions = (
         "Change the words that could be read as unsafe, then generate again.",
         "Your prompt is kept as it was.",

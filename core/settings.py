@@ -15,7 +15,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from core.errors import SettingsError
+from core.errors import KeyUnusable, SettingsError
 
 ENV_FILE = Path(".env")
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
@@ -31,6 +31,12 @@ class Registration(StrEnum):
     OPEN = "open"
     INVITE = "invite"
     CLOSED = "closed"
+
+
+class Moderation(StrEnum):
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class Settings(BaseSettings):
@@ -82,6 +88,11 @@ class Settings(BaseSettings):
     openai_base_url: str | None = Field(None, description="Address of an OpenAI-compatible service")
     image_model: str | None = Field(None, description="Image model chosen at first")
     text_model: str | None = Field(None, description="Model that enhances prompts")
+    moderation: Moderation = Field(
+        Moderation.AUTO,
+        description="Whether a prompt is shown to the service's free moderation before it is paid for: "
+        "`auto` where OpenAI itself answers, `on` or `off`",
+    )
     connect_timeout: Seconds = Field(10, description="Seconds to wait for a connection")
     text_timeout: Seconds = Field(60, description="Seconds to wait for an enhancement")
     image_timeout: Seconds = Field(300, description="Seconds to wait for an image")
@@ -138,7 +149,7 @@ class Settings(BaseSettings):
             raise ValueError("has a port that is no port") from None
         return url or None
 
-    @field_validator("registration", "log_level", mode="before")
+    @field_validator("registration", "log_level", "moderation", mode="before")
     @classmethod
     def _fold_case(cls, value: Any, info: Any) -> Any:
         if not isinstance(value, str):
@@ -302,6 +313,8 @@ def load_settings(**overrides: Any) -> Settings:
             f"{'.'.join(str(part) for part in item['loc']).upper() or 'Settings'}: {item['msg']}"
             for item in error.errors(include_input=False, include_url=False)
         )
-        raise SettingsError("A setting is wrong: " + "; ".join(wrong) + ".") from error
+        key_alone = all(item["loc"] == ("openai_api_key",) for item in error.errors())
+        kind = KeyUnusable if key_alone else SettingsError
+        raise kind("A setting is wrong: " + "; ".join(wrong) + ".") from error
     except UnicodeDecodeError as error:
         raise SettingsError("The file .env isn't UTF-8 text.") from error

@@ -18,6 +18,7 @@ from core.client import ImageClient
 from core.database import Database
 from core.drafts import Drafts, DraftState
 from core.enhancing import Enhancements
+from core.failures import Failures
 from core.gallery import Gallery
 from core.housekeeping import Housekeeping
 from core.jobs import Jobs
@@ -103,6 +104,10 @@ class Studio:
     folder_lock: filelock.BaseFileLock | None
     clock: Callable[[], datetime] = utc_now
 
+    @property
+    def failures(self) -> Failures:
+        return Failures(self.database, self.clock)
+
     def models(self) -> tuple[catalogue.ImageModel, ...]:
         """The image models that may be chosen now, the default first."""
         return catalogue.offered_models(self.settings, today=self.clock().date())
@@ -168,15 +173,17 @@ class Studio:
         """Submit a batch and return its id; with `many` of each prompt that the text stands for.
 
         It is bought whatever is in the gallery; `offer` tells that first. Raises WordsRejected, PromptEmpty,
-        PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired or ModelUnavailable before anything is
-        paid.
+        PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired, ModelUnavailable or PromptFlagged
+        before anything is paid.
         """
-        return self.jobs.submit_all(user.user_id, self._checked(recipe, count, many=many))
+        recipes = self._checked(recipe, count, many=many)
+        self._screen(recipes)
+        return self.jobs.submit_all(user.user_id, recipes)
 
     def offer(self, user: SignedIn, recipe: Recipe, count: int, *, many: bool = False) -> Offer | None:
         """What of this batch the user has already, finished and not in the trash; None if nothing.
 
-        Raises what `generate` does.
+        Raises what `generate` does, but not PromptFlagged: only what is going to be sent is looked at.
         """
         recipes = tuple(self._checked(recipe, count, many=many))
         had = self.gallery.newest_of(user.user_id, recipes)
@@ -213,6 +220,7 @@ class Studio:
     def _submit_again(self, user: SignedIn, offer: Offer, recipes: tuple[Recipe, ...]) -> str:
         for each in dict.fromkeys(recipes):
             self._check(each)
+        self._screen(recipes)
         return self.jobs.submit_all(user.user_id, recipes, asked_at=offer.at)
 
     def _checked(self, recipe: Recipe, count: int, *, many: bool) -> list[Recipe]:
@@ -230,8 +238,10 @@ class Studio:
 
         Raises ImageNotFound for jobs that aren't this user's, and what `generate` does.
         """
-        for job_id in job_ids:
-            self._check(self.jobs.recipe(user.user_id, job_id))
+        recipes = [self.jobs.recipe(user.user_id, job_id) for job_id in job_ids]
+        for each in recipes:
+            self._check(each)
+        self._screen(recipes)
         return self.jobs.retry(user.user_id, *job_ids)
 
     def _check(self, recipe: Recipe) -> None:
@@ -242,6 +252,20 @@ class Studio:
         catalogue.check(recipe.params(), today=self.clock().date(), official=official)
         if recipe.model not in {model.name for model in self.models()}:
             raise errors.ModelUnavailable(field="model")
+
+    def _screen(self, recipes: Sequence[Recipe]) -> None:
+        """Ask the service's free moderation, if there is one, about each prompt that is going to be paid for.
+
+        Raises PromptFlagged. It is a courtesy: where it doesn't answer, the generation goes on.
+        """
+        texts = tuple(dict.fromkeys(styled(each.prompt, each.style) for each in recipes))
+        try:
+            categories = self.client.moderate(texts)
+        except errors.ImageError as error:
+            log.warning("a prompt could not be looked at first", code=error.code, details=error.details)
+            return
+        if categories:
+            raise errors.PromptFlagged(categories=categories)
 
     def reuse(self, user: SignedIn, image_id: str) -> DraftState:
         """Put what an image was made from into the draft. Raises ImageNotFound."""

@@ -182,7 +182,7 @@ FAULTS: dict[str, tuple[Callable[[Path], dict[str, str]], str, str]] = {
         "IMG-SET-001",
         "AWS_ACCESS_KEY_ID",
     ),
-    "bad key": (lambda _: {"OPENAI_API_KEY": "sk-hunter2 hunter2"}, "IMG-SET-001", "OPENAI_API_KEY"),
+    "bad key": (lambda _: {"OPENAI_API_KEY": "sk-hunter2 hunter2"}, "IMG-SET-KEY-001", "OPENAI_API_KEY"),
 }
 
 

@@ -25,6 +25,7 @@ LAYERS = (
     ("recipe", "answers", "translate"),
     ("database", "storage", "offline", "ownership", "installation"),
     ("client", "gallery", "accounts", "usage", "drafts", "takes", "endings", "bucket"),
+    ("failures",),
     ("intake",),
     ("housekeeping", "enhancing", "worker", "queue", "dispatch"),
     ("jobs", "inventory"),
