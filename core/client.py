@@ -517,7 +517,9 @@ def _refuse_unfinished(writing: Writing, request_id: str | None) -> None:
     if writing.refusal:
         raise EnhancementRefused(details=writing.refusal, request_id=request_id)
     if writing.finish == "content_filter":
-        raise ContentFiltered(details="finish_reason content_filter", request_id=request_id)
+        filtered = ContentFiltered(details="finish_reason content_filter", request_id=request_id)
+        filtered.charged = None
+        raise filtered
     if writing.finish == "length":
         raise EnhancementTooLong(details="finish_reason length", request_id=request_id)
     if writing.finish is None:

@@ -407,6 +407,7 @@ class EnhancementRefused(ImagePromptError):
     code, status, retryable = "IMG-PRM-REFUSE-001", 422, False
     message = "The enhancer declined to work on this description."
     suggestions = ("Change the description.", "Skip the enhancement and write the prompt yourself.")
+    charged = True
 
 
 class EnhancementCut(ImagePromptError):
