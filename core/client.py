@@ -403,7 +403,7 @@ class ImageClient:
     def _enhanced(
         self, request: PromptRequest, writing: Writing, request_id: str | None, seconds: float
     ) -> Enhanced:
-        _refuse_unfinished(writing, request_id)
+        _refuse_unfinished(writing, request_id, self._secret)
         text = extract_prompt(writing.text)
         if not text:
             raise ImagePromptError(details="empty answer", request_id=request_id)
@@ -513,9 +513,9 @@ def _line(settings: Settings, transport: httpx2.BaseTransport | None, clock: Cal
     return _Line(sdk, wire)
 
 
-def _refuse_unfinished(writing: Writing, request_id: str | None) -> None:
+def _refuse_unfinished(writing: Writing, request_id: str | None, secret: str) -> None:
     if writing.refusal:
-        raise EnhancementRefused(details=writing.refusal, request_id=request_id)
+        raise EnhancementRefused(details=told(writing.refusal, secret), request_id=request_id)
     if writing.finish == "content_filter":
         filtered = ContentFiltered(details="finish_reason content_filter", request_id=request_id)
         filtered.charged = None

@@ -52,11 +52,25 @@ _SECRETS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_PASSWORD_IN_URL = re.compile(r"(?<=://)[^\s/]+(?=@)")
+_AWS_KEY = re.compile(r"(?:AKIA|ASIA)[A-Z0-9]{12,}")
+# What links, cookies, forms and connection strings name such a value; as `name=value` and in JSON.
+_NAMED = re.compile(
+    r"""
+    (?P<name> (?:invite|reset|ticket|share|token|password|passwd|secret|signature|credential|api_?key
+        |atelier|aws_[a-z_]{1,40}key|x-amz-[a-z-]{1,40})
+        (?: = | ["']\s?[:=]\s?["'] ) )
+    (?!\[secret\]) [^\s&;,"'<>]{4,}
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 def scrub(text: str) -> str:
-    """`text` without API keys and tokens; services quote parts of a key in their own messages."""
-    return _RUN.sub(_scrub_run, _BEARER.sub("[secret]", text))
+    """`text` without API keys, tokens and passwords; services quote parts of a key in their own messages."""
+    text = _PASSWORD_IN_URL.sub("[secret]", _BEARER.sub("[secret]", text))
+    text = _AWS_KEY.sub("[secret]", _NAMED.sub(r"\g<name>[secret]", text))
+    return _RUN.sub(_scrub_run, text)
 
 
 def _scrub_run(found: re.Match[str]) -> str:
@@ -102,7 +116,7 @@ class ImageError(Exception):
         request_id: str | None = None,
     ) -> None:
         if message is not None:
-            self.message = message
+            self.message = scrub(message)
         if suggestions is not None:
             self.suggestions = suggestions
         self.details = scrub(details)

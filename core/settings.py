@@ -18,6 +18,8 @@ from sqlalchemy.exc import ArgumentError
 from core.errors import KeyUnusable, SettingsError
 
 ENV_FILE = Path(".env")
+# A shorter one would be found within ordinary words.
+_SHORTEST_SECRET = 6
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -211,6 +213,15 @@ class Settings(BaseSettings):
         return self.openai_api_key is None and self.openai_base_url is None
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log line may hold, whatever it looks like."""
+        keys = (self.openai_api_key, self.aws_access_key_id, self.aws_secret_access_key)
+        addresses = (self.database_url, self.openai_base_url)
+        passwords = (_password_in(address) for address in addresses)
+        found = (*(key.get_secret_value() for key in keys if key), *passwords)
+        return tuple(secret for secret in found if len(secret) >= _SHORTEST_SECRET)
+
+    @property
     def shared(self) -> bool:
         """Whether other processes may do the same work beside this one: all of them reach rows and files."""
         engine = make_url(self.database_url).get_backend_name() if self.database_url else "sqlite"
@@ -247,6 +258,11 @@ def _listed(names: str | None) -> list[str]:
     """The names in a comma list, as a request's host is compared with them."""
     folded = (name.strip().strip("[]").rstrip(".").lower() for name in (names or "").split(","))
     return [name for name in folded if name]
+
+
+def _password_in(address: str | None) -> str:
+    """The password that stands in an address, as it is written there."""
+    return urlsplit(address or "").netloc.rpartition("@")[0].partition(":")[2]
 
 
 def _is_one_word(value: SecretStr | str | None) -> bool:

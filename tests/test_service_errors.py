@@ -313,7 +313,7 @@ def test_a_retired_model_has_a_code_of_its_own_and_names_its_successor() -> None
         )
     error = caught.value
     assert Told.of(error, error.status) == Told("IMG-GEN-MODEL-002", 410, False, False)
-    assert "Choose GPT" in error.message
+    assert "Its successor is GPT Image" in error.message
 
 
 # The traps
