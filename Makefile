@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench chaos format browser clean
+.PHONY: run test check bench chaos errors format browser clean
 
 run: $(VENV)/.app-ready
 	@$(BIN)/python app.py
@@ -24,6 +24,10 @@ check: $(VENV)/.tests-ready
 # Parts of it: make bench BENCH="--only startup poll --json figures.json"
 bench: $(VENV)/.tests-ready browser
 	$(BIN)/python -m tests.bench $(BENCH)
+
+# Writes the table of docs/errors.md from the code.
+errors: $(VENV)/.tests-ready
+	$(BIN)/python -m tests.error_table --write
 
 format: $(VENV)/.tests-ready
 	$(BIN)/ruff check --fix .

@@ -63,6 +63,13 @@ class Painting:
             self.usage = _image_usage(usage)
 
 
+def flagged_in(body: Body) -> tuple[str, ...]:
+    """The categories that a moderation's answer flags in any of its texts, each once."""
+    flagged = [found for found in map(_dict, _list(body.get("results"))) if found.get("flagged") is True]
+    hits = [name for found in flagged for name, hit in _dict(found.get("categories")).items() if hit is True]
+    return tuple(dict.fromkeys(hits)) or (("unnamed",) if flagged else ())
+
+
 def decoded(text: str) -> bytes:
     """The bytes of base64 `text`, with or without a `data:` head. Raises ValueError."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -16,7 +17,7 @@ from starlette.routing import Match
 from core import errors
 from core.api_models import error_body
 from core.edits_api import edits
-from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, session_token
+from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, session_token, studio_of
 from core.images_api import images
 from core.manual import Described, manual
 from core.request_id import HEADER
@@ -109,9 +110,10 @@ def _end_row(studio: Studio, request: Request) -> None:
         )
 
 
-def _on_image_error(_request: Request, error: Exception) -> JSONResponse:
+def _on_image_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.ImageError):
         raise error
+    _count(request, error)
     return failure(error, error.status)
 
 
@@ -121,7 +123,8 @@ def _on_http_error(request: Request, error: Exception) -> JSONResponse:
         raise error
     if isinstance(error.__cause__, errors.ImageError):
         return failure(error.__cause__, error.__cause__.status)
-    answer = failure(errors.RequestRejected(details=str(error.detail)), error.status_code)
+    kind = _REFUSALS.get(error.status_code, errors.RequestRejected)
+    answer = failure(kind(details=str(error.detail)), error.status_code)
     answer.headers.update(error.headers or {})
     if error.status_code == 405:
         answer.headers["Allow"] = ", ".join(_methods(request))
@@ -139,14 +142,34 @@ def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     wrong = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-    return failure(errors.RequestRejected(details="; ".join(wrong)), 422)
+    return failure(errors.FieldsRejected(details="; ".join(wrong)), 422)
 
 
-def _on_fault(_request: Request, error: Exception) -> JSONResponse:
+def _on_fault(request: Request, error: Exception) -> JSONResponse:
     """A fault of ours; the server logs it."""
-    return failure(errors.ImageError(details=type(error).__name__), 500)
+    fault = errors.ImageError(details=type(error).__name__)
+    _count(request, fault)
+    return failure(fault, 500)
 
 
+def _count(request: Request, error: errors.ImageError) -> None:
+    """Count a failure for the administrator.
+
+    What anybody can bring about without signing in is left out: it would let them write to the database.
+    """
+    outside = isinstance(error, errors.RequestRejected) or type(error) is errors.ImageAuthError
+    with suppress(Exception):
+        if not outside:
+            studio_of(request).failures.count(error)
+
+
+_REFUSALS: dict[int, type[errors.ImageError]] = {
+    404: errors.PageNotFound,
+    405: errors.MethodRejected,
+    413: errors.BodyTooLarge,
+    415: errors.TypeRejected,
+    422: errors.FieldsRejected,
+}
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] = {
     errors.ImageError: _on_image_error,
     HTTPException: _on_http_error,

@@ -8,8 +8,9 @@ import logging
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from core.client import ImageClient
 from core.database import Database, sqlite_url
 from core.drafts import Drafts
 from core.enhancing import Enhancements
+from core.failures import Failures
 from core.gallery import Gallery
 from core.housekeeping import Chore, Housekeeping, InPortions
 from core.installation import SECRET_BYTES, shared_secret
@@ -75,7 +77,7 @@ _installed: list[Studio] = []
 
 def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) -> Studio:
     """A running studio. Raises SettingsError, StorageError or DatabaseError with what to mend."""
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, secrets=settings.secrets)
     with ExitStack() as undo:
         lock = None
         if not settings.shared:
@@ -117,10 +119,10 @@ def _assemble(
     accounts = Accounts(
         database, registration=settings.who_may_register, session_days=settings.session_days, audit=audit
     )
-    tokens = Tokens(database, audit=audit)
+    tokens, failures = Tokens(database, audit=audit), Failures(database)
     enhancements = Enhancements(
-        client, drafts, usage, takes,
-        model=settings.default_text_model, offline=settings.offline, secret=secret,
+        client, drafts, usage, takes, model=settings.default_text_model, offline=settings.offline,
+        secret=secret, on_failure=failures.count,
     )  # fmt: skip
     worker = Worker(
         database, storage, gallery, usage, client, secret,
@@ -184,6 +186,7 @@ def _chores(
         Chore("remove expired tokens", TIDY_SECONDS, tokens.tidy),
         Chore("remove links that are over", TIDY_SECONDS, shares.tidy),
         Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
+        Chore("forget old failures", TIDY_SECONDS, jobs.worker.failures.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
         _daily("remove old files without a row", inventory.clean),
         _daily("make missing thumbnails", inventory.thumbnails),
@@ -289,8 +292,19 @@ def _earlier_secret(path: Path) -> bytes | None:
     return key
 
 
-def configure_logging(level: str) -> None:
-    """Lines with time, level and job id, scrubbed of secrets wherever they stand in them."""
+def configure_logging(level: str, *, secrets: Sequence[str] = ()) -> None:
+    """Lines with time, level and job id, scrubbed of secrets wherever they stand in them.
+
+    `secrets` are kept out whatever they look like. What libraries log is scrubbed as well, and so are the
+    tracebacks that a server writes.
+    """
+
+    def scrubbed(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, "[secret]")
+        return errors.scrub(text)
+
+    logging.setLogRecordFactory(partial(_scrubbed_record, scrubbed))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -298,7 +312,7 @@ def configure_logging(level: str) -> None:
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
             structlog.dev.ConsoleRenderer(colors=False),
-            _scrub_line,
+            lambda _logger, _method, line: scrubbed(str(line)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
     )
@@ -315,5 +329,22 @@ class _LibraryLines(logging.Handler):
         structlog.get_logger(record.name).log(record.levelno, record.getMessage(), **cause)
 
 
-def _scrub_line(_logger: Any, _method: str, line: Any) -> str:
-    return errors.scrub(line)
+def _scrub_message(record: logging.LogRecord, scrubbed: Callable[[str], str]) -> None:
+    """By its arguments where that is enough: a server's lines of access are made from them later."""
+    message = record.getMessage()
+    clean = scrubbed(message)
+    if clean == message:
+        return
+    if isinstance(record.args, tuple):
+        record.args = tuple(scrubbed(arg) if isinstance(arg, str) else arg for arg in record.args)
+    if record.getMessage() != clean:
+        record.msg, record.args = clean, ()
+
+
+def _scrubbed_record(scrubbed: Callable[[str], str], *args: Any, **fields: Any) -> logging.LogRecord:
+    record = logging.LogRecord(*args, **fields)
+    with suppress(TypeError, ValueError):  # arguments that don't fit: logging itself says so
+        _scrub_message(record, scrubbed)
+    if record.exc_info and record.exc_info[1]:
+        record.exc_text = scrubbed(logging.Formatter().formatException(record.exc_info))
+    return record

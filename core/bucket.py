@@ -73,7 +73,7 @@ class BucketStorage(Storage):
     """Files in a bucket, below a prefix. What the server has confirmed is kept, and each file is whole.
 
     Raises StorageUnreachable when there is no answer or one that says nothing about the file, StorageReadOnly
-    when the keys are refused: both may pass. FileDamaged only where the bucket itself says that there is no
+    when the keys are refused: both may pass. FileMissing only where the bucket itself says that there is no
     such file.
     """
 
@@ -190,7 +190,7 @@ def _fault(text: str) -> errors.StorageError:
         return errors.StorageUnreachable(details=_why_no_answer(text))
     details = f"answer {status[1]} {code[1] if code else ''}".strip()
     if code and code[1] == "NoSuchKey":
-        return errors.FileDamaged(details=details)
+        return errors.FileMissing(details=details)
     if int(status[1]) == _NO_ROOM:
         return errors.StorageFull(details=details)
     if int(status[1]) in _REFUSED:

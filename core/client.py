@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import httpx2
 import structlog
 
-from core.answers import Body, Painting, Writing, decoded, text_of
+from core.answers import Body, Painting, Writing, decoded, flagged_in, text_of
 from core.catalogue import (
     AUTO,
     GenerateParams,
@@ -32,25 +32,29 @@ from core.catalogue import (
 )
 from core.deadline import Deadline, event_hooks
 from core.errors import (
+    AnswerCut,
     BadAnswer,
+    ContentFiltered,
     EnhancementCut,
     EnhancementRefused,
+    EnhancementTooLong,
     ImageError,
     ImagePromptError,
+    NoImage,
     OutcomeUnknown,
-    PromptBlocked,
     PromptEmpty,
     RateLimited,
     ServiceBusy,
     ServiceFailed,
     ServiceUnreachable,
     SettingsError,
+    WebPage,
 )
 from core.fetching import Pictures, Resolve, resolved
 from core.frames import frames
 from core.imaging import extension_of
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
-from core.settings import Settings
+from core.settings import Moderation, Settings
 from core.tape import drain, record, taken
 from core.translate import Fault, error_of, fault_of, fault_of_body, foreign, request_id_of, told, translated
 
@@ -63,6 +67,9 @@ OFFLINE_KEY = "offline"
 NO_KEY = "none"
 
 _IMAGES, _EDITS, _CHAT = "/images/generations", "/images/edits", "/chat/completions"
+_MODERATIONS, _MODERATION_MODEL = "/moderations", "omni-moderation-latest"
+# It is a courtesy, and somebody waits for it.
+_MODERATION_SECONDS = 5.0
 _MULTIPART = {"Content-Type": "multipart/form-data"}
 _END = b"[DONE]"
 _KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
@@ -296,6 +303,25 @@ class ImageClient:
             answer=taken(answer.response) if painting.broken or len(images) < len(painting.items) else b"",
         )
 
+    def moderate(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """The categories in which the service's moderation flags any of `texts`, by one call that is free.
+
+        () where it is switched off (MODERATION). Raises any error of core.translate.
+        """
+        if not self._moderates:
+            return ()
+        call = _Call(_MODERATIONS, {"model": _MODERATION_MODEL, "input": list(texts)})
+        answer = self._open(call, self._deadline(_MODERATION_SECONDS))
+        with self._reading(answer, paid=False):
+            found = [name for event in self._events(answer, paid=False) for name in flagged_in(event)]
+        return tuple(told(name, self._secret) for name in found)
+
+    @property
+    def _moderates(self) -> bool:
+        chosen = self._settings.moderation
+        wanted = self._official if chosen is Moderation.AUTO else chosen is Moderation.ON
+        return wanted and not self._settings.offline
+
     def _chat_body(self, request: PromptRequest, user_tag: str) -> Body:
         model, told_all = text_model(self._settings.default_text_model), messages(request)
         body: Body = {
@@ -414,7 +440,8 @@ class ImageClient:
                     if piece := writing.take(event):
                         yield piece
         except BadAnswer as error:
-            error.message = _NOT_A_PROMPT
+            if not isinstance(error, WebPage):
+                error.message = _NOT_A_PROMPT
             raise
         return self._enhanced(request, writing, self._request_id(answer), self._clock() - started)
 
@@ -424,7 +451,7 @@ class ImageClient:
     def _enhanced(
         self, request: PromptRequest, writing: Writing, request_id: str | None, seconds: float
     ) -> Enhanced:
-        _refuse_unfinished(writing, request_id)
+        _refuse_unfinished(writing, request_id, self._secret)
         text = extract_prompt(writing.text)
         if not text:
             raise ImagePromptError(details="empty answer", request_id=request_id)
@@ -458,7 +485,7 @@ class ImageClient:
             painting.broken = True
             _log.warning("image_stream_broke_after_the_picture", error=type(error).__name__)
         if not painting.items and _is_stream(answer):
-            raise OutcomeUnknown(
+            raise AnswerCut(
                 details="the stream ended before the picture was complete",
                 request_id=self._request_id(answer),
             )
@@ -478,9 +505,8 @@ class ImageClient:
         if wrong:
             _log.warning("picture_unreadable", reasons=wrong, kept=len(pictures))
         if not pictures:
-            raise BadAnswer(
-                details="; ".join(wrong) or "no image in the answer", request_id=self._request_id(answer)
-            )
+            kind = BadAnswer if wrong else NoImage
+            raise kind(details="; ".join(wrong) or "no image in it", request_id=self._request_id(answer))
         return pictures
 
     def _picture(self, item: Body, deadline: Deadline) -> bytes:
@@ -534,13 +560,17 @@ def _line(settings: Settings, transport: httpx2.BaseTransport | None, clock: Cal
     return _Line(sdk, wire)
 
 
-def _refuse_unfinished(writing: Writing, request_id: str | None) -> None:
+def _refuse_unfinished(writing: Writing, request_id: str | None, secret: str) -> None:
     if writing.refusal:
-        raise EnhancementRefused(details=writing.refusal, request_id=request_id)
+        raise EnhancementRefused(details=told(writing.refusal, secret), request_id=request_id)
     if writing.finish == "content_filter":
-        raise PromptBlocked(details="finish_reason content_filter", request_id=request_id)
-    if writing.finish in (None, "length"):
-        raise EnhancementCut(details=f"finish_reason {writing.finish}", request_id=request_id)
+        filtered = ContentFiltered(details="finish_reason content_filter", request_id=request_id)
+        filtered.charged = None
+        raise filtered
+    if writing.finish == "length":
+        raise EnhancementTooLong(details="finish_reason length", request_id=request_id)
+    if writing.finish is None:
+        raise EnhancementCut(details="the answer ended without a finish_reason", request_id=request_id)
 
 
 def _is_stream(answer: Answer) -> bool:

@@ -78,6 +78,17 @@ _FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("locked", errors.DatabaseBusy),
     ("lock timeout", errors.DatabaseBusy),
     ("no space left", errors.StorageFull),
+    ("queuepool limit", errors.DatabaseBusy),
+    ("unable to open database file", errors.DatabaseUnreachable),
+    ("connection failed", errors.DatabaseUnreachable),
+    ("connection timeout", errors.DatabaseUnreachable),
+    ("connection is lost", errors.DatabaseUnreachable),
+    ("connection is closed", errors.DatabaseUnreachable),
+    ("server closed the connection", errors.DatabaseUnreachable),
+    ("terminating connection", errors.DatabaseUnreachable),
+    ("failed to resolve host", errors.DatabaseUnreachable),
+    ("could not receive data", errors.DatabaseUnreachable),
+    ("consuming input failed", errors.DatabaseUnreachable),
 )
 
 
@@ -183,7 +194,7 @@ def _upgrade(connection: Connection) -> None:
     try:
         command.upgrade(alembic_config(connection), "head")
     except CommandError as error:
-        raise errors.DatabaseError("The database was made by another version.", details=str(error)) from error
+        raise errors.DatabaseOfAnotherVersion(details=str(error)) from error
 
 
 def alembic_config(connection: Connection) -> Config:

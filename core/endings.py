@@ -15,21 +15,30 @@ from core.models import Job, JobState
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """A failure as it is stored with a job."""
+    """A failure as it is stored with a job; the last two as in ImageError."""
 
     code: str
     message: str
     suggestions: tuple[str, ...] = ()
     details: str = ""
     retryable: bool = False
+    charged: bool | None = False
+    categories: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, error: errors.ImageError) -> JobError:
-        return cls(error.code, error.message, tuple(error.suggestions), error.details, error.retryable)
+        return cls(
+            error.code, error.message, tuple(error.suggestions), error.details, error.retryable,
+            error.charged, error.categories,
+        )  # fmt: skip
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> JobError:
-        return cls(**fields | {"suggestions": tuple(fields["suggestions"])})
+        kind = errors.by_code(fields["code"]) or errors.ImageError
+        # An older row doesn't say what the failure has cost; its code does.
+        known = {"charged": kind.charged, "categories": ()} | fields
+        lists = {name: tuple(known[name]) for name in ("suggestions", "categories")}
+        return cls(**known | lists)
 
     def to_error(self) -> errors.ImageError:
         """The failure as it was raised, as far as that was stored."""

@@ -24,6 +24,7 @@ WORKERS = 16
 # What is answered at once is there before the second click of a double click.
 SECOND_CLICK = timedelta(seconds=1)
 T = TypeVar("T")
+OnFailure = Callable[[errors.ImageError], None]
 log = structlog.get_logger(__name__)
 
 
@@ -63,6 +64,7 @@ class Enhancements:
         offline: bool,
         secret: bytes,
         clock: Callable[[], datetime] = utc_now,
+        on_failure: OnFailure = lambda _error: None,
     ) -> None:
         self._client = client
         self._drafts = drafts
@@ -72,6 +74,7 @@ class Enhancements:
         self._offline = offline
         self._secret = secret
         self._clock = clock
+        self._on_failure = on_failure
         self._by_user: dict[str, EnhancementRun] = {}
         self._guard = threading.Lock()
         self._futures: set[Future[Any]] = set()
@@ -229,6 +232,7 @@ class Enhancements:
         log.warning(
             "enhancement failed", code=error.code, details=error.details, service_request_id=error.request_id
         )
+        self._on_failure(error)
         self._record(replace(call, error_code=error.code, request_id=error.request_id))
 
     def _record(self, call: Call) -> None:

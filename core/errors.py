@@ -2,29 +2,34 @@
 
 ImageError                          IMG-GEN-001
 ├── ImageGenerationError            IMG-GEN-FAIL-001: the paid call or its answer
-│   ├── RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable, QuotaSpent, BillingLimitReached
-│   ├── BudgetSpent
-│   ├── OutcomeUnknown, BadAnswer, BadImage
-│   ├── InvalidParameter, ModelUnavailable, ModelRetired, RequestTooLarge
+│   ├── RateLimited, ServiceBusy, ServiceFailed, QuotaSpent, BillingLimitReached, BudgetSpent
+│   ├── ServiceUnreachable: ServiceLate, ConnectionLost
+│   ├── OutcomeUnknown: AnswerLate, AnswerLost, AnswerCut
+│   ├── BadAnswer: WebPage, NoImage, AddressWrong
+│   ├── BadImage, InvalidParameter, ParameterRefused, RequestTooLarge, ModelUnavailable, ModelRetired
 │   └── NotEnded, RecipeUnreadable, JobCancelled
 ├── ImagePromptError                IMG-PRM-ENH-001: the words
-│   ├── PromptEmpty, PromptTooLong, TooManyPrompts, WordsRejected, PromptBlocked
-│   └── EnhancementRefused, EnhancementCut
+│   ├── PromptEmpty, PromptTooLong, TooManyPrompts, WordsRejected
+│   ├── PromptBlocked: ContentFiltered, NotDrawable, PromptFlagged
+│   └── EnhancementRefused, EnhancementCut, EnhancementTooLong
 ├── ImageAuthError                  IMG-AUTH-001: who may do what
 │   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed, TokenRejected, ScopeMissing
 │   ├── NameTaken, NameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
 │   ├── ResetInvalid, TokenNotMade
-│   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
+│   └── KeyRejected, ServiceAccessDenied: OrganisationUnverified, StreamingUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
-├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, BodyTooLarge, PageNotFound
-│   ├── RangeRejected, RateExceeded, KeyReused, KeyBusy
+├── RequestRejected                 IMG-REQ-001: what was asked can't be answered
+│   ├── HostRejected, OriginRejected, BodyTooLarge, PageNotFound
+│   ├── MethodRejected, FieldsRejected, TypeRejected, RangeRejected, RateExceeded, KeyReused, KeyBusy
 │   └── UploadRejected              IMG-REQ-UPLOAD-001: UploadTooLarge, MaskRejected, UploadGone
 ├── StorageError                    IMG-STORE-001: the image store
-│   └── StorageUnreachable, StorageFull, StorageReadOnly, FileDamaged
-├── DatabaseError                   IMG-DATA-001: DatabaseDamaged, DatabaseBusy
+│   ├── StorageUnreachable, StorageFull, StorageReadOnly
+│   └── FileDamaged: FileMissing
+├── DatabaseError                   IMG-DATA-001: the rows
+│   └── DatabaseBusy, DatabaseUnreachable, DatabaseOfAnotherVersion, DatabaseDamaged
 ├── BackupError                     IMG-BACKUP-001: BackupDamaged
 ├── MoveIncomplete                  IMG-MOVE-001: what arrived isn't what was sent
-└── SettingsError                   IMG-SET-001: what the operator must mend before start
+└── SettingsError                   IMG-SET-001: what the operator must mend before start; KeyUnusable
 """
 
 from __future__ import annotations
@@ -48,11 +53,25 @@ _SECRETS = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+_PASSWORD_IN_URL = re.compile(r"(?<=://)[^\s/]+(?=@)")
+_AWS_KEY = re.compile(r"(?:AKIA|ASIA)[A-Z0-9]{12,}")
+# What links, cookies, forms and connection strings name such a value; as `name=value` and in JSON.
+_NAMED = re.compile(
+    r"""
+    (?P<name> (?:invite|reset|ticket|share|token|password|passwd|secret|signature|credential|api_?key
+        |atelier|aws_[a-z_]{1,40}key|x-amz-[a-z-]{1,40})
+        (?: = | ["']\s?[:=]\s?["'] ) )
+    (?!\[secret\]) [^\s&;,"'<>]{4,}
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 def scrub(text: str) -> str:
-    """`text` without API keys and tokens; services quote parts of a key in their own messages."""
-    return _RUN.sub(_scrub_run, _BEARER.sub("[secret]", text))
+    """`text` without API keys, tokens and passwords; services quote parts of a key in their own messages."""
+    text = _PASSWORD_IN_URL.sub("[secret]", _BEARER.sub("[secret]", text))
+    text = _AWS_KEY.sub("[secret]", _NAMED.sub(r"\g<name>[secret]", text))
+    return _RUN.sub(_scrub_run, text)
 
 
 def _scrub_run(found: re.Match[str]) -> str:
@@ -69,7 +88,8 @@ class ImageError(Exception):
 
     `message` and `suggestions` are for anybody; `details` is technical, scrubbed of secrets.
     `retryable` says whether the same request may succeed later; `charged` is True, False, or None
-    where nobody can know. `answer` is what came of a service's answer that no picture could be read from.
+    where nobody can know. `categories` are what a moderation names. `answer` is what came of a service's
+    answer that no picture could be read from. `counted`: core.failures has it already.
     """
 
     code: ClassVar[str] = "IMG-GEN-001"
@@ -82,7 +102,9 @@ class ImageError(Exception):
     )
     retryable: ClassVar[bool] = True
     charged: bool | None = False
+    categories: tuple[str, ...] = ()
     answer: bytes = b""
+    counted: bool = False
 
     def __init__(
         self,
@@ -95,7 +117,7 @@ class ImageError(Exception):
         request_id: str | None = None,
     ) -> None:
         if message is not None:
-            self.message = message
+            self.message = scrub(message)
         if suggestions is not None:
             self.suggestions = suggestions
         self.details = scrub(details)
@@ -146,6 +168,26 @@ class ServiceUnreachable(ImageGenerationError):
     )
 
 
+class ServiceLate(ServiceUnreachable):
+    code, status = "IMG-GEN-CONN-002", 504
+    message = "The service didn't answer in time."
+    suggestions = (
+        "Try again in a few minutes.",
+        "Ask your administrator to raise TEXT_TIMEOUT if it happens often.",
+    )
+    charged = None
+
+
+class ConnectionLost(ServiceUnreachable):
+    code, status = "IMG-GEN-CONN-003", 502
+    message = "The connection to the service was lost."
+    suggestions = (
+        "Try again.",
+        "Ask your administrator to check the network and the proxy if it happens often.",
+    )
+    charged = None
+
+
 class QuotaSpent(ImageGenerationError):
     code, status, retryable = "IMG-GEN-QUOTA-001", 402, False
     message = "The account's credit with the image service is used up."
@@ -177,21 +219,71 @@ class BudgetSpent(ImageGenerationError):
 class OutcomeUnknown(ImageGenerationError):
     code, status, retryable = "IMG-GEN-UNKNOWN-001", 504, True
     message = "Outcome unknown: the service may have charged for this."
-    suggestions = (
+    suggestions: tuple[str, ...] = (
         "Choose Try again to buy it once more, or Let it go.",
         "Check the service's usage page if the cost matters.",
     )
     charged = None
 
 
+class AnswerLate(OutcomeUnknown):
+    code = "IMG-GEN-UNKNOWN-002"
+    message = "Outcome unknown: no answer came in time, and the service may have charged for this."
+    suggestions = (
+        *OutcomeUnknown.suggestions,
+        "Ask your administrator to raise IMAGE_TIMEOUT if it happens often.",
+    )
+
+
+class AnswerLost(OutcomeUnknown):
+    code, status = "IMG-GEN-UNKNOWN-003", 502
+    message = "Outcome unknown: the connection was lost, and the service may have charged for this."
+    suggestions = (
+        *OutcomeUnknown.suggestions,
+        "Ask your administrator to check the network and the proxy if it happens often.",
+    )
+
+
+class AnswerCut(OutcomeUnknown):
+    code, status = "IMG-GEN-UNKNOWN-004", 502
+    message = (
+        "Outcome unknown: the answer ended before the picture was whole, and the service may have charged "
+        "for this."
+    )
+
+
 class BadAnswer(ImageGenerationError):
     code, status, retryable = "IMG-GEN-ANSWER-001", 502, True
     message = "The service answered with something that isn't an image."
-    suggestions = (
+    suggestions: tuple[str, ...] = (
         "Ask your administrator to check that OPENAI_BASE_URL points at an OpenAI-compatible API.",
         "Try again in a few minutes.",
     )
-    charged = None
+    charged: bool | None = None
+
+
+class WebPage(BadAnswer):
+    code = "IMG-GEN-ANSWER-002"
+    message = "The service answered with a web page."
+    suggestions = (
+        "Ask your administrator to check OPENAI_BASE_URL: often `/v1` is missing at its end.",
+        "Ask whether a proxy or a sign-in page stands before the service.",
+    )
+
+
+class NoImage(BadAnswer):
+    code = "IMG-GEN-ANSWER-003"
+    message = "The service answered without an image."
+    suggestions = ("Try again.", "Change the prompt a little.", "Choose another model under More options.")
+
+
+class AddressWrong(BadAnswer):
+    code, retryable = "IMG-GEN-ADDR-001", False
+    message = "There is no image service at the address in the settings."
+    suggestions = (
+        "Ask your administrator to check OPENAI_BASE_URL: often `/v1` is missing at its end, or twice there.",
+    )
+    charged = False
 
 
 class BadImage(ImageGenerationError):
@@ -210,12 +302,22 @@ class InvalidParameter(ImageGenerationError):
     suggestions = ("Choose another size, quality or number of images.", "Choose another model.")
 
 
+class ParameterRefused(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-PARAM-002", 422, False
+    message = "The service doesn't take one of the chosen options."
+    suggestions = (
+        "Set quality and size to Auto, then try again.",
+        "Choose another model.",
+        "Ask your administrator which options the service takes.",
+    )
+
+
 class ModelUnavailable(ImageGenerationError):
     code, status, retryable = "IMG-GEN-MODEL-001", 404, False
     message = "This model isn't available to the account."
     suggestions = (
         "Choose another model under More options.",
-        "Ask your administrator which models the account may use.",
+        "Ask your administrator which models the account may use, and to check IMAGE_MODEL and TEXT_MODEL.",
     )
 
 
@@ -286,7 +388,7 @@ class WordsRejected(ImagePromptError):
 class PromptBlocked(ImagePromptError):
     code, status, retryable = "IMG-PRM-BLOCK-001", 422, False
     message = "The service's safety system refused this prompt."
-    suggestions = (
+    suggestions: tuple[str, ...] = (
         "Change the words that could be read as unsafe, then try again.",
         "Leave out names of real people and trademarked characters.",
     )
@@ -305,16 +407,52 @@ class PromptBlocked(ImagePromptError):
         super().__init__(message, details=details, request_id=request_id)
 
 
+class ContentFiltered(PromptBlocked):
+    code = "IMG-PRM-BLOCK-002"
+    message = "The service's content filter stopped this prompt."
+    suggestions = (
+        "Change the words that the filter may have caught, then try again.",
+        "Ask your administrator whether the filter of the deployment is set too strictly.",
+    )
+
+
+class NotDrawable(PromptBlocked):
+    code = "IMG-PRM-BLOCK-003"
+    message = "The service can't draw this as it is described."
+    suggestions = (
+        "Describe it in other words, then try again.",
+        "Take out parts that contradict each other.",
+    )
+
+
+class PromptFlagged(PromptBlocked):
+    code = "IMG-PRM-FLAG-001"
+    message = "The service's free check flags this prompt, so it wasn't sent."
+    suggestions = (
+        "Change the words that could be read as unsafe, then generate again.",
+        "Your prompt is kept as it was.",
+    )
+
+
 class EnhancementRefused(ImagePromptError):
     code, status, retryable = "IMG-PRM-REFUSE-001", 422, False
     message = "The enhancer declined to work on this description."
     suggestions = ("Change the description.", "Skip the enhancement and write the prompt yourself.")
+    charged = True
 
 
 class EnhancementCut(ImagePromptError):
     code, status, retryable = "IMG-PRM-CUT-001", 502, True
     message = "The enhanced prompt broke off before it was finished."
-    suggestions = ("Try again.", "Choose a lighter enhancement.")
+    suggestions = ("Try again.",)
+    charged = None
+
+
+class EnhancementTooLong(ImagePromptError):
+    code, status, retryable = "IMG-PRM-CUT-002", 502, True
+    message = "The enhanced prompt became too long to be finished."
+    suggestions = ("Choose a lighter enhancement.", "Shorten the description.")
+    charged = True
 
 
 class ImageAuthError(ImageError):
@@ -417,6 +555,14 @@ class OrganisationUnverified(ServiceAccessDenied):
     code = "IMG-AUTH-ORG-001"
     message = "The image service wants the organisation to be verified first."
     suggestions = ("Ask your administrator to verify the organisation with the service.",)
+
+
+class StreamingUnverified(ServiceAccessDenied):
+    code = "IMG-AUTH-ORG-002"
+    message = "The image service streams this model to verified organisations alone."
+    suggestions = (
+        "Ask your administrator to set PARTIAL_IMAGES to 0, or to verify the organisation with the service.",
+    )
 
 
 class RegionUnsupported(ServiceAccessDenied):
@@ -525,6 +671,24 @@ class UploadGone(UploadRejected):
     suggestions = ("Upload it again.",)
 
 
+class MethodRejected(RequestRejected):
+    code, status = "IMG-REQ-METHOD-001", 405
+    message = "This address doesn't answer to that method."
+    suggestions = ("Use one of the methods that the answer's Allow header names.",)
+
+
+class FieldsRejected(RequestRejected):
+    code, status = "IMG-REQ-FIELDS-001", 422
+    message = "The request's fields don't fit."
+    suggestions = ("Correct the fields that the details name.",)
+
+
+class TypeRejected(RequestRejected):
+    code, status = "IMG-REQ-TYPE-001", 415
+    message = "The request's content is of another kind than is read here."
+    suggestions = ("Send JSON, with `Content-Type: application/json`.",)
+
+
 class StorageError(ImageError):
     code, status, retryable = "IMG-STORE-001", 503, True
     message = "The image store can't be used right now."
@@ -537,6 +701,10 @@ class StorageError(ImageError):
 class StorageUnreachable(StorageError):
     code = "IMG-STORE-CONN-001"
     message = "The image store doesn't answer as it should."
+    suggestions = (
+        "Try again in a moment.",
+        "Ask your administrator to check the bucket's server and the network to it.",
+    )
 
 
 class StorageFull(StorageError):
@@ -553,8 +721,17 @@ class StorageReadOnly(StorageError):
 
 class FileDamaged(StorageError):
     code, status, retryable = "IMG-STORE-FILE-001", 500, False
-    message = "This image's file is missing or damaged."
-    suggestions = ("Ask your administrator to restore it from a backup.",)
+    message = "This image's file is damaged."
+    suggestions: tuple[str, ...] = ("Ask your administrator to restore it from a backup.",)
+
+
+class FileMissing(FileDamaged):
+    code = "IMG-STORE-GONE-001"
+    message = "This image's file is missing."
+    suggestions = (
+        "Ask your administrator whether the disk or the bucket of the image store is there.",
+        "Ask your administrator to restore it from a backup.",
+    )
 
 
 class DatabaseError(ImageError):
@@ -566,6 +743,22 @@ class DatabaseError(ImageError):
 class DatabaseBusy(DatabaseError):
     code = "IMG-DATA-BUSY-001"
     message = "The database is busy."
+    suggestions = ("Try again in a moment.", "Tell your administrator if it happens often.")
+
+
+class DatabaseUnreachable(DatabaseError):
+    code = "IMG-DATA-CONN-001"
+    message = "The database can't be reached."
+    suggestions = (
+        "Try again in a moment.",
+        "Ask your administrator whether the database runs, and to check DATABASE_URL.",
+    )
+
+
+class DatabaseOfAnotherVersion(DatabaseError):
+    code, retryable = "IMG-DATA-VERSION-001", False
+    message = "The database was made by another version."
+    suggestions = ("Start the version that made it, or a newer one.", "Restore a backup of this version.")
 
 
 class DatabaseDamaged(DatabaseError):
@@ -605,12 +798,23 @@ class SettingsError(ImageError):
     suggestions: tuple[str, ...] = ("Correct the setting named above, then start again.",)
 
 
+class KeyUnusable(SettingsError):
+    code = "IMG-SET-KEY-001"
+    message = "OPENAI_API_KEY has characters that no key has."
+    suggestions = ("Copy the key again from the service's page: it is one word without quotes or spaces.",)
+
+
 def catalogue() -> tuple[type[ImageError], ...]:
     """Every error class, parents first, in the order they are defined."""
     found: list[type[ImageError]] = [ImageError]
     for parent in found:
         found += parent.__subclasses__()
     return tuple(found)
+
+
+def by_code(code: str) -> type[ImageError] | None:
+    """The error class of a stored code; None for one of another version."""
+    return next((kind for kind in catalogue() if kind.code == code), None)
 
 
 def in_words(error: ImageError) -> str:

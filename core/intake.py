@@ -22,6 +22,7 @@ from core.client import GeneratedImages
 from core.columns import clean
 from core.database import Database
 from core.endings import end_with_answer
+from core.failures import Failures
 from core.gallery import Gallery
 from core.imaging import Picture, verify
 from core.models import Job, Usage, UsageKind, utc_now
@@ -165,6 +166,8 @@ class Intake:
             new = [file for file in kept if file.picture and self._add_image(session, job, figures, file)]
             if ended or new:
                 self._record(session, job, figures, damaged)
+        if ended and damaged:
+            Failures(self.database, self.clock).count(damaged)
 
     def _add_image(self, session: Session, job: Job, figures: Figures, file: Kept) -> bool:
         """False when the gallery has it already."""

@@ -16,9 +16,11 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from core.errors import SettingsError
+from core.errors import KeyUnusable, SettingsError
 
 ENV_FILE = Path(".env")
+# A shorter one would be found within ordinary words.
+_SHORTEST_SECRET = 6
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -34,6 +36,12 @@ class Registration(StrEnum):
     OPEN = "open"
     INVITE = "invite"
     CLOSED = "closed"
+
+
+class Moderation(StrEnum):
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 class Settings(BaseSettings):
@@ -96,6 +104,11 @@ class Settings(BaseSettings):
     )
     image_model: str | None = Field(None, description="Image model chosen at first")
     text_model: str | None = Field(None, description="Model that enhances prompts")
+    moderation: Moderation = Field(
+        Moderation.AUTO,
+        description="Whether a prompt is shown to the service's free moderation before it is paid for: "
+        "`auto` where OpenAI itself answers, `on` or `off`",
+    )
     connect_timeout: Seconds = Field(10, description="Seconds to wait for a connection")
     text_timeout: Seconds = Field(60, description="Seconds to wait for an enhancement")
     image_timeout: Seconds = Field(300, description="Seconds to wait for an image")
@@ -187,7 +200,7 @@ class Settings(BaseSettings):
             raise ValueError("has a port that is no port") from None
         return url or None
 
-    @field_validator("registration", "log_level", mode="before")
+    @field_validator("registration", "log_level", "moderation", mode="before")
     @classmethod
     def _fold_case(cls, value: Any, info: Any) -> Any:
         if not isinstance(value, str):
@@ -249,6 +262,15 @@ class Settings(BaseSettings):
         return self.openai_api_key is None and self.openai_base_url is None
 
     @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no log line may hold, whatever it looks like."""
+        keys = (self.openai_api_key, self.aws_access_key_id, self.aws_secret_access_key)
+        addresses = (self.database_url, self.openai_base_url)
+        passwords = (_password_in(address) for address in addresses)
+        found = (*(key.get_secret_value() for key in keys if key), *passwords)
+        return tuple(secret for secret in found if len(secret) >= _SHORTEST_SECRET)
+
+    @property
     def shared(self) -> bool:
         """Whether other processes may do the same work beside this one: all of them reach rows and files."""
         engine = make_url(self.database_url).get_backend_name() if self.database_url else "sqlite"
@@ -295,6 +317,11 @@ def _listed(names: str | None) -> list[str]:
     """The names in a comma list, as a request's host is compared with them."""
     folded = (name.strip().strip("[]").rstrip(".").lower() for name in (names or "").split(","))
     return [name for name in folded if name]
+
+
+def _password_in(address: str | None) -> str:
+    """The password that stands in an address, as it is written there."""
+    return urlsplit(address or "").netloc.rpartition("@")[0].partition(":")[2]
 
 
 def _is_one_word(value: SecretStr | str | None) -> bool:
@@ -369,6 +396,8 @@ def load_settings(**overrides: Any) -> Settings:
             f"{'.'.join(str(part) for part in item['loc']).upper() or 'Settings'}: {item['msg']}"
             for item in error.errors(include_input=False, include_url=False)
         )
-        raise SettingsError("A setting is wrong: " + "; ".join(wrong) + ".") from error
+        key_alone = all(item["loc"] == ("openai_api_key",) for item in error.errors())
+        kind = KeyUnusable if key_alone else SettingsError
+        raise kind("A setting is wrong: " + "; ".join(wrong) + ".") from error
     except UnicodeDecodeError as error:
         raise SettingsError("The file .env isn't UTF-8 text.") from error

@@ -53,7 +53,7 @@ class StoredFile:
 class Storage:
     """Bytes under keys, which are relative paths of ASCII letters, digits, `.`, `_` and `-`.
 
-    Raises StorageFull, StorageReadOnly, FileDamaged (missing), or StorageError for everything else,
+    Raises StorageFull, StorageReadOnly, FileMissing, or StorageError for everything else,
     a bad key included.
     """
 
@@ -191,7 +191,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise errors.FileDamaged(details=str(error).partition("\n")[0]) from error
+        raise errors.FileMissing(details=str(error).partition("\n")[0]) from error
     except (BaseError, OSError, ValueError) as error:
         raise _fault(error)(details=str(error).partition("\n")[0]) from error
 

@@ -24,6 +24,7 @@ from core.database import Database
 from core.drafts import Drafts, DraftState
 from core.endings import JobError
 from core.enhancing import Enhancements
+from core.failures import Failures
 from core.gallery import Gallery
 from core.housekeeping import Housekeeping
 from core.jobs import Jobs
@@ -133,6 +134,10 @@ class Studio:
     rates: Rates
     clock: Callable[[], datetime] = utc_now
 
+    @property
+    def failures(self) -> Failures:
+        return Failures(self.database, self.clock)
+
     def models(self) -> tuple[catalogue.ImageModel, ...]:
         """The image models that may be chosen now, the default first."""
         return catalogue.offered_models(self.settings, today=self.clock().date())
@@ -199,10 +204,12 @@ class Studio:
         """Submit a batch and return its id; with `many` of each prompt that the text stands for.
 
         It is bought whatever is in the gallery; `offer` tells that first. Raises WordsRejected, PromptEmpty,
-        PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired, ModelUnavailable or BudgetSpent before
-        anything is paid.
+        PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired, ModelUnavailable, PromptFlagged or
+        BudgetSpent before anything is paid.
         """
-        return self.jobs.submit_all(user.user_id, self._checked(user, recipe, count, many=many))
+        recipes = self._checked(user, recipe, count, many=many)
+        self._screen(recipes)
+        return self.jobs.submit_all(user.user_id, recipes)
 
     def order(self, user: SignedIn, recipe: Recipe, count: int, *, kept: KeptRequest | None = None) -> str:
         """Submit what a program asks for and return the batch's id; it raises what `generate` does.
@@ -213,6 +220,7 @@ class Studio:
         if kept and (earlier := self.kept.find(kept)) and earlier.batch_id:
             return earlier.batch_id
         recipes = self._checked(user, recipe, count, many=False)
+        self._screen(recipes)
         return self.jobs.submit_all(
             user.user_id,
             recipes,
@@ -311,7 +319,7 @@ class Studio:
     def offer(self, user: SignedIn, recipe: Recipe, count: int, *, many: bool = False) -> Offer | None:
         """What of this batch the user has already, finished and not in the trash; None if nothing.
 
-        Raises what `generate` does.
+        Raises what `generate` does, but not PromptFlagged: only what is going to be sent is looked at.
         """
         recipes = tuple(self._checked(user, recipe, count, many=many))
         had = self.gallery.newest_of(user.user_id, recipes)
@@ -348,6 +356,7 @@ class Studio:
     def _submit_again(self, user: SignedIn, offer: Offer, recipes: tuple[Recipe, ...]) -> str:
         for each in dict.fromkeys(recipes):
             self._check(user, each)
+        self._screen(recipes)
         return self.jobs.submit_all(user.user_id, recipes, asked_at=offer.at)
 
     def _checked(self, user: SignedIn, recipe: Recipe, count: int, *, many: bool) -> list[Recipe]:
@@ -365,8 +374,10 @@ class Studio:
 
         Raises ImageNotFound for jobs that aren't this user's, and what `generate` does.
         """
-        for job_id in job_ids:
-            self._check(user, self.jobs.recipe(user.user_id, job_id))
+        recipes = [self.jobs.recipe(user.user_id, job_id) for job_id in job_ids]
+        for each in recipes:
+            self._check(user, each)
+        self._screen(recipes)
         return self.jobs.retry(user.user_id, *job_ids)
 
     def _check(self, user: SignedIn, recipe: Recipe) -> None:
@@ -422,6 +433,20 @@ class Studio:
         if not words.strip():
             raise errors.PromptEmpty("Say what to change.", suggestions=("Write it in a few words.",))
         return self.generate(user, self.remake(user, image_id, words).recipe, 1)
+
+    def _screen(self, recipes: Sequence[Recipe]) -> None:
+        """Ask the service's free moderation, if there is one, about each prompt that is going to be paid for.
+
+        Raises PromptFlagged. It is a courtesy: where it doesn't answer, the generation goes on.
+        """
+        texts = tuple(dict.fromkeys(styled(each.prompt, each.style) for each in recipes))
+        try:
+            categories = self.client.moderate(texts)
+        except errors.ImageError as error:
+            log.warning("a prompt could not be looked at first", code=error.code, details=error.details)
+            return
+        if categories:
+            raise errors.PromptFlagged(categories=categories)
 
     def reuse(self, user: SignedIn, image_id: str) -> DraftState:
         """Put what an image was made from into the draft. Raises ImageNotFound."""

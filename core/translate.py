@@ -18,15 +18,21 @@ from typing import Any
 import httpx2
 
 from core.errors import (
+    AddressWrong,
+    AnswerLate,
+    AnswerLost,
     BadAnswer,
     BillingLimitReached,
+    ConnectionLost,
+    ContentFiltered,
     ImageError,
     ImageGenerationError,
     InvalidParameter,
     KeyRejected,
     ModelUnavailable,
+    NotDrawable,
     OrganisationUnverified,
-    OutcomeUnknown,
+    ParameterRefused,
     PromptBlocked,
     PromptTooLong,
     QuotaSpent,
@@ -36,7 +42,10 @@ from core.errors import (
     ServiceAccessDenied,
     ServiceBusy,
     ServiceFailed,
+    ServiceLate,
     ServiceUnreachable,
+    StreamingUnverified,
+    WebPage,
     scrub,
 )
 
@@ -53,12 +62,12 @@ _BY_CODE: dict[str, type[ImageError]] = {
     "server_error": ServiceFailed,
     "moderation_blocked": PromptBlocked,
     "content_policy_violation": PromptBlocked,
-    "content_filter": PromptBlocked,
-    "image_generation_user_error": PromptBlocked,
+    "content_filter": ContentFiltered,
+    "image_generation_user_error": NotDrawable,
     "invalid_value": InvalidParameter,
-    "unknown_parameter": InvalidParameter,
-    "unsupported_parameter": InvalidParameter,
-    "unsupported_value": InvalidParameter,
+    "unknown_parameter": ParameterRefused,
+    "unsupported_parameter": ParameterRefused,
+    "unsupported_value": ParameterRefused,
     "string_above_max_length": PromptTooLong,
     "context_length_exceeded": PromptTooLong,
 }
@@ -72,8 +81,8 @@ _BY_STATUS: dict[int, type[ImageError]] = {
     401: KeyRejected,
     402: QuotaSpent,
     403: ServiceAccessDenied,
-    404: BadAnswer,
-    405: BadAnswer,
+    404: AddressWrong,
+    405: AddressWrong,
     413: RequestTooLarge,
     422: InvalidParameter,
     429: RateLimited,
@@ -101,7 +110,10 @@ _REQUEST_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One failure as the service told it; `status` is None inside a stream."""
+    """One failure as the service told it; `status` is None inside a stream.
+
+    `stage` says which a moderation has blocked: the "input", or the "output" that had been made by then.
+    """
 
     status: int | None = None
     code: str = ""
@@ -109,12 +121,18 @@ class Fault:
     message: str = ""
     param: str | None = None
     categories: tuple[str, ...] = ()
+    stage: str = ""
     retry_after: float | None = None
     request_id: str | None = None
 
     @property
     def refuses_streaming(self) -> bool:
         return "verified to stream this model" in self.message.lower()
+
+    @property
+    def after_work(self) -> bool:
+        """Whether the service had begun to make what it then refused."""
+        return self.status is None or self.stage == "output"
 
     def refused_parameter(self, sent: frozenset[str]) -> str | None:
         """The one of the `sent` parameters that the service doesn't know or take, if it's that."""
@@ -141,6 +159,7 @@ def fault_of_body(body: object, response: httpx2.Response | None = None) -> Faul
         message=_word(error.get("message") or error.get("detail")),
         param=_word(error.get("param")) or None,
         categories=_categories(error),
+        stage=_word(_dict(error.get("moderation_details")).get("moderation_stage")),
         retry_after=_retry_after(response),
         request_id=request_id_of(response),
     )
@@ -177,11 +196,10 @@ def error_of(fault: Fault, *, paid: bool, secret: str = "") -> ImageError:
     kind = _class_of(fault, paid=paid)
     if issubclass(kind, PromptBlocked):
         reasons = tuple(told(reason, secret) for reason in fault.categories)
-        return kind(details=details, request_id=request_id, categories=reasons)
-    error = kind(details=details, field=fault.param, retry_after=fault.retry_after, request_id=request_id)
-    if fault.status is not None and kind is BadAnswer:
-        error.charged = False
-    return error
+        blocked = kind(details=details, request_id=request_id, categories=reasons)
+        blocked.charged = None if fault.after_work else False
+        return blocked
+    return kind(details=details, field=fault.param, retry_after=fault.retry_after, request_id=request_id)
 
 
 def translated(
@@ -207,26 +225,35 @@ def translated(
 
 
 def _unreadable(error: BaseException, *, secret: str, response: httpx2.Response | None) -> BadAnswer:
-    return BadAnswer(
+    kind = WebPage if _is_web_page(response) else BadAnswer
+    return kind(
         details=told(f"{type(error).__name__}: {error}", secret),
         request_id=request_id_of(response, secret=secret),
     )
 
 
+def _is_web_page(response: httpx2.Response | None) -> bool:
+    return response is not None and str(response.headers.get("content-type", "")).startswith("text/html")
+
+
 def _class_of(fault: Fault, *, paid: bool) -> type[ImageError]:
+    if fault.refuses_streaming:
+        return StreamingUnverified
     found = _BY_CODE.get(fault.code) or _BY_CODE.get(fault.type)
-    if found is PromptBlocked and fault.param and fault.code not in _BY_CODE:
+    if found is NotDrawable and fault.param and fault.code not in _BY_CODE:
         return InvalidParameter
-    words = (kind for pattern, kind in _BY_WORDS if pattern.search(fault.message))
-    return found or next(words, None) or _class_of_status(fault.status, paid=paid)
+    words = next((kind for pattern, kind in _BY_WORDS if pattern.search(fault.message)), None)
+    if found is NotDrawable:
+        return words or found
+    return found or words or _class_of_status(fault.status, paid=paid)
 
 
 def _class_of_status(status: int | None, *, paid: bool) -> type[ImageError]:
     if status in _GATEWAY_GAVE_UP:
-        return OutcomeUnknown if paid else ServiceBusy
+        return AnswerLate if paid else ServiceBusy
     if status is None or status >= httpx2.codes.INTERNAL_SERVER_ERROR:
         return _BY_STATUS.get(status or 0, ServiceFailed)
-    return _BY_STATUS.get(status, BadAnswer if status < httpx2.codes.BAD_REQUEST else ImageGenerationError)
+    return _BY_STATUS.get(status, AddressWrong if status < httpx2.codes.BAD_REQUEST else ImageGenerationError)
 
 
 def _lost(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:
@@ -234,25 +261,19 @@ def _lost(error: BaseException, *, paid: bool, secret: str, request_id: str | No
     details = told(f"{type(error).__name__}: {error}", secret)
     if isinstance(error, _NEVER_SENT):
         return ServiceUnreachable(details=details)
-    if paid:
-        return OutcomeUnknown(details=details, request_id=request_id)
-    late = isinstance(error, httpx2.TimeoutException)
-    message = "The service didn't answer in time." if late else "The connection to the service was lost."
-    lost = ServiceUnreachable(message, details=details, request_id=request_id)
-    lost.charged = None
-    return lost
+    late, lost = (AnswerLate, AnswerLost) if paid else (ServiceLate, ConnectionLost)
+    kind = late if isinstance(error, httpx2.TimeoutException) else lost
+    return kind(details=details, request_id=request_id)
 
 
 def _categories(error: dict[str, Any]) -> tuple[str, ...]:
     """Why a prompt was blocked: OpenAI lists names, Azure marks the filtered ones."""
-    moderation, inner = error.get("moderation_details"), error.get("innererror")
-    listed = moderation.get("categories") if isinstance(moderation, dict) else None
+    listed = _dict(error.get("moderation_details")).get("categories")
     if isinstance(listed, dict):
         listed = [name for name, hit in listed.items() if hit]
     if isinstance(listed, list):
         return tuple(str(name) for name in listed)
-    results = inner.get("content_filter_result") if isinstance(inner, dict) else None
-    results = results if isinstance(results, dict) else {}
+    results = _dict(_dict(error.get("innererror")).get("content_filter_result"))
     return tuple(name for name, hit in results.items() if isinstance(hit, dict) and hit.get("filtered"))
 
 
@@ -269,6 +290,10 @@ def _retry_after(response: httpx2.Response | None) -> float | None:
         return max(0.0, (moment - datetime.now(UTC)).total_seconds())
     except (ValueError, TypeError, OverflowError):
         return None
+
+
+def _dict(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _word(value: object) -> str:

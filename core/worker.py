@@ -23,6 +23,7 @@ from core import errors, uploads
 from core.client import Attached, GeneratedImages, ImageClient, Inputs
 from core.database import Database
 from core.endings import JobError, end_job, rows_of, same_call
+from core.failures import Failures
 from core.gallery import Gallery
 from core.intake import Figures, Intake, figures_key, image_key, partial_key
 from core.models import Job, JobState, UsageKind, utc_now
@@ -69,6 +70,10 @@ class Worker:
         return Intake(
             self.database, self.storage, self.gallery, self.usage, offline=self.offline, clock=self.clock
         )
+
+    @property
+    def failures(self) -> Failures:
+        return Failures(self.database, self.clock)
 
     def run(self, job: Job) -> None:
         """Make the image of a job that is marked as running: call once, keep; the row says how it ended.
@@ -215,8 +220,11 @@ class Worker:
             "generation failed", code=error.code, details=error.details, service_request_id=error.request_id
         )
         with self.database.write() as session:
-            if end_job(session, job, state, error, now=self.clock()):
+            ended = end_job(session, job, state, error, now=self.clock())
+            if ended:
                 self.usage.record(session, self._failed_call(job, error))
+        if ended:
+            self.failures.count(error)
 
     def _rescue(self, job: Job, fault: Exception) -> None:
         """End a job that a fault of ours broke off: with what is on disk, or else as unknown."""
@@ -244,6 +252,7 @@ class Worker:
             log.exception("a call could not be recorded", job_id=job.id)
             with self.database.write() as session:
                 end_job(session, job, JobState.UNKNOWN, error, now=self.clock())
+            self.failures.count(error)
 
     def settle(self, job: Job) -> None:
         """End a job whose process died: adopt what was paid for, else say that nobody can know.

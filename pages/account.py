@@ -17,6 +17,7 @@ from core.accounts import (
     SignedIn,
     check_repeated,
 )
+from core.failures import Seen
 from core.models import utc_now
 from core.settings import Registration
 from core.usage import Totals
@@ -51,6 +52,7 @@ def page(user: SignedIn) -> None:
     if user.is_admin:
         _invitations(user)
         _people(user)
+        _failures(user)
         _trail()
 
 
@@ -229,6 +231,23 @@ def _trail() -> None:
     st.subheader("Audit", anchor=False)
     st.markdown("Who signed in, and who changed or deleted what, when and from where.")
     st.page_link("audit.py", label="Open the audit trail", icon=":material/history:")
+
+
+def _failures(user: SignedIn) -> None:
+    st.subheader("What failed", anchor=False)
+    seen = studio().failures.seen(user)
+    if not seen:
+        st.caption("Nothing failed in the last 30 days.")
+        return
+    with st.container(key="failures"):
+        st.table([_failure_row(failure) for failure in seen], border="horizontal")
+    st.caption("How often people were told so. The log has the details.")
+
+
+def _failure_row(failure: Seen) -> dict[str, str]:
+    message = plain(failure.message) or "A failure of another version"
+    figures = {"Last 24 hours": f"{failure.lately:,}", "Last 30 days": f"{failure.all:,}"}
+    return {"Code": plain(failure.code), "What people read": message} | figures
 
 
 def _attempt(action: Callable[[], None], *, key: str) -> None:

@@ -7,6 +7,7 @@ runs the same server; markers in the prompt steer it from outside, for both kind
     [[error:quota spent]]   [[image error:moderation]]   [[text error:overloaded]]   (see ERRORS)
     [[fault:truncated]]     [[image fault:html]]         (see FAULTS)
     [[latency:3]]           [[image pause:1.5]]          seconds before the answer; between its parts
+    [[flagged:violence]]    [[check fault:silent]]       what the moderation finds; how it answers
 
 The process prints its base URL when it is ready. `GET /journal` returns the requests so far, and what of
 each answer has left whole.
@@ -41,7 +42,8 @@ from starlette.routing import Route
 
 HELLO = "loopback service"
 REQUEST_ID = "req_loopback"
-_MARKER = re.compile(r"\[\[(?:(image|text) )?(error|fault|latency|pause):([^\]]+)\]\]")
+_FLAGGED = re.compile(r"\[\[flagged:([^\]]+)\]\]")
+_MARKER = re.compile(r"\[\[(?:(image|text|check) )?(error|fault|latency|pause):([^\]]+)\]\]")
 _EVENT_STREAM = "text/event-stream"
 _EVENT = re.compile(rb"^data:", re.MULTILINE)
 _PICTURE = re.compile(rb'"b64_json":\s*"([A-Za-z0-9+/=]+)"')
@@ -232,6 +234,7 @@ class OpenAIService:
                 Route("/v1/images/generations", self._images, methods=["POST"]),
                 Route("/v1/images/edits", self._images, methods=["POST"]),
                 Route("/v1/chat/completions", self._chat, methods=["POST"]),
+                Route("/v1/moderations", self._moderations, methods=["POST"]),
                 Route("/pictures/{rest:path}", self._download),
                 Route("/journal", self._journal),
             ]
@@ -291,6 +294,16 @@ class OpenAIService:
         if body.get("stream") and not behaviour.plain:
             return self._stream(self._chat_events(behaviour, text))
         return JSONResponse(_chat_answer(behaviour, text), headers={"x-request-id": REQUEST_ID})
+
+    async def _moderations(self, request: Request) -> Response:
+        """Flags what a text's marker names; only markers for a "check" spoil the answer."""
+        texts = (await self._note(request)).body["input"]
+        markers = [found for found in _MARKER.findall(" ".join(texts)) if found[0] == "check"]
+        behaviour = Behaviour()
+        for _, what, value in markers:
+            behaviour = _marked(behaviour, what, value)
+        early = await self._early(behaviour)
+        return early or JSONResponse({"id": "modr_1", "results": [_moderated(text) for text in texts]})
 
     async def _download(self, request: Request) -> Response:
         self.requests.append(Seen(request.method, request.url.path, dict(request.headers), {}))
@@ -493,6 +506,11 @@ async def _form(request: Request) -> dict[str, Any]:
                 digest = hashlib.sha256(await part.read()).hexdigest()
                 body["files"].append([name, part.content_type, digest])
     return body
+
+
+def _moderated(text: str) -> dict[str, Any]:
+    names = [name for found in _FLAGGED.findall(text) for name in found.split(",")]
+    return {"flagged": bool(names), "categories": {"harassment": False} | dict.fromkeys(names, True)}
 
 
 def _error_answer(row: ErrorRow) -> Response:

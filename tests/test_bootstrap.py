@@ -164,7 +164,7 @@ FAULTS: dict[str, tuple[Callable[[Path], dict[str, str]], str, str]] = {
         f"{__file__} is a file where a folder is needed. Move the file aside",
     ),
     "damaged database": (_damaged("atelier.db"), "IMG-DATA-DAMAGED-001", "restore the last backup"),
-    "newer database": (_of_the_future, "IMG-DATA-001", "another version"),
+    "newer database": (_of_the_future, "IMG-DATA-VERSION-001", "another version"),
     "damaged key": (_damaged("secret.key"), "IMG-SET-001", "secret.key"),
     "bad setting": (lambda _: {"SESSION_DAYS": "often"}, "IMG-SET-001", "SESSION_DAYS"),
     "dead bucket": (
@@ -182,7 +182,7 @@ FAULTS: dict[str, tuple[Callable[[Path], dict[str, str]], str, str]] = {
         "IMG-SET-001",
         "AWS_ACCESS_KEY_ID",
     ),
-    "bad key": (lambda _: {"OPENAI_API_KEY": "sk-hunter2 hunter2"}, "IMG-SET-001", "OPENAI_API_KEY"),
+    "bad key": (lambda _: {"OPENAI_API_KEY": "sk-hunter2 hunter2"}, "IMG-SET-KEY-001", "OPENAI_API_KEY"),
 }
 
 

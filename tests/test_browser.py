@@ -19,6 +19,7 @@ from core.database import Database
 from core.models import Scope
 from core.settings import load_settings
 from core.tokens import Tokens
+from pages.ui.failure import HELP
 from tests.engines import PostgresServer, S3Server
 from tests.polling import until
 from tests.process import AppProcess
@@ -401,7 +402,7 @@ def test_the_example_is_one_click_away(browser: Browser, app: AppProcess) -> Non
             "!fail moderation", "safety system refused this prompt", "IMG-PRM-BLOCK-001", id="moderation"
         ),
         pytest.param("!fail key", "doesn't accept the API key", "IMG-AUTH-KEY-001", id="key"),
-        pytest.param("!fail timeout", "the service may have charged", "IMG-GEN-UNKNOWN-001", id="timeout"),
+        pytest.param("!fail timeout", "the service may have charged", "IMG-GEN-UNKNOWN-002", id="timeout"),
     ],
 )
 def test_an_error_says_what_can_be_done_and_keeps_the_form(
@@ -413,6 +414,9 @@ def test_an_error_says_what_can_be_done_and_keeps_the_form(
         person.type("Prompt", prompt)
         person.generate()
         expect(person.page.get_by_text(message)).to_be_visible()
+        expect(person.page.get_by_text(f"Code {code}")).to_be_hidden()
+        # The keyboard alone is enough.
+        person.page.locator("summary", has_text=HELP).press("Enter")
         expect(person.page.get_by_text(f"Code {code}")).to_be_visible()
         expect(person.page.get_by_role("button", name="Try again")).to_be_visible()
         expect(person.field("Prompt")).to_have_value(prompt)
@@ -455,6 +459,7 @@ def test_a_fault_stands_beside_its_field_and_nothing_typed_is_lost(
         person.generate()
         panel = person.page.locator(f".st-key-failure-{label.lower().replace(' ', '_')}")
         expect(panel.get_by_text(words)).to_be_visible()
+        panel.get_by_text(HELP).click()
         expect(panel.get_by_text("Code IMG-PRM-WORDS-001")).to_be_visible()
         expect(person.field(label)).to_have_value(text)
         expect(person.field("Prompt")).to_have_value("a prompt of my own")
@@ -470,9 +475,9 @@ def test_a_fault_in_the_options_opens_them(browser: Browser, app: AppProcess) ->
         person.settle()
         person.page.get_by_text("More options").click()
         person.generate()
-        expect(
-            person.page.locator(".st-key-failure-model").get_by_text("Code IMG-GEN-PARAM-001")
-        ).to_be_visible()
+        panel = person.page.locator(".st-key-failure-model")
+        panel.get_by_text(HELP).click()
+        expect(panel.get_by_text("Code IMG-GEN-PARAM-001")).to_be_visible()
         expect(person.field("Size")).to_be_visible()
 
 
@@ -561,6 +566,7 @@ def test_a_broken_database_is_a_panel_and_not_a_traceback(browser: Browser, tmp_
             database.execute("ALTER TABLE images RENAME TO elsewhere")
         person.page.reload()
         expect(person.page.get_by_text("The database can't be used right now.")).to_be_visible()
+        person.page.get_by_text(HELP).click()
         expect(person.page.get_by_text("Code IMG-DATA-001")).to_be_visible()
         assert "Traceback" not in person.page.inner_text("body")
 

@@ -23,18 +23,24 @@ from PIL import Image
 from core.catalogue import GenerateParams, Usage
 from core.client import NO_KEY, EnhanceStream, GeneratedImages, ImageClient
 from core.errors import (
+    AddressWrong,
     BadAnswer,
     BillingLimitReached,
+    ContentFiltered,
     EnhancementCut,
     EnhancementRefused,
+    EnhancementTooLong,
     ImageError,
     ImageGenerationError,
     ImagePromptError,
     InvalidParameter,
     KeyRejected,
     ModelUnavailable,
+    NoImage,
+    NotDrawable,
     OrganisationUnverified,
     OutcomeUnknown,
+    ParameterRefused,
     PromptBlocked,
     PromptEmpty,
     PromptTooLong,
@@ -47,6 +53,8 @@ from core.errors import (
     ServiceFailed,
     ServiceUnreachable,
     SettingsError,
+    StreamingUnverified,
+    WebPage,
 )
 from core.prompts import Enhancement, PromptRequest
 from core.settings import load_settings
@@ -249,7 +257,7 @@ def test_an_organisation_that_is_refused_even_then_is_unverified(
     service: OpenAIService, client: ImageClient
 ) -> None:
     service.script("unverified to stream", always=True)
-    with pytest.raises(OrganisationUnverified):
+    with pytest.raises(StreamingUnverified):
         paint(client)
     assert [seen.body.get("stream") for seen in service.requests] == [True, None]
 
@@ -282,7 +290,7 @@ def test_a_refused_parameter_is_dropped_once(
 
 def test_a_second_refusal_is_an_error(service: OpenAIService, client: ImageClient) -> None:
     service.script(refused("quality"), refused("background"))
-    with pytest.raises(InvalidParameter) as caught:
+    with pytest.raises(ParameterRefused) as caught:
         paint(client, replace(SEVERAL, quality="high", background="opaque"))
     assert caught.value.field == "background"
     assert len(service.requests) == 2
@@ -291,7 +299,7 @@ def test_a_second_refusal_is_an_error(service: OpenAIService, client: ImageClien
 @pytest.mark.parametrize("name", ["size", "n", "model", "prompt"])
 def test_what_was_asked_for_is_never_dropped(service: OpenAIService, client: ImageClient, name: str) -> None:
     service.script(refused(name))
-    with pytest.raises(InvalidParameter) as caught:
+    with pytest.raises(ParameterRefused) as caught:
         paint(client, replace(SEVERAL, size="1024x1024"))
     assert caught.value.field == name
     assert len(service.requests) == 1
@@ -422,14 +430,22 @@ def test_an_error_inside_a_200_is_an_error(service: OpenAIService, client: Image
         paint(client)
 
 
-@pytest.mark.parametrize("fault", ["html", "malformed", "no images", "not an object"])
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [("html", WebPage), ("malformed", BadAnswer), ("no images", NoImage), ("not an object", BadAnswer)],
+)
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
 def test_an_answer_that_is_no_image_is_a_bad_answer(
-    service: OpenAIService, client: ImageClient, fault: str, params: GenerateParams
+    service: OpenAIService,
+    client: ImageClient,
+    fault: str,
+    error: type[BadAnswer],
+    params: GenerateParams,
 ) -> None:
     service.script(fault)
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(error) as caught:
         paint(client, params)
+    assert type(caught.value) is error
     assert caught.value.details
     assert caught.value.charged is None
 
@@ -455,7 +471,7 @@ def test_an_odd_body_is_a_bad_answer(service: OpenAIService, client: ImageClient
         paint(client)
 
 
-@pytest.mark.parametrize("fault", ["html", "malformed", "not an object"])
+@pytest.mark.parametrize("fault", ["malformed", "not an object"])
 def test_an_answer_that_is_no_prompt_says_so(service: OpenAIService, client: ImageClient, fault: str) -> None:
     service.script(fault)
     with pytest.raises(BadAnswer, match="isn't a prompt"):
@@ -500,8 +516,8 @@ def test_prose_and_fences_are_taken_off(
     ("fault", "error"),
     [
         ("refusal", EnhancementRefused),
-        ("length", EnhancementCut),
-        ("content filter", PromptBlocked),
+        ("length", EnhancementTooLong),
+        ("content filter", ContentFiltered),
         ("empty", ImagePromptError),
     ],
 )
@@ -636,14 +652,14 @@ def test_other_ways_to_give_an_image(
         ("gateway", ServiceFailed),
         ("moderation", PromptBlocked),
         ("content policy", PromptBlocked),
-        ("content filter", PromptBlocked),
-        ("image user error", PromptBlocked),
+        ("content filter", ContentFiltered),
+        ("image user error", NotDrawable),
         ("invalid size", InvalidParameter),
-        ("unknown parameter", InvalidParameter),
+        ("unknown parameter", ParameterRefused),
         ("too long", PromptTooLong),
         ("too large", RequestTooLarge),
-        ("no such path", BadAnswer),
-        ("moved", BadAnswer),
+        ("no such path", AddressWrong),
+        ("moved", AddressWrong),
         ("teapot", ImageGenerationError),
     ],
 )
@@ -911,7 +927,7 @@ def test_a_request_that_was_refused_too_late_is_not_sent_again(
         return httpx2.Response(400, json=ERRORS["unverified to stream"].body)
 
     client = make_client(httpx2.MockTransport(refuse_late), clock=lambda: 1000.0 * len(sent), image_timeout=5)
-    with pytest.raises(OrganisationUnverified):
+    with pytest.raises(StreamingUnverified):
         paint(client)
     assert len(sent) == 1
 

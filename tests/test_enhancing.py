@@ -178,8 +178,8 @@ FAILURES = {
     "key rejected": errors.KeyRejected,
     "moderation": errors.PromptBlocked,
     "refusal": errors.EnhancementRefused,
-    "length": errors.EnhancementCut,
-    "html": errors.BadAnswer,
+    "length": errors.EnhancementTooLong,
+    "html": errors.WebPage,
 }
 
 

@@ -67,32 +67,32 @@ REFUSED: dict[str, type[errors.ImageError]] = {
     "server error": errors.ServiceFailed,
     "server error without code": errors.ServiceFailed,
     "gateway": errors.ServiceFailed,
-    "gateway timeout": errors.OutcomeUnknown,
+    "gateway timeout": errors.AnswerLate,
     "moderation": errors.PromptBlocked,
     "content policy": errors.PromptBlocked,
-    "content filter": errors.PromptBlocked,
-    "image user error": errors.PromptBlocked,
+    "content filter": errors.ContentFiltered,
+    "image user error": errors.NotDrawable,
     "invalid size": errors.InvalidParameter,
-    "unknown parameter": errors.InvalidParameter,
+    "unknown parameter": errors.ParameterRefused,
     "too long": errors.PromptTooLong,
     "too large": errors.RequestTooLarge,
-    "no such path": errors.BadAnswer,
-    "moved": errors.BadAnswer,
+    "no such path": errors.AddressWrong,
+    "moved": errors.AddressWrong,
     "teapot": errors.ImageGenerationError,
 }
 # Sent once more without what is complained of.
 SOFTENED = ("unverified to stream", "unsupported parameter", "unsupported value")
 FAULTY: dict[str, type[errors.ImageError]] = {
-    "truncated": errors.OutcomeUnknown,
-    "dropped": errors.OutcomeUnknown,
-    "stall": errors.OutcomeUnknown,
-    "silent": errors.OutcomeUnknown,
-    "drip": errors.OutcomeUnknown,
-    "drip of JSON": errors.OutcomeUnknown,
-    "html": errors.BadAnswer,
+    "truncated": errors.AnswerCut,
+    "dropped": errors.AnswerLost,
+    "stall": errors.AnswerLate,
+    "silent": errors.AnswerLate,
+    "drip": errors.AnswerLate,
+    "drip of JSON": errors.AnswerLate,
+    "html": errors.WebPage,
     "malformed": errors.BadAnswer,
     "not an object": errors.BadAnswer,
-    "no images": errors.BadAnswer,
+    "no images": errors.NoImage,
     "error frame": errors.PromptBlocked,
     "flat error frame": errors.ServiceFailed,
 }
@@ -117,7 +117,7 @@ def test_an_error_in_a_batch_is_one_jobs_own(
     kind = (REFUSED | FAULTY)[name]
     patience = {"image_timeout": PATIENCE} if name in ENDLESS else {}
     job, books = books_of(make_studio(database, settings=STREAMED | patience), user, name)
-    assert job.state == (JobState.UNKNOWN if kind is errors.OutcomeUnknown else JobState.FAILED)
+    assert job.state == (JobState.UNKNOWN if issubclass(kind, errors.OutcomeUnknown) else JobState.FAILED)
     assert (job.error or {})["code"] == kind.code
     assert (books.amiss, books.unknown) == ({}, ())
     assert (books.calls, books.images) == (COUNT, COUNT - 1)

@@ -277,9 +277,9 @@ def test_a_made_up_job_is_not_found(
     [
         pytest.param("moderation", errors.PromptBlocked, JobState.FAILED, "failed", id="blocked"),
         pytest.param("quota spent", errors.QuotaSpent, JobState.FAILED, "failed", id="quota"),
-        pytest.param("html", errors.BadAnswer, JobState.FAILED, "failed", id="a web page"),
-        pytest.param("dropped", errors.OutcomeUnknown, JobState.UNKNOWN, "unknown", id="line cut"),
-        pytest.param("gateway timeout", errors.OutcomeUnknown, JobState.UNKNOWN, "unknown", id="gateway"),
+        pytest.param("html", errors.WebPage, JobState.FAILED, "failed", id="a web page"),
+        pytest.param("dropped", errors.AnswerLost, JobState.UNKNOWN, "unknown", id="line cut"),
+        pytest.param("gateway timeout", errors.AnswerLate, JobState.UNKNOWN, "unknown", id="gateway"),
     ],
 )
 def test_a_failure_is_kept_with_all_that_helps(
@@ -526,7 +526,7 @@ def test_an_unknown_outcome_is_sent_again_where_the_setting_says_so(
     studio.work()
     job = studio.job()
     assert job.error is not None
-    assert job.error.code == errors.OutcomeUnknown.code
+    assert job.error.code == errors.AnswerLost.code
     assert job.state == (JobState.QUEUED if resend else JobState.UNKNOWN)
     assert [call.outcome for call in studio.rows(Usage)] == ["unknown"]
 

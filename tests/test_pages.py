@@ -20,14 +20,17 @@ from core.caller import Caller
 from core.drafts import Drafts, DraftState
 from core.gallery import PAGE_SIZE, Filters
 from core.imaging import verify
-from core.models import Scope, new_id
+from core.models import Job, JobState, Scope, new_id
 from core.prompts import STYLES
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
+from pages.ui.failure import HELP
 from pages.ui.image_dialog import TRASHED_KEY
 from pages.ui.links import page_url
+from pages.ui.text import plain
 from tests.conftest import plain_png
+from tests.polling import until
 
 MAIN = str(Path(__file__).resolve().parent.parent / "pages" / "main.py")
 MIN_PRESETS = 16
@@ -581,3 +584,76 @@ def test_nobody_else_gets_to_the_trail(open_page: Open) -> None:
     assert "Audit" not in [text.value for text in test.subheader]
     with pytest.raises(ValueError, match="Could not find a navigation page"):
         test.switch_page("audit.py")
+
+
+# What failed
+
+
+def test_a_failed_job_says_what_can_be_done_and_what_it_cost(open_page: Open, studio: Studio) -> None:
+    open_page("chief")
+    owner = keep_images(studio, "chief", 0)
+    for prompt in ("a fox !fail moderation", "a fox !fail drop"):
+        studio.jobs.submit(owner, Recipe(prompt=prompt, model="offline-painter"), 1)
+    until(lambda: not any(job.is_live for job in studio.jobs.recent(owner)))
+    test = open_page("chief")
+    told = [error.value for error in test.error]
+    assert any("violence" in words and "This cost nothing." in words for words in told)
+    assert any("may have charged" in words for words in told)
+    helps = [box for box in test.expander if box.label == HELP]
+    assert len(helps) == 2
+    for box in helps:
+        assert not box.proto.expanded
+        assert box.markdown[0].value.startswith("- ")
+        assert any("Code IMG" in caption.value for caption in box.caption)
+
+
+def test_what_a_click_on_a_card_is_refused_is_a_panel(open_page: Open, studio: Studio) -> None:
+    open_page("chief")
+    owner = keep_images(studio, "chief", 0)
+    studio.jobs.submit(owner, Recipe(prompt="a fox !fail key", model="offline-painter"), 1)
+    until(lambda: not any(job.is_live for job in studio.jobs.recent(owner)))
+    test = open_page("chief")
+    [job] = studio.jobs.recent(owner)
+    with studio.database.write() as session:
+        session.get_one(Job, job.id).state = JobState.DONE
+    next(button for button in test.button if button.label.startswith("Try again")).click().run()
+    assert any(errors.NotEnded.code in caption.value for caption in test.caption)
+
+
+def test_an_enhancement_that_fails_says_what_can_be_done(open_page: Open, studio: Studio) -> None:
+    test = open_page("chief")
+    named(test.text_area, "Base prompt").set_value("a fox !fail key").run()
+    named(test.button, "Enhance prompt").click().run()
+    owner = keep_images(studio, "chief", 0)
+    until(lambda: (run := studio.enhancements.current(owner)) and not run.is_live)
+    test.run()
+    [box] = [box for box in test.expander if box.label == HELP]
+    assert any(errors.KeyRejected.code in caption.value for caption in box.caption)
+
+
+def test_the_administrator_sees_what_failed(open_page: Open, studio: Studio) -> None:
+    assert "Nothing failed in the last 30 days." in captions(open_page("chief", "account.py"))
+    for _ in range(3):
+        studio.failures.count(errors.QuotaSpent())
+    [table] = open_page("chief", "account.py").table
+    assert table.value.to_dict("records") == [
+        {
+            "Code": plain(errors.QuotaSpent.code),
+            "What people read": plain(str(errors.QuotaSpent.message)),
+            "Last 24 hours": "3",
+            "Last 30 days": "3",
+        }
+    ]
+    assert "What failed" not in [text.value for text in open_page("guest", "account.py").subheader]
+
+
+def test_a_link_that_does_not_work_is_one_failure(open_page: Open, studio: Studio) -> None:
+    open_page("chief")
+    test = open_page(None)
+    test.query_params["reset"] = "no-such-link"
+    for _ in range(3):
+        test.run()
+    assert any(errors.ResetInvalid.code in caption.value for caption in test.caption)
+    admin = studio.accounts.signed_in(studio.accounts.redeem_ticket(studio.accounts.issue_ticket("chief")))
+    assert admin
+    assert [(seen.code, seen.all) for seen in studio.failures.seen(admin)] == [(errors.ResetInvalid.code, 1)]

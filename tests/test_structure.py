@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import ImageError, catalogue
+from core.errors import catalogue
 from core.settings import Settings
+from tests import error_table
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,6 +38,7 @@ LAYERS = (
     ("database", "storage", "offline", "ownership", "installation"),
     ("audit",),
     ("client", "gallery", "accounts", "usage", "drafts", "takes", "endings", "bucket", "shares", "uploads"),
+    ("failures",),
     ("intake", "tokens", "kept", "rates", "request_id", "budgets"),
     ("housekeeping", "enhancing", "worker", "queue", "dispatch"),
     ("jobs", "inventory"),
@@ -153,11 +155,6 @@ def first_column(document: str) -> set[str]:
     return set(re.findall(r"^\|\s*`([^`]+)`\s*\|", (ROOT / document).read_text(), re.MULTILINE))
 
 
-def documented_codes() -> set[str]:
-    documents = [name for name in ("README.md", "docs/errors.md") if (ROOT / name).exists()]
-    return set().union(*(first_column(name) for name in documents))
-
-
 def test_the_readme_lists_every_setting() -> None:
     known = {name.upper() for name in Settings.model_fields}
     listed = {name for name in first_column("README.md") if not name.startswith("IMG-")}
@@ -175,16 +172,25 @@ def test_a_setting_says_what_it_does(name: str) -> None:
     assert Settings.model_fields[name].description
 
 
-@pytest.mark.parametrize("kind", catalogue(), ids=lambda kind: kind.__name__)
-def test_the_documents_list_every_error(kind: type[ImageError]) -> None:
-    documents = [ROOT / name for name in ("README.md", "docs/errors.md") if (ROOT / name).exists()]
-    lines = [line for path in documents for line in path.read_text().splitlines() if f"`{kind.code}`" in line]
-    assert any(str(kind.status) in line and kind.message in line for line in lines)
+def test_the_table_of_errors_is_that_of_the_code() -> None:
+    """`make errors` writes it."""
+    assert error_table.DOCUMENT.read_text(encoding="utf-8") == error_table.document()
 
 
-def test_the_documents_list_no_error_that_is_gone() -> None:
-    listed = {code for code in documented_codes() if code.startswith("IMG-")}
-    assert listed == {kind.code for kind in catalogue()}
+def test_every_error_is_in_the_table_once() -> None:
+    """The classes are looked for in the source: one that nothing imports would be left out in silence."""
+    tree = ast.parse((ROOT / "core/errors.py").read_text())
+    written = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    assert written == {kind.__name__ for kind in catalogue()}
+    listed = re.findall(r"^\| `(IMG-[A-Z0-9-]+)` \|", error_table.DOCUMENT.read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted({kind.code for kind in catalogue()})
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_errors_are_defined_in_one_place(path: Path) -> None:
+    """A code written elsewhere would be in no table."""
+    if path != ROOT / "core/errors.py":
+        assert not re.search(r"\bcode\b.*=\s*\"IMG-", path.read_text())
 
 
 @pytest.mark.parametrize("path", PAGES, ids=named)

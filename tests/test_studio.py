@@ -11,10 +11,11 @@ import pytest
 
 from core import bootstrap, errors
 from core.accounts import SignedIn
+from core.client import ImageClient
 from core.drafts import DraftState
 from core.jobs import JobView
 from core.recipe import Recipe
-from core.settings import load_settings
+from core.settings import Moderation, load_settings
 from core.studio import MAX_LINE, MAX_TRAITS, Studio
 from tests.openai_service import Behaviour, OpenAIService, openai_service
 from tests.polling import until
@@ -340,3 +341,61 @@ def test_a_model_that_has_gone_is_not_tried_again(
     with pytest.raises(errors.ModelUnavailable):
         studio.retry(ada, job.id)
     assert [kept.id for kept in studio.jobs.recent(ada.user_id)] == [job.id]
+
+
+# Moderation before paying
+
+
+@pytest.fixture
+def moderated(studio: Studio, service: OpenAIService) -> Iterator[Studio]:
+    settings = studio.settings.model_copy(update={"moderation": Moderation.ON})
+    client = ImageClient(settings)
+    yield replace(studio, client=client)
+    client.close()
+
+
+FLAGGED = replace(FOX, prompt="a fox [[flagged:violence,hate]]")
+
+
+def test_a_flagged_prompt_is_told_before_anything_is_paid(
+    moderated: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    with pytest.raises(errors.PromptFlagged) as caught:
+        moderated.generate(ada, FLAGGED, 1)
+    assert caught.value.categories == ("violence", "hate")
+    assert "violence, hate" in caught.value.message
+    assert caught.value.charged is False
+    assert moderated.jobs.recent(ada.user_id) == ()
+    assert [seen.path for seen in service.requests] == ["/v1/moderations"]
+
+
+def test_each_prompt_of_a_batch_is_looked_at_once_for_one_click(
+    moderated: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    recipe = replace(FOX, prompt="a {red|blue} fox", style=None)
+    assert moderated.offer(ada, recipe, 2, many=True) is None
+    moderated.generate(ada, recipe, 2, many=True)
+    (asked,) = service.asked("/moderations")
+    assert asked.body["input"] == ["a red fox", "a blue fox"]
+    until(lambda: ended(moderated, ada))
+
+
+@pytest.mark.parametrize("fault", ["overloaded", "key rejected", "no such path"])
+def test_a_moderation_that_fails_holds_nobody_up(
+    moderated: Studio, service: OpenAIService, ada: SignedIn, fault: str
+) -> None:
+    moderated.generate(ada, replace(FOX, prompt=f"a fox [[check error:{fault}]]"), 1)
+    (job,) = until(lambda: ended(moderated, ada))
+    assert job.image_ids
+    assert len(service.asked("/moderations")) == 1
+
+
+def test_a_flagged_prompt_is_not_tried_again_either(
+    studio: Studio, moderated: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    service.script("quota spent")
+    studio.generate(ada, FLAGGED, 1)
+    (job,) = until(lambda: ended(studio, ada))
+    with pytest.raises(errors.PromptFlagged):
+        moderated.retry(ada, job.id)
+    assert len(service.asked("/images/generations")) == 1

@@ -1,18 +1,25 @@
-"""How a failure looks: what happened, what can be done, the code small, the details folded."""
+"""How a failure looks: what happened, and folded below it what can be done, the code and the details."""
 
 from __future__ import annotations
 
 import streamlit as st
 import structlog
 
+from core import bootstrap
 from core.endings import JobError
-from core.errors import ImageError
+from core.errors import ImageError, PromptBlocked
 from core.models import new_id
 from pages.ui.text import plain
 
+HELP = "What can I do?"
 _RETRY_WORDS = {
     True: "Trying again may help.",
     False: "Trying again helps only once something has changed.",
+}
+_COST_WORDS = {
+    True: "The service has charged for this.",
+    False: "This cost nothing.",
+    None: "The service may have charged for this.",
 }
 log = structlog.get_logger(__name__)
 
@@ -20,26 +27,45 @@ log = structlog.get_logger(__name__)
 def show_failure(failure: ImageError | JobError, *, key: str) -> None:
     """The panel for one failure; `key` tells it from others on the page."""
     tips = "\n".join(f"- {plain(tip)}" for tip in failure.suggestions)
-    with st.container(key=f"failure-{key}"):
-        st.error(f"**{plain(failure.message)}**\n\n{tips}", icon=":material/error:")
-        st.caption(f"Code {failure.code} · {_RETRY_WORDS[failure.retryable]}")
-        if failure.details:
-            with st.expander("Details"):
+    words = (f"**{plain(failure.message)}**", cost_words(failure))
+    with st.container(key=f"failure-{key}", gap="small"):
+        st.error(" ".join(filter(None, words)), icon=":material/error:")
+        with st.expander(HELP):
+            st.markdown(tips)
+            st.caption(f"Code {failure.code} · {_RETRY_WORDS[failure.retryable]}")
+            if failure.details:
                 st.text(failure.details)
 
 
+def cost_words(failure: ImageError | JobError) -> str:
+    """What a failure has cost, where something might have been paid and its message doesn't say so."""
+    might = isinstance(failure, JobError | PromptBlocked) or failure.charged is not False
+    told = "charged for this" in failure.message
+    return _COST_WORDS[failure.charged] if might and not told else ""
+
+
 def log_failure(failure: ImageError) -> None:
-    """The log has everything; the page only what helps."""
+    """The log has everything, the administrator the count; the page only what helps."""
     log.warning("shown to a user", code=failure.code, details=failure.details, request_id=failure.request_id)
+    _count(failure)
+
+
+def _count(failure: ImageError) -> None:
+    try:
+        bootstrap.studio().failures.count(failure)
+    except Exception as error:
+        # Without a studio there is nothing to count in, and the page has its panel to show.
+        log.error("a failure could not be counted", code=failure.code, error=repr(error))
 
 
 def on_script_error(error: Exception) -> bool:
     """Show what a page didn't expect as a panel, never as a traceback; True: nothing more is drawn."""
     if isinstance(error, ImageError):
-        log_failure(error)
         failure = error
+        log_failure(failure)
     else:
         log.error("a page failed", exc_info=error)
         failure = ImageError(details=type(error).__name__)
+        _count(failure)
     show_failure(failure, key=f"page-{new_id()}")
     return True

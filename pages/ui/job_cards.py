@@ -20,6 +20,7 @@ from pages.ui.text import STATE_WORDS, clipped, image_alt, images_words, job_lin
 
 POLL_SECONDS = 1.0
 COLUMNS = 3
+REFUSED_KEY = "_refused-job"
 # What failed, or may have been paid, is let go by its own button.
 CLEARED = (JobState.DONE, JobState.CANCELLED)
 # Of a large batch, what waits longer is a number.
@@ -39,6 +40,8 @@ def _cards(user: SignedIn, polling: bool) -> None:
     tell_now()
     if polling != any(job.is_live for job in jobs):
         st.rerun()
+    if refusal := st.session_state.get(REFUSED_KEY):
+        show_failure(refusal, key="jobs")
     if not jobs:
         return
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
@@ -154,18 +157,26 @@ def _again_words(group: Sequence[JobView]) -> str:
 
 
 def _cancel(user: SignedIn, job_id: str) -> None:
+    _begin()
     if not studio().jobs.cancel(user.user_id, job_id):
         tell_later("Its call has already left: the image is let finish and kept.")
 
 
 def _cancel_waiting(user: SignedIn) -> None:
+    _begin()
     taken = studio().jobs.cancel_waiting(user.user_id)
     running = studio().jobs.counts(user.user_id).get(JobState.RUNNING, 0)
     rest = f" {images_words(running)} being made already will be finished and kept." if running else ""
     tell_later(f"{images_words(taken)} taken back, free of charge.{rest}")
 
 
+def _begin() -> None:
+    """What the last click was refused is no longer of interest."""
+    st.session_state.pop(REFUSED_KEY, None)
+
+
 def _retry(user: SignedIn, job_ids: tuple[str, ...]) -> None:
+    _begin()
     try:
         studio().retry(user, *job_ids)
     except errors.ImageError as error:
@@ -174,7 +185,7 @@ def _retry(user: SignedIn, job_ids: tuple[str, ...]) -> None:
 
 def _refused(error: errors.ImageError) -> None:
     log_failure(error)
-    tell_later(f"{plain(error.message)} ({error.code})", failed=True)
+    st.session_state[REFUSED_KEY] = error
 
 
 def _edit(user: SignedIn, job_id: str) -> None:
@@ -183,12 +194,13 @@ def _edit(user: SignedIn, job_id: str) -> None:
         studio().rework(user, job_id)
     except errors.ImageError as error:
         _refused(error)
-        return
+        st.rerun(scope="fragment")
     drop_create_state()
     st.rerun()
 
 
 def _dismiss(user: SignedIn, job_ids: tuple[str, ...]) -> None:
+    _begin()
     studio().jobs.dismiss(user.user_id, *job_ids)
 
 

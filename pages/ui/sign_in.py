@@ -18,6 +18,7 @@ from pages.ui.session import ENDED_KEY, studio
 from pages.ui.theme import ICON
 
 DOOR_KEY = "_door"
+TOLD_KEY = "_told"
 INVITE_PARAM = "invite"
 
 
@@ -71,6 +72,7 @@ def _forms() -> None:
     try:
         accounts.check_registration(invite)
     except errors.InviteInvalid as error:
+        _log_once(error)
         show_failure(error, key="invite")
         _sign_in()
     except errors.RegistrationClosed as error:
@@ -118,6 +120,7 @@ def _new_password(token: str) -> None:
     try:
         name = studio().accounts.check_reset(token)
     except errors.ResetInvalid as error:
+        _log_once(error)
         show_failure(error, key="reset")
         _sign_in()
         return
@@ -135,6 +138,13 @@ def _new_password(token: str) -> None:
 
     if sent:
         _finish(reset, key="reset")
+
+
+def _log_once(error: errors.ImageError) -> None:
+    """A link that doesn't work is drawn by each run of its tab, and is one failure."""
+    if error.code not in (told := st.session_state.setdefault(TOLD_KEY, set())):
+        told.add(error.code)
+        log_failure(error)
 
 
 def _finish(action: Callable[[Authenticator], str], *, key: str) -> None:
