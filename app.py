@@ -13,11 +13,15 @@ gc.disable()
 import argparse
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -29,8 +33,10 @@ from starlette.routing import Mount
 
 from core import bootstrap
 from core.api import create_api, create_auth
+from core.caller import CallerNamed
 from core.errors import ImageError, SettingsError, in_words
 from core.guard import Guard
+from core.request_id import RequestIds
 from core.settings import Settings, is_any, is_loopback, load_settings
 from core.studio import Studio
 from pages.ui.failure import on_script_error
@@ -42,16 +48,37 @@ gc.enable()
 ROOT = Path(__file__).resolve().parent
 MUST_BE_MENDED = 2
 ANY_ADDRESS = "::"
+# Set when the server was asked to stop.
+stopping = threading.Event()
 
 
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
     """The studio lives as long as the server; a start that can't succeed says why and exits."""
     keep_page_changes()
+    _hear_of_the_end()
     studio = await run_in_threadpool(_build_or_exit)
     yield {}
     await run_in_threadpool(studio.close)
     bootstrap.install(None)
+
+
+def _hear_of_the_end() -> None:
+    """Note when the server is asked to stop: it waits for open requests, and these may wait for images.
+
+    Elsewhere than in the main thread nobody hears of signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = signal.getsignal(number)
+        signal.signal(number, partial(_note_the_end, before))
+
+
+def _note_the_end(before: Any, number: int, frame: FrameType | None) -> None:
+    stopping.set()
+    if callable(before):
+        before(number, frame)
 
 
 def _build_or_exit() -> Studio:
@@ -144,9 +171,13 @@ app = st.App(
     ROOT / "pages" / "main.py",
     lifespan=lifespan,
     on_script_error=on_script_error,
-    middleware=[Middleware(Guard, get_settings=lambda: bootstrap.studio().settings)],
+    middleware=[
+        Middleware(RequestIds),
+        Middleware(Guard, get_settings=lambda: bootstrap.studio().settings),
+        Middleware(CallerNamed),
+    ],
     routes=[
-        Mount("/api", create_api(bootstrap.studio)),
+        Mount("/api", create_api(bootstrap.studio, stopping=stopping.is_set)),
         Mount("/auth", create_auth(bootstrap.studio)),
     ],
 )

@@ -16,12 +16,16 @@ from sqlalchemy import ColumnElement, delete, update
 from sqlmodel import Session, col, select
 
 from core import errors
+from core.audit import Action, Audit
+from core.caller import caller
 from core.columns import clean
 from core.database import AdvisoryLock, Database
 from core.models import (
+    ApiToken,
     Invite,
     PasswordReset,
     Role,
+    Scope,
     SignInAttempt,
     SignInSession,
     SignInTicket,
@@ -37,6 +41,8 @@ LOCK = timedelta(minutes=15)
 TICKET_LIFE = timedelta(seconds=60)
 INVITE_LIFE = timedelta(days=7)
 RESET_LIFE = timedelta(hours=24)
+# So many digits of an invitation's hash name it in the audit trail.
+INVITE_NAME = 8
 # The part of an address in which a token of `password_reset` is handed on.
 RESET_PARAM = "reset"
 # Writing "last seen" on every poll would make readers writers.
@@ -55,13 +61,24 @@ _UNSEEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who a request comes from; `session_id` names the browser's session row."""
+    """Who a request comes from; `session_id` names the browser's session row, '' where a token came instead.
+
+    `scopes` is what a token allows; None is a browser's session, which may do everything. Whoever comes with
+    a token is nobody's administrator.
+    """
 
     user_id: str
     username: str
     display_name: str
     is_admin: bool
     session_id: str
+    scopes: frozenset[Scope] | None = None
+    token_id: str | None = None
+
+    def require(self, scope: Scope) -> None:
+        """Raise ScopeMissing unless this may be done."""
+        if self.scopes is not None and scope not in self.scopes:
+            raise errors.ScopeMissing(details=f"needed: {scope}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +168,10 @@ class Accounts:
         registration: Registration = Registration.OPEN,
         session_days: int = 30,
         clock: Callable[[], datetime] = utc_now,
+        audit: Audit | None = None,
     ) -> None:
         self._database = database
+        self._audit = audit or Audit(database, clock=clock)
         self._registration = registration
         self._session_life = timedelta(days=session_days)
         self._clock = clock
@@ -191,6 +210,8 @@ class Accounts:
             session.flush()
             if used:
                 used.used_by = user.id
+            way = f"{user.role}, by invitation {used.id[:INVITE_NAME]}" if used else str(user.role)
+            self._audit.record(session, Action.REGISTRATION, actor=user.id, subject=folded, details=way)
             return user
 
     def _check_registration(self, session: Session, invite: str | None) -> Invite | None:
@@ -216,12 +237,13 @@ class Accounts:
         """A token for one new account within INVITE_LIFE; shown once."""
         self._require_admin(admin)
         token = secrets.token_urlsafe(24)
-        now = self._clock()
+        now, name = self._clock(), _digest(token)
         with self._database.write() as session:
             session.add(
-                Invite(
-                    id=_digest(token), created_by=admin.user_id, created_at=now, expires_at=now + INVITE_LIFE
-                )
+                Invite(id=name, created_by=admin.user_id, created_at=now, expires_at=now + INVITE_LIFE)
+            )
+            self._audit.record(
+                session, Action.INVITATION_MADE, actor=admin.user_id, subject=name[:INVITE_NAME]
             )
         return token
 
@@ -237,7 +259,12 @@ class Accounts:
         """Let nobody use it any more. Raises NotAllowed."""
         self._require_admin(admin)
         with self._database.write() as session:
-            session.execute(delete(Invite).where(col(Invite.id) == invite_id, col(Invite.used_by).is_(None)))
+            open_one = (col(Invite.id) == invite_id, col(Invite.used_by).is_(None))
+            gone = session.execute(delete(Invite).where(*open_one).returning(col(Invite.id))).scalar()
+            if gone:
+                self._audit.record(
+                    session, Action.INVITATION_WITHDRAWN, actor=admin.user_id, subject=gone[:INVITE_NAME]
+                )
 
     # Passwords
 
@@ -251,12 +278,14 @@ class Accounts:
             ).first()
 
     def set_password_hash(self, username: str, password_hash: str) -> None:
-        """Store a new hash and end every session of that user."""
+        """Store a new hash and end every session and token of that user."""
         with self._database.write() as session:
             user = session.exec(select(User).where(User.username == fold_username(username))).one()
             user.password_hash = password_hash
             self._end_sessions(session, user.id)
             self._end_resets(session, user.id)
+            self._audit.record(session, Action.PASSWORD_CHANGE, actor=user.id, subject=user.username)
+            self._end_tokens(session, user, "a new password", actor=user.id)
 
     def password_reset(self, admin: SignedIn, user_id: str) -> str:
         """A token with which that user sets a new password, once and within RESET_LIFE; shown once.
@@ -264,13 +293,13 @@ class Accounts:
         An earlier one of the same user ends. Raises NotAllowed for an account that can't be signed in to.
         """
         self._require_admin(admin)
-        return self._reset(col(User.id) == user_id)
+        return self._reset(col(User.id) == user_id, admin=admin)
 
     def recovery(self, username: str) -> str:
         """What `password_reset` gives, for whoever runs the server: administrators forget theirs too."""
         return self._reset(col(User.username) == fold_username(username))
 
-    def _reset(self, whose: ColumnElement[bool]) -> str:
+    def _reset(self, whose: ColumnElement[bool], *, admin: SignedIn | None = None) -> str:
         token, now = secrets.token_urlsafe(24), self._clock()
         with self._database.write() as session:
             self._lock(session)
@@ -279,6 +308,13 @@ class Accounts:
                 raise errors.NotAllowed("There is no account of that name, or its access was withdrawn.")
             self._end_resets(session, user.id)
             session.add(PasswordReset(id=_digest(token), user_id=user.id, expires_at=now + RESET_LIFE))
+            self._audit.record(
+                session,
+                Action.PASSWORD_RESET_MADE,
+                actor=admin.user_id if admin else None,
+                subject=user.username,
+                details="" if admin else "by whoever runs the server",
+            )
         return token
 
     def check_reset(self, token: str) -> str:
@@ -287,7 +323,7 @@ class Accounts:
             return self._resetting(session, token).username
 
     def use_reset(self, token: str, password_hash: str) -> str:
-        """Store the new hash, end the user's sessions and lock-out, and return their name.
+        """Store the new hash, end the user's sessions, tokens and lock-out, and return their name.
 
         Raises ResetInvalid, also for the second of two uses at once.
         """
@@ -299,6 +335,8 @@ class Accounts:
             self._end_sessions(session, user.id)
             self._end_resets(session, user.id)
             session.execute(delete(SignInAttempt).where(col(SignInAttempt.username) == user.username))
+            self._audit.record(session, Action.PASSWORD_RESET_USED, subject=user.username)
+            self._end_tokens(session, user, "a new password by a link")
             return user.username
 
     def _resetting(self, session: Session, token: str) -> User:
@@ -319,16 +357,39 @@ class Accounts:
         name = fold_username(username)[:64]
         with self._database.write() as session:
             now = self._locked_now(session)
-            latest = session.exec(
-                select(SignInAttempt.at)
-                .where(SignInAttempt.username == name)
-                .where(SignInAttempt.at > now - 2 * LOCK, SignInAttempt.at <= now)
-                .order_by(col(SignInAttempt.at).desc())
-                .limit(MAX_ATTEMPTS)
-            ).all()
-            if len(latest) == MAX_ATTEMPTS and latest[0] - latest[-1] < LOCK and now - latest[0] < LOCK:
-                raise errors.SignInLocked(retry_after=(latest[0] + LOCK - now).total_seconds())
+            if locked := self._locked_since(session, name, now):
+                raise errors.SignInLocked(retry_after=(locked + LOCK - now).total_seconds())
             session.add(SignInAttempt(username=name, at=now))
+
+    def _locked_since(self, session: Session, name: str, now: datetime) -> datetime | None:
+        """When the attempt was that locked this name, None where it isn't locked."""
+        latest = session.exec(
+            select(SignInAttempt.at)
+            .where(SignInAttempt.username == name)
+            .where(SignInAttempt.at > now - 2 * LOCK, SignInAttempt.at <= now)
+            .order_by(col(SignInAttempt.at).desc())
+            .limit(MAX_ATTEMPTS)
+        ).all()
+        locked = len(latest) == MAX_ATTEMPTS and latest[0] - latest[-1] < LOCK and now - latest[0] < LOCK
+        return latest[0] if locked else None
+
+    def attempt_failed(self, username: str, *, details: str = "") -> None:
+        """Record that the attempt was a wrong password, and the lock-out when it was the last that goes.
+
+        Of a name that nobody has only one an hour and address is recorded, without the name: people type
+        their password into the wrong field.
+        """
+        name = fold_username(username)[:64]
+        with self._database.write() as session:
+            now = self._locked_now(session)
+            if not session.exec(select(User.id).where(User.username == name)).first():
+                once = f"unknown name|{caller.get().address}|{now:%Y-%m-%d %H}"
+                self._audit.record(session, Action.SIGN_IN_FAILURE, details="unknown name", once=once)
+                return
+            self._audit.record(session, Action.SIGN_IN_FAILURE, subject=name, details=details)
+            if locked := self._locked_since(session, name, now):
+                once = f"lock-out|{name}|{locked.isoformat()}"
+                self._audit.record(session, Action.LOCK_OUT, subject=name, once=once)
 
     def clear_attempts(self, username: str) -> None:
         with self._database.write() as session:
@@ -364,6 +425,7 @@ class Accounts:
                     expires_at=now + self._session_life, browser=browser[:200],
                 )
             )  # fmt: skip
+            self._audit.record(session, Action.SIGN_IN, actor=user.id)
         return token
 
     def signed_in(self, token: str | None) -> SignedIn | None:
@@ -396,12 +458,16 @@ class Accounts:
     def sign_out(self, token: str | None) -> None:
         """End the session of this cookie, in every tab that uses it."""
         if token:
+            this = col(SignInSession.id) == _digest(token)
             with self._database.write() as session:
-                session.execute(delete(SignInSession).where(col(SignInSession.id) == _digest(token)))
+                ended = delete(SignInSession).where(this).returning(col(SignInSession.user_id))
+                if user_id := session.execute(ended).scalar():
+                    self._audit.record(session, Action.SIGN_OUT, actor=user_id)
 
     def sign_out_everywhere(self, user: SignedIn) -> None:
         with self._database.write() as session:
             self._end_sessions(session, user.user_id)
+            self._audit.record(session, Action.SIGN_OUT, actor=user.user_id, details="everywhere")
 
     def sessions(self, user: SignedIn) -> list[SignInSession]:
         """The browsers in which this user is signed in, last seen first."""
@@ -417,6 +483,12 @@ class Accounts:
     def _end_sessions(self, session: Session, user_id: str) -> None:
         session.execute(delete(SignInSession).where(col(SignInSession.user_id) == user_id))
         session.execute(delete(SignInTicket).where(col(SignInTicket.user_id) == user_id))
+
+    def _end_tokens(self, session: Session, user: User, why: str, *, actor: str | None = None) -> None:
+        ended = delete(ApiToken).where(col(ApiToken.user_id) == user.id).returning(col(ApiToken.name))
+        for name in session.scalars(ended).all():
+            details = f"of {user.username}, by {why}"
+            self._audit.record(session, Action.TOKEN_REVOKED, actor=actor, subject=name, details=details)
 
     # Administration
 
@@ -438,14 +510,21 @@ class Accounts:
         if user_id == admin.user_id:
             raise errors.NotAllowed("You can't withdraw your own account.")
         with self._database.write() as session:
-            session.execute(update(User).where(col(User.id) == user_id).values(withdrawn_at=self._clock()))
+            user = session.get(User, user_id)
+            if user is None:
+                return
+            user.withdrawn_at = self._clock()
             self._end_sessions(session, user_id)
             self._end_resets(session, user_id)
+            self._audit.record(session, Action.WITHDRAWAL, actor=admin.user_id, subject=user.username)
+            self._end_tokens(session, user, "the withdrawal", actor=admin.user_id)
 
     def reinstate(self, admin: SignedIn, user_id: str) -> None:
         self._require_admin(admin)
         with self._database.write() as session:
-            session.execute(update(User).where(col(User.id) == user_id).values(withdrawn_at=None))
+            if user := session.get(User, user_id):
+                user.withdrawn_at = None
+                self._audit.record(session, Action.REINSTATEMENT, actor=admin.user_id, subject=user.username)
 
     def _require_admin(self, user: SignedIn) -> None:
         if not user.is_admin:

@@ -1,61 +1,44 @@
-"""The HTTP side: a browser's session, and the bytes of a person's own images."""
+"""What is served below `/api` and `/auth`, the shape of its refusals, and a browser's session."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Annotated
-from urllib.parse import quote
 
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from core import errors
-from core.accounts import SignedIn
+from core.api_models import error_body
+from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, session_token
+from core.images_api import images
+from core.manual import manual
+from core.request_id import HEADER
 from core.studio import Studio
 
-COOKIE = "atelier"
-# The name makes browsers refuse the cookie unless it is Secure, of this host alone, and for all paths.
-SECURE_COOKIE = "__Host-atelier"
-CACHE = "private, max-age=31536000, immutable"
+sessions = APIRouter()
 log = structlog.get_logger(__name__)
+_ABOUT = """Images made from words, and kept for you alone.
+
+Sign in with a token of your account page (`Authorization: Bearer atl_…`) or with your browser's session.
+Every failure has one shape. `RateLimit-*` say what is left of this minute."""
 
 
 class TicketExchange(BaseModel):
     ticket: str = Field(max_length=200)
 
 
-def session_token(cookies: dict[str, str]) -> str | None:
-    """The session's token among a browser's cookies."""
-    return cookies.get(SECURE_COOKIE) or cookies.get(COOKIE)
-
-
-def _studio(request: Request) -> Studio:
-    studio: Studio = request.app.state.get_studio()
-    return studio
-
-
-CurrentStudio = Annotated[Studio, Depends(_studio)]
-
-
-def _user(request: Request, studio: CurrentStudio) -> SignedIn:
-    found = studio.accounts.signed_in(session_token(request.cookies))
-    if found is None:
-        raise errors.ImageAuthError
-    return found
-
-
-CurrentUser = Annotated[SignedIn, Depends(_user)]
-images = APIRouter(prefix="/images")
-sessions = APIRouter()
-
-
-def create_api(get_studio: Callable[[], Studio]) -> FastAPI:
-    """What is served below `/api`."""
-    return _application(get_studio, images)
+def create_api(get_studio: Callable[[], Studio], *, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
+    """What is served below `/api`; whoever waits there is answered once the server is `stopping`."""
+    application = _application(get_studio, images, manual)
+    application.state.stopping = stopping
+    application.add_middleware(RateHeaders)
+    return application
 
 
 def create_auth(get_studio: Callable[[], Studio]) -> FastAPI:
@@ -63,43 +46,24 @@ def create_auth(get_studio: Callable[[], Studio]) -> FastAPI:
     return _application(get_studio, sessions)
 
 
-def _application(get_studio: Callable[[], Studio], router: APIRouter) -> FastAPI:
-    application = FastAPI(title="Atelier", docs_url=None, redoc_url=None, openapi_url=None)
+def _application(get_studio: Callable[[], Studio], *routers: APIRouter) -> FastAPI:
+    application = FastAPI(
+        title="Atelier: the Images API",
+        description=_ABOUT,
+        servers=[{"url": "/api"}],
+        root_path_in_servers=False,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
     application.state.get_studio = get_studio
+    application.state.routes = [route for router in routers for route in router.routes]
     for kind, handler in _HANDLERS.items():
         application.add_exception_handler(kind, handler)
-    application.include_router(router)
+    for router in routers:
+        application.include_router(router)
     return application
-
-
-@images.get("/{image_id}")
-def get_image(image_id: str, request: Request, studio: CurrentStudio, user: CurrentUser) -> Response:
-    image = studio.gallery.get(user.user_id, image_id)
-    if _is_known(request, image.sha256):
-        return _unchanged(image.sha256)
-    return _picture(studio.gallery.original(user.user_id, image_id), image.mime, image.sha256)
-
-
-@images.get("/{image_id}/thumbnail")
-def get_thumbnail(image_id: str, request: Request, studio: CurrentStudio, user: CurrentUser) -> Response:
-    etag = f"t-{studio.gallery.get(user.user_id, image_id).sha256}"
-    if _is_known(request, etag):
-        return _unchanged(etag)
-    return _picture(studio.gallery.thumbnail(user.user_id, image_id), "image/webp", etag)
-
-
-@images.get("/{image_id}/download")
-def download(image_id: str, studio: CurrentStudio, user: CurrentUser, prompt: bool = False) -> Response:
-    file = studio.gallery.download(user.user_id, image_id, with_prompt=prompt)
-    name = f"attachment; filename*=UTF-8''{quote(file.file_name)}"
-    headers = _SAFE | {"Content-Disposition": name, "Cache-Control": "private, no-store"}
-    return Response(file.data, media_type=file.mime, headers=headers)
-
-
-@images.get("/jobs/{job_id}/partials/{number}")
-def get_partial(job_id: str, number: int, studio: CurrentStudio, user: CurrentUser) -> Response:
-    data = studio.jobs.partial(user.user_id, job_id, number)
-    return _picture(data, _sniffed(data), f"p-{job_id}-{number}")
 
 
 @sessions.post("/session", status_code=204)
@@ -143,43 +107,29 @@ def _end_row(studio: Studio, request: Request) -> None:
         )
 
 
-_SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
-
-
-def _picture(data: bytes, mime: str, etag: str) -> Response:
-    headers = _SAFE | {"ETag": f'"{etag}"', "Cache-Control": CACHE, "Vary": "Cookie"}
-    return Response(data, media_type=mime, headers=headers)
-
-
-def _unchanged(etag: str) -> Response:
-    return Response(status_code=304, headers={"ETag": f'"{etag}"', "Cache-Control": CACHE, "Vary": "Cookie"})
-
-
-def _is_known(request: Request, etag: str) -> bool:
-    known = request.headers.get("if-none-match", "")
-    return any(tag.strip().removeprefix("W/") == f'"{etag}"' for tag in known.split(","))
-
-
-def _sniffed(data: bytes) -> str:
-    """The type of a partial picture, which nothing has verified yet, by its first bytes."""
-    if data.startswith(b"\x89PNG"):
-        return "image/png"
-    return "image/webp" if data[8:12] == b"WEBP" else "image/jpeg"
-
-
 def _on_image_error(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.ImageError):
         raise error
     return failure(error, error.status)
 
 
-def _on_http_error(_request: Request, error: Exception) -> JSONResponse:
-    """The framework's own refusals: an unknown address, a wrong method."""
+def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    """The framework's own refusals: an unknown address, a wrong method, a body that can't be read."""
     if not isinstance(error, HTTPException):
         raise error
+    if isinstance(error.__cause__, errors.ImageError):
+        return failure(error.__cause__, error.__cause__.status)
     answer = failure(errors.RequestRejected(details=str(error.detail)), error.status_code)
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["Allow"] = ", ".join(_methods(request))
     return answer
+
+
+def _methods(request: Request) -> list[str]:
+    """All methods of an address: the framework names those of the first of its routes alone."""
+    routes = (route for route in request.app.state.routes if route.matches(request.scope)[0] != Match.NONE)
+    return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
 def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
@@ -205,12 +155,11 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] =
 
 def failure(error: errors.ImageError, status: int) -> JSONResponse:
     """The one shape of every failure."""
-    body = {
-        "code": error.code,
-        "message": error.message,
-        "details": error.details,
-        "suggestions": list(error.suggestions),
-        "retryable": error.retryable,
-        "request_id": error.request_id,
-    }
-    return JSONResponse({"error": body}, status_code=status, headers={"Cache-Control": "no-store"})
+    body = error_body(error)
+    headers = {"Cache-Control": "no-store", HEADER: body["error"]["request_id"]}
+    if status == 401:
+        wrong = ', error="invalid_token"' if isinstance(error, errors.TokenRejected) else ""
+        headers["WWW-Authenticate"] = f'Bearer realm="Atelier"{wrong}'
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(error.retry_after))
+    return JSONResponse(body, status, headers)

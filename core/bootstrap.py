@@ -20,7 +20,10 @@ import structlog
 
 from core import errors
 from core.accounts import Accounts
+from core.audit import Audit
+from core.batches import Batches
 from core.bucket import open_bucket
+from core.budgets import Budgets
 from core.client import ImageClient
 from core.database import Database, sqlite_url
 from core.drafts import Drafts
@@ -30,14 +33,18 @@ from core.housekeeping import Chore, Housekeeping, InPortions
 from core.installation import SECRET_BYTES, shared_secret
 from core.inventory import Inventory
 from core.jobs import Jobs
+from core.kept import KeptAnswers
 from core.models import utc_now
 from core.offline import OfflineTransport
 from core.ownership import Ownership
 from core.queue import JobQueue, Limits
+from core.rates import Rates
 from core.settings import Settings, load_settings
+from core.shares import Shares
 from core.storage import open_storage
 from core.studio import Studio
 from core.takes import Takes
+from core.tokens import Tokens
 from core.usage import UsageLog
 from core.worker import Worker
 
@@ -101,10 +108,14 @@ def _assemble(
     if settings.offline and transport is None:
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
     client = ImageClient(settings, transport=transport)
-    gallery = Gallery(database, storage, trash_days=settings.trash_days)
-    usage = UsageLog(database)
+    audit = Audit(database)
+    gallery = Gallery(database, storage, trash_days=settings.trash_days, audit=audit)
+    shares, usage, budgets = Shares(database), UsageLog(database), Budgets(database, settings)
     drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
-    accounts = Accounts(database, registration=settings.who_may_register, session_days=settings.session_days)
+    accounts = Accounts(
+        database, registration=settings.who_may_register, session_days=settings.session_days, audit=audit
+    )
+    tokens = Tokens(database, audit=audit)
     enhancements = Enhancements(
         client, drafts, usage, takes,
         model=settings.default_text_model, offline=settings.offline, secret=secret,
@@ -113,26 +124,32 @@ def _assemble(
         database, storage, gallery, usage, client, secret,
         offline=settings.offline, resend_unknown=settings.resend_unknown,
     )  # fmt: skip
-    jobs = _jobs(settings, ownership, worker)
+    jobs = _jobs(settings, ownership, worker, budgets)
     jobs.start()
     inventory = Inventory(database, storage, gallery)
+    kept, rates = KeptAnswers(database), Rates(database)
     housekeeping = Housekeeping(
-        _chores(settings, ownership, jobs, accounts, gallery, takes, inventory, client)
+        (
+            *_chores(settings, ownership, jobs, accounts, tokens, gallery, shares, takes, inventory, client),
+            Chore("remove old answers", TIDY_SECONDS, kept.tidy),
+            Chore("remove ended rate windows", TIDY_SECONDS, rates.tidy),
+        )
     )
     housekeeping.start()
     return Studio(
-        settings, database, storage, accounts, drafts, gallery, usage, client, enhancements, jobs,
-        housekeeping, ownership, lock,
+        settings, database, storage, accounts, drafts, gallery, shares, usage, budgets, client,
+        enhancements, jobs, housekeeping, ownership, lock, audit, tokens, Batches(database), kept, rates,
     )  # fmt: skip
 
 
-def _jobs(settings: Settings, ownership: Ownership, worker: Worker) -> Jobs:
+def _jobs(settings: Settings, ownership: Ownership, worker: Worker, budgets: Budgets) -> Jobs:
     limits = Limits(settings.concurrency, settings.user_concurrency, settings.requests_per_minute)
     return Jobs(
         worker.database,
         worker.storage,
         worker,
         JobQueue(worker.database, limits, process=ownership.number),
+        budgets,
         places=settings.concurrency,
         may_work=lambda: ownership.held,
         alive=ownership.alive,
@@ -145,7 +162,9 @@ def _chores(
     ownership: Ownership,
     jobs: Jobs,
     accounts: Accounts,
+    tokens: Tokens,
     gallery: Gallery,
+    shares: Shares,
     takes: Takes,
     inventory: Inventory,
     client: ImageClient,
@@ -159,6 +178,8 @@ def _chores(
         # What a start needn't wait for, the first picture needn't either.
         Chore("load what makes pictures", None, lambda: _prepare(settings, client), first=PREPARE_SECONDS),
         Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
+        Chore("remove expired tokens", TIDY_SECONDS, tokens.tidy),
+        Chore("remove links that are over", TIDY_SECONDS, shares.tidy),
         Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
         Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
         _daily("remove old files without a row", inventory.clean),

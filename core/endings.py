@@ -31,6 +31,13 @@ class JobError:
     def from_json(cls, fields: dict[str, Any]) -> JobError:
         return cls(**fields | {"suggestions": tuple(fields["suggestions"])})
 
+    def to_error(self) -> errors.ImageError:
+        """The failure as it was raised, as far as that was stored."""
+        kinds = (kind for kind in errors.catalogue() if kind.code == self.code)
+        error = next(kinds, errors.ImageGenerationError)(self.message, details=self.details)
+        error.suggestions = self.suggestions
+        return error
+
 
 def same_call(job: Job) -> tuple[ColumnElement[bool], ...]:
     """That the row still stands for the call that `job` was claimed for: no other process has gone on."""

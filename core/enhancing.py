@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -74,7 +74,7 @@ class Enhancements:
         self._clock = clock
         self._by_user: dict[str, EnhancementRun] = {}
         self._guard = threading.Lock()
-        self._futures: set[Future[None]] = set()
+        self._futures: set[Future[Any]] = set()
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="enhance")
 
     def start(self, user_id: str, request: PromptRequest, draft_id: str, *, another: bool = False) -> None:
@@ -97,6 +97,44 @@ class Enhancements:
             self._futures.add(future)
         future.add_done_callback(self._futures.discard)
 
+    def ask(self, user_id: str, request: PromptRequest, on_piece: Callable[[str], None]) -> Future[str]:
+        """Enhance for whoever waits for the text itself: no page is told, and no draft is touched.
+
+        `on_piece` is given what arrives, in a thread of ours. What was asked for within a day is answered
+        with the text of then. Whoever gives up cancels the future; a call that has left is let finish, and
+        kept.
+        """
+        with self._guard:
+            future = self._pool.submit(self._asked, user_id, request, on_piece)
+            self._futures.add(future)
+        future.add_done_callback(self._futures.discard)
+        return future
+
+    def kept(self, user_id: str, request: PromptRequest) -> str | None:
+        """What this user got for the same request within a day."""
+        take = self._kept(user_id, request)
+        return take.text if take else None
+
+    def _asked(self, user_id: str, request: PromptRequest, on_piece: Callable[[str], None]) -> str:
+        if take := self._kept(user_id, request):
+            self._saved(user_id, take)
+            return take.text
+        begun, call = time.monotonic(), self._call(user_id)
+        try:
+            stream = self._client.enhance(request, user_tag=user_tag(user_id, self._secret))
+            for piece in stream:
+                on_piece(piece)
+        except errors.ImageError as error:
+            self._record_failure(replace(call, seconds=time.monotonic() - begun), error)
+            raise
+        self._keep(user_id, request, stream.result)
+        self._record_success(call, stream.result)
+        return stream.result.text
+
+    def is_kept(self, user_id: str, request: PromptRequest) -> bool:
+        """Whether a text of the last day answers this, which costs nothing."""
+        return self._kept(user_id, request) is not None
+
     def current(self, user_id: str) -> EnhancementRun | None:
         """The enhancement under way, or the last one that ended in this process."""
         return self._by_user.get(user_id)
@@ -117,6 +155,9 @@ class Enhancements:
         enhanced = as_enhanced(take)
         self._put(user_id, enhanced)
         self._set(user_id, text=enhanced.text, result=enhanced, kept_at=take.created_at)
+        self._saved(user_id, take)
+
+    def _saved(self, user_id: str, take: Take) -> None:
         call = replace(self._call(user_id), outcome=Outcome.SAVED, price_micros=0)
         self._record(replace(call, saved_micros=take.price_micros))
 
@@ -150,8 +191,11 @@ class Enhancements:
 
     def _finished(self, user_id: str, call: Call, enhanced: Enhanced) -> None:
         self._put(user_id, enhanced)
-        self._keep(user_id, enhanced)
+        self._keep(user_id, self._by_user[user_id].request, enhanced)
         self._set(user_id, text=enhanced.text, result=enhanced)
+        self._record_success(call, enhanced)
+
+    def _record_success(self, call: Call, enhanced: Enhanced) -> None:
         self._record(
             replace(
                 call,
@@ -173,14 +217,18 @@ class Enhancements:
             lambda: self._drafts.enhanced(user_id, enhanced.text, run.draft_id, run.request),
         )
 
-    def _keep(self, user_id: str, enhanced: Enhanced) -> None:
+    def _keep(self, user_id: str, request: PromptRequest, enhanced: Enhanced) -> None:
         """Keep a whole text to answer again; where that fails, it is asked for and paid again."""
-        request = self._by_user[user_id].request
         _attempt("an enhancement could not be kept", lambda: self._takes.keep(user_id, request, enhanced))
 
     def _failed(self, user_id: str, call: Call, error: errors.ImageError) -> None:
-        log.warning("enhancement failed", code=error.code, details=error.details, request_id=error.request_id)
         self._set(user_id, error=error)
+        self._record_failure(call, error)
+
+    def _record_failure(self, call: Call, error: errors.ImageError) -> None:
+        log.warning(
+            "enhancement failed", code=error.code, details=error.details, service_request_id=error.request_id
+        )
         self._record(replace(call, error_code=error.code, request_id=error.request_id))
 
     def _record(self, call: Call) -> None:

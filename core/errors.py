@@ -3,19 +3,21 @@
 ImageError                          IMG-GEN-001
 ├── ImageGenerationError            IMG-GEN-FAIL-001: the paid call or its answer
 │   ├── RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable, QuotaSpent, BillingLimitReached
+│   ├── BudgetSpent
 │   ├── OutcomeUnknown, BadAnswer, BadImage
 │   ├── InvalidParameter, ModelUnavailable, ModelRetired, RequestTooLarge
-│   └── NotEnded, RecipeUnreadable
+│   └── NotEnded, RecipeUnreadable, JobCancelled
 ├── ImagePromptError                IMG-PRM-ENH-001: the words
 │   ├── PromptEmpty, PromptTooLong, TooManyPrompts, WordsRejected, PromptBlocked
 │   └── EnhancementRefused, EnhancementCut
 ├── ImageAuthError                  IMG-AUTH-001: who may do what
-│   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed
+│   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed, TokenRejected, ScopeMissing
 │   ├── NameTaken, NameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
-│   ├── ResetInvalid
+│   ├── ResetInvalid, TokenNotMade, TokenRejected, ScopeMissing
 │   └── KeyRejected, ServiceAccessDenied, OrganisationUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
 ├── RequestRejected                 IMG-REQ-001: HostRejected, OriginRejected, BodyTooLarge, PageNotFound
+│   └── RangeRejected, RateExceeded, KeyReused, KeyBusy
 ├── StorageError                    IMG-STORE-001: the image store
 │   └── StorageUnreachable, StorageFull, StorageReadOnly, FileDamaged
 ├── DatabaseError                   IMG-DATA-001: DatabaseDamaged, DatabaseBusy
@@ -161,6 +163,16 @@ class BillingLimitReached(ImageGenerationError):
     )
 
 
+class BudgetSpent(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-BUDGET-001", 402, False
+    message = "Your budget doesn't cover this."
+    suggestions = (
+        "Ask for fewer images, a smaller size or a lower quality.",
+        "Wait until the budget starts anew: your prompt is kept.",
+        "Ask your administrator for a larger budget.",
+    )
+
+
 class OutcomeUnknown(ImageGenerationError):
     code, status, retryable = "IMG-GEN-UNKNOWN-001", 504, True
     message = "Outcome unknown: the service may have charged for this."
@@ -228,6 +240,12 @@ class RecipeUnreadable(ImageGenerationError):
     code, status, retryable = "IMG-GEN-VERSION-001", 409, False
     message = "This image was asked for in another version of Atelier."
     suggestions = ("Describe it again, then generate.",)
+
+
+class JobCancelled(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-CANCEL-001", 409, False
+    message = "This image was taken back before it was begun; it cost nothing."
+    suggestions = ("Ask for it again.",)
 
 
 class ImagePromptError(ImageError):
@@ -328,6 +346,18 @@ class NotAllowed(ImageAuthError):
     suggestions = ("Ask your administrator.",)
 
 
+class TokenRejected(ImageAuthError):
+    code = "IMG-AUTH-TOKEN-001"
+    message = "This token isn't valid, or not any more."
+    suggestions = ("Check that all of it was copied.", "Make a new token on your account page.")
+
+
+class ScopeMissing(ImageAuthError):
+    code, status = "IMG-AUTH-SCOPE-001", 403
+    message = "This token may not do that."
+    suggestions = ("Make a token with the scope named above on your account page.",)
+
+
 class NameTaken(ImageAuthError):
     code, status = "IMG-AUTH-NAME-001", 409
     message = "This username is taken."
@@ -362,6 +392,12 @@ class ResetInvalid(ImageAuthError):
     code, status = "IMG-AUTH-RESET-001", 403
     message = "This link for a new password is used up or too old."
     suggestions = ("Ask your administrator for a new link.",)
+
+
+class TokenNotMade(ImageAuthError):
+    code, status = "IMG-AUTH-TOKEN-002", 422
+    message = "A token can't be made like this."
+    suggestions = ("Give it a name of 64 characters at most, something it may do, and one of the times.",)
 
 
 class KeyRejected(ImageAuthError):
@@ -428,6 +464,33 @@ class PageNotFound(RequestRejected):
     code, status = "IMG-REQ-PAGE-001", 404
     message = "There is nothing at this address."
     suggestions = ("Check the address.",)
+
+
+class RangeRejected(RequestRejected):
+    code, status = "IMG-REQ-RANGE-001", 416
+    message = "The file has no such part."
+    suggestions = ("Ask for a part that begins before the file's end, or for all of it.",)
+
+
+class RateExceeded(RequestRejected):
+    code, status, retryable = "IMG-REQ-RATE-001", 429, True
+    message = "Too many requests in a minute."
+    suggestions = (
+        "Wait for as many seconds as Retry-After says.",
+        "Ask your administrator for a higher limit.",
+    )
+
+
+class KeyReused(RequestRejected):
+    code, status = "IMG-REQ-KEY-001", 422
+    message = "This Idempotency-Key was used for another request."
+    suggestions = ("Give each request a key of its own.", "Send the same request again with this key.")
+
+
+class KeyBusy(RequestRejected):
+    code, status, retryable = "IMG-REQ-KEY-002", 409, True
+    message = "The request with this Idempotency-Key is still being answered."
+    suggestions = ("Send it again with the same key in a few seconds.",)
 
 
 class StorageError(ImageError):

@@ -18,10 +18,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from core import imaging
+from core.audit import Action, Audit
 from core.columns import clean, fitted
 from core.cursor import Cursor
 from core.database import Database
-from core.errors import FileDamaged, ImageNotFound, StorageError
+from core.errors import FileDamaged, ImageNotFound, RequestRejected, StorageError
 from core.imaging import Picture
 from core.models import Image, new_id, utc_now
 from core.prompts import style_of
@@ -83,8 +84,10 @@ class Gallery:
         *,
         trash_days: int = 30,
         clock: Callable[[], datetime] = utc_now,
+        audit: Audit | None = None,
     ) -> None:
         self._database = database
+        self._audit = audit or Audit(database, clock=clock)
         self._storage = storage
         self._trash_age = timedelta(days=trash_days)
         self._clock = clock
@@ -155,6 +158,20 @@ class Gallery:
         with self._database.read() as session:
             return _page(session, owner_id, filters, Cursor.decode(after), limit)
 
+    def older(
+        self, owner_id: str, filters: Filters = Filters(), *, after: str | None = None, limit: int = PAGE_SIZE
+    ) -> Page:
+        """One page for whoever reads a list to its end: beyond the last image there is an empty one.
+
+        Raises RequestRejected for an `after` that isn't `next` of another page.
+        """
+        cursor = Cursor.decode(after)
+        if after is not None and (cursor is None or cursor.newer):
+            raise RequestRejected(details="cursor: it isn't one that was given here")
+        page = self.page(owner_id, filters, after=after, limit=limit)
+        at_the_top_again = cursor is not None and page.newer is None
+        return Page(()) if at_the_top_again else page
+
     def count(self, owner_id: str, filters: Filters = Filters()) -> int:
         found = select(func.count()).select_from(Image).where(*_conditions(owner_id, filters))
         with self._database.read() as session:
@@ -177,15 +194,23 @@ class Gallery:
             return Choices(styles, _distinct(session, owner_id, col(Image.model)))
 
     def set_favourite(self, owner_id: str, image_id: str, on: bool) -> None:
-        self._change(owner_id, (image_id,), favourite=on)
+        self._change(owner_id, (image_id,), None, favourite=on)
+
+    def rename(self, owner_id: str, image_id: str, name: str) -> None:
+        """Give an image another name, by which it is then found. Raises ImageNotFound."""
+        with self._database.write() as session:
+            image = self._own(session, owner_id, col(Image.id) == clean(image_id))
+            image.name = clean(name)
+            image.search = clean(_searched(image))
 
     def trash(self, owner_id: str, *image_ids: str) -> None:
         """Delete, so that `restore` can undo it; all of them, or none with ImageNotFound."""
-        self._change(owner_id, image_ids, trashed_at=func.coalesce(col(Image.trashed_at), self._clock()))
+        trashed_at = func.coalesce(col(Image.trashed_at), self._clock())
+        self._change(owner_id, image_ids, Action.TRASH, trashed_at=trashed_at)
 
     def restore(self, owner_id: str, *image_ids: str) -> None:
         """Undo `trash`; all of them, or none with ImageNotFound."""
-        self._change(owner_id, image_ids, trashed_at=None)
+        self._change(owner_id, image_ids, Action.RESTORE, trashed_at=None)
 
     def purge(self, now: datetime) -> int:
         """Remove for good what has been in the trash for too long; how many images that were."""
@@ -227,23 +252,32 @@ class Gallery:
             raise ImageNotFound
         return image
 
-    def _change(self, owner_id: str, image_ids: Sequence[str], **values: Any) -> None:
+    def _change(self, owner_id: str, image_ids: Sequence[str], action: Action | None, **values: Any) -> None:
         wanted = set(map(clean, image_ids))
         mine = (col(Image.owner_id) == owner_id, col(Image.id).in_(wanted))
         with self._database.write() as session:
             changed = session.execute(update(Image).where(*mine).values(**values).returning(col(Image.id)))
             if len(changed.all()) != len(wanted):
                 raise ImageNotFound
+            if action:
+                for image_id in sorted(wanted):
+                    self._audit.record(session, action, actor=owner_id, subject=image_id)
 
     def _purge_rows(self, before: datetime) -> dict[str, str]:
         """Remove one batch of rows; their ids and file keys. Rows go first: a crash leaves only files."""
         old = col(Image.trashed_at) <= before
         batch = select(col(Image.id)).where(old).limit(PURGE_BATCH)
         gone = (
-            delete(Image).where(old, col(Image.id).in_(batch)).returning(col(Image.id), col(Image.file_key))
+            delete(Image)
+            .where(old, col(Image.id).in_(batch))
+            .returning(col(Image.id), col(Image.file_key), col(Image.owner_id))
         )
         with self._database.write() as session:
-            return {row.id: row.file_key for row in session.execute(gone)}
+            rows = session.execute(gone).all()
+            for row in rows:
+                details = f"of user {row.owner_id}, {self._trash_age.days} days after it was deleted"
+                self._audit.record(session, Action.PURGE, subject=row.id, details=details)
+            return {row.id: row.file_key for row in rows}
 
     def _bytes_of(self, image: Image) -> bytes:
         data = self._storage.get(image.file_key)
@@ -263,11 +297,15 @@ def fold(words: str) -> str:
 
 
 def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
-    style = style_of(recipe.style)
-    parts = (recipe.name, *recipe.traits, style.label if style else "", recipe.prompt)
-    texts = dict.fromkeys((*parts, recipe.base_prompt, recipe.enhanced_prompt))
-    searched = fold("\n".join(part for part in texts if part))[:SEARCH_TEXT_LENGTH]
-    return asdict(recipe) | {"style": recipe.style or "", "search": searched}
+    return asdict(recipe) | {"style": recipe.style or "", "search": _searched(recipe)}
+
+
+def _searched(made_from: Recipe | Image) -> str:
+    """What the gallery's search looks through."""
+    style = style_of(made_from.style)
+    parts = (made_from.name, *made_from.traits, style.label if style else "", made_from.prompt)
+    texts = dict.fromkeys((*parts, made_from.base_prompt, made_from.enhanced_prompt))
+    return fold("\n".join(part for part in texts if part))[:SEARCH_TEXT_LENGTH]
 
 
 def _conditions(owner_id: str, filters: Filters) -> list[Any]:

@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, case, func, update
 from sqlmodel import Session, col, select
 
 from core import errors
+from core.budgets import Budgets
 from core.columns import clean
 from core.database import AdvisoryLock, Database
 from core.dispatch import Dispatcher
@@ -31,6 +32,8 @@ DOUBLE_CLICK = timedelta(seconds=2)
 # Finished jobs stay on the Create page this long.
 RECENT = timedelta(hours=12)
 MOST_SHOWN = 100
+# Given a transaction and a new batch's id, the id of the batch that it is again, if it is one.
+Repeats = Callable[[Session, str], str | None]
 ENDED_WITHOUT_IMAGE = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
 log = structlog.get_logger(__name__)
 
@@ -78,6 +81,7 @@ class Jobs:
     storage: Storage
     worker: Worker
     queue: JobQueue
+    budgets: Budgets
     places: int = 4
     clock: Callable[[], datetime] = utc_now
     may_work: Callable[[], bool] = lambda: True
@@ -128,20 +132,33 @@ class Jobs:
         return self.submit_all(owner_id, [recipe] * count)
 
     def submit_all(
-        self, owner_id: str, recipes: Sequence[Recipe], *, asked_at: datetime | None = None
+        self,
+        owner_id: str,
+        recipes: Sequence[Recipe],
+        *,
+        asked_at: datetime | None = None,
+        repeats: Repeats | None = None,
     ) -> str:
         """Queue an image of each recipe and return the batch's id; a double click gets the first batch.
 
-        What was submitted before `asked_at` is known to the user, who wants these as well.
+        What was submitted before `asked_at` is known to the user, who wants these as well. `repeats` decides
+        in place of the double click's rule whether this is an earlier batch again. Raises BudgetSpent before
+        any is queued.
         """
         requests, batch_id = [recipe.to_json() for recipe in recipes], new_id()
+        estimates = [self.budgets.estimate(recipe) for recipe in recipes]
         with self.database.write() as session:
             self.database.alone(session, AdvisoryLock.SUBMISSION)
             # Not before the lock: what was submitted while this one waited would be dated later than now.
             now = self.clock()
-            if earlier := self._double(session, owner_id, requests, now, asked_at):
+            if repeats:
+                earlier = repeats(session, batch_id)
+            else:
+                earlier = self._double(session, owner_id, requests, now, asked_at)
+            if earlier:
                 return earlier
-            session.add_all(_batch(batch_id, owner_id, requests, now))
+            self.budgets.reserve(session, owner_id, estimates, now)
+            session.add_all(_batch(batch_id, owner_id, requests, estimates, now))
         self._dispatcher.wake()
         return batch_id
 
@@ -198,7 +215,7 @@ class Jobs:
         waiting = any(job.state == JobState.QUEUED for job in jobs)
         places = self.queue.places(owner_id) if waiting else {}
         return tuple(
-            _view(job, tuple(image for job_id, image in made if job_id == job.id), places.get(job.id))
+            view_of(job, tuple(image for job_id, image in made if job_id == job.id), places.get(job.id))
             for job in jobs
         )
 
@@ -223,16 +240,21 @@ class Jobs:
         """Submit the same recipes again as one batch, on the user's word; the old rows are dismissed.
 
         What has come meanwhile is entered instead. Returns the new batch's id, or the old one's where nothing
-        was left to try. Raises ImageNotFound for anybody but the owner, NotEnded, and StorageError.
+        was left to try. Raises ImageNotFound for anybody but the owner, NotEnded, BudgetSpent, which leaves
+        the old rows as they were, and StorageError.
         """
         jobs = [self._owned(owner_id, job_id) for job_id in job_ids]
         if any(job.state not in ENDED_WITHOUT_IMAGE for job in jobs):
             raise errors.NotEnded
         self._adopt(jobs)
-        now, batch_id = self.clock(), new_id()
+        batch_id = new_id()
         with self.database.write() as session:
+            self.database.alone(session, AdvisoryLock.SUBMISSION)
+            now = self.clock()
             taken = [job for job in jobs if self._dismiss(session, owner_id, (job.id,), failed=True)]
-            new = _batch(batch_id, owner_id, [job.request for job in taken], now)
+            estimates = [self.budgets.estimate(Recipe.read(job.request)) for job in taken]
+            self.budgets.reserve(session, owner_id, estimates, now)
+            new = _batch(batch_id, owner_id, [job.request for job in taken], estimates, now)
             session.add_all(new)
         self._dispatcher.wake()
         return batch_id if new else jobs[0].batch_id
@@ -241,9 +263,9 @@ class Jobs:
         """Take a queued job back; False when its call has already left, which is let finish and kept."""
         return self._cancel(owner_id, col(Job.id) == job_id) == 1
 
-    def cancel_waiting(self, owner_id: str) -> int:
-        """Take back all of this user's queued jobs; how many that were."""
-        return self._cancel(owner_id)
+    def cancel_waiting(self, owner_id: str, batch_id: str | None = None) -> int:
+        """Take back all of this user's queued jobs, or those of one batch; how many that were."""
+        return self._cancel(owner_id, *([col(Job.batch_id) == batch_id] if batch_id else []))
 
     def _cancel(self, owner_id: str, *conditions: ColumnElement[bool]) -> int:
         queued = (col(Job.owner_id) == owner_id, col(Job.state) == JobState.QUEUED, *conditions)
@@ -311,14 +333,28 @@ class Jobs:
             return list(session.exec(select(Job).where(Job.state == state).order_by(col(Job.created_at))))
 
 
-def _batch(batch_id: str, owner_id: str, requests: list[dict[str, Any]], now: datetime) -> list[Job]:
+def _batch(
+    batch_id: str,
+    owner_id: str,
+    requests: Sequence[dict[str, Any]],
+    estimates: Sequence[int | None],
+    now: datetime,
+) -> list[Job]:
     return [
-        Job(batch_id=batch_id, position=position, owner_id=owner_id, request=request, created_at=now)
-        for position, request in enumerate(requests)
+        Job(
+            batch_id=batch_id,
+            position=position,
+            owner_id=owner_id,
+            request=request,
+            reserved_micros=estimate,
+            created_at=now,
+        )
+        for position, (request, estimate) in enumerate(zip(requests, estimates, strict=True))
     ]
 
 
-def _view(job: Job, image_ids: tuple[str, ...], place: Place | None) -> JobView:
+def view_of(job: Job, image_ids: tuple[str, ...], place: Place | None = None) -> JobView:
+    """A job's row for people to see."""
     return JobView(
         id=job.id,
         batch_id=job.batch_id,

@@ -311,6 +311,13 @@ class Usage(Table, table=True):
     error_code: str | None = Field(default=None, sa_column=Column(String(32), nullable=True))
 
 
+class Scope(StrEnum):
+    """What a token lets its holder do."""
+
+    READ = "read"
+    GENERATE = "generate"
+
+
 class ApiToken(Table, table=True):
     """A person's token for the Images API; `id` is its SHA-256, `scopes` are words with spaces between."""
 

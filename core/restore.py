@@ -31,6 +31,7 @@ from core.models import (
     Job,
     JobState,
     PasswordReset,
+    Share,
     SignInSession,
     SignInTicket,
     utc_now,
@@ -113,7 +114,7 @@ def _make_safe(staged: Path) -> None:
     with closing(Database(sqlite_url(staged / DATABASE))) as database:
         database.migrate()
         with database.write() as session:
-            for table in (SignInSession, SignInTicket, PasswordReset):
+            for table in (SignInSession, SignInTicket, PasswordReset, Share):
                 session.execute(delete(table))
             session.execute(delete(Invite).where(col(Invite.used_by).is_(None)))
             _end_open_jobs(session, staged / FILES / "images")

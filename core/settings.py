@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -21,6 +22,8 @@ ENV_FILE = Path(".env")
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
+Dollars = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=6)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 DEFAULT_IMAGE_MODEL = "gpt-image-2.6-flare"
 DEFAULT_TEXT_MODEL = "gpt-6-luna"
 OFFLINE_IMAGE_MODEL = "offline-painter"
@@ -99,12 +102,39 @@ class Settings(BaseSettings):
     requests_per_minute: int = Field(
         0, ge=0, le=100_000, description="Most image requests that leave in a minute; 0 for any number"
     )
+    budget_day_usd: Dollars | None = Field(
+        None,
+        description="USD that each user may spend in a day (UTC), enhancements included; unset: any amount",
+    )
+    budget_month_usd: Dollars | None = Field(None, description="The same for a month (UTC)")
+    budget_day_images: Count | None = Field(
+        None, description="Images that each user may have made in a day (UTC); unset: any number"
+    )
+    budget_month_images: Count | None = Field(None, description="The same for a month (UTC)")
     resend_unknown: bool = Field(
         False,
         description="`true` to send a call again whose outcome is unknown; it may then be paid twice",
     )
     max_images: int = Field(10, ge=1, le=10, description="Most images in one generation")
     max_batch: int = Field(100, ge=1, le=1000, description="Most images in one batch of many prompts")
+    user_reads_per_minute: int = Field(
+        600,
+        ge=1,
+        le=1_000_000,
+        description="Requests to the API that only look, for one user in a minute",
+    )
+    user_paid_per_minute: int = Field(
+        60,
+        ge=1,
+        le=1_000_000,
+        description="Requests to the API that buy or change something, for one user in a minute",
+    )
+    token_reads_per_minute: int = Field(
+        300, ge=1, le=1_000_000, description="The same for one token: requests that only look"
+    )
+    token_paid_per_minute: int = Field(
+        30, ge=1, le=1_000_000, description="The same for one token: requests that buy or change something"
+    )
     trash_days: int = Field(30, ge=1, le=3650, description="Days a deleted image can be brought back")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from http import HTTPStatus
 
 import filelock
 import structlog
@@ -14,23 +16,33 @@ import structlog
 from core import catalogue, errors
 from core.accounts import Accounts, SignedIn
 from core.alternatives import count_prompts, write_prompts
+from core.audit import Audit
+from core.batches import Batches
+from core.budgets import Budgets, Need
 from core.client import ImageClient
 from core.database import Database
 from core.drafts import Drafts, DraftState
+from core.endings import JobError
 from core.enhancing import Enhancements
 from core.gallery import Gallery
 from core.housekeeping import Housekeeping
 from core.jobs import Jobs
-from core.models import Image, UsageKind, utc_now
+from core.kept import KeptAnswers, KeptRequest
+from core.models import Image, KeptAnswer, UsageKind, utc_now
 from core.ownership import Ownership
-from core.prompts import styled
+from core.prompts import PromptRequest, style_of, styled
+from core.rates import Rates
 from core.recipe import Recipe
 from core.settings import Settings
+from core.shares import Shares
 from core.storage import Storage
+from core.tokens import Tokens
 from core.usage import Call, Outcome, UsageLog
 
 # Beyond this, how many prompts a text stands for says nothing more.
 MOST_COUNTED = 10**9
+# An enhancement is asked for again while the service is busy, this many times in all.
+WRITING_TRIES = 3
 MAX_LINE = 120
 MAX_TEXT = 8_000
 MAX_TRAITS = 40
@@ -94,13 +106,20 @@ class Studio:
     accounts: Accounts
     drafts: Drafts
     gallery: Gallery
+    shares: Shares
     usage: UsageLog
+    budgets: Budgets
     client: ImageClient
     enhancements: Enhancements
     jobs: Jobs
     housekeeping: Housekeeping
     ownership: Ownership
     folder_lock: filelock.BaseFileLock | None
+    audit: Audit
+    tokens: Tokens
+    batches: Batches
+    kept: KeptAnswers
+    rates: Rates
     clock: Callable[[], datetime] = utc_now
 
     def models(self) -> tuple[catalogue.ImageModel, ...]:
@@ -110,17 +129,12 @@ class Studio:
     def enhance(self, user: SignedIn, draft: DraftState) -> None:
         """Begin an enhancement; a repeated one asks for another take, and the same of a day costs nothing.
 
-        Raises WordsRejected, PromptEmpty or ModelRetired.
+        Raises WordsRejected, PromptEmpty, ModelRetired or BudgetSpent.
         """
-        check_words(
-            name=draft.name, traits=draft.traits, base_prompt=draft.base_prompt, guidance=draft.guidance
-        )
-        if catalogue.is_official(self.settings):
-            catalogue.check_text(self.settings.default_text_model, today=self.clock().date())
         request = draft.request()
-        if request.empty:
-            raise errors.PromptEmpty(field="base_prompt")
-        self.enhancements.start(user.user_id, request, draft.id, another=draft.is_enhanced)
+        another = draft.is_enhanced
+        self._check_request(user, request, another=another)
+        self.enhancements.start(user.user_id, request, draft.id, another=another)
 
     def quote(self, draft: DraftState) -> Quote:
         """What Generate would send now, and for how much; nothing is checked."""
@@ -141,12 +155,13 @@ class Studio:
 
     def price(self, recipes: Sequence[Recipe]) -> int | None:
         """What an image of each costs in micro-USD; None where one's price, or what they are, is unknown."""
-        prices = [self._estimate(each) for each in recipes]
+        prices = [self.budgets.estimate(each) for each in recipes]
         return sum(price or 0 for price in prices) if prices and None not in prices else None
 
-    def _estimate(self, recipe: Recipe) -> int | None:
-        params = recipe.params()
-        return catalogue.estimate(params, partial_images=catalogue.partials_of(params, self.settings))
+    def shortfall(self, user: SignedIn, quote: Quote) -> errors.BudgetSpent | None:
+        """Why the user's budgets wouldn't cover a quote, as far as is known now."""
+        need = Need(quote.images, quote.price or 0, unpriced=quote.price is None)
+        return self.budgets.refusal(user.user_id, need)
 
     def _recipes(self, recipe: Recipe, count: int, *, many: bool) -> list[Recipe]:
         """The recipe of each image. Raises TooManyPrompts before any is written out."""
@@ -168,10 +183,114 @@ class Studio:
         """Submit a batch and return its id; with `many` of each prompt that the text stands for.
 
         It is bought whatever is in the gallery; `offer` tells that first. Raises WordsRejected, PromptEmpty,
-        PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired or ModelUnavailable before anything is
-        paid.
+        PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired, ModelUnavailable or BudgetSpent before
+        anything is paid.
         """
         return self.jobs.submit_all(user.user_id, self._checked(recipe, count, many=many))
+
+    def order(self, user: SignedIn, recipe: Recipe, count: int, *, kept: KeptRequest | None = None) -> str:
+        """Submit what a program asks for and return the batch's id; it raises what `generate` does.
+
+        A program says itself when it means the same thing again: by a key, under which a day long nothing is
+        bought twice. Raises KeyReused.
+        """
+        if kept and (earlier := self.kept.find(kept)) and earlier.batch_id:
+            return earlier.batch_id
+        recipes = self._checked(recipe, count, many=False)
+        return self.jobs.submit_all(
+            user.user_id,
+            recipes,
+            repeats=lambda session, batch_id: self.kept.batch(session, kept, batch_id) if kept else None,
+        )
+
+    def write(
+        self,
+        user: SignedIn,
+        request: PromptRequest,
+        on_piece: Callable[[str], None],
+        *,
+        kept: KeptRequest | None = None,
+    ) -> Future[str]:
+        """Begin an enhancement for a program; the Create page and its draft know nothing of it.
+
+        Raises WordsRejected, PromptEmpty, InvalidParameter or ModelRetired; and with `kept` KeyReused,
+        KeyBusy while another one answers it, OutcomeUnknown where that one's process is gone, or what it
+        failed with.
+        """
+        if kept and (earlier := self.kept.find(kept)):
+            return self._written(user, request, kept, earlier)
+        self._check_request(user, request)
+        if request.style and style_of(request.style) is None:
+            raise errors.InvalidParameter("There is no such style.", field="style")
+        if kept and (earlier := self.kept.begin(kept)):
+            return self._written(user, request, kept, earlier)
+        future = self.enhancements.ask(user.user_id, request, on_piece)
+        if kept:
+            future.add_done_callback(lambda ended: self._keep_written(kept, ended))
+        return future
+
+    def _written(
+        self, user: SignedIn, request: PromptRequest, kept: KeptRequest, earlier: KeptAnswer
+    ) -> Future[str]:
+        """What was answered under this key."""
+        if earlier.status is None and self.clock() - earlier.created_at < self._longest_writing:
+            raise errors.KeyBusy(retry_after=1)
+        body = earlier.body or {}
+        if earlier.status not in (None, HTTPStatus.OK):
+            raise JobError.from_json(body).to_error()
+        text = body.get("text") or self.enhancements.kept(user.user_id, request)
+        if text is None:
+            raise errors.OutcomeUnknown(details="the app was stopped while the call was in flight")
+        done: Future[str] = Future()
+        done.set_result(text)
+        return done
+
+    @property
+    def _longest_writing(self) -> timedelta:
+        """Whoever has not answered by then is gone."""
+        return timedelta(seconds=WRITING_TRIES * (self.settings.connect_timeout + self.settings.text_timeout))
+
+    def _keep_written(self, kept: KeptRequest, ended: Future[str]) -> None:
+        """Keep an answer under its key; a failure that cost nothing is none."""
+        error = None if ended.cancelled() else ended.exception()
+        try:
+            if ended.cancelled() or (isinstance(error, errors.ImageError) and error.charged is False):
+                self.kept.forget(kept)
+            elif isinstance(error, errors.ImageError):
+                self.kept.answer(kept, error.status, asdict(JobError.of(error)))
+            elif error is None:
+                self.kept.answer(kept, HTTPStatus.OK, {"text": ended.result()})
+        except errors.ImageError as fault:
+            log.error("an answer could not be kept under its key", code=fault.code, details=fault.details)
+
+    def _check_request(self, user: SignedIn, request: PromptRequest, *, another: bool = False) -> None:
+        check_words(
+            name=request.name,
+            traits=request.traits,
+            base_prompt=request.base_prompt,
+            guidance=request.guidance,
+        )
+        if catalogue.is_official(self.settings):
+            catalogue.check_text(self.settings.default_text_model, today=self.clock().date())
+        if request.empty:
+            raise errors.PromptEmpty(field="base_prompt")
+        free = self.settings.offline or (not another and self.enhancements.is_kept(user.user_id, request))
+        if not free:
+            self.budgets.check_enhancement(user.user_id)
+
+    def change(
+        self, user: SignedIn, image_id: str, *, name: str | None = None, favourite: bool | None = None
+    ) -> Image:
+        """Give an image another name, or mark it; None leaves things as they are.
+
+        Raises ImageNotFound or WordsRejected.
+        """
+        if name is not None:
+            check_words(name=name, traits=())
+            self.gallery.rename(user.user_id, image_id, name)
+        if favourite is not None:
+            self.gallery.set_favourite(user.user_id, image_id, favourite)
+        return self.gallery.get(user.user_id, image_id)
 
     def offer(self, user: SignedIn, recipe: Recipe, count: int, *, many: bool = False) -> Offer | None:
         """What of this batch the user has already, finished and not in the trash; None if nothing.

@@ -18,6 +18,7 @@ from typing import Self
 import httpx2
 
 from core.bucket import BucketStorage, config_of
+from core.budgets import Budgets
 from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
@@ -102,7 +103,7 @@ def jobs_of(storage: Storage, database: Database, client: ImageClient) -> Jobs:
     """The worker's parts, as the app puts them together."""
     gallery, usage = Gallery(database, storage), UsageLog(database)
     worker = Worker(database, storage, gallery, usage, client, b"secret")
-    return Jobs(database, storage, worker, JobQueue(database))
+    return Jobs(database, storage, worker, JobQueue(database), Budgets(database, load_settings()))
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from core.budgets import Budgets
 from core.client import ImageClient
 from core.database import Database
 from core.gallery import Gallery
@@ -44,7 +45,14 @@ class Studio:
         gallery, usage = Gallery(self.database, self.storage), UsageLog(self.database)
         worker = Worker(self.database, self.storage, gallery, usage, ImageClient(settings), b"secret")
         queue = JobQueue(self.database, self.limits)
-        self.jobs = Jobs(self.database, self.storage, worker, queue, places=self.limits.at_once)
+        self.jobs = Jobs(
+            self.database,
+            self.storage,
+            worker,
+            queue,
+            Budgets(self.database, settings),
+            places=self.limits.at_once,
+        )
 
     def close(self) -> None:
         self.jobs.stop(grace_seconds=10)  # a call that went on would be counted by the next test

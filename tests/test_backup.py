@@ -28,10 +28,11 @@ from core.database import Database
 from core.gallery import thumbnail_key
 from core.installation import shared_secret
 from core.intake import Figures, figures_key
-from core.models import Invite, Job, JobState, SignInSession, SignInTicket, User, utc_now
+from core.models import Invite, Job, JobState, Share, SignInSession, SignInTicket, User, utc_now
 from core.recipe import Recipe
 from core.restore import restore
 from core.settings import Settings, load_settings
+from core.shares import LIVES, Shares
 from core.storage import FolderStorage
 from tests.keeping import Shelf, a_shelf, command, installation
 from tests.polling import until
@@ -195,14 +196,16 @@ def test_no_session_or_link_of_the_backup_comes_to_life_again(shelf: Shelf, way:
     accounts.issue_ticket("ada")
     accounts.invite(replace(signed_in, is_admin=True))
     reset = accounts.recovery("ada")
+    Shares(shelf.database).make(signed_in, shelf.image().id, LIVES[0])
     way.there()
     back = way.back()
     restored = Accounts(back.database)
     assert restored.signed_in(token) is None
     with pytest.raises(errors.ResetInvalid):
         restored.check_reset(reset)
+    ended = (SignInSession, SignInTicket, Invite, Share)
     with back.database.read() as session:
-        assert not any(session.exec(select(table)).all() for table in (SignInSession, SignInTicket, Invite))
+        assert not any(session.exec(select(table)).all() for table in ended)
 
 
 # What is refused

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "max_batch": ("12", 12),
     "user_concurrency": ("2", 2),
     "requests_per_minute": ("50", 50),
+    "budget_day_usd": ("2.50", Decimal("2.5")),
+    "budget_month_usd": ("0", Decimal(0)),
+    "budget_day_images": ("0", 0),
+    "budget_month_images": ("1000", 1000),
     "resend_unknown": ("true", True),
     "max_images": ("4", 4),
     "trash_days": ("90", 90),
@@ -98,6 +103,13 @@ def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.Monkey
         ("SHUTDOWN_GRACE", "3601"),
         ("CONCURRENCY", "0"),
         ("CONCURRENCY", "65"),
+        ("BUDGET_DAY_USD", "-0.01"),
+        ("BUDGET_DAY_USD", "0.0000001"),
+        ("BUDGET_DAY_USD", "NaN"),
+        ("BUDGET_MONTH_USD", "Infinity"),
+        ("BUDGET_MONTH_USD", "1000001"),
+        ("BUDGET_DAY_IMAGES", "-1"),
+        ("BUDGET_MONTH_IMAGES", "2.5"),
         ("MAX_IMAGES", "0"),
         ("MAX_IMAGES", "11"),
         ("TRASH_DAYS", "0"),

@@ -111,6 +111,7 @@ class Authenticator:
         self._accounts.begin_attempt(name)
         controller = self._controller(SqlUsers(self._accounts, decoy=_decoy_hash()))
         if not (name and controller.login(name, prehash(password))):
+            self._accounts.attempt_failed(name)
             raise errors.SignInFailed
         self._accounts.clear_attempts(name)
         return self._accounts.issue_ticket(name)
@@ -147,6 +148,7 @@ class Authenticator:
         except ResetError as error:
             raise errors.PasswordRejected(str(error)) from error
         except CredentialsError as error:
+            self._accounts.attempt_failed(username, details="the current password, to change it")
             raise errors.SignInFailed(
                 "The current password isn't right.",
                 suggestions=("Type it again: capital letters count.", "Ask for a link that sets a new one."),

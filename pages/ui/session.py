@@ -8,7 +8,8 @@ import streamlit as st
 
 from core import bootstrap
 from core.accounts import SignedIn
-from core.api import session_token
+from core.caller import Caller, caller
+from core.entry import session_token
 from core.studio import Studio
 
 OWNER_KEY = "_session_owner"
@@ -31,6 +32,7 @@ def current_user() -> SignedIn | None:
     Asked on every run and poll, so that a withdrawn user is out at the next click. Whatever another person
     left in this tab's state is dropped before anything is drawn.
     """
+    caller.set(_caller())
     user = studio().accounts.signed_in(token())
     owner = user.session_id if user else None
     if st.session_state.get(OWNER_KEY, owner) != owner:
@@ -38,6 +40,12 @@ def current_user() -> SignedIn | None:
         st.session_state[ENDED_KEY] = owner is None
     st.session_state[OWNER_KEY] = owner
     return user
+
+
+def _caller() -> Caller:
+    """From where this tab is connected; of the server's own computer Streamlit says no address."""
+    address = st.context.ip_address or "127.0.0.1"
+    return Caller(address, st.context.headers.get("User-Agent", ""))
 
 
 def check_still(user: SignedIn) -> None:

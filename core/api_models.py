@@ -1,0 +1,299 @@
+"""What the Images API takes and answers, as its documentation shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from fastapi import Header
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
+
+from core import errors, request_id
+from core.batches import Batch
+from core.columns import clean
+from core.endings import JobError
+from core.jobs import JobView
+from core.models import Image, JobState
+from core.prompts import STYLES, PromptRequest
+from core.recipe import Recipe
+
+MICROS = 1_000_000
+_STYLES = ", ".join(f"`{style.key}`" for style in STYLES)
+Style = Annotated[str, StringConstraints(max_length=64)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="A name of your own for this request. Sent again within a day with the same body, it is "
+        "answered as before and nothing is bought; with another body it is refused.",
+    ),
+]
+Prefer = Annotated[
+    str | None,
+    Header(max_length=255, description="`respond-async`: answer at once with the address of the job."),
+]
+
+
+class Asked(BaseModel):
+    """A request's body; a field that isn't known is refused, for it may be a known one misspelt."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class GenerateRequest(Asked):
+    prompt: str = Field(description="What to draw", examples=["A fox in the snow, at dawn"])
+    style: Style | None = Field(None, description=f"A preset ({_STYLES}) or a style of the model's own")
+    model: str | None = Field(
+        None, max_length=128, description="An image model; by default the installation's"
+    )
+    size: str = Field("auto", max_length=16, description="`auto`, or WIDTHxHEIGHT as the model makes it")
+    quality: str = Field("auto", max_length=16, description="`auto`, or one of the model's qualities")
+    n: StrictInt = Field(1, ge=1, le=10, description="How many images")
+    name: str = Field("", description="Kept with the image: the subject's name")
+    traits: list[str] = Field(default_factory=list, description="Kept with the image: the subject's traits")
+    base_prompt: str = Field("", description="Kept with the image: what the prompt was made from")
+
+    def recipe(self, default_model: str) -> Recipe:
+        return Recipe(
+            prompt=self.prompt,
+            model=self.model or default_model,
+            name=self.name,
+            traits=tuple(self.traits),
+            base_prompt=self.base_prompt,
+            style=self.style,
+            size=self.size,
+            quality=self.quality,
+        )
+
+
+class EnhanceRequest(Asked):
+    name: str = Field("", description="The subject's name", examples=["Fern"])
+    traits: list[str] = Field(default_factory=list, examples=[["red scarf", "curious"]])
+    base_prompt: str = Field("", description="What the picture shows", examples=["a fox in the snow"])
+    style: Style | None = Field(None, description=f"A preset: {_STYLES}")
+
+    def request(self) -> PromptRequest:
+        return PromptRequest(self.name, tuple(self.traits), self.base_prompt, self.style)
+
+
+class ChangeRequest(Asked):
+    """What is left out stays as it is."""
+
+    favourite: StrictBool | None = None
+    name: str | None = None
+
+
+class ErrorBody(BaseModel):
+    code: str = Field(examples=["IMG-FIND-001"])
+    message: str = Field(description="For people")
+    details: str = Field(description="Technical, and often empty")
+    suggestions: list[str] = Field(description="What can be done")
+    retryable: bool = Field(description="Whether the same request may succeed later")
+    request_id: str = Field(description="As in the header `X-Request-ID`, and in the log")
+
+
+class Failed(BaseModel):
+    """The one shape of every failure."""
+
+    error: ErrorBody
+
+
+class MissingImage(BaseModel):
+    """Why one image of a batch didn't come."""
+
+    code: str
+    message: str
+    details: str
+    suggestions: list[str]
+    retryable: bool
+
+    @classmethod
+    def of(cls, error: JobError) -> Self:
+        return cls(
+            code=error.code,
+            message=error.message,
+            details=error.details,
+            suggestions=list(error.suggestions),
+            retryable=error.retryable,
+        )
+
+
+class Generated(BaseModel):
+    """The images of a batch that has ended."""
+
+    url: str = Field(description="Where the first image is")
+    urls: list[str]
+    id: str = Field(description="The first image's id")
+    ids: list[str]
+    job: str = Field(description="The batch's id")
+    model: str
+    size: str = Field(description="The first image's, as it came", examples=["1024x1024"])
+    price: float | None = Field(description="What all of it cost in USD; null where that isn't known")
+    seconds: float = Field(description="From the request to the last image")
+    errors: list[MissingImage] = Field(description="Why images are missing, if any are")
+
+    @classmethod
+    def of(cls, batch: Batch) -> Self:
+        first = batch.images[0]
+        return cls(
+            url=image_url(first.id),
+            urls=[image_url(image.id) for image in batch.images],
+            id=first.id,
+            ids=[image.id for image in batch.images],
+            job=batch.id,
+            model=first.model,
+            size=f"{first.width}x{first.height}",
+            price=usd(batch.price),
+            seconds=round(batch.seconds, 3),
+            errors=[MissingImage.of(error) for error in batch.failures],
+        )
+
+
+class JobImage(BaseModel):
+    """One image's place in a batch."""
+
+    id: str = Field(description="The place's id, under which its partial pictures are found")
+    state: JobState
+    partials: int = Field(description="How many partial pictures there are so far")
+    urls: list[str] = Field(description="What came of it")
+    error: MissingImage | None
+
+    @classmethod
+    def of(cls, job: JobView) -> Self:
+        error = MissingImage.of(job.error) if job.error else None
+        urls = [image_url(image_id) for image_id in job.image_ids]
+        return cls(id=job.id, state=job.state, partials=job.partials, urls=urls, error=error)
+
+
+class JobStatus(BaseModel):
+    """A batch as it stands; `result` is there when any image has come and all have ended."""
+
+    job: str
+    state: JobState
+    images: list[JobImage]
+    result: Generated | None
+
+    @classmethod
+    def of(cls, batch: Batch) -> Self:
+        ended = not batch.is_live and batch.images
+        return cls(
+            job=batch.id,
+            state=batch.state,
+            images=[JobImage.of(job) for job in batch.jobs],
+            result=Generated.of(batch) if ended else None,
+        )
+
+
+class Accepted(BaseModel):
+    job: str
+    url: str = Field(description="Where to ask how it stands, as in the header `Location`")
+    events: str = Field(description="Where that is streamed")
+
+    @classmethod
+    def of(cls, batch_id: str) -> Self:
+        return cls(job=batch_id, url=job_url(batch_id), events=f"{job_url(batch_id)}/events")
+
+
+class EnhancedPrompt(BaseModel):
+    enhanced_prompt: str
+
+
+class Metadata(BaseModel):
+    """All that is known of an image."""
+
+    id: str
+    url: str
+    thumbnail_url: str
+    created_at: datetime
+    trashed_at: datetime | None
+    favourite: bool
+    name: str
+    traits: list[str]
+    base_prompt: str
+    enhanced_prompt: str
+    prompt: str = Field(description="As the user last had it")
+    sent_prompt: str = Field(description="As the service got it")
+    revised_prompt: str = Field(description="As the service says that it understood it")
+    style: str
+    model: str
+    size: str = Field(examples=["1024x1024"])
+    quality: str
+    type: str = Field(examples=["image/png"])
+    bytes: int
+    sha256: str
+    price: float | None = Field(description="USD; null where it isn't known")
+    seconds: float
+    offline: bool = Field(description="Whether the offline engine painted it")
+    source_id: str | None = Field(description="The image that it is an edit or a variation of")
+
+    @classmethod
+    def of(cls, image: Image) -> Self:
+        made: dict[str, Any] = {
+            "url": image_url(image.id),
+            "thumbnail_url": f"{image_url(image.id)}/thumbnail",
+            "size": f"{image.width}x{image.height}",
+            "type": image.mime,
+            "bytes": image.file_bytes,
+            "price": usd(image.price_micros),
+        }
+        return cls.model_validate(image.model_dump() | made)
+
+
+class ImageList(BaseModel):
+    images: list[Metadata]
+    next: str | None = Field(description="The address of the next page; null on the last")
+
+
+def error_body(error: errors.ImageError) -> dict[str, Any]:
+    """The one shape of every failure; a service's own id of its request is among the details."""
+    foreign = f"request {error.request_id} at the service" if error.request_id else ""
+    body = ErrorBody(
+        code=error.code,
+        message=clean(error.message),
+        details=clean("; ".join(filter(None, (error.details, foreign)))),
+        suggestions=list(error.suggestions),
+        retryable=error.retryable,
+        request_id=request_id.current(),
+    )
+    return Failed(error=body).model_dump()
+
+
+def usd(micros: int | None) -> float | None:
+    return None if micros is None else micros / MICROS
+
+
+def image_url(image_id: str) -> str:
+    return f"/api/images/{image_id}"
+
+
+def job_url(batch_id: str) -> str:
+    return f"/api/images/jobs/{batch_id}"
+
+
+# What any of these routes may answer, for reasons that lie outside of it.
+_ANYWHERE: tuple[type[errors.ImageError], ...] = (
+    errors.RequestRejected,
+    errors.ImageAuthError,
+    errors.TokenRejected,
+    errors.ScopeMissing,
+    errors.OriginRejected,
+    errors.BodyTooLarge,
+    errors.RateExceeded,
+    errors.ImageError,
+    errors.DatabaseError,
+    errors.StorageError,
+    errors.StorageFull,
+)
+
+
+def failures(*kinds: type[errors.ImageError], also: Iterable[int] = ()) -> dict[int | str, dict[str, Any]]:
+    """The documentation of all failures of a route, each with its codes; `also` are statuses of no code."""
+    found: dict[int, list[str]] = {status: [] for status in also}
+    for kind in (*_ANYWHERE, *kinds):
+        found.setdefault(kind.status, []).append(f"`{kind.code}` {kind.message}")
+    return {
+        status: {"model": Failed, "description": "\n\n".join(dict.fromkeys(words)) or "Refused"}
+        for status, words in sorted(found.items())
+    }

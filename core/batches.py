@@ -1,0 +1,81 @@
+"""One submitted batch as it stands: its jobs and all images that came of them, also after it has ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlmodel import col, select
+
+from core import errors
+from core.columns import clean
+from core.database import Database
+from core.endings import JobError
+from core.jobs import JobView, view_of
+from core.models import Image, Job, JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`jobs` in their order; `images` in the order of their jobs, those in the trash too."""
+
+    id: str
+    jobs: tuple[JobView, ...]
+    images: tuple[Image, ...]
+
+    @property
+    def is_live(self) -> bool:
+        return any(job.is_live for job in self.jobs)
+
+    @property
+    def state(self) -> JobState:
+        """The batch's as a whole: done when any image has come."""
+        if self.is_live:
+            running = any(job.started_at for job in self.jobs)
+            return JobState.RUNNING if running else JobState.QUEUED
+        return JobState.DONE if self.images else self.jobs[0].state
+
+    @property
+    def price(self) -> int | None:
+        """What all of it cost in micro-USD; None where a part of it is unknown."""
+        prices = [image.price_micros for image in self.images]
+        unknown = None in prices or any(job.state == JobState.UNKNOWN for job in self.jobs)
+        return None if unknown else sum(price or 0 for price in prices)
+
+    @property
+    def seconds(self) -> float:
+        """From the submission to the end of the last job."""
+        ends = [job.finished_at for job in self.jobs if job.finished_at]
+        return (max(ends) - min(job.created_at for job in self.jobs)).total_seconds() if ends else 0.0
+
+    @property
+    def failures(self) -> tuple[JobError, ...]:
+        """Why images are missing, one for each job that brought none."""
+        return tuple(
+            job.error or JobError.of(errors.JobCancelled())
+            for job in self.jobs
+            if not job.is_live and not job.image_ids
+        )
+
+
+class Batches:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, owner_id: str, batch_id: str) -> Batch:
+        """Raises ImageNotFound for anybody but the owner."""
+        with self._database.read() as session:
+            jobs = session.exec(
+                select(Job)
+                .where(Job.batch_id == clean(batch_id), Job.owner_id == owner_id)
+                .order_by(col(Job.position))
+            ).all()
+            images = session.exec(
+                select(Image)
+                .where(Image.owner_id == owner_id, col(Image.job_id).in_([job.id for job in jobs]))
+                .order_by(col(Image.file_key))
+            ).all()
+        if not jobs:
+            raise errors.ImageNotFound
+        made = {job.id: [image for image in images if image.job_id == job.id] for job in jobs}
+        views = tuple(view_of(job, tuple(image.id for image in made[job.id])) for job in jobs)
+        return Batch(jobs[0].batch_id, views, tuple(image for job in jobs for image in made[job.id]))

@@ -1,0 +1,370 @@
+"""The routes of the Images API: each reads a request, calls the studio, and says what came of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future
+from functools import partial
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from core import errors, events
+from core.accounts import SignedIn
+from core.api_models import (
+    Accepted,
+    ChangeRequest,
+    EnhancedPrompt,
+    EnhanceRequest,
+    Generated,
+    GenerateRequest,
+    IdempotencyKey,
+    ImageList,
+    JobStatus,
+    Metadata,
+    Prefer,
+    failures,
+    job_url,
+)
+from core.batches import Batch
+from core.entry import CurrentStudio, OwnerOfShown, Reader, Spender, Viewer, user_of
+from core.gallery import MAX_PAGE_SIZE, PAGE_SIZE, Filters
+from core.kept import KeptRequest
+from core.pictures import SAFE, picture, sniffed
+
+images = APIRouter(prefix="/images", tags=["Images"])
+# How long a request waits for another one that answers the same key.
+KEY_PAUSE, KEY_TRIES = 0.5, 60
+_CHOICE = (
+    errors.PromptEmpty,
+    errors.PromptTooLong,
+    errors.WordsRejected,
+    errors.InvalidParameter,
+    errors.ModelRetired,
+    errors.ModelUnavailable,
+    errors.BudgetSpent,
+    errors.KeyReused,
+)
+_SERVICE = (
+    errors.RateLimited,
+    errors.QuotaSpent,
+    errors.BillingLimitReached,
+    errors.PromptBlocked,
+    errors.RequestTooLarge,
+    errors.KeyRejected,
+    errors.ServiceAccessDenied,
+    errors.ServiceFailed,
+    errors.ServiceBusy,
+    errors.ServiceUnreachable,
+    errors.OutcomeUnknown,
+)
+_PICTURE_BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The bytes", "content": {"image/*": {}}},
+    206: {"description": "The part that `Range` asked for", "content": {"image/*": {}}},
+    304: {"description": "It is as `If-None-Match` knows it"},
+}
+
+
+@images.post(
+    "/generate",
+    status_code=201,
+    response_model=Generated,
+    summary="Make images",
+    responses=failures(*_CHOICE, *_SERVICE, errors.BadAnswer, errors.BadImage, errors.JobCancelled)
+    | {
+        202: {
+            "model": Accepted,
+            "description": "They are being made: ask at the address in `Location`",
+            "headers": {"Location": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def generate(
+    asked: GenerateRequest,
+    request: Request,
+    studio: CurrentStudio,
+    user: Spender,
+    prefer: Prefer = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
+    """Waits until all images have ended, and answers with those that came; `errors` says why others didn't.
+
+    With `Prefer: respond-async` it answers 202 at once. So it does when the server is stopped meanwhile: what
+    was asked for goes on.
+
+    Whoever hangs up takes back the images that weren't begun, unless an `Idempotency-Key` says that the same
+    request may come again: then they go on. Images that were begun are always finished and kept.
+
+    An outcome that nobody knows (504) may have been charged; it is never sent again by itself.
+    """
+    kept = _kept(user, idempotency_key, "generate", asked.model_dump())
+    recipe = asked.recipe(studio.settings.default_image_model)
+    batch_id = await run_in_threadpool(studio.order, user, recipe, asked.n, kept=kept)
+    if _wants_async(prefer):
+        return _accepted(batch_id, {"Preference-Applied": "respond-async"})
+    batch = await events.ended(request, partial(studio.batches.find, user.user_id, batch_id))
+    if not batch.is_live:
+        return _result(batch)
+    if kept is None and await request.is_disconnected():
+        await run_in_threadpool(studio.jobs.cancel_waiting, user.user_id, batch_id)
+    return _accepted(batch_id)
+
+
+def _wants_async(prefer: str | None) -> bool:
+    return "respond-async" in {wish.strip().casefold() for wish in (prefer or "").split(",")}
+
+
+def _accepted(batch_id: str, more: dict[str, str] | None = None) -> JSONResponse:
+    headers = {"Location": job_url(batch_id), "Cache-Control": "no-store"} | (more or {})
+    return JSONResponse(Accepted.of(batch_id).model_dump(), 202, headers)
+
+
+def _result(batch: Batch) -> Generated:
+    """Raises the first failure where no image has come."""
+    if not batch.images:
+        raise batch.failures[0].to_error()
+    return Generated.of(batch)
+
+
+def _kept(user: SignedIn, key: str | None, path: str, asked: dict[str, Any]) -> KeptRequest | None:
+    return KeptRequest.of(user.user_id, key, path, asked) if key else None
+
+
+@images.post(
+    "/enhance-prompt",
+    response_model=EnhancedPrompt,
+    summary="Enhance a prompt",
+    responses=failures(
+        *_CHOICE,
+        *_SERVICE,
+        errors.ImagePromptError,
+        errors.EnhancementRefused,
+        errors.EnhancementCut,
+        errors.KeyBusy,
+    )
+    | {200: {"content": {events.MEDIA_TYPE: {"schema": {"type": "string"}}}}},
+)
+async def enhance_prompt(
+    asked: EnhanceRequest,
+    request: Request,
+    studio: CurrentStudio,
+    user: Spender,
+    idempotency_key: IdempotencyKey = None,
+) -> Any:
+    """The same description within a day is answered with the same text, and costs nothing.
+
+    With `Accept: text/event-stream` the text is streamed: `delta` events as it arrives, then `done` with the
+    finished prompt, which may be tidier than its pieces, or `error`.
+    """
+    kept = _kept(user, idempotency_key, "enhance-prompt", asked.model_dump())
+    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def tell(piece: str | None) -> None:
+        loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+    begin = partial(studio.write, user, asked.request(), tell, kept=kept)
+    text = await _begun(begin)
+    text.add_done_callback(lambda _ended: tell(None))
+    if events.MEDIA_TYPE not in request.headers.get("accept", ""):
+        return EnhancedPrompt(enhanced_prompt=await asyncio.wrap_future(text))
+    first = await pieces.get()
+    if first is None:
+        text.result()  # what fails at once is answered as what it is
+    return StreamingResponse(_deltas(first, pieces, text), 200, events.HEADERS, events.MEDIA_TYPE)
+
+
+async def _begun(begin: Callable[[], Future[str]]) -> Future[str]:
+    """Waits for another request that answers the same key. Raises KeyBusy when that takes too long."""
+    for _ in range(KEY_TRIES):
+        try:
+            return await run_in_threadpool(begin)
+        except errors.KeyBusy:
+            await asyncio.sleep(KEY_PAUSE)
+    return await run_in_threadpool(begin)
+
+
+async def _deltas(
+    first: str | None, pieces: asyncio.Queue[str | None], text: Future[str]
+) -> AsyncIterator[bytes]:
+    piece = first
+    while piece is not None:
+        yield events.event("delta", events.Delta(text=piece))
+        piece = await pieces.get()
+    try:
+        yield events.event("done", EnhancedPrompt(enhanced_prompt=text.result()))
+    except errors.ImageError as error:
+        yield events.failed(error)
+
+
+@images.get(
+    "/jobs/{job_id}",
+    response_model=JobStatus,
+    summary="See how a batch stands",
+    responses=failures(errors.ImageNotFound),
+)
+def get_job(job_id: str, response: Response, studio: CurrentStudio, user: Reader) -> JobStatus:
+    """`Retry-After` says when to ask again, while it isn't at its end."""
+    batch = studio.batches.find(user.user_id, job_id)
+    response.headers["Cache-Control"] = "no-store"
+    if batch.is_live:
+        response.headers["Retry-After"] = "1"
+    return JobStatus.of(batch)
+
+
+@images.get(
+    "/jobs/{job_id}/events",
+    summary="Watch a batch",
+    response_class=StreamingResponse,
+    responses=failures(errors.ImageNotFound)
+    | {
+        200: {
+            "description": "Server-sent events",
+            "content": {events.MEDIA_TYPE: {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def watch_job(job_id: str, request: Request, studio: CurrentStudio, user: Reader) -> StreamingResponse:
+    """`progress` has what the job's address answers, `partial` a picture on its way, and `end` what the
+    request would have been answered. A stream without an `end` was cut off: ask again.
+    """
+    await run_in_threadpool(studio.batches.find, user.user_id, job_id)
+
+    def look() -> Batch:
+        return studio.batches.find(user_of(request, studio).user_id, job_id)
+
+    stream = events.batch_events(request, look, partial(studio.jobs.partial, user.user_id), _end)
+    return StreamingResponse(stream, 200, events.HEADERS, events.MEDIA_TYPE)
+
+
+def _end(batch: Batch) -> bytes:
+    try:
+        return events.event("end", _result(batch))
+    except errors.ImageError as error:
+        return events.failed(error, "end")
+
+
+@images.get(
+    "/jobs/{job_id}/partials/{number}",
+    summary="Get a partial picture",
+    response_class=Response,
+    responses=failures(errors.ImageNotFound, errors.RangeRejected) | _PICTURE_BYTES,
+)
+def get_partial(job_id: str, number: int, request: Request, studio: CurrentStudio, user: Viewer) -> Response:
+    """A picture on its way; `job_id` is the id of its place in the batch. It goes when the image comes."""
+    data = studio.jobs.partial(user.user_id, job_id, number)
+    return picture(request, f"p-{job_id}-{number}", sniffed(data), lambda: data)
+
+
+@images.get("", response_model=ImageList, summary="List images", responses=failures(errors.RequestRejected))
+def list_images(
+    studio: CurrentStudio,
+    user: Reader,
+    cursor: Annotated[str | None, Query(max_length=200, description="From `next` of the page before")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE,
+    q: Annotated[str, Query(max_length=1000, description="Each word occurs in what it was made from")] = "",
+    favourite: Annotated[bool, Query(description="Favourites alone")] = False,
+    style: Annotated[str | None, Query(max_length=64)] = None,
+    model: Annotated[str | None, Query(max_length=128)] = None,
+    trash: Annotated[bool, Query(description="The deleted ones")] = False,
+) -> ImageList:
+    """Newest first; in the trash the latest deleted first."""
+    filters = Filters(search=q, style=style, model=model, favourites=favourite, trash=trash)
+    page = studio.gallery.older(user.user_id, filters, after=cursor, limit=limit)
+    wanted = {"q": q, "style": style, "model": model, "favourite": favourite, "trash": trash}
+    following = {"cursor": page.next, "limit": limit} | {
+        name: value for name, value in wanted.items() if value
+    }
+    address = f"/api/images?{urlencode(following).replace('True', 'true')}" if page.next else None
+    return ImageList(images=[Metadata.of(image) for image in page.images], next=address)
+
+
+@images.head("/{image_id}", include_in_schema=False)
+@images.get(
+    "/{image_id}",
+    summary="Get an image",
+    response_class=Response,
+    responses=failures(errors.ImageNotFound, errors.RangeRejected, errors.FileDamaged) | _PICTURE_BYTES,
+)
+def get_image(image_id: str, request: Request, studio: CurrentStudio, owner_id: OwnerOfShown) -> Response:
+    """The bytes as the service sent them."""
+    image = studio.gallery.get(owner_id, image_id)
+    data = partial(studio.gallery.original, owner_id, image_id)
+    return picture(request, image.sha256, image.mime, data, image.file_bytes)
+
+
+@images.head("/{image_id}/thumbnail", include_in_schema=False)
+@images.get(
+    "/{image_id}/thumbnail",
+    summary="Get an image's thumbnail",
+    response_class=Response,
+    responses=failures(errors.ImageNotFound, errors.RangeRejected, errors.FileDamaged) | _PICTURE_BYTES,
+)
+def get_thumbnail(image_id: str, request: Request, studio: CurrentStudio, owner_id: OwnerOfShown) -> Response:
+    """A WebP of at most 512 pixels."""
+    etag = f"t-{studio.gallery.get(owner_id, image_id).sha256}"
+    return picture(request, etag, "image/webp", partial(studio.gallery.thumbnail, owner_id, image_id))
+
+
+@images.get(
+    "/{image_id}/download",
+    summary="Download an image as a file",
+    response_class=Response,
+    responses=failures(errors.ImageNotFound, errors.FileDamaged) | {200: _PICTURE_BYTES[200]},
+)
+def download(
+    image_id: str,
+    studio: CurrentStudio,
+    user: Viewer,
+    prompt: Annotated[bool, Query(description="Write the prompt into the file")] = False,
+) -> Response:
+    """A copy with a name; with `prompt`, what it was made from is in a PNG's metadata."""
+    file = studio.gallery.download(user.user_id, image_id, with_prompt=prompt)
+    name = f"attachment; filename*=UTF-8''{quote(file.file_name)}"
+    headers = SAFE | {"Content-Disposition": name, "Cache-Control": "private, no-store"}
+    return Response(file.data, media_type=file.mime, headers=headers)
+
+
+@images.get(
+    "/{image_id}/metadata",
+    response_model=Metadata,
+    summary="Get what is known of an image",
+    responses=failures(errors.ImageNotFound),
+)
+def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata:
+    return Metadata.of(studio.gallery.get(user.user_id, image_id))
+
+
+@images.patch(
+    "/{image_id}",
+    response_model=Metadata,
+    summary="Change an image's name, or whether it is a favourite",
+    responses=failures(errors.ImageNotFound, errors.WordsRejected),
+)
+def change_image(image_id: str, asked: ChangeRequest, studio: CurrentStudio, user: Spender) -> Metadata:
+    return Metadata.of(studio.change(user, image_id, name=asked.name, favourite=asked.favourite))
+
+
+@images.delete(
+    "/{image_id}",
+    status_code=204,
+    summary="Put an image into the trash",
+    responses=failures(errors.ImageNotFound),
+)
+def delete_image(image_id: str, studio: CurrentStudio, user: Spender) -> None:
+    """It can be brought back for as long as the installation keeps its trash."""
+    studio.gallery.trash(user.user_id, image_id)
+
+
+@images.post(
+    "/{image_id}/restore",
+    status_code=204,
+    summary="Bring an image back from the trash",
+    responses=failures(errors.ImageNotFound),
+)
+def restore_image(image_id: str, studio: CurrentStudio, user: Spender) -> None:
+    studio.gallery.restore(user.user_id, image_id)
