@@ -160,6 +160,8 @@ def failure(error: errors.ImageError, status: int) -> JSONResponse:
     if status == 401:
         wrong = ', error="invalid_token"' if isinstance(error, errors.TokenRejected) else ""
         headers["WWW-Authenticate"] = f'Bearer realm="Atelier"{wrong}'
+    if isinstance(error, errors.RangeRejected):
+        headers["Content-Range"] = f"bytes */{error.size}"
     if error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     return JSONResponse(body, status, headers)

@@ -471,6 +471,10 @@ class RangeRejected(RequestRejected):
     message = "The file has no such part."
     suggestions = ("Ask for a part that begins before the file's end, or for all of it.",)
 
+    def __init__(self, message: str | None = None, *, details: str = "", size: int = 0) -> None:
+        self.size = size
+        super().__init__(message, details=details or f"the file has {size} bytes")
+
 
 class RateExceeded(RequestRejected):
     code, status, retryable = "IMG-REQ-RATE-001", 429, True

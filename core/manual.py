@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from core import errors
-from core.entry import Reader
+from core.entry import COOKIE, Reader
 
 manual = APIRouter(include_in_schema=False)
 _POLICY = (
@@ -45,7 +46,17 @@ _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/cs
 
 @manual.get("/openapi.json")
 def openapi(request: Request, user: Reader) -> JSONResponse:
-    return JSONResponse(request.app.openapi(), headers=_HEADERS)
+    return JSONResponse(described(request.app), headers=_HEADERS)
+
+
+def described(application: FastAPI) -> dict[str, Any]:
+    """The OpenAPI document, with the ways to sign in, which aren't the framework's."""
+    document = application.openapi()
+    document["components"]["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "description": "A token of your account page"},
+        "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Your browser's"},
+    }
+    return document | {"security": [{"token": []}, {"session": []}]}
 
 
 @manual.get("/docs")

@@ -15,7 +15,7 @@ SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default
 _SHARED = {"Cache-Control": "private, no-cache", "Referrer-Policy": "no-referrer"}
 # Who may see it hangs on these two.
 _VARY = "Cookie, Authorization"
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 def picture(
@@ -44,7 +44,7 @@ def _part(request: Request, etag: str, data: bytes, mime: str, headers: dict[str
         return Response(data, media_type=mime, headers=headers)
     first, last = _ends(asked[1], asked[2], len(data))
     if first > last or first >= len(data):
-        raise errors.RangeRejected(details=f"the file has {len(data)} bytes")
+        raise errors.RangeRejected(size=len(data))
     place = {"Content-Range": f"bytes {first}-{last}/{len(data)}"}
     return Response(data[first : last + 1], 206, media_type=mime, headers=headers | place)
 
