@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check bench chaos errors format browser clean
+.PHONY: run test check fuzz bench chaos errors format browser clean
 
 run: $(VENV)/.app-ready
 	@$(BIN)/python app.py
@@ -20,6 +20,12 @@ check: $(VENV)/.tests-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.advisories
+
+# Thousands of inputs for every parser and operation of the API; `make fuzz FUZZ=tests/fuzz/test_texts.py` for some.
+FUZZ ?= tests
+fuzz: $(VENV)/.tests-ready
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=long $(FUZZ)
 
 # Parts of it: make bench BENCH="--only startup poll --json figures.json"
 bench: $(VENV)/.tests-ready browser

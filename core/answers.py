@@ -22,11 +22,19 @@ class Writing:
     """What has come of a chat completion so far."""
 
     def __init__(self) -> None:
-        self.text = ""
+        # Lists: a text that grew by a million pieces would be copied a million times.
+        self._text, self._refusal = list[str](), list[str]()
         self._half = ""
-        self.refusal = ""
         self.finish: str | None = None
         self.usage = Usage()
+
+    @property
+    def text(self) -> str:
+        return "".join(self._text)
+
+    @property
+    def refusal(self) -> str:
+        return "".join(self._refusal)
 
     def take(self, chunk: Body) -> str:
         """Add one chunk (or a whole plain completion) and return its new text."""
@@ -35,8 +43,8 @@ class Writing:
         choice = _dict(next(iter(_list(chunk.get("choices"))), None))
         said = _dict(choice.get("delta") or choice.get("message"))
         piece = self._whole(text_of(said.get("content")))
-        self.text += piece
-        self.refusal += text_of(said.get("refusal"))
+        self._text.append(piece)
+        self._refusal.append(text_of(said.get("refusal")))
         self.finish = choice.get("finish_reason") or self.finish
         return piece
 

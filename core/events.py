@@ -24,6 +24,12 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 SILENCE = 15.0
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+# One event, as documentation describes a stream of them; `data` is JSON.
+SCHEMA = {
+    "type": "object",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["event", "data"],
+}
 
 
 class Partial(BaseModel):

@@ -45,8 +45,10 @@ def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The lines of `pieces` without their ends, of whatever system; one without an end is none."""
     held = bytearray()
     for piece in pieces:
+        # Of what was held only the last sign may end a line: one of a million pieces is read once.
+        new = max(len(held) - 1, 0)
         held += piece
         # The sign at the very end may be the first of two.
-        whole = max(held.rfind(b"\n"), held.rfind(b"\r", 0, -1)) + 1
+        whole = max(held.rfind(b"\n", new), held.rfind(b"\r", new, -1)) + 1
         yield from bytes(held[:whole]).splitlines()
         del held[:whole]

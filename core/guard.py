@@ -96,6 +96,8 @@ def _bounded(receive: Receive, most: int) -> Receive:
 
 def check(scope: Scope, settings: Settings) -> None:
     """Raise HostRejected, OriginRejected, BodyTooLarge or PageNotFound unless this request may go on."""
+    if "\n" in scope["path"]:  # no pattern of a route takes it: it would fall between ours and Streamlit's
+        raise errors.PageNotFound
     headers = Headers(scope=scope)
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not is_served(hosts[0], settings):

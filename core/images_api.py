@@ -162,7 +162,7 @@ def kept_request(user: SignedIn, key: str | None, path: str, asked: dict[str, An
         errors.EnhancementCut,
         errors.KeyBusy,
     )
-    | {200: {"content": {events.MEDIA_TYPE: {"schema": {"type": "string"}}}}},
+    | {200: {"content": {events.MEDIA_TYPE: {"schema": events.SCHEMA}}}},
 )
 async def enhance_prompt(
     asked: EnhanceRequest,
@@ -240,7 +240,7 @@ def get_job(job_id: str, response: Response, studio: CurrentStudio, user: Reader
     | {
         200: {
             "description": "Server-sent events",
-            "content": {events.MEDIA_TYPE: {"schema": {"type": "string"}}},
+            "content": {events.MEDIA_TYPE: {"schema": events.SCHEMA}},
         }
     },
 )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from core.errors import BadImage
 
@@ -24,6 +24,15 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _MIMES = {"PNG": "image/png", "WEBP": "image/webp", "JPEG": "image/jpeg"}
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # What Pillow's decoders raise on damaged or hostile bytes.
 DECODE_ERRORS = (
     OSError,
@@ -93,7 +102,8 @@ def thumbnail(data: bytes) -> bytes:
         with Image.open(BytesIO(data), formats=tuple(_MIMES)) as image:
             _check_shape(image)
             image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
-            small = ImageOps.exif_transpose(image)
+            turn = _TURNS.get(_orientation(image))
+            small = image.transpose(turn) if turn is not None else image
             small = small.convert("RGBA" if small.has_transparency_data else "RGB")
             small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
             made = BytesIO()
@@ -145,9 +155,19 @@ def _check_ends(kind: str, data: bytes) -> None:
 
 def _picture(image: Image.Image, data: bytes) -> Picture:
     width, height = image.size
-    if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
+    if _orientation(image) in _SIDEWAYS:
         width, height = height, width
     return Picture(_MIMES[image.format or ""], width, height, sha256(data).hexdigest())
+
+
+def _orientation(image: Image.Image) -> int:
+    """How a viewer turns the picture; 0 where its metadata don't say so, or can't be read."""
+    try:
+        found = image.getexif().get(_ORIENTATION)
+    except Exception:
+        # Pillow's reader of metadata raises anything at all; the picture beside them is whole.
+        return 0
+    return found if isinstance(found, int) else 0
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:

@@ -228,8 +228,9 @@ def messages(request: PromptRequest) -> list[dict[str, str]]:
     ]
 
 
-_THOUGHTS = re.compile(r"<think>.*?</think>", re.DOTALL)
-_FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)\n?[ \t]*```", re.DOTALL)
+# What stands in these is found in one pass: a hostile answer of any length takes time in proportion.
+_THOUGHT, _THOUGHT_END = "<think>", "</think>"
+_FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _PREAMBLE = re.compile(
     r"\A(?:sure|certainly|of course|absolutely|here(?:.s| is| are)|below is)\b[^\n]{0,120}:[ \t]*\n+",
     re.IGNORECASE,
@@ -247,16 +248,22 @@ def extract_prompt(answer: str) -> str:
     Takes off reasoning, an introducing line, a title, a code fence, a JSON object and quotes; an
     answer that has none of them comes back stripped. Empty when nothing is left.
     """
-    text = _PREAMBLE.sub("", _THOUGHTS.sub("", answer).strip())
+    text = _PREAMBLE.sub("", _without_thoughts(answer).strip())
     if fenced := _FENCE.search(text):
         text = fenced[1]
     return _unquoted(_TITLE.sub("", _from_json(text.strip())).strip())
 
 
+def _without_thoughts(answer: str) -> str:
+    *ended, rest = answer.split(_THOUGHT_END)
+    parts = (part.partition(_THOUGHT) for part in ended)
+    return "".join(said if thought else said + _THOUGHT_END for said, thought, _ in parts) + rest
+
+
 def _from_json(text: str) -> str:
     try:
         found: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     if isinstance(found, str):
         return found

@@ -71,10 +71,17 @@ _BY_CODE: dict[str, type[ImageError]] = {
     "string_above_max_length": PromptTooLong,
     "context_length_exceeded": PromptTooLong,
 }
+# Only the first such word of a line is looked at: a message of a megabyte takes no time to speak of.
 _BY_WORDS: tuple[tuple[re.Pattern[str], type[ImageError]], ...] = (
     (re.compile(r"must be verified", re.IGNORECASE), OrganisationUnverified),
-    (re.compile(r"rejected .*safety system|content (management )?policy", re.IGNORECASE), PromptBlocked),
-    (re.compile(r"model .*(not found|does not exist|no access)", re.IGNORECASE), ModelUnavailable),
+    (
+        re.compile(r"^(?>.*?rejected ).*safety system|content (management )?policy", re.I | re.M),
+        PromptBlocked,
+    ),
+    (
+        re.compile(r"^(?>.*?model ).*(not found|does not exist|no access)", re.I | re.M),
+        ModelUnavailable,
+    ),
 )
 _BY_STATUS: dict[int, type[ImageError]] = {
     400: InvalidParameter,

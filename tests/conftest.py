@@ -42,7 +42,26 @@ _FOREIGN = (
 
 # A busy machine is no failure, and nothing is left in the working folder.
 hypothesis.settings.register_profile("atelier", deadline=None, database=None)
-hypothesis.settings.load_profile("atelier")
+hypothesis.settings.register_profile("long", deadline=None, database=None, max_examples=3_000)
+# Tests that import from here load this file once more: the profile that was asked for stays.
+if hypothesis.settings.get_current_profile_name() != "long":
+    hypothesis.settings.load_profile("atelier")
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many inputs the fuzzers have tried, of each parser where it was asked for."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    tried = [
+        (report.nodeid, dict(report.user_properties).get("inputs", 0))
+        for report in reports
+        if getattr(report, "when", "") == "teardown"
+    ]
+    counts = sorted((name, count) for name, count in tried if count)
+    if counts:
+        terminalreporter.section("inputs fuzzed")
+        for name, count in counts if hypothesis.settings.get_current_profile_name() == "long" else ():
+            terminalreporter.write_line(f"{count:>9,}  {name}")
+        terminalreporter.write_line(f"{sum(count for _, count in counts):>9,}  in all")
 
 
 @pytest.fixture(autouse=True)

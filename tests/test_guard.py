@@ -203,6 +203,14 @@ def test_what_nobody_needs_is_not_there(method: str, path: str) -> None:
     assert "IMG-REQ-PAGE-001" in answer.text
 
 
+@pytest.mark.parametrize("path", ["/api/images/a%0Ab", "/auth/session%0A", "/gallery%0a", "/%0A/api"])
+def test_an_address_with_an_end_of_line_in_it_is_nobodys(path: str) -> None:
+    answer = client_of().post(path)
+    assert answer.status_code == 404
+    assert "IMG-REQ-PAGE-001" in answer.text
+    assert (answer.headers["content-type"] == "application/json") == path.startswith(("/api/", "/auth/"))
+
+
 # The whole app
 
 

@@ -9,14 +9,15 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, update
+from sqlmodel import col
 
 from core import bootstrap, errors
 from core.database import Database
 from core.gallery import Gallery, thumbnail_key
 from core.intake import figures_key, partial_key
 from core.inventory import KEPT, Inventory, pages
-from core.models import Image, JobState, new_id, utc_now
+from core.models import Image, JobState, User, new_id, utc_now
 from core.settings import load_settings
 from core.storage import FolderStorage
 from tests.conftest import plain_png
@@ -138,6 +139,24 @@ def test_without_any_row_nothing_is_removed(shelf: Shelf, inventory: Inventory) 
     before = shelf.listed()
     clean(inventory)
     assert shelf.listed() == before
+
+
+def test_the_pictures_of_somebody_who_may_not_come_any_more_stay(shelf: Shelf, inventory: Inventory) -> None:
+    """Accounts are withdrawn and never deleted: no picture is left without an owner."""
+    image = shelf.image()
+    with shelf.database.write() as session:
+        session.execute(update(User).values(withdrawn_at=utc_now()))
+    shelf.age_all()
+    clean(inventory)
+    assert {image.file_key, thumbnail_key(image.id)} == set(shelf.listed())
+    assert shelf.gallery.original(image.owner_id, image.id)
+
+
+def test_no_user_can_be_deleted_from_above_their_pictures(shelf: Shelf) -> None:
+    image = shelf.image()
+    with pytest.raises(errors.DatabaseError), shelf.database.write() as session:
+        session.execute(delete(User).where(col(User.id) == image.owner_id))
+    assert shelf.gallery.original(image.owner_id, image.id)
 
 
 def test_with_another_installations_rows_nothing_is_removed(

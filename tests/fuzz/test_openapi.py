@@ -1,0 +1,161 @@
+"""The Images API held to its own documentation: whatever is sent, the answer is one that is written there."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from hypothesis import strategies as st
+
+from core import bootstrap
+from core.api import create_api
+from core.manual import described
+from core.models import Scope
+from core.recipe import Recipe
+from core.settings import load_settings
+from tests.fuzz.inputs import fuzz
+from tests.openai_service import OpenAIService
+from tests.polling import until
+from tests.process import AppProcess
+
+DOCUMENT = described(create_api(lambda: None))  # type: ignore[arg-type, return-value]
+METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "trace")
+OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
+ENOUGH = "100000"
+
+
+@dataclass(frozen=True)
+class Api:
+    """The running app, and somebody who may call it in two ways."""
+
+    app: AppProcess
+    ways: tuple[dict[str, str], ...]
+    known: dict[str, str]
+
+    def url(self, path: str) -> str:
+        return f"{self.app.base_url}/api{path.format(**self.known, number=0)}"
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory, shared_service: OpenAIService) -> Iterator[Api]:
+    folder = tmp_path_factory.mktemp("openapi")
+    ways, known = _somebody_with_a_picture(folder / "data")
+    env = {
+        "OPENAI_BASE_URL": shared_service.base_url,
+        "CONCURRENCY": "16",
+        "USER_CONCURRENCY": "16",
+        "USER_READS_PER_MINUTE": ENOUGH,
+        "USER_PAID_PER_MINUTE": ENOUGH,
+        "TOKEN_READS_PER_MINUTE": ENOUGH,
+        "TOKEN_PAID_PER_MINUTE": ENOUGH,
+    }
+    shared_service.reset()
+    with AppProcess(folder, env=env) as app:
+        yield Api(app, ways, known)
+
+
+def _somebody_with_a_picture(data_dir: Path) -> tuple[tuple[dict[str, str], ...], dict[str, str]]:
+    studio = bootstrap.build(load_settings(_env_file=None, data_dir=data_dir))
+    try:
+        studio.accounts.create_user("ada", "!")
+        session = studio.accounts.redeem_ticket(studio.accounts.issue_ticket("ada"))
+        user = studio.accounts.signed_in(session)
+        assert user
+        token = studio.tokens.make(user, "fuzz", Scope, 30)
+        recipe = Recipe(prompt="a fox", model="offline-painter", size="64x64")
+        batch_id = studio.jobs.submit(user.user_id, recipe, 1)
+        image_id = until(lambda: studio.jobs.recent(user.user_id)[0].image_ids)[0]
+    finally:
+        studio.close()
+    ways = ({"Cookie": f"atelier={session}"}, {"Authorization": f"Bearer {token}"})
+    return ways, {"image_id": image_id, "job_id": str(batch_id)}
+
+
+@functools.cache
+def _schema() -> Any:
+    import schemathesis
+
+    return schemathesis.openapi.from_dict(DOCUMENT)
+
+
+@functools.cache
+def _checks() -> list[Callable[..., Any]]:
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi import checks
+
+    return [
+        not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_headers_conformance,
+        checks.response_schema_conformance,
+        checks.negative_data_rejection,
+    ]
+
+
+def _fits(path: str, known: str) -> bool:
+    pairs = zip_longest(path.split("/"), known.split("/"), fillvalue="")
+    return all(a == b or (a and b.startswith("{")) for a, b in pairs)
+
+
+def assert_one_shape(answer: httpx2.Response) -> None:
+    error = answer.json()["error"]
+    assert set(answer.json()) == {"error"}
+    assert set(error) == {"code", "message", "details", "suggestions", "retryable", "request_id"}
+
+
+@pytest.mark.hypothesis
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_whatever_is_sent_the_answer_is_a_documented_one(api: Api, path: str, method: str) -> None:
+    import requests
+    from schemathesis import GenerationMode
+
+    operation, session = _schema()[path][method], requests.Session()
+    cases = st.one_of(operation.as_strategy(generation_mode=mode) for mode in GenerationMode)
+
+    # Up to ten images each.
+    share = 0.1 if path.endswith("/generate") else 0.2
+
+    @fuzz(share=share, case=cases, way=st.sampled_from(api.ways), known=st.booleans())
+    def call(case: Any, way: dict[str, str], known: bool) -> None:
+        for name, value in api.known.items():
+            if known and name in (case.path_parameters or {}):
+                case.path_parameters[name] = value
+        answer = case.call(base_url=f"{api.app.base_url}/api", session=session, headers=way, timeout=60)
+        case.validate_response(answer, checks=_checks(), headers=way)
+
+    with session:
+        call()
+
+
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_without_a_sign_in_nothing_is_answered(api: Api, path: str, method: str) -> None:
+    for way in ({}, {"Cookie": "atelier=made-up"}, {"Authorization": "Bearer atl_made-up"}):
+        answer = httpx2.request(method.upper(), api.url(path), headers=way, trust_env=False)
+        assert answer.status_code == 401
+        assert_one_shape(answer)
+
+
+@pytest.mark.parametrize("path", DOCUMENT["paths"])
+def test_a_method_that_an_address_has_not_is_refused_in_the_one_shape(api: Api, path: str) -> None:
+    # `/images/generate` is also where an image of that id would be.
+    has = {method for known, method in OPERATIONS if _fits(path, known)}
+    for method in set(METHODS) - has - {"head"}:
+        answer = httpx2.request(method.upper(), api.url(path), headers=api.ways[0], trust_env=False)
+        assert answer.status_code == 405, method
+        assert_one_shape(answer)
+        assert {name.lower() for name in answer.headers["allow"].split(", ")} >= has
+
+
+def test_the_documentation_names_a_failure_for_each_operation_and_the_running_app_serves_it(api: Api) -> None:
+    served = httpx2.get(f"{api.app.base_url}/api/openapi.json", headers=api.ways[1], trust_env=False).json()
+    assert served == DOCUMENT
+    for path, method in OPERATIONS:
+        answers = DOCUMENT["paths"][path][method]["responses"]
+        assert {"401", "403", "429"} <= set(answers)
