@@ -36,6 +36,7 @@ _TURNS = {
 # What Pillow's decoders raise on damaged or hostile bytes.
 _DECODE_ERRORS = (
     OSError,
+    AssertionError,
     SyntaxError,
     ValueError,
     EOFError,
