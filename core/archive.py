@@ -134,12 +134,12 @@ def _extract_all(file: IO[bytes], lines: Iterator[dict[str, Any]], folder: Path)
 
 
 def _extract_one(file: IO[bytes], member: Member, path: Path) -> None:
-    for parent in reversed([parent for parent in path.parents if not parent.exists()]):
-        parent.mkdir(mode=0o700)
     try:
+        for parent in reversed([parent for parent in path.parents if not parent.exists()]):
+            parent.mkdir(mode=0o700)
         written = _private(path)
-    except FileExistsError as error:
-        raise BackupDamaged(details=f"{member.name} is there twice") from error
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BackupDamaged(details=f"{member.name} is there twice, or within another file") from error
     with written:
         if _digest(file, member.size, into=written) != member.sha256:
             raise BackupDamaged(details=f"{member.name} was altered")

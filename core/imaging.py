@@ -36,6 +36,7 @@ _TURNS = {
 # What Pillow's decoders raise on damaged or hostile bytes.
 DECODE_ERRORS = (
     OSError,
+    AssertionError,
     SyntaxError,
     ValueError,
     EOFError,

@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
+from hypothesis import example
 from hypothesis import strategies as st
 from PIL import Image
 
 from core.errors import BadImage
-from core.imaging import MAX_PIXELS, PROMPT_KEYWORDS, download_copy, thumbnail, verify
+from core.imaging import MAX_PIXELS, PROMPT_KEYWORDS, _Chunk, download_copy, thumbnail, verify
 from tests.conftest import plain_png, png_chunk
 from tests.fuzz.inputs import fuzz
 
@@ -62,6 +64,29 @@ def test_a_picture_with_some_bytes_changed_is_taken_whole_or_refused(
     _all_agree(bytes(data) + more)
 
 
+@pytest.mark.parametrize("kind", sorted(WHOLE))
+def test_a_picture_with_odd_metadata_is_whole_and_has_its_thumbnail(kind: str) -> None:
+    """A resolution that is words: Pillow can read it, and raises a TypeError where it would write it."""
+    odd = WHOLE[kind]
+    for words, resolution in ((b"\x01\x0e\0\x02", b"\x01\x1a\0\x02"), (b"\x0e\x01\x02\0", b"\x1a\x01\x02\0")):
+        odd = odd.replace(words, resolution)
+    assert odd != WHOLE[kind]
+    if kind == "PNG":
+        odd = MAGIC + b"".join(png_chunk(chunk.kind, chunk.body) for chunk in parts_of(odd))
+    assert verify(odd).width == 16
+    small = verify(thumbnail(odd))
+    assert (small.width, small.height) == (16, 24)
+
+
+def parts_of(png: bytes) -> Iterator[_Chunk]:
+    """Its chunks, whatever their checksums say."""
+    at = len(MAGIC)
+    while at < len(png):
+        (length,) = struct.unpack(">I", png[at : at + 4])
+        yield _Chunk(png[at + 4 : at + 8], png[at + 8 : at + 8 + length], b"")
+        at += 12 + length
+
+
 PARTS = [b"VP8X", b"EXIF", b"ICCP", b"XMP ", b"ANIM", b"ANMF", b"ALPH", b"abcd"]
 CHUNKS = b"tEXt zTXt iTXt eXIf iCCP PLTE tRNS acTL fcTL fdAT gAMA pHYs cHRM sRGB IHDR IDAT IEND caBX abcd"
 chunks = st.tuples(
@@ -76,6 +101,7 @@ chunks = st.tuples(
 )  # fmt: skip
 
 
+@example(shape=(8, 8), form=(1, 3), before=[], pixels=b"", after=[])  # colours of a palette that isn't there
 @fuzz(
     shape=st.tuples(st.integers(0, 2**31), st.integers(0, 2**31)) | st.just((8, 8)),
     form=st.tuples(*[st.sampled_from([0, 1, 2, 3, 4, 6, 8, 16])] * 2),

@@ -130,8 +130,10 @@ def test_a_range_is_a_part_of_the_picture_or_refused(
     if method == "HEAD":
         assert (answer.body, answer.headers["content-length"]) == (b"", str(len(data)))
     elif answer.status_code == 206:
-        first, last = answer.headers["content-range"].removeprefix("bytes ").partition("/")[0].split("-")
-        assert answer.body == data[int(first) : int(last) + 1]
+        place, _, whole = answer.headers["content-range"].removeprefix("bytes ").partition("/")
+        first, last = map(int, place.split("-"))
+        assert first <= last < len(data) == int(whole)
+        assert answer.body == data[first : last + 1]
     else:
         assert answer.body == data
 

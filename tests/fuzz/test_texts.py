@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+from hypothesis import example
 from hypothesis import strategies as st
 
 from core import errors
@@ -49,6 +50,7 @@ requests = st.builds(
 # Alternatives
 
 
+@example("{a|b}" * 6)
 @fuzz(text=words_of("{", "|", "}", "\\", "{a|b}", "{|", "\n", "\r\n", "\u2028"))
 def test_alternatives_are_counted_as_they_are_written_or_refused_before(text: str) -> None:
     count = count_prompts(text)
@@ -242,6 +244,11 @@ def test_a_label_is_one_line_and_loses_no_letter(text: str) -> None:
         sign for sign in text if sign.isalpha() and not sign.isascii()
     ]
     assert len(clipped(text, 10)) <= 10
+
+
+def test_a_deep_answer_is_text() -> None:
+    deep = "[" * HUGE
+    assert extract_prompt(deep) == deep
 
 
 # Time
