@@ -15,6 +15,7 @@ class Rule(StrEnum):
     SHELL = "page shell"
     DOOR = "sign-in and sign-out"
     SIGNED_IN = "signed-in"
+    ADMIN = "administrator"
     OWNER = "owner"
     SHOWN = "owner, or whoever has a link that shows it"
     SOCKET = "websocket same-origin"
@@ -58,6 +59,7 @@ ROUTES = (
     _route("/api/images/{image_id}/download", "GET", Rule.OWNER, Scope.READ),
     _route("/api/images/{image_id}/metadata", "GET", Rule.OWNER, Scope.READ),
     _route("/api/images/{image_id}/restore", "POST", Rule.OWNER, Scope.GENERATE),
+    _route("/api/audit.csv", "GET", Rule.ADMIN),
     _route("/auth/session", "POST", Rule.DOOR),
     _route("/auth/sign-out", "POST", Rule.DOOR),
     # Streamlit's, which its pages need. Whoever is there, the page itself finds out at each run.

@@ -41,10 +41,11 @@ class JobError:
         return cls(**known | lists)
 
     def to_error(self) -> errors.ImageError:
-        """The failure as it was raised, as far as that was stored."""
+        """The failure as it was raised, as far as that was stored; core.failures has counted it."""
         kinds = (kind for kind in errors.catalogue() if kind.code == self.code)
         error = next(kinds, errors.ImageGenerationError)(self.message, details=self.details)
         error.suggestions = self.suggestions
+        error.charged, error.categories, error.counted = self.charged, self.categories, True
         return error
 
 

@@ -308,7 +308,16 @@ def seen(answer: httpx2.Response) -> tuple[object, ...]:
     return answer.status_code, headers, body
 
 
+def _keeps_admin(house: House, row: Address, role: str) -> None:
+    answer = house.ask(row, role)
+    if role in (*STRANGERS, ENDED, LINK):
+        assert answer.status_code == 401, role
+    else:
+        assert answer.status_code == (200 if role == "the administrator" else 403), role
+
+
 _KEEPS = {
+    Rule.ADMIN: _keeps_admin,
     Rule.PUBLIC: _keeps_public,
     Rule.SHELL: _keeps_public,
     Rule.CLOSED: _keeps_closed,

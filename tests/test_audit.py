@@ -16,11 +16,13 @@ from sqlmodel import col, select
 from core import errors
 from core.accounts import LOCK, MAX_ATTEMPTS, Accounts, SignedIn
 from core.audit import PAGE_SIZE, Action, Audit, Which
+from core.budgets import Budgets, OwnLimits
 from core.cursor import Cursor
 from core.database import PAGE, Database
 from core.gallery import Gallery
 from core.models import AuditEntry, Scope, Table, User, utc_now
-from core.settings import Registration
+from core.settings import Registration, load_settings
+from core.shares import LIVES, Shares
 from core.storage import Storage
 from core.tokens import Tokens
 from tests.calling import called_from
@@ -46,6 +48,8 @@ class World:
         self.accounts = Accounts(self.database, registration=Registration.INVITE, clock=self.clock)
         self.tokens = Tokens(self.database, clock=self.clock)
         self.gallery = Gallery(self.database, self.storage, clock=self.clock)
+        self.shares = Shares(self.database, clock=self.clock)
+        self.budgets = Budgets(self.database, load_settings(), clock=self.clock)
         self.admin = enter(self.accounts, "root")
         self.member = enter(self.accounts, "ada", invite=self.accounts.invite(self.admin))
 
@@ -93,15 +97,6 @@ class World:
         self.clock.forward(days=1)
         self.accounts.reinstate(self.admin, self.member.user_id)
         return case.prepare(self)
-
-    def said(self, action: Action) -> Act:
-        """What another module records, done as it does it."""
-
-        def record() -> None:
-            with self.database.write() as session:
-                self.audit.record(session, action, actor=self.admin.user_id, subject="ada", details="x")
-
-        return record
 
     def entries(self, action: Action | None = None) -> list[AuditEntry]:
         """The trail, oldest first."""
@@ -196,6 +191,22 @@ def purge(world: World) -> Act:
     return lambda: world.gallery.purge(later)
 
 
+def change_budget(world: World) -> Act:
+    limits = iter(range(1, 1000))
+    return lambda: world.budgets.change(world.admin, world.member.user_id, OwnLimits(day_images=next(limits)))
+
+
+def share(world: World) -> Act:
+    image = world.image()
+    return lambda: world.kept(world.shares.make(world.member, image, LIVES[0]))
+
+
+def stop_sharing(world: World) -> Act:
+    image = world.image()
+    world.kept(world.shares.make(world.member, image, LIVES[0]))
+    return lambda: world.shares.withdraw_all(world.member, image)
+
+
 CASES = {
     Action.SIGN_IN: Case(sign_in, "ada", ""),
     Action.SIGN_IN_FAILURE: Case(fail, "", "ada"),
@@ -212,12 +223,12 @@ CASES = {
     Action.TOKEN_MADE: Case(lambda w: w.token, "ada", "script", "may read; for 30 days"),
     Action.TOKEN_USED: Case(use_token, "ada", "script"),
     Action.TOKEN_REVOKED: Case(revoke_token, "ada", "script"),
-    Action.BUDGET_CHANGE: Case(lambda w: w.said(Action.BUDGET_CHANGE), "root", "ada", "x"),
+    Action.BUDGET_CHANGE: Case(change_budget, "root", "ada", "images a day: "),
     Action.TRASH: Case(trash, "ada", None),
     Action.RESTORE: Case(restore, "ada", None),
     Action.PURGE: Case(purge, "", None, "of user "),
-    Action.SHARE_MADE: Case(lambda w: w.said(Action.SHARE_MADE), "root", "ada", "x"),
-    Action.SHARE_WITHDRAWN: Case(lambda w: w.said(Action.SHARE_WITHDRAWN), "root", "ada", "x"),
+    Action.SHARE_MADE: Case(share, "ada", None, ""),
+    Action.SHARE_WITHDRAWN: Case(stop_sharing, "ada", None, ""),
 }
 
 
