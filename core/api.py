@@ -157,9 +157,8 @@ def _count(request: Request, error: errors.ImageError) -> None:
 
     What anybody can bring about without signing in is left out: it would let them write to the database.
     """
-    outside = isinstance(error, errors.RequestRejected) or type(error) is errors.ImageAuthError
     with suppress(Exception):
-        if not outside:
+        if getattr(request.state, "known", False):
             studio_of(request).failures.count(error)
 
 

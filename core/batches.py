@@ -51,10 +51,15 @@ class Batch:
     def failures(self) -> tuple[JobError, ...]:
         """Why images are missing, one for each job that brought none."""
         return tuple(
-            job.error or JobError.of(errors.JobCancelled())
+            job.error or JobError.of(_missing(job))
             for job in self.jobs
             if not job.is_live and not job.image_ids
         )
+
+
+def _missing(job: JobView) -> errors.ImageError:
+    """Why a job that has not failed has no image."""
+    return errors.JobCancelled() if job.state == JobState.CANCELLED else errors.ImageNotFound()
 
 
 class Batches:

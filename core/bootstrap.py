@@ -343,7 +343,7 @@ def _scrub_message(record: logging.LogRecord, scrubbed: Callable[[str], str]) ->
 
 def _scrubbed_record(scrubbed: Callable[[str], str], *args: Any, **fields: Any) -> logging.LogRecord:
     record = logging.LogRecord(*args, **fields)
-    with suppress(TypeError, ValueError):  # arguments that don't fit: logging itself says so
+    with suppress(Exception):  # whatever a library logs that can't be written: logging itself says so
         _scrub_message(record, scrubbed)
     if record.exc_info and record.exc_info[1]:
         record.exc_text = scrubbed(logging.Formatter().formatException(record.exc_info))

@@ -7,11 +7,10 @@ jobs have reserved:
 - One whose outcome is unknown counts what was reserved for it, because it may have been charged; what comes
   of it late takes that place.
 - An answer that doesn't say its price counts what was reserved for it, too.
-- Where no price is published beforehand, nothing can be reserved: such an image is refused only once the
-  money is spent, counts when its answer says what it cost, and until then only as an image. Refusing it
-  would shut out every model whose prices are known afterwards alone, the default one among them; what keeps
-  such images within bounds is a budget of images.
-- An enhancement is of unknown price, too. It costs a small part of an image.
+- Where no price is published beforehand, the most that an image is likely to cost is reserved, and what it
+  did cost takes that place. Of a model that has no price at all, nothing can be: such an image is refused
+  only once the money is spent, and what keeps it within bounds is a budget of images.
+- An enhancement is of unknown price. It costs a small part of an image.
 """
 
 from __future__ import annotations
@@ -193,6 +192,12 @@ class Budgets:
         """What one image will cost in micro-USD; None where that isn't known beforehand."""
         params = recipe.params()
         return catalogue.estimate(params, partial_images=catalogue.partials_of(params, self._settings))
+
+    def reservation(self, recipe: Recipe) -> int | None:
+        """What is set aside for one image: its price, or the most that it is likely to cost."""
+        known, params = self.estimate(recipe), recipe.params()
+        partials = catalogue.partials_of(params, self._settings)
+        return known if known is not None else catalogue.likely_most(params, partial_images=partials)
 
     def reserve(self, session: Session, user_id: str, estimates: Sequence[int | None], now: datetime) -> None:
         """Refuse what isn't covered; the caller adds the jobs, which are its reservation.

@@ -363,6 +363,29 @@ def estimate(params: GenerateParams, *, partial_images: int = 0) -> int | None:
     return math.ceil(params.n * (prompt * model.price.text_in + output * model.price.out))
 
 
+def likely_most(params: GenerateParams, *, partial_images: int = 0) -> int | None:
+    """Micro-USD to set aside for `n` images whose price isn't known beforehand; None where even that isn't.
+
+    The tokens are those of the one model whose are published, for its own area or the picture's where that
+    is larger; an unknown quality counts as high, and each picture that it is made from as one more.
+    """
+    model = image_model(params.model)
+    if model.price is None:
+        return None
+    one = FLARE_TOKENS.get(params.quality, FLARE_TOKENS["high"]) * _squares(params.size)
+    pictures = params.inputs * FLARE_TOKENS["high"]
+    out = math.ceil(one) + partial_images * PARTIAL_TOKENS
+    prompt = math.ceil(len(styled(params.prompt, params.style)) / CHARACTERS_PER_TOKEN)
+    micros = prompt * model.price.text_in + pictures * model.price.image_in + out * model.price.out
+    return math.ceil(params.n * micros)
+
+
+def _squares(size: str) -> float:
+    """How many squares of 1024 pixels a picture is as large as, at least one; the service's choice as two."""
+    width, _, height = size.partition("x")
+    return max(1.0, int(width) * int(height) / 1024**2) if height else 2.0
+
+
 def cost(model_name: str, usage: Usage) -> int | None:
     """Micro-USD that an image answer cost, by its own usage; None when it or the price is unknown."""
     model = image_model(model_name)

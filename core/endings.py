@@ -42,8 +42,8 @@ class JobError:
 
     def to_error(self) -> errors.ImageError:
         """The failure as it was raised, as far as that was stored; core.failures has counted it."""
-        kinds = (kind for kind in errors.catalogue() if kind.code == self.code)
-        error = next(kinds, errors.ImageGenerationError)(self.message, details=self.details)
+        kind = errors.by_code(self.code) or errors.ImageGenerationError
+        error = kind(self.message, details=self.details)
         error.suggestions = self.suggestions
         error.charged, error.categories, error.counted = self.charged, self.categories, True
         return error

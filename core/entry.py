@@ -41,10 +41,12 @@ def user_of(request: Request, studio: CurrentStudio) -> SignedIn:
     """
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.casefold() == "bearer":
-        return _by_token(studio, token.strip())
-    found = studio.accounts.signed_in(session_token(request.cookies))
-    if found is None:
+        found = _by_token(studio, token.strip())
+    elif (by_cookie := studio.accounts.signed_in(session_token(request.cookies))) is not None:
+        found = by_cookie
+    else:
         raise errors.ImageAuthError
+    request.state.known = True
     return found
 
 

@@ -220,7 +220,7 @@ class OutcomeUnknown(ImageGenerationError):
     code, status, retryable = "IMG-GEN-UNKNOWN-001", 504, True
     message = "Outcome unknown: the service may have charged for this."
     suggestions: tuple[str, ...] = (
-        "Choose Try again to buy it once more, or Let it go.",
+        "Try again to buy it once more, or let it go.",
         "Check the service's usage page if the cost matters.",
     )
     charged = None

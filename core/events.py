@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
@@ -22,6 +23,8 @@ from core.pictures import sniffed
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
 # A proxy takes a line that is silent for longer to be dead.
 SILENCE = 15.0
+# Proxies give up sooner or later, and what is asked for must not look as if nobody waited for it.
+LONGEST_WAIT = 240.0
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 # One event, as documentation describes a stream of them; `data` is JSON.
@@ -79,9 +82,12 @@ async def states(request: Request, look: Callable[[], Batch]) -> AsyncIterator[B
 
 
 async def ended(request: Request, look: Callable[[], Batch]) -> Batch:
-    """The batch at its end; still live where nobody waits for it any more, or the server stops."""
+    """The batch at its end; still live after LONGEST_WAIT, where nobody waits, or when the server stops."""
+    ends = time.monotonic() + LONGEST_WAIT
     async for batch in states(request, look):
         last = batch
+        if time.monotonic() > ends:
+            break
     return last
 
 
@@ -93,7 +99,8 @@ async def batch_events(
 ) -> AsyncIterator[bytes]:
     """`progress` whenever something has changed, `partial` for each picture on its way, then `end`'s event.
 
-    Without an end the server was stopped, or whoever reads isn't let in any more: asked again, it says which.
+    Without an end the server was stopped, its database is lost, or whoever reads isn't let in any more: asked
+    again, it says which.
     """
     seen: dict[str, int] = {}
     told, silent = "", 0.0
@@ -110,7 +117,7 @@ async def batch_events(
             if silent >= SILENCE:
                 silent = 0.0
                 yield silence()
-    except errors.ImageAuthError:
+    except errors.ImageError:
         return
     if not batch.is_live:
         yield end(batch)

@@ -21,8 +21,9 @@ from core.remaking import MEGABYTE
 from core.settings import Settings, is_loopback
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-# More than any request here needs. What is received is kept in memory until it is whole, but for files.
-MAX_BODY = 64 * 1024
+# The longest prompt, each letter written as two escapes of JSON, and the rest. What is received is kept in
+# memory until it is whole, but for files.
+MAX_BODY = 512 * 1024
 UPLOAD_PATH = "/api/images/edit"
 _LONGEST_DETAILS = 200
 _LONGEST_NUMBER = 20

@@ -95,8 +95,8 @@ async def generate(
 ) -> Any:
     """Waits until all images have ended, and answers with those that came; `errors` says why others didn't.
 
-    With `Prefer: respond-async` it answers 202 at once. So it does when the server is stopped meanwhile: what
-    was asked for goes on.
+    With `Prefer: respond-async` it answers 202 at once. So it does after four minutes, and when the server is
+    stopped or its database is lost meanwhile: what was asked for goes on.
 
     Whoever hangs up takes back the images that weren't begun, unless an `Idempotency-Key` says that the same
     request may come again: then they go on. Images that were begun are always finished and kept.
@@ -122,7 +122,11 @@ async def ordered(
     batch_id = await run_in_threadpool(studio.order, user, recipe, count, kept=kept)
     if _wants_async(prefer):
         return _accepted(batch_id, {"Preference-Applied": "respond-async"})
-    batch = await events.ended(request, partial(studio.batches.find, user.user_id, batch_id))
+    try:
+        batch = await events.ended(request, partial(studio.batches.find, user.user_id, batch_id))
+    except errors.DatabaseError:
+        # It is submitted: without its address it would be asked for again, and bought again.
+        return _accepted(batch_id)
     if not batch.is_live:
         return _result(batch)
     if kept is None and await request.is_disconnected():
@@ -293,9 +297,9 @@ def list_images(
     page = studio.gallery.older(user.user_id, filters, after=cursor, limit=limit)
     wanted = {"q": q, "style": style, "model": model, "favourite": favourite, "trash": trash}
     following = {"cursor": page.next, "limit": limit} | {
-        name: value for name, value in wanted.items() if value
+        name: "true" if value is True else value for name, value in wanted.items() if value
     }
-    address = f"/api/images?{urlencode(following).replace('True', 'true')}" if page.next else None
+    address = f"/api/images?{urlencode(following)}" if page.next else None
     return ImageList(images=[Metadata.of(image) for image in page.images], next=address)
 
 

@@ -146,7 +146,7 @@ class Jobs:
         any is queued.
         """
         requests, batch_id = [recipe.to_json() for recipe in recipes], new_id()
-        estimates = [self.budgets.estimate(recipe) for recipe in recipes]
+        estimates = [self.budgets.reservation(recipe) for recipe in recipes]
         with self.database.write() as session:
             self.database.alone(session, AdvisoryLock.SUBMISSION)
             # Not before the lock: what was submitted while this one waited would be dated later than now.
@@ -252,7 +252,7 @@ class Jobs:
             self.database.alone(session, AdvisoryLock.SUBMISSION)
             now = self.clock()
             taken = [job for job in jobs if self._dismiss(session, owner_id, (job.id,), failed=True)]
-            estimates = [self.budgets.estimate(Recipe.read(job.request)) for job in taken]
+            estimates = [self.budgets.reservation(Recipe.read(job.request)) for job in taken]
             self.budgets.reserve(session, owner_id, estimates, now)
             new = _batch(batch_id, owner_id, [job.request for job in taken], estimates, now)
             session.add_all(new)

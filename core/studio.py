@@ -174,14 +174,11 @@ class Studio:
         prices = [self.budgets.estimate(each) for each in recipes]
         return sum(price or 0 for price in prices) if prices and None not in prices else None
 
-    def unpriced_models(self) -> tuple[catalogue.ImageModel, ...]:
-        """The models on offer of whose images no price is known beforehand."""
-        unpriced = (model for model in self.models() if not (model.price and model.tokens))
-        return tuple(model for model in unpriced if model.status != "offline")
-
     def shortfall(self, user: SignedIn, quote: Quote) -> errors.BudgetSpent | None:
         """Why the user's budgets wouldn't cover a quote, as far as is known now."""
-        need = Need(quote.images, quote.price or 0, unpriced=quote.price is None)
+        each = self.budgets.reservation(quote.recipe) if quote.price is None else None
+        aside = quote.price if quote.price is not None else (each or 0) * quote.images
+        need = Need(quote.images, aside, unpriced=quote.price is None)
         return self.budgets.refusal(user.user_id, need)
 
     def _recipes(self, recipe: Recipe, count: int, *, many: bool) -> list[Recipe]:

@@ -19,6 +19,7 @@ from core import catalogue, errors
 from core.accounts import SignedIn
 from core.audit import Action
 from core.budgets import MOST_IMAGES, NO_LIMIT, Budgets, Line, Need, OwnLimits, Which, money_words
+from core.catalogue import likely_most
 from core.database import Database
 from core.intake import Figures, figures_key, image_key
 from core.models import AuditEntry, Budget, Job, JobState, Usage, UsageKind, User
@@ -318,16 +319,31 @@ def without_usage(answer: bytes) -> bytes:
     return json.dumps({name: value for name, value in json.loads(answer).items() if name != "usage"}).encode()
 
 
-def test_where_no_price_is_published_the_image_counts_and_the_money_when_it_is_known(
+def test_where_no_price_is_published_the_most_that_is_likely_is_set_aside(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
-    studio = open_studio(budget_day_usd=dollars(PAID))
+    likely = likely_most(RECIPE.params())
+    assert likely
+    studio = open_studio(budget_day_usd=dollars(2 * likely))
     studio.jobs.submit(user.id, RECIPE, 2)
-    assert used(studio, user) == sums(0, 2)
-    studio.work()
-    assert used(studio, user) == sums(PAID, 2)
+    assert used(studio, user) == sums(2 * likely, 2)
     with pytest.raises(errors.BudgetSpent):
         studio.jobs.submit(user.id, another(1, RECIPE), 1)
+    studio.work()
+    assert used(studio, user) == sums(PAID, 2)
+    studio.jobs.submit(user.id, another(1, RECIPE), 1)
+
+
+def test_of_a_model_without_a_price_an_image_counts_once_the_money_is_spent(
+    open_studio: Callable[..., Studio], user: User, clock: Clock
+) -> None:
+    studio = open_studio(budget_day_usd=dollars(PAID))
+    foreign = replace(RECIPE, model="another-painter")
+    studio.jobs.submit(user.id, foreign, 2)
+    assert used(studio, user) == sums(0, 2)
+    UsageLog(studio.database).record_now(a_call(user, clock.now, price_micros=PAID, images=0))
+    with pytest.raises(errors.BudgetSpent):
+        studio.jobs.submit(user.id, another(1, foreign), 1)
 
 
 def test_what_costs_nothing_is_never_refused_for_want_of_money(

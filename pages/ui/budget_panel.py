@@ -69,11 +69,10 @@ def _footnotes(statement: Statement) -> list[str]:
         "What waits or is being made is counted in.",
         f"The day ends on {starts['today']}, the month on {starts['this month']}.",
     ]
-    limited = any(line.limit is not None for line in statement.lines if line.which.is_money)
-    if limited and (unpriced := studio().unpriced_models()):
-        names = ", ".join(plain(model.label) for model in unpriced)
+    if any(line.limit is not None for line in statement.lines if line.which.is_money):
         notes.append(
-            f"What an image costs isn't known beforehand of {names}: it counts as money when it is made."
+            "Most prices are known only when an image is made: until then the most that it is likely to cost "
+            "is set aside."
         )
     return notes
 

@@ -46,7 +46,9 @@ def cost_words(failure: ImageError | JobError) -> str:
 
 def log_failure(failure: ImageError) -> None:
     """The log has everything, the administrator the count; the page only what helps."""
-    log.warning("shown to a user", code=failure.code, details=failure.details, request_id=failure.request_id)
+    log.warning(
+        "shown to a user", code=failure.code, details=failure.details, service_request_id=failure.request_id
+    )
     _count(failure)
 
 

@@ -26,7 +26,7 @@ THUMBNAIL_WIDTH = 56
 class RemakeState:
     """What was done with the open image: how many images are on their way, or what went wrong."""
 
-    sent: int = 0
+    sent: frozenset[str] = frozenset()
     failure: errors.ImageError | None = None
 
 
@@ -79,7 +79,9 @@ def _outcome(state: RemakeState) -> None:
     if state.failure:
         show_failure(state.failure, key="remake")
     elif state.sent:
-        st.success(f"{images_words(state.sent)} on the way, also while you go on.", icon=":material/brush:")
+        st.success(
+            f"{images_words(len(state.sent))} on the way, also while you go on.", icon=":material/brush:"
+        )
         st.page_link("create.py", label="Watch it on Create", icon=":material/visibility:")
 
 
@@ -94,8 +96,7 @@ def _vary(user: SignedIn, state: RemakeState, image_id: str) -> None:
 
 def _submit(state: RemakeState, submit: Callable[[], str]) -> None:
     try:
-        submit()
-        state.sent, state.failure = state.sent + 1, None
+        state.sent, state.failure = state.sent | {submit()}, None
     except errors.ImageError as error:
         log_failure(error)
         state.failure = error
