@@ -30,6 +30,7 @@ _LONGEST_NUMBER = 20
 _OWN_SHAPE = ("/api/", "/auth/")
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9._:-]+")
+_NETLOC = re.compile(r"(\[[^\[\]@]+\]|[^\[\]@:]+)(:\d*)?", re.ASCII)
 _POLICY_VIOLATION = 1008
 log = structlog.get_logger(__name__)
 
@@ -162,7 +163,8 @@ def _place(url: str) -> _Place | None:
         place = _Place((parts.hostname or "").rstrip("."), parts.port or usual)
     except (ValueError, KeyError):
         return None
-    bare = "@" not in parts.netloc and url == f"{parts.scheme}://{parts.netloc}"
+    # Python overlooks what stands around brackets.
+    bare = _NETLOC.fullmatch(parts.netloc) and url == f"{parts.scheme}://{parts.netloc}"
     return place if bare and _NAME.fullmatch(place.name) else None
 
 

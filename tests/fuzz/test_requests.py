@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import pytest
+from hypothesis import example
 from hypothesis import strategies as st
 from starlette.requests import Request
 
@@ -48,13 +49,16 @@ header_bytes = st.one_of(
 )
 
 
+@example("0[::1]")
+@example("[::1]evil.test")
 @fuzz(host=hosts)
 def test_a_host_is_served_only_by_its_own_name(host: str) -> None:
     served = is_served(host, settings())
-    name = host.rpartition("]")[0].strip("[") or host.partition(":")[0]
+    name = host.rpartition("]")[0].removeprefix("[") or host.partition(":")[0]
     if served:
         assert name.lower().rstrip(".") in ("localhost", "atelier.test", "::1") or name.startswith("127.")
         assert not set(host) & set("@/\\?# \t")
+        assert "]" not in host or host.partition("]")[2].partition(":")[0] == ""
 
 
 @fuzz(origin=hosts.map(lambda host: f"http://{host}") | hosts, host=hosts)

@@ -249,7 +249,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 REGULAR = tarfile.REGTYPE
 
 
-@example(members=[("../x", REGULAR, b"x")], lie="")
+@example(members=[("atelier.db", REGULAR, b"rows"), ("../x", REGULAR, b"x")], lie="")
 @example(members=[("files/images/a/0", tarfile.SYMTYPE, b"")], lie="")
 @example(members=[("atelier.db", REGULAR, b"rows"), ("files/images/a/0", REGULAR, b"x")], lie="hash")
 @example(members=[("atelier.db", REGULAR, b"rows")], lie="twice")
@@ -268,6 +268,7 @@ def test_a_backup_is_taken_whole_or_refused_and_writes_nothing_outside(
     assert outside == {"backup"}
     assert not any(path.is_symlink() for path in around.rglob("*"))
     if taken is not None:
+        assert {kind for _, kind, _ in members} <= {REGULAR}
         assert not (lie and members) or not any(data for _, _, data in members)
         assert everything(around / "data") == {name: data for name, _, data in members}
 
