@@ -279,3 +279,13 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=path, args=chromium.flags())
         yield running
         running.close()
+
+
+# The longest first: a file is one worker's, and the last one to begin would keep the other waiting.
+LONGEST = ("test_browser.py", "test_accessibility.py", "test_browser_service.py", "test_topology.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(
+        key=lambda item: item.path.name not in LONGEST and not item.path.name.startswith("test_browser")
+    )

@@ -243,7 +243,7 @@ def test_every_action_has_its_case() -> None:
 
 def test_what_is_done_is_in_the_trail(world: World, subtests: pytest.Subtests) -> None:
     for action, case in CASES.items():
-        with subtests.test(action):
+        with subtests.test(str(action)):
             act = world.another_day(case)
             before = {entry.id for entry in world.entries()}
             with called_from("192.0.2.7", "Firefox", "request-1"):
@@ -280,7 +280,7 @@ def no_entries(database: Database) -> Iterator[None]:
 
 def test_what_can_not_be_recorded_is_not_done(world: World, subtests: pytest.Subtests) -> None:
     for action, case in CASES.items():
-        with subtests.test(action):
+        with subtests.test(str(action)):
             act = world.another_day(case)
             with no_entries(world.database):
                 before = world.stored()

@@ -621,6 +621,7 @@ def test_a_wrong_size_is_said_where_one_looks_and_a_shape_is_understood(
         options.click()
         person.field("Size").press_sequentially("1000x999")
         person.field("Size").press("Enter")
+        person.page.get_by_text(HELP).click()
         expect(person.page.get_by_text("Choose a size from the list.")).to_be_visible()
         options.click()
         person.generate()
@@ -735,7 +736,8 @@ def test_a_picture_whose_file_is_gone_says_so(browser: Browser, tmp_path: Path) 
             later.sign_in("unlucky-owner")
             expect(later.tiles.first).to_contain_text("This picture can't be shown.")
             dialog = later.open_tile()
-            expect(dialog.get_by_text("This image's file is missing or damaged.")).to_be_visible()
+            expect(dialog.get_by_text("This image's file is missing.")).to_be_visible()
+            dialog.get_by_text(HELP).click()
             expect(dialog.get_by_text("Ask your administrator to restore it")).to_be_visible()
 
 

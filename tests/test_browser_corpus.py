@@ -20,6 +20,7 @@ from core.models import Image, Job, JobState, User, new_id, utc_now
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
+from pages.ui.failure import HELP
 from tests.corpus import CORPUS, MARK, one_line
 from tests.openai_service import Behaviour, ErrorRow, OpenAIService, openai_service
 from tests.polling import until
@@ -276,8 +277,8 @@ def test_what_the_service_answers_stays_words(browser: Browser, house: House, se
         service.script(ErrorRow(400, {"message": everything, "type": CORPUS[0], "code": CORPUS[1]}))
         person.type("Prompt", "a refused fox")
         person.generate()
+        page.get_by_text(HELP).first.click()
         expect(page.get_by_text(re.compile("^Code IMG-"))).to_be_visible()
-        page.get_by_text("Details", exact=True).click()
         watch.shows(page.get_by_test_id("stMain"), [CORPUS[0], CORPUS[1]])
         page.get_by_role("button", name="Let it go").click()
         person.type("Prompt", everything)

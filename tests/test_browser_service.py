@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from pages.ui.failure import HELP
 from tests.openai_service import OpenAIService, openai_service
 from tests.process import AppProcess
 from tests.visitor import Visitor
@@ -210,7 +211,7 @@ def test_the_key_is_nowhere_a_person_or_a_log_could_see_it(
         person.type("Prompt", "[[image error:key rejected]]")
         person.generate()
         expect(person.page.get_by_text("doesn't accept the API key")).to_be_visible()
-        person.page.get_by_text("Details").click()
+        person.page.get_by_text(HELP).click()
         assert KEY not in person.page.content()
         assert KEY not in app.output
         assert KEY[:12] not in person.page.content()

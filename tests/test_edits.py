@@ -320,9 +320,9 @@ def test_try_again_keeps_what_it_was_made_from(
 @pytest.mark.parametrize(
     ("fault", "state", "code"),
     [
-        pytest.param("dropped", JobState.UNKNOWN, "IMG-GEN-UNKNOWN-001", id="connection lost"),
-        pytest.param("truncated", JobState.UNKNOWN, "IMG-GEN-UNKNOWN-001", id="cut off"),
-        pytest.param("html", JobState.FAILED, "IMG-GEN-ANSWER-001", id="no picture"),
+        pytest.param("dropped", JobState.UNKNOWN, "IMG-GEN-UNKNOWN-003", id="connection lost"),
+        pytest.param("truncated", JobState.UNKNOWN, "IMG-GEN-UNKNOWN-004", id="cut off"),
+        pytest.param("html", JobState.FAILED, "IMG-GEN-ANSWER-002", id="no picture"),
         pytest.param("quota spent", JobState.FAILED, "IMG-GEN-QUOTA-001", id="quota"),
         pytest.param("too large", JobState.FAILED, "IMG-GEN-SIZE-001", id="too large"),
         pytest.param("error frame", JobState.FAILED, "IMG-PRM-BLOCK-001", id="moderation in the stream"),

@@ -223,7 +223,7 @@ def test_a_form_that_says_something_else_is_refused(
     studio: Studio, service: OpenAIService, fields: dict[str, str], files: dict[str, bytes]
 ) -> None:
     person = Person(studio)
-    assert refused(person.edit(fields, **files)) in ((422, "IMG-REQ-001"), (400, "IMG-REQ-001"))
+    assert refused(person.edit(fields, **files)) in ((422, "IMG-REQ-FIELDS-001"), (400, "IMG-REQ-001"))
     assert (service.requests, uploads(studio, person)) == ([], ())
 
 
@@ -240,7 +240,7 @@ def test_a_form_that_says_something_else_is_refused(
 )
 def test_what_is_no_form_is_refused(ada: Person, body: bytes, kind: str) -> None:
     answer = ada.client.post(UPLOAD_PATH, content=body, headers={"Content-Type": kind})
-    assert refused(answer) in ((422, "IMG-REQ-001"), (400, "IMG-REQ-001"))
+    assert refused(answer) in ((422, "IMG-REQ-FIELDS-001"), (400, "IMG-REQ-001"))
 
 
 def test_what_can_not_be_made_keeps_no_upload(studio: Studio, service: OpenAIService) -> None:

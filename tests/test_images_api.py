@@ -175,7 +175,7 @@ def test_another_users_batch_and_one_that_never_was_are_the_same(studio: Studio,
         pytest.param("moderation", 422, "IMG-PRM-BLOCK-001", id="moderation"),
         pytest.param("quota spent", 402, "IMG-GEN-QUOTA-001", id="quota spent"),
         pytest.param("key rejected", 502, "IMG-AUTH-KEY-001", id="key rejected"),
-        pytest.param("dropped", 504, "IMG-GEN-UNKNOWN-001", id="outcome unknown"),
+        pytest.param("dropped", 504, "IMG-GEN-UNKNOWN-003", id="outcome unknown"),
     ],
 )
 def test_a_failure_of_the_service_is_answered_as_what_it_is(
@@ -212,13 +212,13 @@ def test_what_came_of_a_batch_is_answered_with_why_the_rest_did_not(
         pytest.param({"size": "1x1"}, 422, "IMG-GEN-PARAM-001", id="no size of the model"),
         pytest.param({"style": "nouveau"}, 422, "IMG-GEN-PARAM-001", id="no style"),
         pytest.param({"model": "nobody's"}, 404, "IMG-GEN-MODEL-001", id="no model"),
-        pytest.param({"n": 0}, 422, "IMG-REQ-001", id="no image"),
-        pytest.param({"n": 11}, 422, "IMG-REQ-001", id="too many images"),
-        pytest.param({"n": True}, 422, "IMG-REQ-001", id="no number"),
-        pytest.param({"styel": "ink"}, 422, "IMG-REQ-001", id="a field that isn't known"),
-        pytest.param({"\ud800": 1}, 422, "IMG-REQ-001", id="a name that is no text"),
+        pytest.param({"n": 0}, 422, "IMG-REQ-FIELDS-001", id="no image"),
+        pytest.param({"n": 11}, 422, "IMG-REQ-FIELDS-001", id="too many images"),
+        pytest.param({"n": True}, 422, "IMG-REQ-FIELDS-001", id="no number"),
+        pytest.param({"styel": "ink"}, 422, "IMG-REQ-FIELDS-001", id="a field that isn't known"),
+        pytest.param({"\ud800": 1}, 422, "IMG-REQ-FIELDS-001", id="a name that is no text"),
         pytest.param({"prompt": "\ud800"}, 422, "IMG-PRM-WORDS-001", id="words that are no text"),
-        pytest.param({"style": "\ud800"}, 422, "IMG-REQ-001", id="a style that is no text"),
+        pytest.param({"style": "\ud800"}, 422, "IMG-REQ-FIELDS-001", id="a style that is no text"),
     ],
 )
 def test_what_can_not_be_bought_is_refused_before_it_is(
@@ -397,7 +397,7 @@ def test_a_stream_that_breaks_off_says_so_in_the_one_shape(owner: Person, servic
     answer = owner.client.post(ENHANCE, json=FOX, headers={"Accept": "text/event-stream"})
     name, data = events_of(answer.text)[-1]
     assert name == "error"
-    assert json.loads(data)["error"]["code"] == "IMG-PRM-CUT-001"
+    assert json.loads(data)["error"]["code"] == "IMG-PRM-CUT-002"
 
 
 @ON_SQLITE
@@ -407,7 +407,7 @@ def test_a_stream_that_breaks_off_says_so_in_the_one_shape(owner: Person, servic
         pytest.param({}, "IMG-PRM-EMPTY-001", id="nothing"),
         pytest.param({"name": "x" * 200}, "IMG-PRM-WORDS-001", id="a name that is too long"),
         pytest.param(FOX | {"style": "nouveau"}, "IMG-GEN-PARAM-001", id="no style"),
-        pytest.param(FOX | {"mood": "calm"}, "IMG-REQ-001", id="a field that isn't known"),
+        pytest.param(FOX | {"mood": "calm"}, "IMG-REQ-FIELDS-001", id="a field that isn't known"),
     ],
 )
 def test_what_can_not_be_enhanced_is_refused(

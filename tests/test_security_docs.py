@@ -23,7 +23,7 @@ cherry-studio InvokeAI#5710 AUTOMATIC1111#2650 SwarmUI#590 streamlit#1294 stream
 
 
 @cache
-def tests_in(file: str) -> frozenset[str]:
+def found_in(file: str) -> frozenset[str]:
     path = ROOT / file
     tree = ast.parse(path.read_text()) if path.exists() else ast.Module([], [])
     return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
@@ -31,7 +31,7 @@ def tests_in(file: str) -> frozenset[str]:
 
 @pytest.mark.parametrize(("file", "test"), NAMED)
 def test_a_named_test_is_there(file: str, test: str) -> None:
-    assert test in tests_in(file)
+    assert test in found_in(file)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1][:60])

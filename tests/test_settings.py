@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.errors import SettingsError
-from core.settings import Registration, Settings, is_any, is_loopback, load_settings
+from core.settings import Moderation, Registration, Settings, is_any, is_loopback, load_settings
 
 GIVEN: dict[str, tuple[str, Any]] = {
     "host": ("0.0.0.0", "0.0.0.0"),
@@ -45,6 +45,11 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "budget_month_usd": ("0", Decimal(0)),
     "budget_day_images": ("0", 0),
     "budget_month_images": ("1000", 1000),
+    "moderation": ("OFF", Moderation.OFF),
+    "user_reads_per_minute": ("50", 50),
+    "user_paid_per_minute": ("0", 0),
+    "token_reads_per_minute": ("20", 20),
+    "token_paid_per_minute": ("5", 5),
     "resend_unknown": ("true", True),
     "max_images": ("4", 4),
     "max_upload_mb": ("5", 5),

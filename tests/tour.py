@@ -113,6 +113,7 @@ def _gallery(person: Visitor, look: Look) -> None:
     expect(page.get_by_role("button", name="Undo")).to_be_visible()
     look("gallery, undo")
     page.get_by_text("Trash", exact=True).click()
+    person.settle()
     expect(person.tiles).to_have_count(1)
     look("trash")
     dialog = person.open_tile()

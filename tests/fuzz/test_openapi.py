@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from core import bootstrap
 from core.api import create_api
-from core.manual import described
 from core.models import Scope
 from core.recipe import Recipe
 from core.settings import load_settings
@@ -24,7 +23,7 @@ from tests.openai_service import OpenAIService
 from tests.polling import until
 from tests.process import AppProcess
 
-DOCUMENT = described(create_api(lambda: None))  # type: ignore[arg-type, return-value]
+DOCUMENT = create_api(lambda: None).openapi()  # type: ignore[arg-type, return-value]
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "trace")
 OPERATIONS = [(path, method) for path, methods in DOCUMENT["paths"].items() for method in methods]
 ENOUGH = "100000"

@@ -63,7 +63,7 @@ def test_a_recipe_comes_back_as_it_was(recipe: Recipe) -> None:
 @fuzz(stored=st.dictionaries(st.sampled_from([*RECIPE_NAMES, "more"]), json_of(), max_size=6))
 def test_a_recipe_of_another_version_is_refused_or_read(stored: dict[str, Any]) -> None:
     with suppress(errors.RecipeUnreadable):
-        assert set(Recipe.from_json(stored).to_json()) == set(RECIPE_NAMES)
+        assert set(Recipe.from_json(stored).to_json()) <= set(RECIPE_NAMES)
 
 
 drafts = st.builds(
