@@ -236,7 +236,7 @@ class AnswerLate(OutcomeUnknown):
 
 
 class AnswerLost(OutcomeUnknown):
-    code, status = "IMG-GEN-UNKNOWN-003", 502
+    code = "IMG-GEN-UNKNOWN-003"
     message = "Outcome unknown: the connection was lost, and the service may have charged for this."
     suggestions = (
         *OutcomeUnknown.suggestions,
@@ -245,7 +245,7 @@ class AnswerLost(OutcomeUnknown):
 
 
 class AnswerCut(OutcomeUnknown):
-    code, status = "IMG-GEN-UNKNOWN-004", 502
+    code = "IMG-GEN-UNKNOWN-004"
     message = (
         "Outcome unknown: the answer ended before the picture was whole, and the service may have charged "
         "for this."

@@ -24,14 +24,29 @@ BOTH = (Scope.READ, Scope.GENERATE)
 
 
 def client_of(studio: Studio, **headers: str) -> TestClient:
+    return client_at(application_of(studio), **headers)
+
+
+def clients_of(studio: Studio, count: int, **headers: str) -> list[TestClient]:
+    """Many who call one application, as people do: one each would be built many times over at once."""
+    application = application_of(studio)
+    client_at(application, **headers).get("/api/openapi.json")
+    return [client_at(application, **headers) for _ in range(count)]
+
+
+def application_of(studio: Studio) -> Starlette:
     routes = [Mount("/api", create_api(lambda: studio)), Mount("/auth", create_auth(lambda: studio))]
     middleware = [
         Middleware(RequestIds),
         Middleware(Guard, get_settings=lambda: studio.settings),
         Middleware(CallerNamed),
     ]
+    return Starlette(routes=routes, middleware=middleware)
+
+
+def client_at(application: Starlette, **headers: str) -> TestClient:
     return TestClient(
-        Starlette(routes=routes, middleware=middleware),
+        application,
         base_url="http://localhost:8501",
         headers=headers,
         raise_server_exceptions=False,

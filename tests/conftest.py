@@ -282,7 +282,13 @@ def browser() -> Iterator[Browser]:
 
 
 # The longest first: a file is one worker's, and the last one to begin would keep the other waiting.
-LONGEST = ("test_browser.py", "test_accessibility.py", "test_browser_service.py", "test_topology.py")
+LONGEST = (
+    "test_browser.py",
+    "test_accessibility.py",
+    "test_browser_service.py",
+    "test_browser_corpus.py",
+    "test_topology.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -626,7 +626,7 @@ def test_a_wrong_size_is_said_where_one_looks_and_a_shape_is_understood(
         options.click()
         person.generate()
         expect(person.page.get_by_text("More is said under More options.")).to_be_visible()
-        expect(person.page.get_by_text("Choose a size from the list.")).to_be_visible()
+        expect(person.page.get_by_text(HELP)).to_be_visible()
         person.field("Size").press_sequentially("landscape")
         person.field("Size").press("Enter")
         person.settle()

@@ -19,7 +19,7 @@ from core.models import Image, Job, JobState, KeptAnswer, Scope, Usage
 from core.settings import load_settings
 from core.shares import LIVES
 from core.studio import Studio
-from tests.api_visitor import Person, client_of, error_of, events_of
+from tests.api_visitor import Person, client_of, clients_of, error_of, events_of
 from tests.generating import ON_SQLITE
 from tests.openai_service import Behaviour, OpenAIService
 from tests.polling import until
@@ -243,7 +243,7 @@ def test_twenty_requests_under_one_key_buy_once(
 ) -> None:
     service.script(Behaviour(latency=0.3), always=True)
     token = owner.token()
-    programs = [client_of(studio, Authorization=f"Bearer {token}") for _ in range(20)]
+    programs = clients_of(studio, 20, Authorization=f"Bearer {token}")
     answers = at_once(programs, lambda one: one.post(GENERATE, json=ASKED, headers={"Idempotency-Key": "a"}))
     assert {answer.status_code for answer in answers} == {201}
     assert len({answer.text for answer in answers}) == 1
@@ -255,7 +255,7 @@ def test_twenty_enhancements_under_one_key_buy_once(
 ) -> None:
     service.script(Behaviour(latency=0.3), always=True)
     token = owner.token()
-    programs = [client_of(studio, Authorization=f"Bearer {token}") for _ in range(20)]
+    programs = clients_of(studio, 20, Authorization=f"Bearer {token}")
     answers = at_once(programs, lambda one: one.post(ENHANCE, json=FOX, headers={"Idempotency-Key": "a"}))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1

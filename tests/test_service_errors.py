@@ -214,7 +214,7 @@ def test_a_row_of_the_error_table_connection_lost_for_an_image(
     service: OpenAIService, client: ImageClient, params: GenerateParams
 ) -> None:
     service.script("dropped")
-    assert painted(client, params) == Told("IMG-GEN-UNKNOWN-003", 502, True, None)
+    assert painted(client, params) == Told("IMG-GEN-UNKNOWN-003", 504, True, None)
 
 
 def test_a_row_of_the_error_table_connection_lost_for_a_text(
@@ -342,7 +342,7 @@ def test_trap_3_a_plain_answer_to_a_stream_is_read(service: OpenAIService, clien
 
 def test_trap_4_a_truncated_stream_has_failed(service: OpenAIService, client: ImageClient) -> None:
     service.script("truncated", "truncated")
-    assert painted(client) == Told("IMG-GEN-UNKNOWN-004", 502, True, None)
+    assert painted(client) == Told("IMG-GEN-UNKNOWN-004", 504, True, None)
     assert written(client) == Told("IMG-PRM-CUT-001", 502, True, None)
 
 

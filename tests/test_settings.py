@@ -47,7 +47,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "budget_month_images": ("1000", 1000),
     "moderation": ("OFF", Moderation.OFF),
     "user_reads_per_minute": ("50", 50),
-    "user_paid_per_minute": ("0", 0),
+    "user_paid_per_minute": ("3", 3),
     "token_reads_per_minute": ("20", 20),
     "token_paid_per_minute": ("5", 5),
     "resend_unknown": ("true", True),
