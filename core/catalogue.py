@@ -129,7 +129,7 @@ class GenerateParams:
 
     `style` is the key of a preset in core.prompts or a style of the model's own; `auto` leaves a
     choice to the service and is never sent. `inputs` is how many pictures it is made from, none being a
-    generation from words alone; `masked` says that a mask goes with them.
+    generation from words alone.
     """
 
     prompt: str
@@ -141,7 +141,6 @@ class GenerateParams:
     background: str = AUTO
     output_format: str = "png"
     inputs: int = 0
-    masked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

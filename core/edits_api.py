@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any, BinaryIO
 
 from fastapi import APIRouter, Request
@@ -20,6 +21,7 @@ from core.api_models import Asked, Generated, IdempotencyKey, Prefer, Style, fai
 from core.entry import CurrentStudio, Spender
 from core.images_api import ACCEPTED, CHOICE, SERVICE, kept_request, ordered
 from core.recipe import Recipe
+from core.remaking import MEGABYTE
 from core.studio import Studio
 
 edits = APIRouter(prefix="/images", tags=["Images"])
@@ -98,10 +100,13 @@ async def edit(
     async with _form(request) as form:
         asked, files = _read(form)
         recipe = asked.recipe(studio.settings.default_image_model)
-        recipe = await run_in_threadpool(_with_inputs, studio, user, recipe, asked, files)
-    said = asked.model_dump() | {"references": recipe.references, "mask": recipe.mask}
-    kept = kept_request(user, idempotency_key, "edit", said)
-    return await ordered(request, studio, user, recipe, asked.n, kept=kept, prefer=prefer)
+        said = asked.model_dump() | await run_in_threadpool(_digests, files)
+        kept = kept_request(user, idempotency_key, "edit", said)
+        # What was answered before is answered again, also when its picture has gone meanwhile.
+        earlier = await run_in_threadpool(studio.ordered, kept)
+        if earlier is None:
+            recipe = await run_in_threadpool(_with_inputs, studio, user, recipe, asked, files)
+    return await ordered(request, studio, user, recipe, asked.n, kept=kept, prefer=prefer, earlier=earlier)
 
 
 @asynccontextmanager
@@ -132,6 +137,18 @@ def _read(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
     if ("image" in files) == bool(asked.image_id):
         raise _invalid("image", "send either image_id or the file image")
     return asked, files
+
+
+def _digests(files: dict[str, BinaryIO]) -> dict[str, str]:
+    """The SHA-256 of each file, as it was sent."""
+    found = {}
+    for name, file in files.items():
+        file.seek(0)
+        digest = sha256()
+        while piece := file.read(MEGABYTE):
+            digest.update(piece)
+        found[name] = digest.hexdigest()
+    return found
 
 
 def _invalid(name: str, message: str) -> RequestValidationError:

@@ -203,12 +203,18 @@ class Gallery:
     def set_favourite(self, owner_id: str, image_id: str, on: bool) -> None:
         self._change(owner_id, (image_id,), None, favourite=on)
 
-    def rename(self, owner_id: str, image_id: str, name: str) -> None:
-        """Give an image another name, by which it is then found. Raises ImageNotFound."""
+    def change(
+        self, owner_id: str, image_id: str, *, name: str | None = None, favourite: bool | None = None
+    ) -> Image:
+        """Give an image another name, by which it is then found, or mark it. Raises ImageNotFound."""
         with self._database.write() as session:
             image = self._own(session, owner_id, col(Image.id) == clean(image_id))
-            image.name = clean(name)
-            image.search = clean(_searched(image))
+            if name is not None:
+                image.name = clean(name)
+                image.search = clean(_searched(image))
+            if favourite is not None:
+                image.favourite = favourite
+            return image
 
     def trash(self, owner_id: str, *image_ids: str) -> None:
         """Delete, so that `restore` can undo it; all of them, or none with ImageNotFound."""

@@ -117,9 +117,14 @@ async def ordered(
     *,
     kept: KeptRequest | None,
     prefer: str | None,
+    earlier: str | None = None,
 ) -> Any:
-    """Submit what was asked for and answer with what came of it, or with where to ask for that."""
-    batch_id = await run_in_threadpool(studio.order, user, recipe, count, kept=kept)
+    """Submit what was asked for, or take up the `earlier` batch that it was submitted as.
+
+    It answers with what came of it, or with where to ask for that.
+    """
+    submit = partial(studio.order, user, recipe, count, kept=kept)
+    batch_id = await run_in_threadpool(submit) if earlier is None else earlier
     if _wants_async(prefer):
         return _accepted(batch_id, {"Preference-Applied": "respond-async"})
     try:

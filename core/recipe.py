@@ -54,7 +54,6 @@ class Recipe:
             style=self.style,
             n=n,
             inputs=self.inputs,
-            masked=bool(self.mask),
         )
 
     @property

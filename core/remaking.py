@@ -51,7 +51,7 @@ def remade_mask(file: BinaryIO, *, size: tuple[int, int], most_bytes: int) -> Re
 
     Raises MaskRejected, UploadRejected or UploadTooLarge.
     """
-    with _opened(file, most_bytes) as image:
+    with _opened(file, most_bytes, field="mask") as image:
         if image.format != "PNG":
             raise MaskRejected(f"The mask is a {image.format}, not a PNG.", field="mask")
         pixels = _pixels(image)
@@ -66,31 +66,31 @@ def remade_mask(file: BinaryIO, *, size: tuple[int, int], most_bytes: int) -> Re
 
 
 @contextmanager
-def _opened(file: BinaryIO, most_bytes: int) -> Iterator[Image.Image]:
+def _opened(file: BinaryIO, most_bytes: int, *, field: str = "image") -> Iterator[Image.Image]:
     """The picture with its header read; what decoding it raises comes out as UploadRejected."""
     length = file.seek(0, 2)
     file.seek(0)
     if length > most_bytes:
-        raise UploadTooLarge(f"A picture may have at most {most_bytes // MEGABYTE} megabytes.", field="image")
+        raise UploadTooLarge(f"A picture may have at most {most_bytes // MEGABYTE} megabytes.", field=field)
     try:
         with Image.open(file, formats=_FORMATS) as image:
-            _check_shape(image)
+            _check_shape(image, field)
             yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_many_pixels() from error
+        raise _too_many_pixels(field) from error
     except DECODE_ERRORS as error:
-        raise UploadRejected(details=_reason(error), field="image") from error
+        raise UploadRejected(details=_reason(error), field=field) from error
 
 
-def _check_shape(image: Image.Image) -> None:
+def _check_shape(image: Image.Image, field: str) -> None:
     if image.width * image.height > MAX_PIXELS:
-        raise _too_many_pixels()
+        raise _too_many_pixels(field)
     if image.format != _PHOTOGRAPH and getattr(image, "n_frames", 1) > 1:
-        raise UploadRejected("This picture is animated.", field="image")
+        raise UploadRejected("This picture is animated.", field=field)
 
 
-def _too_many_pixels() -> UploadTooLarge:
-    return UploadTooLarge(f"A picture may have at most {MAX_PIXELS:,} pixels.", field="image")
+def _too_many_pixels(field: str) -> UploadTooLarge:
+    return UploadTooLarge(f"A picture may have at most {MAX_PIXELS:,} pixels.", field=field)
 
 
 def _pixels(image: Image.Image) -> Image.Image:

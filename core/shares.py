@@ -70,9 +70,11 @@ class Shares:
     def make(self, user: SignedIn, image_id: str, life: timedelta) -> str:
         """The token of a new link to an image of this user's. Raises ImageNotFound or InvalidParameter."""
         if life not in LIVES:
-            days = ", ".join(str(life.days) for life in sorted(LIVES))
+            *days, most = (str(life.days) for life in sorted(LIVES))
             raise errors.InvalidParameter(
-                f"A link can last {days} days.", field="life", suggestions=("Choose one of these.",)
+                f"A link can last {', '.join(days)} or {most} days.",
+                field="life",
+                suggestions=("Choose one of these.",),
             )
         token, now = secrets.token_urlsafe(24), self._clock()
         with self._database.write() as session:

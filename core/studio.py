@@ -44,7 +44,6 @@ from core.usage import Call, Outcome, UsageLog
 # Beyond this, how many prompts a text stands for says nothing more.
 MOST_COUNTED = 10**9
 # An enhancement is asked for again while the service is busy, this many times in all.
-WRITING_TRIES = 3
 MAX_LINE = 120
 MAX_TEXT = 8_000
 MAX_TRAITS = 40
@@ -208,14 +207,19 @@ class Studio:
         self._screen(recipes)
         return self.jobs.submit_all(user.user_id, recipes)
 
+    def ordered(self, kept: KeptRequest | None) -> str | None:
+        """The batch that was submitted under this key within a day. Raises KeyReused."""
+        earlier = self.kept.find(kept) if kept else None
+        return earlier.batch_id if earlier else None
+
     def order(self, user: SignedIn, recipe: Recipe, count: int, *, kept: KeptRequest | None = None) -> str:
         """Submit what a program asks for and return the batch's id; it raises what `generate` does.
 
         A program says itself when it means the same thing again: by a key, under which a day long nothing is
         bought twice. Raises KeyReused.
         """
-        if kept and (earlier := self.kept.find(kept)) and earlier.batch_id:
-            return earlier.batch_id
+        if earlier := self.ordered(kept):
+            return earlier
         recipes = self._checked(user, recipe, count, many=False)
         self._screen(recipes)
         return self.jobs.submit_all(
@@ -269,7 +273,7 @@ class Studio:
     @property
     def _longest_writing(self) -> timedelta:
         """Whoever has not answered by then is gone."""
-        return timedelta(seconds=WRITING_TRIES * (self.settings.connect_timeout + self.settings.text_timeout))
+        return timedelta(seconds=2 * (self.settings.connect_timeout + self.settings.text_timeout))
 
     def _keep_written(self, kept: KeptRequest, ended: Future[str]) -> None:
         """Keep an answer under its key; a failure that cost nothing is none."""
@@ -308,10 +312,7 @@ class Studio:
         """
         if name is not None:
             check_words(name=name, traits=())
-            self.gallery.rename(user.user_id, image_id, name)
-        if favourite is not None:
-            self.gallery.set_favourite(user.user_id, image_id, favourite)
-        return self.gallery.get(user.user_id, image_id)
+        return self.gallery.change(user.user_id, image_id, name=name, favourite=favourite)
 
     def offer(self, user: SignedIn, recipe: Recipe, count: int, *, many: bool = False) -> Offer | None:
         """What of this batch the user has already, finished and not in the trash; None if nothing.

@@ -302,6 +302,15 @@ def test_a_key_buys_once(studio: Studio, service: OpenAIService) -> None:
     assert refused(other) == (422, "IMG-REQ-KEY-001")
 
 
+def test_a_key_answers_as_before_also_when_its_picture_has_gone(service: OpenAIService, ada: Person) -> None:
+    fox, key = ada.image(), {"Idempotency-Key": "k2"}
+    first = ada.edit(WORDS | {"image_id": fox.id}, headers=key)
+    ada.studio.gallery.trash(ada.user.user_id, fox.id)
+    again = ada.edit(WORDS | {"image_id": fox.id}, headers=key)
+    assert (again.status_code, again.json()["ids"]) == (201, first.json()["ids"])
+    assert refused(ada.edit(WORDS | {"image_id": fox.id}))[0] == 404
+
+
 def test_who_does_not_wait_gets_the_address_of_the_job(
     studio: Studio, service: OpenAIService, ada: Person
 ) -> None:
