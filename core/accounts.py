@@ -108,8 +108,11 @@ def fold_username(name: str) -> str:
 
 
 def prehash(password: str) -> str:
-    """44 ASCII characters from any passphrase: bcrypt refuses more than 72 bytes."""
-    whole = unicodedata.normalize("NFKC", password).encode("utf-8", "surrogatepass")
+    """44 ASCII characters from any passphrase: bcrypt refuses more than 72 bytes.
+
+    What is longer than any password is cut: accents in a row take the square of their number to put in order.
+    """
+    whole = unicodedata.normalize("NFKC", password[: MAX_PASSWORD + 1]).encode("utf-8", "surrogatepass")
     digest = hashlib.sha256(whole).digest()
     return base64.b64encode(digest).decode()
 

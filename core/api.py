@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import structlog
@@ -40,6 +42,8 @@ def create_api(get_studio: Callable[[], Studio], *, stopping: Callable[[], bool]
     """What is served below `/api`; whoever waits there is answered once the server is `stopping`."""
     application = _application(get_studio, images, edits, trail, manual)
     application.state.stopping = stopping
+    application.state.upload_turns = ThreadPoolExecutor(1, "upload")
+    application.state.streams = Counter()
     application.add_middleware(RateHeaders)
     return application
 

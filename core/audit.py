@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from core.caller import caller
-from core.columns import fitted
+from core.columns import clean, fitted
 from core.cursor import Cursor
 from core.database import PAGE, Database
 from core.errors import NotAllowed, scrub
@@ -196,8 +196,9 @@ def _conditions(which: Which) -> list[Any]:
     if which.action:
         conditions.append(col(AuditEntry.action) == which.action)
     if which.person is not None:
-        actor = select(col(User.id)).where(col(User.username) == which.person).scalar_subquery()
-        to_them = and_(col(AuditEntry.subject) == which.person, col(AuditEntry.action).in_(_DONE_TO_PEOPLE))
+        person = clean(which.person)
+        actor = select(col(User.id)).where(col(User.username) == person).scalar_subquery()
+        to_them = and_(col(AuditEntry.subject) == person, col(AuditEntry.action).in_(_DONE_TO_PEOPLE))
         conditions.append(or_(col(AuditEntry.actor_id) == actor, to_them))
     return conditions
 

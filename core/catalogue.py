@@ -28,7 +28,7 @@ from core.settings import (
 )
 
 AUTO = "auto"
-_SIZE = re.compile(r"([1-9]\d{1,4})x([1-9]\d{1,4})")
+_SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 # A rule of thumb for English text; other scripts use more.
 CHARACTERS_PER_TOKEN = 4

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from typing import Any, BinaryIO
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import Field, ValidationError
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect
@@ -28,6 +33,7 @@ edits = APIRouter(prefix="/images", tags=["Images"])
 _FILES = ("image", "mask")
 # The longest prompt, in the longest letters.
 _LONGEST_FIELD = 128 * 1024
+_CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
 _PICTURE = {"type": "string", "format": "binary"}
 
 
@@ -105,13 +111,17 @@ async def edit(
         # What was answered before is answered again, also when its picture has gone meanwhile.
         earlier = await run_in_threadpool(studio.ordered, kept)
         if earlier is None:
-            recipe = await run_in_threadpool(_with_inputs, studio, user, recipe, asked, files)
+            recipe = await _in_turn(request, partial(_with_inputs, studio, user, recipe, asked, files))
     return await ordered(request, studio, user, recipe, asked.n, kept=kept, prefer=prefer, earlier=earlier)
 
 
 @asynccontextmanager
 async def _form(request: Request) -> AsyncIterator[FormData]:
     """The form, whose files lie on the disk meanwhile. Raises RequestRejected for what is none."""
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
+        # Some that can be named take the square of a field's length, on the thread that serves everybody.
+        raise errors.TypeRejected(details="charset: a form is UTF-8")
     try:
         async with request.form(
             max_files=len(_FILES), max_fields=len(EditRequest.model_fields), max_part_size=_LONGEST_FIELD
@@ -137,6 +147,13 @@ def _read(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
     if ("image" in files) == bool(asked.image_id):
         raise _invalid("image", "send either image_id or the file image")
     return asked, files
+
+
+async def _in_turn(request: Request, take: Callable[[], Recipe]) -> Recipe:
+    """Pictures are made anew on a thread of their own: whoever waits for it holds up nobody else."""
+    context, loop = copy_context(), asyncio.get_running_loop()
+    turn: ThreadPoolExecutor = request.app.state.upload_turns
+    return await loop.run_in_executor(turn, context.run, take)
 
 
 def _digests(files: dict[str, BinaryIO]) -> dict[str, str]:

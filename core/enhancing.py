@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -21,6 +23,8 @@ from core.takes import Takes, as_enhanced
 from core.usage import Call, Outcome, UsageLog, user_tag
 
 WORKERS = 16
+# Of one user, by a program; each may go beyond a budget by its own price.
+ASKED_AT_ONCE = 4
 # What is answered at once is there before the second click of a double click.
 SECOND_CLICK = timedelta(seconds=1)
 T = TypeVar("T")
@@ -78,6 +82,7 @@ class Enhancements:
         self._by_user: dict[str, EnhancementRun] = {}
         self._guard = threading.Lock()
         self._futures: set[Future[Any]] = set()
+        self._asked_by: Counter[str] = Counter()
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="enhance")
 
     def start(self, user_id: str, request: PromptRequest, draft_id: str, *, another: bool = False) -> None:
@@ -105,13 +110,21 @@ class Enhancements:
 
         `on_piece` is given what arrives, in a thread of ours. What was asked for within a day is answered
         with the text of then. Whoever gives up cancels the future; a call that has left is let finish, and
-        kept.
+        kept. Raises RateExceeded for more than ASKED_AT_ONCE of one user at once.
         """
         with self._guard:
+            if self._asked_by[user_id] >= ASKED_AT_ONCE:
+                raise errors.RateExceeded("Too many enhancements at once.", retry_after=1)
             future = self._pool.submit(self._asked, user_id, request, on_piece)
             self._futures.add(future)
-        future.add_done_callback(self._futures.discard)
+            self._asked_by[user_id] += 1
+        future.add_done_callback(partial(self._answered, user_id))
         return future
+
+    def _answered(self, user_id: str, future: Future[str]) -> None:
+        with self._guard:
+            self._asked_by[user_id] -= 1
+            self._futures.discard(future)
 
     def kept(self, user_id: str, request: PromptRequest) -> str | None:
         """What this user got for the same request within a day."""

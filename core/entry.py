@@ -39,9 +39,9 @@ def user_of(request: Request, studio: CurrentStudio) -> SignedIn:
 
     Raises ImageAuthError without either, and TokenRejected for a wrong token whatever else is there.
     """
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    scheme, *token = request.headers.get("authorization", "").split(None, 1) or [""]
     if scheme.casefold() == "bearer":
-        found = _by_token(studio, token.strip())
+        found = _by_token(studio, "".join(token).strip())
     elif (by_cookie := studio.accounts.signed_in(session_token(request.cookies))) is not None:
         found = by_cookie
     else:

@@ -320,7 +320,8 @@ def _searched(made_from: Recipe | Image) -> str:
     style = style_of(made_from.style)
     parts = (made_from.name, *made_from.traits, style.label if style else "", made_from.prompt)
     texts = dict.fromkeys((*parts, made_from.base_prompt, made_from.enhanced_prompt))
-    return fold("\n".join(part for part in texts if part))[:SEARCH_TEXT_LENGTH]
+    # Before it is folded too: of a hostile service's text that takes the square of its length.
+    return fold("\n".join(part for part in texts if part)[:SEARCH_TEXT_LENGTH])[:SEARCH_TEXT_LENGTH]
 
 
 def _conditions(owner_id: str, filters: Filters) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from functools import partial
@@ -41,6 +42,10 @@ from core.studio import Studio
 images = APIRouter(prefix="/images", tags=["Images"])
 # How long a request waits for another one that answers the same key.
 KEY_PAUSE, KEY_TRIES = 0.5, 60
+# Of one user, in one process.
+MOST_STREAMS = 20
+# How soon it is noticed that nobody waits for a text any more.
+LOOK_UP = 0.5
 CHOICE = (
     errors.PromptEmpty,
     errors.PromptTooLong,
@@ -196,11 +201,38 @@ async def enhance_prompt(
     text = await _begun(begin)
     text.add_done_callback(lambda _ended: tell(None))
     if events.MEDIA_TYPE not in request.headers.get("accept", ""):
-        return EnhancedPrompt(enhanced_prompt=await asyncio.wrap_future(text))
-    first = await pieces.get()
+        await _heard(request, pieces, text, kept, until_end=True)
+        return EnhancedPrompt(enhanced_prompt=_written(text))
+    first = await _heard(request, pieces, text, kept)
     if first is None:
-        text.result()  # what fails at once is answered as what it is
+        _written(text)  # what fails at once is answered as what it is
     return StreamingResponse(_deltas(first, pieces, text), 200, events.HEADERS, events.MEDIA_TYPE)
+
+
+async def _heard(
+    request: Request,
+    pieces: asyncio.Queue[str | None],
+    text: Future[str],
+    kept: KeptRequest | None,
+    *,
+    until_end: bool = False,
+) -> str | None:
+    """The first piece of a text, or its end; whoever hangs up takes back what wasn't begun."""
+    while True:
+        try:
+            piece = await asyncio.wait_for(pieces.get(), LOOK_UP)
+        except TimeoutError:
+            if kept is None and await request.is_disconnected():
+                text.cancel()
+        else:
+            if piece is None or not until_end:
+                return piece
+
+
+def _written(text: Future[str]) -> str:
+    if text.cancelled():
+        raise errors.ImagePromptError("The enhancement was taken back before it was begun.")
+    return text.result()
 
 
 async def _begun(begin: Callable[[], Future[str]]) -> Future[str]:
@@ -221,7 +253,7 @@ async def _deltas(
         yield events.event("delta", events.Delta(text=piece))
         piece = await pieces.get()
     try:
-        yield events.event("done", EnhancedPrompt(enhanced_prompt=text.result()))
+        yield events.event("done", EnhancedPrompt(enhanced_prompt=_written(text)))
     except errors.ImageError as error:
         yield events.failed(error)
 
@@ -263,7 +295,24 @@ async def watch_job(job_id: str, request: Request, studio: CurrentStudio, user: 
         return studio.batches.find(user_of(request, studio).user_id, job_id)
 
     stream = events.batch_events(request, look, partial(studio.jobs.partial, user.user_id), _end)
-    return StreamingResponse(stream, 200, events.HEADERS, events.MEDIA_TYPE)
+    return StreamingResponse(
+        _counted(request.app.state.streams, user.user_id, stream), 200, events.HEADERS, events.MEDIA_TYPE
+    )
+
+
+async def _counted(
+    open_streams: Counter[str], user_id: str, stream: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    """A stream, as one of its user's; beyond MOST_STREAMS it says so instead."""
+    if open_streams[user_id] >= MOST_STREAMS:
+        yield events.failed(errors.RateExceeded("Too many streams at once.", retry_after=1))
+        return
+    open_streams[user_id] += 1
+    try:
+        async for piece in stream:
+            yield piece
+    finally:
+        open_streams[user_id] -= 1
 
 
 def _end(batch: Batch) -> bytes:

@@ -22,7 +22,7 @@ from core.settings import OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL
 from core.wire import chat_head, delta_choice, ids, models, plain, spoilt, streamed, text_usage, tokens
 from core.wordsmith import Words, write_prompt
 
-_SIZE = re.compile(r"(\d{2,4})x(\d{2,4})")
+_SIZE = re.compile(r"([0-9]{2,4})x([0-9]{2,4})")
 # Smaller than the service takes, for tests that needn't be big.
 _SIZES = replace(FREE_SIZES, min_pixels=64 * 64)
 # What a picture to be made from is counted as, so that there is a number.

@@ -265,6 +265,14 @@ def test_only_this_address_takes_more_than_a_few_words(
         assert refused(answer) == (413, "IMG-REQ-SIZE-001")
 
 
+@pytest.mark.parametrize("charset", ["punycode", "undefined", "utf-7", "idna"])
+def test_a_form_is_read_in_utf_8_alone(ada: Person, charset: str) -> None:
+    kind = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
+    body = b'--x\r\nContent-Disposition: form-data; name="f-"\r\n\r\nfox\r\n--x--\r\n'
+    answer = ada.client.post(UPLOAD_PATH, content=body, headers=kind)
+    assert refused(answer) == (415, "IMG-REQ-TYPE-001")
+
+
 def test_a_body_that_does_not_say_how_long_it_is_ends_at_the_cap(ada: Person) -> None:
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
 

@@ -212,6 +212,7 @@ def test_what_came_of_a_batch_is_answered_with_why_the_rest_did_not(
         pytest.param({"size": "1x1"}, 422, "IMG-GEN-PARAM-001", id="no size of the model"),
         pytest.param({"style": "nouveau"}, 422, "IMG-GEN-PARAM-001", id="no style"),
         pytest.param({"model": "nobody's"}, 404, "IMG-GEN-MODEL-001", id="no model"),
+        pytest.param({"size": "1０２４x1０２４"}, 422, "IMG-GEN-PARAM-001", id="other digits"),
         pytest.param({"n": 0}, 422, "IMG-REQ-FIELDS-001", id="no image"),
         pytest.param({"n": 11}, 422, "IMG-REQ-FIELDS-001", id="too many images"),
         pytest.param({"n": True}, 422, "IMG-REQ-FIELDS-001", id="no number"),
@@ -260,6 +261,25 @@ def test_twenty_enhancements_under_one_key_buy_once(
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.text for answer in answers}) == 1
     assert enhanced(service) == 1
+
+
+@ON_SQLITE
+def test_a_fifth_enhancement_at_once_has_to_wait(
+    studio: Studio, owner: Person, service: OpenAIService
+) -> None:
+    service.script(Behaviour(latency=1), always=True)
+    programs = clients_of(studio, 8, Authorization=f"Bearer {owner.token()}")
+    numbered = list(zip(programs, range(8), strict=True))
+    answers = at_once(numbered, lambda one: one[0].post(ENHANCE, json=FOX | {"name": f"Fox {one[1]}"}))
+    assert sorted(answer.status_code for answer in answers) == [200] * 4 + [429] * 4
+    assert enhanced(service) == 4
+
+
+@ON_SQLITE
+def test_a_token_is_a_token_whatever_stands_before_it(owner: Person) -> None:
+    for scheme in ("Bearer\t", "bearer  ", "BEARER "):
+        answer = owner.client.get("/api/images", headers={"Authorization": f"{scheme}atl_made-up"})
+        assert answer.status_code == 401
 
 
 @ON_SQLITE

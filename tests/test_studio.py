@@ -104,6 +104,7 @@ def ended(studio: Studio, user: SignedIn) -> tuple[JobView, ...]:
         pytest.param({"prompt": "fox " * 8001}, 1, errors.PromptTooLong, "prompt", id="too long"),
         pytest.param({"prompt": "a \0 fox"}, 1, errors.WordsRejected, "prompt", id="control character"),
         pytest.param({"prompt": "a \ud800 fox"}, 1, errors.WordsRejected, "prompt", id="half a character"),
+        pytest.param({"prompt": "a" + "\u0300" * 31}, 1, errors.WordsRejected, "prompt", id="31 accents"),
         pytest.param({"name": "x" * 200}, 1, errors.WordsRejected, "name", id="a name of 200 characters"),
         pytest.param({"traits": ("x",) * 50}, 1, errors.WordsRejected, "traits", id="50 traits"),
         pytest.param({"name": "x" * (MAX_LINE + 1)}, 1, errors.WordsRejected, "name", id="long name"),

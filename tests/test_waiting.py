@@ -15,6 +15,7 @@ from sqlmodel import select
 
 from core.accounts import Accounts
 from core.database import Database
+from core.guard import MAX_BODY
 from core.models import Job, JobState, Scope
 from core.tokens import Tokens
 from tests.openai_service import Behaviour, OpenAIService
@@ -156,11 +157,11 @@ def test_every_answer_has_its_requests_id_also_the_refusals_at_the_door(program:
 @ON_SQLITE
 @pytest.mark.parametrize("chunked", [True, False])
 def test_a_body_that_is_too_large_is_refused_in_the_one_shape(program: Program, chunked: bool) -> None:
-    body = json.dumps(ASKED | {"prompt": "x" * 70_000}).encode()
+    body = json.dumps(ASKED | {"prompt": "x" * MAX_BODY}).encode()
     with httpx2.Client(trust_env=False) as client, suppress(httpx2.WriteError):
         answer = client.post(
             program.app.base_url + GENERATE,
-            content=iter([body[:40_000], body[40_000:]]) if chunked else body,
+            content=iter([body[:400_000], body[400_000:]]) if chunked else body,
             headers=program.headers | {"Content-Type": "application/json"},
         )
         assert answer.status_code == 413
