@@ -67,7 +67,7 @@ def test_the_price_stands_on_the_button(browser: Browser, app: AppProcess) -> No
 def test_the_prompt_streams_in(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
         person.sign_up("streamer")
-        person.describe(name="Pip", base_prompt="a kite [[text pause:0.4]]")
+        person.describe(name="Pip", base_prompt="a kite [[text pause:1.2]]")
         person.page.get_by_role("button", name="Enhance prompt").click()
         expect(person.page.get_by_role("button", name="Enhancing…")).to_be_visible()
         expect(person.field("Prompt")).to_have_value(re.compile("."))
