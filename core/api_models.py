@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, Self
 
@@ -41,32 +42,41 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class GenerateRequest(Asked):
-    model_config = ConfigDict(json_schema_extra={"example": {"prompt": "A fox in the snow, at dawn"}})
+class ImageRequest(Asked):
+    """What is said of an image, whether it is made from words alone or from a picture."""
 
-    prompt: str = Field(description="What to draw")
+    prompt: str
     style: Style | None = Field(None, description=f"A preset ({_STYLES}) or a style of the model's own")
     model: str | None = Field(
         None, max_length=128, description="An image model; by default the installation's"
     )
     size: str = Field("auto", max_length=16, description="`auto`, or WIDTHxHEIGHT as the model makes it")
     quality: str = Field("auto", max_length=16, description="`auto`, or one of the model's qualities")
-    n: StrictInt = Field(1, ge=1, le=10, description="How many images")
+    n: int = Field(1, ge=1, le=10, description="How many images")
     name: str = Field("", description="Kept with the image: the subject's name")
-    traits: list[str] = Field(default_factory=list, description="Kept with the image: the subject's traits")
-    base_prompt: str = Field("", description="Kept with the image: what the prompt was made from")
 
     def recipe(self, default_model: str) -> Recipe:
         return Recipe(
             prompt=self.prompt,
             model=self.model or default_model,
             name=self.name,
-            traits=tuple(self.traits),
-            base_prompt=self.base_prompt,
             style=self.style,
             size=self.size,
             quality=self.quality,
         )
+
+
+class GenerateRequest(ImageRequest):
+    model_config = ConfigDict(json_schema_extra={"example": {"prompt": "A fox in the snow, at dawn"}})
+
+    prompt: str = Field(description="What to draw")
+    n: StrictInt = Field(1, ge=1, le=10, description="How many images")
+    traits: list[str] = Field(default_factory=list, description="Kept with the image: the subject's traits")
+    base_prompt: str = Field("", description="Kept with the image: what the prompt was made from")
+
+    def recipe(self, default_model: str) -> Recipe:
+        made_from = super().recipe(default_model)
+        return replace(made_from, traits=tuple(self.traits), base_prompt=self.base_prompt)
 
 
 class EnhanceRequest(Asked):

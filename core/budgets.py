@@ -278,13 +278,18 @@ def money_words(micros: int) -> str:
     return f"${amount:,.2f}" if micros >= MICROS // 100 or not micros else f"${amount:,.4f}"
 
 
+def amount_words(which: Which, amount: int | None) -> str:
+    """So much of one budget as people read it; None is no limit."""
+    if amount is None:
+        return "no limit"
+    return money_words(amount) if which.is_money else f"{amount:,}"
+
+
 def limit_words(which: Which, own: int | None) -> str:
     """One user's own limit as people read it."""
     if own is None:
         return "as the settings say"
-    if own < 0:
-        return "no limit"
-    return money_words(own) if which.is_money else f"{own:,}"
+    return amount_words(which, None if own < 0 else own)
 
 
 def _change_words(before: OwnLimits, after: OwnLimits) -> Iterator[str]:

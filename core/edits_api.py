@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 
 from core import errors
 from core.accounts import SignedIn
-from core.api_models import Asked, Generated, IdempotencyKey, Prefer, Style, failures
+from core.api_models import Generated, IdempotencyKey, ImageRequest, Prefer, failures
 from core.entry import CurrentStudio, Spender
 from core.images_api import ACCEPTED, CHOICE, SERVICE, kept_request, ordered
 from core.recipe import Recipe
@@ -37,29 +37,11 @@ _CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
 _PICTURE = {"type": "string", "format": "binary"}
 
 
-class EditRequest(Asked):
+class EditRequest(ImageRequest):
     """The fields of the form, its files aside."""
 
     prompt: str = Field(description="What to change", examples=["Make it night"])
     image_id: str = Field("", max_length=64, description="One of your own images; or send `image`")
-    style: Style | None = Field(None, description="A preset, or a style of the model's own")
-    model: str | None = Field(
-        None, max_length=128, description="An image model; by default the installation's"
-    )
-    size: str = Field("auto", max_length=16, description="`auto`, or WIDTHxHEIGHT as the model makes it")
-    quality: str = Field("auto", max_length=16, description="`auto`, or one of the model's qualities")
-    n: int = Field(1, ge=1, le=10, description="How many images")
-    name: str = Field("", description="Kept with the image: the subject's name")
-
-    def recipe(self, default_model: str) -> Recipe:
-        return Recipe(
-            prompt=self.prompt,
-            model=self.model or default_model,
-            name=self.name,
-            style=self.style,
-            size=self.size,
-            quality=self.quality,
-        )
 
 
 def _documented() -> dict[str, Any]:

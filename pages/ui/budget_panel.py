@@ -15,7 +15,7 @@ from core.budgets import (
     OwnLimits,
     Statement,
     Which,
-    money_words,
+    amount_words,
 )
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.session import check_still, studio
@@ -41,7 +41,7 @@ def _figures(statement: Statement) -> None:
     with st.container(horizontal=True, gap="large"):
         for line in statement.lines:
             with st.container(width="content", gap=None):
-                st.metric(_title(line), plain(_amount(line, line.used)), width="content")
+                st.metric(_title(line), plain(amount_words(line.which, line.used)), width="content")
                 st.caption(plain(_rest(line)))
 
 
@@ -55,12 +55,8 @@ def _period(which: Which) -> str:
 
 def _rest(line: Line) -> str:
     if line.limit is None:
-        return "no limit"
-    return f"of {_amount(line, line.limit)}, {_amount(line, line.left or 0)} left"
-
-
-def _amount(line: Line, amount: int) -> str:
-    return money_words(amount) if line.which.is_money else f"{amount:,}"
+        return amount_words(line.which, None)
+    return f"of {amount_words(line.which, line.limit)}, {amount_words(line.which, line.left or 0)} left"
 
 
 def _footnotes(statement: Statement) -> list[str]:
@@ -98,7 +94,7 @@ def _choice(account: Account, which: Which, before: OwnLimits) -> int | None:
     own, key = before.of(which), f"{which}-{account.user_id}"
     usual = studio().budgets.usual.of(which)
     words = {
-        USUAL: f"As the settings say: {_limit_words(which, usual)}",
+        USUAL: f"As the settings say: {amount_words(which, usual)}",
         NONE: "No limit",
         OWN: "Another limit",
     }
@@ -122,9 +118,3 @@ def _money_input(which: Which, limit: int, key: str) -> int:
 def _images_input(which: Which, limit: int, key: str) -> int:
     label = f"{which.label}, number"
     return int(st.number_input(label, 0, MOST_IMAGES, limit, 1, key=f"limit-{key}"))
-
-
-def _limit_words(which: Which, limit: int | None) -> str:
-    if limit is None:
-        return "no limit"
-    return money_words(limit) if which.is_money else f"{limit:,}"
