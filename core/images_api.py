@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import Annotated, Any
@@ -201,15 +201,15 @@ async def enhance_prompt(
     text = await _begun(begin)
     text.add_done_callback(lambda _ended: tell(None))
     if events.MEDIA_TYPE not in request.headers.get("accept", ""):
-        await _heard(request, pieces, text, kept, until_end=True)
-        return EnhancedPrompt(enhanced_prompt=_written(text))
-    first = await _heard(request, pieces, text, kept)
+        await heard(request, pieces, text, kept, until_end=True)
+        return EnhancedPrompt(enhanced_prompt=written(text))
+    first = await heard(request, pieces, text, kept)
     if first is None:
-        _written(text)  # what fails at once is answered as what it is
+        written(text)  # what fails at once is answered as what it is
     return StreamingResponse(_deltas(first, pieces, text), 200, events.HEADERS, events.MEDIA_TYPE)
 
 
-async def _heard(
+async def heard(
     request: Request,
     pieces: asyncio.Queue[str | None],
     text: Future[str],
@@ -229,7 +229,7 @@ async def _heard(
                 return piece
 
 
-def _written(text: Future[str]) -> str:
+def written(text: Future[str]) -> str:
     if text.cancelled():
         raise errors.ImagePromptError("The enhancement was taken back before it was begun.")
     return text.result()
@@ -253,7 +253,7 @@ async def _deltas(
         yield events.event("delta", events.Delta(text=piece))
         piece = await pieces.get()
     try:
-        yield events.event("done", EnhancedPrompt(enhanced_prompt=_written(text)))
+        yield events.event("done", EnhancedPrompt(enhanced_prompt=written(text)))
     except errors.ImageError as error:
         yield events.failed(error)
 
@@ -296,13 +296,13 @@ async def watch_job(job_id: str, request: Request, studio: CurrentStudio, user: 
 
     stream = events.batch_events(request, look, partial(studio.jobs.partial, user.user_id), _end)
     return StreamingResponse(
-        _counted(request.app.state.streams, user.user_id, stream), 200, events.HEADERS, events.MEDIA_TYPE
+        streamed(request.app.state.streams, user.user_id, stream), 200, events.HEADERS, events.MEDIA_TYPE
     )
 
 
-async def _counted(
+async def streamed(
     open_streams: Counter[str], user_id: str, stream: AsyncIterator[bytes]
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """A stream, as one of its user's; beyond MOST_STREAMS it says so instead."""
     if open_streams[user_id] >= MOST_STREAMS:
         yield events.failed(errors.RateExceeded("Too many streams at once.", retry_after=1))
