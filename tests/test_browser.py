@@ -240,8 +240,8 @@ def test_wrong_passwords_are_told_alike_and_then_have_to_wait(browser: Browser, 
         person.sign_out("locked")
         for _ in range(5):
             person.sign_in("locked", "not the password")
+            person.settle()  # the words of the try before still stand
             expect(person.page.get_by_text("That username and password don't match.")).to_be_visible()
-            person.settle()
         person.sign_in("locked", PASSWORD)
         expect(person.page.get_by_text(re.compile("has to wait 15 minutes"))).to_be_visible()
 

@@ -6,10 +6,11 @@ import re
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Request, expect
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.polling import until
+from tests.reruns import Reruns
 
 PASSWORD = "seven quiet lighthouses"
 WAIT_MS = 30_000
@@ -38,6 +39,8 @@ class Visitor:
         self.context.on("request", self._note_request)
         self.context.on("weberror", lambda error: self.failures.append(str(error.error)))
         self.context.on("console", self._note_refusal)
+        self._reruns: dict[Page, Reruns] = {}
+        self.context.on("page", lambda page: self._reruns.update({page: Reruns(page)}))
         self.page = self.context.new_page()
 
     def __enter__(self) -> Visitor:
@@ -130,6 +133,7 @@ class Visitor:
 
     def settle(self) -> None:
         """Wait until the page has answered what was done to it."""
+        self._reruns[self.page].wait(WAIT_MS)
         expect(self.page.locator('[data-testid="stApp"][data-test-script-state="running"]')).to_have_count(0)
 
     def still(self) -> None:
