@@ -46,9 +46,9 @@ class Reruns:
         message = ForwardMsg.FromString(frame)
         if message.HasField("new_session"):
             self._asked.begun = True
-        elif message.HasField("script_finished") and self._asked.begun:
-            if message.script_finished in _ENDS[self._asked.whole]:
-                self._asked = None
+        ended = message.HasField("script_finished") and message.script_finished in _ENDS[self._asked.whole]
+        if ended and self._asked.begun:
+            self._asked = None
 
 
 class _Asked:
