@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -51,23 +52,42 @@ keep_uvicorn_from_believing()
 ROOT = Path(__file__).resolve().parent
 MUST_BE_MENDED = 2
 ANY_ADDRESS = "::"
-# Set when the server was asked to stop.
-stopping = threading.Event()
+
+
+class Stop(threading.Event):
+    """Set when the server was asked to stop; `at` is when, by time.monotonic()."""
+
+    at = 0.0
+
+    def ask(self) -> None:
+        if not self.is_set():
+            self.at = time.monotonic()
+            self.set()
+
+    @property
+    def waited(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self.at if self.is_set() else 0.0
+
+
+stopping = Stop()
 
 
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
     """The studio lives as long as the server; a start that can't succeed says why and exits."""
     keep_page_changes()
-    _hear_of_the_end()
     studio = await run_in_threadpool(_build_or_exit)
+    _hear_of_the_end(studio)
     yield {}
-    await run_in_threadpool(studio.close)
+    await run_in_threadpool(lambda: studio.close(waited=stopping.waited))
     bootstrap.install(None)
 
 
-def _hear_of_the_end() -> None:
+def _hear_of_the_end(studio: Studio) -> None:
     """Note when the server is asked to stop: it waits for open requests, and these may wait for images.
+
+    No image is begun from then on.
 
     Elsewhere than in the main thread nobody hears of signals.
     """
@@ -75,11 +95,12 @@ def _hear_of_the_end() -> None:
         return
     for number in (signal.SIGTERM, signal.SIGINT):
         before = signal.getsignal(number)
-        signal.signal(number, partial(_note_the_end, before))
+        signal.signal(number, partial(_note_the_end, studio, before))
 
 
-def _note_the_end(before: Any, number: int, frame: FrameType | None) -> None:
-    stopping.set()
+def _note_the_end(studio: Studio, before: Any, number: int, frame: FrameType | None) -> None:
+    stopping.ask()
+    studio.jobs.closed.set()
     if callable(before):
         before(number, frame)
 
@@ -129,13 +150,14 @@ def explain(error: ImageError) -> str:
 
 def banner(settings: Settings) -> str:
     """Where the app is and which engine answers."""
-    host = "localhost" if is_loopback(settings.host) or is_any(settings.host) else settings.host
+    host = "localhost" if is_loopback(settings.host) or is_any(settings.host) else settings.host.strip("[]")
+    address = f"[{host}]" if ":" in host else host
     engine = (
         "offline engine (no key needed; set OPENAI_API_KEY for the real service)"
         if settings.offline
         else f"{_service_name(settings)}, {settings.default_image_model}"
     )
-    return f"\n  Atelier is at http://{host}:{settings.port}\n  Engine: {engine}\n"
+    return f"\n  Atelier is at http://{address}:{settings.port}\n  Engine: {engine}\n"
 
 
 def listening(settings: Settings) -> socket.socket:

@@ -19,7 +19,8 @@ from starlette.routing import Match
 from core import errors
 from core.api_models import error_body
 from core.edits_api import edits
-from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, session_token, studio_of
+from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, session_token, studio_of, user_of
+from core.headers import is_https
 from core.images_api import images
 from core.manual import Described, manual
 from core.request_id import HEADER
@@ -45,6 +46,7 @@ def create_api(get_studio: Callable[[], Studio], *, stopping: Callable[[], bool]
     application.state.upload_turns = ThreadPoolExecutor(1, "upload")
     application.state.streams = Counter()
     application.add_middleware(RateHeaders)
+    application.add_exception_handler(RequestValidationError, _on_invalid_of_anybody)
     return application
 
 
@@ -80,7 +82,7 @@ def begin_session(exchange: TicketExchange, request: Request, studio: CurrentStu
     # Not before: the same ticket sent twice must leave the session that it has just begun.
     _end_row(studio, request)
     response = Response(status_code=204)
-    secure = studio.settings.public_https or request.url.scheme == "https"
+    secure = is_https(request.url.scheme, studio.settings)
     response.set_cookie(
         SECURE_COOKIE if secure else COOKIE,
         token,
@@ -126,7 +128,7 @@ def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     if isinstance(error.__cause__, errors.ImageError):
-        return failure(error.__cause__, error.__cause__.status)
+        return _on_image_error(request, error.__cause__)
     kind = _REFUSALS.get(error.status_code, errors.RequestRejected)
     answer = failure(kind(details=str(error.detail)), error.status_code)
     answer.headers.update(error.headers or {})
@@ -141,12 +143,24 @@ def _methods(request: Request) -> list[str]:
     return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
-def _on_invalid(_request: Request, error: Exception) -> JSONResponse:
+def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     """A request that doesn't fit its model; its values are not repeated."""
     if not isinstance(error, RequestValidationError):
         raise error
     wrong = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-    return failure(errors.FieldsRejected(details="; ".join(wrong)), 422)
+    refusal = errors.FieldsRejected(details="; ".join(wrong))
+    _count(request, refusal)
+    return failure(refusal, refusal.status)
+
+
+def _on_invalid_of_anybody(request: Request, error: Exception) -> JSONResponse:
+    """As `_on_invalid`; what isn't even JSON has been read before anybody was asked who they are."""
+    if isinstance(error, RequestValidationError) and error.errors()[0]["type"] == "json_invalid":
+        try:
+            user_of(request, studio_of(request))
+        except errors.ImageError as unknown:
+            return _on_image_error(request, unknown)
+    return _on_invalid(request, error)
 
 
 def _on_fault(request: Request, error: Exception) -> JSONResponse:

@@ -264,12 +264,14 @@ class ImageList(BaseModel):
 
 
 def error_body(error: errors.ImageError) -> dict[str, Any]:
-    """The one shape of every failure; a service's own id of its request is among the details."""
+    """The one shape of every failure; its details end with the service's id of its request, and the cost."""
     foreign = f"request {error.request_id} at the service" if error.request_id else ""
+    might_cost = error.charged is not False or isinstance(error, errors.PromptBlocked)
+    cost = errors.COST_WORDS[error.charged] if might_cost else ""
     body = ErrorBody(
         code=error.code,
         message=clean(error.message),
-        details=clean("; ".join(filter(None, (error.details, foreign)))),
+        details=clean("; ".join(filter(None, (error.details, foreign, cost)))),
         suggestions=list(error.suggestions),
         retryable=error.retryable,
         request_id=request_id.current(),

@@ -38,7 +38,7 @@ class Batch:
     def price(self) -> int | None:
         """What all of it cost in micro-USD; None where a part of it is unknown."""
         prices = [image.price_micros for image in self.images]
-        unknown = None in prices or any(job.state == JobState.UNKNOWN for job in self.jobs)
+        unknown = None in prices or any(error.charged is not False for error in self.failures)
         return None if unknown else sum(price or 0 for price in prices)
 
     @property

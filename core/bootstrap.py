@@ -187,7 +187,11 @@ def _chores(
         Chore("remove links that are over", TIDY_SECONDS, shares.tidy),
         Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
         Chore("forget old failures", TIDY_SECONDS, jobs.worker.failures.tidy),
-        Chore("empty the trash", TIDY_SECONDS, lambda: gallery.purge(utc_now())),
+        Chore(
+            "empty the trash",
+            PORTION_EVERY_SECONDS,
+            InPortions(lambda: gallery.purge(utc_now()), rest=TIDY_SECONDS),
+        ),
         _daily("remove old files without a row", inventory.clean),
         _daily("make missing thumbnails", inventory.thumbnails),
     )

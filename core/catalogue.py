@@ -341,7 +341,9 @@ def check_text(name: str, *, today: date) -> None:
     """Raise ModelRetired, naming the successor, when OpenAI no longer serves the text model `name`."""
     model = text_model(name)
     if model.ends is not None and today >= model.ends:
-        raise _retired(model.label, text_model(model.successor or DEFAULT_TEXT_MODEL).label)
+        retired = _retired(model.label, text_model(model.successor or DEFAULT_TEXT_MODEL).label)
+        retired.suggestions = ("Ask your administrator to set TEXT_MODEL to the successor named above.",)
+        raise retired
 
 
 def estimate(params: GenerateParams, *, partial_images: int = 0) -> int | None:
@@ -446,6 +448,9 @@ def _check_choices(params: GenerateParams, model: ImageModel) -> None:
 
 def _check_choice(model: ImageModel, field_name: str, value: str, allowed: Iterable[str]) -> None:
     if value not in allowed:
+        label = field_name.replace("_", " ")
         raise InvalidParameter(
-            f"{model.label} has no {field_name.replace('_', ' ')} “{value}”.", field=field_name
+            f"{model.label} has no {label} “{value}”.",
+            suggestions=(f"Choose another {label}.",),
+            field=field_name,
         )

@@ -69,6 +69,8 @@ def _documented() -> dict[str, Any]:
         errors.UploadRejected,
         errors.UploadTooLarge,
         errors.UploadGone,
+        errors.MaskRejected,
+        errors.TypeRejected,
     )
     | ACCEPTED,
     openapi_extra=_documented(),
@@ -103,7 +105,7 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
     _, options = parse_options_header(request.headers.get("content-type", ""))
     if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
         # Some that can be named take the square of a field's length, on the thread that serves everybody.
-        raise errors.TypeRejected(details="charset: a form is UTF-8")
+        raise errors.TypeRejected(suggestions=("Send the form as UTF-8.",))
     try:
         async with request.form(
             max_files=len(_FILES), max_fields=len(EditRequest.model_fields), max_part_size=_LONGEST_FIELD

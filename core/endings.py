@@ -15,7 +15,7 @@ from core.models import Job, JobState
 
 @dataclass(frozen=True, slots=True)
 class JobError:
-    """A failure as it is stored with a job; the last two as in ImageError."""
+    """A failure as it is stored with a job; from `charged` on as in ImageError."""
 
     code: str
     message: str
@@ -24,12 +24,15 @@ class JobError:
     retryable: bool = False
     charged: bool | None = False
     categories: tuple[str, ...] = ()
+    field: str | None = None
+    retry_after: float | None = None
+    request_id: str | None = None
 
     @classmethod
     def of(cls, error: errors.ImageError) -> JobError:
         return cls(
             error.code, error.message, tuple(error.suggestions), error.details, error.retryable,
-            error.charged, error.categories,
+            error.charged, error.categories, error.field, error.retry_after, error.request_id,
         )  # fmt: skip
 
     @classmethod
@@ -43,8 +46,10 @@ class JobError:
     def to_error(self) -> errors.ImageError:
         """The failure as it was raised, as far as that was stored; core.failures has counted it."""
         kind = errors.by_code(self.code) or errors.ImageGenerationError
-        error = kind(self.message, details=self.details)
-        error.suggestions = self.suggestions
+        error = kind(
+            self.message, details=self.details, suggestions=self.suggestions, field=self.field,
+            retry_after=self.retry_after, request_id=self.request_id,
+        )  # fmt: skip
         error.charged, error.categories, error.counted = self.charged, self.categories, True
         return error
 

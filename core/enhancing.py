@@ -100,9 +100,12 @@ class Enhancements:
         if take:
             self._answer(user_id, take)
             return
-        with self._guard:
-            future = self._pool.submit(self._run, user_id, request)
-            self._futures.add(future)
+        try:
+            with self._guard:
+                future = self._submit(self._run, user_id, request)
+        except errors.AppStopping as error:
+            self._set(user_id, error=error)
+            return
         future.add_done_callback(self._futures.discard)
 
     def ask(self, user_id: str, request: PromptRequest, on_piece: Callable[[str], None]) -> Future[str]:
@@ -110,15 +113,27 @@ class Enhancements:
 
         `on_piece` is given what arrives, in a thread of ours. What was asked for within a day is answered
         with the text of then. Whoever gives up cancels the future; a call that has left is let finish, and
-        kept. Raises RateExceeded for more than ASKED_AT_ONCE of one user at once.
+        kept. Raises RateExceeded for more than ASKED_AT_ONCE of one user at once, and AppStopping.
         """
         with self._guard:
             if self._asked_by[user_id] >= ASKED_AT_ONCE:
-                raise errors.RateExceeded("Too many enhancements at once.", retry_after=1)
-            future = self._pool.submit(self._asked, user_id, request, on_piece)
-            self._futures.add(future)
+                raise errors.RateExceeded(
+                    "Too many enhancements at once.",
+                    suggestions=("Wait until one of them has ended.",),
+                    retry_after=1,
+                )
+            future = self._submit(self._asked, user_id, request, on_piece)
             self._asked_by[user_id] += 1
         future.add_done_callback(partial(self._answered, user_id))
+        return future
+
+    def _submit(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
+        """Have it done by the pool; the guard is held. Raises AppStopping once nothing is begun any more."""
+        try:
+            future = self._pool.submit(work, *args)
+        except RuntimeError as error:
+            raise errors.AppStopping from error
+        self._futures.add(future)
         return future
 
     def _answered(self, user_id: str, future: Future[str]) -> None:
@@ -143,6 +158,11 @@ class Enhancements:
         except errors.ImageError as error:
             self._record_failure(replace(call, seconds=time.monotonic() - begun), error)
             raise
+        except Exception as error:
+            log.exception("enhancement broke off")
+            failure = errors.ImagePromptError(details=repr(error))
+            self._record_failure(replace(call, seconds=time.monotonic() - begun), failure)
+            raise failure from error
         self._keep(user_id, request, stream.result)
         self._record_success(call, stream.result)
         return stream.result.text

@@ -11,7 +11,7 @@ ImageError                          IMG-GEN-001
 ├── ImagePromptError                IMG-PRM-ENH-001: the words
 │   ├── PromptEmpty, PromptTooLong, TooManyPrompts, WordsRejected
 │   ├── PromptBlocked: ContentFiltered, NotDrawable, PromptFlagged
-│   └── EnhancementRefused, EnhancementCut, EnhancementTooLong
+│   └── EnhancementRefused, EnhancementCut, EnhancementTooLong, EnhancementCancelled
 ├── ImageAuthError                  IMG-AUTH-001: who may do what
 │   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed, TokenRejected, ScopeMissing
 │   ├── NameTaken, NameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
@@ -21,6 +21,7 @@ ImageError                          IMG-GEN-001
 ├── RequestRejected                 IMG-REQ-001: what was asked can't be answered
 │   ├── HostRejected, OriginRejected, BodyTooLarge, PageNotFound
 │   ├── MethodRejected, FieldsRejected, TypeRejected, RangeRejected, RateExceeded, KeyReused, KeyBusy
+│   ├── AppStopping
 │   └── UploadRejected              IMG-REQ-UPLOAD-001: UploadTooLarge, MaskRejected, UploadGone
 ├── StorageError                    IMG-STORE-001: the image store
 │   ├── StorageUnreachable, StorageFull, StorageReadOnly
@@ -65,6 +66,12 @@ _NAMED = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+# By `ImageError.charged`.
+COST_WORDS = {
+    True: "The service has charged for this.",
+    False: "This cost nothing.",
+    None: "The service may have charged for this.",
+}
 
 
 def scrub(text: str) -> str:
@@ -217,7 +224,7 @@ class BudgetSpent(ImageGenerationError):
 
 
 class OutcomeUnknown(ImageGenerationError):
-    code, status, retryable = "IMG-GEN-UNKNOWN-001", 504, True
+    code, status, retryable = "IMG-GEN-UNKNOWN-001", 504, False
     message = "Outcome unknown: the service may have charged for this."
     suggestions: tuple[str, ...] = (
         "Try again to buy it once more, or let it go.",
@@ -455,6 +462,14 @@ class EnhancementTooLong(ImagePromptError):
     charged = True
 
 
+class EnhancementCancelled(ImagePromptError):
+    code, status, retryable = "IMG-PRM-CANCEL-001", 409, False
+    message = "The enhancement was cancelled before it started."
+    suggestions = ("Enhance again if you still want it.",)
+    # Nobody waits for it any more.
+    counted = True
+
+
 class ImageAuthError(ImageError):
     code, status, retryable = "IMG-AUTH-001", 401, False
     message = "Please sign in first."
@@ -642,6 +657,12 @@ class KeyBusy(RequestRejected):
     code, status, retryable = "IMG-REQ-KEY-002", 409, True
     message = "The request with this Idempotency-Key is still being answered."
     suggestions = ("Send it again with the same key in a few seconds.",)
+
+
+class AppStopping(RequestRejected):
+    code, status, retryable = "IMG-REQ-STOP-001", 503, True
+    message = "Atelier is being stopped or restarted."
+    suggestions = ("Try again in a minute.",)
 
 
 class UploadRejected(RequestRejected):

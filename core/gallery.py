@@ -6,7 +6,7 @@ Every function takes the owner. Somebody else's image is ImageNotFound, exactly 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -22,7 +22,7 @@ from core.audit import Action, Audit
 from core.columns import clean, fitted
 from core.cursor import Cursor
 from core.database import Database
-from core.errors import FileDamaged, ImageNotFound, RequestRejected, StorageError
+from core.errors import BadImage, FileDamaged, ImageNotFound, RequestRejected, StorageError
 from core.imaging import Picture
 from core.models import Image, new_id, utc_now
 from core.prompts import style_of
@@ -200,9 +200,6 @@ class Gallery:
             styles = _distinct(session, owner_id, col(Image.style))
             return Choices(styles, _distinct(session, owner_id, col(Image.model)))
 
-    def set_favourite(self, owner_id: str, image_id: str, on: bool) -> None:
-        self._change(owner_id, (image_id,), None, favourite=on)
-
     def change(
         self, owner_id: str, image_id: str, *, name: str | None = None, favourite: bool | None = None
     ) -> Image:
@@ -218,20 +215,17 @@ class Gallery:
 
     def trash(self, owner_id: str, *image_ids: str) -> None:
         """Delete, so that `restore` can undo it; all of them, or none with ImageNotFound."""
-        trashed_at = func.coalesce(col(Image.trashed_at), self._clock())
-        self._change(owner_id, image_ids, Action.TRASH, trashed_at=trashed_at)
+        self._move(owner_id, image_ids, Action.TRASH, col(Image.trashed_at).is_(None), self._clock())
 
     def restore(self, owner_id: str, *image_ids: str) -> None:
         """Undo `trash`; all of them, or none with ImageNotFound."""
-        self._change(owner_id, image_ids, Action.RESTORE, trashed_at=None)
+        self._move(owner_id, image_ids, Action.RESTORE, col(Image.trashed_at).is_not(None), None)
 
-    def purge(self, now: datetime) -> int:
-        """Remove for good what has been in the trash for too long; how many images that were."""
-        purged = 0
+    def purge(self, now: datetime) -> Iterator[int]:
+        """Remove for good what has been in the trash for too long; gives how many each batch was."""
         while removed := self._purge_rows(now - self._trash_age):
             self._storage.delete(*removed.values(), *map(thumbnail_key, removed))
-            purged += len(removed)
-        return purged
+            yield len(removed)
 
     def original(self, owner_id: str, image_id: str) -> bytes:
         """The bytes as the service sent them. Raises ImageNotFound, FileDamaged or StorageError."""
@@ -242,7 +236,10 @@ class Gallery:
         image = self.get(owner_id, image_id)
         with suppress(FileDamaged):
             return self._storage.get(thumbnail_key(image.id))
-        made = imaging.thumbnail(self._bytes_of(image))
+        try:
+            made = imaging.thumbnail(self._bytes_of(image))
+        except BadImage as error:
+            raise FileDamaged(details=f"{image.file_key}: {error.details}") from error
         with suppress(StorageError):  # a full disk hides no pictures
             self._storage.put(thumbnail_key(image.id), made)
         return made
@@ -265,16 +262,24 @@ class Gallery:
             raise ImageNotFound
         return image
 
-    def _change(self, owner_id: str, image_ids: Sequence[str], action: Action | None, **values: Any) -> None:
+    def _move(
+        self,
+        owner_id: str,
+        image_ids: Sequence[str],
+        action: Action,
+        elsewhere: ColumnElement[bool],
+        trashed_at: datetime | None,
+    ) -> None:
+        """Into the trash or out of it; the trail has those alone that were `elsewhere`."""
         wanted = set(map(clean, image_ids))
         mine = (col(Image.owner_id) == owner_id, col(Image.id).in_(wanted))
+        move = update(Image).where(*mine, elsewhere).values(trashed_at=trashed_at).returning(col(Image.id))
         with self._database.write() as session:
-            changed = session.execute(update(Image).where(*mine).values(**values).returning(col(Image.id)))
-            if len(changed.all()) != len(wanted):
+            moved = session.execute(move).scalars().all()
+            if session.scalar(select(func.count()).where(*mine)) != len(wanted):
                 raise ImageNotFound
-            if action:
-                for image_id in sorted(wanted):
-                    self._audit.record(session, action, actor=owner_id, subject=image_id)
+            for image_id in sorted(moved):
+                self._audit.record(session, action, actor=owner_id, subject=image_id)
 
     def _purge_rows(self, before: datetime) -> dict[str, str]:
         """Remove one batch of rows; their ids and file keys. Rows go first: a crash leaves only files."""

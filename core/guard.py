@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ from starlette.websockets import WebSocketClose
 from core import errors
 from core.access import is_closed
 from core.api import failure
-from core.headers import wanted
+from core.headers import is_https, wanted
 from core.remaking import MEGABYTE
 from core.settings import Settings, is_loopback
 
@@ -52,7 +53,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         settings = self._get_settings()
-        send = _dressed(send, wanted(_path(scope), self._policy, settings))
+        https = is_https(scope["scheme"], settings)
+        send = _dressed(send, wanted(_path(scope), self._policy, settings, https=https))
         try:
             check(scope, settings)
         except errors.RequestRejected as error:
@@ -98,7 +100,8 @@ def _bounded(receive: Receive, most: int) -> Receive:
 
 def check(scope: Scope, settings: Settings) -> None:
     """Raise HostRejected, OriginRejected, BodyTooLarge or PageNotFound unless this request may go on."""
-    if "\n" in scope["path"]:  # no pattern of a route takes it: it would fall between ours and Streamlit's
+    # No pattern of a route takes a new line, and Streamlit has an answer of its own for some of the others.
+    if any(unicodedata.category(sign) == "Cc" for sign in scope["path"]):
         raise errors.PageNotFound
     headers = Headers(scope=scope)
     hosts = headers.getlist("host")

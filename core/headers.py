@@ -59,12 +59,17 @@ def _hash(script: str) -> str:
     return f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
-def wanted(path: str, policy: str, settings: Settings) -> Mapping[str, str]:
+def is_https(scheme: str, settings: Settings) -> bool:
+    """Whether a request came by HTTPS, as far as it or the settings say so."""
+    return settings.public_https or scheme in ("https", "wss")
+
+
+def wanted(path: str, policy: str, settings: Settings, *, https: bool) -> Mapping[str, str]:
     """The headers of an answer at `path`, where it has none of that name itself; `policy` is the pages'."""
     personal = path.startswith(_PERSONAL)
     headers = {**_ALWAYS, "Content-Security-Policy": _NO_DOCUMENT if personal else policy}
     if personal:
         headers["Cache-Control"] = "no-store"
-    if settings.public_https:
+    if https:
         headers["Strict-Transport-Security"] = f"max-age={_YEAR}"
     return headers

@@ -49,6 +49,7 @@ LOOK_UP = 0.5
 CHOICE = (
     errors.PromptEmpty,
     errors.PromptTooLong,
+    errors.PromptFlagged,
     errors.WordsRejected,
     errors.InvalidParameter,
     errors.ModelRetired,
@@ -134,7 +135,7 @@ async def ordered(
         return _accepted(batch_id, {"Preference-Applied": "respond-async"})
     try:
         batch = await events.ended(request, partial(studio.batches.find, user.user_id, batch_id))
-    except errors.DatabaseError:
+    except (errors.DatabaseError, errors.StorageError):
         # It is submitted: without its address it would be asked for again, and bought again.
         return _accepted(batch_id)
     if not batch.is_live:
@@ -174,6 +175,7 @@ def kept_request(user: SignedIn, key: str | None, path: str, asked: dict[str, An
         errors.ImagePromptError,
         errors.EnhancementRefused,
         errors.EnhancementCut,
+        errors.EnhancementCancelled,
         errors.KeyBusy,
     )
     | {200: {"content": {events.MEDIA_TYPE: {"schema": events.SCHEMA}}}},
@@ -231,7 +233,7 @@ async def heard(
 
 def written(text: Future[str]) -> str:
     if text.cancelled():
-        raise errors.ImagePromptError("The enhancement was taken back before it was begun.")
+        raise errors.EnhancementCancelled
     return text.result()
 
 
@@ -294,19 +296,23 @@ async def watch_job(job_id: str, request: Request, studio: CurrentStudio, user: 
     def look() -> Batch:
         return studio.batches.find(user_of(request, studio).user_id, job_id)
 
+    open_streams: Counter[str] = request.app.state.streams
+    if open_streams[user.user_id] >= MOST_STREAMS:
+        raise errors.RateExceeded(
+            "Too many streams at once.",
+            suggestions=("Close a stream before you open another.",),
+            retry_after=1,
+        )
     stream = events.batch_events(request, look, partial(studio.jobs.partial, user.user_id), _end)
     return StreamingResponse(
-        streamed(request.app.state.streams, user.user_id, stream), 200, events.HEADERS, events.MEDIA_TYPE
+        streamed(open_streams, user.user_id, stream), 200, events.HEADERS, events.MEDIA_TYPE
     )
 
 
 async def streamed(
     open_streams: Counter[str], user_id: str, stream: AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes, None]:
-    """A stream, as one of its user's; beyond MOST_STREAMS it says so instead."""
-    if open_streams[user_id] >= MOST_STREAMS:
-        yield events.failed(errors.RateExceeded("Too many streams at once.", retry_after=1))
-        return
+    """A stream, counted as one of its user's while it is open."""
     open_streams[user_id] += 1
     try:
         async for piece in stream:

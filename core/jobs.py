@@ -5,6 +5,7 @@ A job's row is the truth; core.queue decides which is next, core.dispatch when, 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -74,7 +75,8 @@ class Jobs:
 
     `places` is how many this process works on at once. While `may_work` says no, jobs wait. `alive` gives
     the numbers of the processes that may be working on jobs; where others `share` the work, one counts as
-    gone when it was missed twice: a restart of the database drops all locks at once.
+    gone when it was missed twice: a restart of the database drops all locks at once. Once `closed` is set,
+    which a signal's handler may do, no job is begun any more.
     """
 
     database: Database
@@ -87,6 +89,7 @@ class Jobs:
     may_work: Callable[[], bool] = lambda: True
     alive: Callable[[], frozenset[int]] = frozenset
     share: bool = False
+    closed: threading.Event = field(default_factory=threading.Event)
     _missed: frozenset[int | None] = frozenset()
     _dispatcher: Dispatcher = field(init=False)
 
@@ -116,12 +119,13 @@ class Jobs:
 
     def stop(self, *, grace_seconds: float = 30) -> bool:
         """Take no new work and let running calls finish within the grace period; whether they all have."""
+        self.closed.set()
         self.worker.stopping.set()
         return self._dispatcher.stop(grace_seconds)
 
     def claim(self) -> Job | None:
         """The next job, now marked as running and to be given to the worker; None while nothing may begin."""
-        if self.worker.stopping.is_set() or not self.may_work():
+        if self.closed.is_set() or not self.may_work():
             return None
         return self.queue.claim()
 
@@ -259,9 +263,13 @@ class Jobs:
         self._dispatcher.wake()
         return batch_id if new else jobs[0].batch_id
 
-    def cancel(self, owner_id: str, job_id: str) -> bool:
-        """Take a queued job back; False when its call has already left, which is let finish and kept."""
-        return self._cancel(owner_id, col(Job.id) == job_id) == 1
+    def cancel(self, owner_id: str, job_id: str) -> JobState:
+        """Take a queued job back; a running one, whose call has left, is let finish and kept.
+
+        Returns how the job stands then. Raises ImageNotFound for anybody but the owner.
+        """
+        self._cancel(owner_id, col(Job.id) == job_id)
+        return JobState(self._owned(owner_id, job_id).state)
 
     def cancel_waiting(self, owner_id: str, batch_id: str | None = None) -> int:
         """Take back all of this user's queued jobs, or those of one batch; how many that were."""

@@ -248,10 +248,16 @@ class Studio:
             return self._written(user, request, kept, earlier)
         self._check_request(user, request)
         if request.style and style_of(request.style) is None:
-            raise errors.InvalidParameter("There is no such style.", field="style")
+            tips = ("Choose another style, or none.",)
+            raise errors.InvalidParameter("There is no such style.", suggestions=tips, field="style")
         if kept and (earlier := self.kept.begin(kept)):
             return self._written(user, request, kept, earlier)
-        future = self.enhancements.ask(user.user_id, request, on_piece)
+        try:
+            future = self.enhancements.ask(user.user_id, request, on_piece)
+        except errors.ImageError:
+            if kept:
+                self.kept.forget(kept)
+            raise
         if kept:
             future.add_done_callback(lambda ended: self._keep_written(kept, ended))
         return future
@@ -470,16 +476,17 @@ class Studio:
         self.drafts.save(user.user_id, draft)
         return draft
 
-    def close(self) -> None:
-        """Let running calls finish, then close everything.
+    def close(self, *, waited: float = 0.0) -> None:
+        """Let running calls finish, then close everything; `waited` seconds of the grace period are over.
 
         A call that takes longer goes on until the process ends, and keeps the folder till then: a new
         process would take its job for a lost one.
         """
-        self.housekeeping.stop()
-        ends = time.monotonic() + self.settings.shutdown_grace
-        jobs_ended = self.jobs.stop(grace_seconds=self.settings.shutdown_grace)
+        ends = time.monotonic() + self.settings.shutdown_grace - waited
+        jobs_ended = self.jobs.stop(grace_seconds=max(0.0, ends - time.monotonic()))
         texts_ended = self.enhancements.close(grace_seconds=max(0.0, ends - time.monotonic()))
+        # Not before: among the chores is what keeps the database to this process.
+        self.housekeeping.stop()
         if jobs_ended and texts_ended:
             self.client.close()
             self.ownership.release()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from io import BytesIO
 from itertools import chain, repeat
 from typing import TypeVar
 
@@ -28,6 +29,7 @@ from core.gallery import Gallery
 from core.intake import Figures, Intake, figures_key, image_key, partial_key
 from core.models import Job, JobState, UsageKind, utc_now
 from core.recipe import Recipe
+from core.remaking import LARGEST, remade
 from core.storage import Storage
 from core.usage import Call, Outcome, UsageLog, user_tag
 
@@ -122,8 +124,10 @@ class Worker:
         own = [recipe.source_image] if recipe.source_image else []
         images = [self._own_image(owner_id, image_id) for image_id in own]
         images += [self._uploaded(owner_id, key) for key in recipe.references]
-        mask = self._uploaded(owner_id, recipe.mask) if recipe.mask else None
-        return Inputs(tuple(images), mask)
+        if not recipe.mask:
+            return Inputs(tuple(images))
+        masked, *others = images
+        return Inputs((_as_png(masked), *others), self._uploaded(owner_id, recipe.mask))
 
     def _own_image(self, owner_id: str, image_id: str) -> Attached:
         image = self.gallery.usable(owner_id, image_id)
@@ -193,7 +197,7 @@ class Worker:
 
     def _pause(self, job: Job, error: errors.ImageError) -> float | None:
         """Seconds until the next call; None when there is to be none."""
-        passes = isinstance(error, PASSING) or (
+        passes = (isinstance(error, PASSING) and error.charged is False) or (
             self.resend_unknown and isinstance(error, errors.OutcomeUnknown)
         )
         if not passes or job.attempts > len(RETRY_CALL_SECONDS):
@@ -278,6 +282,14 @@ class Worker:
             return errors.OutcomeUnknown(details=details)
         tips = ("Choose Try again, or Let it go: it is free.",)
         return errors.OutcomeUnknown("The picture was broken off.", suggestions=tips, details=details)
+
+
+def _as_png(picture: Attached) -> Attached:
+    """The picture that a mask lies on: services want both to be of one format, and the mask is a PNG."""
+    if picture.mime == "image/png":
+        return picture
+    made = remade(BytesIO(picture.data), most_bytes=LARGEST, lossless=True)
+    return Attached(made.data, made.mime)
 
 
 @contextmanager

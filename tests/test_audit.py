@@ -186,9 +186,9 @@ def restore(world: World) -> Act:
 
 def purge(world: World) -> Act:
     later = world.clock.now + timedelta(days=31)
-    world.gallery.purge(later)
+    sum(world.gallery.purge(later))
     world.trashed()
-    return lambda: world.gallery.purge(later)
+    return lambda: sum(world.gallery.purge(later))
 
 
 def change_budget(world: World) -> Act:
@@ -331,8 +331,9 @@ def test_what_is_refused_is_not_in_the_trail(
         pytest.param(lambda w: w.accounts.reinstate(w.admin, "nobody"), id="reinstatement of nobody"),
         pytest.param(lambda w: w.accounts.withdraw_invite(w.admin, "none"), id="no invitation"),
         pytest.param(lambda w: w.tokens.revoke(w.admin, "none"), id="no token"),
-        pytest.param(lambda w: w.gallery.purge(w.clock.now), id="an empty trash"),
-        pytest.param(lambda w: w.gallery.set_favourite(w.member.user_id, w.image(), True), id="a favourite"),
+        pytest.param(lambda w: sum(w.gallery.purge(w.clock.now)), id="an empty trash"),
+        pytest.param(lambda w: w.gallery.change(w.member.user_id, w.image(), favourite=True), id="favourite"),
+        pytest.param(lambda w: w.gallery.restore(w.member.user_id, w.image()), id="no deleted image"),
     ],
 )
 def test_what_changes_nothing_is_not_in_the_trail(world: World, act: Callable[[World], object]) -> None:

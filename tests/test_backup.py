@@ -128,7 +128,7 @@ def test_an_image_deleted_for_good_meanwhile_is_out_of_the_backup(
     take = FolderStorage.get
 
     def purge_then_take(storage: FolderStorage, key: str) -> bytes:
-        shelf.gallery.purge(utc_now() + timedelta(days=31))
+        sum(shelf.gallery.purge(utc_now() + timedelta(days=31)))
         return take(storage, key)
 
     monkeypatch.setattr(FolderStorage, "get", purge_then_take)

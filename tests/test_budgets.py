@@ -229,7 +229,7 @@ def test_what_is_taken_back_gives_everything_back(
     if every:
         assert studio.jobs.cancel_waiting(user.id) == 1
     else:
-        assert studio.jobs.cancel(user.id, studio.job().id)
+        assert studio.jobs.cancel(user.id, studio.job().id) == JobState.CANCELLED
     assert used(studio, user) == sums(0, 0)
     studio.jobs.submit(user.id, PRICED, 1)
 

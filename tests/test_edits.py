@@ -183,6 +183,16 @@ def test_uploads_and_a_mask_go_with_the_words(
     assert image.source_id == fox.id
 
 
+def test_a_mask_lies_on_a_png_whatever_the_picture_was_kept_as(
+    studio: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    photograph = uploaded(studio, ada, saved("JPEG"))
+    mask = studio.uploads.keep_mask(ada.user_id, io.BytesIO(saved("PNG", mode="RGBA")), size=(64, 48)).key
+    made(studio, ada, studio.generate(ada, replace(FOX, references=(photograph,), mask=mask), 1))
+    (seen,) = edits(service)
+    assert [part[:2] for part in seen.body["files"]] == [["image", "image/png"], ["mask", "image/png"]]
+
+
 def test_no_part_carries_a_name_of_the_users(service: OpenAIService) -> None:
     parts = Inputs((Attached(b"x", "image/jpeg"),), Attached(b"y", "image/png")).parts
     assert [(name, file[0]) for name, file in parts] == [("image", "image-1.jpg"), ("mask", "mask.png")]

@@ -259,7 +259,7 @@ MINE: dict[str, Callable[[Gallery, str, Image], object]] = {
     "original": lambda gallery, owner, image: gallery.original(owner, image.id),
     "thumbnail": lambda gallery, owner, image: gallery.thumbnail(owner, image.id),
     "download": lambda gallery, owner, image: gallery.download(owner, image.id, with_prompt=True),
-    "favourite": lambda gallery, owner, image: gallery.set_favourite(owner, image.id, True),
+    "favourite": lambda gallery, owner, image: gallery.change(owner, image.id, favourite=True),
     "trash": lambda gallery, owner, image: gallery.trash(owner, image.id),
     "restore": lambda gallery, owner, image: gallery.restore(owner, image.id),
 }
@@ -312,7 +312,7 @@ LISTS: dict[str, Callable[[Gallery, str], object]] = {
 def test_lists_hold_only_ones_own(
     gallery: Gallery, keep: Callable[..., Image], user: User, other_user: User, listed: Callable[..., object]
 ) -> None:
-    gallery.set_favourite(user.id, keep(user, job_id="job").id, True)
+    gallery.change(user.id, keep(user, job_id="job").id, favourite=True)
     gallery.trash(user.id, keep(user).id)
     assert listed(gallery, user.id)
     assert not listed(gallery, other_user.id)
@@ -438,8 +438,8 @@ def test_filters_can_be_combined(gallery: Gallery, keep: Callable[..., Image], u
     ink = keep(user, replace(FOX, style="ink"))
     oil = keep(user, replace(FOX, style="oil"))
     other = keep(user, replace(FOX, style="ink", model="dall-e-3"))
-    gallery.set_favourite(user.id, ink.id, True)
-    gallery.set_favourite(user.id, oil.id, True)
+    gallery.change(user.id, ink.id, favourite=True)
+    gallery.change(user.id, oil.id, favourite=True)
     both = Filters(search="fox", style="ink", model="gpt-image-2", favourites=True)
     assert ids(gallery.page(user.id, both)) == [ink.id]
     assert set(ids(gallery.page(user.id, Filters(style="ink")))) == {ink.id, other.id}
@@ -463,7 +463,7 @@ def test_choices_are_those_that_would_show_something(
 def test_a_favourite_can_be_taken_back(gallery: Gallery, keep: Callable[..., Image], user: User) -> None:
     image = keep(user)
     for on in (True, True, False, False):
-        gallery.set_favourite(user.id, image.id, on)
+        gallery.change(user.id, image.id, favourite=on)
         assert gallery.get(user.id, image.id).favourite is on
         assert gallery.count(user.id, Filters(favourites=True)) == int(on)
 
@@ -509,9 +509,9 @@ def test_purging_takes_rows_and_files_of_what_is_old_enough_and_nothing_else(
     clock.now += timedelta(days=1)
     gallery.trash(user.id, young.id)
     day_30 = old.created_at + timedelta(days=30)
-    assert gallery.purge(day_30 - timedelta(seconds=1)) == 0
-    assert gallery.purge(day_30) == 1
-    assert gallery.purge(day_30) == 0
+    assert sum(gallery.purge(day_30 - timedelta(seconds=1))) == 0
+    assert sum(gallery.purge(day_30)) == 1
+    assert sum(gallery.purge(day_30)) == 0
     with pytest.raises(ImageNotFound):
         gallery.restore(user.id, old.id)
     files = {*storage.list("images"), *storage.list("thumbnails")}
@@ -524,7 +524,7 @@ def test_purging_goes_on_over_many_batches(
 ) -> None:
     monkeypatch.setattr("core.gallery.PURGE_BATCH", 2)
     gallery.trash(user.id, *(keep(user).id for _ in range(5)))
-    assert gallery.purge(clock.now + timedelta(days=31)) == 5
+    assert sum(gallery.purge(clock.now + timedelta(days=31))) == 5
     assert gallery.count(user.id, TRASH) == 0
 
 

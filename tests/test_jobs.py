@@ -511,7 +511,7 @@ def test_a_job_that_waits_can_be_cancelled(
     studio.service.script("rate limit")
     studio.jobs.submit(user.id, RECIPE, 1)
     studio.work()
-    assert studio.jobs.cancel(user.id, studio.job().id)
+    assert studio.jobs.cancel(user.id, studio.job().id) == JobState.CANCELLED
     assert studio.job().state == JobState.CANCELLED
 
 
@@ -565,7 +565,8 @@ def test_nobody_elses_job_can_be_touched(
     failed, queued = a_job(database, user, JobState.FAILED), a_job(database, user, JobState.QUEUED)
     with pytest.raises(errors.ImageNotFound):
         studio.jobs.retry(other_user.id, failed.id)
-    assert not studio.jobs.cancel(other_user.id, queued.id)
+    with pytest.raises(errors.ImageNotFound):
+        studio.jobs.cancel(other_user.id, queued.id)
     studio.jobs.dismiss(other_user.id, failed.id)
     assert {view.state for view in studio.jobs.recent(user.id)} == {JobState.FAILED, JobState.QUEUED}
     assert studio.jobs.recent(other_user.id) == ()
@@ -577,7 +578,8 @@ def test_only_a_queued_job_can_be_cancelled(
 ) -> None:
     studio = make_studio(database, started=False)
     job = a_job(database, user, state)
-    assert studio.jobs.cancel(user.id, job.id) is (state == JobState.QUEUED)
+    after = JobState.CANCELLED if state == JobState.QUEUED else state
+    assert studio.jobs.cancel(user.id, job.id) == after
     (row,) = studio.rows(Job)
     assert row.state == (JobState.CANCELLED if state == JobState.QUEUED else state)
     assert studio.jobs.claim() is None

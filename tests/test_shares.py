@@ -135,7 +135,7 @@ def trashed(shares: Shares, owner: SignedIn, image: Image, shelf: Shelf) -> None
 
 def purged(shares: Shares, owner: SignedIn, image: Image, shelf: Shelf) -> None:
     trashed(shares, owner, image, shelf)
-    assert Gallery(shelf.database, shelf.storage, trash_days=1).purge(utc_now() + timedelta(days=2)) == 1
+    assert sum(Gallery(shelf.database, shelf.storage, trash_days=1).purge(utc_now() + timedelta(days=2))) == 1
 
 
 def owner_withdrawn(shares: Shares, owner: SignedIn, image: Image, shelf: Shelf) -> None:
@@ -187,7 +187,7 @@ def test_a_link_lets_nobody_change_or_delete_what_it_shows(
     for holder in (other.user_id, token, shares.list(owner, image.id)[0].id):
         for attempt in (
             lambda who: gallery.trash(who, image.id),
-            lambda who: gallery.set_favourite(who, image.id, True),
+            lambda who: gallery.change(who, image.id, favourite=True),
             lambda who: gallery.restore(who, image.id),
             lambda who: gallery.get(who, image.id),
             lambda who: gallery.download(who, image.id, with_prompt=True),

@@ -7,7 +7,7 @@ import structlog
 
 from core import bootstrap
 from core.endings import JobError
-from core.errors import ImageError, PromptBlocked
+from core.errors import COST_WORDS, ImageError, OutcomeUnknown, PromptBlocked, by_code
 from core.models import new_id
 from pages.ui.text import plain
 
@@ -15,11 +15,6 @@ HELP = "What can I do?"
 _RETRY_WORDS = {
     True: "Trying again may help.",
     False: "Trying again helps only once something has changed.",
-}
-_COST_WORDS = {
-    True: "The service has charged for this.",
-    False: "This cost nothing.",
-    None: "The service may have charged for this.",
 }
 log = structlog.get_logger(__name__)
 
@@ -32,16 +27,22 @@ def show_failure(failure: ImageError | JobError, *, key: str) -> None:
         st.error(" ".join(filter(None, words)), icon=":material/error:")
         with st.expander(HELP):
             st.markdown(tips)
-            st.caption(f"Code {failure.code} · {_RETRY_WORDS[failure.retryable]}")
+            st.caption(f"Code {failure.code} · {_retry_words(failure)}")
             if failure.details:
                 st.text(failure.details)
+
+
+def _retry_words(failure: ImageError | JobError) -> str:
+    if issubclass(by_code(failure.code) or ImageError, OutcomeUnknown):
+        return "Trying again may be charged a second time."
+    return _RETRY_WORDS[failure.retryable]
 
 
 def cost_words(failure: ImageError | JobError) -> str:
     """What a failure has cost, where something might have been paid and its message doesn't say so."""
     might = isinstance(failure, JobError | PromptBlocked) or failure.charged is not False
     told = "charged for this" in failure.message
-    return _COST_WORDS[failure.charged] if might and not told else ""
+    return COST_WORDS[failure.charged] if might and not told else ""
 
 
 def log_failure(failure: ImageError) -> None:

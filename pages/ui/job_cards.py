@@ -158,7 +158,7 @@ def _again_words(group: Sequence[JobView]) -> str:
 
 def _cancel(user: SignedIn, job_id: str) -> None:
     _begin()
-    if not studio().jobs.cancel(user.user_id, job_id):
+    if studio().jobs.cancel(user.user_id, job_id) == JobState.RUNNING:
         tell_later("Its call has already left: the image is let finish and kept.")
 
 
