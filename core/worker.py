@@ -277,7 +277,7 @@ class Worker:
         if not self.offline:
             return errors.OutcomeUnknown(details=details)
         tips = ("Choose Try again, or Let it go: it is free.",)
-        return errors.OutcomeUnknown("The picture was broken off.", suggestions=tips, details=details)
+        return errors.OutcomeUnknown("The picture was interrupted.", suggestions=tips, details=details)
 
 
 @contextmanager
