@@ -120,9 +120,9 @@ def prehash(password: str) -> str:
 def check_password(password: str, username: str = "") -> None:
     """Raise PasswordRejected unless `password` is long enough and not among the common ones."""
     if len(password) < MIN_PASSWORD:
-        raise errors.PasswordRejected(f"A password needs {MIN_PASSWORD} characters or more.")
+        raise errors.PasswordRejected(f"A password needs at least {MIN_PASSWORD} characters.")
     if len(password) > MAX_PASSWORD:
-        raise errors.PasswordRejected(f"A password can have {MAX_PASSWORD} characters at most.")
+        raise errors.PasswordRejected(f"A password can have at most {MAX_PASSWORD} characters.")
     folded = unicodedata.normalize("NFKC", password).casefold()
     if len(set(folded)) < 4 or folded in _common_passwords() or folded == fold_username(username):
         raise errors.PasswordRejected
@@ -140,7 +140,7 @@ def check_repeated(password: str, again: str) -> None:
     """Raise PasswordRejected for a slip that would lock its writer out."""
     if password != again:
         raise errors.PasswordRejected(
-            "The two passwords are not the same.", suggestions=("Type the same password twice.",)
+            "The two passwords don't match.", suggestions=("Type the same password twice.",)
         )
 
 
@@ -309,7 +309,7 @@ class Accounts:
             self._lock(session)
             user = session.exec(select(User).where(whose)).one_or_none()
             if user is None or user.withdrawn_at:
-                raise errors.NotAllowed("There is no account of that name, or its access was withdrawn.")
+                raise errors.NotAllowed("There is no account with that name, or its access was withdrawn.")
             self._end_resets(session, user.id)
             session.add(PasswordReset(id=_digest(token), user_id=user.id, expires_at=now + RESET_LIFE))
             self._audit.record(

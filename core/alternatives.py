@@ -47,13 +47,13 @@ def write_prompts(text: str, *, most: int) -> tuple[str, ...]:
     count = sum(map(_count, lines))
     if count > most:
         raise TooManyPrompts(
-            f"These are {_figure(count)} prompts; at most {most:,} go at once.", field="prompt"
+            f"These are {_figure(count)} prompts; a batch can have at most {most:,}.", field="prompt"
         )
     return tuple(" ".join(prompt.split()) for line in lines for prompt in _each(line))
 
 
 def _figure(count: int) -> str:
-    return f"{count:,}" if count < 10**12 else "more than a million million"
+    return f"{count:,}" if count < 10**12 else "more than a trillion"
 
 
 def _lines(text: str) -> list[str]:

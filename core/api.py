@@ -31,8 +31,8 @@ sessions = APIRouter()
 log = structlog.get_logger(__name__)
 _ABOUT = """Images made from words, and kept for you alone.
 
-Sign in with a token of your account page (`Authorization: Bearer atl_…`) or with your browser's session.
-Every failure has one shape. `RateLimit-*` say what is left of this minute."""
+Sign in with a token from your account page (`Authorization: Bearer atl_…`) or with your browser's session.
+Every failure has the same shape. The `RateLimit-*` headers say what is left of this minute."""
 
 
 class TicketExchange(BaseModel):

@@ -26,8 +26,8 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=255,
-        description="A name of your own for this request. Sent again within a day with the same body, it is "
-        "answered as before and nothing is bought; with another body it is refused.",
+        description="A unique key for this request. Sent again within a day with the same body, it gets the "
+        "same answer and nothing is bought; with another body it is refused.",
     ),
 ]
 Prefer = Annotated[
@@ -46,11 +46,11 @@ class ImageRequest(Asked):
     """What is said of an image, whether it is made from words alone or from a picture."""
 
     prompt: str
-    style: Style | None = Field(None, description=f"A preset ({_STYLES}) or a style of the model's own")
+    style: Style | None = Field(None, description=f"A preset ({_STYLES}) or one of the model's own styles")
     model: str | None = Field(
-        None, max_length=128, description="An image model; by default the installation's"
+        None, max_length=128, description="An image model; by default the installation's own choice"
     )
-    size: str = Field("auto", max_length=16, description="`auto`, or WIDTHxHEIGHT as the model makes it")
+    size: str = Field("auto", max_length=16, description="`auto`, or a WIDTHxHEIGHT that the model supports")
     quality: str = Field("auto", max_length=16, description="`auto`, or one of the model's qualities")
     n: int = Field(1, ge=1, le=10, description="How many images")
     name: str = Field("", description="Kept with the image: the subject's name")
@@ -146,8 +146,8 @@ class Generated(BaseModel):
     ids: list[str]
     job: str = Field(description="The batch's id")
     model: str
-    size: str = Field(description="The first image's, as it came", examples=["1024x1024"])
-    price: float | None = Field(description="What all of it cost in USD; null where that isn't known")
+    size: str = Field(description="The first image's actual size", examples=["1024x1024"])
+    price: float | None = Field(description="Total cost in USD; null if unknown")
     seconds: float = Field(description="From the request to the last image")
     errors: list[MissingImage] = Field(description="Why images are missing, if any are")
 
@@ -171,10 +171,10 @@ class Generated(BaseModel):
 class JobImage(BaseModel):
     """One image's place in a batch."""
 
-    id: str = Field(description="The place's id, under which its partial pictures are found")
+    id: str = Field(description="The id of this place, under which its partial pictures are found")
     state: JobState
     partials: int = Field(description="How many partial pictures there are so far")
-    urls: list[str] = Field(description="What came of it")
+    urls: list[str] = Field(description="Where its images are, once they are made")
     error: MissingImage | None
 
     @classmethod
@@ -205,8 +205,8 @@ class JobStatus(BaseModel):
 
 class Accepted(BaseModel):
     job: str
-    url: str = Field(description="Where to ask how it stands, as in the header `Location`")
-    events: str = Field(description="Where that is streamed")
+    url: str = Field(description="Where to ask for its status, as in the header `Location`")
+    events: str = Field(description="Where its progress is streamed")
 
     @classmethod
     def of(cls, batch_id: str) -> Self:
@@ -230,9 +230,9 @@ class Metadata(BaseModel):
     traits: list[str]
     base_prompt: str
     enhanced_prompt: str
-    prompt: str = Field(description="As the user last had it")
-    sent_prompt: str = Field(description="As the service got it")
-    revised_prompt: str = Field(description="As the service says that it understood it")
+    prompt: str = Field(description="As the user last edited it")
+    sent_prompt: str = Field(description="As sent to the service")
+    revised_prompt: str = Field(description="As revised by the service")
     style: str
     model: str
     size: str = Field(examples=["1024x1024"])
@@ -240,10 +240,10 @@ class Metadata(BaseModel):
     type: str = Field(examples=["image/png"])
     bytes: int
     sha256: str
-    price: float | None = Field(description="USD; null where it isn't known")
+    price: float | None = Field(description="In USD; null if unknown")
     seconds: float
     offline: bool = Field(description="Whether the offline engine painted it")
-    source_id: str | None = Field(description="The image that it is an edit or a variation of")
+    source_id: str | None = Field(description="The image that this is an edit or a variation of")
 
     @classmethod
     def of(cls, image: Image) -> Self:
@@ -310,7 +310,7 @@ _ANYWHERE: tuple[type[errors.ImageError], ...] = (
 
 def failures(*kinds: type[errors.ImageError]) -> dict[int | str, dict[str, Any]]:
     """The documentation of all failures of a route, each with its codes."""
-    found = {422: [f"`{errors.RequestRejected.code}` A field is missing, unknown or of another kind."]}
+    found = {422: [f"`{errors.RequestRejected.code}` A field is missing, unknown or of the wrong type."]}
     for kind in (*_ANYWHERE, *kinds):
         found.setdefault(kind.status, []).append(f"`{kind.code}` {kind.message}")
     # By name: a model for each status of each route would take a tenth of a second from every start.

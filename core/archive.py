@@ -107,7 +107,7 @@ def extract(path: Path, folder: Path) -> Iterator[Member]:
         lines = _lines(listed, _manifest(file))
         head = next(lines, {})
         if head.get("format") != FORMAT:
-            raise BackupDamaged(details="the list of its members doesn't say that it is a backup")
+            raise BackupDamaged(details="its list of files doesn't say that it is a backup")
         if head.get("version") != VERSION:
             raise BackupDamaged("This backup was made by another version of Atelier.")
         yield from _extract_all(file, lines, folder)
@@ -124,7 +124,7 @@ def _extract_all(file: IO[bytes], lines: Iterator[dict[str, Any]], folder: Path)
         line = next(lines, {})
         if header.name == MANIFEST:
             if line != {"members": done}:
-                raise BackupDamaged(details=f"{done} members, and its list says {line}")
+                raise BackupDamaged(details=f"it has {done} files, and its list says {line}")
             return
         member = Member(header.name, header.size, str(line.get("sha256")))
         if line != asdict(member):
@@ -152,11 +152,11 @@ def _manifest(file: IO[bytes]) -> range:
     at = range(0)
     for header in _headers(file):
         if at:
-            raise BackupDamaged(details="there is something behind the list of its members")
+            raise BackupDamaged(details="there is something after its list of files")
         if header.name == MANIFEST:
             at = range(file.tell(), file.tell() + header.size)
     if not at:
-        raise BackupDamaged(details="it ends before the list of its members")
+        raise BackupDamaged(details="it ends before its list of files")
     return at
 
 
@@ -185,7 +185,7 @@ def _header(block: bytes) -> tarfile.TarInfo:
     except (tarfile.HeaderError, ValueError) as error:
         raise BackupDamaged(details=str(error)) from error
     if header.type != tarfile.REGTYPE or header.size < 0 or not _NAMES.fullmatch(header.name):
-        raise BackupDamaged(details=f"a member that no backup has: {header.name[:100]!r}")
+        raise BackupDamaged(details=f"a file that doesn't belong in a backup: {header.name[:100]!r}")
     return header
 
 
@@ -195,9 +195,9 @@ def _lines(file: IO[bytes], where: range) -> Iterator[dict[str, Any]]:
         try:
             line = json.loads(file.readline(min(_LONGEST_LINE, where.stop - file.tell())))
         except (ValueError, RecursionError) as error:
-            raise BackupDamaged(details=f"the list of its members: {error}") from error
+            raise BackupDamaged(details=f"its list of files: {error}") from error
         if not isinstance(line, dict):
-            raise BackupDamaged(details="the list of its members has a line that isn't of a list")
+            raise BackupDamaged(details="its list of files has a line that doesn't belong there")
         yield line
 
 

@@ -102,7 +102,7 @@ def back_up(settings: Settings, target: Path, *, force: bool = False) -> Made:
     source = _database_file(settings, folder)
     target = target.expanduser().resolve()
     if target.is_dir() or (target.exists() and not force):
-        raise errors.BackupError(f"{target} is there already. Name a new file, or add --force.")
+        raise errors.BackupError(f"{target} already exists. Choose another file name, or add --force.")
     with disk_faults(target.parent), _beside(target) as part:
         _copy_database(source, part / DATABASE)
         with (
@@ -133,12 +133,12 @@ def _database_file(settings: Settings, folder: Path) -> Path:
         path = Path(database.url.database or "").resolve()
         if not database.is_sqlite or settings.storage_url:
             raise errors.SettingsError(
-                "This installation isn't on one machine alone: back up a PostgreSQL database with pg_dump, "
-                "and a bucket by its own versioning.",
+                "This installation isn't on one machine alone: back up PostgreSQL with pg_dump, "
+                "and a bucket with its own versioning.",
                 suggestions=("See the README, “Keeping it”.",),
             )
     if not path.is_file():
-        raise errors.SettingsError(f"DATABASE_URL: {path} isn't there. Name Atelier's own database.")
+        raise errors.SettingsError(f"DATABASE_URL: {path} doesn't exist. Name Atelier's own database.")
     return path
 
 
@@ -154,7 +154,7 @@ def _copy_database(source: Path, copy: Path) -> None:
             (found,) = new.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:
         full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
-        words = f"There is no room left in {copy.parent}." if full else "The database can't be read now."
+        words = f"There is no space left in {copy.parent}." if full else "The database can't be read now."
         raise errors.BackupError(words, details=str(error)) from error
     except sqlite3.DatabaseError as error:
         raise errors.DatabaseDamaged(details=str(error)) from error
@@ -172,13 +172,13 @@ def _beside(target: Path) -> Iterator[Path]:
 def main() -> int:
     asked = parser("backup", __doc__)
     asked.add_argument("file", type=Path, metavar="FILE", help="the file to write")
-    asked.add_argument("--force", action="store_true", help="replace a file of that name")
+    asked.add_argument("--force", action="store_true", help="replace an existing file")
     chosen = asked.parse_args()
     made = back_up(load_settings(), chosen.file, force=chosen.force)
     say(f"{chosen.file} holds the database and {made.files:,} files.")
     if made.missing:
         say(
-            f"{made.missing:,} images have no file, here and in the backup: python -m core.doctor names them."
+            f"{made.missing:,} images have no file, here and in the backup: python -m core.doctor lists them."
         )
     return 0
 

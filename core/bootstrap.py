@@ -260,7 +260,7 @@ def _check_kinds(folder: Path) -> None:
 
 def _folder_fault(folder: Path, error: OSError) -> errors.StorageError:
     if error.errno in _NO_ROOM:
-        return errors.StorageFull(f"There is no room left in {folder}.", details=str(error))
+        return errors.StorageFull(f"There is no space left in {folder}.", details=str(error))
     return errors.StorageReadOnly(
         f"The data folder {folder} can't be written to. Make it writable or set DATA_DIR to another folder.",
         details=str(error),

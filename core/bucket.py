@@ -57,9 +57,9 @@ _CAUSE = re.compile(r'kind: (\w+)|(?:message|error): "([^"\\]{1,200})"')
 _REDIRECT = "Received redirect"
 _REFUSED = (401, 403)
 _NO_ROOM = 507
-_ADVICE = ("Ask your administrator to check the bucket and what its keys may do.",)
+_ADVICE = ("Ask your administrator to check the bucket and the permissions of its keys.",)
 _AT_START = {
-    "NoSuchBucket": "There is no bucket {name} at {place}. Make it, or set STORAGE_URL to another.",
+    "NoSuchBucket": "There is no bucket {name} at {place}. Create it, or set STORAGE_URL to another.",
     "InvalidAccessKeyId": "The bucket {name} at {place} doesn't know the key in AWS_ACCESS_KEY_ID.",
     "SignatureDoesNotMatch": "The bucket {name} at {place} doesn't accept the key in AWS_SECRET_ACCESS_KEY.",
     "AccessDenied": "The bucket {name} at {place} doesn't let these keys list, read, write and delete.",
@@ -194,7 +194,7 @@ def _fault(text: str) -> errors.StorageError:
     if int(status[1]) == _NO_ROOM:
         return errors.StorageFull(details=details)
     if int(status[1]) in _REFUSED:
-        message = "The image store refuses its keys."
+        message = "The image store rejects its keys."
         return errors.StorageReadOnly(message, details=details, suggestions=_ADVICE)
     return errors.StorageUnreachable(details=details)
 

@@ -64,7 +64,7 @@ class Which(StrEnum):
 
     @property
     def label(self) -> str:
-        return f"{'Money' if self.is_money else 'Images'} a {'day' if self.is_daily else 'month'}"
+        return f"{'Money' if self.is_money else 'Images'} per {'day' if self.is_daily else 'month'}"
 
     @property
     def is_money(self) -> bool:
@@ -288,7 +288,7 @@ def amount_words(which: Which, amount: int | None) -> str:
 def limit_words(which: Which, own: int | None) -> str:
     """One user's own limit as people read it."""
     if own is None:
-        return "as the settings say"
+        return "as in the settings"
     return amount_words(which, None if own < 0 else own)
 
 
@@ -307,8 +307,8 @@ def _check(which: Which, limit: int | None) -> None:
     most = MOST_USD * MICROS if which.is_money else MOST_IMAGES
     if limit is not None and not NO_LIMIT <= limit <= most:
         raise errors.InvalidParameter(
-            f"A budget is 0 to {money_words(most) if which.is_money else f'{most:,} images'}.",
-            suggestions=("Write another limit, or choose none.",),
+            f"A budget can be 0 to {money_words(most) if which.is_money else f'{most:,} images'}.",
+            suggestions=("Enter another limit, or choose none.",),
             field=which,
         )
 
@@ -390,5 +390,5 @@ def _refusal_words(line: Line, need: Need) -> str:
     else:
         rest, asked = f"room for {left:,} more", f"this would be {need.images:,}"
     said = f"has {rest}, and {asked}" if left else "is used up"
-    kind = "budget" if line.which.is_money else "budget of images"
-    return f"{period} {kind} {said}. It starts anew on {line.renews_at:%d %b %Y, %H:%M} UTC."
+    kind = "budget" if line.which.is_money else "image budget"
+    return f"{period} {kind} {said}. It resets on {line.renews_at:%d %b %Y, %H:%M} UTC."

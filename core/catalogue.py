@@ -313,7 +313,7 @@ def check(params: GenerateParams, *, today: date, official: bool) -> None:
         raise _retired(model.label, image_model(model.successor or DEFAULT_IMAGE_MODEL).label, field="model")
     if len(styled(params.prompt, params.style)) > model.max_prompt:
         raise PromptTooLong(
-            f"The prompt is longer than the {model.max_prompt:,} characters of {model.label}.",
+            f"The prompt is too long: {model.label} accepts at most {model.max_prompt:,} characters.",
             field="prompt",
         )
     check_size(params.size, model)
@@ -325,13 +325,13 @@ def check_inputs(params: GenerateParams, model: ImageModel) -> None:
     """Raise InvalidParameter for pictures that `model` can't work from."""
     if params.inputs and not model.edits:
         raise InvalidParameter(
-            f"{model.label} makes images from words alone.",
+            f"{model.label} makes images from text only.",
             suggestions=("Choose a model that can edit images.",),
             field="model",
         )
     if params.inputs > model.max_inputs:
         raise InvalidParameter(
-            f"{model.label} works from at most {model.max_inputs} images.",
+            f"{model.label} can work from at most {model.max_inputs} images.",
             suggestions=("Use fewer images.",),
             field="image",
         )
@@ -426,9 +426,9 @@ def check_size(size: str, model: ImageModel) -> None:
     edges = _SIZE.fullmatch(size)
     if edges and model.size_rule and model.size_rule.allows(int(edges[1]), int(edges[2])):
         return
-    rule = f", or any with {model.size_rule}" if model.size_rule else ""
+    rule = f", or any size with {model.size_rule}" if model.size_rule else ""
     raise InvalidParameter(
-        f"{model.label} makes {', '.join(model.sizes)}{rule}.",
+        f"{model.label} supports {', '.join(model.sizes)}{rule}.",
         suggestions=("Choose a size from the list.",),
         field="size",
     )

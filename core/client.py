@@ -241,7 +241,7 @@ class ImageClient:
             self._official = is_official(settings)
             httpx2.URL(settings.openai_base_url or OPENAI_URL)
         except (httpx2.InvalidURL, ValueError) as error:
-            raise SettingsError("OPENAI_BASE_URL isn't an address.", details=str(error)) from error
+            raise SettingsError("OPENAI_BASE_URL isn't a valid address.", details=str(error)) from error
 
     def prepare(self) -> None:
         """Load the SDK, so that the first call needn't: a fifth of a second, too long for a start."""

@@ -86,7 +86,7 @@ def data_folder(settings: Settings) -> Path:
     """The folder of an installation that is there. Raises SettingsError."""
     folder = settings.data_dir.expanduser().resolve()
     if not settings.database_url and not (folder / "atelier.db").is_file():
-        raise errors.SettingsError(f"DATA_DIR: {folder} holds no database. Name Atelier's own.")
+        raise errors.SettingsError(f"DATA_DIR: there is no database in {folder}. Name Atelier's own folder.")
     return folder
 
 
@@ -105,7 +105,7 @@ def check_current(database: Database) -> None:
     """Raise SettingsError for tables that aren't those of this version."""
     if not database.is_current():
         raise errors.SettingsError(
-            "The database is of another version of Atelier. Start Atelier once: that brings it up to date.",
+            "The database is from another version of Atelier. Start Atelier once to bring it up to date.",
             suggestions=("Start Atelier, stop it, then try again.",),
         )
 
@@ -124,5 +124,5 @@ def disk_faults(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in _NO_ROOM
-        words = f"There is no room left in {folder}." if full else f"{folder} can't be used for this."
+        words = f"There is no space left in {folder}." if full else f"{folder} can't be used for this."
         raise errors.BackupError(words, details=str(error)) from error

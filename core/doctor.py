@@ -1,8 +1,9 @@
-"""`python -m core.doctor`: compares the rows of the database with the files, and says what doesn't fit.
+"""`python -m core.doctor`: compares the rows of the database with the files, and says what doesn't match.
 
 It lists rows without a file, files without a row, wrong hashes and missing thumbnails. With --repair it
-makes thumbnails, enters pictures that were paid for and never entered, and removes what nothing needs. Files
-without a row are removed only when they are older than 7 days, and rows never. Atelier may be running.
+makes thumbnails, enters pictures that were paid for but never entered, and removes what is no longer needed.
+Files without a row are removed only when they are older than 7 days; rows are never removed. Atelier may be
+running.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Doctor:
         for finding in checked.findings:
             mended = self.repair and self._mend(finding)
             (self.mended if mended else self.remaining)[finding.trouble] += 1
-            say(f"{'mended' if mended else 'found'}: {_described(finding)}")
+            say(f"{'repaired' if mended else 'found'}: {_described(finding)}")
 
     def _mend(self, finding: Finding) -> bool:
         if finding.trouble is Trouble.NO_THUMBNAIL:
@@ -90,11 +91,11 @@ class Doctor:
         return True
 
     def _conclude(self) -> None:
-        for counts, what in ((self.mended, "mended"), (self.remaining, "remaining")):
+        for counts, what in ((self.mended, "repaired"), (self.remaining, "remaining")):
             for trouble, count in sorted(counts.items()):
                 say(f"{what}: {count:,} × {trouble}")
         if self.repair and not self.trusted and self.remaining:
-            say("Nothing was removed: more files are without a row than with one. Is it their database?")
+            say("Nothing was removed: more files have no row than have one. Is this the right database?")
         if not self.mended and not self.remaining:
             say("Everything is in order.")
 
@@ -118,7 +119,7 @@ def opened(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
 
 def main() -> int:
     asked = parser("doctor", __doc__)
-    asked.add_argument("--repair", action="store_true", help="mend what can be mended")
+    asked.add_argument("--repair", action="store_true", help="repair what can be repaired")
     chosen = asked.parse_args()
     with opened(load_settings(), repair=chosen.repair) as doctor:
         return doctor.examine()

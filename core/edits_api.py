@@ -112,7 +112,7 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
         ) as form:
             yield form
     except ClientDisconnect as error:
-        raise errors.RequestRejected(details="the body broke off") from error
+        raise errors.RequestRejected(details="the body was cut off") from error
 
 
 def _read(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
@@ -120,7 +120,7 @@ def _read(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
     files = {name: part.file for name, part in form.multi_items() if isinstance(part, UploadFile)}
     fields = {name: part for name, part in form.multi_items() if isinstance(part, str)}
     if len(files) + len(fields) != len(form.multi_items()):
-        raise _invalid("form", "there is a field twice")
+        raise _invalid("form", "a field is there twice")
     if unknown := files.keys() - set(_FILES):
         raise _invalid(min(unknown), "isn't a file of this request")
     try:

@@ -85,7 +85,8 @@ def owner_of_shown(
     request: Request,
     studio: CurrentStudio,
     share: Annotated[
-        str | None, Query(max_length=200, description="Of a link that shows this image; no sign-in is needed")
+        str | None,
+        Query(max_length=200, description="From a link that shares this image; needs no sign-in"),
     ] = None,
 ) -> str:
     """Whose image it is that may be shown: to the holder of a link to it, else to somebody signed in.

@@ -105,7 +105,7 @@ class ImageError(Exception):
     suggestions: tuple[str, ...] = (
         "Try again in a moment.",
         "Check the prompt and the chosen options.",
-        "If it happens again, tell your administrator the code.",
+        "If it happens again, give your administrator the code.",
     )
     retryable: ClassVar[bool] = True
     charged: bool | None = False
@@ -149,7 +149,7 @@ class ImageGenerationError(ImageError):
 
 class RateLimited(ImageGenerationError):
     code, status, retryable = "IMG-GEN-RATE-001", 429, True
-    message = "The service asks us to slow down."
+    message = "The service is asking us to slow down."
     suggestions = ("Wait a minute, then try again.", "Ask for fewer images at once.")
 
 
@@ -161,7 +161,7 @@ class ServiceBusy(ImageGenerationError):
 
 class ServiceFailed(ImageGenerationError):
     code, status, retryable = "IMG-GEN-SERVER-001", 502, True
-    message = "The image service had a fault of its own."
+    message = "The image service had an internal error."
     suggestions = ("Try again in a few minutes.", "Check the service's status page.")
     charged = None
 
@@ -180,7 +180,7 @@ class ServiceLate(ServiceUnreachable):
     message = "The service didn't answer in time."
     suggestions = (
         "Try again in a few minutes.",
-        "Ask your administrator to raise TEXT_TIMEOUT if it happens often.",
+        "If it happens often, ask your administrator to raise TEXT_TIMEOUT.",
     )
     charged = None
 
@@ -190,7 +190,7 @@ class ConnectionLost(ServiceUnreachable):
     message = "The connection to the service was lost."
     suggestions = (
         "Try again.",
-        "Ask your administrator to check the network and the proxy if it happens often.",
+        "If it happens often, ask your administrator to check the network and the proxy.",
     )
     charged = None
 
@@ -208,7 +208,7 @@ class BillingLimitReached(ImageGenerationError):
     code, status, retryable = "IMG-GEN-BILL-001", 402, False
     message = "The account has reached the spending limit set with the image service."
     suggestions = (
-        "Ask your administrator to raise the limit, or wait for the next month.",
+        "Ask your administrator to raise the limit, or wait until next month.",
         "Your prompt is kept: come back to it later.",
     )
 
@@ -218,7 +218,7 @@ class BudgetSpent(ImageGenerationError):
     message = "Your budget doesn't cover this."
     suggestions = (
         "Ask for fewer images, a smaller size or a lower quality.",
-        "Wait until the budget starts anew: your prompt is kept.",
+        "Wait until the budget resets: your prompt is kept.",
         "Ask your administrator for a larger budget.",
     )
 
@@ -227,7 +227,7 @@ class OutcomeUnknown(ImageGenerationError):
     code, status, retryable = "IMG-GEN-UNKNOWN-001", 504, False
     message = "Outcome unknown: the service may have charged for this."
     suggestions: tuple[str, ...] = (
-        "Try again to buy it once more, or let it go.",
+        "Try again, which may be charged twice, or let it go.",
         "Check the service's usage page if the cost matters.",
     )
     charged = None
@@ -238,7 +238,7 @@ class AnswerLate(OutcomeUnknown):
     message = "Outcome unknown: no answer came in time, and the service may have charged for this."
     suggestions = (
         *OutcomeUnknown.suggestions,
-        "Ask your administrator to raise IMAGE_TIMEOUT if it happens often.",
+        "If it happens often, ask your administrator to raise IMAGE_TIMEOUT.",
     )
 
 
@@ -247,14 +247,14 @@ class AnswerLost(OutcomeUnknown):
     message = "Outcome unknown: the connection was lost, and the service may have charged for this."
     suggestions = (
         *OutcomeUnknown.suggestions,
-        "Ask your administrator to check the network and the proxy if it happens often.",
+        "If it happens often, ask your administrator to check the network and the proxy.",
     )
 
 
 class AnswerCut(OutcomeUnknown):
     code = "IMG-GEN-UNKNOWN-004"
     message = (
-        "Outcome unknown: the answer ended before the picture was whole, and the service may have charged "
+        "Outcome unknown: the answer ended before the picture was complete, and the service may have charged "
         "for this."
     )
 
@@ -263,7 +263,7 @@ class BadAnswer(ImageGenerationError):
     code, status, retryable = "IMG-GEN-ANSWER-001", 502, True
     message = "The service answered with something that isn't an image."
     suggestions: tuple[str, ...] = (
-        "Ask your administrator to check that OPENAI_BASE_URL points at an OpenAI-compatible API.",
+        "Ask your administrator to check that OPENAI_BASE_URL points to an OpenAI-compatible API.",
         "Try again in a few minutes.",
     )
     charged: bool | None = None
@@ -273,8 +273,8 @@ class WebPage(BadAnswer):
     code = "IMG-GEN-ANSWER-002"
     message = "The service answered with a web page."
     suggestions = (
-        "Ask your administrator to check OPENAI_BASE_URL: often `/v1` is missing at its end.",
-        "Ask whether a proxy or a sign-in page stands before the service.",
+        "Ask your administrator to check OPENAI_BASE_URL: `/v1` is often missing from the end.",
+        "Ask whether a proxy or a sign-in page sits in front of the service.",
     )
 
 
@@ -288,34 +288,34 @@ class AddressWrong(BadAnswer):
     code, retryable = "IMG-GEN-ADDR-001", False
     message = "There is no image service at the address in the settings."
     suggestions = (
-        "Ask your administrator to check OPENAI_BASE_URL: often `/v1` is missing at its end, or twice there.",
+        "Ask your administrator to check OPENAI_BASE_URL: `/v1` is often missing from the end, or doubled.",
     )
     charged = False
 
 
 class BadImage(ImageGenerationError):
     code, status, retryable = "IMG-GEN-IMAGE-001", 502, True
-    message = "The service sent a picture that is damaged."
+    message = "The service sent a damaged picture."
     suggestions = (
         "Try again.",
-        "The damaged file is kept aside for your administrator.",
+        "The damaged file is kept for your administrator.",
     )
     charged = True
 
 
 class InvalidParameter(ImageGenerationError):
     code, status, retryable = "IMG-GEN-PARAM-001", 422, False
-    message = "The chosen options don't fit this model."
+    message = "This model doesn't support the chosen options."
     suggestions = ("Choose another size, quality or number of images.", "Choose another model.")
 
 
 class ParameterRefused(ImageGenerationError):
     code, status, retryable = "IMG-GEN-PARAM-002", 422, False
-    message = "The service doesn't take one of the chosen options."
+    message = "The service doesn't accept one of the chosen options."
     suggestions = (
         "Set quality and size to Auto, then try again.",
         "Choose another model.",
-        "Ask your administrator which options the service takes.",
+        "Ask your administrator which options the service accepts.",
     )
 
 
@@ -343,19 +343,19 @@ class RequestTooLarge(ImageGenerationError):
 class NotEnded(ImageGenerationError):
     code, status, retryable = "IMG-GEN-STATE-001", 409, False
     message = "This image is still being made or is already done."
-    suggestions = ("Wait until it has ended.", "Look in your gallery.")
+    suggestions = ("Wait until it has finished.", "Look in your gallery.")
 
 
 class RecipeUnreadable(ImageGenerationError):
     code, status, retryable = "IMG-GEN-VERSION-001", 409, False
-    message = "This image was asked for in another version of Atelier."
+    message = "This image was requested in another version of Atelier."
     suggestions = ("Describe it again, then generate.",)
 
 
 class JobCancelled(ImageGenerationError):
     code, status, retryable = "IMG-GEN-CANCEL-001", 409, False
-    message = "This image was taken back before it was begun; it cost nothing."
-    suggestions = ("Ask for it again.",)
+    message = "This image was cancelled before it started; it cost nothing."
+    suggestions = ("Request it again.",)
 
 
 class ImagePromptError(ImageError):
@@ -376,20 +376,20 @@ class PromptEmpty(ImagePromptError):
 
 class PromptTooLong(ImagePromptError):
     code, status, retryable = "IMG-PRM-LONG-001", 422, False
-    message = "The prompt is longer than the model takes."
-    suggestions = ("Shorten the prompt.", "Choose a model that takes longer prompts.")
+    message = "The prompt is longer than the model accepts."
+    suggestions = ("Shorten the prompt.", "Choose a model that accepts longer prompts.")
 
 
 class TooManyPrompts(ImagePromptError):
     code, status, retryable = "IMG-PRM-MANY-001", 422, False
-    message = "These are more prompts than go at once."
-    suggestions = ("Take out lines or alternatives.", "Ask for fewer images of each.")
+    message = "That is too many prompts for one batch."
+    suggestions = ("Remove some lines or alternatives.", "Ask for fewer images of each.")
 
 
 class WordsRejected(ImagePromptError):
     code, status, retryable = "IMG-PRM-WORDS-001", 422, False
-    message = "These words can't be used as they are."
-    suggestions = ("Shorten what is named above, or type it anew instead of pasting it.",)
+    message = "This text can't be used as it is."
+    suggestions = ("Shorten what is named above, or retype it instead of pasting it.",)
 
 
 class PromptBlocked(ImagePromptError):
@@ -419,22 +419,22 @@ class ContentFiltered(PromptBlocked):
     message = "The service's content filter stopped this prompt."
     suggestions = (
         "Change the words that the filter may have caught, then try again.",
-        "Ask your administrator whether the filter of the deployment is set too strictly.",
+        "Ask your administrator whether the deployment's content filter is too strict.",
     )
 
 
 class NotDrawable(PromptBlocked):
     code = "IMG-PRM-BLOCK-003"
-    message = "The service can't draw this as it is described."
+    message = "The service can't draw this as described."
     suggestions = (
         "Describe it in other words, then try again.",
-        "Take out parts that contradict each other.",
+        "Remove parts that contradict each other.",
     )
 
 
 class PromptFlagged(PromptBlocked):
     code = "IMG-PRM-FLAG-001"
-    message = "The service's free check flags this prompt, so it wasn't sent."
+    message = "The service's free moderation flagged this prompt, so it wasn't sent."
     suggestions = (
         "Change the words that could be read as unsafe, then generate again.",
         "Your prompt is kept as it was.",
@@ -450,14 +450,14 @@ class EnhancementRefused(ImagePromptError):
 
 class EnhancementCut(ImagePromptError):
     code, status, retryable = "IMG-PRM-CUT-001", 502, True
-    message = "The enhanced prompt broke off before it was finished."
+    message = "The enhanced prompt was cut off before it was finished."
     suggestions = ("Try again.",)
     charged = None
 
 
 class EnhancementTooLong(ImagePromptError):
     code, status, retryable = "IMG-PRM-CUT-002", 502, True
-    message = "The enhanced prompt became too long to be finished."
+    message = "The enhanced prompt got too long to finish."
     suggestions = ("Choose a lighter enhancement.", "Shorten the description.")
     charged = True
 
@@ -479,36 +479,36 @@ class ImageAuthError(ImageError):
 class SignInFailed(ImageAuthError):
     code = "IMG-AUTH-SIGNIN-001"
     message = "That username and password don't match."
-    suggestions = ("Check both for typing errors.", "Ask your administrator for a link that sets a new one.")
+    suggestions = ("Check both for typos.", "Ask your administrator for a link to set a new password.")
 
 
 class SignInLocked(ImageAuthError):
     code, status, retryable = "IMG-AUTH-LOCK-001", 429, True
-    message = "Too many wrong passwords: this name has to wait 15 minutes."
+    message = "Too many wrong passwords: sign-in for this name is locked for 15 minutes."
     suggestions = ("Wait 15 minutes, then try again.",)
 
 
 class SessionEnded(ImageAuthError):
     code = "IMG-AUTH-SESSION-001"
-    message = "Your sign-in has ended."
+    message = "Your session has ended."
     suggestions = ("Sign in again. Your draft and your images are kept.",)
 
 
 class NotAllowed(ImageAuthError):
     code, status = "IMG-AUTH-ROLE-001", 403
-    message = "Only an administrator may do this."
+    message = "Only an administrator can do this."
     suggestions = ("Ask your administrator.",)
 
 
 class TokenRejected(ImageAuthError):
     code = "IMG-AUTH-TOKEN-001"
-    message = "This token isn't valid, or not any more."
-    suggestions = ("Check that all of it was copied.", "Make a new token on your account page.")
+    message = "This token is invalid, or no longer valid."
+    suggestions = ("Check that you copied all of it.", "Make a new token on your account page.")
 
 
 class ScopeMissing(ImageAuthError):
     code, status = "IMG-AUTH-SCOPE-001", 403
-    message = "This token may not do that."
+    message = "This token isn't allowed to do that."
     suggestions = ("Make a token with the scope named above on your account page.",)
 
 
@@ -532,26 +532,28 @@ class PasswordRejected(ImageAuthError):
 
 class RegistrationClosed(ImageAuthError):
     code, status = "IMG-AUTH-REG-001", 403
-    message = "New accounts can't be made here."
+    message = "New accounts can't be created here."
     suggestions = ("Ask your administrator for an invitation.",)
 
 
 class InviteInvalid(ImageAuthError):
     code, status = "IMG-AUTH-INVITE-001", 403
-    message = "This invitation is used up, withdrawn or too old."
+    message = "This invitation has already been used or withdrawn, or has expired."
     suggestions = ("Ask your administrator for a new invitation.",)
 
 
 class ResetInvalid(ImageAuthError):
     code, status = "IMG-AUTH-RESET-001", 403
-    message = "This link for a new password is used up or too old."
+    message = "This password link has already been used or has expired."
     suggestions = ("Ask your administrator for a new link.",)
 
 
 class TokenNotMade(ImageAuthError):
     code, status = "IMG-AUTH-TOKEN-002", 422
-    message = "A token can't be made like this."
-    suggestions = ("Give it a name of 64 characters at most, something it may do, and one of the times.",)
+    message = "This token can't be created."
+    suggestions = (
+        "Give it a name of up to 64 characters, at least one permission, and one of the offered lifetimes.",
+    )
 
 
 class KeyRejected(ImageAuthError):
@@ -568,13 +570,13 @@ class ServiceAccessDenied(ImageAuthError):
 
 class OrganisationUnverified(ServiceAccessDenied):
     code = "IMG-AUTH-ORG-001"
-    message = "The image service wants the organisation to be verified first."
+    message = "The image service requires the organisation to be verified first."
     suggestions = ("Ask your administrator to verify the organisation with the service.",)
 
 
 class StreamingUnverified(ServiceAccessDenied):
     code = "IMG-AUTH-ORG-002"
-    message = "The image service streams this model to verified organisations alone."
+    message = "The image service streams this model only to verified organisations."
     suggestions = (
         "Ask your administrator to set PARTIAL_IMAGES to 0, or to verify the organisation with the service.",
     )
@@ -582,7 +584,7 @@ class StreamingUnverified(ServiceAccessDenied):
 
 class RegionUnsupported(ServiceAccessDenied):
     code = "IMG-AUTH-REGION-001"
-    message = "The image service doesn't work from this country or region."
+    message = "The image service isn't available in this country or region."
     suggestions = ("Ask your administrator about another OpenAI-compatible service.",)
 
 
@@ -594,7 +596,7 @@ class ImageNotFound(ImageError):
 
 class RequestRejected(ImageError):
     code, status, retryable = "IMG-REQ-001", 400, False
-    message = "This isn't a request that can be answered here."
+    message = "This request can't be processed."
     suggestions: tuple[str, ...] = ("Check the address, the method and the fields of the request.",)
 
 
@@ -602,7 +604,7 @@ class HostRejected(RequestRejected):
     code = "IMG-REQ-HOST-001"
     message = "Atelier doesn't answer to the name in this address."
     suggestions = (
-        "Open the address that Atelier gave when it started.",
+        "Open the address that Atelier showed when it started.",
         "Ask your administrator to add the name to ALLOWED_HOSTS.",
     )
 
@@ -612,13 +614,13 @@ class OriginRejected(RequestRejected):
     message = "This request came from another site."
     suggestions = (
         "Open Atelier in a tab of its own, then try again.",
-        "Ask your administrator whether a proxy hands on the Host header unchanged.",
+        "Ask your administrator whether the proxy passes on the Host header unchanged.",
     )
 
 
 class BodyTooLarge(RequestRejected):
     code, status = "IMG-REQ-SIZE-001", 413
-    message = "This request is larger than any that is answered here."
+    message = "This request is too large."
     suggestions = ("Send less at once.",)
 
 
@@ -630,8 +632,8 @@ class PageNotFound(RequestRejected):
 
 class RangeRejected(RequestRejected):
     code, status = "IMG-REQ-RANGE-001", 416
-    message = "The file has no such part."
-    suggestions = ("Ask for a part that begins before the file's end, or for all of it.",)
+    message = "The requested range is outside the file."
+    suggestions = ("Ask for a range that begins before the end of the file, or for the whole file.",)
 
     def __init__(self, message: str | None = None, *, details: str = "", size: int = 0) -> None:
         self.size = size
@@ -642,7 +644,7 @@ class RateExceeded(RequestRejected):
     code, status, retryable = "IMG-REQ-RATE-001", 429, True
     message = "Too many requests in a minute."
     suggestions = (
-        "Wait for as many seconds as Retry-After says.",
+        "Wait for the number of seconds given in Retry-After.",
         "Ask your administrator for a higher limit.",
     )
 
@@ -650,12 +652,12 @@ class RateExceeded(RequestRejected):
 class KeyReused(RequestRejected):
     code, status = "IMG-REQ-KEY-001", 422
     message = "This Idempotency-Key was used for another request."
-    suggestions = ("Give each request a key of its own.", "Send the same request again with this key.")
+    suggestions = ("Give each request its own key.", "Send the original request again with this key.")
 
 
 class KeyBusy(RequestRejected):
     code, status, retryable = "IMG-REQ-KEY-002", 409, True
-    message = "The request with this Idempotency-Key is still being answered."
+    message = "The request with this Idempotency-Key is still being processed."
     suggestions = ("Send it again with the same key in a few seconds.",)
 
 
@@ -670,43 +672,43 @@ class UploadRejected(RequestRejected):
     message = "This file isn't a still picture that can be used."
     suggestions: tuple[str, ...] = (
         "Choose a PNG, JPEG or WebP picture that isn't animated.",
-        "Open it in a picture editor and save it anew.",
+        "Open it in a picture editor and save it again.",
     )
 
 
 class UploadTooLarge(UploadRejected):
     code, status = "IMG-REQ-UPLOAD-002", 413
-    message = "This picture is larger than any that is taken here."
+    message = "This picture is too large."
     suggestions = ("Make it smaller, then upload it again.",)
 
 
 class MaskRejected(UploadRejected):
     code = "IMG-REQ-UPLOAD-003"
-    message = "The mask doesn't fit the picture."
-    suggestions = ("Use a PNG of the picture's own size that is transparent where it may change.",)
+    message = "The mask doesn't match the picture."
+    suggestions = ("Use a PNG of the same size as the picture, transparent where the picture may change.",)
 
 
 class UploadGone(UploadRejected):
     code, status = "IMG-REQ-UPLOAD-004", 410
-    message = "The uploaded picture is no longer kept."
+    message = "The uploaded picture is no longer stored."
     suggestions = ("Upload it again.",)
 
 
 class MethodRejected(RequestRejected):
     code, status = "IMG-REQ-METHOD-001", 405
-    message = "This address doesn't answer to that method."
-    suggestions = ("Use one of the methods that the answer's Allow header names.",)
+    message = "This address doesn't support that method."
+    suggestions = ("Use one of the methods in the response's Allow header.",)
 
 
 class FieldsRejected(RequestRejected):
     code, status = "IMG-REQ-FIELDS-001", 422
-    message = "The request's fields don't fit."
-    suggestions = ("Correct the fields that the details name.",)
+    message = "Some fields are missing or invalid."
+    suggestions = ("Correct the fields named in the details.",)
 
 
 class TypeRejected(RequestRejected):
     code, status = "IMG-REQ-TYPE-001", 415
-    message = "The request's content is of another kind than is read here."
+    message = "This content type isn't supported here."
     suggestions = ("Send JSON, with `Content-Type: application/json`.",)
 
 
@@ -721,17 +723,17 @@ class StorageError(ImageError):
 
 class StorageUnreachable(StorageError):
     code = "IMG-STORE-CONN-001"
-    message = "The image store doesn't answer as it should."
+    message = "The image store isn't answering as it should."
     suggestions = (
         "Try again in a moment.",
-        "Ask your administrator to check the bucket's server and the network to it.",
+        "Ask your administrator to check the bucket's server and the network connection to it.",
     )
 
 
 class StorageFull(StorageError):
     code, status = "IMG-STORE-FULL-001", 507
-    message = "There is no room left to keep images."
-    suggestions = ("Ask your administrator to make room on the disk.",)
+    message = "There is no space left to store images."
+    suggestions = ("Ask your administrator to free up disk space.",)
 
 
 class StorageReadOnly(StorageError):
@@ -750,7 +752,7 @@ class FileMissing(FileDamaged):
     code = "IMG-STORE-GONE-001"
     message = "This image's file is missing."
     suggestions = (
-        "Ask your administrator whether the disk or the bucket of the image store is there.",
+        "Ask your administrator to check that the image store's disk or bucket is there.",
         "Ask your administrator to restore it from a backup.",
     )
 
@@ -764,7 +766,7 @@ class DatabaseError(ImageError):
 class DatabaseBusy(DatabaseError):
     code = "IMG-DATA-BUSY-001"
     message = "The database is busy."
-    suggestions = ("Try again in a moment.", "Tell your administrator if it happens often.")
+    suggestions = ("Try again in a moment.", "If it happens often, tell your administrator.")
 
 
 class DatabaseUnreachable(DatabaseError):
@@ -772,14 +774,17 @@ class DatabaseUnreachable(DatabaseError):
     message = "The database can't be reached."
     suggestions = (
         "Try again in a moment.",
-        "Ask your administrator whether the database runs, and to check DATABASE_URL.",
+        "Ask your administrator to check DATABASE_URL, and whether the database is running.",
     )
 
 
 class DatabaseOfAnotherVersion(DatabaseError):
     code, retryable = "IMG-DATA-VERSION-001", False
-    message = "The database was made by another version."
-    suggestions = ("Start the version that made it, or a newer one.", "Restore a backup of this version.")
+    message = "The database was made by another version of Atelier."
+    suggestions = (
+        "Start the version that made it, or a newer one.",
+        "Restore a backup made with this version.",
+    )
 
 
 class DatabaseDamaged(DatabaseError):
@@ -787,29 +792,29 @@ class DatabaseDamaged(DatabaseError):
     message = "The database file is damaged."
     suggestions = (
         "Stop the app, move the file aside and restore the last backup.",
-        "The images themselves are kept as files and are not touched.",
+        "The images themselves are separate files and aren't affected.",
     )
 
 
 class BackupError(ImageError):
     code, retryable = "IMG-BACKUP-001", False
-    message = "The backup can't be made or brought back like this."
-    suggestions: tuple[str, ...] = ("Mend what is named above, then try again.",)
+    message = "The backup can't be made or restored like this."
+    suggestions: tuple[str, ...] = ("Fix what is named above, then try again.",)
 
 
 class BackupDamaged(BackupError):
     code = "IMG-BACKUP-FILE-001"
-    message = "This file is no backup, or a damaged one."
+    message = "This file isn't a backup, or it is damaged."
     suggestions = ("Nothing was changed.", "Use another backup, or copy this one again.")
 
 
 class MoveIncomplete(ImageError):
     code = "IMG-MOVE-001"
-    message = "Not everything is at the new place as it is here."
+    message = "Not everything was copied correctly."
     suggestions = (
         "Nothing was changed here.",
-        "Run the same command again: it goes on where it stopped.",
-        "If what is named above stays the same, begin with an empty database and an empty store.",
+        "Run the same command again: it continues where it stopped.",
+        "If the same problems remain, start with an empty database and an empty store.",
     )
 
 
@@ -821,7 +826,7 @@ class SettingsError(ImageError):
 
 class KeyUnusable(SettingsError):
     code = "IMG-SET-KEY-001"
-    message = "OPENAI_API_KEY has characters that no key has."
+    message = "OPENAI_API_KEY contains characters that can't be in a key."
     suggestions = ("Copy the key again from the service's page: it is one word without quotes or spaces.",)
 
 

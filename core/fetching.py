@@ -105,11 +105,11 @@ class Pictures:
         usual = url.port in (None, _USUAL_PORTS.get(url.scheme)) and not url.userinfo
         if url.host.rstrip(".").lower() not in self._hosts or not usual:
             raise ValueError(
-                f"the image lies at {url.scheme}://{url.host}, neither at the service's own address nor at "
+                f"the image is at {url.scheme}://{url.host}, which is neither the service's own address nor "
                 "one of IMAGE_HOSTS"
             )
         if url.scheme not in {"https", self._base.scheme}:
-            raise ValueError(f"the image lies at {url.scheme}://{url.host}, which isn't https")
+            raise ValueError(f"the image is at {url.scheme}://{url.host}, which isn't https")
         addresses = self._resolve(url.host, _USUAL_PORTS[url.scheme])
         if not addresses or not all(is_public(address) for address in addresses):
             raise ValueError(f"{url.host} isn't a public address")

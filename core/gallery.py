@@ -167,7 +167,7 @@ class Gallery:
         """
         cursor = Cursor.decode(after)
         if after is not None and (cursor is None or cursor.newer):
-            raise RequestRejected(details="cursor: it isn't one that was given here")
+            raise RequestRejected(details="cursor: not one that was issued here")
         page = self.page(owner_id, filters, after=after, limit=limit)
         at_the_top_again = cursor is not None and page.newer is None
         return Page(()) if at_the_top_again else page

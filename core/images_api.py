@@ -73,14 +73,14 @@ SERVICE = (
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
         "model": Accepted,
-        "description": "They are being made: ask at the address in `Location`",
+        "description": "The images are being made: ask at the address in `Location`",
         "headers": {"Location": {"schema": {"type": "string"}}},
     }
 }
 _PICTURE_BYTES: dict[int | str, dict[str, Any]] = {
     200: {"description": "The bytes", "content": {"image/*": {}}},
-    206: {"description": "The part that `Range` asked for", "content": {"image/*": {}}},
-    304: {"description": "It is as `If-None-Match` knows it"},
+    206: {"description": "The requested range", "content": {"image/*": {}}},
+    304: {"description": "Unchanged since the version in `If-None-Match`"},
 }
 
 
@@ -101,13 +101,14 @@ async def generate(
 ) -> Any:
     """Waits until all images have ended, and answers with those that came; `errors` says why others didn't.
 
-    With `Prefer: respond-async` it answers 202 at once. So it does after four minutes, and when the server is
-    stopped or its database is lost meanwhile: what was asked for goes on.
+    With `Prefer: respond-async` it answers 202 at once. It also does so after four minutes, and when the
+    server is stopped or its database is lost in the meantime: the images are still made.
 
-    Whoever hangs up takes back the images that weren't begun, unless an `Idempotency-Key` says that the same
-    request may come again: then they go on. Images that were begun are always finished and kept.
+    If the client disconnects, images not yet started are cancelled, unless an `Idempotency-Key` says that the
+    same request may come again: then they are still made. Images already started are always finished and
+    kept.
 
-    An outcome that nobody knows (504) may have been charged; it is never sent again by itself.
+    A request whose outcome is unknown (504) may have been charged; it is never sent again automatically.
     """
     kept = kept_request(user, idempotency_key, "generate", asked.model_dump())
     recipe = asked.recipe(studio.settings.default_image_model)
@@ -263,11 +264,11 @@ async def _deltas(
 @images.get(
     "/jobs/{job_id}",
     response_model=JobStatus,
-    summary="See how a batch stands",
+    summary="Get a batch's status",
     responses=failures(errors.ImageNotFound),
 )
 def get_job(job_id: str, response: Response, studio: CurrentStudio, user: Reader) -> JobStatus:
-    """`Retry-After` says when to ask again, while it isn't at its end."""
+    """Until the batch has ended, `Retry-After` says when to ask again."""
     batch = studio.batches.find(user.user_id, job_id)
     response.headers["Cache-Control"] = "no-store"
     if batch.is_live:
@@ -288,8 +289,8 @@ def get_job(job_id: str, response: Response, studio: CurrentStudio, user: Reader
     },
 )
 async def watch_job(job_id: str, request: Request, studio: CurrentStudio, user: Reader) -> StreamingResponse:
-    """`progress` has what the job's address answers, `partial` a picture on its way, and `end` what the
-    request would have been answered. A stream without an `end` was cut off: ask again.
+    """`progress` has what the job's address answers, `partial` a preview, and `end` what the request itself
+    would have been answered. A stream without an `end` was cut off: ask again.
     """
     await run_in_threadpool(studio.batches.find, user.user_id, job_id)
 
@@ -335,7 +336,7 @@ def _end(batch: Batch) -> bytes:
     responses=failures(errors.ImageNotFound, errors.RangeRejected) | _PICTURE_BYTES,
 )
 def get_partial(job_id: str, number: int, request: Request, studio: CurrentStudio, user: Viewer) -> Response:
-    """A picture on its way; `job_id` is the id of its place in the batch. It goes when the image comes."""
+    """A preview; `job_id` is the id of its place in the batch. It is gone once the image has come."""
     data = studio.jobs.partial(user.user_id, job_id, number)
     return picture(request, f"p-{job_id}-{number}", sniffed(data), lambda: data)
 
@@ -344,15 +345,19 @@ def get_partial(job_id: str, number: int, request: Request, studio: CurrentStudi
 def list_images(
     studio: CurrentStudio,
     user: Reader,
-    cursor: Annotated[str | None, Query(max_length=200, description="From `next` of the page before")] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="From the previous page's `next`")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE,
-    q: Annotated[str, Query(max_length=1000, description="Each word occurs in what it was made from")] = "",
-    favourite: Annotated[bool, Query(description="Favourites alone")] = False,
+    q: Annotated[
+        str, Query(max_length=1000, description="Words that must all occur in what the image was made from")
+    ] = "",
+    favourite: Annotated[bool, Query(description="Favourites only")] = False,
     style: Annotated[str | None, Query(max_length=64)] = None,
     model: Annotated[str | None, Query(max_length=128)] = None,
-    trash: Annotated[bool, Query(description="The deleted ones")] = False,
+    trash: Annotated[bool, Query(description="Deleted images only")] = False,
 ) -> ImageList:
-    """Newest first; in the trash the latest deleted first."""
+    """Newest first; in the trash, the last deleted first."""
     filters = Filters(search=q, style=style, model=model, favourites=favourite, trash=trash)
     page = studio.gallery.older(user.user_id, filters, after=cursor, limit=limit)
     wanted = {"q": q, "style": style, "model": model, "favourite": favourite, "trash": trash}
@@ -402,7 +407,7 @@ def download(
     user: Viewer,
     prompt: Annotated[bool, Query(description="Write the prompt into the file")] = False,
 ) -> Response:
-    """A copy with a name; with `prompt`, what it was made from is in a PNG's metadata."""
+    """A copy with a file name; with `prompt`, a PNG's metadata says what it was made from."""
     file = studio.gallery.download(user.user_id, image_id, with_prompt=prompt)
     name = f"attachment; filename*=UTF-8''{quote(file.file_name)}"
     headers = SAFE | {"Content-Disposition": name, "Cache-Control": "private, no-store"}
@@ -412,7 +417,7 @@ def download(
 @images.get(
     "/{image_id}/metadata",
     response_model=Metadata,
-    summary="Get what is known of an image",
+    summary="Get an image's metadata",
     responses=failures(errors.ImageNotFound),
 )
 def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata:
@@ -432,18 +437,18 @@ def change_image(image_id: str, asked: ChangeRequest, studio: CurrentStudio, use
 @images.delete(
     "/{image_id}",
     status_code=204,
-    summary="Put an image into the trash",
+    summary="Move an image to the trash",
     responses=failures(errors.ImageNotFound),
 )
 def delete_image(image_id: str, studio: CurrentStudio, user: Spender) -> None:
-    """It can be brought back for as long as the installation keeps its trash."""
+    """It can be restored for as long as the installation keeps its trash."""
     studio.gallery.trash(user.user_id, image_id)
 
 
 @images.post(
     "/{image_id}/restore",
     status_code=204,
-    summary="Bring an image back from the trash",
+    summary="Restore an image from the trash",
     responses=failures(errors.ImageNotFound),
 )
 def restore_image(image_id: str, studio: CurrentStudio, user: Spender) -> None:

@@ -54,7 +54,7 @@ class Trouble(StrEnum):
     ORPHAN = "file without a row"
     STRANGER = "file of a job that this database doesn't know"
     LEFTOVER = "left over"
-    FOREIGN = "not a file of Atelier's"
+    FOREIGN = "not one of Atelier's files"
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +225,7 @@ class Inventory:
         keys = [finding.key for finding in findings]
         with self.database.read() as session:
             if session.execute(select(col(Image.id)).limit(1)).first() is None:
-                raise errors.DatabaseError("The database has no images at all: no file is removed.")
+                raise errors.DatabaseError("The database has no images at all, so no file is removed.")
             named = session.scalars(select(col(Image.file_key)).where(col(Image.file_key).in_(keys)))
             doomed = set(keys) - set(named)
         self.storage.delete(*sorted(doomed))
@@ -240,7 +240,7 @@ class Inventory:
             yield
         if survey.doomed and not survey.trusted:
             log.error(
-                "more old files are without a row than with one: nothing is removed. Is it their database?",
+                "more old files have no row than have one: nothing is removed. Is this the right database?",
                 with_row=survey.known,
                 without_row=survey.doomed,
             )

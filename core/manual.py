@@ -52,8 +52,13 @@ class Described(FastAPI):
         document = super().openapi()
         document["components"]["schemas"] |= failure_schemas()
         document["components"]["securitySchemes"] = {
-            "token": {"type": "http", "scheme": "bearer", "description": "A token of your account page"},
-            "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Your browser's"},
+            "token": {"type": "http", "scheme": "bearer", "description": "A token from your account page"},
+            "session": {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": COOKIE,
+                "description": "Your browser's session",
+            },
         }
         document["security"] = [{"token": []}, {"session": []}]
         return document

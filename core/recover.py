@@ -1,6 +1,6 @@
 """`python -m core.recover NAME`: a link with which NAME sets a new password, for whoever runs the server.
 
-By it an administrator who forgot the password comes back. Atelier may be running meanwhile.
+It lets an administrator who has forgotten the password back in. Atelier may be running meanwhile.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def main() -> int:
     asked.add_argument("name", help="the username")
     chosen = asked.parse_args()
     say(f"{recovery_link(load_settings(), chosen.name)}\n")
-    say(f"It sets a new password once, within {RESET_LIFE.total_seconds() / 3600:.0f} hours.")
-    say("Where people reach Atelier by another address, put that before the /?")
+    say(f"It can be used once to set a new password, within {RESET_LIFE.total_seconds() / 3600:.0f} hours.")
+    say("If people reach Atelier at another address, put that before the /?")
     return 0
 
 

@@ -56,7 +56,7 @@ def remade_mask(file: BinaryIO, *, size: tuple[int, int], most_bytes: int) -> Re
             raise MaskRejected(f"The mask is a {image.format}, not a PNG.", field="mask")
         pixels = _pixels(image)
     if pixels.mode != "RGBA":
-        raise MaskRejected("The mask is transparent nowhere.", field="mask")
+        raise MaskRejected("The mask has no transparent area.", field="mask")
     if pixels.size != size:
         ours, its = (f"{width} × {height}" for width, height in (pixels.size, size))
         raise MaskRejected(f"The mask is {ours} pixels, and the picture {its}.", field="mask")
@@ -71,7 +71,7 @@ def _opened(file: BinaryIO, most_bytes: int, *, field: str = "image") -> Iterato
     length = file.seek(0, 2)
     file.seek(0)
     if length > most_bytes:
-        raise UploadTooLarge(f"A picture may have at most {most_bytes // MEGABYTE} megabytes.", field=field)
+        raise UploadTooLarge(f"A picture can be at most {most_bytes // MEGABYTE} MB.", field=field)
     try:
         with Image.open(file, formats=_FORMATS) as image:
             _check_shape(image, field)
@@ -90,7 +90,7 @@ def _check_shape(image: Image.Image, field: str) -> None:
 
 
 def _too_many_pixels(field: str) -> UploadTooLarge:
-    return UploadTooLarge(f"A picture may have at most {MAX_PIXELS:,} pixels.", field=field)
+    return UploadTooLarge(f"A picture can have at most {MAX_PIXELS:,} pixels.", field=field)
 
 
 def _pixels(image: Image.Image) -> Image.Image:
@@ -110,7 +110,7 @@ def _encoded(pixels: Image.Image, kind: str) -> Remade:
     options = {"quality": JPEG_QUALITY} if kind == "JPEG" else {"compress_level": 4}
     pixels.save(file, kind, **options)
     if file.tell() > LARGEST:
-        raise UploadTooLarge("Uncompressed, this picture is too large for the service.", field="image")
+        raise UploadTooLarge("Re-encoded, this picture is too large for the service.", field="image")
     return Remade(file.getvalue(), Image.MIME[kind], *pixels.size)
 
 

@@ -1,4 +1,4 @@
-"""`python -m core.restore FILE`: brings back what `python -m core.backup` put into FILE, into DATA_DIR.
+"""`python -m core.restore FILE`: restores what `python -m core.backup` put into FILE, into DATA_DIR.
 
 DATA_DIR must be empty or missing; with --force what is there is moved aside, and never deleted. Everything
 is checked before anything is put in place. People sign in again afterwards. What was waiting or being made
@@ -52,7 +52,7 @@ def restore(settings: Settings, backup: Path, *, force: bool = False) -> Path | 
     for name in ("database_url", "storage_url"):
         if getattr(settings, name):
             raise errors.SettingsError(
-                f"{name.upper()} is set, and a backup is brought back into DATA_DIR: unset it."
+                f"{name.upper()} is set, but a backup is restored into DATA_DIR: unset it."
             )
     if not backup.is_file():
         raise errors.BackupError(f"There is no file {backup}.")
@@ -75,9 +75,7 @@ def _claimed(folder: Path, *, force: bool) -> Iterator[None]:
             "what is there is then moved aside."
         )
     if occupied and os.path.ismount(folder):
-        raise errors.BackupError(
-            f"DATA_DIR: {folder} is a disk of its own: move aside what is in it yourself."
-        )
+        raise errors.BackupError(f"DATA_DIR: {folder} is a separate disk: move what is in it aside yourself.")
     with ExitStack() as held:
         if folder.exists():
             held.callback(hold_folder(folder).release)
@@ -143,7 +141,7 @@ def _arrived(pictures: Path) -> int:
 def _unknown() -> errors.OutcomeUnknown:
     return errors.OutcomeUnknown(
         "Outcome unknown: this was waiting or being made when the backup was taken.",
-        details="it may have been made and charged after the backup that was brought back",
+        details="it may have been made and charged after the backup that was restored",
     )
 
 
@@ -187,7 +185,7 @@ def main() -> int:
     chosen = asked.parse_args()
     settings = load_settings()
     aside = restore(settings, chosen.file, force=chosen.force)
-    say(f"{settings.data_dir} holds what was in {chosen.file}. Thumbnails are made again as they are needed.")
+    say(f"{settings.data_dir} holds what was in {chosen.file}. Thumbnails are made again as needed.")
     if aside:
         say(f"What was there before is in {aside}.")
     return 0

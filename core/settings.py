@@ -56,11 +56,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Folder for the database and the images")
     allowed_hosts: str | None = Field(
         None,
-        description="Names the app answers to besides `localhost`, with commas between; `*` is any name, "
-        "and the default unless it is for this computer alone",
+        description="Names the app answers to besides `localhost`, comma-separated; `*` is any name, "
+        "and the default unless the app is for this computer alone",
     )
     database_url: str | None = Field(
-        None, description="SQLAlchemy address; by default a SQLite file in `DATA_DIR`"
+        None, description="SQLAlchemy URL; by default a SQLite file in `DATA_DIR`"
     )
     storage_url: str | None = Field(
         None,
@@ -68,100 +68,103 @@ class Settings(BaseSettings):
         "`DATA_DIR`",
     )
     aws_endpoint_url: str | None = Field(
-        None, description="Address of the bucket's server where that isn't AWS, such as `http://minio:9000`"
+        None, description="Address of the bucket's server if it isn't AWS, such as `http://minio:9000`"
     )
     aws_region: str | None = Field(None, description="Region of the bucket; by default `us-east-1`")
     aws_access_key_id: SecretStr | None = Field(
         None,
-        description="Key id for the bucket. Without it and its secret, the machine's role is asked for "
-        "(by calls to the address of AWS's metadata service, which nobody answers elsewhere)",
+        description="Access key ID for the bucket. Without it and its secret, the machine's role is asked "
+        "for (by calls to the address of AWS's metadata service, where nothing answers outside AWS)",
     )
-    aws_secret_access_key: SecretStr | None = Field(None, description="Secret of the key id")
+    aws_secret_access_key: SecretStr | None = Field(None, description="Secret access key for the bucket")
     registration: Registration | None = Field(
         None,
         description="`open`, `invite` or `closed`; by default `open` where only this computer can reach the "
-        "app, else `invite`",
+        "app, otherwise `invite`",
     )
     session_days: int = Field(30, ge=1, le=365, description="Days a sign-in lasts without being used")
     public_https: bool = Field(
         False,
-        description="`true` when people reach the app by HTTPS, through a proxy (cookies become Secure, and "
-        "browsers stay on HTTPS)",
+        description="`true` when people reach the app over HTTPS, through a proxy (cookies become Secure, "
+        "and browsers stay on HTTPS)",
     )
     trusted_proxies: str | None = Field(
         None,
-        description="Addresses or networks of the proxies before the app, with commas between. "
-        "`X-Forwarded-For` and `X-Forwarded-Proto` are believed from them alone",
+        description="Addresses or networks of the proxies in front of the app, comma-separated. "
+        "`X-Forwarded-For` and `X-Forwarded-Proto` are believed only from them",
     )
     openai_api_key: SecretStr | None = Field(
-        None, description="Key of the image service; without key and base URL the offline engine is used"
+        None,
+        description="API key for the image service; without key or base URL, the offline engine is used",
     )
     openai_base_url: str | None = Field(None, description="Address of an OpenAI-compatible service")
     image_hosts: str | None = Field(
         None,
-        description="Names of other hosts that the service's pictures may be fetched from when it answers "
-        "with an address, with commas between; always without the key",
+        description="Other hosts that the service's pictures may be fetched from when it answers with an "
+        "address, comma-separated; always without the key",
     )
-    image_model: str | None = Field(None, description="Image model chosen at first")
+    image_model: str | None = Field(None, description="Default image model")
     text_model: str | None = Field(None, description="Model that enhances prompts")
     moderation: Moderation = Field(
         Moderation.AUTO,
-        description="Whether a prompt is shown to the service's free moderation before it is paid for: "
-        "`auto` where OpenAI itself answers, `on` or `off`",
+        description="Whether the service's free moderation checks a prompt before it is paid for: `auto` "
+        "(where OpenAI itself answers), `on` or `off`",
     )
     connect_timeout: Seconds = Field(10, description="Seconds to wait for a connection")
     text_timeout: Seconds = Field(60, description="Seconds to wait for an enhancement")
     image_timeout: Seconds = Field(300, description="Seconds to wait for an image")
     partial_images: int = Field(
-        1, ge=0, le=3, description="Previews asked for while an image is made; each adds to its price"
+        1, ge=0, le=3, description="Previews requested while an image is made; each adds to its price"
     )
     shutdown_grace: float = Field(
         120,
         ge=0,
         le=3600,
-        description="Seconds that images being made may still take when the app is stopped",
+        description="Seconds that images being made have to finish when the app is stopped",
     )
     concurrency: int = Field(4, ge=1, le=64, description="Images made at the same time")
-    user_concurrency: int = Field(4, ge=1, le=64, description="Images made at the same time for one user")
+    user_concurrency: int = Field(4, ge=1, le=64, description="Images made at the same time per user")
     requests_per_minute: int = Field(
-        0, ge=0, le=100_000, description="Most image requests that leave in a minute; 0 for any number"
+        0, ge=0, le=100_000, description="Maximum number of image requests sent per minute; 0 for no limit"
     )
     budget_day_usd: Dollars | None = Field(
         None,
-        description="USD that each user may spend in a day (UTC), enhancements included; unset: any amount",
+        description="USD that each user may spend per day (UTC), enhancements included; unset: no limit",
     )
-    budget_month_usd: Dollars | None = Field(None, description="The same for a month (UTC)")
+    budget_month_usd: Dollars | None = Field(None, description="The same per month (UTC)")
     budget_day_images: Count | None = Field(
-        None, description="Images that each user may have made in a day (UTC); unset: any number"
+        None, description="Images that each user may have made per day (UTC); unset: no limit"
     )
-    budget_month_images: Count | None = Field(None, description="The same for a month (UTC)")
+    budget_month_images: Count | None = Field(None, description="The same per month (UTC)")
     resend_unknown: bool = Field(
         False,
-        description="`true` to send a call again whose outcome is unknown; it may then be paid twice",
+        description="`true` to send a call again when its outcome is unknown; it may then be charged twice",
     )
-    max_images: int = Field(10, ge=1, le=10, description="Most images in one generation")
-    max_batch: int = Field(100, ge=1, le=1000, description="Most images in one batch of many prompts")
-    max_upload_mb: int = Field(20, ge=1, le=50, description="Most megabytes of an uploaded picture")
+    max_images: int = Field(10, ge=1, le=10, description="Maximum number of images per generation")
+    max_batch: int = Field(
+        100, ge=1, le=1000, description="Maximum number of images per batch of many prompts"
+    )
+    max_upload_mb: int = Field(20, ge=1, le=50, description="Maximum size of an uploaded picture, in MB")
     user_reads_per_minute: int = Field(
         600,
         ge=1,
         le=1_000_000,
-        description="Requests to the API that only look, for one user in a minute",
+        description="API requests that only read, per user and minute",
     )
     user_paid_per_minute: int = Field(
         60,
         ge=1,
         le=1_000_000,
-        description="Requests to the API that buy or change something, for one user in a minute",
+        description="API requests that buy or change something, per user and minute",
     )
     token_reads_per_minute: int = Field(
-        300, ge=1, le=1_000_000, description="The same for one token: requests that only look"
+        300, ge=1, le=1_000_000, description="API requests that only read, per token and minute"
     )
     token_paid_per_minute: int = Field(
-        30, ge=1, le=1_000_000, description="The same for one token: requests that buy or change something"
+        30, ge=1, le=1_000_000, description="API requests that buy or change something, per token and minute"
     )
-    trash_days: int = Field(30, ge=1, le=3650, description="Days a deleted image can be brought back")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Least level logged")
+    trash_days: int = Field(30, ge=1, le=3650, description="Days a deleted image can be restored")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level logged")
 
     @field_validator("openai_api_key", mode="after")
     @classmethod
@@ -170,7 +173,7 @@ class Settings(BaseSettings):
         if key is None or not (text := key.get_secret_value().strip()):
             return None
         if not text.isascii() or not text.isprintable() or " " in text:
-            raise ValueError("has characters that no key has; copy it again")
+            raise ValueError("contains characters that can't be in a key; copy it again")
         return SecretStr(text)
 
     @field_validator("trusted_proxies", mode="after")
@@ -184,7 +187,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_hosts(cls, names: str | None) -> str | None:
         if any(re.search(r"[:/@\s]", name) and not _is_ip(name) for name in _listed(names)):
-            raise ValueError("must be names alone, without port or path, with commas between")
+            raise ValueError("must be comma-separated names, without port or path")
         return names
 
     @field_validator("openai_base_url", mode="after")
@@ -197,7 +200,7 @@ class Settings(BaseSettings):
             _ = urlsplit(url or "").port
         except ValueError:
             # Not chained: the message may repeat a password.
-            raise ValueError("has a port that is no port") from None
+            raise ValueError("has an invalid port") from None
         return url or None
 
     @field_validator("registration", "log_level", "moderation", mode="before")
@@ -216,11 +219,11 @@ class Settings(BaseSettings):
             address = make_url(url)
         except (ArgumentError, ValueError):
             # Not chained: SQLAlchemy's message may repeat the password.
-            raise ValueError("isn't a database address") from None
+            raise ValueError("isn't a valid database URL") from None
         if address.drivername not in DRIVERS:
             raise ValueError("must begin with sqlite:/// or postgresql://")
         if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
-            raise ValueError("must name a file: what is in memory alone would be lost")
+            raise ValueError("must name a file: a database in memory would be lost")
         return url
 
     @field_validator(
@@ -248,10 +251,10 @@ class Settings(BaseSettings):
         if self.storage_url is None:
             return self
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
-            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set together or not at all")
+            raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set together or not at all")
         for name in ("aws_access_key_id", "aws_secret_access_key", "aws_region"):
             if not _is_one_word(getattr(self, name)):
-                raise ValueError(f"{name.upper()} has characters that none has; copy it again")
+                raise ValueError(f"{name.upper()} contains characters that it can't have; copy it again")
         if self.aws_endpoint_url and not _is_plain_address(self.aws_endpoint_url):
             raise ValueError("AWS_ENDPOINT_URL must be an http:// or https:// address without a password")
         return self

@@ -43,7 +43,7 @@ from core.usage import Call, Outcome, UsageLog
 
 # Beyond this, how many prompts a text stands for says nothing more.
 MOST_COUNTED = 10**9
-# An enhancement is asked for again while the service is busy, this many times in all.
+# Characters of a name or a trait, and of a longer text.
 MAX_LINE = 120
 MAX_TEXT = 8_000
 MAX_TRAITS = 40
@@ -190,7 +190,7 @@ class Studio:
         prompts = write_prompts(recipe.prompt, most=most)
         if len(prompts) * count > most:
             raise errors.TooManyPrompts(
-                f"These would be {len(prompts) * count:,} images; at most {most:,} go at once.",
+                f"That would be {len(prompts) * count:,} images; a batch can have at most {most:,}.",
                 field="prompt",
             )
         return [replace(recipe, prompt=prompt) for prompt in prompts for _ in range(count)]
@@ -240,9 +240,9 @@ class Studio:
     ) -> Future[str]:
         """Begin an enhancement for a program; the Create page and its draft know nothing of it.
 
-        Raises WordsRejected, PromptEmpty, InvalidParameter or ModelRetired; and with `kept` KeyReused,
-        KeyBusy while another one answers it, OutcomeUnknown where that one's process is gone, or what it
-        failed with.
+        Raises WordsRejected, PromptEmpty, InvalidParameter, ModelRetired, BudgetSpent or RateExceeded; and
+        with `kept` KeyReused, KeyBusy while another one answers it, OutcomeUnknown where that one's process
+        is gone, or what it failed with.
         """
         if kept and (earlier := self.kept.find(kept)):
             return self._written(user, request, kept, earlier)
@@ -378,7 +378,8 @@ class Studio:
     def retry(self, user: SignedIn, *job_ids: str) -> str:
         """Submit what failed once more, as one batch, and return its id; checked as a first try is.
 
-        Raises ImageNotFound for jobs that aren't this user's, and what `generate` does.
+        Raises ImageNotFound for jobs that aren't this user's, NotEnded, RecipeUnreadable, StorageError, and
+        what `generate` does.
         """
         recipes = [self.jobs.recipe(user.user_id, job_id) for job_id in job_ids]
         for each in recipes:
@@ -437,7 +438,7 @@ class Studio:
         Raises PromptEmpty, ImageNotFound, and what `generate` does.
         """
         if not words.strip():
-            raise errors.PromptEmpty("Say what to change.", suggestions=("Write it in a few words.",))
+            raise errors.PromptEmpty("Say what to change.", suggestions=("A few words are enough.",))
         return self.generate(user, self.remake(user, image_id, words).recipe, 1)
 
     def _screen(self, recipes: Sequence[Recipe]) -> None:
@@ -515,7 +516,7 @@ def check_words(
 ) -> None:
     """Refuse what can't be sent or kept. Raises WordsRejected with the field at fault."""
     if len(traits) > MAX_TRAITS:
-        raise errors.WordsRejected(f"There can be {MAX_TRAITS} traits at most.", field="traits")
+        raise errors.WordsRejected(f"There can be at most {MAX_TRAITS} traits.", field="traits")
     _check_text("name", name, MAX_LINE)
     for trait in traits:
         _check_text("traits", trait, MAX_LINE)
@@ -528,11 +529,11 @@ def check_words(
 def _check_text(field: str, text: str, most: int) -> None:
     label = field.replace("_", " ").capitalize()
     if len(text) > most:
-        raise errors.WordsRejected(f"{label}: {most:,} characters at most.", field=field)
+        raise errors.WordsRejected(f"{label}: at most {most:,} characters.", field=field)
     if any(unicodedata.category(sign) in _UNSEEN and sign not in _LAYOUT for sign in text):
-        raise errors.WordsRejected(f"{label}: there is a character that can't be printed.", field=field)
+        raise errors.WordsRejected(f"{label}: contains a character that can't be printed.", field=field)
     if _has_long_run(text):
-        raise errors.WordsRejected(f"{label}: there are too many accents on one letter.", field=field)
+        raise errors.WordsRejected(f"{label}: too many accents on one letter.", field=field)
 
 
 def _has_long_run(text: str) -> bool:

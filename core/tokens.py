@@ -89,7 +89,7 @@ class Tokens:
         count = session.execute(select(func.count()).select_from(ApiToken).where(*mine)).scalar_one()
         if count >= MOST:
             raise errors.TokenNotMade(
-                f"You have {MOST} API tokens already.", suggestions=("Revoke one that isn't used any more.",)
+                f"You already have {MOST} API tokens.", suggestions=("Revoke one that is no longer used.",)
             )
 
     def signed_in(self, token: str) -> SignedIn | None:
@@ -153,7 +153,7 @@ class Tokens:
 
 def _require_browser(user: SignedIn) -> None:
     if user.scopes is not None:
-        raise errors.ScopeMissing("API tokens are made and revoked on the account page alone.")
+        raise errors.ScopeMissing("API tokens can only be made and revoked on the account page.")
 
 
 def _checked_name(name: str) -> str:

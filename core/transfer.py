@@ -1,7 +1,7 @@
 """`python -m core.transfer`: copies an installation to another database, another image store, or both.
 
-Stop Atelier first. What is here, as the settings name it, is only read. A second run goes on where the first
-one stopped. At the end each table is counted and compared, and each picture is read back and its hash
+Stop Atelier first. What is here, as the settings name it, is only read. A second run continues where the
+first one stopped. At the end each table is counted and compared, and each picture is read back and its hash
 compared. Then start Atelier with the new settings, and don't start the old one again: what was waiting to be
 made would be made by both.
 """
@@ -90,7 +90,7 @@ class Transfer:
         if self._moves_files:
             self._verify_files()
         if self.wrong:
-            raise errors.MoveIncomplete(details=f"{self.wrong:,} faults, named above")
+            raise errors.MoveIncomplete(details=f"{self.wrong:,} problems, named above")
 
     def _refuse_others(self) -> None:
         """A target with users or jobs that aren't here is somebody else's, or has been used since."""
@@ -239,7 +239,7 @@ def _read_only(url: str) -> str:
         return url
     path = Path(address.database or "").resolve()
     if not path.is_file():
-        raise errors.SettingsError(f"DATABASE_URL: {path} isn't there. Name Atelier's own database.")
+        raise errors.SettingsError(f"DATABASE_URL: {path} doesn't exist. Name Atelier's own database.")
     read_only = address.set(database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
     return read_only.render_as_string(hide_password=False)
 
@@ -259,8 +259,8 @@ def _own(database: Database, held: ExitStack) -> None:
 
 def main() -> int:
     asked = parser("transfer", __doc__)
-    asked.add_argument("--to-database", metavar="URL", help="as DATABASE_URL will be")
-    asked.add_argument("--to-storage", metavar="URL", help="as STORAGE_URL will be")
+    asked.add_argument("--to-database", metavar="URL", help="the DATABASE_URL to move to")
+    asked.add_argument("--to-storage", metavar="URL", help="the STORAGE_URL to move to")
     chosen = asked.parse_args()
     if not chosen.to_database and not chosen.to_storage:
         asked.error("say where to: --to-database, --to-storage, or both")
@@ -271,12 +271,12 @@ def main() -> int:
 
 
 def _conclude(transfer: Transfer) -> None:
-    say("Everything arrived: each table and each picture was compared.")
+    say("Everything arrived: every table and every picture was compared.")
     with transfer.source.database.read() as session:
         waiting = select(func.count()).where(col(Job.state).in_(LIVE_STATES))
         count = int(session.execute(waiting).scalar_one())
     if count:
-        say(f"{count:,} images wait to be made: don't start Atelier here again, or both would make them.")
+        say(f"{count:,} images are still waiting: don't start Atelier here again, or both would make them.")
 
 
 if __name__ == "__main__":

@@ -281,7 +281,7 @@ class Worker:
         if not self.offline:
             return errors.OutcomeUnknown(details=details)
         tips = ("Choose Try again, or Let it go: it is free.",)
-        return errors.OutcomeUnknown("The picture was broken off.", suggestions=tips, details=details)
+        return errors.OutcomeUnknown("The picture was interrupted.", suggestions=tips, details=details)
 
 
 def _as_png(picture: Attached) -> Attached:

@@ -75,9 +75,9 @@ def _month(user: SignedIn) -> None:
 
 
 def _footnotes(totals: Totals) -> list[str]:
-    notes = ["Saved is what you had already and took instead of asking for it again."]
+    notes = ["“Saved” is what you reused instead of paying again."]
     if unpriced := totals.unpriced_calls + totals.unpriced_saved_calls:
-        notes.append(f"{unpriced:,} of the calls have no known price, and are in no sum.")
+        notes.append(f"{unpriced:,} of the calls have no known price and aren't included in the totals.")
     return notes
 
 
@@ -93,9 +93,9 @@ def _password(user: SignedIn) -> None:
         new = st.text_input(
             f"New password ({MIN_PASSWORD} characters or more)", type="password", autocomplete="new-password"
         )
-        again = st.text_input("New password again", type="password", autocomplete="new-password")
+        again = st.text_input("Repeat new password", type="password", autocomplete="new-password")
         sent = st.form_submit_button("Change password")
-    st.caption("A new password ends your sign-in everywhere else, and all of your API tokens.")
+    st.caption("A new password signs you out everywhere else and revokes all your API tokens.")
     if sent:
         _attempt(lambda: _change(user, current or "", new or "", again or ""), key="password")
     if st.query_params.pop(CHANGED_PARAM, None):
@@ -132,16 +132,16 @@ def _invitations(user: SignedIn) -> None:
         st.caption("New accounts are switched off (REGISTRATION=closed).")
         return
     if registration is Registration.OPEN:
-        st.caption("Anybody who can open this address may make an account (REGISTRATION=open).")
+        st.caption("Anybody who can open this address can create an account (REGISTRATION=open).")
         return
     st.button("Make an invitation link", icon=":material/person_add:", on_click=as_user(user, _invite))
     if token := st.session_state.get(INVITE_KEY):
         st.code(page_url(INVITE_PARAM, token), language=None)
-        st.caption(f"It makes one account, within {INVITE_LIFE.days} days. It isn't shown again.")
+        st.caption(f"It is good for one account, within {INVITE_LIFE.days} days. It won't be shown again.")
     for invite in studio().accounts.open_invites(user):
         with st.container(horizontal=True, vertical_alignment="center", key=f"invite-{invite.id}"):
             made, ends = local_time(invite.created_at), local_time(invite.expires_at)
-            st.markdown(f"Invitation of {made}, open until {ends}")
+            st.markdown(f"Invitation made on {made}, valid until {ends}")
             st.button(
                 "Withdraw invitation",
                 key=f"withdraw-invite-{invite.id}",
@@ -184,8 +184,8 @@ def _access(user: SignedIn, account: Account) -> None:
     _reset(user, account)
     with st.popover("Withdraw access", key=f"out-{account.user_id}"):
         st.markdown(
-            f"**{plain(account.username)}** is signed out everywhere at once, "
-            "and their API tokens end. Their images are kept."
+            f"**{plain(account.username)}** will be signed out everywhere at once, "
+            "and their API tokens revoked. Their images are kept."
         )
         st.button(
             "Withdraw",
@@ -200,7 +200,7 @@ def _reset(user: SignedIn, account: Account) -> None:
     """For somebody who has forgotten the password."""
     with st.popover("Forgotten password", key=f"reset-{account.user_id}"):
         st.button(
-            "Make a link for a new password",
+            "Make a link to set a new password",
             key=f"make-reset-{account.user_id}",
             on_click=as_user(user, _make_reset),
             args=(account,),
@@ -209,7 +209,7 @@ def _reset(user: SignedIn, account: Account) -> None:
             st.code(page_url(RESET_PARAM, token), language=None)
             hours = RESET_LIFE.total_seconds() / 3600
             st.caption(
-                f"Whoever opens it sets the password of **{plain(account.username)}**, once, "
+                f"Whoever opens it can set the password of **{plain(account.username)}**, once, "
                 f"within {hours:.0f} hours."
             )
 
@@ -241,13 +241,13 @@ def _failures(user: SignedIn) -> None:
         return
     with st.container(key="failures"):
         st.table([_failure_row(failure) for failure in seen], border="horizontal")
-    st.caption("How often people were told so. The log has the details.")
+    st.caption("How often people saw each message. The log has the details.")
 
 
 def _failure_row(failure: Seen) -> dict[str, str]:
-    message = plain(failure.message) or "A failure of another version"
+    message = plain(failure.message) or "A failure from another version"
     figures = {"Last 24 hours": f"{failure.lately:,}", "Last 30 days": f"{failure.all:,}"}
-    return {"Code": plain(failure.code), "What people read": message} | figures
+    return {"Code": plain(failure.code), "What people saw": message} | figures
 
 
 def _attempt(action: Callable[[], None], *, key: str) -> None:

@@ -37,7 +37,7 @@ def page(user: SignedIn) -> None:
         with st.container(key="audit"):
             st.markdown(_table(found.entries))
     else:
-        st.info("Nothing like that has happened.", icon=":material/history:")
+        st.info("No matching entries.", icon=":material/history:")
     _pager(state, found)
 
 

@@ -134,7 +134,7 @@ def _prompt_panel(user: SignedIn, state: CreateState, watching: bool) -> None:
         state.draft.many,
         key=state.key("many"),
         disabled=bool(arriving),
-        help="Each line is a prompt of its own, and {red|blue} stands for one of each.",
+        help="Each line is its own prompt, and {red|blue} makes one prompt for each alternative.",
     )
     if not arriving:
         read_widgets(user, state)
@@ -142,8 +142,8 @@ def _prompt_panel(user: SignedIn, state: CreateState, watching: bool) -> None:
     _buttons(user, state, live=bool(arriving))
     offer_panel(user, state)
     if failure := state.failure_at(*PLACED):
-        where = "under More options" if state.failure_at(*OPTION_FIELDS) else "beside its field"
-        st.error(f"{plain(failure.message)} More is said {where}.", icon=":material/error:")
+        where = "under More options" if state.failure_at(*OPTION_FIELDS) else "beside the field"
+        st.error(f"{plain(failure.message)} See the details {where}.", icon=":material/error:")
     elif state.failure and not state.failure_at("prompt"):
         show_failure(state.failure, key="create")
     if state.unsaved:
@@ -170,18 +170,18 @@ def _stream_area(text: str) -> None:
 
 def _figures(state: CreateState) -> None:
     quote = studio().quote(state.draft)
-    style = " with the style" if quote.recipe.style else ""
+    style = ", style included" if quote.recipe.style else ""
     many = f"{quote.prompts:,} prompts · the longest " if state.draft.many else ""
     price = plain(price_words(quote.price))
     st.caption(f"{many}{quote.length:,} of {quote.limit:,} characters{style} · {price}")
     if state.added_back:
         words = ", ".join(plain(word) for word in state.added_back)
-        st.caption(f"The enhancer had left out {words}; put back at the end.")
+        st.caption(f"The enhancer left out {words}, so it was added back at the end.")
     if state.kept_at and state.draft.prompt == state.draft.enhanced_prompt:
         day = day_words(local(state.kept_at).date(), local(utc_now()).date())
-        st.caption(f"From your enhancement of {day}, free.")
+        st.caption(f"From your enhancement {day}, free of charge.")
     if outdated := style_of(state.draft.outdated_style):
-        st.caption(f"This prompt was enhanced as “{plain(outdated.label)}”: enhance it again, or edit it.")
+        st.caption(f"This prompt was enhanced for “{plain(outdated.label)}”: enhance it again, or edit it.")
 
 
 def _buttons(user: SignedIn, state: CreateState, *, live: bool) -> None:
@@ -264,7 +264,7 @@ def _generate(user: SignedIn, state: CreateState) -> None:
         state.offered = quote
         if state.offer:
             # On a phone the offer is below what one sees, and a screen reader says only this.
-            tell_later("Nothing was bought: have a look at what is there already.")
+            tell_later("Nothing has been bought yet: look at what you already have.")
             return
         studio().generate(user, quote.recipe, draft.images, many=draft.many)
         state.welcome = False

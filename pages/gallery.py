@@ -119,7 +119,7 @@ def _filter_bar(user: SignedIn, state: GalleryState) -> Filters:
             "Search",
             chosen.search,
             type="search",
-            placeholder="Name, trait or words of the prompt",
+            placeholder="Name, trait or words from the prompt",
             icon=":material/search:",
             key=state.key("search"),
         )
@@ -157,7 +157,7 @@ def _style_words(key: str) -> str:
 
 
 def _trash_words() -> str:
-    return f"Deleted images can be brought back for {studio().settings.trash_days} days."
+    return f"Deleted images can be restored for {studio().settings.trash_days} days."
 
 
 def _undo_bar(user: SignedIn) -> None:
@@ -182,7 +182,7 @@ def _nothing(user: SignedIn, state: GalleryState) -> None:
     with st.container(horizontal_alignment="center", key="empty"):
         if filters == Filters():
             if _being_made(user):
-                _say("Your first images are on the way", "They are kept here, for you alone.")
+                _say("Your first images are on the way", "They will be kept here, for you alone.")
                 return
             _say("Your gallery is empty", "Every image you generate is kept here, for you alone.")
             if st.button("Make your first image", icon=":material/brush:", type="primary"):
@@ -191,7 +191,7 @@ def _nothing(user: SignedIn, state: GalleryState) -> None:
             _say("The trash is empty", _trash_words())
         else:
             words = f" for “{plain(filters.search)}”" if filters.search else ""
-            _say("Nothing matches", f"No image was found{words}. Try fewer words or another filter.")
+            _say("Nothing matches", f"No images found{words}. Try fewer words or another filter.")
             st.button("Show all images", icon=":material/filter_alt_off:", on_click=_show_all, args=(state,))
 
 

@@ -116,7 +116,7 @@ def test_the_keyboard_alone_does_the_whole_main_job(browser: Browser, app: AppPr
         hands.press("Enter")
         hands.fill("Username", "hands")
         hands.fill(re.compile(r"^Password \("), PASSWORD)
-        hands.fill("Password again", PASSWORD)
+        hands.fill("Repeat password", PASSWORD)
         hands.press("Enter")
         person.expect_signed_in("hands")
         _make_a_picture(person, hands)
@@ -127,7 +127,7 @@ def test_the_keyboard_alone_does_the_whole_main_job(browser: Browser, app: AppPr
         dialog = page.get_by_role("dialog")
         expect(dialog.get_by_text("paper lantern").first).to_be_visible()
         hands.push("button", "Favourite")
-        expect(dialog.get_by_role("button", name="Remove favourite")).to_be_visible()
+        expect(dialog.get_by_role("button", name="Remove from favourites")).to_be_visible()
         hands.press("Escape")
         expect(dialog).to_have_count(0)
 

@@ -223,7 +223,7 @@ CASES = {
     Action.TOKEN_MADE: Case(lambda w: w.token, "ada", "script", "may read; for 30 days"),
     Action.TOKEN_USED: Case(use_token, "ada", "script"),
     Action.TOKEN_REVOKED: Case(revoke_token, "ada", "script"),
-    Action.BUDGET_CHANGE: Case(change_budget, "root", "ada", "Images a day: "),
+    Action.BUDGET_CHANGE: Case(change_budget, "root", "ada", "Images per day: "),
     Action.TRASH: Case(trash, "ada", None),
     Action.RESTORE: Case(restore, "ada", None),
     Action.PURGE: Case(purge, "", None, "of user "),

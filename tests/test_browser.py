@@ -107,7 +107,7 @@ def test_search_filters_favourites_trash_and_reuse(browser: Browser, app: AppPro
         person.type("Search", "")
         dialog = person.open_tile()
         dialog.get_by_role("button", name="Favourite").click()
-        expect(dialog.get_by_role("button", name="Remove favourite")).to_be_visible()
+        expect(dialog.get_by_role("button", name="Remove from favourites")).to_be_visible()
         person.page.keyboard.press("Escape")
         person.page.get_by_text("Favourites").click()
         expect(person.tiles).to_contain_text(["Bramble"])
@@ -138,7 +138,7 @@ def test_a_download_is_the_picture_with_or_without_the_prompt(browser: Browser, 
         person.go("Gallery")
         person.open_tile()
         pictures = []
-        for label in ("With the prompt inside", "Without the prompt"):
+        for label in ("With the prompt", "Without the prompt"):
             person.page.get_by_role("button", name="Download").click()
             with person.page.expect_download() as download:
                 person.page.get_by_role("link", name=label).click()
@@ -224,7 +224,7 @@ def test_a_new_password_ends_the_other_browser(browser: Browser, app: AppProcess
         here.go("Account")
         here.field("Current password").fill(PASSWORD)
         here.page.get_by_label(re.compile("^New password \\(")).fill("nine slow carousels")
-        here.field("New password again").fill("nine slow carousels")
+        here.field("Repeat new password").fill("nine slow carousels")
         here.page.get_by_role("button", name="Change password").click()
         expect(here.field("Current password")).to_have_value("")
         here.expect_signed_in("changer")
@@ -243,7 +243,7 @@ def test_wrong_passwords_are_told_alike_and_then_have_to_wait(browser: Browser, 
             person.settle()  # the words of the try before still stand
             expect(person.page.get_by_text("That username and password don't match.")).to_be_visible()
         person.sign_in("locked", PASSWORD)
-        expect(person.page.get_by_text(re.compile("has to wait 15 minutes"))).to_be_visible()
+        expect(person.page.get_by_text(re.compile("is locked for 15 minutes"))).to_be_visible()
 
 
 def test_a_deep_link_without_a_session_shows_the_sign_in(browser: Browser, tmp_path: Path) -> None:
@@ -313,7 +313,7 @@ def test_the_same_description_is_free_and_another_take_is_not(browser: Browser, 
         person.enhance()
         person.type("Name", FOX["name"])
         assert person.enhance() == first
-        free = page.get_by_text("From your enhancement of today, free.")
+        free = page.get_by_text("From your enhancement today, free of charge.")
         expect(free).to_be_visible()
 
         def another() -> bool:
@@ -372,9 +372,9 @@ def test_of_many_prompts_only_the_new_ones_are_made(browser: Browser, app: AppPr
         person.finished(2)
         person.type("Prompt", "a {heron|stork}\nan egret")
         page.get_by_role("button", name="Generate 3 images · free").click()
-        expect(page.get_by_text("2 of 3 you already have")).to_be_visible()
+        expect(page.get_by_text("You already have 2 of these 3")).to_be_visible()
         expect(page.get_by_role("button", name="Generate all anyway · free")).to_be_enabled()
-        page.get_by_role("button", name="Generate the 1 new · free").click()
+        page.get_by_role("button", name="Generate the new one · free").click()
         person.finished(3)
         page.get_by_role("button", name="Generate 3 images · free").click()
         expect(page.get_by_text("You already have these 3 images")).to_be_visible()
@@ -445,8 +445,8 @@ def test_nothing_to_draw_is_said_before_anything_is_sent(browser: Browser, app: 
 @pytest.mark.parametrize(
     ("label", "text", "words"),
     [
-        pytest.param("Name", "x" * 200, "120 characters at most", id="name"),
-        pytest.param("Base prompt", "x" * 8001, "8,000 characters at most", id="base prompt"),
+        pytest.param("Name", "x" * 200, "at most 120 characters", id="name"),
+        pytest.param("Base prompt", "x" * 8001, "at most 8,000 characters", id="base prompt"),
     ],
 )
 def test_a_fault_stands_beside_its_field_and_nothing_typed_is_lost(
@@ -538,7 +538,7 @@ def test_a_forgotten_password_is_replaced_by_the_administrators_link(
             guest.sign_up("guest")
             admin.go("Account")
             admin.page.get_by_role("button", name="Forgotten password", exact=True).click()
-            admin.page.get_by_role("button", name="Make a link for a new password").click()
+            admin.page.get_by_role("button", name="Make a link to set a new password").click()
             link = admin.page.get_by_test_id("stCode").inner_text().strip()
             assert link.startswith(f"{app.base_url}/?reset=")
             with Visitor(browser, app.base_url) as forgetful:
@@ -546,13 +546,13 @@ def test_a_forgotten_password_is_replaced_by_the_administrators_link(
                 expect(forgetful.field("Username")).to_have_value("guest")
                 new = "a new set of quiet words"
                 forgetful.page.get_by_label(re.compile(r"^New password \(")).fill(new)
-                forgetful.field("New password again").fill(new)
+                forgetful.field("Repeat new password").fill(new)
                 forgetful.page.get_by_role("button", name="Set password").click()
                 forgetful.expect_signed_in("guest")
             guest.go("Gallery")
             guest.expect_sign_in()
             guest.open(link.removeprefix(app.base_url))
-            expect(guest.page.get_by_text("This link for a new password is used up")).to_be_visible()
+            expect(guest.page.get_by_text("This password link has already been used")).to_be_visible()
             guest.sign_in("guest", new)
             guest.expect_signed_in("guest")
 
@@ -625,7 +625,7 @@ def test_a_wrong_size_is_said_where_one_looks_and_a_shape_is_understood(
         expect(person.page.get_by_text("Choose a size from the list.")).to_be_visible()
         options.click()
         person.generate()
-        expect(person.page.get_by_text("More is said under More options.")).to_be_visible()
+        expect(person.page.get_by_text("See the details under More options.")).to_be_visible()
         expect(person.page.get_by_text(HELP)).to_be_visible()
         person.field("Size").press_sequentially("landscape")
         person.field("Size").press("Enter")
@@ -646,7 +646,7 @@ def test_many_prompts_are_counted_before_they_are_sent(browser: Browser, tmp_pat
         person.finished(3)
         person.type("Prompt", "{1|2|3}{1|2|3}{1|2|3}")
         person.page.get_by_role("button", name="Generate 27 images").click()
-        expect(person.page.get_by_text("These are 27 prompts; at most 6 go at once.")).to_be_visible()
+        expect(person.page.get_by_text("These are 27 prompts; a batch can have at most 6.")).to_be_visible()
         person.go("Gallery")
         expect(person.tiles).to_have_count(3)
         assert {tile.get_attribute("alt") for tile in person.tiles.locator("img").all()} == {
@@ -677,7 +677,7 @@ def test_a_changed_password_is_confirmed(browser: Browser, tmp_path: Path) -> No
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
         person.sign_up("careful", path="/account")
         person.field("Current password").fill(PASSWORD)
-        for label in ("New password (10 characters or more)", "New password again"):
+        for label in ("New password (10 characters or more)", "Repeat new password"):
             person.field(label).fill(f"{PASSWORD} again")
         person.page.get_by_role("button", name="Change password").click()
         expect(person.page.get_by_text("Your password has been changed.")).to_be_visible()
@@ -688,8 +688,8 @@ def test_a_token_is_shown_once_and_the_trail_says_what_was_done(browser: Browser
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
         person.sign_up("chief")
         person.open("/account")
-        person.type("Name of the token", "=1+1 <b>script</b>")
-        person.choose("It ends", "when I revoke it")
+        person.type("Token name", "=1+1 <b>script</b>")
+        person.choose("Valid", "until I revoke it")
         person.page.get_by_role("button", name="Make a token").dblclick()
         expect(person.page.get_by_text("Copy your new token now")).to_be_visible()
         token = person.page.get_by_text(re.compile("^atl_")).inner_text().strip()
@@ -719,7 +719,7 @@ def test_an_ended_sign_in_says_so(browser: Browser, tmp_path: Path) -> None:
             here.expect_sign_in()
             there.go("Gallery")
             there.expect_sign_in()
-            expect(there.page.get_by_text("Your sign-in has ended.")).to_be_visible()
+            expect(there.page.get_by_text("Your session has ended.")).to_be_visible()
 
 
 def test_a_picture_whose_file_is_gone_says_so(browser: Browser, tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def _dialogs(watch: Watch) -> None:
             "Base prompt",
             "Enhanced prompt",
             "Prompt sent to the model",
-            "Prompt as the service revised it",
+            "Prompt as revised by the service",
         )
         for label in others:
             dialog.get_by_text(label, exact=True).click()
@@ -286,6 +286,6 @@ def test_what_the_service_answers_stays_words(browser: Browser, house: House, se
         person.finished()
         person.go("Gallery")
         dialog = person.open_tile()
-        dialog.get_by_text("Prompt as the service revised it", exact=True).click()
+        dialog.get_by_text("Prompt as revised by the service", exact=True).click()
         expect(dialog.get_by_test_id("stCode").last).to_contain_text(one_line(CORPUS[-1]))
         watch.shows(dialog, CORPUS)

@@ -78,4 +78,4 @@ def test_a_model_that_can_not_edit_says_so_on_its_buttons(browser: Browser, tmp_
             dialog = later.open_tile()
             expect(dialog.get_by_role("button", name=re.compile("^Edit with words"))).to_be_disabled()
             expect(dialog.get_by_role("button", name=re.compile("^Make a variation"))).to_be_disabled()
-            expect(dialog.get_by_text("DALL·E 3 makes images from words alone.")).to_be_visible()
+            expect(dialog.get_by_text("DALL·E 3 makes images from text only.")).to_be_visible()

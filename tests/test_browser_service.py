@@ -112,7 +112,7 @@ def test_what_the_service_refused_without_charge_is_tried_again_and_said(
         service.script("rate limit")
         person.generate()
         expect(person.page.get_by_text("Waiting for the service · next try in")).to_be_visible()
-        expect(person.page.get_by_text("The service asks us to slow down.")).to_be_visible()
+        expect(person.page.get_by_text("The service is asking us to slow down.")).to_be_visible()
         person.finished()
         assert images_asked(service, "a patient fox") == 2
 

@@ -352,7 +352,7 @@ def test_what_costs_nothing_is_never_refused_for_want_of_money(
     offline = replace(RECIPE, model="offline-painter")
     studio.jobs.submit(user.id, offline, 2)
     assert used(studio, user) == sums(0, 2)
-    with pytest.raises(errors.BudgetSpent, match="budget of images is used up"):
+    with pytest.raises(errors.BudgetSpent, match="image budget is used up"):
         studio.jobs.submit(user.id, another(1, offline), 1)
 
 
@@ -576,10 +576,10 @@ def test_a_change_is_in_the_audit_trail_with_what_was_before(
             user.username,
         )
     assert first.details == (
-        "Money a day: as the settings say, now $2.50; Images a day: as the settings say, now no limit"
+        "Money per day: as in the settings, now $2.50; Images per day: as in the settings, now no limit"
     )
     assert second.details == (
-        "Money a day: $2.50, now as the settings say; Images a day: no limit, now 1,000"
+        "Money per day: $2.50, now as in the settings; Images per day: no limit, now 1,000"
     )
 
 
@@ -639,8 +639,7 @@ def test_a_refusal_says_which_budget_what_is_left_and_when_it_starts_anew(
         studio.jobs.submit(user.id, another(1), 5)
     error = refused.value
     assert error.message == (
-        "Today's budget of images has room for 2 more, and this would be 5. "
-        "It starts anew on 02 May 2026, 00:00 UTC."
+        "Today's image budget has room for 2 more, and this would be 5. It resets on 02 May 2026, 00:00 UTC."
     )
     assert (error.code, error.status, error.retryable) == ("IMG-GEN-BUDGET-001", 402, False)
     assert error.field == "budget"
@@ -658,7 +657,7 @@ def test_a_refusal_says_which_budget_what_is_left_and_when_it_starts_anew(
 def test_money_is_said_in_dollars(limit: int, need: Need, words: str) -> None:
     line = Line(Which.MONTH_MICROS, limit, 0, datetime(2026, 6, 1, tzinfo=UTC))
     message = line.refusal(need).message
-    assert message == f"This month's budget {words}. It starts anew on 01 Jun 2026, 00:00 UTC."
+    assert message == f"This month's budget {words}. It resets on 01 Jun 2026, 00:00 UTC."
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def test_a_model_that_can_not_edit_says_so_before_anything_is_paid(
     service.requests.clear()
     obstacle = studio.remake(ada, image.id).obstacle
     assert obstacle is not None
-    assert obstacle.message == "DALL·E 3 makes images from words alone."
+    assert obstacle.message == "DALL·E 3 makes images from text only."
     for ask in (lambda: studio.variation(ada, image.id), lambda: studio.edit(ada, image.id, WORDS)):
         with pytest.raises(errors.InvalidParameter) as caught:
             ask()

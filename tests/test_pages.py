@@ -461,7 +461,7 @@ def test_create_says_before_a_click_what_the_budget_does_not_cover(open_page: Op
     assert not test.warning
     test.number_input[0].set_value(3).run()
     [warning] = test.warning
-    assert r"budget of images has room for 2 more, and this would be 3\." in warning.value
+    assert r"image budget has room for 2 more, and this would be 3\." in warning.value
     named(test.text_area, "Prompt").set_value("a fox").run()
     named(test.button, "Generate 3 images · free").click().run()
     assert not test.exception
@@ -479,10 +479,10 @@ def test_the_administrator_changes_somebodys_budget(open_page: Open, studio: Stu
     test = open_page("chief", "account.py")
     [opener] = [button for button in test.button if button.key == f"budget-{guest}"]
     opener.click().run()
-    [kind] = [box for box in test.selectbox if box.label == "Images a day"]
-    assert kind.options == ["As the settings say: 2", "No limit", "Another limit"]
-    [money] = [box for box in test.selectbox if box.label == "Money a day"]
-    assert money.options[0] == "As the settings say: no limit"
+    [kind] = [box for box in test.selectbox if box.label == "Images per day"]
+    assert kind.options == ["As in the settings: 2", "No limit", "Another limit"]
+    [money] = [box for box in test.selectbox if box.label == "Money per day"]
+    assert money.options[0] == "As in the settings: no limit"
 
 
 def test_a_member_changes_nobodys_budget(open_page: Open) -> None:
@@ -496,9 +496,9 @@ def test_a_member_changes_nobodys_budget(open_page: Open) -> None:
 def make_token(open_page: Open, name: str) -> AppTest:
     """Make a token on the account page."""
     test = open_page("ada", "account.py")
-    named(test.text_input, "Name of the token").set_value(name)
+    named(test.text_input, "Token name").set_value(name)
     named(test.checkbox, "Make and change images, which may cost money").set_value(True)
-    named(test.selectbox, "It ends").set_value(0)
+    named(test.selectbox, "Valid").set_value(0)
     named(test.button, "Make a token").click().run()
     assert not test.exception
     return test
@@ -520,7 +520,7 @@ def test_a_token_is_shown_once_and_listed(open_page: Open, studio: Studio) -> No
     assert shown_tokens(test) == []
     assert shown_tokens(open_page("ada", "account.py")) == []
     assert r"**my \*script\***" in [text.value for text in test.markdown]
-    assert any("ends when revoked · last used" in caption.value for caption in test.caption)
+    assert any("valid until revoked · last used" in caption.value for caption in test.caption)
 
 
 def test_a_token_is_revoked_on_the_page(open_page: Open, studio: Studio) -> None:
@@ -557,7 +557,7 @@ def test_the_administrator_reads_the_trail(open_page: Open, studio: Studio) -> N
     named(test.selectbox, "Action").set_value(Action.TOKEN_MADE).run()
     assert len(trail(test)) == 1
     named(test.selectbox, "Person").set_value("chief").run()
-    assert [info.value for info in test.info] == ["Nothing like that has happened."]
+    assert [info.value for info in test.info] == ["No matching entries."]
     named(test.selectbox, "Action").set_value("").run()
     assert all("chief" in line for line in trail(test))
 
@@ -637,7 +637,7 @@ def test_the_administrator_sees_what_failed(open_page: Open, studio: Studio) -> 
     assert table.value.to_dict("records") == [
         {
             "Code": plain(errors.QuotaSpent.code),
-            "What people read": plain(str(errors.QuotaSpent.message)),
+            "What people saw": plain(str(errors.QuotaSpent.message)),
             "Last 24 hours": "3",
             "Last 30 days": "3",
         }

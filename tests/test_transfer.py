@@ -265,4 +265,4 @@ def test_queued_images_are_said_not_to_wait_at_both_places(
     shelf.job(JobState.QUEUED)
     shelf.database.close()
     said = command("transfer", "--to-database", new_database, data_dir=settings.data_dir)
-    assert "1 images wait to be made: don't start Atelier here again" in said.stdout
+    assert "1 images are still waiting: don't start Atelier here again" in said.stdout

@@ -131,7 +131,7 @@ def test_of_a_mask_only_its_transparency_is_kept() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(saved("PNG"), id="transparent nowhere"),
+        pytest.param(saved("PNG"), id="no transparent area"),
         pytest.param(saved("PNG", (64, 47), mode="RGBA"), id="another size"),
         pytest.param(saved("WEBP", mode="RGBA"), id="no png"),
     ],

@@ -58,7 +58,7 @@ def _create(person: Visitor, look: Look) -> None:
     person.enhance()
     person.type("Name", "Juniper")
     person.enhance()
-    expect(page.get_by_text("From your enhancement of")).to_be_visible()
+    expect(page.get_by_text("From your enhancement")).to_be_visible()
     look("create, enhanced before")
 
 
@@ -88,7 +88,7 @@ def _pictures(person: Visitor, look: Look) -> None:
     page.get_by_text("Many prompts", exact=True).click()
     expect(page.get_by_text("3 prompts · the longest")).to_be_visible()
     person.generate()
-    expect(page.get_by_text("1 of 3 you already have")).to_be_visible()
+    expect(page.get_by_text("You already have 1 of these 3")).to_be_visible()
     look("create, some there already")
 
 
@@ -103,7 +103,7 @@ def _gallery(person: Visitor, look: Look) -> None:
     person.type("Search", "")
     dialog = person.open_tile()
     dialog.get_by_role("button", name="Favourite").click()
-    expect(dialog.get_by_role("button", name="Remove favourite")).to_be_visible()
+    expect(dialog.get_by_role("button", name="Remove from favourites")).to_be_visible()
     look("image")
     _open(person, "Download", look, "image, download")
     page.get_by_role("button", name="Delete", exact=True).click()
@@ -128,7 +128,7 @@ def _account(person: Visitor, name: str, look: Look) -> None:
     person.go("Account")
     expect(person.page.get_by_role("heading", name="Account")).to_be_visible()
     look("account, member")
-    person.type("Name of the token", "Nightly catalogue")
+    person.type("Token name", "Nightly catalogue")
     person.page.get_by_role("button", name="Make a token").click()
     expect(person.page.get_by_text("Copy your new token now")).to_be_visible()
     look("account, a new token")

@@ -79,11 +79,11 @@ class Visitor:
         form = (
             self.page.get_by_role("form")
             .or_(self.page.get_by_test_id("stForm"))
-            .filter(has=self.page.get_by_label("Password again"))
+            .filter(has=self.page.get_by_label("Repeat password"))
         )
         form.get_by_label("Username").fill(name)
         form.get_by_label(re.compile(r"^Password \(")).fill(PASSWORD)
-        form.get_by_label("Password again").fill(PASSWORD)
+        form.get_by_label("Repeat password").fill(PASSWORD)
         form.get_by_role("button", name="Create account").click()
         self.expect_signed_in(name)
 

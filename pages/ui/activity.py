@@ -55,9 +55,9 @@ def _panel(user: SignedIn, tell: bool) -> None:
     with st.popover(_summary(counts), icon=":material/brush:", type="tertiary", key="activity"):
         batch = [job for job in jobs if job.batch_id in {one.batch_id for one in live}]
         ended, still = len(batch) - len(live), sum(counts.values())
-        st.progress(ended / (ended + still or 1), f"{ended} of {images_words(ended + still)} ended")
+        st.progress(ended / (ended + still or 1), f"{ended} of {images_words(ended + still)} finished")
         if failed := [job for job in batch if job.state in ENDED_WITHOUT_IMAGE]:
-            st.caption(f":material/error: {images_words(len(failed))} not made: {_title(failed[0])}")
+            st.caption(f":material/error: {images_words(len(failed))} couldn't be made: {_title(failed[0])}")
         for job in live[:_LISTED]:
             st.caption(f"**{_title(job)}** · {plain(job_line(job, utc_now()))}")
         if still > _LISTED:
@@ -87,7 +87,7 @@ def _toast(ended: Sequence[JobView]) -> None:
         names = _title(next(job for job in ended if job not in failed))
         st.toast(f"{names} is finished." if made == 1 else f"{images_words(made)} are finished.")
     if failed:
-        st.toast(f"{_title(failed[0])} was not made: see Create.", icon=":material/error:")
+        st.toast(f"{_title(failed[0])} couldn't be made: see Create.", icon=":material/error:")
 
 
 def _title(job: JobView) -> str:

@@ -150,8 +150,11 @@ class Authenticator:
         except CredentialsError as error:
             self._accounts.attempt_failed(username, details="the current password, to change it")
             raise errors.SignInFailed(
-                "The current password isn't right.",
-                suggestions=("Type it again: capital letters count.", "Ask for a link that sets a new one."),
+                "The current password is wrong.",
+                suggestions=(
+                    "Type it again: upper and lower case count.",
+                    "Ask for a link to set a new one.",
+                ),
             ) from error
         self._accounts.clear_attempts(username)
         return self._accounts.issue_ticket(username)

@@ -34,7 +34,7 @@ def budget_panel(user: SignedIn) -> None:
 
 def budget_dialog(user: SignedIn, account: Account) -> None:
     """Another user's budget, or the administrator's own, over the page."""
-    st.dialog(f"Budget of {plain(account.username)}")(_body)(user, account)
+    st.dialog(f"Budget for {plain(account.username)}")(_body)(user, account)
 
 
 def _figures(statement: Statement) -> None:
@@ -62,12 +62,12 @@ def _rest(line: Line) -> str:
 def _footnotes(statement: Statement) -> list[str]:
     starts = {_period(line.which): f"{line.renews_at:%d %b %Y, %H:%M} UTC" for line in statement.lines}
     notes = [
-        "What waits or is being made is counted in.",
-        f"The day ends on {starts['today']}, the month on {starts['this month']}.",
+        "Images that are queued or being made are included.",
+        f"The daily budget resets on {starts['today']}, the monthly one on {starts['this month']}.",
     ]
     if any(line.limit is not None for line in statement.lines if line.which.is_money):
         notes.append(
-            "Most prices are known only when an image is made: until then the most that it is likely to cost "
+            "Most prices are known only once an image is made: until then, the most it is likely to cost "
             "is set aside."
         )
     return notes
@@ -94,7 +94,7 @@ def _choice(account: Account, which: Which, before: OwnLimits) -> int | None:
     own, key = before.of(which), f"{which}-{account.user_id}"
     usual = studio().budgets.usual.of(which)
     words = {
-        USUAL: f"As the settings say: {amount_words(which, usual)}",
+        USUAL: f"As in the settings: {amount_words(which, usual)}",
         NONE: "No limit",
         OWN: "Another limit",
     }

@@ -243,7 +243,7 @@ def option_fields(state: CreateState) -> None:
         if not at_fault:
             _size_check(state.draft.size, model)
         if model.any_size:
-            st.caption(f"Another size can be typed, such as 2048x1152: {model.size_rule}.")
+            st.caption(f"You can also type a size, such as 2048x1152: {model.size_rule}.")
 
 
 def _size_check(size: str, model: ImageModel) -> None:

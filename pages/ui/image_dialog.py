@@ -68,7 +68,7 @@ def _other_words(image: Image) -> list[tuple[str, str]]:
         ("Base prompt", image.base_prompt),
         ("Enhanced prompt", image.enhanced_prompt),
         ("Prompt sent to the model", image.sent_prompt),
-        ("Prompt as the service revised it", image.revised_prompt),
+        ("Prompt as revised by the service", image.revised_prompt),
     )
     return [(label, text) for label, text in texts if text]
 
@@ -115,7 +115,7 @@ def _actions(user: SignedIn, image: Image) -> None:
             studio().reuse(user, image.id)
             drop_create_state()
             st.switch_page("create.py")
-        label = "Remove favourite" if image.favourite else "Favourite"
+        label = "Remove from favourites" if image.favourite else "Favourite"
         st.button(
             label, icon=":material/star:", key="favourite", on_click=as_user(user, _favourite), args=(image,)
         )
@@ -125,7 +125,7 @@ def _actions(user: SignedIn, image: Image) -> None:
 
 def _download(image: Image) -> None:
     with st.popover("Download", icon=":material/download:"):
-        st.link_button("With the prompt inside", download_url(image.id, with_prompt=True), width="stretch")
+        st.link_button("With the prompt", download_url(image.id, with_prompt=True), width="stretch")
         st.link_button("Without the prompt", download_url(image.id, with_prompt=False), width="stretch")
         st.caption("The picture is the same; the prompt can travel in the file's metadata.")
 
@@ -133,7 +133,7 @@ def _download(image: Image) -> None:
 def _delete(user: SignedIn, image: Image) -> None:
     with st.popover("Delete", icon=":material/delete:"):
         days = studio().settings.trash_days
-        st.markdown(f"Move this image to the trash? It can be brought back for {days} days.")
+        st.markdown(f"Move this image to the trash? You can restore it for {days} days.")
         if st.button("Delete it", type="primary"):
             studio().gallery.trash(user.user_id, image.id)
             st.session_state[TRASHED_KEY] = image.id

@@ -159,15 +159,15 @@ def _again_words(group: Sequence[JobView]) -> str:
 def _cancel(user: SignedIn, job_id: str) -> None:
     _begin()
     if studio().jobs.cancel(user.user_id, job_id) == JobState.RUNNING:
-        tell_later("Its call has already left: the image is let finish and kept.")
+        tell_later("It has already started: it will finish and be kept.")
 
 
 def _cancel_waiting(user: SignedIn) -> None:
     _begin()
     taken = studio().jobs.cancel_waiting(user.user_id)
     running = studio().jobs.counts(user.user_id).get(JobState.RUNNING, 0)
-    rest = f" {images_words(running)} being made already will be finished and kept." if running else ""
-    tell_later(f"{images_words(taken)} taken back, free of charge.{rest}")
+    rest = f" {images_words(running)} already being made will be finished and kept." if running else ""
+    tell_later(f"{images_words(taken)} cancelled, free of charge.{rest}")
 
 
 def _begin() -> None:

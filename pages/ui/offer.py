@@ -46,7 +46,7 @@ def _buttons(user: SignedIn, state: CreateState, offer: Offer, images: list[Imag
 
 
 def on_their_way(count: int) -> None:
-    tell_later(f"{images_words(count)} on the way. You may go to other pages meanwhile.")
+    tell_later(f"{images_words(count)} on the way. You can leave this page meanwhile.")
 
 
 def _images(offer: Offer) -> list[Image]:
@@ -55,7 +55,7 @@ def _images(offer: Offer) -> list[Image]:
 
 def _words(offer: Offer, images: list[Image]) -> str:
     if offer.new:
-        return f"{len(offer.taken):,} of {len(offer.recipes):,} you already have"
+        return f"You already have {len(offer.taken):,} of these {len(offer.recipes):,}"
     return (
         "You already have this image"
         if len(images) == 1
@@ -63,9 +63,13 @@ def _words(offer: Offer, images: list[Image]) -> str:
     )
 
 
+def _new_words(count: int) -> str:
+    return "new one" if count == 1 else f"{count:,} new ones"
+
+
 def _new_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
     st.button(
-        f"Generate the {len(offer.new):,} new · {plain(price_words(offer.new_price))}",
+        f"Generate the {_new_words(len(offer.new))} · {plain(price_words(offer.new_price))}",
         key="offer-new",
         icon=":material/brush:",
         on_click=as_user(user, _generate),

@@ -79,9 +79,7 @@ def _outcome(state: RemakeState) -> None:
     if state.failure:
         show_failure(state.failure, key="remake")
     elif state.sent:
-        st.success(
-            f"{images_words(len(state.sent))} on the way, also while you go on.", icon=":material/brush:"
-        )
+        st.success(f"{images_words(len(state.sent))} on the way; you can carry on.", icon=":material/brush:")
         st.page_link("create.py", label="Watch it on Create", icon=":material/visibility:")
 
 
@@ -109,7 +107,7 @@ def made_from(user: SignedIn, image: Image) -> None:
     try:
         source = studio().gallery.get(user.user_id, image.source_id)
     except errors.ImageNotFound:
-        st.caption("Made from an image that is gone.")
+        st.caption("Made from an image that no longer exists.")
         return
     with st.container(horizontal=True, vertical_alignment="center", key="made-from", gap="small"):
         alt = image_alt(source.name, source.prompt)

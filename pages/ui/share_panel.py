@@ -21,7 +21,7 @@ LIFE_KEY = "share-life"
 
 def share_panel(user: SignedIn, image: Image) -> None:
     with st.popover("Share", icon=":material/share:", key="share"):
-        st.markdown("Whoever has the link sees this picture, and nothing of what it was made from.")
+        st.markdown("Anyone with the link can see this picture, but nothing of what it was made from.")
         st.segmented_control(
             "The link lasts",
             sorted(LIVES),
@@ -48,13 +48,15 @@ def _made(image: Image) -> None:
         show_failure(made, key="share")
     elif made:
         st.code(share_url(image.id, made), language=None, wrap_lines=True)
-        st.caption("Copy it now: it isn't shown again.")
+        st.caption("Copy it now: it won't be shown again.")
 
 
 def _open_links(user: SignedIn, image: Image) -> None:
     for share in studio().shares.list(user, image.id):
         with st.container(horizontal=True, vertical_alignment="center", key=f"share-{share.id}"):
-            st.markdown(f"A link of {local_time(share.created_at)}, until {local_time(share.expires_at)}")
+            st.markdown(
+                f"Link made on {local_time(share.created_at)}, valid until {local_time(share.expires_at)}"
+            )
             st.button(
                 "Stop sharing",
                 key=f"stop-share-{share.id}",

@@ -63,7 +63,7 @@ def _forms() -> None:
     accounts = studio().accounts
     invite = st.query_params.get(INVITE_PARAM)
     if not accounts.any_user():
-        st.info("Welcome! The first account becomes the administrator's.", icon=":material/waving_hand:")
+        st.info("Welcome! The first account becomes the administrator.", icon=":material/waving_hand:")
         _register(None)
         return
     if reset := st.query_params.get(RESET_PARAM):
@@ -104,7 +104,7 @@ def _register(invite: str | None) -> None:
             key="new-password",
         )
         again = st.text_input(
-            "Password again", type="password", autocomplete="new-password", key="new-password-again"
+            "Repeat password", type="password", autocomplete="new-password", key="new-password-again"
         )
         sent = st.form_submit_button("Create account", type="primary", width="stretch")
 
@@ -129,7 +129,7 @@ def _new_password(token: str) -> None:
         password = st.text_input(
             f"New password ({MIN_PASSWORD} characters or more)", type="password", autocomplete="new-password"
         )
-        again = st.text_input("New password again", type="password", autocomplete="new-password")
+        again = st.text_input("Repeat new password", type="password", autocomplete="new-password")
         sent = st.form_submit_button("Set password", type="primary", width="stretch")
 
     def reset(door: Authenticator) -> str:

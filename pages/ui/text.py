@@ -120,4 +120,4 @@ def job_line(job: JobView, now: datetime) -> str:
         return f"Waiting for the service · next try in {seconds_words(left)}"
     if job.place is None or not job.place.seconds:
         return f"{words} · {seconds_words(job.elapsed(now))}"
-    return f"{words} · {job.place.ahead} before it · about {seconds_words(job.place.seconds)}"
+    return f"{words} · {job.place.ahead} ahead of it · about {seconds_words(job.place.seconds)}"

@@ -58,17 +58,17 @@ def _desk() -> Desk:
 def _form(user: SignedIn, desk: Desk) -> None:
     with st.form("token"):
         name = st.text_input(
-            "Name of the token", max_chars=max(NAME_LENGTH), placeholder="What it is for", autocomplete="off"
+            "Token name", max_chars=max(NAME_LENGTH), placeholder="What it is for", autocomplete="off"
         )
         scopes = [scope for scope, words in _SCOPES.items() if st.checkbox(words, scope is Scope.READ)]
-        life = st.selectbox("It ends", [life or 0 for life in LIVES], format_func=_life_words, width=220)
+        life = st.selectbox("Valid", [life or 0 for life in LIVES], format_func=_life_words, width=220)
         sent = st.form_submit_button("Make a token", icon=":material/key:")
     if sent:
         _attempt(lambda: studio().tokens.make(user, name or "", scopes, life or None), desk)
 
 
 def _life_words(life: int) -> str:
-    return f"after {life} days" if life else "when I revoke it"
+    return f"for {life} days" if life else "until I revoke it"
 
 
 def _attempt(make: Callable[[], str], desk: Desk) -> None:
@@ -85,9 +85,9 @@ def _attempt(make: Callable[[], str], desk: Desk) -> None:
 
 def _shown_once(token: str, desk: Desk) -> None:
     with st.container(border=True, key="new-token"):
-        st.markdown("**Copy your new token now.** It is kept as a hash only, and can't be shown again.")
+        st.markdown("**Copy your new token now.** Only its hash is kept, so it can't be shown again.")
         st.code(token, language=None, wrap_lines=True)
-        st.caption("Scripts send it as a header: `Authorization: Bearer` and the token.")
+        st.caption("Scripts send it in a header: `Authorization: Bearer` followed by the token.")
         st.button("I have copied it", icon=":material/check:", on_click=_copied, args=(desk,))
 
 
@@ -103,7 +103,7 @@ def _line(user: SignedIn, token: Token) -> None:
         if token.expired(utc_now()):
             st.badge("Expired", color="red")
         with st.popover("Revoke", key=f"revoke-{token.id}"):
-            st.markdown(f"Whatever uses **{plain(token.name)}** is shut out at once.")
+            st.markdown(f"Anything that uses **{plain(token.name)}** will be shut out at once.")
             st.button(
                 "Revoke it",
                 key=f"revoke-now-{token.id}",
@@ -115,7 +115,7 @@ def _line(user: SignedIn, token: Token) -> None:
 
 def _facts(token: Token) -> list[str]:
     """What it may do, since when and how long, and when it was last used."""
-    ends = f"ends {_day(token.expires_at)}" if token.expires_at else "ends when revoked"
+    ends = f"valid until {_day(token.expires_at)}" if token.expires_at else "valid until revoked"
     used = f"last used {local_time(token.used_at)}" if token.used_at else "never used"
     scopes = [_SHORT[scope] for scope in Scope if scope in token.scopes]
     return [*scopes, f"made {_day(token.created_at)}", ends, used]
