@@ -13,14 +13,14 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from core import imaging
 from core.audit import Action, Audit
 from core.columns import clean, fitted
-from core.cursor import Cursor
+from core.cursor import Cursor, beyond, page_of
 from core.database import Database
 from core.errors import FileDamaged, ImageNotFound, RequestRejected, StorageError
 from core.imaging import Picture
@@ -341,36 +341,19 @@ def _conditions(owner_id: str, filters: Filters) -> list[Any]:
 
 
 def _page(session: Session, owner_id: str, filters: Filters, cursor: Cursor | None, limit: int) -> Page:
-    found = _rows(session, owner_id, filters, cursor, limit + 1)
-    more, images = len(found) > limit, found[:limit]
-    if cursor is None:
-        return Page(images, next=_cursor(images[-1], filters) if more else None)
-    if cursor.newer:
-        if not more:  # the top is near: a full first page, with whatever came meanwhile
-            return _page(session, owner_id, filters, None, limit)
-        images = images[::-1]
-        return Page(images, _cursor(images[-1], filters), _cursor(images[0], filters, newer=True))
-    if not images:  # the last page's images were deleted
-        return _page(session, owner_id, filters, None, limit)
-    return Page(
-        images, _cursor(images[-1], filters) if more else None, _cursor(images[0], filters, newer=True)
-    )
-
-
-def _rows(
-    session: Session, owner_id: str, filters: Filters, cursor: Cursor | None, limit: int
-) -> tuple[Image, ...]:
-    """Up to `limit` images beyond `cursor`, nearest to it first."""
     at = col(Image.trashed_at) if filters.trash else col(Image.created_at)
-    place = tuple_(at, col(Image.id))
-    found = select(Image).where(*_conditions(owner_id, filters)).limit(limit)
-    if cursor is None:
-        found = found.order_by(at.desc(), col(Image.id).desc())
-    elif cursor.newer:
-        found = found.where(place > (cursor.at, cursor.id)).order_by(at, col(Image.id))
-    else:
-        found = found.where(place < (cursor.at, cursor.id)).order_by(at.desc(), col(Image.id).desc())
-    return tuple(session.execute(found).scalars())
+    matching = select(Image).where(*_conditions(owner_id, filters))
+
+    def rows(cursor: Cursor | None, limit: int) -> tuple[Image, ...]:
+        found = beyond(matching, cursor, at, col(Image.id)).limit(limit)
+        return tuple(session.execute(found).scalars())
+
+    def place(image: Image) -> Cursor:
+        trashed_at = image.trashed_at if filters.trash else None
+        return Cursor(trashed_at or image.created_at, image.id)
+
+    found = page_of(rows, cursor, limit, place)
+    return Page(found.rows, found.next, found.newer)
 
 
 def _newest(session: Session, owner_id: str, request_hash: str) -> Image | None:
@@ -379,11 +362,6 @@ def _newest(session: Session, owner_id: str, request_hash: str) -> Image | None:
     found = select(Image).where(*live, col(Image.request_hash) == request_hash).order_by(*newest).limit(1)
     image: Image | None = session.execute(found).scalar_one_or_none()
     return image
-
-
-def _cursor(image: Image, filters: Filters, *, newer: bool = False) -> str:
-    at = image.trashed_at if filters.trash and image.trashed_at else image.created_at
-    return Cursor(at, image.id, newer).encode()
 
 
 def _distinct(session: Session, owner_id: str, column: Any) -> tuple[str, ...]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from core.accounts import SignedIn
-from core.audit import Action, Entries, Which, utc_words
+from core.audit import Action, Which, utc_words
 from core.models import AuditEntry
+from pages.ui.pager import pager
 from pages.ui.session import require_user, studio
 from pages.ui.text import browser_name, clipped, plain
 
@@ -38,7 +40,7 @@ def page(user: SignedIn) -> None:
             st.markdown(_table(found.entries))
     else:
         st.info("Nothing like that has happened.", icon=":material/history:")
-    _pager(state, found)
+    pager(found.newer, found.next, partial(_turn, state))
 
 
 def _state() -> AuditState:
@@ -98,28 +100,7 @@ def _row(entry: AuditEntry) -> str:
     return f"| {' | '.join(map(plain, texts))} |"
 
 
-def _pager(state: AuditState, found: Entries) -> None:
-    if not (found.next or found.newer):
-        return
-    with st.container(horizontal=True, horizontal_alignment="center", key="pager"):
-        st.button(
-            "Newer",
-            icon=":material/chevron_left:",
-            disabled=found.newer is None,
-            on_click=_go,
-            args=(state, found.newer),
-        )
-        st.button(
-            "Older",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            disabled=found.next is None,
-            on_click=_go,
-            args=(state, found.next),
-        )
-
-
-def _go(state: AuditState, cursor: str | None) -> None:
+def _turn(state: AuditState, cursor: str | None) -> None:
     state.cursor = cursor
 
 

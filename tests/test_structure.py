@@ -58,7 +58,7 @@ CORE = sorted((ROOT / "core").rglob("*.py"))
 PAGES = sorted((ROOT / "pages").rglob("*.py"))
 SOURCES = [ROOT / "app.py", *CORE, *PAGES]
 # Callbacks that touch nothing but this tab.
-HARMLESS = ("_go", "_show_all", "_copied", "leave")
+HARMLESS = ("turn", "_show_all", "_copied", "leave")
 OUTSIDE_THE_LAYERS = ("migrations", "__init__")
 
 
