@@ -15,10 +15,10 @@ from core.columns import clean
 from core.endings import JobError
 from core.jobs import JobView
 from core.models import Image, JobState
+from core.money import MICROS
 from core.prompts import STYLES, PromptRequest
 from core.recipe import Recipe
 
-MICROS = 1_000_000
 _STYLES = ", ".join(f"`{style.key}`" for style in STYLES)
 Style = Annotated[str, StringConstraints(max_length=64)]
 IdempotencyKey = Annotated[

@@ -26,6 +26,7 @@ LAYERS = (
         "phrases",
         "faults",
         "cursor",
+        "money",
         "imaging",
         "deadline",
         "alternatives",
