@@ -11,7 +11,6 @@ from hashlib import sha256
 from typing import Any, Protocol
 
 from sqlalchemy import and_, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from core.caller import caller
@@ -127,8 +126,9 @@ class Audit:
             "action": action,
             "actor_id": actor,
         }
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        session.execute(insert(AuditEntry).values(fitted(AuditEntry, fields)).on_conflict_do_nothing())
+        session.execute(
+            self._database.insert(AuditEntry).values(fitted(AuditEntry, fields)).on_conflict_do_nothing()
+        )
 
     def has(self, session: Session, once: str) -> bool:
         """Whether the entry of that `once` is there."""

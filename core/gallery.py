@@ -14,7 +14,6 @@ from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col
 
 from core import imaging
@@ -255,8 +254,9 @@ class Gallery:
         return Download(data, _file_name(image), image.mime)
 
     def _insert_once(self, session: Session, fields: dict[str, Any]) -> None:
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        session.execute(insert(Image).values(**fields).on_conflict_do_nothing(index_elements=["file_key"]))
+        session.execute(
+            self._database.insert(Image).values(**fields).on_conflict_do_nothing(index_elements=["file_key"])
+        )
 
     def _own(self, session: Session, owner_id: str, condition: ColumnElement[bool]) -> Image:
         found = select(Image).where(condition, col(Image.owner_id) == owner_id)

@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import Row, Table, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlmodel import col
 
@@ -118,9 +117,11 @@ class Transfer:
                     bar.advance(len(page))
 
     def _insert(self, table: Table, page: list[Row[Any]]) -> None:
-        insert = sqlite.insert if self.target.database.is_sqlite else postgresql.insert
         with self.target.database.write() as session:
-            session.execute(insert(table).on_conflict_do_nothing(), [dict(row._mapping) for row in page])
+            session.execute(
+                self.target.database.insert(table).on_conflict_do_nothing(),
+                [dict(row._mapping) for row in page],
+            )
 
     def _verify_rows(self) -> None:
         for table in Tables.metadata.sorted_tables:
