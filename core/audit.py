@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from hashlib import sha256
 from typing import Any, Protocol
 
 from sqlalchemy import and_, or_, select
@@ -17,6 +16,7 @@ from core.caller import caller
 from core.columns import clean, fitted
 from core.cursor import Cursor, beyond, page_of
 from core.database import PAGE, Database
+from core.digest import digest_of
 from core.errors import NotAllowed, scrub
 from core.models import AuditEntry, User, new_id, utc_now
 
@@ -214,4 +214,4 @@ def cells(entry: AuditEntry) -> tuple[str, ...]:
 
 def once_id(once: str) -> str:
     """The id that makes an entry the only one of its kind."""
-    return sha256(once.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return digest_of(once)[:32]

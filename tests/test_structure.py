@@ -26,6 +26,7 @@ LAYERS = (
         "phrases",
         "faults",
         "cursor",
+        "digest",
         "money",
         "imaging",
         "deadline",
