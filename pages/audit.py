@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from urllib.parse import urlencode
 
 import streamlit as st
 
 from core.accounts import SignedIn
+from core.addresses import AUDIT_FILE, with_query
 from core.audit import Action, Which, utc_words
 from core.models import AuditEntry
 from pages.ui.pager import pager
@@ -77,8 +77,7 @@ def _filters(user: SignedIn, chosen: Which) -> Which:
 
 def _file_url(which: Which) -> str:
     chosen = {"person": which.person, "action": which.action}
-    asked = urlencode({name: value for name, value in chosen.items() if value})
-    return f"/api/audit.csv?{asked}" if asked else "/api/audit.csv"
+    return with_query(AUDIT_FILE, {name: value for name, value in chosen.items() if value})
 
 
 def _table(entries: tuple[AuditEntry, ...]) -> str:

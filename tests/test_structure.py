@@ -25,6 +25,7 @@ LAYERS = (
         "prompts",
         "phrases",
         "faults",
+        "addresses",
         "cursor",
         "digest",
         "money",
