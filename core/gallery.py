@@ -23,6 +23,7 @@ from core.cursor import Cursor, beyond, page_of
 from core.database import Database
 from core.errors import FileDamaged, ImageNotFound, RequestRejected, StorageError
 from core.imaging import Picture
+from core.layout import thumbnail_key
 from core.models import Image, new_id, utc_now
 from core.prompts import style_of
 from core.recipe import Recipe
@@ -297,11 +298,6 @@ class Gallery:
         if sha256(data).hexdigest() != image.sha256:
             raise FileDamaged(details=f"{image.file_key} has other bytes than were stored")
         return data
-
-
-def thumbnail_key(image_id: str) -> str:
-    """Where the thumbnail of an image is stored."""
-    return f"thumbnails/{image_id}.webp"
 
 
 def fold(words: str) -> str:

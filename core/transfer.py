@@ -29,13 +29,15 @@ from core.bucket import open_bucket
 from core.command import answer, check_current, data_folder, open_files, parser, progress, say
 from core.database import Database
 from core.inventory import pages
+from core.layout import Folder
 from core.models import LIVE_STATES, Image, Installation, Job, User
 from core.models import Table as Tables
 from core.ownership import Ownership
 from core.settings import Settings, load_settings
 from core.storage import Storage
 
-FOLDERS = ("images", "thumbnails", "answers", "uploads", "aside")
+# All but pictures on their way: what is moved has stopped.
+FOLDERS = tuple(folder for folder in Folder if folder is not Folder.PARTIALS)
 # Row hashes are added up, so that the order in which an engine gives the rows doesn't matter.
 _SUM = 2**256
 # So many pictures are in memory together.

@@ -21,7 +21,8 @@ from core.audit import Action
 from core.budgets import MOST_IMAGES, NO_LIMIT, Budgets, Line, Need, OwnLimits, Which
 from core.catalogue import likely_most
 from core.database import Database
-from core.intake import Figures, figures_key, image_key
+from core.intake import Figures
+from core.layout import figures_key, image_key
 from core.models import AuditEntry, Budget, Job, JobState, Usage, UsageKind, User
 from core.queue import JobQueue, Limits
 from core.recipe import Recipe

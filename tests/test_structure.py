@@ -35,7 +35,7 @@ LAYERS = (
         "caller",
         "sheet",
     ),
-    ("frames", "tape", "fetching", "access", "remaking"),
+    ("layout", "frames", "tape", "fetching", "access", "remaking"),
     ("catalogue", "columns", "forms", "wire", "wordsmith", "painter"),
     ("recipe", "answers", "translate"),
     ("database", "storage", "offline", "ownership", "installation"),
