@@ -20,6 +20,7 @@ from core.audit import Action, Audit
 from core.caller import caller
 from core.columns import clean
 from core.database import AdvisoryLock, Database
+from core.digest import digest_of
 from core.models import (
     ApiToken,
     Invite,
@@ -157,10 +158,6 @@ def check_username(name: str) -> str:
     return folded
 
 
-def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 class Accounts:
     """Every rule about users. Tokens leave as text and are stored as SHA-256 only."""
 
@@ -223,7 +220,7 @@ class Accounts:
             return None
         if self._registration is Registration.CLOSED or not invite:
             raise errors.RegistrationClosed
-        row = session.get(Invite, _digest(invite))
+        row = session.get(Invite, digest_of(invite))
         if row is None or row.used_by or row.expires_at <= self._clock():
             raise errors.InviteInvalid
         return row
@@ -241,7 +238,7 @@ class Accounts:
         """A token for one new account within INVITE_LIFE; shown once."""
         self._require_admin(admin)
         token = secrets.token_urlsafe(24)
-        now, name = self._clock(), _digest(token)
+        now, name = self._clock(), digest_of(token)
         with self._database.write() as session:
             session.add(
                 Invite(id=name, created_by=admin.user_id, created_at=now, expires_at=now + INVITE_LIFE)
@@ -311,7 +308,7 @@ class Accounts:
             if user is None or user.withdrawn_at:
                 raise errors.NotAllowed("There is no account with that name, or its access was withdrawn.")
             self._end_resets(session, user.id)
-            session.add(PasswordReset(id=_digest(token), user_id=user.id, expires_at=now + RESET_LIFE))
+            session.add(PasswordReset(id=digest_of(token), user_id=user.id, expires_at=now + RESET_LIFE))
             self._audit.record(
                 session,
                 Action.PASSWORD_RESET_MADE,
@@ -344,7 +341,7 @@ class Accounts:
             return user.username
 
     def _resetting(self, session: Session, token: str) -> User:
-        row = session.get(PasswordReset, _digest(token))
+        row = session.get(PasswordReset, digest_of(token))
         user = session.get(User, row.user_id) if row and row.expires_at > self._clock() else None
         if user is None or user.withdrawn_at:
             raise errors.ResetInvalid
@@ -410,7 +407,7 @@ class Accounts:
         ticket = secrets.token_urlsafe(32)
         with self._database.write() as session:
             user = session.exec(select(User).where(User.username == fold_username(username))).one()
-            row = SignInTicket(id=_digest(ticket), user_id=user.id, expires_at=self._clock() + TICKET_LIFE)
+            row = SignInTicket(id=digest_of(ticket), user_id=user.id, expires_at=self._clock() + TICKET_LIFE)
             session.add(row)
         return ticket
 
@@ -420,7 +417,7 @@ class Accounts:
         with self._database.write() as session:
             used = session.execute(
                 delete(SignInTicket)
-                .where(col(SignInTicket.id) == _digest(ticket), col(SignInTicket.expires_at) > now)
+                .where(col(SignInTicket.id) == digest_of(ticket), col(SignInTicket.expires_at) > now)
                 .returning(col(SignInTicket.user_id))
             ).scalar_one_or_none()
             user = session.get(User, used) if used else None
@@ -428,7 +425,7 @@ class Accounts:
                 raise errors.SessionEnded
             session.add(
                 SignInSession(
-                    id=_digest(token), user_id=user.id, created_at=now, seen_at=now,
+                    id=digest_of(token), user_id=user.id, created_at=now, seen_at=now,
                     expires_at=now + self._session_life, browser=browser[:200],
                 )
             )  # fmt: skip
@@ -443,7 +440,7 @@ class Accounts:
         with self._database.read() as session:
             found = session.exec(
                 select(SignInSession, User)
-                .where(SignInSession.id == _digest(token), SignInSession.user_id == User.id)
+                .where(SignInSession.id == digest_of(token), SignInSession.user_id == User.id)
                 .where(SignInSession.expires_at > now, col(User.withdrawn_at).is_(None))
             ).first()
         if found is None:
@@ -465,7 +462,7 @@ class Accounts:
     def sign_out(self, token: str | None) -> None:
         """End the session of this cookie, in every tab that uses it."""
         if token:
-            this = col(SignInSession.id) == _digest(token)
+            this = col(SignInSession.id) == digest_of(token)
             with self._database.write() as session:
                 ended = delete(SignInSession).where(this).returning(col(SignInSession.user_id))
                 if user_id := session.execute(ended).scalar():

@@ -10,15 +10,16 @@ from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
 
 from core import errors, request_id
+from core.addresses import events_url, image_url, job_url, thumbnail_url
 from core.batches import Batch
 from core.columns import clean
 from core.endings import JobError
 from core.jobs import JobView
 from core.models import Image, JobState
+from core.money import MICROS
 from core.prompts import STYLES, PromptRequest
 from core.recipe import Recipe
 
-MICROS = 1_000_000
 _STYLES = ", ".join(f"`{style.key}`" for style in STYLES)
 Style = Annotated[str, StringConstraints(max_length=64)]
 IdempotencyKey = Annotated[
@@ -210,7 +211,7 @@ class Accepted(BaseModel):
 
     @classmethod
     def of(cls, batch_id: str) -> Self:
-        return cls(job=batch_id, url=job_url(batch_id), events=f"{job_url(batch_id)}/events")
+        return cls(job=batch_id, url=job_url(batch_id), events=events_url(batch_id))
 
 
 class EnhancedPrompt(BaseModel):
@@ -249,7 +250,7 @@ class Metadata(BaseModel):
     def of(cls, image: Image) -> Self:
         made: dict[str, Any] = {
             "url": image_url(image.id),
-            "thumbnail_url": f"{image_url(image.id)}/thumbnail",
+            "thumbnail_url": thumbnail_url(image.id),
             "size": f"{image.width}x{image.height}",
             "type": image.mime,
             "bytes": image.file_bytes,
@@ -281,14 +282,6 @@ def error_body(error: errors.ImageError) -> dict[str, Any]:
 
 def usd(micros: int | None) -> float | None:
     return None if micros is None else micros / MICROS
-
-
-def image_url(image_id: str) -> str:
-    return f"/api/images/{image_id}"
-
-
-def job_url(batch_id: str) -> str:
-    return f"/api/images/jobs/{batch_id}"
 
 
 _REF = "#/components/schemas/{model}"

@@ -19,13 +19,13 @@ from types import TracebackType
 from typing import IO, Any, Self
 
 from core.errors import BackupDamaged
+from core.layout import DATABASE, FILES, SECRET, Folder
 
 FORMAT, VERSION = "atelier backup", 1
-DATABASE, SECRET, FILES = "atelier.db", "secret.key", "files"
 MANIFEST = "manifest.jsonl"
 _NAMES = re.compile(
     rf"{re.escape(DATABASE)}|{re.escape(SECRET)}|{re.escape(MANIFEST)}"
-    rf"|{FILES}/(?:images|answers|uploads|aside)(?:/[\w-][\w.-]*)+",
+    rf"|{FILES}/(?:{Folder.IMAGES}|{Folder.ANSWERS}|{Folder.UPLOADS}|{Folder.ASIDE})(?:/[\w-][\w.-]*)+",
     re.ASCII,
 )
 _BLOCK = tarfile.BLOCKSIZE

@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from hashlib import sha256
+from functools import partial
 from typing import Any, Protocol
 
-from sqlalchemy import and_, or_, select, tuple_
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import and_, or_, select
 from sqlmodel import Session, col
 
 from core.caller import caller
 from core.columns import clean, fitted
-from core.cursor import Cursor
+from core.cursor import Cursor, beyond, page_of
 from core.database import PAGE, Database
+from core.digest import digest_of
 from core.errors import NotAllowed, scrub
 from core.models import AuditEntry, User, new_id, utc_now
 
@@ -126,8 +126,9 @@ class Audit:
             "action": action,
             "actor_id": actor,
         }
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        session.execute(insert(AuditEntry).values(fitted(AuditEntry, fields)).on_conflict_do_nothing())
+        session.execute(
+            self._database.insert(AuditEntry).values(fitted(AuditEntry, fields)).on_conflict_do_nothing()
+        )
 
     def has(self, session: Session, once: str) -> bool:
         """Whether the entry of that `once` is there."""
@@ -156,7 +157,7 @@ class Audit:
             yield from found
             if len(found) < PAGE:
                 return
-            cursor = Cursor(found[-1].at, found[-1].id)
+            cursor = _place(found[-1])
 
 
 def _require_admin(reader: Reader) -> None:
@@ -165,30 +166,15 @@ def _require_admin(reader: Reader) -> None:
 
 
 def _page(session: Session, which: Which, cursor: Cursor | None) -> Entries:
-    found = _rows(session, which, cursor, PAGE_SIZE + 1)
-    more, entries = len(found) > PAGE_SIZE, found[:PAGE_SIZE]
-    if cursor is None:
-        return Entries(entries, next=_cursor(entries[-1]) if more else None)
-    if cursor.newer:
-        if not more:  # the top is near: a full first page, with whatever came meanwhile
-            return _page(session, which, None)
-        entries = entries[::-1]
-        return Entries(entries, _cursor(entries[-1]), _cursor(entries[0], newer=True))
-    if not entries:
-        return _page(session, which, None)
-    return Entries(entries, _cursor(entries[-1]) if more else None, _cursor(entries[0], newer=True))
+    found = page_of(partial(_rows, session, which), cursor, PAGE_SIZE, _place)
+    return Entries(found.rows, found.next, found.newer)
 
 
 def _rows(session: Session, which: Which, cursor: Cursor | None, limit: int) -> tuple[AuditEntry, ...]:
     """Up to `limit` entries beyond `cursor`, nearest to it first."""
-    columns = (col(AuditEntry.at), col(AuditEntry.id))
-    place = tuple_(*columns)
-    found = select(AuditEntry).where(*_conditions(which)).limit(limit)
-    if cursor and cursor.newer:
-        return tuple(session.scalars(found.where(place > (cursor.at, cursor.id)).order_by(*columns)))
-    if cursor:
-        found = found.where(place < (cursor.at, cursor.id))
-    return tuple(session.scalars(found.order_by(*(column.desc() for column in columns))))
+    matching = select(AuditEntry).where(*_conditions(which))
+    found = beyond(matching, cursor, col(AuditEntry.at), col(AuditEntry.id)).limit(limit)
+    return tuple(session.scalars(found))
 
 
 def _conditions(which: Which) -> list[Any]:
@@ -203,8 +189,8 @@ def _conditions(which: Which) -> list[Any]:
     return conditions
 
 
-def _cursor(entry: AuditEntry, *, newer: bool = False) -> str:
-    return Cursor(entry.at, entry.id, newer).encode()
+def _place(entry: AuditEntry) -> Cursor:
+    return Cursor(entry.at, entry.id)
 
 
 def utc_words(moment: datetime) -> str:
@@ -228,4 +214,4 @@ def cells(entry: AuditEntry) -> tuple[str, ...]:
 
 def once_id(once: str) -> str:
     """The id that makes an entry the only one of its kind."""
-    return sha256(once.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return digest_of(once)[:32]

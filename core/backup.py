@@ -21,10 +21,11 @@ from sqlalchemy import delete, select
 from sqlmodel import col
 
 from core import errors
-from core.archive import DATABASE, FILES, SECRET, Writer
+from core.archive import Writer
 from core.bootstrap import database_url
 from core.command import answer, data_folder, disk_faults, parser, progress, say
 from core.database import Database, sqlite_url
+from core.layout import DATABASE, FILES, SECRET, Folder, job_folder
 from core.models import LIVE_STATES, Image, Job, JobState
 from core.settings import Settings, load_settings
 from core.storage import FolderStorage, Storage, flush_folder
@@ -60,7 +61,7 @@ class _Packing:
         open_jobs = select(col(Job.id)).where(col(Job.state).in_(OPEN_STATES))
         for (job_id,) in chain.from_iterable(self.rows.in_pages(open_jobs, col(Job.id))):
             self._pack_open(job_id)
-        for folder in ("uploads", "aside"):
+        for folder in (Folder.UPLOADS, Folder.ASIDE):
             for file in self.storage.files(folder):
                 self._pack(file.key)
 
@@ -75,8 +76,8 @@ class _Packing:
 
     def _pack_open(self, job_id: str) -> None:
         """The figures first: they are written last, so that where they are, all pictures are."""
-        for folder in ("answers", "images"):
-            for key in self.storage.list(f"{folder}/{job_id}"):
+        for folder in (Folder.ANSWERS, Folder.IMAGES):
+            for key in self.storage.list(job_folder(folder, job_id)):
                 self._pack(key)
 
     def _pack(self, key: str) -> bool:
@@ -117,7 +118,7 @@ def back_up(settings: Settings, target: Path, *, force: bool = False) -> Made:
 
 def _pack(part: Path, folder: Path, live: Database, archive: Writer) -> Made:
     with closing(Database(sqlite_url(part / DATABASE))) as rows:
-        packing = _Packing(rows, live, FolderStorage(folder / "files"), archive)
+        packing = _Packing(rows, live, FolderStorage(folder / FILES), archive)
         packing.pack()
     files = archive.count
     # Only now: rows may have been taken out of it.

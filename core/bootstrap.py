@@ -36,6 +36,7 @@ from core.installation import SECRET_BYTES, shared_secret
 from core.inventory import Inventory
 from core.jobs import Jobs
 from core.kept import KeptAnswers
+from core.layout import DATABASE, FILES, LOCK, SECRET
 from core.models import utc_now
 from core.offline import OfflineTransport
 from core.ownership import Ownership
@@ -54,8 +55,6 @@ from core.worker import Worker
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 # The data folder is its owner's alone, and so is what is written into it.
 _PRIVATE, _OTHERS = 0o700, 0o077
-LOCK = "atelier.lock"
-_FILES = ("atelier.db", LOCK, "secret.key")
 # Slow enough to be seen, quick enough not to be waited for.
 OFFLINE_PACE_SECONDS = 0.02
 _LIBRARIES = ("sqlalchemy",)
@@ -90,7 +89,7 @@ def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) 
 
 def database_url(settings: Settings, folder: Path) -> str:
     """Where rows are kept, for the data folder `folder`."""
-    return settings.database_url or sqlite_url(folder / "atelier.db")
+    return settings.database_url or sqlite_url(folder / DATABASE)
 
 
 def _assemble(
@@ -106,8 +105,8 @@ def _assemble(
     undo.callback(ownership.release)
     ownership.take()
     database.migrate()
-    secret = shared_secret(database, lambda: _earlier_secret(folder / "secret.key"))
-    storage = open_bucket(settings) if settings.storage_url else open_storage(folder / "files")
+    secret = shared_secret(database, lambda: _earlier_secret(folder / SECRET))
+    storage = open_bucket(settings) if settings.storage_url else open_storage(folder / FILES)
     if settings.offline and transport is None:
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
     client = ImageClient(settings, transport=transport)
@@ -244,13 +243,13 @@ def _data_folder(path: Path) -> Path:
 
 def _check_kinds(folder: Path) -> None:
     """Raise SettingsError where a file stands in a folder's place, or a folder in a file's."""
-    for path in (folder / "files", folder, *folder.parents):
+    for path in (folder / FILES, folder, *folder.parents):
         if path.is_file():
             raise errors.SettingsError(
                 f"DATA_DIR: {path} is a file where a folder is needed. "
                 "Move the file aside or set DATA_DIR to another folder."
             )
-    for path in (folder / name for name in _FILES):
+    for path in (folder / name for name in (DATABASE, LOCK, SECRET)):
         if path.is_dir():
             raise errors.SettingsError(
                 f"DATA_DIR: {path} is a folder where a file is needed. "

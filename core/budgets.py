@@ -42,13 +42,13 @@ from core.audit import Action, Audit
 from core.columns import clean
 from core.database import Database
 from core.models import LIVE_STATES, Budget, Job, JobState, Usage, UsageKind, User, UtcDateTime, utc_now
+from core.money import MICROS, money_words
 from core.recipe import Recipe
 from core.settings import Settings
 from core.usage import Outcome
 
 # Stored for one user in place of a limit. NULL is another thing: as the settings say.
 NO_LIMIT = -1
-MICROS = 1_000_000
 # More than anybody spends or makes, and no more than a column holds.
 MOST_USD = 1_000_000
 MOST_IMAGES = 1_000_000_000
@@ -270,12 +270,6 @@ def day_of(now: datetime) -> datetime:
 
 def month_of(now: datetime) -> datetime:
     return day_of(now).replace(day=1)
-
-
-def money_words(micros: int) -> str:
-    """An amount as people read it, so exactly that a small rest isn't rounded to nothing."""
-    amount = Decimal(micros) / MICROS
-    return f"${amount:,.2f}" if micros >= MICROS // 100 or not micros else f"${amount:,.4f}"
 
 
 def amount_words(which: Which, amount: int | None) -> str:

@@ -15,6 +15,7 @@ from core import errors
 from core.bootstrap import configure_logging, database_url
 from core.bucket import BucketStorage, config_of
 from core.database import Database
+from core.layout import DATABASE, FILES
 from core.settings import Settings
 from core.storage import FolderStorage, Storage
 
@@ -85,7 +86,7 @@ def answer(work: Callable[[], int]) -> int:
 def data_folder(settings: Settings) -> Path:
     """The folder of an installation that is there. Raises SettingsError."""
     folder = settings.data_dir.expanduser().resolve()
-    if not settings.database_url and not (folder / "atelier.db").is_file():
+    if not settings.database_url and not (folder / DATABASE).is_file():
         raise errors.SettingsError(f"DATA_DIR: there is no database in {folder}. Name Atelier's own folder.")
     return folder
 
@@ -114,7 +115,7 @@ def open_files(settings: Settings, folder: Path) -> Storage:
     """The installation's files, as they are: nothing is written to try them."""
     if settings.storage_url:
         return BucketStorage(settings.storage_url, config_of(settings))
-    return FolderStorage(folder / "files")
+    return FolderStorage(folder / FILES)
 
 
 @contextmanager

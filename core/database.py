@@ -18,6 +18,7 @@ from sqlalchemy import (
     FromClause,
     Row,
     Select,
+    TableClause,
     create_engine,
     event,
     func,
@@ -26,6 +27,7 @@ from sqlalchemy import (
     text,
     tuple_,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -127,6 +129,10 @@ class Database:
             transaction.execute(text("SELECT 1"))
         else:
             transaction.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
+
+    def insert(self, table: TableClause | type[Table]) -> sqlite.Insert | postgresql.Insert:
+        """An INSERT that can say what happens where the row is there already, which both engines know."""
+        return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     def migrate(self) -> None:
         """Bring the tables up to the newest revision; waits for another process that is doing so.

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from core import errors
+from core.addresses import partial_url
 from core.api_models import JobStatus, error_body
 from core.batches import Batch
 from core.pictures import sniffed
@@ -135,7 +136,7 @@ async def _partials(
                 yield Partial(
                     image=job.id,
                     number=number,
-                    url=f"/api/images/jobs/{job.id}/partials/{number}",
+                    url=partial_url(job.id, number),
                     type=sniffed(data),
                     b64_json=b64encode(data).decode(),
                 )

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import case, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
 
 from core import errors
@@ -52,11 +51,10 @@ class Failures:
             log.error("a failure could not be counted", code=error.code, error=repr(fault))
 
     def _add(self, code: str) -> None:
-        insert = sqlite.insert if self.database.is_sqlite else postgresql.insert
         hour = _hour(self.clock())
         with self.database.write() as session:
             session.execute(
-                insert(Failure)
+                self.database.insert(Failure)
                 .values(code=code, hour=hour, count=1)
                 .on_conflict_do_update(
                     index_elements=["code", "hour"], set_={"count": col(Failure.count) + 1}

@@ -13,17 +13,17 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, select, tuple_, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlmodel import Session, col
 
 from core import imaging
 from core.audit import Action, Audit
 from core.columns import clean, fitted
-from core.cursor import Cursor
+from core.cursor import Cursor, beyond, page_of
 from core.database import Database
 from core.errors import BadImage, FileDamaged, ImageNotFound, RequestRejected, StorageError
 from core.imaging import Picture
+from core.layout import thumbnail_key
 from core.models import Image, new_id, utc_now
 from core.prompts import style_of
 from core.recipe import Recipe
@@ -252,8 +252,9 @@ class Gallery:
         return Download(data, _file_name(image), image.mime)
 
     def _insert_once(self, session: Session, fields: dict[str, Any]) -> None:
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
-        session.execute(insert(Image).values(**fields).on_conflict_do_nothing(index_elements=["file_key"]))
+        session.execute(
+            self._database.insert(Image).values(**fields).on_conflict_do_nothing(index_elements=["file_key"])
+        )
 
     def _own(self, session: Session, owner_id: str, condition: ColumnElement[bool]) -> Image:
         found = select(Image).where(condition, col(Image.owner_id) == owner_id)
@@ -304,11 +305,6 @@ class Gallery:
         return data
 
 
-def thumbnail_key(image_id: str) -> str:
-    """Where the thumbnail of an image is stored."""
-    return f"thumbnails/{image_id}.webp"
-
-
 def fold(words: str) -> str:
     """`words` as they are compared in a search: compatible forms and letter case don't matter."""
     return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", words).casefold())
@@ -346,36 +342,19 @@ def _conditions(owner_id: str, filters: Filters) -> list[Any]:
 
 
 def _page(session: Session, owner_id: str, filters: Filters, cursor: Cursor | None, limit: int) -> Page:
-    found = _rows(session, owner_id, filters, cursor, limit + 1)
-    more, images = len(found) > limit, found[:limit]
-    if cursor is None:
-        return Page(images, next=_cursor(images[-1], filters) if more else None)
-    if cursor.newer:
-        if not more:  # the top is near: a full first page, with whatever came meanwhile
-            return _page(session, owner_id, filters, None, limit)
-        images = images[::-1]
-        return Page(images, _cursor(images[-1], filters), _cursor(images[0], filters, newer=True))
-    if not images:  # the last page's images were deleted
-        return _page(session, owner_id, filters, None, limit)
-    return Page(
-        images, _cursor(images[-1], filters) if more else None, _cursor(images[0], filters, newer=True)
-    )
-
-
-def _rows(
-    session: Session, owner_id: str, filters: Filters, cursor: Cursor | None, limit: int
-) -> tuple[Image, ...]:
-    """Up to `limit` images beyond `cursor`, nearest to it first."""
     at = col(Image.trashed_at) if filters.trash else col(Image.created_at)
-    place = tuple_(at, col(Image.id))
-    found = select(Image).where(*_conditions(owner_id, filters)).limit(limit)
-    if cursor is None:
-        found = found.order_by(at.desc(), col(Image.id).desc())
-    elif cursor.newer:
-        found = found.where(place > (cursor.at, cursor.id)).order_by(at, col(Image.id))
-    else:
-        found = found.where(place < (cursor.at, cursor.id)).order_by(at.desc(), col(Image.id).desc())
-    return tuple(session.execute(found).scalars())
+    matching = select(Image).where(*_conditions(owner_id, filters))
+
+    def rows(cursor: Cursor | None, limit: int) -> tuple[Image, ...]:
+        found = beyond(matching, cursor, at, col(Image.id)).limit(limit)
+        return tuple(session.execute(found).scalars())
+
+    def place(image: Image) -> Cursor:
+        trashed_at = image.trashed_at if filters.trash else None
+        return Cursor(trashed_at or image.created_at, image.id)
+
+    found = page_of(rows, cursor, limit, place)
+    return Page(found.rows, found.next, found.newer)
 
 
 def _newest(session: Session, owner_id: str, request_hash: str) -> Image | None:
@@ -384,11 +363,6 @@ def _newest(session: Session, owner_id: str, request_hash: str) -> Image | None:
     found = select(Image).where(*live, col(Image.request_hash) == request_hash).order_by(*newest).limit(1)
     image: Image | None = session.execute(found).scalar_one_or_none()
     return image
-
-
-def _cursor(image: Image, filters: Filters, *, newer: bool = False) -> str:
-    at = image.trashed_at if filters.trash and image.trashed_at else image.created_at
-    return Cursor(at, image.id, newer).encode()
 
 
 def _distinct(session: Session, owner_id: str, column: Any) -> tuple[str, ...]:

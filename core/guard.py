@@ -16,6 +16,7 @@ from starlette.websockets import WebSocketClose
 
 from core import errors
 from core.access import is_closed
+from core.addresses import EDIT
 from core.api import failure
 from core.headers import is_https, wanted
 from core.remaking import MEGABYTE
@@ -25,7 +26,6 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # The longest prompt, each letter written as two escapes of JSON, and the rest. What is received is kept in
 # memory until it is whole, but for files.
 MAX_BODY = 512 * 1024
-UPLOAD_PATH = "/api/images/edit"
 _LONGEST_DETAILS = 200
 _LONGEST_NUMBER = 20
 _OWN_SHAPE = ("/api/", "/auth/")
@@ -80,7 +80,7 @@ def _dressed(send: Send, wanted: Mapping[str, str]) -> Send:
 
 def most_bytes(scope: Scope, settings: Settings) -> int:
     """How large a body may be: at the one address that takes files, a picture and its mask are more."""
-    return MAX_BODY + (2 * settings.max_upload_mb * MEGABYTE if _path(scope) == UPLOAD_PATH else 0)
+    return MAX_BODY + (2 * settings.max_upload_mb * MEGABYTE if _path(scope) == EDIT else 0)
 
 
 def _bounded(receive: Receive, most: int) -> Receive:

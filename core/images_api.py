@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
@@ -16,6 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from core import errors, events
 from core.accounts import SignedIn
+from core.addresses import IMAGES, job_url, with_query
 from core.api_models import (
     Accepted,
     ChangeRequest,
@@ -29,7 +30,6 @@ from core.api_models import (
     Metadata,
     Prefer,
     failures,
-    job_url,
 )
 from core.batches import Batch
 from core.entry import CurrentStudio, OwnerOfShown, Reader, Spender, Viewer, user_of
@@ -364,7 +364,7 @@ def list_images(
     following = {"cursor": page.next, "limit": limit} | {
         name: "true" if value is True else value for name, value in wanted.items() if value
     }
-    address = f"/api/images?{urlencode(following)}" if page.next else None
+    address = with_query(IMAGES, following) if page.next else None
     return ImageList(images=[Metadata.of(image) for image in page.images], next=address)
 
 

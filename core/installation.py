@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import select
 
 from core.database import Database
@@ -26,7 +25,8 @@ def shared_secret(database: Database, earlier: Callable[[], bytes | None]) -> by
 
 def _store(database: Database, secret: bytes) -> str:
     """What is stored now: of processes that start at once, one is the first."""
-    insert = sqlite.insert if database.is_sqlite else postgresql.insert
     with database.write() as session:
-        session.execute(insert(Installation).values(id=1, secret=secret.hex()).on_conflict_do_nothing())
+        session.execute(
+            database.insert(Installation).values(id=1, secret=secret.hex()).on_conflict_do_nothing()
+        )
         return session.exec(select(Installation.secret)).one()

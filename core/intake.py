@@ -25,6 +25,7 @@ from core.endings import end_with_answer
 from core.failures import Failures
 from core.gallery import Gallery
 from core.imaging import Picture, verify
+from core.layout import Folder, damaged_key, figures_key, image_key, image_prefix, job_folder
 from core.models import Job, Usage, UsageKind, utc_now
 from core.prompts import styled
 from core.recipe import Recipe
@@ -81,18 +82,6 @@ class Kept:
     error: errors.BadImage | None = None
 
 
-def image_key(job: Job, index: int) -> str:
-    return f"images/{job.id}/{job.attempts}-{index}"
-
-
-def figures_key(job: Job) -> str:
-    return f"answers/{job.id}/{job.attempts}.json"
-
-
-def partial_key(job_id: str, number: int) -> str:
-    return f"partials/{job_id}/{number}"
-
-
 @dataclass(frozen=True, slots=True)
 class Intake:
     """Safe to share between threads and processes: what two of them enter at once is entered once."""
@@ -111,8 +100,8 @@ class Intake:
 
     def adopt(self, job: Job) -> bool:
         """Enter what a process that is gone left on disk of this call; False when there is nothing."""
-        stored = self.storage.list(f"images/{job.id}")
-        found = [key for key in stored if PurePosixPath(key).name.startswith(f"{job.attempts}-")]
+        stored = self.storage.list(job_folder(Folder.IMAGES, job.id))
+        found = [key for key in stored if PurePosixPath(key).name.startswith(image_prefix(job))]
         known = self._has_figures(job)
         if not (found or known):
             return False
@@ -125,7 +114,7 @@ class Intake:
     def clear(self, job: Job, *, figures: bool = True) -> None:
         """Remove what only a running job needs; what stays because the store fails costs only room."""
         with suppress(errors.StorageError):
-            self.storage.delete(*self.storage.list(f"partials/{job.id}"))
+            self.storage.delete(*self.storage.list(job_folder(Folder.PARTIALS, job.id)))
             if figures:
                 self.storage.delete(figures_key(job))
 
@@ -150,7 +139,7 @@ class Intake:
         try:
             return Kept(index, key, len(data), verify(data))
         except errors.BadImage as error:
-            self.storage.put(f"aside/{job.id}/{job.attempts}-{index}", data)
+            self.storage.put(damaged_key(job, index), data)
             return Kept(index, key, len(data), None, error)
 
     def _commit(self, job: Job, figures: Figures, kept: list[Kept]) -> None:

@@ -24,20 +24,21 @@ from sqlmodel import Session, col
 
 from core import errors, uploads
 from core.database import PAGE, Database
-from core.gallery import Gallery, thumbnail_key
+from core.gallery import Gallery
 from core.imaging import verify
+from core.layout import Folder, thumbnail_key
 from core.models import LIVE_STATES, Image, Job, JobState, User, utc_now
 from core.recipe import Recipe
 from core.storage import Storage, StoredFile
 
 # Files without a row are kept this long: whoever swapped a database by mistake has time to notice.
 KEPT = timedelta(days=7)
-# Damaged answers are kept under `aside/`, for the administrator alone to remove.
-FOLDERS = ("images", "answers", "partials", "thumbnails", uploads.FOLDER)
+# All but what is kept aside, which only the administrator removes.
+FOLDERS = tuple(folder for folder in Folder if folder is not Folder.ASIDE)
 _KEY = re.compile(
-    r"(?P<folder>images|answers|partials)/(?P<job>[\w-]+)/[\w-][\w.-]*"
-    r"|(?P<thumbnails>thumbnails)/(?P<image>[\w-]+)\.webp"
-    rf"|(?P<uploads>{uploads.FOLDER})/(?P<owner>[\w-]+)/{uploads.NAME}",
+    rf"(?P<folder>{Folder.IMAGES}|{Folder.ANSWERS}|{Folder.PARTIALS})/(?P<job>[\w-]+)/[\w-][\w.-]*"
+    rf"|(?P<thumbnails>{Folder.THUMBNAILS})/(?P<image>[\w-]+)\.webp"
+    rf"|(?P<uploads>{Folder.UPLOADS})/(?P<owner>[\w-]+)/{uploads.NAME}",
     re.ASCII,
 )
 T = TypeVar("T")
@@ -154,13 +155,13 @@ class Inventory:
             return replace(finding, trouble=Trouble.FOREIGN)
         if file.key in rows.files or place.image_id in rows.images or state in LIVE_STATES:
             return None
-        if place.folder == uploads.FOLDER:
+        if place.folder == Folder.UPLOADS:
             # A young one may be another's whose job is about to be submitted.
             return finding if finding.is_old(self.clock()) and file.key not in rows.needed else None
-        if place.folder == "images":
+        if place.folder == Folder.IMAGES:
             return self._judge_original(finding, state, has_image=place.job_id in rows.with_image)
         # The figures of an answer whose bytes can still be entered.
-        return None if place.folder == "answers" and state == JobState.UNKNOWN else finding
+        return None if place.folder == Folder.ANSWERS and state == JobState.UNKNOWN else finding
 
     def _judge_original(self, finding: Finding, state: str | None, *, has_image: bool) -> Finding:
         if state is None:
@@ -291,7 +292,7 @@ def _of_row(trouble: Trouble, image: Image, owner: str) -> Finding:
 
 def _rows_of(session: Session, places: list[_Place], since: datetime) -> _Rows:
     """What the tables say of `places`, from one snapshot; jobs after `since` still need their uploads."""
-    keys = {place.file.key for place in places if place.folder == "images"}
+    keys = {place.file.key for place in places if place.folder == Folder.IMAGES}
     jobs = {place.job_id for place in places} - {""}
     images = {place.image_id for place in places} - {""}
     found = session.execute(select(col(Job.id), col(Job.state)).where(col(Job.id).in_(jobs)))
@@ -311,7 +312,7 @@ def _needed(session: Session, owners: set[str], since: datetime) -> frozenset[st
     wanted = select(col(Job.request)).where(
         col(Job.owner_id).in_(owners),
         or_(col(Job.state).in_(LIVE_STATES), col(Job.created_at) > since),
-        cast(col(Job.request), Text).contains(f"{uploads.FOLDER}/"),
+        cast(col(Job.request), Text).contains(f"{Folder.UPLOADS}/"),
     )
     recipes = (Recipe.read(request) for request in session.scalars(wanted))
     return frozenset(key for recipe in recipes for key in recipe.uploads)

@@ -21,7 +21,7 @@ from core.columns import clean
 from core.database import AdvisoryLock, Database
 from core.dispatch import Dispatcher
 from core.endings import JobError, rows_of
-from core.intake import partial_key
+from core.layout import partial_key
 from core.models import LIVE_STATES, Image, Job, JobState, new_id, utc_now
 from core.queue import JobQueue, Place
 from core.recipe import Recipe

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any, Self
 
 from sqlalchemy import delete, update
@@ -14,6 +13,7 @@ from sqlmodel import Session, col
 
 from core import errors
 from core.database import AdvisoryLock, Database
+from core.digest import digest_of
 from core.models import KeptAnswer, utc_now
 
 LIFE = timedelta(days=1)
@@ -30,7 +30,7 @@ class KeptRequest:
     @classmethod
     def of(cls, user_id: str, key: str, path: str, asked: dict[str, Any]) -> Self:
         body = json.dumps([path, asked], sort_keys=True)
-        return cls(_hashed(json.dumps([user_id, key])), user_id, _hashed(body))
+        return cls(digest_of(json.dumps([user_id, key])), user_id, digest_of(body))
 
 
 class KeptAnswers:
@@ -92,7 +92,3 @@ class KeptAnswers:
         if row.request_hash != request.request_hash:
             raise errors.KeyReused
         return row
-
-
-def _hashed(text: str) -> str:
-    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -7,8 +7,9 @@ import re
 import unicodedata
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any
+
+from core.digest import digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +171,7 @@ class PromptRequest:
     @property
     def subject_hash(self) -> str:
         """The SHA-256 of what is described, whichever take on it is asked for."""
-        message = replace(self, variation=0).to_message()
-        return sha256(message.encode("utf-8", "surrogatepass")).hexdigest()
+        return digest_of(replace(self, variation=0).to_message())
 
     @property
     def empty(self) -> bool:

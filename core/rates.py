@@ -10,7 +10,6 @@ from math import ceil
 from typing import Any
 
 from sqlalchemy import case, delete, or_
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import col
 
 from core.database import Database
@@ -77,7 +76,6 @@ class Rates:
 
     def _counted(self, kind: RateKind, limits: Sequence[Limit], now: datetime) -> Any:
         """One statement: whoever counts the same subject at once waits, and finds what this one wrote."""
-        insert = sqlite.insert if self._database.is_sqlite else postgresql.insert
         rows = [
             {"subject": limit.subject, "kind": kind, "began_at": now, "count": 1}
             for limit in sorted(limits, key=lambda limit: limit.subject)
@@ -86,7 +84,7 @@ class Rates:
         # One from the future was dated by a clock that has been set back since.
         over = or_(began <= now - WINDOW, began > now + WINDOW)
         return (
-            insert(Rate)
+            self._database.insert(Rate)
             .values(rows)
             .on_conflict_do_update(
                 index_elements=["subject", "kind"],

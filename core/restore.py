@@ -20,11 +20,12 @@ from sqlalchemy import delete, func, update
 from sqlmodel import Session, col, select
 
 from core import errors
-from core.archive import DATABASE, FILES, count, extract
-from core.bootstrap import LOCK, hold_folder
+from core.archive import count, extract
+from core.bootstrap import hold_folder
 from core.command import answer, disk_faults, parser, progress, say
 from core.database import Database, sqlite_url
 from core.endings import JobError
+from core.layout import DATABASE, FILES, LOCK, Folder
 from core.models import (
     LIVE_STATES,
     ApiToken,
@@ -116,7 +117,7 @@ def _make_safe(staged: Path) -> None:
             for table in (SignInSession, SignInTicket, PasswordReset, ApiToken, Share):
                 session.execute(delete(table))
             session.execute(delete(Invite).where(col(Invite.used_by).is_(None)))
-            _end_open_jobs(session, staged / FILES / "images")
+            _end_open_jobs(session, staged / FILES / Folder.IMAGES)
 
 
 def _end_open_jobs(session: Session, pictures: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from core.accounts import SignedIn
 from core.audit import Action, Audit
 from core.columns import clean
 from core.database import Database
+from core.digest import digest_of
 from core.models import Image, Share, User, utc_now
 
 # How long a link may last, the usual one first.
@@ -82,7 +82,7 @@ class Shares:
             if image.trashed_at:
                 raise errors.ImageNotFound
             share = Share(
-                id=_digest(token),
+                id=digest_of(token),
                 image_id=image.id,
                 owner_id=user.user_id,
                 created_at=now,
@@ -98,7 +98,7 @@ class Shares:
             select(Image)
             .join(Share, col(Share.image_id) == col(Image.id))
             .join(User, col(User.id) == col(Image.owner_id))
-            .where(Share.id == _digest(token), Share.expires_at > self._clock())
+            .where(Share.id == digest_of(token), Share.expires_at > self._clock())
             .where(Image.id == clean(image_id), Image.owner_id == Share.owner_id)
             .where(col(Image.trashed_at).is_(None), col(User.withdrawn_at).is_(None))
         )
@@ -153,7 +153,3 @@ def _own(session: Session, user: SignedIn, image_id: str) -> Image:
     if image is None or image.owner_id != user.user_id:
         raise errors.ImageNotFound
     return image
-
-
-def _digest(token: str) -> str:
-    return hashlib.sha256(clean(token).encode()).hexdigest()

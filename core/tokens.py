@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 from sqlalchemy import ColumnElement, delete, func, or_, update
 from sqlmodel import Session, col, select
@@ -17,6 +16,7 @@ from core.accounts import SEEN_EVERY, SignedIn
 from core.audit import Action, Audit
 from core.caller import caller
 from core.database import AdvisoryLock, Database
+from core.digest import digest_of
 from core.models import ApiToken, Scope, User, utc_now
 
 PREFIX = "atl_"
@@ -72,7 +72,7 @@ class Tokens:
             now = self._clock()
             self._check_room(session, user.user_id, now)
             row = ApiToken(
-                id=_digest(token),
+                id=digest_of(token),
                 user_id=user.user_id,
                 name=name,
                 scopes=" ".join(sorted(allowed)),
@@ -100,7 +100,7 @@ class Tokens:
         with self._database.read() as session:
             found = session.exec(
                 select(ApiToken, User)
-                .where(ApiToken.id == _digest(token), ApiToken.user_id == User.id)
+                .where(ApiToken.id == digest_of(token), ApiToken.user_id == User.id)
                 .where(_live(now), col(User.withdrawn_at).is_(None))
             ).first()
             if found is None:
@@ -169,7 +169,3 @@ def _live(now: datetime) -> ColumnElement[bool]:
 
 def _scopes(row: ApiToken) -> frozenset[Scope]:
     return frozenset(map(Scope, row.scopes.split()))
-
-
-def _digest(token: str) -> str:
-    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

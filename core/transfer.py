@@ -20,7 +20,6 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import Row, Table, delete, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlmodel import col
 
@@ -30,13 +29,15 @@ from core.bucket import open_bucket
 from core.command import answer, check_current, data_folder, open_files, parser, progress, say
 from core.database import Database
 from core.inventory import pages
+from core.layout import Folder
 from core.models import LIVE_STATES, Image, Installation, Job, User
 from core.models import Table as Tables
 from core.ownership import Ownership
 from core.settings import Settings, load_settings
 from core.storage import Storage
 
-FOLDERS = ("images", "thumbnails", "answers", "uploads", "aside")
+# All but pictures on their way: what is moved has stopped.
+FOLDERS = tuple(folder for folder in Folder if folder is not Folder.PARTIALS)
 # Row hashes are added up, so that the order in which an engine gives the rows doesn't matter.
 _SUM = 2**256
 # So many pictures are in memory together.
@@ -118,9 +119,11 @@ class Transfer:
                     bar.advance(len(page))
 
     def _insert(self, table: Table, page: list[Row[Any]]) -> None:
-        insert = sqlite.insert if self.target.database.is_sqlite else postgresql.insert
         with self.target.database.write() as session:
-            session.execute(insert(table).on_conflict_do_nothing(), [dict(row._mapping) for row in page])
+            session.execute(
+                self.target.database.insert(table).on_conflict_do_nothing(),
+                [dict(row._mapping) for row in page],
+            )
 
     def _verify_rows(self) -> None:
         for table in Tables.metadata.sorted_tables:

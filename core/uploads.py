@@ -11,10 +11,10 @@ from typing import BinaryIO
 
 from core.errors import FileDamaged, UploadGone
 from core.imaging import extension_of
+from core.layout import upload_folder
 from core.remaking import MEGABYTE, Remade, remade, remade_mask
 from core.storage import Storage
 
-FOLDER = "uploads"
 NAME = r"[\w-]{43}\.(png|jpg)"
 
 
@@ -50,7 +50,7 @@ class Uploads:
 
     def _put(self, owner_id: str, picture: Remade) -> Upload:
         name = f"{_digest(picture.data)}.{extension_of(picture.mime)}"
-        key = f"{FOLDER}/{owner_id}/{name}"
+        key = f"{upload_folder(owner_id)}/{name}"
         # Also where it is there already: what is put anew is young, and isn't cleared away.
         self.storage.put(key, picture.data)
         return Upload(key, picture.width, picture.height)
@@ -78,7 +78,7 @@ def read(storage: Storage, owner_id: str, key: str) -> bytes:
 def is_of(owner_id: str, key: str) -> bool:
     """Whether `key` names an upload of this user's."""
     folder, _, name = key.rpartition("/")
-    return folder == f"{FOLDER}/{owner_id}" and re.fullmatch(NAME, name, re.ASCII) is not None
+    return folder == upload_folder(owner_id) and re.fullmatch(NAME, name, re.ASCII) is not None
 
 
 def mime_of(key: str) -> str:

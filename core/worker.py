@@ -26,7 +26,8 @@ from core.database import Database
 from core.endings import JobError, end_job, rows_of, same_call
 from core.failures import Failures
 from core.gallery import Gallery
-from core.intake import Figures, Intake, figures_key, image_key, partial_key
+from core.intake import Figures, Intake
+from core.layout import figures_key, image_key, partial_key, unread_key
 from core.models import Job, JobState, UsageKind, utc_now
 from core.recipe import Recipe
 from core.remaking import LARGEST, remade
@@ -139,7 +140,7 @@ class Worker:
     def _keep_aside(self, job: Job, answer: bytes) -> None:
         """Keep for the administrator what couldn't be read, or not in full: it may have been paid."""
         if answer:
-            key = f"aside/{job.id}/answer-{job.attempts}"
+            key = unread_key(job)
             log.error("an answer is kept aside", key=key, size=len(answer))
             self._insist(partial(self._put, key, answer))
 

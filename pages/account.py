@@ -19,6 +19,7 @@ from core.accounts import (
 )
 from core.failures import Seen
 from core.models import utc_now
+from core.money import money_words
 from core.settings import Registration
 from core.usage import Totals
 from pages.ui.authenticator import Authenticator
@@ -29,7 +30,7 @@ from pages.ui.frame import leave
 from pages.ui.links import page_url
 from pages.ui.session import as_user, require_user, studio
 from pages.ui.sign_in import INVITE_PARAM
-from pages.ui.text import browser_name, local, local_time, plain, price_words
+from pages.ui.text import browser_name, local, local_time, plain
 from pages.ui.token_panel import api_tokens
 
 INVITE_KEY = "_account_invite"
@@ -64,9 +65,9 @@ def _month(user: SignedIn) -> None:
     figures = {
         "Images": f"{totals.images:,}",
         "Calls": f"{totals.calls:,}",
-        "Spent": _money(totals.priced_micros),
+        "Spent": plain(money_words(totals.priced_micros)),
         "Saved calls": f"{totals.saved_calls:,}",
-        "Saved": _money(totals.saved_micros),
+        "Saved": plain(money_words(totals.saved_micros)),
     }
     with st.container(horizontal=True, gap="large", key="month"):
         for label, figure in figures.items():
@@ -79,10 +80,6 @@ def _footnotes(totals: Totals) -> list[str]:
     if unpriced := totals.unpriced_calls + totals.unpriced_saved_calls:
         notes.append(f"{unpriced:,} of the calls have no known price and aren't included in the totals.")
     return notes
-
-
-def _money(micros: int) -> str:
-    return plain(price_words(micros, about=False)) if micros else plain("$0")
 
 
 def _password(user: SignedIn) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
+from functools import partial
 
 import streamlit as st
 
 from core.accounts import SignedIn
-from core.audit import Action, Entries, Which, utc_words
+from core.addresses import AUDIT_FILE, with_query
+from core.audit import Action, Which, utc_words
 from core.models import AuditEntry
+from pages.ui.pager import pager
 from pages.ui.session import require_user, studio
 from pages.ui.text import browser_name, clipped, plain
 
@@ -38,7 +40,7 @@ def page(user: SignedIn) -> None:
             st.markdown(_table(found.entries))
     else:
         st.info("No matching entries.", icon=":material/history:")
-    _pager(state, found)
+    pager(found.newer, found.next, partial(_turn, state))
 
 
 def _state() -> AuditState:
@@ -75,8 +77,7 @@ def _filters(user: SignedIn, chosen: Which) -> Which:
 
 def _file_url(which: Which) -> str:
     chosen = {"person": which.person, "action": which.action}
-    asked = urlencode({name: value for name, value in chosen.items() if value})
-    return f"/api/audit.csv?{asked}" if asked else "/api/audit.csv"
+    return with_query(AUDIT_FILE, {name: value for name, value in chosen.items() if value})
 
 
 def _table(entries: tuple[AuditEntry, ...]) -> str:
@@ -98,28 +99,7 @@ def _row(entry: AuditEntry) -> str:
     return f"| {' | '.join(map(plain, texts))} |"
 
 
-def _pager(state: AuditState, found: Entries) -> None:
-    if not (found.next or found.newer):
-        return
-    with st.container(horizontal=True, horizontal_alignment="center", key="pager"):
-        st.button(
-            "Newer",
-            icon=":material/chevron_left:",
-            disabled=found.newer is None,
-            on_click=_go,
-            args=(state, found.newer),
-        )
-        st.button(
-            "Older",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            disabled=found.next is None,
-            on_click=_go,
-            args=(state, found.next),
-        )
-
-
-def _go(state: AuditState, cursor: str | None) -> None:
+def _turn(state: AuditState, cursor: str | None) -> None:
     state.cursor = cursor
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -16,6 +17,7 @@ from core.prompts import style_of
 from pages.ui.image_dialog import TRASHED_KEY, image_dialog
 from pages.ui.image_grid import image_grid
 from pages.ui.links import OPEN_PARAM
+from pages.ui.pager import pager
 from pages.ui.polling import stop_polling
 from pages.ui.session import as_user, check_still, require_user, studio
 from pages.ui.text import images_words, plain
@@ -62,7 +64,7 @@ def page(user: SignedIn) -> None:
     st.caption(_count_words(user, filters, found))
     _on_their_way(user, found)
     opened = image_grid(found.images, key="grid") if found.images else None
-    _pager(state, found.newer, found.next)
+    pager(found.newer, found.next, partial(_turn, state))
     if opened:
         image_dialog(user, opened)
     elif linked := st.query_params.get(OPEN_PARAM):
@@ -205,24 +207,7 @@ def _show_all(state: GalleryState) -> None:
     state.filters, state.cursor, state.epoch = Filters(), None, new_id()
 
 
-def _pager(state: GalleryState, newer: str | None, older: str | None) -> None:
-    if not (newer or older):
-        return
-    with st.container(horizontal=True, horizontal_alignment="center", key="pager"):
-        st.button(
-            "Newer", icon=":material/chevron_left:", disabled=newer is None, on_click=_go, args=(state, newer)
-        )
-        st.button(
-            "Older",
-            icon=":material/chevron_right:",
-            icon_position="right",
-            disabled=older is None,
-            on_click=_go,
-            args=(state, older),
-        )
-
-
-def _go(state: GalleryState, cursor: str | None) -> None:
+def _turn(state: GalleryState, cursor: str | None) -> None:
     state.cursor = cursor
     _forget_undo()
 

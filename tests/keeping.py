@@ -15,11 +15,11 @@ from sqlalchemy import delete
 from sqlmodel import col, select
 
 from core.database import Database
-from core.gallery import Gallery, thumbnail_key
+from core.gallery import Gallery
 from core.imaging import thumbnail, verify
 from core.installation import shared_secret
-from core.intake import image_key
 from core.inventory import KEPT
+from core.layout import image_key, thumbnail_key
 from core.models import Image, Job, JobState, User, new_id
 from core.settings import Settings, load_settings
 from core.storage import FolderStorage, Storage

@@ -173,7 +173,7 @@ def test_an_invitation_ends_with_its_time(
         accounts.create_user("ada", HASH, invite=invite)
 
 
-@pytest.mark.parametrize("invite", ["made-up", "", "\0"])
+@pytest.mark.parametrize("invite", ["made-up", "", "\0", "\ud800"], ids=ascii)
 def test_a_made_up_invitation_opens_nothing(
     open_with: Callable[[Registration], Accounts], invite: str
 ) -> None:
@@ -272,7 +272,7 @@ def test_a_link_ends_with(
     assert_reset_is_over(accounts, reset)
 
 
-@pytest.mark.parametrize("reset", ["made-up", "", "\0"])
+@pytest.mark.parametrize("reset", ["made-up", "", "\0", "\ud800"], ids=ascii)
 def test_a_made_up_link_sets_nothing(accounts: Accounts, member: SignedIn, reset: str) -> None:
     assert_reset_is_over(accounts, reset)
 
@@ -444,7 +444,7 @@ def test_a_session_outlives_the_process(accounts: Accounts, database_url: str, c
     assert (found.username, found.is_admin) == ("ada", True)
 
 
-@pytest.mark.parametrize("token", [None, "", "made-up", "\0", "x" * 10_000])
+@pytest.mark.parametrize("token", [None, "", "made-up", "\0", "\ud800", "x" * 10_000], ids=ascii)
 def test_a_made_up_token_is_nobody(accounts: Accounts, member: SignedIn, token: str | None) -> None:
     assert accounts.signed_in(token) is None
 

@@ -25,9 +25,9 @@ from core.archive import MANIFEST, Writer, extract
 from core.backup import back_up
 from core.bootstrap import hold_folder
 from core.database import Database
-from core.gallery import thumbnail_key
 from core.installation import shared_secret
-from core.intake import Figures, figures_key
+from core.intake import Figures
+from core.layout import figures_key, thumbnail_key
 from core.models import (
     Invite,
     Job,

@@ -15,7 +15,8 @@ from app import explain
 from core import bootstrap, errors
 from core.bucket import BucketStorage, open_bucket
 from core.database import Database
-from core.intake import Figures, figures_key, image_key
+from core.intake import Figures
+from core.layout import figures_key, image_key
 from core.models import Image, JobState, User
 from core.settings import load_settings
 from core.storage import Storage

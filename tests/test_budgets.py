@@ -18,10 +18,11 @@ from sqlalchemy import event, insert, text
 from core import catalogue, errors
 from core.accounts import SignedIn
 from core.audit import Action
-from core.budgets import MOST_IMAGES, NO_LIMIT, Budgets, Line, Need, OwnLimits, Which, money_words
+from core.budgets import MOST_IMAGES, NO_LIMIT, Budgets, Line, Need, OwnLimits, Which
 from core.catalogue import likely_most
 from core.database import Database
-from core.intake import Figures, figures_key, image_key
+from core.intake import Figures
+from core.layout import figures_key, image_key
 from core.models import AuditEntry, Budget, Job, JobState, Usage, UsageKind, User
 from core.queue import JobQueue, Limits
 from core.recipe import Recipe
@@ -658,13 +659,6 @@ def test_money_is_said_in_dollars(limit: int, need: Need, words: str) -> None:
     line = Line(Which.MONTH_MICROS, limit, 0, datetime(2026, 6, 1, tzinfo=UTC))
     message = line.refusal(need).message
     assert message == f"This month's budget {words}. It resets on 01 Jun 2026, 00:00 UTC."
-
-
-@pytest.mark.parametrize(
-    ("micros", "words"), [(0, "$0.00"), (9_999, "$0.0100"), (10_000, "$0.01"), (1_234_500_000, "$1,234.50")]
-)
-def test_an_amount_is_said_as_exactly_as_it_needs(micros: int, words: str) -> None:
-    assert money_words(micros) == words
 
 
 def test_of_several_spent_budgets_the_one_that_renews_last_is_said(

@@ -16,7 +16,8 @@ from app import MUST_BE_MENDED
 from core import bootstrap, errors
 from core.bucket import BucketStorage
 from core.database import Database
-from core.intake import Figures, figures_key, image_key
+from core.intake import Figures
+from core.layout import figures_key, image_key
 from core.models import Image, Job, JobState, Usage, User
 from core.settings import load_settings
 from core.storage import FolderStorage

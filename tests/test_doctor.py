@@ -12,8 +12,8 @@ from sqlmodel import select
 
 from core import doctor
 from core.database import Database
-from core.gallery import thumbnail_key
-from core.intake import Figures, figures_key, partial_key
+from core.intake import Figures
+from core.layout import figures_key, partial_key, thumbnail_key
 from core.models import Image, Job, JobState, Usage, UsageKind, new_id
 from core.settings import Settings, load_settings
 from core.storage import FolderStorage

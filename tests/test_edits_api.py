@@ -16,9 +16,10 @@ from starlette.testclient import TestClient
 
 from core import bootstrap
 from core.accounts import SignedIn
+from core.addresses import EDIT
 from core.api import create_api, create_auth
 from core.edits_api import edits
-from core.guard import MAX_BODY, UPLOAD_PATH, Guard
+from core.guard import MAX_BODY, Guard
 from core.models import Image, Scope, new_id
 from core.remaking import MEGABYTE
 from core.settings import load_settings
@@ -85,7 +86,7 @@ class Person:
         parts: list[tuple[str, Any]] = [(name, (None, text)) for name, text in (fields or WORDS).items()]
         for name, data in sent.items():
             parts.append((name, data if isinstance(data, tuple) else ("x.png", data, "image/png")))
-        return self.client.post(UPLOAD_PATH, files=parts, headers=headers)
+        return self.client.post(EDIT, files=parts, headers=headers)
 
     def image(self) -> Image:
         made = self.client.post(
@@ -239,7 +240,7 @@ def test_a_form_that_says_something_else_is_refused(
     ],
 )
 def test_what_is_no_form_is_refused(ada: Person, body: bytes, kind: str) -> None:
-    answer = ada.client.post(UPLOAD_PATH, content=body, headers={"Content-Type": kind})
+    answer = ada.client.post(EDIT, content=body, headers={"Content-Type": kind})
     assert refused(answer) in ((422, "IMG-REQ-FIELDS-001"), (400, "IMG-REQ-001"))
 
 
@@ -260,7 +261,7 @@ def test_only_this_address_takes_more_than_a_few_words(
     too_large = ada.edit(image=JPEG + bytes(MEGABYTE + 1))
     assert refused(too_large) == (413, "IMG-REQ-UPLOAD-002")
     assert refused(ada.edit(image=JPEG + bytes(3 * MEGABYTE))) == (413, "IMG-REQ-SIZE-001")
-    for path in ("/api/images/generate", f"{UPLOAD_PATH}/", "/api/images/enhance-prompt"):
+    for path in ("/api/images/generate", f"{EDIT}/", "/api/images/enhance-prompt"):
         answer = ada.client.post(path, content=bytes(MAX_BODY + 1), headers={"Content-Type": "text/plain"})
         assert refused(answer) == (413, "IMG-REQ-SIZE-001")
 
@@ -269,7 +270,7 @@ def test_only_this_address_takes_more_than_a_few_words(
 def test_a_form_is_read_in_utf_8_alone(ada: Person, charset: str) -> None:
     kind = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
     body = b'--x\r\nContent-Disposition: form-data; name="f-"\r\n\r\nfox\r\n--x--\r\n'
-    answer = ada.client.post(UPLOAD_PATH, content=body, headers=kind)
+    answer = ada.client.post(EDIT, content=body, headers=kind)
     assert refused(answer) == (415, "IMG-REQ-TYPE-001")
 
 
@@ -282,7 +283,7 @@ def test_a_body_that_does_not_say_how_long_it_is_ends_at_the_cap(ada: Person) ->
             yield bytes(64 * 1024)
 
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
-    assert refused(ada.client.post(UPLOAD_PATH, content=endless(), headers=kind)) == (413, "IMG-REQ-SIZE-001")
+    assert refused(ada.client.post(EDIT, content=endless(), headers=kind)) == (413, "IMG-REQ-SIZE-001")
 
 
 def test_nobody_is_refused_before_a_body_is_read(studio: Studio, ada: Person) -> None:
@@ -295,7 +296,7 @@ def test_nobody_is_refused_before_a_body_is_read(studio: Studio, ada: Person) ->
             yield bytes(1000)
 
     kind = {"Content-Type": "multipart/form-data; boundary=x"}
-    assert refused(nobody(ada).post(UPLOAD_PATH, content=body(), headers=kind)) == (401, "IMG-AUTH-001")
+    assert refused(nobody(ada).post(EDIT, content=body(), headers=kind)) == (401, "IMG-AUTH-001")
     assert edits.routes[0].body_field is None  # type: ignore[attr-defined]
 
 
@@ -341,7 +342,7 @@ def test_a_token_that_may_only_read_edits_nothing(studio: Studio, service: OpenA
     person = Person(studio)
     token = studio.tokens.make(person.user, "reader", [Scope.READ], LIVES[0])
     answer = nobody(person).post(
-        UPLOAD_PATH, data=WORDS, files={"image": JPEG}, headers={"Authorization": f"Bearer {token}"}
+        EDIT, data=WORDS, files={"image": JPEG}, headers={"Authorization": f"Bearer {token}"}
     )
     assert answer.status_code == 403
     assert service.requests == []

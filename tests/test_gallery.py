@@ -20,8 +20,9 @@ from sqlalchemy import event
 from core.cursor import Cursor
 from core.database import Database
 from core.errors import FileDamaged, ImageNotFound, StorageFull
-from core.gallery import Filters, Gallery, Page, thumbnail_key
+from core.gallery import Filters, Gallery, Page
 from core.imaging import verify
+from core.layout import thumbnail_key
 from core.models import Image, User, new_id, utc_now
 from core.recipe import Recipe
 from core.storage import FolderStorage, Storage

@@ -14,9 +14,9 @@ from sqlmodel import col
 
 from core import bootstrap, errors
 from core.database import Database
-from core.gallery import Gallery, thumbnail_key
-from core.intake import figures_key, partial_key
+from core.gallery import Gallery
 from core.inventory import KEPT, Inventory, pages
+from core.layout import figures_key, partial_key, thumbnail_key
 from core.models import Image, JobState, User, new_id, utc_now
 from core.settings import load_settings
 from core.storage import FolderStorage

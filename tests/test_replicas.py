@@ -14,7 +14,8 @@ from sqlalchemy import update
 from core import bootstrap, errors
 from core.database import Database
 from core.installation import shared_secret
-from core.intake import Figures, figures_key, image_key
+from core.intake import Figures
+from core.layout import figures_key, image_key
 from core.models import Image, Job, JobState, Usage, User, utc_now
 from core.ownership import Ownership
 from core.queue import JobQueue

@@ -25,14 +25,17 @@ LAYERS = (
         "prompts",
         "phrases",
         "faults",
+        "addresses",
         "cursor",
+        "digest",
+        "money",
         "imaging",
         "deadline",
         "alternatives",
         "caller",
         "sheet",
     ),
-    ("frames", "tape", "fetching", "access", "remaking"),
+    ("layout", "frames", "tape", "fetching", "access", "remaking"),
     ("catalogue", "columns", "forms", "wire", "wordsmith", "painter"),
     ("recipe", "answers", "translate"),
     ("database", "storage", "offline", "ownership", "installation"),
@@ -58,7 +61,7 @@ CORE = sorted((ROOT / "core").rglob("*.py"))
 PAGES = sorted((ROOT / "pages").rglob("*.py"))
 SOURCES = [ROOT / "app.py", *CORE, *PAGES]
 # Callbacks that touch nothing but this tab.
-HARMLESS = ("_go", "_show_all", "_copied", "leave")
+HARMLESS = ("turn", "_show_all", "_copied", "leave")
 OUTSIDE_THE_LAYERS = ("migrations", "__init__")
 
 

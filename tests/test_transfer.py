@@ -17,7 +17,7 @@ from core import bootstrap, errors
 from core.accounts import Accounts
 from core.bucket import open_bucket
 from core.database import Database
-from core.gallery import thumbnail_key
+from core.layout import thumbnail_key
 from core.models import AuditEntry, Image, Installation, JobState, Scope, User
 from core.settings import Settings, load_settings
 from core.storage import FolderStorage, Storage

@@ -7,7 +7,6 @@ import streamlit as st
 from core import errors
 from core.accounts import Account, SignedIn
 from core.budgets import (
-    MICROS,
     MOST_IMAGES,
     MOST_USD,
     NO_LIMIT,
@@ -17,6 +16,7 @@ from core.budgets import (
     Which,
     amount_words,
 )
+from core.money import MICROS
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.session import check_still, studio
 from pages.ui.text import plain

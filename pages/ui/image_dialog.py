@@ -6,12 +6,13 @@ import streamlit as st
 
 from core import errors
 from core.accounts import SignedIn
+from core.addresses import download_url
 from core.catalogue import image_model, quality_label
 from core.models import Image
 from core.prompts import style_of
 from pages.ui.draft_form import drop_create_state
 from pages.ui.failure import log_failure, show_failure
-from pages.ui.links import download_url, image_url
+from pages.ui.links import image_url
 from pages.ui.remake import made_from, remake_panel
 from pages.ui.session import as_user, check_still, studio
 from pages.ui.share_panel import share_panel

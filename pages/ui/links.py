@@ -6,6 +6,7 @@ from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
+from core import addresses
 from core.shares import SHARE_PARAM
 from pages.ui.session import studio
 
@@ -29,7 +30,7 @@ def page_url(param: str, value: str) -> str:
 
 
 def image_url(image_id: str) -> str:
-    return f"{origin()}/api/images/{image_id}"
+    return f"{origin()}{addresses.image_url(image_id)}"
 
 
 def share_url(image_id: str, token: str) -> str:
@@ -38,13 +39,8 @@ def share_url(image_id: str, token: str) -> str:
 
 
 def thumbnail_url(image_id: str) -> str:
-    return f"{origin()}/api/images/{image_id}/thumbnail"
+    return f"{origin()}{addresses.thumbnail_url(image_id)}"
 
 
 def partial_url(job_id: str, number: int) -> str:
-    """Another number is another address, so that the picture changes without a flicker."""
-    return f"{origin()}/api/images/jobs/{job_id}/partials/{number}"
-
-
-def download_url(image_id: str, *, with_prompt: bool) -> str:
-    return f"/api/images/{image_id}/download?prompt={str(with_prompt).lower()}"
+    return f"{origin()}{addresses.partial_url(job_id, number)}"

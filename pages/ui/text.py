@@ -10,6 +10,7 @@ import streamlit as st
 
 from core.jobs import JobView
 from core.models import JobState
+from core.money import money_words
 
 # What Streamlit turns into links, emoji, icons and arrows even when escaped; then Markdown's own signs.
 _MARKDOWN = re.compile(
@@ -49,9 +50,7 @@ def price_words(micros: int | None, *, about: bool = True) -> str:
         return "price unknown"
     if micros == 0:
         return "free"
-    dollars = micros / 1_000_000
-    amount = f"${dollars:.2f}" if dollars >= 0.01 else f"${dollars:.4f}".rstrip("0")
-    return f"about {amount}" if about else amount
+    return f"about {money_words(micros)}" if about else money_words(micros)
 
 
 def images_words(count: int) -> str:

@@ -26,10 +26,11 @@ from core.cursor import Cursor
 from core.database import Database
 from core.drafts import DraftState, PromptVersion
 from core.endings import JobError
-from core.gallery import Filters, Gallery, fold, thumbnail_key
+from core.gallery import Filters, Gallery, fold
 from core.imaging import Picture
 from core.intake import Figures
 from core.inventory import FOLDERS, _place
+from core.layout import thumbnail_key
 from core.models import Image, User, new_id
 from core.prompts import Enhancement
 from core.recipe import Recipe
