@@ -52,6 +52,11 @@ def write_prompts(text: str, *, most: int) -> tuple[str, ...]:
     return tuple(" ".join(prompt.split()) for line in lines for prompt in _each(line))
 
 
+def open_brace(text: str) -> int | None:
+    """The first line, counted from 1, in which a brace is opened and not closed."""
+    return next((number for number, line in enumerate(text.splitlines(), 1) if _signs(line).left_open), None)
+
+
 def _figure(count: int) -> str:
     return f"{count:,}" if count < 10**12 else "more than a trillion"
 
@@ -74,6 +79,7 @@ class _Signs:
 
     closed: dict[int, int]
     bars: frozenset[int]
+    left_open: bool
 
     def cuts(self, start: int) -> list[int]:
         """The places of the bars that part the options of the brace at `start`, not of those inside it."""
@@ -121,7 +127,7 @@ def _signs(line: str) -> _Signs:
         elif line[place] == "|":
             bars.add(place)
         place += 1
-    return _Signs(closed, frozenset(bars))
+    return _Signs(closed, frozenset(bars), bool(opened))
 
 
 def _escapes(line: str, place: int) -> bool:

@@ -148,7 +148,9 @@ def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, RequestValidationError):
         raise error
     wrong = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
-    refusal = errors.FieldsRejected(details="; ".join(wrong))
+    message = _BODY_WORDS.get(error.errors()[0]["type"]) if error.errors()[0]["loc"][0] == "body" else None
+    tips = ("Send an object in JSON, with `Content-Type: application/json`.",) if message else None
+    refusal = errors.FieldsRejected(message, details="; ".join(wrong), suggestions=tips)
     _count(request, refusal)
     return failure(refusal, refusal.status)
 
@@ -187,6 +189,8 @@ _REFUSALS: dict[int, type[errors.ImageError]] = {
     415: errors.TypeRejected,
     422: errors.FieldsRejected,
 }
+# By pydantic's names of what is wrong.
+_BODY_WORDS = {"json_invalid": "The body isn't valid JSON.", "model_attributes_type": "The body isn't JSON."}
 _HANDLERS: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] = {
     errors.ImageError: _on_image_error,
     HTTPException: _on_http_error,

@@ -249,7 +249,7 @@ class Gallery:
         image = self.get(owner_id, image_id)
         texts = _recipe_text(image) if with_prompt else {}
         data = imaging.download_copy(self._bytes_of(image), recipe_text=texts)
-        return Download(data, _file_name(image), image.mime)
+        return Download(data, _file_name(image, "-with-prompt" if texts else ""), image.mime)
 
     def _insert_once(self, session: Session, fields: dict[str, Any]) -> None:
         session.execute(
@@ -389,9 +389,9 @@ def _recipe_text(image: Image) -> dict[str, str]:
     return {"prompt": image.prompt, "parameters": f"{image.sent_prompt or image.prompt}\n{line}"}
 
 
-def _file_name(image: Image) -> str:
-    """Letters and digits of the name (or prompt), the id's first 8 digits, and the extension."""
+def _file_name(image: Image, suffix: str = "") -> str:
+    """Letters and digits of the name (or prompt), the id's first 8 digits, `suffix`, and the extension."""
     words = unicodedata.normalize("NFC", image.name or image.prompt)
     kept = "".join(letter if letter.isalnum() else " " for letter in words[: 4 * FILE_NAME_LENGTH])
     stem = "-".join(kept.split())[:FILE_NAME_LENGTH].strip("-") or "image"
-    return f"{stem}-{image.id[:8]}.{imaging.extension_of(image.mime)}"
+    return f"{stem}-{image.id[:8]}{suffix}.{imaging.extension_of(image.mime)}"

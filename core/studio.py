@@ -6,7 +6,7 @@ import time
 import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
@@ -57,7 +57,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a draft would be sent as: `images` are all of them, of all `prompts`.
+    """What a draft would be sent as: `images` are all, of all `prompts`; `excess` says why they can't be.
 
     `price` is for all images in micro-USD, None where unknown, 0 offline; `length`, the longest one's, and
     `limit` count the characters that the model is sent, the style's words among them.
@@ -69,6 +69,7 @@ class Quote:
     price: int | None
     length: int
     limit: int
+    excess: errors.TooManyPrompts | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +156,11 @@ class Studio:
 
     def quote(self, draft: DraftState) -> Quote:
         """What Generate would send now, and for how much; nothing is checked."""
-        recipe = draft.recipe(self.settings.default_image_model)
+        recipe, excess = draft.recipe(self.settings.default_image_model), None
         try:
             recipes = self._recipes(recipe, draft.images, many=draft.many)
-        except errors.TooManyPrompts:
-            recipes = []
+        except errors.TooManyPrompts as error:
+            recipes, excess = [], error
         count = max(1, min(count_prompts(recipe.prompt), MOST_COUNTED)) if draft.many else 1
         return Quote(
             recipe=recipe,
@@ -168,6 +169,7 @@ class Studio:
             price=self.price(recipes),
             length=max(len(styled(each.prompt, each.style)) for each in (recipes or [recipe])),
             limit=catalogue.image_model(recipe.model).max_prompt,
+            excess=excess,
         )
 
     def price(self, recipes: Sequence[Recipe]) -> int | None:
@@ -394,7 +396,9 @@ class Studio:
         official = catalogue.is_official(self.settings)
         catalogue.check(recipe.params(), today=self.clock().date(), official=official)
         if recipe.model not in {model.name for model in self.models()}:
-            raise errors.ModelUnavailable(field="model")
+            raise errors.ModelUnavailable(
+                details=f"models: {', '.join(model.name for model in self.models())}", field="model"
+            )
         if recipe.source_image:
             self.gallery.usable(user.user_id, recipe.source_image)
         self.uploads.check(user.user_id, *recipe.uploads)

@@ -9,6 +9,7 @@ import streamlit as st
 
 from core import errors
 from core.accounts import SignedIn
+from core.alternatives import open_brace
 from core.drafts import EXAMPLE, PromptVersion
 from core.models import new_id, utc_now
 from core.prompts import Enhancement, style_of
@@ -170,10 +171,12 @@ def _stream_area(text: str) -> None:
 
 def _figures(state: CreateState) -> None:
     quote = studio().quote(state.draft)
-    style = ", style included" if quote.recipe.style else ""
-    many = f"{quote.prompts:,} prompts · the longest " if state.draft.many else ""
-    price = plain(price_words(quote.price))
-    st.caption(f"{many}{quote.length:,} of {quote.limit:,} characters{style} · {price}")
+    if quote.excess:
+        st.warning(plain(quote.excess.message), icon=":material/stacks:")
+    else:
+        _length_and_price(state, quote)
+    if state.draft.many and (line := open_brace(state.draft.prompt)):
+        st.caption(f"Line {line}: a brace isn't closed, so it is sent as it is.")
     if state.added_back:
         words = ", ".join(plain(word) for word in state.added_back)
         st.caption(f"The enhancer left out {words}, so it was added back at the end.")
@@ -182,6 +185,13 @@ def _figures(state: CreateState) -> None:
         st.caption(f"From your enhancement {day}, free of charge.")
     if outdated := style_of(state.draft.outdated_style):
         st.caption(f"This prompt was enhanced for “{plain(outdated.label)}”: enhance it again, or edit it.")
+
+
+def _length_and_price(state: CreateState, quote: Quote) -> None:
+    style = ", style included" if quote.recipe.style else ""
+    many = f"{quote.prompts:,} prompts · the longest " if state.draft.many else ""
+    price = plain(price_words(quote.price))
+    st.caption(f"{many}{quote.length:,} of {quote.limit:,} characters{style} · {price}")
 
 
 def _buttons(user: SignedIn, state: CreateState, *, live: bool) -> None:
@@ -196,17 +206,22 @@ def _buttons(user: SignedIn, state: CreateState, *, live: bool) -> None:
             args=(state,),
         )
         st.button(
-            f"Generate {images_words(quote.images)} · {plain(price_words(quote.price))}",
+            _generate_words(quote),
             icon=":material/brush:",
             type="primary",
             key="generate",
-            disabled=live,
+            disabled=live or quote.excess is not None,
             on_click=as_user(user, _generate),
             args=(state,),
         )
         if state.draft.versions:
             _history(user, state)
     _budget_notice(user, state, quote)
+
+
+def _generate_words(quote: Quote) -> str:
+    what = f"Generate {images_words(quote.images)}"
+    return what if quote.excess else f"{what} · {plain(price_words(quote.price))}"
 
 
 def _budget_notice(user: SignedIn, state: CreateState, quote: Quote) -> None:
@@ -249,9 +264,12 @@ def _bring_back(user: SignedIn, state: CreateState, version: PromptVersion) -> N
 def _enhance(user: SignedIn, state: CreateState) -> None:
     _begin(user, state)
     state.added_back, state.kept_at = (), None
+    many = state.draft.many and bool(state.draft.prompt.strip())
     try:
         studio().enhance(user, state.draft)
         state.welcome = False
+        if many:
+            tell_later("Your description becomes one prompt; your list of prompts stays under History.")
     except errors.ImageError as error:
         refused(state, error)
 

@@ -24,13 +24,12 @@ if user is None:
         position="hidden",
     )
 else:
-    trail = [st.Page("audit.py", title="Audit", icon=":material/history:")] if user.is_admin else []
     page = st.navigation(
         [
             st.Page("create.py", title="Create", icon=":material/brush:", default=True),
             st.Page("gallery.py", title="Gallery", icon=":material/photo_library:"),
             st.Page("account.py", title="Account", icon=":material/manage_accounts:"),
-            *trail,
+            st.Page("audit.py", title="Audit", icon=":material/history:"),
         ],
         position="hidden",
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.alternatives import count_prompts, write_prompts
+from core.alternatives import count_prompts, open_brace, write_prompts
 from core.errors import TooManyPrompts
 
 
@@ -52,3 +52,16 @@ def test_an_explosion_is_refused_before_it_is_written_out() -> None:
 @pytest.mark.parametrize("text", ["{" * 16_000 + "|" + "}" * 16_000, "{a|" * 10_000, "\\" * 32_000])
 def test_no_text_is_too_deep(text: str) -> None:
     assert count_prompts(text) <= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param("a {red|blue} fox\nan owl", None, id="all are closed"),
+        pytest.param("an owl\n\na fox {asleep|awake", 3, id="the third line"),
+        pytest.param("a {red|{dark|light} blue fox", 1, id="the outer one"),
+        pytest.param(r"a \{ fox", None, id="a letter"),
+    ],
+)
+def test_a_brace_that_is_not_closed_is_found(text: str, line: int | None) -> None:
+    assert open_brace(text) == line

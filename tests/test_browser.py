@@ -645,8 +645,10 @@ def test_many_prompts_are_counted_before_they_are_sent(browser: Browser, tmp_pat
         person.page.get_by_role("button", name="Generate 3 images · free").click()
         person.finished(3)
         person.type("Prompt", "{1|2|3}{1|2|3}{1|2|3}")
-        person.page.get_by_role("button", name="Generate 27 images").click()
+        expect(person.page.get_by_role("button", name="Generate 27 images", exact=True)).to_be_disabled()
         expect(person.page.get_by_text("These are 27 prompts; a batch can have at most 6.")).to_be_visible()
+        person.type("Prompt", "an {otter|elk")
+        expect(person.page.get_by_text("Line 1: a brace isn't closed")).to_be_visible()
         person.go("Gallery")
         expect(person.tiles).to_have_count(3)
         assert {tile.get_attribute("alt") for tile in person.tiles.locator("img").all()} == {

@@ -25,6 +25,7 @@ REFUSED_KEY = "_refused-job"
 CLEARED = (JobState.DONE, JobState.CANCELLED)
 # Of a large batch, what waits longer is a number.
 _WAITING_SHOWN = 3
+_SETBACKS_OPEN = 2
 
 
 def job_cards(user: SignedIn) -> None:
@@ -55,8 +56,7 @@ def _cards(user: SignedIn, polling: bool) -> None:
                 on_click=as_user(user, _clear),
                 args=(jobs,),
             )
-    for group in _setbacks(jobs):
-        _setback(user, group)
+    _failures(user, _setbacks(jobs))
     _waiting(user)
     shown, varied = _shown(jobs), _varied(jobs)
     for start in range(0, len(shown), COLUMNS):
@@ -115,13 +115,28 @@ def _card(user: SignedIn, job: JobView, *, titled: bool) -> None:
 
 
 def _setbacks(jobs: Sequence[JobView]) -> list[list[JobView]]:
-    """Jobs that ended without an image, those of one batch and one reason together."""
+    """Jobs that ended without an image, those of one batch and one reason together.
+
+    First those that may have been paid.
+    """
     groups: dict[tuple[str, str, str], list[JobView]] = {}
     for job in jobs:
         if job.state in ENDED_WITHOUT_IMAGE:
             reason = job.error.code if job.error else ""
             groups.setdefault((job.batch_id, job.state, reason), []).append(job)
-    return list(groups.values())
+    return sorted(groups.values(), key=lambda group: group[0].state is not JobState.UNKNOWN)
+
+
+def _failures(user: SignedIn, groups: list[list[JobView]]) -> None:
+    """What brought no image. Only the first ones are open: pictures must not stand below a long list."""
+    for group in groups[:_SETBACKS_OPEN]:
+        _setback(user, group)
+    if rest := groups[_SETBACKS_OPEN:]:
+        with st.expander(f"{images_words(sum(map(len, rest)))} more not made", icon=":material/error:"):
+            ids = tuple(job.id for group in rest for job in group)
+            st.button("Let them all go", key="dismiss-rest", on_click=as_user(user, _dismiss), args=(ids,))
+            for group in rest:
+                _setback(user, group)
 
 
 def _setback(user: SignedIn, group: list[JobView]) -> None:
@@ -130,6 +145,8 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
     with st.container(border=True, key=f"setback-{first.id}"):
         title = plain(clipped(first.recipe.name or first.recipe.prompt, 60))
         st.markdown(f"**{title}** · {images_words(len(group))} · {STATE_WORDS[first.state].lower()}")
+        if first.recipe.name and (prompts := dict.fromkeys(job.recipe.prompt for job in group)):
+            st.caption(plain(clipped(" · ".join(prompts), 160)))
         if first.error:
             show_failure(first.error, key=first.id)
         with st.container(horizontal=True):

@@ -10,23 +10,26 @@ import streamlit as st
 
 from core import errors
 from core.accounts import SignedIn
+from core.batches import Batch
 from core.catalogue import image_model
 from core.models import Image
 from core.studio import Remake
 from pages.ui.failure import log_failure, show_failure
 from pages.ui.links import OPEN_PARAM, thumbnail_url
-from pages.ui.session import as_user, studio
+from pages.ui.polling import stop_polling
+from pages.ui.session import as_user, check_still, studio
 from pages.ui.text import image_alt, images_words, plain, price_words
 
 STATE_KEY = "remake-state"
+WATCH_SECONDS = 1.0
 THUMBNAIL_WIDTH = 56
 
 
 @dataclass(slots=True)
 class RemakeState:
-    """What was done with the open image: how many images are on their way, or what went wrong."""
+    """What was done with the open image: the batches that were submitted, or what went wrong."""
 
-    sent: frozenset[str] = frozenset()
+    sent: tuple[str, ...] = ()
     failure: errors.ImageError | None = None
 
 
@@ -43,7 +46,7 @@ def remake_panel(user: SignedIn, image: Image) -> None:
         )
         _buttons(user, image, remake, state, words_key)
         st.caption(plain(_caption(image, remake)))
-        _outcome(state)
+        _outcome(user, state)
 
 
 def _buttons(user: SignedIn, image: Image, remake: Remake, state: RemakeState, words_key: str) -> None:
@@ -75,12 +78,48 @@ def _caption(image: Image, remake: Remake) -> str:
     return f"A new image, made by {label}; this one stays." if other else "A new image; this one stays."
 
 
-def _outcome(state: RemakeState) -> None:
+def _outcome(user: SignedIn, state: RemakeState) -> None:
     if state.failure:
         show_failure(state.failure, key="remake")
     elif state.sent:
-        st.success(f"{images_words(len(state.sent))} on the way; you can carry on.", icon=":material/brush:")
+        live = any(batch.is_live for batch in _batches(user, state))
+        st.fragment(run_every=WATCH_SECONDS if live else None)(_progress)(user, state)
+
+
+def _batches(user: SignedIn, state: RemakeState) -> list[Batch]:
+    return [studio().batches.find(user.user_id, batch_id) for batch_id in state.sent]
+
+
+def _progress(user: SignedIn, state: RemakeState) -> None:
+    """What becomes of the new images, newest first."""
+    check_still(user)
+    batches = _batches(user, state)
+    if waiting := sum(batch.is_live for batch in batches):
+        st.success(f"{images_words(waiting)} on the way; you can carry on.", icon=":material/brush:")
         st.page_link("create.py", label="Watch it on Create", icon=":material/visibility:")
+    else:
+        stop_polling()
+    for batch in reversed(batches):
+        for image in batch.images:
+            _finished(image)
+        for failure in () if batch.is_live else batch.failures:
+            show_failure(failure, key=f"remake-{batch.id}")
+
+
+def _finished(image: Image) -> None:
+    if image.trashed_at is None:
+        with st.container(
+            horizontal=True, vertical_alignment="center", key=f"remade-{image.id}", gap="small"
+        ):
+            alt = image_alt(image.name, image.prompt)
+            st.image(thumbnail_url(image.id), alt=alt, width=THUMBNAIL_WIDTH)
+            if st.button("Open the new image", type="tertiary", key=f"open-remade-{image.id}"):
+                _open(image)
+
+
+def _open(image: Image) -> None:
+    st.query_params[OPEN_PARAM] = image.id
+    st.rerun()
 
 
 def _edit(user: SignedIn, state: RemakeState, image_id: str, words_key: str) -> None:
@@ -94,7 +133,8 @@ def _vary(user: SignedIn, state: RemakeState, image_id: str) -> None:
 
 def _submit(state: RemakeState, submit: Callable[[], str]) -> None:
     try:
-        state.sent, state.failure = state.sent | {submit()}, None
+        # The second click of a double click gets the batch of the first.
+        state.sent, state.failure = tuple(dict.fromkeys((*state.sent, submit()))), None
     except errors.ImageError as error:
         log_failure(error)
         state.failure = error
@@ -114,5 +154,4 @@ def made_from(user: SignedIn, image: Image) -> None:
         st.image(thumbnail_url(source.id), alt=alt, width=THUMBNAIL_WIDTH)
         name = plain(source.name) or "another image"
         if st.button(f"Made from {name}", icon=":material/arrow_back:", type="tertiary", key="open-source"):
-            st.query_params[OPEN_PARAM] = source.id
-            st.rerun()
+            _open(source)

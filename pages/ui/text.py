@@ -77,7 +77,9 @@ def day_words(day: date, today: date) -> str:
 
 
 def seconds_words(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 10 else f"{int(seconds // 60)}:{int(seconds % 60):02d} min"
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{int(seconds)} s"
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d} min"
 
 
 def browser_name(agent: str) -> str:
