@@ -22,7 +22,7 @@ from core.models import AuditEntry, User, new_id, utc_now
 
 PAGE_SIZE = 50
 # The titles of `cells`.
-TITLES = ("Time (UTC)", "Action", "Person", "To what", "Details", "Address", "Browser", "Request")
+TITLES = ("Time (UTC)", "Action", "Person", "Target", "Details", "Address", "Browser", "Request")
 
 
 class Action(StrEnum):

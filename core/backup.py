@@ -2,7 +2,7 @@
 
 Atelier may be running meanwhile. The file holds the database, the pictures, the uploads, the damaged answers
 kept aside and the installation's key; keep it as safe as the data folder itself.
-`python -m core.restore FILE` brings it back. With a PostgreSQL server or a bucket, use their own means:
+`python -m core.restore FILE` restores it. With a PostgreSQL server or a bucket, use their own means:
 pg_dump, and the bucket's versioning.
 """
 

@@ -56,8 +56,8 @@ class SizeRule:
 
     def __str__(self) -> str:
         return (
-            f"edges divisible by {self.step} and at most {self.max_edge}, at most {self.max_ratio}:1, "
-            f"{self.min_pixels:,} to {self.max_pixels:,} pixels"
+            f"edges divisible by {self.step} and at most {self.max_edge}, "
+            f"a ratio of at most {self.max_ratio}:1, and {self.min_pixels:,} to {self.max_pixels:,} pixels"
         )
 
 

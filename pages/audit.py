@@ -82,7 +82,7 @@ def _file_url(which: Which) -> str:
 
 def _table(entries: tuple[AuditEntry, ...]) -> str:
     """A Markdown table in which every word of an entry is shown as it is."""
-    titles = "| When | What | Who | To what | Details | From |\n|---|---|---|---|---|---|\n"
+    titles = "| When | What | Who | Target | Details | From |\n|---|---|---|---|---|---|\n"
     return titles + "\n".join(_row(entry) for entry in entries)
 
 

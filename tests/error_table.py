@@ -11,25 +11,25 @@ from core.errors import ImageError, catalogue
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "errors.md"
 FAMILIES = {
     "IMG-GEN": "Making an image",
-    "IMG-PRM": "The words",
-    "IMG-AUTH": "Who may do what",
+    "IMG-PRM": "Prompts",
+    "IMG-AUTH": "Sign-in and permissions",
     "IMG-FIND": "Looking for an image",
-    "IMG-REQ": "Requests to the address itself",
+    "IMG-REQ": "HTTP requests and uploads",
     "IMG-STORE": "The image store",
     "IMG-DATA": "The database",
     "IMG-SET": "Settings",
     "IMG-BACKUP": "Backups",
-    "IMG-MOVE": "Moving to another place",
+    "IMG-MOVE": "Moving an installation",
 }
 _HEAD = """\
 # Errors
 
-Every failure has a code, a message and something to do. Pages show them under “What can I do?”, the Images
-API in the one shape of its errors. This file is written from the code by `make errors`.
+Every failure has a code, a message and something to do about it. Pages show them under “What can I do?”; the
+Images API answers with them, always in the same shape. This file is generated from the code by `make errors`.
 
-*Again?* says whether the same request may succeed later by itself. *Cost?* says whether the service may have
-charged for it: “yes” and “no” are certain, “maybe” is where nobody can know. A prompt that is blocked when
-the picture had been begun is “maybe” as well.
+*Again?* says whether the same request may succeed later, unchanged. *Cost?* says whether the service may have
+charged for it: “yes” and “no” are certain, “maybe” means that nobody can know. A prompt that is blocked after
+the picture was started is “maybe” as well.
 """
 _COLUMNS = "| code | status | again? | cost? | message | what to do |\n|---|---|---|---|---|---|"
 _COST = {True: "yes", False: "no", None: "maybe"}

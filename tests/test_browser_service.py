@@ -128,7 +128,7 @@ def test_every_page_tells_what_is_made_and_when_it_has_ended(
         person.go("Account")
         panel = person.page.get_by_role("button", name="1 painting")
         panel.click()
-        expect(person.page.get_by_text("0 of 1 image ended")).to_be_visible()
+        expect(person.page.get_by_text("0 of 1 image finished")).to_be_visible()
         expect(person.page.get_by_text("Ember is finished.")).to_be_visible()
         expect(panel).to_have_count(0)
 
