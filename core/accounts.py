@@ -168,10 +168,9 @@ class Accounts:
         registration: Registration = Registration.OPEN,
         session_days: int = 30,
         clock: Callable[[], datetime] = utc_now,
-        audit: Audit | None = None,
     ) -> None:
         self._database = database
-        self._audit = audit or Audit(database, clock=clock)
+        self._audit = Audit(database, clock=clock)
         self._registration = registration
         self._session_life = timedelta(days=session_days)
         self._clock = clock

@@ -99,51 +99,68 @@ def _assemble(
     undo: ExitStack,
 ) -> Studio:
     folder = settings.data_dir.expanduser().resolve()
+    database, ownership = _own_database(settings, folder, undo)
+    secret = shared_secret(database, lambda: _earlier_secret(folder / SECRET))
+    storage = open_bucket(settings) if settings.storage_url else open_storage(folder / FILES)
+    if settings.offline and transport is None:
+        transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
+    client = ImageClient(settings, transport=transport)
+    gallery = Gallery(database, storage, trash_days=settings.trash_days)
+    usage, failures, budgets = UsageLog(database), Failures(database), Budgets(database, settings)
+    drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
+    worker = Worker(
+        database, storage, gallery, usage, client, secret, failures,
+        offline=settings.offline, resend_unknown=settings.resend_unknown,
+    )  # fmt: skip
+    studio = Studio(
+        settings=settings,
+        database=database,
+        ownership=ownership,
+        folder_lock=lock,
+        storage=storage,
+        client=client,
+        gallery=gallery,
+        usage=usage,
+        failures=failures,
+        budgets=budgets,
+        drafts=drafts,
+        enhancements=Enhancements(
+            client,
+            drafts,
+            usage,
+            takes,
+            model=settings.default_text_model,
+            offline=settings.offline,
+            secret=secret,
+            on_failure=failures.count,
+        ),
+        jobs=_jobs(settings, ownership, worker, budgets),
+        audit=Audit(database),
+        accounts=Accounts(
+            database, registration=settings.who_may_register, session_days=settings.session_days
+        ),
+        tokens=Tokens(database),
+        shares=Shares(database),
+        uploads=Uploads(storage, settings.max_upload_mb),
+        batches=Batches(database),
+        kept=KeptAnswers(database),
+        rates=Rates(database),
+        housekeeping=Housekeeping(),
+    )
+    studio.jobs.start()
+    studio.housekeeping.start(_chores(studio, takes, Inventory(database, storage, gallery)))
+    return studio
+
+
+def _own_database(settings: Settings, folder: Path, undo: ExitStack) -> tuple[Database, Ownership]:
+    """The database, which is this process's to work on, with its tables up to date."""
     database = Database(database_url(settings, folder))
     undo.callback(database.close)
     ownership = Ownership(database, shared=settings.shared)
     undo.callback(ownership.release)
     ownership.take()
     database.migrate()
-    secret = shared_secret(database, lambda: _earlier_secret(folder / SECRET))
-    storage = open_bucket(settings) if settings.storage_url else open_storage(folder / FILES)
-    if settings.offline and transport is None:
-        transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
-    client = ImageClient(settings, transport=transport)
-    audit = Audit(database)
-    gallery = Gallery(database, storage, trash_days=settings.trash_days, audit=audit)
-    shares, budgets = Shares(database, audit=audit), Budgets(database, settings, audit=audit)
-    usage = UsageLog(database)
-    drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
-    accounts = Accounts(
-        database, registration=settings.who_may_register, session_days=settings.session_days, audit=audit
-    )
-    tokens, failures = Tokens(database, audit=audit), Failures(database)
-    enhancements = Enhancements(
-        client, drafts, usage, takes, model=settings.default_text_model, offline=settings.offline,
-        secret=secret, on_failure=failures.count,
-    )  # fmt: skip
-    worker = Worker(
-        database, storage, gallery, usage, client, secret,
-        offline=settings.offline, resend_unknown=settings.resend_unknown,
-    )  # fmt: skip
-    jobs = _jobs(settings, ownership, worker, budgets)
-    jobs.start()
-    inventory = Inventory(database, storage, gallery)
-    kept, rates = KeptAnswers(database), Rates(database)
-    housekeeping = Housekeeping(
-        (
-            *_chores(settings, ownership, jobs, accounts, tokens, gallery, shares, takes, inventory, client),
-            Chore("remove old answers", TIDY_SECONDS, kept.tidy),
-            Chore("remove ended rate windows", TIDY_SECONDS, rates.tidy),
-        )
-    )
-    housekeeping.start()
-    return Studio(
-        settings, database, storage, accounts, drafts, gallery, shares, usage, budgets, client,
-        enhancements, jobs, Uploads(storage, settings.max_upload_mb), housekeeping, ownership, lock, audit,
-        tokens, Batches(database), kept, rates,
-    )  # fmt: skip
+    return database, ownership
 
 
 def _jobs(settings: Settings, ownership: Ownership, worker: Worker, budgets: Budgets) -> Jobs:
@@ -161,49 +178,39 @@ def _jobs(settings: Settings, ownership: Ownership, worker: Worker, budgets: Bud
     )
 
 
-def _chores(
-    settings: Settings,
-    ownership: Ownership,
-    jobs: Jobs,
-    accounts: Accounts,
-    tokens: Tokens,
-    gallery: Gallery,
-    shares: Shares,
-    takes: Takes,
-    inventory: Inventory,
-    client: ImageClient,
-) -> tuple[Chore, ...]:
+def _chores(studio: Studio, takes: Takes, inventory: Inventory) -> tuple[Chore, ...]:
+    tidied = {
+        "enter answers that came late": studio.jobs.enter_late,
+        "remove ended sessions": studio.accounts.tidy,
+        "remove expired tokens": studio.tokens.tidy,
+        "remove links that are over": studio.shares.tidy,
+        "remove old enhancements": takes.tidy,
+        "remove old answers": studio.kept.tidy,
+        "remove ended rate windows": studio.rates.tidy,
+        "forget old failures": studio.failures.tidy,
+    }
     return (
-        Chore("keep the database", OWNERSHIP_SECONDS, ownership.keep),
-        Chore("settle the jobs of processes that are gone", SWEEP_SECONDS, jobs.sweep),
-        Chore("enter answers that came late", TIDY_SECONDS, jobs.enter_late),
+        Chore("keep the database", OWNERSHIP_SECONDS, studio.ownership.keep),
+        Chore("settle the jobs of processes that are gone", SWEEP_SECONDS, studio.jobs.sweep),
         # Streamlit would collect after every run and poll, which costs each of them more than its work.
         Chore("collect garbage", GARBAGE_SECONDS, gc.collect, first=GARBAGE_SECONDS),
         # What a start needn't wait for, the first picture needn't either.
-        Chore("load what makes pictures", None, lambda: _prepare(settings, client), first=PREPARE_SECONDS),
-        Chore("remove ended sessions", TIDY_SECONDS, accounts.tidy),
-        Chore("remove expired tokens", TIDY_SECONDS, tokens.tidy),
-        Chore("remove links that are over", TIDY_SECONDS, shares.tidy),
-        Chore("remove old enhancements", TIDY_SECONDS, takes.tidy),
-        Chore("forget old failures", TIDY_SECONDS, jobs.worker.failures.tidy),
-        Chore(
-            "empty the trash",
-            PORTION_EVERY_SECONDS,
-            InPortions(lambda: gallery.purge(utc_now()), rest=TIDY_SECONDS),
-        ),
-        _daily("remove old files without a row", inventory.clean),
-        _daily("make missing thumbnails", inventory.thumbnails),
+        Chore("load what makes pictures", None, lambda: _prepare(studio), first=PREPARE_SECONDS),
+        *(Chore(name, TIDY_SECONDS, work) for name, work in tidied.items()),
+        _slow("empty the trash", lambda: studio.gallery.purge(utc_now()), rest=TIDY_SECONDS),
+        _slow("remove old files without a row", inventory.clean),
+        _slow("make missing thumbnails", inventory.thumbnails),
     )
 
 
-def _daily(name: str, work: Callable[[], Iterator[object]]) -> Chore:
-    """Work that goes through everything once a day."""
-    return Chore(name, PORTION_EVERY_SECONDS, InPortions(work, rest=DAY_SECONDS))
+def _slow(name: str, work: Callable[[], Iterator[object]], *, rest: float = DAY_SECONDS) -> Chore:
+    """Work that goes through many rows or files, in portions, and begins anew after `rest` seconds."""
+    return Chore(name, PORTION_EVERY_SECONDS, InPortions(work, rest=rest))
 
 
-def _prepare(settings: Settings, client: ImageClient) -> None:
-    client.prepare()
-    if settings.offline:
+def _prepare(studio: Studio) -> None:
+    studio.client.prepare()
+    if studio.settings.offline:
         import_module("core.painter.paint")
 
 

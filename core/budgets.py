@@ -175,12 +175,11 @@ class Budgets:
         settings: Settings,
         *,
         clock: Callable[[], datetime] = utc_now,
-        audit: Audit | None = None,
     ) -> None:
         self._database = database
         self._settings = settings
         self._clock = clock
-        self._audit = audit or Audit(database, clock=clock)
+        self._audit = Audit(database, clock=clock)
         self.usual = BudgetLimits(
             _micros(settings.budget_day_usd),
             _micros(settings.budget_month_usd),

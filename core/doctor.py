@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from core.command import FAILED, answer, data_folder, open_database, open_files, parser, progress, say
+from core.failures import Failures
 from core.gallery import Gallery
 from core.intake import Intake
 from core.inventory import Checked, Finding, Inventory, Survey, Trouble
@@ -113,7 +114,8 @@ def opened(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
     with closing(open_database(settings, folder)) as database:
         storage = open_files(settings, folder)
         gallery = Gallery(database, storage)
-        intake = Intake(database, storage, gallery, UsageLog(database), offline=settings.offline)
+        usage, failures = UsageLog(database), Failures(database)
+        intake = Intake(database, storage, gallery, usage, failures, offline=settings.offline)
         yield Doctor(Inventory(database, storage, gallery), intake, repair)
 
 

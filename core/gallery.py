@@ -84,10 +84,9 @@ class Gallery:
         *,
         trash_days: int = 30,
         clock: Callable[[], datetime] = utc_now,
-        audit: Audit | None = None,
     ) -> None:
         self._database = database
-        self._audit = audit or Audit(database, clock=clock)
+        self._audit = Audit(database, clock=clock)
         self._storage = storage
         self._trash_age = timedelta(days=trash_days)
         self._clock = clock

@@ -61,15 +61,14 @@ class InPortions:
 class Housekeeping:
     """Does each chore in a thread of its own: none waits for another. One that fails has its next turn."""
 
-    def __init__(self, chores: Sequence[Chore]) -> None:
+    def __init__(self) -> None:
         self._stopping = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._repeat, args=(chore,), name=chore.name, daemon=True)
-            for chore in chores
-        ]
+        self._threads: list[threading.Thread] = []
 
-    def start(self) -> None:
-        for thread in self._threads:
+    def start(self, chores: Sequence[Chore]) -> None:
+        for chore in chores:
+            thread = threading.Thread(target=self._repeat, args=(chore,), name=chore.name, daemon=True)
+            self._threads.append(thread)
             thread.start()
 
     def stop(self) -> None:

@@ -90,6 +90,7 @@ class Intake:
     storage: Storage
     gallery: Gallery
     usage: UsageLog
+    failures: Failures
     offline: bool = False
     clock: Callable[[], datetime] = utc_now
 
@@ -156,7 +157,7 @@ class Intake:
             if ended or new:
                 self._record(session, job, figures, damaged)
         if ended and damaged:
-            Failures(self.database, self.clock).count(damaged)
+            self.failures.count(damaged)
 
     def _add_image(self, session: Session, job: Job, figures: Figures, file: Kept) -> bool:
         """False when the gallery has it already."""

@@ -61,11 +61,10 @@ class Shares:
         database: Database,
         *,
         clock: Callable[[], datetime] = utc_now,
-        audit: Audit | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
-        self._audit = audit or Audit(database, clock=clock)
+        self._audit = Audit(database, clock=clock)
 
     def make(self, user: SignedIn, image_id: str, life: timedelta) -> str:
         """The token of a new link to an image of this user's. Raises ImageNotFound or InvalidParameter."""

@@ -105,7 +105,7 @@ class Remake:
     obstacle: errors.InvalidParameter | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Studio:
     """One process's parts, put together by core.bootstrap, and the rules that need more than one of them.
 
@@ -121,6 +121,7 @@ class Studio:
     gallery: Gallery
     shares: Shares
     usage: UsageLog
+    failures: Failures
     budgets: Budgets
     client: ImageClient
     enhancements: Enhancements
@@ -135,10 +136,6 @@ class Studio:
     kept: KeptAnswers
     rates: Rates
     clock: Callable[[], datetime] = utc_now
-
-    @property
-    def failures(self) -> Failures:
-        return Failures(self.database, self.clock)
 
     def models(self) -> tuple[catalogue.ImageModel, ...]:
         """The image models that may be chosen now, the default first."""

@@ -51,11 +51,10 @@ class Tokens:
         database: Database,
         *,
         clock: Callable[[], datetime] = utc_now,
-        audit: Audit | None = None,
     ) -> None:
         self._database = database
         self._clock = clock
-        self._audit = audit or Audit(database, clock=clock)
+        self._audit = Audit(database, clock=clock)
 
     def make(self, user: SignedIn, name: str, scopes: Iterable[Scope], life: int | None) -> str:
         """A new token; shown once. `life` is one of LIVES.

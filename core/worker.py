@@ -62,6 +62,7 @@ class Worker:
     usage: UsageLog
     client: ImageClient
     secret: bytes
+    failures: Failures
     offline: bool = False
     resend_unknown: bool = False
     clock: Callable[[], datetime] = utc_now
@@ -71,12 +72,14 @@ class Worker:
     def intake(self) -> Intake:
         """What takes the answers in."""
         return Intake(
-            self.database, self.storage, self.gallery, self.usage, offline=self.offline, clock=self.clock
+            self.database,
+            self.storage,
+            self.gallery,
+            self.usage,
+            self.failures,
+            offline=self.offline,
+            clock=self.clock,
         )
-
-    @property
-    def failures(self) -> Failures:
-        return Failures(self.database, self.clock)
 
     def run(self, job: Job) -> None:
         """Make the image of a job that is marked as running: call once, keep; the row says how it ended.

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import streamlit as st
 
-from core import errors
 from core.accounts import (
     INVITE_LIFE,
     MIN_PASSWORD,
@@ -25,7 +22,7 @@ from core.usage import Totals
 from pages.ui.authenticator import Authenticator
 from pages.ui.browser import begin_session
 from pages.ui.budget_panel import budget_dialog, budget_panel
-from pages.ui.failure import log_failure, show_failure
+from pages.ui.failure import shown
 from pages.ui.frame import leave
 from pages.ui.links import page_url
 from pages.ui.session import as_user, require_user, studio
@@ -94,7 +91,8 @@ def _password(user: SignedIn) -> None:
         sent = st.form_submit_button("Change password")
     st.caption("A new password signs you out everywhere else and revokes all your API tokens.")
     if sent:
-        _attempt(lambda: _change(user, current or "", new or "", again or ""), key="password")
+        with shown("password"):
+            _change(user, current or "", new or "", again or "")
     if st.query_params.pop(CHANGED_PARAM, None):
         st.success("Your password has been changed.", icon=":material/check:")
 
@@ -245,14 +243,6 @@ def _failure_row(failure: Seen) -> dict[str, str]:
     message = plain(failure.message) or "A failure from another version"
     figures = {"Last 24 hours": f"{failure.lately:,}", "Last 30 days": f"{failure.all:,}"}
     return {"Code": plain(failure.code), "What people saw": message} | figures
-
-
-def _attempt(action: Callable[[], None], *, key: str) -> None:
-    try:
-        action()
-    except errors.ImageError as error:
-        log_failure(error)
-        show_failure(error, key=key)
 
 
 page(require_user())

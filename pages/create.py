@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 import streamlit as st
 
@@ -202,7 +203,7 @@ def _buttons(user: SignedIn, state: CreateState, *, live: bool) -> None:
             icon=":material/auto_fix_high:",
             key="enhance",
             disabled=live,
-            on_click=as_user(user, _enhance),
+            on_click=as_user(user, _enhance, keep=partial(refused, state)),
             args=(state,),
         )
         st.button(
@@ -211,7 +212,7 @@ def _buttons(user: SignedIn, state: CreateState, *, live: bool) -> None:
             type="primary",
             key="generate",
             disabled=live or quote.excess is not None,
-            on_click=as_user(user, _generate),
+            on_click=as_user(user, _generate, keep=partial(refused, state)),
             args=(state,),
         )
         if state.draft.versions:
@@ -245,7 +246,7 @@ def _history(user: SignedIn, state: CreateState) -> None:
                 key=f"version-{number}",
                 width="stretch",
                 disabled=version.text == state.draft.prompt,
-                on_click=as_user(user, _bring_back),
+                on_click=as_user(user, _bring_back, keep=partial(refused, state)),
                 args=(state, version),
             )
 
@@ -265,30 +266,24 @@ def _enhance(user: SignedIn, state: CreateState) -> None:
     _begin(user, state)
     state.added_back, state.kept_at = (), None
     many = state.draft.many and bool(state.draft.prompt.strip())
-    try:
-        studio().enhance(user, state.draft)
-        state.welcome = False
-        if many:
-            tell_later("Your description becomes one prompt; your list of prompts stays under History.")
-    except errors.ImageError as error:
-        refused(state, error)
+    studio().enhance(user, state.draft)
+    state.welcome = False
+    if many:
+        tell_later("Your description becomes one prompt; your list of prompts stays under History.")
 
 
 def _generate(user: SignedIn, state: CreateState) -> None:
     _begin(user, state)
     quote, draft = studio().quote(state.draft), state.draft
-    try:
-        state.offer = studio().offer(user, quote.recipe, draft.images, many=draft.many)
-        state.offered = quote
-        if state.offer:
-            # On a phone the offer is below what one sees, and a screen reader says only this.
-            tell_later("Nothing has been bought yet: look at what you already have.")
-            return
-        studio().generate(user, quote.recipe, draft.images, many=draft.many)
-        state.welcome = False
-        on_their_way(quote.images)
-    except errors.ImageError as error:
-        refused(state, error)
+    state.offer = studio().offer(user, quote.recipe, draft.images, many=draft.many)
+    state.offered = quote
+    if state.offer:
+        # On a phone the offer is below what one sees, and a screen reader says only this.
+        tell_later("Nothing has been bought yet: look at what you already have.")
+        return
+    studio().generate(user, quote.recipe, draft.images, many=draft.many)
+    state.welcome = False
+    on_their_way(quote.images)
 
 
 def _begin(user: SignedIn, state: CreateState) -> None:

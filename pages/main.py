@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages.ui.draft_form import keep_typed
+from pages.ui.failure import show_refusal
 from pages.ui.frame import frame
 from pages.ui.news import tell_now
 from pages.ui.session import current_user
@@ -35,5 +36,6 @@ else:
     )
     keep_typed(user)
     frame(user, tell=page.title != "Create")
+    show_refusal()
 page.run()
 tell_now()

@@ -23,6 +23,7 @@ from core.bucket import BucketStorage, config_of
 from core.budgets import Budgets
 from core.client import ImageClient
 from core.database import Database
+from core.failures import Failures
 from core.gallery import Gallery
 from core.jobs import Jobs
 from core.queue import JobQueue
@@ -119,7 +120,7 @@ def storage_of(plan: Plan) -> Storage:
 def jobs_of(storage: Storage, database: Database, client: ImageClient) -> Jobs:
     """The worker's parts, as the app puts them together."""
     gallery, usage = Gallery(database, storage), UsageLog(database)
-    worker = Worker(database, storage, gallery, usage, client, b"secret")
+    worker = Worker(database, storage, gallery, usage, client, b"secret", Failures(database))
     return Jobs(database, storage, worker, JobQueue(database), Budgets(database, load_settings()))
 
 

@@ -12,6 +12,7 @@ from sqlmodel import select
 from core.budgets import Budgets
 from core.client import ImageClient
 from core.database import Database
+from core.failures import Failures
 from core.gallery import Gallery
 from core.jobs import Jobs, JobView
 from core.models import Job, JobState, User, new_id, utc_now
@@ -43,7 +44,15 @@ class Studio:
     def __post_init__(self) -> None:
         settings = load_settings(openai_base_url=self.service.base_url, **self.settings)
         gallery, usage = Gallery(self.database, self.storage), UsageLog(self.database)
-        worker = Worker(self.database, self.storage, gallery, usage, ImageClient(settings), b"secret")
+        worker = Worker(
+            self.database,
+            self.storage,
+            gallery,
+            usage,
+            ImageClient(settings),
+            b"secret",
+            Failures(self.database),
+        )
         queue = JobQueue(self.database, self.limits)
         self.jobs = Jobs(
             self.database,

@@ -17,8 +17,8 @@ def keep_house() -> Iterator[Callable[..., None]]:
     begun: list[Housekeeping] = []
 
     def begin(chores: Sequence[Chore]) -> None:
-        begun.append(Housekeeping(chores))
-        begun[-1].start()
+        begun.append(Housekeeping())
+        begun[-1].start(chores)
 
     yield begin
     for housekeeping in begun:
@@ -52,8 +52,8 @@ def test_each_chore_has_its_own_pace(keep_house: Callable[..., None]) -> None:
 
 
 def test_a_thread_without_chores_of_now_waits_and_can_be_stopped() -> None:
-    housekeeping = Housekeeping([Chore("rarely", 3600, gc.collect)])
-    housekeeping.start()
+    housekeeping = Housekeeping()
+    housekeeping.start([Chore("rarely", 3600, gc.collect)])
     housekeeping.stop()
 
 

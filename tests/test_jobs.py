@@ -17,6 +17,7 @@ from core import errors
 from core.budgets import Budgets
 from core.client import ImageClient
 from core.database import Database
+from core.failures import Failures
 from core.gallery import Gallery
 from core.jobs import Jobs
 from core.models import Image, Job, JobState, Usage, User
@@ -174,7 +175,9 @@ def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Sto
         session.add(user)
     client = ImageClient(load_settings(), transport=OfflineTransport(seed=1))
     gallery, usage = Gallery(sqlite_database, storage), UsageLog(sqlite_database)
-    worker = Worker(sqlite_database, storage, gallery, usage, client, b"s", offline=True)
+    worker = Worker(
+        sqlite_database, storage, gallery, usage, client, b"s", Failures(sqlite_database), offline=True
+    )
     jobs = Jobs(
         sqlite_database, storage, worker, JobQueue(sqlite_database), Budgets(sqlite_database, load_settings())
     )

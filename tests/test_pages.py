@@ -20,7 +20,7 @@ from core.caller import Caller
 from core.drafts import Drafts, DraftState
 from core.gallery import PAGE_SIZE, Filters
 from core.imaging import verify
-from core.models import Job, JobState, Scope, new_id
+from core.models import Job, JobState, Scope, new_id, utc_now
 from core.prompts import STYLES
 from core.recipe import Recipe
 from core.settings import load_settings
@@ -334,6 +334,21 @@ def test_undo_brings_the_picture_back(open_page: Open, studio: Studio) -> None:
     next(button for button in test.button if button.label == "Undo").click().run()
     assert "Undo" not in labels(test.button)
     assert studio.gallery.count(owner) == 1
+
+
+def test_a_click_that_is_refused_keeps_the_page(open_page: Open, studio: Studio) -> None:
+    test, owner = gallery_of(open_page, studio, 2)
+    image = studio.gallery.page(owner).images[0]
+    studio.gallery.trash(owner, image.id)
+    test.session_state[TRASHED_KEY] = image.id
+    test.run()
+    studio.gallery.purge(utc_now() + timedelta(days=100))
+    named(test.button, "Undo").click().run()
+    assert [error.value for error in test.error] == [f"**{plain(errors.ImageNotFound.message)}**"]
+    assert any(errors.ImageNotFound.code in words for words in captions(test))
+    assert "1 image" in captions(test)
+    named(test.toggle, "Favourites").set_value(True).run()
+    assert not test.error
 
 
 # A large batch

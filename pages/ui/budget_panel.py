@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core import errors
 from core.accounts import Account, SignedIn
 from core.budgets import (
     MOST_IMAGES,
@@ -17,7 +16,7 @@ from core.budgets import (
     amount_words,
 )
 from core.money import MICROS
-from pages.ui.failure import log_failure, show_failure
+from pages.ui.failure import shown
 from pages.ui.session import check_still, studio
 from pages.ui.text import plain
 
@@ -80,12 +79,8 @@ def _body(user: SignedIn, account: Account) -> None:
     before = studio().budgets.own(account.user_id)
     chosen = {which: _choice(account, which, before) for which in Which}
     if st.button("Save", type="primary", key=f"save-budget-{account.user_id}"):
-        try:
+        with shown("budget"):
             studio().budgets.change(user, account.user_id, OwnLimits(*chosen.values()))
-        except errors.ImageError as error:
-            log_failure(error)
-            show_failure(error, key="budget")
-        else:
             st.rerun()
 
 

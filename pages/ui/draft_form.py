@@ -164,9 +164,9 @@ def adopt(user: SignedIn, state: CreateState, draft: DraftState) -> None:
 
 
 def refused(state: CreateState, error: errors.ImageError) -> None:
+    """Keep what a click was refused, to be shown beside the field that it is about."""
     state.failure = error
     state.fault += error.field in OPTION_FIELDS
-    log_failure(error)
 
 
 def field_failure(state: CreateState, *names: str) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+
 import streamlit as st
 import structlog
 
@@ -11,6 +15,7 @@ from core.errors import COST_WORDS, ImageError, OutcomeUnknown, PromptBlocked, b
 from core.models import new_id
 from pages.ui.text import plain
 
+REFUSED_KEY = "_refused"
 HELP = "What can I do?"
 _RETRY_WORDS = {
     True: "Trying again may help.",
@@ -51,6 +56,31 @@ def log_failure(failure: ImageError) -> None:
         "shown to a user", code=failure.code, details=failure.details, service_request_id=failure.request_id
     )
     _count(failure)
+
+
+@contextmanager
+def caught(keep: Callable[[ImageError], object]) -> Iterator[None]:
+    """What fails within is logged and given to `keep`, and the page goes on."""
+    try:
+        yield
+    except ImageError as error:
+        log_failure(error)
+        keep(error)
+
+
+def shown(key: str) -> AbstractContextManager[None]:
+    """What fails within is shown in its place."""
+    return caught(partial(show_failure, key=key))
+
+
+def keep_refusal(failure: ImageError) -> None:
+    """For a widget's callback, which can't draw: `show_refusal` does, in the run that the click has begun."""
+    st.session_state[REFUSED_KEY] = failure
+
+
+def show_refusal() -> None:
+    if failure := st.session_state.pop(REFUSED_KEY, None):
+        show_failure(failure, key="refused")
 
 
 def _count(failure: ImageError) -> None:

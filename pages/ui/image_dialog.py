@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core import errors
 from core.accounts import SignedIn
 from core.addresses import download_url
 from core.catalogue import image_model, quality_label
 from core.models import Image
 from core.prompts import style_of
 from pages.ui.draft_form import drop_create_state
-from pages.ui.failure import log_failure, show_failure
+from pages.ui.failure import show_refusal, shown
 from pages.ui.links import image_url
+from pages.ui.news import tell_later
 from pages.ui.remake import made_from, remake_panel
 from pages.ui.session import as_user, check_still, studio
 from pages.ui.share_panel import share_panel
@@ -23,18 +23,14 @@ TRASHED_KEY = "trashed-image"
 
 def image_dialog(user: SignedIn, image_id: str) -> None:
     """Open the image over the page; an image that isn't this person's is not there."""
-    try:
-        image = studio().gallery.get(user.user_id, image_id)
-    except errors.ImageError as error:
-        log_failure(error)
-        show_failure(error, key="open")
-        return
-    title = plain(image.name) or "Untitled image"
-    st.dialog(title, width="large", on_dismiss="rerun")(_body)(user, image_id)
+    with shown("open"):
+        title = plain(studio().gallery.get(user.user_id, image_id).name) or "Untitled image"
+        st.dialog(title, width="large", on_dismiss="rerun")(_body)(user, image_id)
 
 
 def _body(user: SignedIn, image_id: str) -> None:
     check_still(user)
+    show_refusal()
     image = studio().gallery.get(user.user_id, image_id)
     picture, words = st.columns([3, 2], gap="medium")
     with picture:
@@ -54,12 +50,8 @@ def _body(user: SignedIn, image_id: str) -> None:
 
 def _picture(user: SignedIn, image: Image) -> None:
     """The picture, or why it can't be shown: a browser would only draw a torn sheet."""
-    try:
+    with shown("picture"):
         studio().gallery.original(user.user_id, image.id)
-    except errors.ImageError as error:
-        log_failure(error)
-        show_failure(error, key="picture")
-    else:
         st.image(image_url(image.id), alt=image_alt(image.name, image.prompt), width="stretch")
 
 
@@ -107,21 +99,33 @@ def _actions(user: SignedIn, image: Image) -> None:
     with st.container(horizontal=True, key="image-actions"):
         if image.trashed_at:
             if st.button("Restore", icon=":material/restore_from_trash:", type="primary"):
-                studio().gallery.restore(user.user_id, image.id)
-                st.session_state.pop(TRASHED_KEY, None)
-                st.rerun()
+                _restore(user, image)
             return
         _download(image)
         if st.button("Reuse prompt", icon=":material/replay:"):
-            studio().reuse(user, image.id)
-            drop_create_state()
-            st.switch_page("create.py")
+            with shown("reuse"):
+                studio().reuse(user, image.id)
+                drop_create_state()
+                st.switch_page("create.py")
         label = "Remove from favourites" if image.favourite else "Favourite"
         st.button(
-            label, icon=":material/star:", key="favourite", on_click=as_user(user, _favourite), args=(image,)
+            label,
+            icon=":material/star:",
+            type="primary" if image.favourite else "secondary",
+            key="favourite",
+            on_click=as_user(user, _favourite),
+            args=(image,),
         )
         share_panel(user, image)
         _delete(user, image)
+
+
+def _restore(user: SignedIn, image: Image) -> None:
+    with shown("restore"):
+        studio().gallery.restore(user.user_id, image.id)
+        st.session_state.pop(TRASHED_KEY, None)
+        tell_later("The image is back in your gallery.")
+        st.rerun()
 
 
 def _download(image: Image) -> None:
@@ -136,9 +140,10 @@ def _delete(user: SignedIn, image: Image) -> None:
         days = studio().settings.trash_days
         st.markdown(f"Move this image to the trash? You can restore it for {days} days.")
         if st.button("Delete it", type="primary"):
-            studio().gallery.trash(user.user_id, image.id)
-            st.session_state[TRASHED_KEY] = image.id
-            st.rerun()
+            with shown("delete"):
+                studio().gallery.trash(user.user_id, image.id)
+                st.session_state[TRASHED_KEY] = image.id
+                st.rerun()
 
 
 def _favourite(user: SignedIn, image: Image) -> None:

@@ -12,7 +12,7 @@ from core.jobs import ENDED_WITHOUT_IMAGE, JobView
 from core.models import JobState, utc_now
 from pages.ui.activity import seen
 from pages.ui.draft_form import drop_create_state
-from pages.ui.failure import log_failure, show_failure
+from pages.ui.failure import caught, show_failure
 from pages.ui.links import OPEN_PARAM, partial_url, thumbnail_url
 from pages.ui.news import tell_later, tell_now
 from pages.ui.session import as_user, check_still, studio
@@ -53,7 +53,7 @@ def _cards(user: SignedIn, polling: bool) -> None:
                 key="clear-jobs",
                 type="tertiary",
                 help="They stay in your gallery.",
-                on_click=as_user(user, _clear),
+                on_click=as_user(user, _clear, keep=_refused),
                 args=(jobs,),
             )
     _failures(user, _setbacks(jobs))
@@ -73,7 +73,11 @@ def _waiting(user: SignedIn) -> None:
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="waiting"
     ):
         st.caption(f"{images_words(count)} waiting; the next {_WAITING_SHOWN} are shown.")
-        st.button(f"Cancel all {count:,}", key="cancel-waiting", on_click=as_user(user, _cancel_waiting))
+        st.button(
+            f"Cancel all {count:,}",
+            key="cancel-waiting",
+            on_click=as_user(user, _cancel_waiting, keep=_refused),
+        )
 
 
 def _shown(jobs: Sequence[JobView]) -> list[JobView]:
@@ -108,7 +112,12 @@ def _card(user: SignedIn, job: JobView, *, titled: bool) -> None:
         if job.is_live and job.error:
             st.caption(plain(job.error.message))
         if job.state is JobState.QUEUED:
-            st.button("Cancel", key=f"cancel-{job.id}", on_click=as_user(user, _cancel), args=(job.id,))
+            st.button(
+                "Cancel",
+                key=f"cancel-{job.id}",
+                on_click=as_user(user, _cancel, keep=_refused),
+                args=(job.id,),
+            )
         for image_id in job.image_ids:
             if st.button("Open", key=f"open-{image_id}", icon=":material/open_in_full:", type="tertiary"):
                 st.switch_page("gallery.py", query_params={OPEN_PARAM: image_id})
@@ -151,7 +160,10 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
             show_failure(first.error, key=first.id)
         with st.container(horizontal=True):
             st.button(
-                _again_words(group), key=f"retry-{first.id}", on_click=as_user(user, _retry), args=(ids,)
+                _again_words(group),
+                key=f"retry-{first.id}",
+                on_click=as_user(user, _retry, keep=_refused),
+                args=(ids,),
             )
             # A draft has no place for the pictures that an edit is made from.
             if not first.recipe.inputs and st.button(
@@ -162,7 +174,7 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
                 "Let it go",
                 key=f"dismiss-{first.id}",
                 type="tertiary",
-                on_click=as_user(user, _dismiss),
+                on_click=as_user(user, _dismiss, keep=_refused),
                 args=(ids,),
             )
 
@@ -194,26 +206,20 @@ def _begin() -> None:
 
 def _retry(user: SignedIn, job_ids: tuple[str, ...]) -> None:
     _begin()
-    try:
-        studio().retry(user, *job_ids)
-    except errors.ImageError as error:
-        _refused(error)
+    studio().retry(user, *job_ids)
 
 
 def _refused(error: errors.ImageError) -> None:
-    log_failure(error)
     st.session_state[REFUSED_KEY] = error
 
 
 def _edit(user: SignedIn, job_id: str) -> None:
     """Take up what was asked for in the draft, so that it can be changed first."""
-    try:
+    with caught(_refused):
         studio().rework(user, job_id)
-    except errors.ImageError as error:
-        _refused(error)
-        st.rerun(scope="fragment")
-    drop_create_state()
-    st.rerun()
+        drop_create_state()
+        st.rerun()
+    st.rerun(scope="fragment")
 
 
 def _dismiss(user: SignedIn, job_ids: tuple[str, ...]) -> None:

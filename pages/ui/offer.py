@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
-from core import errors
 from core.accounts import SignedIn
 from core.models import Image
 from core.studio import Offer
 from pages.ui.draft_form import CreateState, refused
+from pages.ui.failure import caught
 from pages.ui.links import OPEN_PARAM, thumbnail_url
 from pages.ui.news import tell_later
 from pages.ui.session import as_user, studio
@@ -72,7 +73,7 @@ def _new_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
         f"Generate the {_new_words(len(offer.new))} · {plain(price_words(offer.new_price))}",
         key="offer-new",
         icon=":material/brush:",
-        on_click=as_user(user, _generate),
+        on_click=as_user(user, _generate, keep=partial(refused, state)),
         args=(state, studio().generate_new, len(offer.new)),
     )
 
@@ -82,7 +83,7 @@ def _anyway_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
     st.button(
         f"Generate {every}anyway · {plain(price_words(offer.price))}",
         key="offer-anyway",
-        on_click=as_user(user, _generate),
+        on_click=as_user(user, _generate, keep=partial(refused, state)),
         args=(state, studio().generate_anyway, len(offer.recipes)),
     )
 
@@ -94,16 +95,14 @@ def _generate(
     offer, state.offer, state.redraw = state.offer, None, True
     if offer is None:
         return
-    try:
-        generate(user, offer)
-        state.welcome = False
-        on_their_way(count)
-    except errors.ImageError as error:
-        refused(state, error)
+    generate(user, offer)
+    state.welcome = False
+    on_their_way(count)
 
 
 def _open(user: SignedIn, state: CreateState, images: list[Image]) -> None:
     offer, state.offer = state.offer, None
-    if offer:
-        studio().take(user, offer)
-    st.switch_page("gallery.py", query_params={OPEN_PARAM: images[0].id} if len(images) == 1 else None)
+    with caught(partial(refused, state)):
+        if offer:
+            studio().take(user, offer)
+        st.switch_page("gallery.py", query_params={OPEN_PARAM: images[0].id} if len(images) == 1 else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +13,7 @@ from core.batches import Batch
 from core.catalogue import image_model
 from core.models import Image
 from core.studio import Remake
-from pages.ui.failure import log_failure, show_failure
+from pages.ui.failure import show_failure
 from pages.ui.links import OPEN_PARAM, thumbnail_url
 from pages.ui.polling import stop_polling
 from pages.ui.session import as_user, check_still, studio
@@ -57,7 +56,7 @@ def _buttons(user: SignedIn, image: Image, remake: Remake, state: RemakeState, w
             key="edit-with-words",
             icon=":material/edit:",
             disabled=off,
-            on_click=as_user(user, _edit),
+            on_click=as_user(user, _edit, keep=partial(_refused, state)),
             args=(state, image.id, words_key),
         )
         st.button(
@@ -65,7 +64,7 @@ def _buttons(user: SignedIn, image: Image, remake: Remake, state: RemakeState, w
             key="make-variation",
             icon=":material/auto_awesome_motion:",
             disabled=off,
-            on_click=as_user(user, _vary),
+            on_click=as_user(user, _vary, keep=partial(_refused, state)),
             args=(state, image.id),
         )
 
@@ -124,20 +123,20 @@ def _open(image: Image) -> None:
 
 def _edit(user: SignedIn, state: RemakeState, image_id: str, words_key: str) -> None:
     words = str(st.session_state.get(words_key, ""))
-    _submit(state, partial(studio().edit, user, image_id, words))
+    _sent(state, studio().edit(user, image_id, words))
 
 
 def _vary(user: SignedIn, state: RemakeState, image_id: str) -> None:
-    _submit(state, partial(studio().variation, user, image_id))
+    _sent(state, studio().variation(user, image_id))
 
 
-def _submit(state: RemakeState, submit: Callable[[], str]) -> None:
-    try:
-        # The second click of a double click gets the batch of the first.
-        state.sent, state.failure = tuple(dict.fromkeys((*state.sent, submit()))), None
-    except errors.ImageError as error:
-        log_failure(error)
-        state.failure = error
+def _sent(state: RemakeState, batch_id: str) -> None:
+    # The second click of a double click gets the batch of the first.
+    state.sent, state.failure = tuple(dict.fromkeys((*state.sent, batch_id))), None
+
+
+def _refused(state: RemakeState, error: errors.ImageError) -> None:
+    state.failure = error
 
 
 def made_from(user: SignedIn, image: Image) -> None:

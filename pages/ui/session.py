@@ -10,7 +10,9 @@ from core import bootstrap
 from core.accounts import SignedIn
 from core.caller import Caller, caller
 from core.entry import session_token
+from core.errors import ImageError
 from core.studio import Studio
+from pages.ui.failure import caught, keep_refusal
 
 OWNER_KEY = "_session_owner"
 # Whether a sign-in of this tab has ended, from wherever.
@@ -54,15 +56,21 @@ def check_still(user: SignedIn) -> None:
         st.rerun()
 
 
-def as_user(user: SignedIn, action: Callable[..., None]) -> Callable[..., None]:
-    """`action` as a widget's callback, called with `user` first.
+def as_user(
+    user: SignedIn,
+    action: Callable[..., None],
+    *,
+    keep: Callable[[ImageError], object] = keep_refusal,
+) -> Callable[..., None]:
+    """`action` as a widget's callback, called with `user` first; `keep` gets what it is refused.
 
     Callbacks run before the page asks who is there: for a person who is no longer signed in, nothing is done.
     """
 
     def act(*args: object) -> None:
-        if current_user() == user:
-            action(user, *args)
+        with caught(keep):
+            if current_user() == user:
+                action(user, *args)
 
     return act
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import streamlit as st
 
@@ -34,7 +35,7 @@ def share_panel(user: SignedIn, image: Image) -> None:
             "Make a link",
             key="make-share",
             icon=":material/add_link:",
-            on_click=as_user(user, _make),
+            on_click=as_user(user, _make, keep=partial(_keep, image)),
             args=(image,),
         )
         _made(image)
@@ -66,11 +67,10 @@ def _open_links(user: SignedIn, image: Image) -> None:
 
 
 def _make(user: SignedIn, image: Image) -> None:
-    try:
-        made: str | errors.ImageError = studio().shares.make(user, image.id, st.session_state[LIFE_KEY])
-    except errors.ImageError as error:
-        log_failure(error)
-        made = error
+    _keep(image, studio().shares.make(user, image.id, st.session_state[LIFE_KEY]))
+
+
+def _keep(image: Image, made: str | errors.ImageError) -> None:
     st.session_state[MADE_KEY] = {image.id: made}
 
 

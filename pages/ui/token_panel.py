@@ -9,11 +9,10 @@ from datetime import datetime
 
 import streamlit as st
 
-from core import errors
 from core.accounts import SignedIn
 from core.models import Scope, utc_now
 from core.tokens import LIVES, NAME_LENGTH, Token
-from pages.ui.failure import log_failure, show_failure
+from pages.ui.failure import shown
 from pages.ui.session import as_user, studio
 from pages.ui.text import local, local_time, plain
 
@@ -73,13 +72,9 @@ def _life_words(life: int) -> str:
 
 def _attempt(make: Callable[[], str], desk: Desk) -> None:
     """Make one token, however often the button was clicked."""
-    try:
+    with shown("token"):
         with desk.busy:
             desk.token = desk.token or make()
-    except errors.ImageError as error:
-        log_failure(error)
-        show_failure(error, key="token")
-    else:
         st.rerun()
 
 
