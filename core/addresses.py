@@ -35,6 +35,6 @@ def events_url(batch_id: str) -> str:
     return f"{job_url(batch_id)}/events"
 
 
-def partial_url(job_id: str, number: int) -> str:
+def partial_url(job_id: str, number: int, attempt: int) -> str:
     """Another number is another address, so that the picture changes without a flicker."""
-    return f"{job_url(job_id)}/partials/{number}"
+    return f"{job_url(job_id)}/partials/{number}?attempt={attempt}"

@@ -103,7 +103,7 @@ async def batch_events(
     Without an end the server was stopped, its database is lost, or whoever reads isn't let in any more: asked
     again, it says which.
     """
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, int], int] = {}
     told, silent = "", 0.0
     try:
         async for batch in states(request, look):
@@ -125,18 +125,19 @@ async def batch_events(
 
 
 async def _partials(
-    batch: Batch, seen: dict[str, int], partial: Callable[[str, int], bytes]
+    batch: Batch, seen: dict[tuple[str, int], int], partial: Callable[[str, int], bytes]
 ) -> AsyncIterator[Partial]:
-    """The partial pictures that weren't `seen` yet; those of an ended job are gone."""
+    """The partial pictures of each call that weren't `seen` yet; those of an ended job are gone."""
     for job in batch.jobs:
-        for number in range(seen.get(job.id, 0), job.partials if job.is_live else 0):
-            seen[job.id] = number + 1
+        call = job.id, job.attempts
+        for number in range(seen.get(call, 0), job.partials if job.is_live else 0):
+            seen[call] = number + 1
             with suppress(errors.ImageNotFound, errors.StorageError):
                 data = await run_in_threadpool(partial, job.id, number)
                 yield Partial(
                     image=job.id,
                     number=number,
-                    url=partial_url(job.id, number),
+                    url=partial_url(job.id, number, job.attempts),
                     type=sniffed(data),
                     b64_json=b64encode(data).decode(),
                 )

@@ -52,6 +52,7 @@ class JobView:
     state: JobState
     recipe: Recipe
     partials: int
+    attempts: int
     error: JobError | None
     created_at: datetime
     started_at: datetime | None
@@ -370,6 +371,7 @@ def view_of(job: Job, image_ids: tuple[str, ...], place: Place | None = None) ->
         state=JobState(job.state),
         recipe=Recipe.read(job.request),
         partials=job.partials,
+        attempts=job.attempts,
         error=JobError.from_json(job.error) if job.error else None,
         created_at=job.created_at,
         started_at=job.started_at,

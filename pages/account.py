@@ -14,6 +14,7 @@ from core.accounts import (
     SignedIn,
     check_repeated,
 )
+from core.budgets import month_of
 from core.failures import Seen
 from core.models import utc_now
 from core.money import money_words
@@ -27,7 +28,7 @@ from pages.ui.frame import leave
 from pages.ui.links import page_url
 from pages.ui.session import as_user, require_user, studio
 from pages.ui.sign_in import INVITE_PARAM
-from pages.ui.text import browser_name, local, local_time, plain
+from pages.ui.text import browser_name, local_time, plain
 from pages.ui.token_panel import api_tokens
 
 INVITE_KEY = "_account_invite"
@@ -55,10 +56,9 @@ def page(user: SignedIn) -> None:
 
 
 def _month(user: SignedIn) -> None:
-    """What this person's calls came to since the month began by their own clock."""
+    """What this person's calls came to in the month that their budgets count by."""
     st.subheader("This month", anchor=False)
-    begun = local(utc_now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    totals = studio().usage.totals(user.user_id, begun)
+    totals = studio().usage.totals(user.user_id, month_of(utc_now()))
     figures = {
         "Images": f"{totals.images:,}",
         "Calls": f"{totals.calls:,}",

@@ -159,6 +159,20 @@ def test_a_batch_is_watched_to_its_end_with_its_pictures(
 
 
 @ON_SQLITE
+def test_the_pictures_of_a_second_call_are_other_ones(
+    make: Callable[..., Studio], service: OpenAIService
+) -> None:
+    owner = Person.enter(make(partial_images=1, resend_unknown=True))
+    service.script(Behaviour(pause=1, dropped=True))
+    service.script(Behaviour(pause=1))
+    accepted = owner.client.post(GENERATE, json=ASKED, headers={"Prefer": "respond-async"}).json()
+    told = events_of(owner.client.get(accepted["events"]).text)
+    partials = [json.loads(data) for name, data in told if name == "partial"]
+    assert [picture["number"] for picture in partials] == [0, 0]
+    assert len({picture["url"] for picture in partials}) == 2
+
+
+@ON_SQLITE
 def test_another_users_batch_and_one_that_never_was_are_the_same(studio: Studio, owner: Person) -> None:
     job = owner.client.post(GENERATE, json=ASKED).json()["job"]
     other = Person.enter(studio)

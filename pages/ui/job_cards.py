@@ -103,7 +103,9 @@ def _card(user: SignedIn, job: JobView, *, titled: bool) -> None:
         for image_id in job.image_ids:
             st.image(thumbnail_url(image_id), alt=alt, width="stretch")
         if job.is_live and job.partials:
-            st.image(partial_url(job.id, job.partials - 1), alt=f"Preview of {alt}", width="stretch")
+            st.image(
+                partial_url(job.id, job.partials - 1, job.attempts), alt=f"Preview of {alt}", width="stretch"
+            )
         elif job.is_live:
             st.skeleton(height=180)
         if titled:

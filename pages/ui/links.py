@@ -42,5 +42,5 @@ def thumbnail_url(image_id: str) -> str:
     return f"{origin()}{addresses.thumbnail_url(image_id)}"
 
 
-def partial_url(job_id: str, number: int) -> str:
-    return f"{origin()}{addresses.partial_url(job_id, number)}"
+def partial_url(job_id: str, number: int, attempt: int) -> str:
+    return f"{origin()}{addresses.partial_url(job_id, number, attempt)}"

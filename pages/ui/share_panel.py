@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
+from urllib.parse import urlsplit
 
 import streamlit as st
 
 from core import errors
 from core.accounts import SignedIn
 from core.models import Image
+from core.settings import is_loopback
 from core.shares import LIVES
 from pages.ui.failure import log_failure, show_failure
-from pages.ui.links import share_url
+from pages.ui.links import origin, share_url
 from pages.ui.session import as_user, studio
 from pages.ui.text import local_time
 
@@ -49,6 +51,8 @@ def _made(image: Image) -> None:
         show_failure(made, key="share")
     elif made:
         st.code(share_url(image.id, made), language=None, wrap_lines=True)
+        if is_loopback(urlsplit(origin()).hostname or ""):
+            st.caption("This link opens on this computer alone: Atelier can't be reached from elsewhere.")
         st.caption("Copy it now: it won't be shown again.")
 
 

@@ -89,9 +89,11 @@ def _sign_in() -> None:
     with st.form("sign-in", border=True):
         name = st.text_input("Username", autocomplete="username", max_chars=64)
         password = st.text_input("Password", type="password", autocomplete="current-password")
+        place = st.container()
         sent = st.form_submit_button("Sign in", type="primary", width="stretch")
     if sent:
-        _finish(lambda door: door.sign_in(name or "", password or ""), key="sign-in")
+        with place:
+            _finish(lambda door: door.sign_in(name or "", password or ""), key="sign-in")
 
 
 def _register(invite: str | None) -> None:
@@ -106,6 +108,7 @@ def _register(invite: str | None) -> None:
         again = st.text_input(
             "Repeat password", type="password", autocomplete="new-password", key="new-password-again"
         )
+        place = st.container()
         sent = st.form_submit_button("Create account", type="primary", width="stretch")
 
     def register(door: Authenticator) -> str:
@@ -113,7 +116,8 @@ def _register(invite: str | None) -> None:
         return door.register(name or "", password or "", invite=invite)
 
     if sent:
-        _finish(register, key="register")
+        with place:
+            _finish(register, key="register")
 
 
 def _new_password(token: str) -> None:
@@ -130,6 +134,7 @@ def _new_password(token: str) -> None:
             f"New password ({MIN_PASSWORD} characters or more)", type="password", autocomplete="new-password"
         )
         again = st.text_input("Repeat new password", type="password", autocomplete="new-password")
+        place = st.container()
         sent = st.form_submit_button("Set password", type="primary", width="stretch")
 
     def reset(door: Authenticator) -> str:
@@ -137,7 +142,8 @@ def _new_password(token: str) -> None:
         return door.reset_password(token, password or "")
 
     if sent:
-        _finish(reset, key="reset")
+        with place:
+            _finish(reset, key="reset")
 
 
 def _log_once(error: errors.ImageError) -> None:
