@@ -284,7 +284,7 @@ def test_a_damaged_database_makes_no_backup(way: Way) -> None:
 def test_a_full_disk_leaves_no_half_backup(shelf: Shelf, way: Way, make_disk: Callable[[str], Path]) -> None:
     shelf.images(3)
     disk = make_disk("256k")
-    with pytest.raises(errors.BackupError, match="no room"):
+    with pytest.raises(errors.BackupError, match="no space"):
         back_up(way.settings, disk / "backup")
     assert list(disk.iterdir()) == []
 
