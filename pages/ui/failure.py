@@ -11,7 +11,7 @@ import structlog
 
 from core import bootstrap
 from core.endings import JobError
-from core.errors import ImageError, PromptBlocked
+from core.errors import ImageError, PromptBlocked, by_code
 from core.models import new_id
 from pages.ui.text import plain
 
@@ -45,7 +45,8 @@ def show_failure(failure: ImageError | JobError, *, key: str) -> None:
 def cost_words(failure: ImageError | JobError) -> str:
     """What a failure has cost, where something might have been paid and its message doesn't say so."""
     might = isinstance(failure, JobError | PromptBlocked) or failure.charged is not False
-    told = "charged for this" in failure.message
+    kind = by_code(failure.code)
+    told = kind is not None and kind.tells_cost and failure.message == kind.message
     return _COST_WORDS[failure.charged] if might and not told else ""
 
 
