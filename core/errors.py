@@ -94,9 +94,10 @@ class ImageError(Exception):
     """A failure that can be shown to a person.
 
     `message` and `suggestions` are for anybody; `details` is technical, scrubbed of secrets.
-    `retryable` says whether the same request may succeed later; `charged` is True, False, or None
-    where nobody can know. `categories` are what a moderation names. `answer` is what came of a service's
-    answer that no picture could be read from. `counted`: core.failures has it already.
+    `retryable` says whether the same request may succeed later; `charged` is True, False, or None where
+    nobody can know. `tells_cost`: the class's own message says so. `categories` are what a moderation names.
+    `answer` is what came of a service's answer that no picture could be read from. `counted`: core.failures
+    has it already.
     """
 
     code: ClassVar[str] = "IMG-GEN-001"
@@ -109,6 +110,7 @@ class ImageError(Exception):
     )
     retryable: ClassVar[bool] = True
     charged: bool | None = False
+    tells_cost: ClassVar[bool] = False
     categories: tuple[str, ...] = ()
     answer: bytes = b""
     counted: bool = False
@@ -231,6 +233,7 @@ class OutcomeUnknown(ImageGenerationError):
         "Check the service's usage page if the cost matters.",
     )
     charged = None
+    tells_cost = True
 
 
 class AnswerLate(OutcomeUnknown):

@@ -230,6 +230,12 @@ class Gallery:
         """The bytes as the service sent them. Raises ImageNotFound, FileDamaged or StorageError."""
         return self._bytes_of(self.get(owner_id, image_id))
 
+    def check(self, owner_id: str, image_id: str) -> None:
+        """What `original` raises, for a file that is missing or of another size: its bytes aren't read."""
+        image = self.get(owner_id, image_id)
+        if self._storage.size(image.file_key) != image.file_bytes:
+            raise _damaged(image)
+
     def thumbnail(self, owner_id: str, image_id: str) -> bytes:
         """A small WebP, made (again) when it is missing. Raises ImageNotFound, FileDamaged, StorageError."""
         image = self.get(owner_id, image_id)
@@ -300,8 +306,12 @@ class Gallery:
     def _bytes_of(self, image: Image) -> bytes:
         data = self._storage.get(image.file_key)
         if sha256(data).hexdigest() != image.sha256:
-            raise FileDamaged(details=f"{image.file_key} has other bytes than were stored")
+            raise _damaged(image)
         return data
+
+
+def _damaged(image: Image) -> FileDamaged:
+    return FileDamaged(details=f"{image.file_key} has other bytes than were stored")
 
 
 def fold(words: str) -> str:

@@ -78,14 +78,18 @@ class Storage:
         with self._translated():
             return bytes(obstore.get(self._store, key).bytes())
 
-    def exists(self, key: str) -> bool:
+    def size(self, key: str) -> int:
+        """How many bytes are under `key`; they are not read."""
         check_key(key)
         with self._translated():
-            try:
-                obstore.head(self._store, key)
-            except FileNotFoundError:
-                return False
-            return True
+            return obstore.head(self._store, key)["size"]
+
+    def exists(self, key: str) -> bool:
+        try:
+            self.size(key)
+        except errors.FileMissing:
+            return False
+        return True
 
     def list(self, prefix: str) -> tuple[str, ...]:
         """The keys below the folder `prefix`, sorted."""

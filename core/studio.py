@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field, replace
@@ -40,18 +39,10 @@ from core.storage import Storage
 from core.tokens import Tokens
 from core.uploads import Uploads
 from core.usage import Call, Outcome, UsageLog
+from core.words import check_words
 
 # Beyond this, how many prompts a text stands for says nothing more.
 MOST_COUNTED = 10**9
-# Characters of a name or a trait, and of a longer text.
-MAX_LINE = 120
-MAX_TEXT = 8_000
-MAX_TRAITS = 40
-# As many as Unicode's Stream-Safe Text Format lets follow each other (UAX #15).
-MOST_MARKS = 30
-# Control characters and halves of characters; new lines and tabs are wanted.
-_UNSEEN = ("Cc", "Cs")
-_LAYOUT = "\t\n\r"
 log = structlog.get_logger(__name__)
 
 
@@ -510,38 +501,3 @@ def _recipe_of(image: Image) -> Recipe:
         size=image.size,
         quality=image.quality,
     )
-
-
-def check_words(
-    *, name: str, traits: tuple[str, ...], base_prompt: str = "", guidance: str = "", prompt: str = ""
-) -> None:
-    """Refuse what can't be sent or kept. Raises WordsRejected with the field at fault."""
-    if len(traits) > MAX_TRAITS:
-        raise errors.WordsRejected(f"There can be at most {MAX_TRAITS} traits.", field="traits")
-    _check_text("name", name, MAX_LINE)
-    for trait in traits:
-        _check_text("traits", trait, MAX_LINE)
-    _check_text("base_prompt", base_prompt, MAX_TEXT)
-    _check_text("guidance", guidance, MAX_TEXT)
-    # How long a prompt may be is the model's to say.
-    _check_text("prompt", prompt, len(prompt))
-
-
-def _check_text(field: str, text: str, most: int) -> None:
-    label = field.replace("_", " ").capitalize()
-    if len(text) > most:
-        raise errors.WordsRejected(f"{label}: at most {most:,} characters.", field=field)
-    if any(unicodedata.category(sign) in _UNSEEN and sign not in _LAYOUT for sign in text):
-        raise errors.WordsRejected(f"{label}: contains a character that can't be printed.", field=field)
-    if _has_long_run(text):
-        raise errors.WordsRejected(f"{label}: too many accents on one letter.", field=field)
-
-
-def _has_long_run(text: str) -> bool:
-    """Whether more marks stand on one letter than in any language: to order them takes their square."""
-    run = 0
-    for sign in text:
-        run = run + 1 if unicodedata.combining(sign) else 0
-        if run > MOST_MARKS:
-            return True
-    return False

@@ -196,3 +196,9 @@ def test_a_logged_traceback_holds_no_secret(log_lines: io.StringIO) -> None:
 def test_a_logged_message_holds_no_secret(log_lines: io.StringIO) -> None:
     structlog.get_logger().info(f"using {SECRET}")
     assert SECRET not in log_lines.getvalue()
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_a_message_that_says_the_cost_is_marked_so(kind: type[ImageError]) -> None:
+    """The pages would say it a second time, or not at all."""
+    assert ("charged for this" in kind.message) == kind.tells_cost

@@ -575,10 +575,16 @@ def test_a_lost_original_says_so(
     gallery: Gallery, keep: Callable[..., Image], storage: Storage, user: User, damage: bytes | None
 ) -> None:
     image = keep(user)
+    gallery.check(user.id, image.id)
     storage.delete(image.file_key)
     if damage is not None:
         storage.put(image.file_key, damage)
-    for use in (gallery.original, gallery.thumbnail, lambda *of: gallery.download(*of, with_prompt=False)):
+    for use in (
+        gallery.check,
+        gallery.original,
+        gallery.thumbnail,
+        lambda *of: gallery.download(*of, with_prompt=False),
+    ):
         with pytest.raises(FileDamaged):
             use(user.id, image.id)
 

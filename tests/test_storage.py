@@ -57,7 +57,7 @@ def test_a_large_file_comes_back_whole(storage: Storage, put: Put) -> None:
 @pytest.mark.parametrize("put", BOTH_PUTS)
 def test_an_empty_file_is_there_too(storage: Storage, put: Put) -> None:
     put(storage, KEY, b"")
-    assert (storage.get(KEY), storage.exists(KEY)) == (b"", True)
+    assert (storage.get(KEY), storage.size(KEY), storage.exists(KEY)) == (b"", 0, True)
 
 
 @ON_BOTH_STORES

@@ -27,6 +27,7 @@ LAYERS = (
         "faults",
         "addresses",
         "cursor",
+        "words",
         "digest",
         "money",
         "imaging",

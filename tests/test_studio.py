@@ -16,7 +16,8 @@ from core.drafts import DraftState
 from core.jobs import JobView
 from core.recipe import Recipe
 from core.settings import Moderation, load_settings
-from core.studio import MAX_LINE, MAX_TRAITS, Studio
+from core.studio import Studio
+from core.words import MAX_LINE, MAX_TRAITS
 from tests.openai_service import Behaviour, OpenAIService, openai_service
 from tests.polling import until
 

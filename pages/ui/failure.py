@@ -46,7 +46,8 @@ def _retry_words(failure: ImageError | JobError) -> str:
 def cost_words(failure: ImageError | JobError) -> str:
     """What a failure has cost, where something might have been paid and its message doesn't say so."""
     might = isinstance(failure, JobError | PromptBlocked) or failure.charged is not False
-    told = "charged for this" in failure.message
+    kind = by_code(failure.code)
+    told = kind is not None and kind.tells_cost and failure.message == kind.message
     return COST_WORDS[failure.charged] if might and not told else ""
 
 

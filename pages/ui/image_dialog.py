@@ -51,7 +51,7 @@ def _body(user: SignedIn, image_id: str) -> None:
 def _picture(user: SignedIn, image: Image) -> None:
     """The picture, or why it can't be shown: a browser would only draw a torn sheet."""
     with shown("picture"):
-        studio().gallery.original(user.user_id, image.id)
+        studio().gallery.check(user.user_id, image.id)
         st.image(image_url(image.id), alt=image_alt(image.name, image.prompt), width="stretch")
 
 
