@@ -83,7 +83,7 @@ def seconds_words(seconds: float) -> str:
 
 
 def browser_name(agent: str) -> str:
-    """The browser and system a person would name, out of a user agent."""
+    """The browser and system a person would name, or a script's own name, out of a user agent."""
     browsers = (
         ("Edg/", "Edge"),
         ("OPR/", "Opera"),
@@ -99,7 +99,8 @@ def browser_name(agent: str) -> str:
         ("Mac OS", "Mac"),
         ("Linux", "Linux"),
     )
-    browser = next((name for mark, name in browsers if mark in agent), "A browser")
+    program = agent.partition("/")[0] if not agent.startswith("Mozilla/") else ""
+    browser = next((name for mark, name in browsers if mark in agent), clipped(program, 30) or "A browser")
     system = next((name for mark, name in systems if mark in agent), "")
     return f"{browser} on {system}" if system else browser
 
