@@ -79,7 +79,8 @@ class Tokens:
                 expires_at=now + timedelta(days=life) if life else None,
             )
             session.add(row)
-            details = f"may {' and '.join(sorted(allowed))}; {f'for {life} days' if life else 'until it is revoked'}"
+            lasts = f"for {life} days" if life else "until it is revoked"
+            details = f"may {' and '.join(sorted(allowed))}; {lasts}"
             self._audit.record(session, Action.TOKEN_MADE, actor=user.user_id, subject=name, details=details)
         return token
 
