@@ -40,7 +40,7 @@ def test_a_text_that_nobody_waits_for_and_nobody_has_begun_is_taken_back() -> No
 
     asyncio.run(wait())
     assert text.cancelled()
-    with pytest.raises(ImagePromptError, match="taken back"):
+    with pytest.raises(ImagePromptError, match="cancelled before it started"):
         written(text)
 
 
