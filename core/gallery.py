@@ -199,9 +199,6 @@ class Gallery:
             styles = _distinct(session, owner_id, col(Image.style))
             return Choices(styles, _distinct(session, owner_id, col(Image.model)))
 
-    def set_favourite(self, owner_id: str, image_id: str, on: bool) -> None:
-        self._change(owner_id, (image_id,), None, favourite=on)
-
     def change(
         self, owner_id: str, image_id: str, *, name: str | None = None, favourite: bool | None = None
     ) -> Image:
@@ -271,16 +268,15 @@ class Gallery:
             raise ImageNotFound
         return image
 
-    def _change(self, owner_id: str, image_ids: Sequence[str], action: Action | None, **values: Any) -> None:
+    def _change(self, owner_id: str, image_ids: Sequence[str], action: Action, **values: Any) -> None:
         wanted = set(map(clean, image_ids))
         mine = (col(Image.owner_id) == owner_id, col(Image.id).in_(wanted))
         with self._database.write() as session:
             changed = session.execute(update(Image).where(*mine).values(**values).returning(col(Image.id)))
             if len(changed.all()) != len(wanted):
                 raise ImageNotFound
-            if action:
-                for image_id in sorted(wanted):
-                    self._audit.record(session, action, actor=owner_id, subject=image_id)
+            for image_id in sorted(wanted):
+                self._audit.record(session, action, actor=owner_id, subject=image_id)
 
     def _purge_rows(self, before: datetime) -> dict[str, str]:
         """Remove one batch of rows; their ids and file keys. Rows go first: a crash leaves only files."""

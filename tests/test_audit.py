@@ -204,7 +204,8 @@ def share(world: World) -> Act:
 def stop_sharing(world: World) -> Act:
     image = world.image()
     world.kept(world.shares.make(world.member, image, LIVES[0]))
-    return lambda: world.shares.withdraw_all(world.member, image)
+    [share] = world.shares.list(world.member, image)
+    return lambda: world.shares.withdraw(world.member, share.id)
 
 
 CASES = {
@@ -332,7 +333,9 @@ def test_what_is_refused_is_not_in_the_trail(
         pytest.param(lambda w: w.accounts.withdraw_invite(w.admin, "none"), id="no invitation"),
         pytest.param(lambda w: w.tokens.revoke(w.admin, "none"), id="no token"),
         pytest.param(lambda w: w.gallery.purge(w.clock.now), id="an empty trash"),
-        pytest.param(lambda w: w.gallery.set_favourite(w.member.user_id, w.image(), True), id="a favourite"),
+        pytest.param(
+            lambda w: w.gallery.change(w.member.user_id, w.image(), favourite=True), id="a favourite"
+        ),
     ],
 )
 def test_what_changes_nothing_is_not_in_the_trail(world: World, act: Callable[[World], object]) -> None:

@@ -260,7 +260,7 @@ MINE: dict[str, Callable[[Gallery, str, Image], object]] = {
     "original": lambda gallery, owner, image: gallery.original(owner, image.id),
     "thumbnail": lambda gallery, owner, image: gallery.thumbnail(owner, image.id),
     "download": lambda gallery, owner, image: gallery.download(owner, image.id, with_prompt=True),
-    "favourite": lambda gallery, owner, image: gallery.set_favourite(owner, image.id, True),
+    "favourite": lambda gallery, owner, image: gallery.change(owner, image.id, favourite=True),
     "trash": lambda gallery, owner, image: gallery.trash(owner, image.id),
     "restore": lambda gallery, owner, image: gallery.restore(owner, image.id),
 }
@@ -313,7 +313,7 @@ LISTS: dict[str, Callable[[Gallery, str], object]] = {
 def test_lists_hold_only_ones_own(
     gallery: Gallery, keep: Callable[..., Image], user: User, other_user: User, listed: Callable[..., object]
 ) -> None:
-    gallery.set_favourite(user.id, keep(user, job_id="job").id, True)
+    gallery.change(user.id, keep(user, job_id="job").id, favourite=True)
     gallery.trash(user.id, keep(user).id)
     assert listed(gallery, user.id)
     assert not listed(gallery, other_user.id)
@@ -439,8 +439,8 @@ def test_filters_can_be_combined(gallery: Gallery, keep: Callable[..., Image], u
     ink = keep(user, replace(FOX, style="ink"))
     oil = keep(user, replace(FOX, style="oil"))
     other = keep(user, replace(FOX, style="ink", model="dall-e-3"))
-    gallery.set_favourite(user.id, ink.id, True)
-    gallery.set_favourite(user.id, oil.id, True)
+    gallery.change(user.id, ink.id, favourite=True)
+    gallery.change(user.id, oil.id, favourite=True)
     both = Filters(search="fox", style="ink", model="gpt-image-2", favourites=True)
     assert ids(gallery.page(user.id, both)) == [ink.id]
     assert set(ids(gallery.page(user.id, Filters(style="ink")))) == {ink.id, other.id}
@@ -464,7 +464,7 @@ def test_choices_are_those_that_would_show_something(
 def test_a_favourite_can_be_taken_back(gallery: Gallery, keep: Callable[..., Image], user: User) -> None:
     image = keep(user)
     for on in (True, True, False, False):
-        gallery.set_favourite(user.id, image.id, on)
+        gallery.change(user.id, image.id, favourite=on)
         assert gallery.get(user.id, image.id).favourite is on
         assert gallery.count(user.id, Filters(favourites=True)) == int(on)
 

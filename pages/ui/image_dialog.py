@@ -140,4 +140,4 @@ def _delete(user: SignedIn, image: Image) -> None:
 
 
 def _favourite(user: SignedIn, image: Image) -> None:
-    studio().gallery.set_favourite(user.user_id, image.id, not image.favourite)
+    studio().gallery.change(user.user_id, image.id, favourite=not image.favourite)
