@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
@@ -41,7 +42,8 @@ class TicketExchange(BaseModel):
 
 def create_api(get_studio: Callable[[], Studio], *, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
     """What is served below `/api`; whoever waits there is answered once the server is `stopping`."""
-    application = _application(get_studio, images, edits, trail, manual)
+    document = {"title": "Atelier: the Images API", "description": _ABOUT, "servers": [{"url": "/api"}]}
+    application = _application(get_studio, images, edits, trail, manual, **document)
     application.state.stopping = stopping
     application.state.upload_turns = ThreadPoolExecutor(1, "upload")
     application.state.streams = Counter()
@@ -55,11 +57,9 @@ def create_auth(get_studio: Callable[[], Studio]) -> FastAPI:
     return _application(get_studio, sessions)
 
 
-def _application(get_studio: Callable[[], Studio], *routers: APIRouter) -> FastAPI:
+def _application(get_studio: Callable[[], Studio], *routers: APIRouter, **document: Any) -> FastAPI:
     application = Described(
-        title="Atelier: the Images API",
-        description=_ABOUT,
-        servers=[{"url": "/api"}],
+        **document,
         root_path_in_servers=False,
         redirect_slashes=False,
         docs_url=None,

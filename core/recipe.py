@@ -45,14 +45,13 @@ class Recipe:
         """How many pictures it is made from."""
         return len(self.references) + bool(self.source_image)
 
-    def params(self, *, n: int = 1) -> GenerateParams:
+    def params(self) -> GenerateParams:
         return GenerateParams(
             prompt=self.prompt,
             model=self.model,
             size=self.size,
             quality=self.quality,
             style=self.style,
-            n=n,
             inputs=self.inputs,
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, delete, exists
+from sqlalchemy import delete, exists
 from sqlmodel import Session, col, select
 
 from core import errors
@@ -121,20 +121,10 @@ class Shares:
         """End one link at once. Raises ImageNotFound for one that isn't this user's, or is gone."""
         mine = (col(Share.id) == clean(share_id), col(Share.owner_id) == user.user_id)
         with self._database.write() as session:
-            if not self._end(session, user, *mine):
+            ended = session.scalars(delete(Share).where(*mine).returning(Share)).one_or_none()
+            if ended is None:
                 raise errors.ImageNotFound
-
-    def withdraw_all(self, user: SignedIn, image_id: str) -> None:
-        """End every link of an image at once. Raises ImageNotFound."""
-        with self._database.write() as session:
-            self._end(session, user, col(Share.image_id) == _own(session, user, image_id).id)
-
-    def _end(self, session: Session, user: SignedIn, *which: ColumnElement[bool]) -> int:
-        """Remove links, and say so in the audit trail; how many they were."""
-        ended = session.scalars(delete(Share).where(*which).returning(Share)).all()
-        for share in ended:
-            self._tell(session, Action.SHARE_WITHDRAWN, user, share)
-        return len(ended)
+            self._tell(session, Action.SHARE_WITHDRAWN, user, ended)
 
     def _tell(self, session: Session, action: Action, user: SignedIn, share: Share) -> None:
         details = f"link {share.id[:SHARE_NAME]}, until {share.expires_at:%Y-%m-%d %H:%M} UTC"

@@ -204,7 +204,8 @@ def share(world: World) -> Act:
 def stop_sharing(world: World) -> Act:
     image = world.image()
     world.kept(world.shares.make(world.member, image, LIVES[0]))
-    return lambda: world.shares.withdraw_all(world.member, image)
+    [share] = world.shares.list(world.member, image)
+    return lambda: world.shares.withdraw(world.member, share.id)
 
 
 CASES = {

@@ -126,7 +126,8 @@ def stopped(shares: Shares, owner: SignedIn, image: Image, shelf: Shelf) -> None
 
 
 def all_stopped(shares: Shares, owner: SignedIn, image: Image, shelf: Shelf) -> None:
-    shares.withdraw_all(owner, image.id)
+    for share in shares.list(owner, image.id):
+        shares.withdraw(owner, share.id)
 
 
 def trashed(shares: Shares, owner: SignedIn, image: Image, shelf: Shelf) -> None:
@@ -171,7 +172,6 @@ def test_nobody_else_makes_lists_or_stops_links_not_even_an_administrator(
             lambda who: shares.make(who, image.id, WEEK),
             lambda who: shares.list(who, image.id),
             lambda who: shares.withdraw(who, share.id),
-            lambda who: shares.withdraw_all(who, image.id),
         ):
             with pytest.raises(errors.ImageNotFound):
                 attempt(stranger)
@@ -209,8 +209,8 @@ def test_making_and_stopping_is_in_the_audit_trail_without_the_token(
     shares: Shares, owner: SignedIn, image: Image, shelf: Shelf, database: Database
 ) -> None:
     tokens = [shares.make(owner, image.id, WEEK) for _ in range(3)]
-    shares.withdraw(owner, shares.list(owner, image.id)[0].id)
-    shares.withdraw_all(owner, image.id)
+    for share in shares.list(owner, image.id):
+        shares.withdraw(owner, share.id)
     with database.read() as session:
         entries = session.exec(select(AuditEntry)).all()
     actions = sorted(entry.action for entry in entries)
@@ -222,9 +222,8 @@ def test_making_and_stopping_is_in_the_audit_trail_without_the_token(
 def test_what_is_refused_is_not_in_the_audit_trail(
     shares: Shares, other: SignedIn, image: Image, database: Database
 ) -> None:
-    for attempt in (shares.withdraw_all, shares.withdraw):
-        with pytest.raises(errors.ImageNotFound):
-            attempt(other, image.id)
+    with pytest.raises(errors.ImageNotFound):
+        shares.withdraw(other, image.id)
     assert database.count(AuditEntry) == 0
 
 
