@@ -125,7 +125,7 @@ def _assemble(
         secret=secret, on_failure=failures.count,
     )  # fmt: skip
     worker = Worker(
-        database, storage, gallery, usage, client, secret,
+        database, storage, gallery, usage, budgets, client, secret,
         offline=settings.offline, resend_unknown=settings.resend_unknown,
     )  # fmt: skip
     jobs = _jobs(settings, ownership, worker, budgets)

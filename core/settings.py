@@ -137,7 +137,8 @@ class Settings(BaseSettings):
     budget_month_images: Count | None = Field(None, description="The same for a month (UTC)")
     resend_unknown: bool = Field(
         False,
-        description="`true` to send a call again whose outcome is unknown; it may then be paid twice",
+        description="`true` to send a call whose outcome is unknown once more, where the budgets cover that; "
+        "it may then be paid twice",
     )
     max_images: int = Field(10, ge=1, le=10, description="Most images in one generation")
     max_batch: int = Field(100, ge=1, le=1000, description="Most images in one batch of many prompts")
