@@ -109,7 +109,7 @@ def _assemble(
     usage, failures, budgets = UsageLog(database), Failures(database), Budgets(database, settings)
     drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
     worker = Worker(
-        database, storage, gallery, usage, client, secret, failures,
+        database, storage, gallery, usage, budgets, client, secret, failures,
         offline=settings.offline, resend_unknown=settings.resend_unknown,
     )  # fmt: skip
     studio = Studio(

@@ -3,9 +3,9 @@
 Days and months are those of UTC. Of a budget counts what the period's calls cost and made, and what its live
 jobs have reserved:
 
-- A call that failed or was taken back counts nothing, but for what the service is known to have charged.
-- One whose outcome is unknown counts what was reserved for it, because it may have been charged; what comes
-  of it late takes that place.
+- A call that is known to have cost nothing, or was taken back, counts nothing.
+- One that brought no picture and was charged, or may have been, counts what its answer says that it cost, or
+  else what was reserved for it, and one image; what comes of it late takes that place.
 - An answer that doesn't say its price counts what was reserved for it, too.
 - Where no price is published beforehand, the most that an image is likely to cost is reserved, and what it
   did cost takes that place. Of a model that has no price at all, nothing can be: such an image is refused
@@ -24,7 +24,6 @@ from typing import Any
 
 from sqlalchemy import (
     Select,
-    and_,
     bindparam,
     case,
     func,
@@ -41,11 +40,10 @@ from core.accounts import SignedIn
 from core.audit import Action, Audit
 from core.columns import clean
 from core.database import Database
-from core.models import LIVE_STATES, Budget, Job, JobState, Usage, UsageKind, User, UtcDateTime, utc_now
+from core.models import LIVE_STATES, Budget, Job, JobState, Usage, User, UtcDateTime, utc_now
 from core.money import MICROS, money_words
 from core.recipe import Recipe
 from core.settings import Settings
-from core.usage import Outcome
 
 # Stored for one user in place of a limit. NULL is another thing: as the settings say.
 NO_LIMIT = -1
@@ -342,19 +340,11 @@ def _used(session: Session, user_id: str, now: datetime) -> _Used:
 
 def _calls(user_id: str, now: datetime) -> Select[Any]:
     """The month's calls that have ended, one row each."""
-    open_price = col(Usage.outcome).in_((Outcome.OK, Outcome.UNKNOWN))
-    reserved = select(col(Job.reserved_micros)).where(col(Job.id) == col(Usage.job_id)).scalar_subquery()
-    images = (col(Usage.kind) == UsageKind.GENERATE, col(Usage.outcome) == Outcome.OK)
-    # The offline engine can't have made what never came.
-    lost = (
-        col(Usage.kind) == UsageKind.GENERATE,
-        col(Usage.outcome) == Outcome.UNKNOWN,
-        col(Usage.offline).is_(False),
-    )
+    at: Any = col(Usage.started_at)
     return select(
-        col(Usage.started_at).label("at"),
-        func.coalesce(col(Usage.price_micros), case((open_price, reserved)), 0).label("micros"),
-        case((and_(*images), col(Usage.images)), (and_(*lost), 1), else_=0).label("images"),
+        at.label("at"),
+        func.coalesce(col(Usage.price_micros), col(Usage.reserved_micros), 0).label("micros"),
+        (col(Usage.images) + col(Usage.lost_images)).label("images"),
     ).where(col(Usage.user_id) == user_id, col(Usage.started_at) >= month_of(now))
 
 

@@ -291,7 +291,8 @@ class ImageClient:
         answer = self._open(_Call(path, self._image_body(params, user_tag), inputs), deadline)
         with _taping(answer), self._reading(answer, paid=True):
             painting = self._paint(answer, on_partial)
-            images = self._pictures(painting, answer, deadline)
+            with _costing(painting, lambda usage: cost(params.model, usage)):
+                images = self._pictures(painting, answer, deadline)
         return GeneratedImages(
             images=tuple(picture for picture, _ in images),
             revised_prompts=tuple(revised for _, revised in images),
@@ -433,17 +434,18 @@ class ImageClient:
     def _enhance(self, request: PromptRequest, call: _Call) -> Generator[str, None, Enhanced]:
         started = self._clock()
         answer = self._open_patiently(call, self._deadline(self._settings.text_timeout))
-        writing = Writing()
-        try:
-            with self._reading(answer, paid=False):
-                for event in self._events(answer, paid=False):
-                    if piece := writing.take(event):
-                        yield piece
-        except BadAnswer as error:
-            if not isinstance(error, WebPage):
-                error.message = _NOT_A_PROMPT
-            raise
-        return self._enhanced(request, writing, self._request_id(answer), self._clock() - started)
+        writing, model = Writing(), self._settings.default_text_model
+        with _costing(writing, lambda usage: text_cost(model, usage)):
+            try:
+                with self._reading(answer, paid=False):
+                    for event in self._events(answer, paid=False):
+                        if piece := writing.take(event):
+                            yield piece
+            except BadAnswer as error:
+                if not isinstance(error, WebPage):
+                    error.message = _NOT_A_PROMPT
+                raise
+            return self._enhanced(request, writing, self._request_id(answer), self._clock() - started)
 
     def _request_id(self, answer: Answer) -> str | None:
         return request_id_of(answer.response, secret=self._secret)
@@ -454,7 +456,9 @@ class ImageClient:
         _refuse_unfinished(writing, request_id, self._secret)
         text = extract_prompt(writing.text)
         if not text:
-            raise ImagePromptError(details="empty answer", request_id=request_id)
+            empty = ImagePromptError(details="empty answer", request_id=request_id)
+            empty.charged = True
+            raise empty
         missing = missing_facts(text, request)
         model = self._settings.default_text_model
         return Enhanced(
@@ -603,6 +607,18 @@ def _taping(answer: Answer) -> Iterator[None]:
         yield
     except (BadAnswer, OutcomeUnknown) as error:
         error.answer = taken(answer.response)
+        raise
+
+
+@contextmanager
+def _costing(answer: Writing | Painting, price: Callable[[Usage], int | None]) -> Iterator[None]:
+    """Give an error what its answer says that it cost: what failed may have been charged all the same."""
+    try:
+        yield
+    except ImageError as error:
+        error.input_tokens = answer.usage.input_tokens
+        error.output_tokens = answer.usage.output_tokens
+        error.price_micros = price(answer.usage)
         raise
 
 

@@ -96,7 +96,8 @@ class ImageError(Exception):
     `message` and `suggestions` are for anybody; `details` is technical, scrubbed of secrets.
     `retryable` says whether the same request may succeed later; `charged` is True, False, or None where
     nobody can know. `tells_cost`: the class's own message says so. `categories` are what a moderation names.
-    `answer` is what came of a service's answer that no picture could be read from. `counted`: core.failures
+    `answer` is what came of a service's answer that no picture could be read from; the tokens, and the price
+    in micro-USD, are what such an answer says that it cost, None where it doesn't. `counted`: core.failures
     has it already.
     """
 
@@ -113,6 +114,9 @@ class ImageError(Exception):
     tells_cost: ClassVar[bool] = False
     categories: tuple[str, ...] = ()
     answer: bytes = b""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    price_micros: int | None = None
     counted: bool = False
 
     def __init__(

@@ -199,6 +199,7 @@ class Intake:
                 input_tokens=figures.input_tokens,
                 output_tokens=figures.output_tokens,
                 price_micros=figures.price_micros,
+                reserved_micros=job.reserved_micros,
                 images=figures.count,
                 request_id=figures.request_id,
                 error_code=error.code if error else None,

@@ -286,7 +286,11 @@ class UsageKind(StrEnum):
 
 
 class Usage(Table, table=True):
-    """One call to a service, or one that was saved: who, what, how long, how much, and how it ended."""
+    """One call to a service, or one that was saved: who, what, how long, how much, and how it ended.
+
+    `reserved_micros` is what it counts of a budget while its price isn't known, NULL where it cost nothing.
+    `lost_images` may have been made and paid for, and never came.
+    """
 
     __tablename__ = "usage"
     __table_args__ = (
@@ -305,7 +309,9 @@ class Usage(Table, table=True):
     output_tokens: int | None = None
     price_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     saved_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    reserved_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     images: int = 0
+    lost_images: int = 0
     request_id: str | None = Field(default=None, sa_column=Column(String(128), nullable=True))
     outcome: str = Field(sa_column=Column(String(16), nullable=False))
     error_code: str | None = Field(default=None, sa_column=Column(String(32), nullable=True))

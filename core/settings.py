@@ -138,7 +138,8 @@ class Settings(BaseSettings):
     budget_month_images: Count | None = Field(None, description="The same per month (UTC)")
     resend_unknown: bool = Field(
         False,
-        description="`true` to send a call again when its outcome is unknown; it may then be charged twice",
+        description="`true` to send a call once more when its outcome is unknown, if the budgets cover it; "
+        "it may then be charged twice",
     )
     max_images: int = Field(10, ge=1, le=10, description="Maximum number of images per generation")
     max_batch: int = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from sqlalchemy import and_, case, func, select
@@ -12,7 +12,10 @@ from sqlmodel import Session, col
 
 from core.columns import fitted
 from core.database import Database
-from core.models import Usage, UsageKind
+from core.models import Job, Usage, UsageKind
+
+# By no more than this are two processes' clocks apart.
+CLOCKS = timedelta(days=1)
 
 
 class Outcome(StrEnum):
@@ -29,6 +32,8 @@ class Call:
     """One call to a service. `seconds` is its length, `price_micros` in micro-USD, None where unknown.
 
     A saved one costs nothing; `saved_micros` is what it would have cost, None where unknown.
+    `reserved_micros` and `lost_images` are what it counts of a budget where it may have been charged: money
+    in place of an unknown price, and pictures that never came.
     """
 
     user_id: str
@@ -43,7 +48,9 @@ class Call:
     output_tokens: int | None = None
     price_micros: int | None = None
     saved_micros: int | None = None
+    reserved_micros: int | None = None
     images: int = 0
+    lost_images: int = 0
     request_id: str | None = None
     error_code: str | None = None
 
@@ -73,6 +80,16 @@ class UsageLog:
     def record(self, session: Session, call: Call) -> None:
         """Add `call` to the caller's transaction."""
         session.add(Usage(**fitted(Usage, asdict(call))))
+
+    def may_be_paid(self, session: Session, job: Job) -> bool:
+        """Whether an earlier call of this job has been paid, or may have been."""
+        earlier = (
+            select(col(Usage.id))
+            # Whose, and since when, is what the index knows; processes' clocks may differ.
+            .where(col(Usage.user_id) == job.owner_id, col(Usage.started_at) >= job.created_at - CLOCKS)
+            .where(col(Usage.job_id) == job.id, col(Usage.outcome) != Outcome.FAILED)
+        )
+        return session.execute(earlier.limit(1)).first() is not None
 
     def record_now(self, *calls: Call) -> None:
         with self._database.write() as session:

@@ -18,11 +18,12 @@ from typing import TypeVar
 
 import structlog
 from sqlalchemy import update
-from sqlmodel import col
+from sqlmodel import Session, col
 
 from core import errors, uploads
+from core.budgets import Budgets
 from core.client import Attached, GeneratedImages, ImageClient, Inputs
-from core.database import Database
+from core.database import AdvisoryLock, Database
 from core.endings import JobError, end_job, rows_of, same_call
 from core.failures import Failures
 from core.gallery import Gallery
@@ -53,13 +54,15 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Runs jobs one by one, and settles those that a dead process left. Safe to share between threads.
 
-    With `resend_unknown`, a call whose outcome nobody knows is sent again, which may be paid twice.
+    With `resend_unknown`, a job's first call whose outcome nobody knows is sent again, where the budgets
+    cover that: it may be paid twice, and no more.
     """
 
     database: Database
     storage: Storage
     gallery: Gallery
     usage: UsageLog
+    budgets: Budgets
     client: ImageClient
     secret: bytes
     failures: Failures
@@ -177,6 +180,7 @@ class Worker:
 
     def _failed_call(self, job: Job, error: errors.ImageError) -> Call:
         unknown = isinstance(error, errors.OutcomeUnknown)
+        may_be_paid = error.charged is not False
         started = job.started_at or job.created_at
         return Call(
             user_id=job.owner_id,
@@ -187,6 +191,12 @@ class Worker:
             started_at=started,
             seconds=(self.clock() - started).total_seconds(),
             request_id=error.request_id,
+            input_tokens=error.input_tokens,
+            output_tokens=error.output_tokens,
+            price_micros=error.price_micros,
+            reserved_micros=job.reserved_micros if may_be_paid else None,
+            # The offline engine can't have made what never came.
+            lost_images=1 if may_be_paid and not self.offline else 0,
             outcome=Outcome.UNKNOWN if unknown else Outcome.FAILED,
             error_code=error.code,
         )
@@ -194,10 +204,8 @@ class Worker:
     def _fail(self, job: Job, error: errors.ImageError) -> None:
         """Enter that no image came of this call: the job waits for its next one, or ends."""
         pause = self._pause(job, error)
-        if pause is None:
+        if pause is None or not self._put_back(job, error, self.clock() + timedelta(seconds=pause)):
             self._end(job, error)
-        else:
-            self._put_back(job, error, self.clock() + timedelta(seconds=pause))
 
     def _pause(self, job: Job, error: errors.ImageError) -> float | None:
         """Seconds until the next call; None when there is to be none."""
@@ -210,9 +218,11 @@ class Worker:
         pause = usual if error.retry_after is None else error.retry_after
         return pause if pause <= LONGEST_PAUSE_SECONDS else None
 
-    def _put_back(self, job: Job, error: errors.ImageError, due_at: datetime) -> None:
-        log.warning("generation is tried again", code=error.code, details=error.details, due_at=due_at)
+    def _put_back(self, job: Job, error: errors.ImageError, due_at: datetime) -> bool:
+        """Let the job wait for its next call; False where that one may not be bought."""
         with self.database.write() as session:
+            if isinstance(error, errors.OutcomeUnknown) and not self._may_resend(session, job):
+                return False
             waits = session.execute(
                 update(Job)
                 .where(*same_call(job), col(Job.state) == JobState.RUNNING)
@@ -220,6 +230,23 @@ class Worker:
             )
             if rows_of(waits) == 1:
                 self.usage.record(session, self._failed_call(job, error))
+        log.warning("generation is tried again", code=error.code, details=error.details, due_at=due_at)
+        return True
+
+    def _may_resend(self, session: Session, job: Job) -> bool:
+        """Whether a call that may have been paid is bought once more; nobody submits until the session ends.
+
+        What was reserved for the job counts for the call that has left: the next one needs as much again.
+        """
+        self.database.alone(session, AdvisoryLock.SUBMISSION)
+        if self.usage.may_be_paid(session, job):
+            return False
+        try:
+            self.budgets.reserve(session, job.owner_id, [job.reserved_micros], self.clock())
+        except errors.BudgetSpent as refusal:
+            log.warning("an unknown outcome is not sent again", job_id=job.id, details=refusal.details)
+            return False
+        return True
 
     def _end(self, job: Job, error: errors.ImageError) -> None:
         """Enter that no image came of it."""

@@ -120,8 +120,9 @@ def storage_of(plan: Plan) -> Storage:
 def jobs_of(storage: Storage, database: Database, client: ImageClient) -> Jobs:
     """The worker's parts, as the app puts them together."""
     gallery, usage = Gallery(database, storage), UsageLog(database)
-    worker = Worker(database, storage, gallery, usage, client, b"secret", Failures(database))
-    return Jobs(database, storage, worker, JobQueue(database), Budgets(database, load_settings()))
+    budgets = Budgets(database, load_settings())
+    worker = Worker(database, storage, gallery, usage, budgets, client, b"secret", Failures(database))
+    return Jobs(database, storage, worker, JobQueue(database), budgets)
 
 
 def main() -> None:

@@ -44,22 +44,16 @@ class Studio:
     def __post_init__(self) -> None:
         settings = load_settings(openai_base_url=self.service.base_url, **self.settings)
         gallery, usage = Gallery(self.database, self.storage), UsageLog(self.database)
-        worker = Worker(
-            self.database,
-            self.storage,
-            gallery,
-            usage,
-            ImageClient(settings),
-            b"secret",
-            Failures(self.database),
-        )
+        budgets, client = Budgets(self.database, settings), ImageClient(settings)
+        failures = Failures(self.database)
+        worker = Worker(self.database, self.storage, gallery, usage, budgets, client, b"secret", failures)
         queue = JobQueue(self.database, self.limits)
         self.jobs = Jobs(
             self.database,
             self.storage,
             worker,
             queue,
-            Budgets(self.database, settings),
+            budgets,
             places=self.limits.at_once,
         )
 

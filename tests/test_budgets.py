@@ -57,7 +57,7 @@ def open_studio(
         studio.jobs.clock = studio.jobs.worker.clock = clock
         studio.jobs.queue = JobQueue(database, Limits(64, 64), clock=clock)
         budgets = Budgets(database, load_settings(**given), clock=clock)
-        studio.jobs.budgets = budgets
+        studio.jobs.budgets = studio.jobs.worker.budgets = budgets
         return studio
 
     return make
@@ -188,7 +188,7 @@ def test_what_waits_and_what_runs_is_reserved_and_then_counts_what_it_cost(
     assert used(studio, user) == sums(PAID, 1)
 
 
-@pytest.mark.parametrize("behaviour", ["moderation", "quota spent", "key rejected", "server error", "html"])
+@pytest.mark.parametrize("behaviour", ["moderation", "quota spent", "key rejected"])
 def test_what_failed_gives_everything_back(
     open_studio: Callable[..., Studio], user: User, behaviour: str
 ) -> None:
@@ -204,21 +204,65 @@ def test_what_failed_gives_everything_back(
     studio.jobs.submit(user.id, PRICED, 1)
 
 
-def test_what_was_paid_and_came_damaged_counts_as_money_and_not_as_an_image(
-    open_studio: Callable[..., Studio], user: User
+def with_picture(encoded: str) -> Callable[[bytes], bytes]:
+    """Makes of an answer the same one with another picture."""
+
+    def spoil(answer: bytes) -> bytes:
+        return json.dumps(json.loads(answer) | {"data": [{"b64_json": encoded}]}).encode()
+
+    return spoil
+
+
+def without_usage(answer: bytes) -> bytes:
+    return json.dumps({name: value for name, value in json.loads(answer).items() if name != "usage"}).encode()
+
+
+# Base64 of what is no picture, and what is no base64.
+DAMAGED, UNREADABLE = with_picture("aGVsbG8gd29ybGQ="), with_picture("!!!")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "priced"),
+    [
+        pytest.param(Behaviour(plain=True, spoil=DAMAGED), True, id="damaged"),
+        pytest.param(
+            Behaviour(plain=True, spoil=lambda answer: without_usage(DAMAGED(answer))),
+            False,
+            id="damaged, without a price",
+        ),
+        pytest.param(Behaviour(plain=True, spoil=UNREADABLE), True, id="unreadable"),
+        pytest.param(
+            Behaviour(plain=True, spoil=lambda answer: without_usage(UNREADABLE(answer))),
+            False,
+            id="unreadable, without a price",
+        ),
+        pytest.param("html", False, id="a web page"),
+        pytest.param("server error", False, id="a fault of the service's"),
+    ],
+)
+def test_what_failed_and_may_have_been_charged_counts_as_money_and_as_an_image(
+    open_studio: Callable[..., Studio], user: User, behaviour: Behaviour | str, priced: bool
 ) -> None:
-    studio = open_studio()
-    studio.service.script(Behaviour(plain=True, spoil=without_picture))
+    studio = open_studio(budget_day_images=1)
+    studio.service.script(behaviour)
     studio.jobs.submit(user.id, PRICED, 1)
     studio.work()
     assert studio.job().state == JobState.FAILED
-    assert used(studio, user) == sums(PAID, 0)
+    assert used(studio, user) == sums(PAID if priced else estimate(), 1)
+    with pytest.raises(errors.BudgetSpent):
+        studio.jobs.submit(user.id, another(1), 1)
 
 
-def without_picture(answer: bytes) -> bytes:
-    """The same answer with a picture that is none."""
-    whole = json.loads(answer)
-    return json.dumps(whole | {"data": [{"b64_json": "aGVsbG8gd29ybGQ="}]}).encode()
+def test_what_the_offline_engine_spoilt_counts_as_nothing(
+    open_studio: Callable[..., Studio], user: User
+) -> None:
+    studio = open_studio()
+    studio.jobs.worker.offline = True
+    studio.service.script("html")
+    studio.jobs.submit(user.id, replace(RECIPE, model="offline-painter"), 1)
+    studio.work()
+    assert studio.job().state == JobState.FAILED
+    assert used(studio, user) == sums(0, 0)
 
 
 @pytest.mark.parametrize("every", [False, True], ids=["one", "all"])
@@ -304,6 +348,54 @@ def test_each_call_that_may_have_been_charged_counts_where_it_is_sent_again(
     assert used(studio, user) == sums(estimate() + PAID, 2)
 
 
+def test_an_unknown_outcome_is_sent_again_once_and_then_told(
+    open_studio: Callable[..., Studio], user: User, clock: Clock
+) -> None:
+    studio = open_studio()
+    studio.jobs.worker.resend_unknown = True
+    # What was refused without charge on the way takes nothing from it, and gives nothing.
+    studio.service.script("rate limit", "dropped", "rate limit", "dropped")
+    studio.jobs.submit(user.id, PRICED, 1)
+    while studio.job().is_live:
+        studio.work()
+        clock.forward(minutes=5)
+    assert (studio.job().state, studio.paid()) == (JobState.UNKNOWN, 4)
+    assert used(studio, user) == sums(2 * estimate(), 2)
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        pytest.param(lambda: {"budget_day_images": 1}, id="images"),
+        pytest.param(lambda: {"budget_month_usd": dollars(2 * estimate() - 1)}, id="money"),
+    ],
+)
+def test_an_unknown_outcome_is_sent_again_only_where_the_budgets_cover_that(
+    open_studio: Callable[..., Studio], user: User, budget: Callable[[], dict[str, Any]]
+) -> None:
+    studio = open_studio(**budget())
+    studio.jobs.worker.resend_unknown = True
+    studio.service.script("dropped")
+    studio.jobs.submit(user.id, PRICED, 1)
+    studio.work()
+    assert studio.job().state == JobState.UNKNOWN
+    assert studio.paid() == 1
+    assert used(studio, user) == sums(estimate(), 1)
+
+
+def test_of_twenty_unknown_outcomes_at_once_as_many_are_sent_again_as_there_is_room_for(
+    open_studio: Callable[..., Studio], user: User
+) -> None:
+    studio = open_studio(budget_day_images=27)
+    studio.jobs.worker.resend_unknown = True
+    studio.jobs.submit(user.id, PRICED, 20)
+    running = [job for _ in range(20) if (job := studio.jobs.claim())]
+    accepted([lambda job=job: studio.jobs.worker.settle(job) for job in running])
+    states = [job.state for job in studio.rows(Job)]
+    assert (states.count(JobState.QUEUED), states.count(JobState.UNKNOWN)) == (7, 13)
+    assert used(studio, user)["day_images"] == 27
+
+
 def test_an_answer_without_a_price_counts_what_was_reserved_for_it(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
@@ -314,10 +406,6 @@ def test_an_answer_without_a_price_counts_what_was_reserved_for_it(
     (call,) = studio.rows(Usage)
     assert (call.outcome, call.price_micros) == (Outcome.OK, None)
     assert used(studio, user) == sums(estimate(), 1)
-
-
-def without_usage(answer: bytes) -> bytes:
-    return json.dumps({name: value for name, value in json.loads(answer).items() if name != "usage"}).encode()
 
 
 def test_where_no_price_is_published_the_most_that_is_likely_is_set_aside(
@@ -405,9 +493,10 @@ def test_the_sums_are_those_of_the_books(
     books = balance(studio.database, studio.storage, studio.service.requests)
     assert books.amiss == {}
     states = [job.state for job in studio.rows(Job)]
-    lost = states.count(JobState.UNKNOWN)
+    # A web page and a fault of the service's may have been charged; a refused prompt was not.
+    lost = states.count(JobState.UNKNOWN) + states.count(JobState.FAILED) - 1
     paid = sum(call.price_micros or 0 for call in studio.rows(Usage))
-    assert (lost, states.count(JobState.FAILED)) == (1, 3)
+    assert (lost, states.count(JobState.FAILED)) == (3, 3)
     assert used(studio, user) == sums(paid + lost * estimate(), books.images + lost)
 
 

@@ -251,6 +251,59 @@ def test_a_database_of_the_first_version_is_brought_up_with_its_rows(empty_datab
     database.close()
 
 
+def test_what_earlier_calls_count_of_a_budget_is_kept(empty_database_url: str) -> None:
+    database = Database(empty_database_url)
+    now = "2026-11-01 12:00:00"
+    calls = [
+        ("paid", "generate", "ok", "j", False, 5),
+        ("no price", "generate", "ok", "j", False, "NULL"),
+        ("lost", "generate", "unknown", "j", False, "NULL"),
+        ("lost offline", "generate", "unknown", "j", True, "NULL"),
+        ("failed", "generate", "failed", "j", False, "NULL"),
+        ("text", "enhance", "ok", None, False, "NULL"),
+    ]
+    with database.engine.connect() as connection:
+        command.upgrade(alembic_config(connection), "0006")
+        connection.execute(
+            text(
+                "INSERT INTO users (id, username, display_name, password_hash, role, created_at)"
+                f" VALUES ('u', 'ada', 'Ada', '!', 'admin', '{now}')"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO jobs (id, batch_id, position, owner_id, state, request, partials, attempts,"
+                " created_at, reserved_micros)"
+                f" VALUES ('j', 'b', 0, 'u', 'done', '{{}}', 0, 1, '{now}', 7)"
+            )
+        )
+        for name, kind, outcome, job, offline, price in calls:
+            connection.execute(
+                text(
+                    "INSERT INTO usage (id, user_id, kind, model, offline, job_id, started_at, seconds,"
+                    " images, outcome, price_micros)"
+                    f" VALUES ('{name}', 'u', '{kind}', 'm', {offline}, :job, '{now}', 1, 0, '{outcome}',"
+                    f" {price})"
+                ),
+                {"job": job},
+            )
+        connection.commit()
+    database.migrate()
+    with database.read() as session:
+        counted = {
+            call.id: (call.reserved_micros, call.lost_images) for call in session.exec(select(Usage)).all()
+        }
+    assert counted == {
+        "paid": (None, 0),
+        "no price": (7, 0),
+        "lost": (7, 1),
+        "lost offline": (7, 0),
+        "failed": (None, 0),
+        "text": (None, 0),
+    }
+    database.close()
+
+
 def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     database.migrate()

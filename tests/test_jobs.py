@@ -175,12 +175,9 @@ def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Sto
         session.add(user)
     client = ImageClient(load_settings(), transport=OfflineTransport(seed=1))
     gallery, usage = Gallery(sqlite_database, storage), UsageLog(sqlite_database)
-    worker = Worker(
-        sqlite_database, storage, gallery, usage, client, b"s", Failures(sqlite_database), offline=True
-    )
-    jobs = Jobs(
-        sqlite_database, storage, worker, JobQueue(sqlite_database), Budgets(sqlite_database, load_settings())
-    )
+    budgets, failures = Budgets(sqlite_database, load_settings()), Failures(sqlite_database)
+    worker = Worker(sqlite_database, storage, gallery, usage, budgets, client, b"s", failures, offline=True)
+    jobs = Jobs(sqlite_database, storage, worker, JobQueue(sqlite_database), budgets)
     jobs.submit(user.id, Recipe(prompt="a fox", model="offline-painter", size="256x256"), 1)
     claimed = jobs.claim()
     assert claimed
