@@ -56,7 +56,7 @@ def test_the_main_job_on_a_bucket(browser: Browser, tmp_path: Path, s3: S3Server
         assert not (app.data_dir / "files").exists()
         app.restart()
         kept.delete(*kept.list("thumbnails"))  # so that the picture itself is read again
-        with Visitor(browser, app.base_url) as later:
+        with Visitor(browser, app.base_url, fresh=True) as later:
             later.open("/gallery")
             later.sign_in("main-job")
             expect(later.tiles).to_have_count(1)
@@ -733,7 +733,7 @@ def test_a_picture_whose_file_is_gone_says_so(browser: Browser, tmp_path: Path) 
             person.finished()
         for kind in ("images", "thumbnails"):
             shutil.rmtree(app.data_dir / "files" / kind)
-        with Visitor(browser, app.base_url) as later:
+        with Visitor(browser, app.base_url, fresh=True) as later:
             later.open("/gallery")
             later.sign_in("unlucky-owner")
             expect(later.tiles.first).to_contain_text("This picture can't be shown.")

@@ -170,7 +170,7 @@ def _job(owner_id: str, name: str, told: Sequence[str], **fields: object) -> Job
 
 
 def test_what_is_stored_stays_words(browser: Browser, house: House) -> None:
-    with Visitor(browser, house.app.base_url, height=1800) as person:
+    with Visitor(browser, house.app.base_url, height=1800, fresh=True) as person:
         watch = Watch(person)
         house.enter(person, OWNER)
         _create(watch)
@@ -256,7 +256,7 @@ def _download(person: Visitor, dialog: Locator, chunk: Sequence[str]) -> None:
 
 
 def test_the_administrator_reads_names_as_names(browser: Browser, house: House) -> None:
-    with Visitor(browser, house.app.base_url, height=1800) as person:
+    with Visitor(browser, house.app.base_url, height=1800, fresh=True) as person:
         watch = Watch(person)
         house.enter(person, CHIEF)
         person.go("Account")
@@ -267,7 +267,7 @@ def test_the_administrator_reads_names_as_names(browser: Browser, house: House) 
 
 def test_what_the_service_answers_stays_words(browser: Browser, house: House, service: OpenAIService) -> None:
     everything = "\n".join(CORPUS)
-    with Visitor(browser, house.app.base_url, height=1800) as person:
+    with Visitor(browser, house.app.base_url, height=1800, fresh=True) as person:
         watch, page = Watch(person), person.page
         person.sign_up("listener")
         person.describe(name="Pip", base_prompt="on a kite")

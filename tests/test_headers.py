@@ -100,7 +100,7 @@ def test_on_https_browsers_stay_there(tmp_path: Path) -> None:
 
 def test_a_browser_stops_what_somebody_got_into_a_page(browser: Browser, app: AppProcess) -> None:
     with AppProcess(Path(app.data_dir).parent / "elsewhere") as elsewhere:
-        person = Visitor(browser, app.base_url)
+        person = Visitor(browser, app.base_url, fresh=True)
         person.open()
         expect(person.page.get_by_role("button", name="Create account")).to_be_visible()
         assert person.failures == []

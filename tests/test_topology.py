@@ -76,8 +76,8 @@ def test_a_browser_stays_on_one_replica_and_its_pictures_come_from_any(
             failed.append(f"{answer.status} {answer.url}")
 
     with (
-        Visitor(browser, whole.proxy.base_url) as person,
-        Visitor(browser, whole.proxy.base_url) as stranger,
+        Visitor(browser, whole.proxy.base_url, fresh=True) as person,
+        Visitor(browser, whole.proxy.base_url, fresh=True) as stranger,
     ):
         person.context.on("response", note)
         person.sign_up("stayer")
@@ -115,7 +115,7 @@ def test_being_looked_at_every_second_leaves_no_line_in_the_log(whole: Topology)
 def test_when_a_replica_dies_the_other_goes_on_with_its_work_and_its_people(
     browser: Browser, whole: Topology
 ) -> None:
-    with Visitor(browser, whole.proxy.base_url) as person:
+    with Visitor(browser, whole.proxy.base_url, fresh=True) as person:
         person.sign_up("survivor")
         place = whole.place_of(person)
         whole.service.script(*[Behaviour(latency=LONG_CALL / 2)] * PLACES)
@@ -154,7 +154,7 @@ def test_when_a_replica_dies_the_other_goes_on_with_its_work_and_its_people(
 def test_a_replica_that_is_stopped_finishes_its_images_and_hands_its_people_on(
     browser: Browser, whole: Topology
 ) -> None:
-    with Visitor(browser, whole.proxy.base_url) as person:
+    with Visitor(browser, whole.proxy.base_url, fresh=True) as person:
         person.sign_up("mover")
         place = whole.place_of(person)
         whole.service.script(*[Behaviour(latency=4)] * PLACES)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Locator,
+    Page,
+    Request,
+    expect,
+)
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from tests.polling import until
@@ -17,30 +29,63 @@ WAIT_MS = 30_000
 expect.set_options(timeout=WAIT_MS)
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What a profile is made with."""
+
+    width: int
+    height: int
+    dark: bool
+
+    def context(self, browser: Browser) -> BrowserContext:
+        made = browser.new_context(
+            viewport={"width": self.width, "height": self.height},
+            color_scheme="dark" if self.dark else "light",
+            accept_downloads=True,
+        )
+        made.set_default_timeout(WAIT_MS)
+        return made
+
+
+# The profiles that nobody uses now.
+_idle: WeakKeyDictionary[Browser, dict[_Kind, list[BrowserContext]]] = WeakKeyDictionary()
+
+
 class Visitor:
     """One browser profile.
 
     At the end no other host may have been asked, no script have failed, and the pages' policy
-    (Content-Security-Policy) have had nothing to stop.
+    (Content-Security-Policy) have had nothing to stop. Without `fresh` it may be that of an earlier visitor,
+    signed out and with nothing stored: what it has in its cache is a third of the work of loading a page.
     """
 
     def __init__(
-        self, browser: Browser, base_url: str, *, width: int = 1280, height: int = 900, dark: bool = False
+        self,
+        browser: Browser,
+        base_url: str,
+        *,
+        width: int = 1280,
+        height: int = 900,
+        dark: bool = False,
+        fresh: bool = False,
     ) -> None:
         self.base_url = base_url
-        self.context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme="dark" if dark else "light",
-            accept_downloads=True,
-        )
-        self.context.set_default_timeout(WAIT_MS)
+        self._fresh = fresh
+        self._kind = _Kind(width, height, dark)
+        idle = _idle.setdefault(browser, {}).setdefault(self._kind, [])
+        self.context = idle.pop() if idle and not fresh else self._kind.context(browser)
+        self._idle = idle
         self.foreign: list[str] = []
         self.failures: list[str] = []
-        self.context.on("request", self._note_request)
-        self.context.on("weberror", lambda error: self.failures.append(str(error.error)))
-        self.context.on("console", self._note_refusal)
         self._reruns: dict[Page, Reruns] = {}
-        self.context.on("page", lambda page: self._reruns.update({page: Reruns(page)}))
+        self._noted: dict[str, Callable[[Any], None]] = {
+            "request": self._note_request,
+            "weberror": lambda error: self.failures.append(str(error.error)),
+            "console": self._note_refusal,
+            "page": lambda page: self._reruns.update({page: Reruns(page)}),
+        }
+        for event, note in self._noted.items():
+            self.context.on(event, note)
         self.page = self.context.new_page()
 
     def __enter__(self) -> Visitor:
@@ -49,10 +94,24 @@ class Visitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.context.close()
+        if self._fresh or error:
+            self.context.close()
+        else:
+            self._leave()
         if error is None:
             assert self.foreign == []
             assert self.failures == []
+
+    def _leave(self) -> None:
+        """Leave the profile to the next visitor."""
+        for event, note in self._noted.items():
+            self.context.remove_listener(event, note)
+        for page in self.context.pages:
+            if page.url.startswith(self.base_url):
+                page.evaluate("localStorage.clear(); sessionStorage.clear()")
+            page.close()
+        self.context.clear_cookies()
+        self._idle.append(self.context)
 
     def _note_request(self, request: Request) -> None:
         parts = urlsplit(request.url)

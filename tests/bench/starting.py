@@ -85,7 +85,10 @@ def _tabs(app: AppProcess, baseline: AppProcess) -> Iterator[None]:
         raise SystemExit(chromium.MEND)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=chromium.flags())
-        with Visitor(browser, app.base_url) as person, Visitor(browser, baseline.base_url) as other:
+        with (
+            Visitor(browser, app.base_url, fresh=True) as person,
+            Visitor(browser, baseline.base_url, fresh=True) as other,
+        ):
             person.sign_up("idle")
             other.open()
             person.settle()
