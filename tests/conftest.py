@@ -26,6 +26,7 @@ from tests import chromium
 from tests.engines import TEMPLATE, PostgresServer, S3Server, postgres_server, s3_server
 from tests.generating import Studio
 from tests.openai_service import OpenAIService, openai_service
+from tests.process import AppProcess
 
 _FOREIGN = (
     "OPENAI_",
@@ -281,9 +282,15 @@ def browser() -> Iterator[Browser]:
         running.close()
 
 
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
+    """The whole app on the offline engine, for one file's tests."""
+    with AppProcess(tmp_path_factory.mktemp("app")) as process:
+        yield process
+
+
 # The longest first: a file is one worker's, and the last one to begin would keep the other waiting.
 LONGEST = (
-    "test_browser.py",
     "test_accessibility.py",
     "test_browser_service.py",
     "test_browser_corpus.py",

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.process import AppProcess
 from tests.visitor import Visitor
 
 EDIT = "Edit with words · free"
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
-    with AppProcess(tmp_path_factory.mktemp("app")) as process:
-        yield process
 
 
 def test_an_image_edited_with_words_knows_what_it_was_made_from(browser: Browser, app: AppProcess) -> None:

@@ -25,6 +25,11 @@ from tests.polling import until
 from tests.reruns import Reruns
 
 PASSWORD = "seven quiet lighthouses"
+FOX = {
+    "name": "Juniper",
+    "traits": ("red fox", "green scarf"),
+    "base_prompt": "reading under a tree at sunset",
+}
 WAIT_MS = 30_000
 expect.set_options(timeout=WAIT_MS)
 
