@@ -10,7 +10,7 @@ import base64
 import binascii
 from typing import Any
 
-from core.catalogue import Usage
+from core.catalogue import TokenCount
 from core.columns import clean
 
 Body = dict[str, Any]
@@ -26,7 +26,7 @@ class Writing:
         self._text, self._refusal = list[str](), list[str]()
         self._half = ""
         self.finish: str | None = None
-        self.usage = Usage()
+        self.usage = TokenCount()
 
     @property
     def text(self) -> str:
@@ -61,7 +61,7 @@ class Painting:
     def __init__(self) -> None:
         self.items: list[Body] = []
         self.broken = False
-        self.usage = Usage()
+        self.usage = TokenCount()
 
     def take(self, body: Body) -> None:
         """Add a completed event, or a whole plain answer with its list of `data`."""
@@ -95,15 +95,15 @@ def text_of(content: object) -> str:
     return "".join(part if isinstance(part, str) else str(_dict(part).get("text") or "") for part in parts)
 
 
-def _text_usage(usage: Body) -> Usage:
-    return Usage(
+def _text_usage(usage: Body) -> TokenCount:
+    return TokenCount(
         input_tokens=_count(usage, "prompt_tokens"), output_tokens=_count(usage, "completion_tokens")
     )
 
 
-def _image_usage(usage: Body) -> Usage:
+def _image_usage(usage: Body) -> TokenCount:
     split = _dict(usage.get("input_tokens_details"))
-    return Usage(
+    return TokenCount(
         input_tokens=_count(usage, "input_tokens"),
         output_tokens=_count(usage, "output_tokens"),
         image_input_tokens=_count(split, "image_tokens"),

@@ -73,7 +73,7 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True)
-class Which:
+class TrailFilter:
     """Which entries: `person` is the username of who did it, or of whom it was done to."""
 
     person: str | None = None
@@ -135,7 +135,7 @@ class Audit:
         found = select(col(AuditEntry.id)).where(col(AuditEntry.id) == once_id(once))
         return session.execute(found).first() is not None
 
-    def page(self, admin: Reader, which: Which = Which(), *, after: str | None = None) -> Entries:
+    def page(self, admin: Reader, which: TrailFilter = TrailFilter(), *, after: str | None = None) -> Entries:
         """PAGE_SIZE entries, newest first. Raises NotAllowed.
 
         `after` is `next` or `newer` of another page; a damaged one gives the first page.
@@ -144,12 +144,12 @@ class Audit:
         with self._database.read() as session:
             return _page(session, which, Cursor.decode(after))
 
-    def all(self, admin: Reader, which: Which = Which()) -> Iterator[AuditEntry]:
+    def all(self, admin: Reader, which: TrailFilter = TrailFilter()) -> Iterator[AuditEntry]:
         """Every entry, newest first, read as it is asked for. Raises NotAllowed."""
         _require_admin(admin)
         return self._all(which)
 
-    def _all(self, which: Which) -> Iterator[AuditEntry]:
+    def _all(self, which: TrailFilter) -> Iterator[AuditEntry]:
         cursor: Cursor | None = None
         while True:
             with self._database.read() as session:
@@ -165,19 +165,19 @@ def _require_admin(reader: Reader) -> None:
         raise NotAllowed
 
 
-def _page(session: Session, which: Which, cursor: Cursor | None) -> Entries:
+def _page(session: Session, which: TrailFilter, cursor: Cursor | None) -> Entries:
     found = page_of(partial(_rows, session, which), cursor, PAGE_SIZE, _place)
     return Entries(found.rows, found.next, found.newer)
 
 
-def _rows(session: Session, which: Which, cursor: Cursor | None, limit: int) -> tuple[AuditEntry, ...]:
+def _rows(session: Session, which: TrailFilter, cursor: Cursor | None, limit: int) -> tuple[AuditEntry, ...]:
     """Up to `limit` entries beyond `cursor`, nearest to it first."""
     matching = select(AuditEntry).where(*_conditions(which))
     found = beyond(matching, cursor, col(AuditEntry.at), col(AuditEntry.id)).limit(limit)
     return tuple(session.scalars(found))
 
 
-def _conditions(which: Which) -> list[Any]:
+def _conditions(which: TrailFilter) -> list[Any]:
     conditions: list[Any] = []
     if which.action:
         conditions.append(col(AuditEntry.action) == which.action)

@@ -52,7 +52,7 @@ MOST_USD = 1_000_000
 MOST_IMAGES = 1_000_000_000
 
 
-class Which(StrEnum):
+class BudgetKind(StrEnum):
     """The four budgets, by the names of their columns."""
 
     DAY_MICROS = "day_micros"
@@ -66,11 +66,11 @@ class Which(StrEnum):
 
     @property
     def is_money(self) -> bool:
-        return self in (Which.DAY_MICROS, Which.MONTH_MICROS)
+        return self in (BudgetKind.DAY_MICROS, BudgetKind.MONTH_MICROS)
 
     @property
     def is_daily(self) -> bool:
-        return self in (Which.DAY_MICROS, Which.DAY_IMAGES)
+        return self in (BudgetKind.DAY_MICROS, BudgetKind.DAY_IMAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class BudgetLimits:
     def any(self) -> bool:
         return any(limit is not None for limit in asdict(self).values())
 
-    def of(self, which: Which) -> int | None:
+    def of(self, which: BudgetKind) -> int | None:
         limit: int | None = getattr(self, which)
         return limit
 
@@ -100,7 +100,7 @@ class OwnLimits:
     day_images: int | None = None
     month_images: int | None = None
 
-    def of(self, which: Which) -> int | None:
+    def of(self, which: BudgetKind) -> int | None:
         limit: int | None = getattr(self, which)
         return limit
 
@@ -125,10 +125,10 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class BudgetLine:
     """One budget of one person. Money is in micro-USD; `used` includes what is reserved."""
 
-    which: Which
+    which: BudgetKind
     limit: int | None
     used: int
     renews_at: datetime
@@ -156,7 +156,7 @@ class Line:
 class Statement:
     """A person's four budgets at one moment."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[BudgetLine, ...]
 
     def refusal(self, need: Need) -> errors.BudgetSpent | None:
         """Why `need` isn't covered: of several budgets, by the one that is longest in renewing."""
@@ -228,7 +228,7 @@ class Budgets:
         """Set one user's limits, from now on. Raises NotAllowed, or InvalidParameter for impossible ones."""
         if not admin.is_admin:
             raise errors.NotAllowed
-        for which in Which:
+        for which in BudgetKind:
             _check(which, own.of(which))
         with self._database.write() as session:
             # Two changes at once are one after the other.
@@ -269,14 +269,14 @@ def month_of(now: datetime) -> datetime:
     return day_of(now).replace(day=1)
 
 
-def amount_words(which: Which, amount: int | None) -> str:
+def amount_words(which: BudgetKind, amount: int | None) -> str:
     """So much of one budget as people read it; None is no limit."""
     if amount is None:
         return "no limit"
     return money_words(amount) if which.is_money else f"{amount:,}"
 
 
-def limit_words(which: Which, own: int | None) -> str:
+def limit_words(which: BudgetKind, own: int | None) -> str:
     """One user's own limit as people read it."""
     if own is None:
         return "as in the settings"
@@ -284,7 +284,7 @@ def limit_words(which: Which, own: int | None) -> str:
 
 
 def _change_words(before: OwnLimits, after: OwnLimits) -> Iterator[str]:
-    for which in Which:
+    for which in BudgetKind:
         old, new = before.of(which), after.of(which)
         if old != new:
             yield f"{which.label}: {limit_words(which, old)}, now {limit_words(which, new)}"
@@ -294,7 +294,7 @@ def _micros(dollars: Decimal | None) -> int | None:
     return None if dollars is None else int(dollars * MICROS)
 
 
-def _check(which: Which, limit: int | None) -> None:
+def _check(which: BudgetKind, limit: int | None) -> None:
     most = MOST_USD * MICROS if which.is_money else MOST_IMAGES
     if limit is not None and not NO_LIMIT <= limit <= most:
         raise errors.InvalidParameter(
@@ -306,7 +306,7 @@ def _check(which: Which, limit: int | None) -> None:
 
 def _own(session: Session, user_id: str) -> OwnLimits:
     row = session.get(Budget, user_id)
-    return OwnLimits(*(getattr(row, which) for which in Which)) if row else OwnLimits()
+    return OwnLimits(*(getattr(row, which) for which in BudgetKind)) if row else OwnLimits()
 
 
 def _statement(session: Session, user_id: str, limits: BudgetLimits, now: datetime) -> Statement:
@@ -315,8 +315,10 @@ def _statement(session: Session, user_id: str, limits: BudgetLimits, now: dateti
     next_month = month_of(month_of(now) + timedelta(days=31))
     return Statement(
         tuple(
-            Line(which, limits.of(which), getattr(used, which), tomorrow if which.is_daily else next_month)
-            for which in Which
+            BudgetLine(
+                which, limits.of(which), getattr(used, which), tomorrow if which.is_daily else next_month
+            )
+            for which in BudgetKind
         )
     )
 
@@ -365,7 +367,7 @@ def _reserved(user_id: str, now: datetime) -> Select[Any]:
     )
 
 
-def _refusal_words(line: Line, need: Need) -> str:
+def _refusal_words(line: BudgetLine, need: Need) -> str:
     period = "Today's" if line.which.is_daily else "This month's"
     left = line.left or 0
     if line.which.is_money:

@@ -71,7 +71,7 @@ class TokenPrice:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class TokenCount:
     """Tokens that an answer says it used; None where it doesn't say."""
 
     input_tokens: int | None = None
@@ -387,7 +387,7 @@ def _squares(size: str) -> float:
     return max(1.0, int(width) * int(height) / 1024**2) if height else 2.0
 
 
-def cost(model_name: str, usage: Usage) -> int | None:
+def cost(model_name: str, usage: TokenCount) -> int | None:
     """Micro-USD that an image answer cost, by its own usage; None when it or the price is unknown."""
     model = image_model(model_name)
     if model.status == "offline":
@@ -401,7 +401,7 @@ def cost(model_name: str, usage: Usage) -> int | None:
     )
 
 
-def text_cost(model_name: str, usage: Usage) -> int | None:
+def text_cost(model_name: str, usage: TokenCount) -> int | None:
     """Micro-USD that an enhancement cost, by its own usage; None when it or the price is unknown."""
     model = text_model(model_name)
     if model_name == OFFLINE_TEXT_MODEL:

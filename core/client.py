@@ -22,7 +22,7 @@ from core.answers import Body, Painting, Writing, decoded, flagged_in, text_of
 from core.catalogue import (
     AUTO,
     GenerateParams,
-    Usage,
+    TokenCount,
     cost,
     image_model,
     is_official,
@@ -56,7 +56,16 @@ from core.imaging import extension_of
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
 from core.settings import Moderation, Settings
 from core.tape import drain, record, taken
-from core.translate import Fault, error_of, fault_of, fault_of_body, foreign, request_id_of, told, translated
+from core.translate import (
+    ServiceFault,
+    error_of,
+    fault_of,
+    fault_of_body,
+    foreign,
+    request_id_of,
+    told,
+    translated,
+)
 
 if TYPE_CHECKING:
     import openai
@@ -129,7 +138,7 @@ class GeneratedImages:
 
     images: tuple[bytes, ...]
     revised_prompts: tuple[str | None, ...]
-    usage: Usage
+    usage: TokenCount
     request_id: str | None
     model: str
     price_micros: int | None
@@ -143,7 +152,7 @@ class Enhanced:
 
     text: str
     added_back: tuple[str, ...]
-    usage: Usage
+    usage: TokenCount
     request_id: str | None
     model: str
     price_micros: int | None
@@ -200,7 +209,7 @@ class _Call:
     def paid(self) -> bool:
         return self.path in (_IMAGES, _EDITS)
 
-    def softened(self, fault: Fault) -> _Call | None:
+    def softened(self, fault: ServiceFault) -> _Call | None:
         """The call without what `fault` complains of, each remedy once; None when there is none."""
         if fault.refuses_streaming and not self.unstreamed and self.body.get("stream"):
             return replace(self, body=_without(self.body, "stream", "partial_images"), unstreamed=True)

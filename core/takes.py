@@ -10,7 +10,7 @@ from hashlib import sha256
 from sqlalchemy import delete
 from sqlmodel import col
 
-from core.catalogue import Usage
+from core.catalogue import TokenCount
 from core.client import Enhanced
 from core.columns import fitted
 from core.database import Database
@@ -66,7 +66,7 @@ def as_enhanced(take: Take) -> Enhanced:
     return Enhanced(
         text=take.text,
         added_back=tuple(take.added_back),
-        usage=Usage(take.input_tokens, take.output_tokens),
+        usage=TokenCount(take.input_tokens, take.output_tokens),
         request_id=None,
         model=take.model,
         price_micros=take.price_micros,

@@ -56,7 +56,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class TableFigures:
     """What a table holds: how many rows, and a sum over their contents."""
 
     rows: int
@@ -190,12 +190,12 @@ def _pages(database: Database, table: Table) -> _Rows:
     return database.in_pages(select(table), *table.primary_key.columns)
 
 
-def _figures(database: Database, table: Table) -> Figures:
+def _figures(database: Database, table: Table) -> TableFigures:
     rows, total = 0, 0
     for page in _pages(database, table):
         rows += len(page)
         total += sum(int.from_bytes(_row_hash(row)) for row in page)
-    return Figures(rows, total % _SUM)
+    return TableFigures(rows, total % _SUM)
 
 
 def _row_hash(row: Row[Any]) -> bytes:

@@ -1,8 +1,8 @@
 """Failures of an OpenAI-compatible service, said in this project's own errors.
 
 A failure reaches us as an HTTP status with a JSON body, as an error frame inside a stream, or as a
-broken connection. Each is read into a Fault first, and a Fault is looked up in tables: by its code,
-by its type, by words in its message, by its status.
+broken connection. Each is read into a ServiceFault, and that is looked up in tables: by its code, by its
+type, by words in its message, by its status.
 
 The SDK is loaded by the first call: here its errors are looked at, so it is there by then.
 """
@@ -116,7 +116,7 @@ _REQUEST_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ServiceFault:
     """One failure as the service told it; `status` is None inside a stream.
 
     `stage` says which a moderation has blocked: the "input", or the "output" that had been made by then.
@@ -155,11 +155,11 @@ class Fault:
         return ": ".join(part for part in (head, " ".join(self.message.split())) if part)
 
 
-def fault_of_body(body: object, response: httpx2.Response | None = None) -> Fault:
-    """The Fault in `body`, the JSON value of an error (with or without its `error` envelope)."""
+def fault_of_body(body: object, response: httpx2.Response | None = None) -> ServiceFault:
+    """The ServiceFault in `body`, the JSON value of an error (with or without its `error` envelope)."""
     found = body.get("error", body) if isinstance(body, dict) else body
     error: dict[str, Any] = found if isinstance(found, dict) else {"message": str(found or "")}
-    return Fault(
+    return ServiceFault(
         status=response.status_code if response is not None and not response.is_success else None,
         code=_word(error.get("code")),
         type=_word(error.get("type")),
@@ -181,8 +181,8 @@ def foreign(*own: type[Exception]) -> tuple[type[Exception], ...]:
     )  # fmt: skip
 
 
-def fault_of(error: Exception) -> Fault | None:
-    """The Fault behind an answer that the SDK raised as `error`, whose body has lost its envelope."""
+def fault_of(error: Exception) -> ServiceFault | None:
+    """The ServiceFault behind an answer that the SDK raised as `error`, whose body has lost its envelope."""
     import openai  # noqa: PLC0415
 
     if not isinstance(error, openai.APIStatusError):
@@ -196,7 +196,7 @@ def request_id_of(response: httpx2.Response | None, *, secret: str = "") -> str 
     return found if _REQUEST_ID.fullmatch(found) and told(found, secret) == found else None
 
 
-def error_of(fault: Fault, *, paid: bool, secret: str = "") -> ImageError:
+def error_of(fault: ServiceFault, *, paid: bool, secret: str = "") -> ImageError:
     """Our error for `fault`. `paid` says that an image was being bought; `secret` is kept out of it."""
     details = told(fault.details(), secret)
     request_id = None if told(fault.request_id or "", secret) != fault.request_id else fault.request_id
@@ -243,7 +243,7 @@ def _is_web_page(response: httpx2.Response | None) -> bool:
     return response is not None and str(response.headers.get("content-type", "")).startswith("text/html")
 
 
-def _class_of(fault: Fault, *, paid: bool) -> type[ImageError]:
+def _class_of(fault: ServiceFault, *, paid: bool) -> type[ImageError]:
     if fault.refuses_streaming:
         return StreamingUnverified
     found = _BY_CODE.get(fault.code) or _BY_CODE.get(fault.type)

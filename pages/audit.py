@@ -9,7 +9,7 @@ import streamlit as st
 
 from core.accounts import SignedIn
 from core.addresses import AUDIT_FILE, with_query
-from core.audit import Action, Which, utc_words
+from core.audit import Action, TrailFilter, utc_words
 from core.models import AuditEntry
 from pages.ui.pager import pager
 from pages.ui.session import require_user, studio
@@ -23,7 +23,7 @@ _ID_LENGTH = 40
 class AuditState:
     """Which page of which entries is looked at."""
 
-    which: Which = field(default_factory=Which)
+    which: TrailFilter = field(default_factory=TrailFilter)
     cursor: str | None = None
 
 
@@ -50,7 +50,7 @@ def _state() -> AuditState:
     return state
 
 
-def _filters(user: SignedIn, chosen: Which) -> Which:
+def _filters(user: SignedIn, chosen: TrailFilter) -> TrailFilter:
     people = ["", *sorted(account.username for account in studio().accounts.accounts(user))]
     actions = ["", *Action]
     with st.container(horizontal=True, vertical_alignment="bottom", key="audit-filters"):
@@ -70,12 +70,12 @@ def _filters(user: SignedIn, chosen: Which) -> Which:
             key="audit-action",
             width=220,
         )
-        which = Which(person or None, Action(action) if action else None)
+        which = TrailFilter(person or None, Action(action) if action else None)
         st.link_button("Download as CSV", _file_url(which), icon=":material/download:")
     return which
 
 
-def _file_url(which: Which) -> str:
+def _file_url(which: TrailFilter) -> str:
     chosen = {"person": which.person, "action": which.action}
     return with_query(AUDIT_FILE, {name: value for name, value in chosen.items() if value})
 

@@ -15,7 +15,7 @@ from sqlmodel import col, select
 
 from core import errors
 from core.accounts import LOCK, MAX_ATTEMPTS, Accounts, SignedIn
-from core.audit import PAGE_SIZE, Action, Audit, Which
+from core.audit import PAGE_SIZE, Action, Audit, TrailFilter
 from core.budgets import Budgets, OwnLimits
 from core.cursor import Cursor
 from core.database import PAGE, Database
@@ -497,15 +497,19 @@ def test_the_whole_trail_is_read_in_portions(world: World) -> None:
 @pytest.mark.parametrize(
     ("which", "found"),
     [
-        pytest.param(Which(action=Action.WITHDRAWAL), [("root", "ada")], id="an action"),
-        pytest.param(Which("ada", Action.WITHDRAWAL), [("root", "ada")], id="done to a person"),
-        pytest.param(Which("root", Action.WITHDRAWAL), [("root", "ada")], id="done by a person"),
-        pytest.param(Which("grace", Action.WITHDRAWAL), [], id="another person"),
-        pytest.param(Which("ada", Action.TOKEN_MADE), [("ada", "root")], id="a name like a person's, by her"),
-        pytest.param(Which("root", Action.TOKEN_MADE), [], id="a name like a person's, not about him"),
+        pytest.param(TrailFilter(action=Action.WITHDRAWAL), [("root", "ada")], id="an action"),
+        pytest.param(TrailFilter("ada", Action.WITHDRAWAL), [("root", "ada")], id="done to a person"),
+        pytest.param(TrailFilter("root", Action.WITHDRAWAL), [("root", "ada")], id="done by a person"),
+        pytest.param(TrailFilter("grace", Action.WITHDRAWAL), [], id="another person"),
+        pytest.param(
+            TrailFilter("ada", Action.TOKEN_MADE), [("ada", "root")], id="a name like a person's, by her"
+        ),
+        pytest.param(TrailFilter("root", Action.TOKEN_MADE), [], id="a name like a person's, not about him"),
     ],
 )
-def test_the_trail_can_be_looked_through(world: World, which: Which, found: list[tuple[str, str]]) -> None:
+def test_the_trail_can_be_looked_through(
+    world: World, which: TrailFilter, found: list[tuple[str, str]]
+) -> None:
     world.tokens.make(world.member, "root", [Scope.READ], None)
     world.withdrawn()
     entries = world.audit.page(world.admin, which).entries

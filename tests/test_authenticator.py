@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from core import errors
 from core.accounts import MAX_ATTEMPTS, Accounts, SignedIn
-from core.audit import Action, Audit, Which
+from core.audit import Action, Audit, TrailFilter
 from core.database import Database
 from core.settings import Registration
 from pages.ui.authenticator import Authenticator
@@ -134,7 +134,7 @@ def test_wrong_passwords_are_in_the_trail(
             door.sign_in(name, WRONG)
     with pytest.raises(errors.SignInFailed):
         door.change_password("root", WRONG, "another battery")
-    trail = Audit(database).page(admin, Which(action=Action.SIGN_IN_FAILURE)).entries
+    trail = Audit(database).page(admin, TrailFilter(action=Action.SIGN_IN_FAILURE)).entries
     told = {(entry.subject, entry.details) for entry in trail}
     assert told == {("root", ""), ("", "unknown name"), ("root", "the current password, to change it")}
 

@@ -18,7 +18,7 @@ from sqlalchemy import event, insert, text
 from core import catalogue, errors
 from core.accounts import SignedIn
 from core.audit import Action
-from core.budgets import MOST_IMAGES, NO_LIMIT, Budgets, Line, Need, OwnLimits, Which
+from core.budgets import MOST_IMAGES, NO_LIMIT, BudgetKind, BudgetLine, Budgets, Need, OwnLimits
 from core.catalogue import likely_most
 from core.database import Database
 from core.intake import Figures
@@ -508,14 +508,14 @@ def test_what_is_left_is_what_can_be_had(open_studio: Callable[..., Studio], use
     for _ in range(3):
         studio.work()
     studio.jobs.cancel_waiting(user.id)
-    (day,) = [line for line in lines(studio, user) if line.which is Which.DAY_IMAGES]
+    (day,) = [line for line in lines(studio, user) if line.which is BudgetKind.DAY_IMAGES]
     assert (day.used, day.left) == (2, 3)
     with pytest.raises(errors.BudgetSpent):
         studio.jobs.submit(user.id, another(1), 4)
     studio.jobs.submit(user.id, another(1), 3)
 
 
-def lines(studio: Studio, user: User) -> tuple[Line, ...]:
+def lines(studio: Studio, user: User) -> tuple[BudgetLine, ...]:
     return studio.jobs.budgets.statement(user.id).lines
 
 
@@ -575,8 +575,8 @@ def test_budgets_start_anew_at_midnight_and_with_the_month(
 ) -> None:
     clock.now = datetime.fromisoformat(now)
     renewed = {line.which: line.renews_at.isoformat() for line in lines(open_studio(), user)}
-    assert renewed[Which.DAY_MICROS] == renewed[Which.DAY_IMAGES] == tomorrow
-    assert renewed[Which.MONTH_MICROS] == renewed[Which.MONTH_IMAGES] == next_month
+    assert renewed[BudgetKind.DAY_MICROS] == renewed[BudgetKind.DAY_IMAGES] == tomorrow
+    assert renewed[BudgetKind.MONTH_MICROS] == renewed[BudgetKind.MONTH_IMAGES] == next_month
 
 
 def test_a_spent_day_is_over_at_midnight_and_the_month_is_not(
@@ -644,10 +644,10 @@ def test_one_users_limit_leaves_the_others_as_the_settings_say(
     assert budgets.own(user.id) == own
     limits = {line.which: line.limit for line in lines(studio, user)}
     assert limits == {
-        Which.DAY_MICROS: 2_000_000,
-        Which.MONTH_MICROS: 7_000_000,
-        Which.DAY_IMAGES: None,
-        Which.MONTH_IMAGES: None,
+        BudgetKind.DAY_MICROS: 2_000_000,
+        BudgetKind.MONTH_MICROS: 7_000_000,
+        BudgetKind.DAY_IMAGES: None,
+        BudgetKind.MONTH_IMAGES: None,
     }
 
 
@@ -693,10 +693,10 @@ def test_nobody_who_is_not_there_gets_a_budget(
         studio.jobs.budgets.change(admin, user_id, OwnLimits(day_images=1))
 
 
-@pytest.mark.parametrize("which", Which)
+@pytest.mark.parametrize("which", BudgetKind)
 @pytest.mark.parametrize("limit", [-2, MOST_IMAGES * 1_000_000 + 1])
 def test_an_impossible_limit_is_refused(
-    open_studio: Callable[..., Studio], user: User, admin: SignedIn, which: Which, limit: int
+    open_studio: Callable[..., Studio], user: User, admin: SignedIn, which: BudgetKind, limit: int
 ) -> None:
     studio = open_studio()
     with pytest.raises(errors.InvalidParameter) as refused:
@@ -745,7 +745,7 @@ def test_a_refusal_says_which_budget_what_is_left_and_when_it_starts_anew(
     ],
 )
 def test_money_is_said_in_dollars(limit: int, need: Need, words: str) -> None:
-    line = Line(Which.MONTH_MICROS, limit, 0, datetime(2026, 6, 1, tzinfo=UTC))
+    line = BudgetLine(BudgetKind.MONTH_MICROS, limit, 0, datetime(2026, 6, 1, tzinfo=UTC))
     message = line.refusal(need).message
     assert message == f"This month's budget {words}. It resets on 01 Jun 2026, 00:00 UTC."
 

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import bootstrap
 from core.api import create_auth
-from core.audit import Action, Which
+from core.audit import Action, TrailFilter
 from core.caller import Caller, CallerNamed, caller, caller_of
 from core.settings import load_settings
 from core.studio import Studio
@@ -100,6 +100,6 @@ def test_a_sign_in_over_http_says_from_where(studio: Studio) -> None:
     admin = studio.accounts.signed_in(studio.accounts.redeem_ticket(studio.accounts.issue_ticket("ada")))
     assert admin
     for action in (Action.SIGN_OUT, Action.SIGN_IN):
-        entry = studio.audit.page(admin, Which(action=action)).entries[-1]
+        entry = studio.audit.page(admin, TrailFilter(action=action)).entries[-1]
         assert (entry.actor_name, entry.address) == ("ada", "192.0.2.7")
         assert (entry.browser, entry.request_id) == ("Firefox/1", "request-1")

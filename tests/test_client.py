@@ -20,7 +20,7 @@ import openai
 import pytest
 from PIL import Image
 
-from core.catalogue import GenerateParams, Usage
+from core.catalogue import GenerateParams, TokenCount
 from core.client import NO_KEY, EnhanceStream, GeneratedImages, ImageClient
 from core.errors import (
     AddressWrong,
@@ -157,7 +157,7 @@ def test_a_streamed_image_comes_with_its_partial_pictures(make_client: Callable[
     assert all(
         Image.open(BytesIO(data)).size == (1024, 1024) for data in (*made.images, *(d for _, d in seen))
     )
-    assert made.usage == Usage(20, 200, 0)
+    assert made.usage == TokenCount(20, 200, 0)
     assert made.price_micros == 20 * 5 + 200 * 30
     assert (made.request_id, made.model, made.revised_prompts) == (REQUEST_ID, FOX.model, (None,))
 
@@ -974,7 +974,7 @@ def test_an_enhancement_arrives_in_pieces(client: ImageClient) -> None:
     assert "".join(pieces) == stream.result.text
     assert stream.result.added_back == ()
     output = len(stream.result.text) // 4
-    assert stream.result.usage == Usage(400, output)
+    assert stream.result.usage == TokenCount(400, output)
     assert stream.result.price_micros == 40 + (output + 1) // 2
     assert (stream.result.request_id, stream.result.model) == (REQUEST_ID, "gpt-6-luna")
 

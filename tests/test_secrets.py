@@ -25,7 +25,7 @@ from core.models import Table
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
-from core.translate import Fault, error_of
+from core.translate import ServiceFault, error_of
 from tests.openai_service import ERRORS, Behaviour, ErrorRow, OpenAIService
 from tests.polling import until
 from tests.test_pages import MAIN
@@ -147,7 +147,7 @@ def _protos(node: Any) -> Iterator[str]:
 def test_no_row_of_the_error_table_repeats_a_secret(row: str, secret: Secret) -> None:
     body = ERRORS[row].body
     quoting = body | {"message": f"{body['message']} {secret.quoted}"} if isinstance(body, dict) else {}
-    fault = Fault(
+    fault = ServiceFault(
         status=ERRORS[row].status,
         code=str(quoting.get("code") or ""),
         type=str(quoting.get("type") or ""),
@@ -161,7 +161,7 @@ def test_no_row_of_the_error_table_repeats_a_secret(row: str, secret: Secret) ->
 @pytest.mark.parametrize("place", ["code", "type", "param", "categories", "request_id"])
 def test_no_part_of_an_errors_body_repeats_a_secret(place: str, secret: Secret) -> None:
     value: Any = (secret.quoted,) if place == "categories" else secret.quoted
-    fault = Fault(**{"status": 400, "message": "rejected by the safety system", place: value})
+    fault = ServiceFault(**{"status": 400, "message": "rejected by the safety system", place: value})
     _assert_silent(error_of(fault, paid=True, secret=CONFIGURED), secret)
 
 

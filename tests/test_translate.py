@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from core.translate import Fault, error_of, request_id_of, translated
+from core.translate import ServiceFault, error_of, request_id_of, translated
 
 SECRETS = [
     pytest.param("sk-proj-abcdefghij0123456789", id="a usual key"),
@@ -18,7 +18,9 @@ LENGTHS = range(560, 620)
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_key_at_the_end_of_long_details_is_not_cut_in_half(secret: str) -> None:
     told = [f"{'x ' * (length // 2)}{secret}" for length in LENGTHS]
-    whole = [error_of(Fault(status=500, message=text), paid=True, secret=secret).details for text in told]
+    whole = [
+        error_of(ServiceFault(status=500, message=text), paid=True, secret=secret).details for text in told
+    ]
     lost = [translated(httpx2.ReadError(text), paid=True, secret=secret).details for text in told]
     unread = [translated(ValueError(text), paid=True, secret=secret).details for text in told]
     for details in (*whole, *lost, *unread):

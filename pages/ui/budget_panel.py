@@ -9,10 +9,10 @@ from core.budgets import (
     MOST_IMAGES,
     MOST_USD,
     NO_LIMIT,
-    Line,
+    BudgetKind,
+    BudgetLine,
     OwnLimits,
     Statement,
-    Which,
     amount_words,
 )
 from core.money import MICROS
@@ -44,15 +44,15 @@ def _figures(statement: Statement) -> None:
                 st.caption(plain(_rest(line)))
 
 
-def _title(line: Line) -> str:
+def _title(line: BudgetLine) -> str:
     return f"{'Money' if line.which.is_money else 'Images'} {_period(line.which)}"
 
 
-def _period(which: Which) -> str:
+def _period(which: BudgetKind) -> str:
     return "today" if which.is_daily else "this month"
 
 
-def _rest(line: Line) -> str:
+def _rest(line: BudgetLine) -> str:
     if line.limit is None:
         return amount_words(line.which, None)
     return f"of {amount_words(line.which, line.limit)}, {amount_words(line.which, line.left or 0)} left"
@@ -77,14 +77,14 @@ def _body(user: SignedIn, account: Account) -> None:
     statement = studio().budgets.statement(account.user_id)
     _figures(statement)
     before = studio().budgets.own(account.user_id)
-    chosen = {which: _choice(account, which, before) for which in Which}
+    chosen = {which: _choice(account, which, before) for which in BudgetKind}
     if st.button("Save", type="primary", key=f"save-budget-{account.user_id}"):
         with shown("budget"):
             studio().budgets.change(user, account.user_id, OwnLimits(*chosen.values()))
             st.rerun()
 
 
-def _choice(account: Account, which: Which, before: OwnLimits) -> int | None:
+def _choice(account: Account, which: BudgetKind, before: OwnLimits) -> int | None:
     """One limit as it is chosen now."""
     own, key = before.of(which), f"{which}-{account.user_id}"
     usual = studio().budgets.usual.of(which)
@@ -103,13 +103,13 @@ def _choice(account: Account, which: Which, before: OwnLimits) -> int | None:
     return _money_input(which, limit, key) if which.is_money else _images_input(which, limit, key)
 
 
-def _money_input(which: Which, limit: int, key: str) -> int:
+def _money_input(which: BudgetKind, limit: int, key: str) -> int:
     typed = st.number_input(
         f"{which.label}, USD", 0.0, float(MOST_USD), limit / MICROS, 1.0, format="%.2f", key=f"limit-{key}"
     )
     return round(typed * MICROS)
 
 
-def _images_input(which: Which, limit: int, key: str) -> int:
+def _images_input(which: BudgetKind, limit: int, key: str) -> int:
     label = f"{which.label}, number"
     return int(st.number_input(label, 0, MOST_IMAGES, limit, 1, key=f"limit-{key}"))

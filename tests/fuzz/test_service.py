@@ -24,7 +24,7 @@ from core.offline import OfflineTransport
 from core.prompts import PromptRequest
 from core.settings import load_settings
 from core.tape import drain, record, taken
-from core.translate import Fault, error_of, fault_of_body, request_id_of, told
+from core.translate import ServiceFault, error_of, fault_of_body, request_id_of, told
 from tests.conftest import plain_png
 from tests.fuzz.inputs import HUGE, any_text, fuzz, json_of, words_of
 
@@ -189,7 +189,7 @@ def test_any_words_of_the_bucket_are_an_error_of_the_store(text: str) -> None:
 @pytest.mark.parametrize("word", ["model ", "rejected ", "content ", "not ", "must be ", "unknown "])
 def test_no_message_takes_more_time_than_its_length(word: str) -> None:
     message = word * (HUGE // len(word))
-    fault = Fault(status=400, message=message)
+    fault = ServiceFault(status=400, message=message)
     assert isinstance(error_of(fault, paid=True), errors.InvalidParameter)
     fault.refused_parameter(frozenset({"n"}))
     bucket_fault(message)
