@@ -620,7 +620,7 @@ def _taping(answer: Answer) -> Iterator[None]:
 
 
 @contextmanager
-def _costing(answer: Writing | Painting, price: Callable[[Usage], int | None]) -> Iterator[None]:
+def _costing(answer: Writing | Painting, price: Callable[[TokenCount], int | None]) -> Iterator[None]:
     """Give an error what its answer says that it cost: what failed may have been charged all the same."""
     try:
         yield
