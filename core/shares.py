@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, delete, exists
 from sqlmodel import Session, col, select
 
 from core import errors
-from core.accounts import SignedIn
+from core.accounts import SignedIn, check_standing
 from core.audit import Action, Audit
 from core.columns import clean
 from core.database import Database
@@ -68,7 +68,10 @@ class Shares:
         self._audit = audit or Audit(database, clock=clock)
 
     def make(self, user: SignedIn, image_id: str, life: timedelta) -> str:
-        """The token of a new link to an image of this user's. Raises ImageNotFound or InvalidParameter."""
+        """The token of a new link to an image of this user's.
+
+        Raises ImageNotFound, InvalidParameter, or SessionEnded where the session has ended in this moment.
+        """
         if life not in LIVES:
             *days, most = (str(life.days) for life in sorted(LIVES))
             raise errors.InvalidParameter(
@@ -78,6 +81,7 @@ class Shares:
             )
         token, now = secrets.token_urlsafe(24), self._clock()
         with self._database.write() as session:
+            check_standing(session, user, now)
             image = _own(session, user, image_id)
             if image.trashed_at:
                 raise errors.ImageNotFound

@@ -24,6 +24,7 @@ from core.remaking import MEGABYTE
 from core.settings import load_settings
 from core.studio import Studio
 from core.tokens import LIVES
+from tests.entering import ticket_of
 from tests.hostile import CLEANED, NAMES, REFUSED, SCRIPT, camera, saved
 from tests.openai_service import OpenAIService, openai_service
 from tests.polling import until
@@ -73,7 +74,7 @@ class Person:
             base_url="http://localhost:8501",
             raise_server_exceptions=False,
         )
-        ticket = studio.accounts.issue_ticket(name)
+        ticket = ticket_of(studio.accounts, name)
         assert self.client.post("/auth/session", json={"ticket": ticket}).status_code == 204
         found = studio.accounts.signed_in(self.client.cookies["atelier"])
         assert found is not None

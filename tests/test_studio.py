@@ -17,6 +17,7 @@ from core.jobs import JobView
 from core.recipe import Recipe
 from core.settings import Moderation, load_settings
 from core.studio import MAX_LINE, MAX_TRAITS, Studio
+from tests.entering import ticket_of
 from tests.openai_service import Behaviour, OpenAIService, openai_service
 from tests.polling import until
 
@@ -66,7 +67,7 @@ def enter(studio: Studio, request: pytest.FixtureRequest) -> Callable[[str], Sig
     def make(name: str) -> SignedIn:
         user = studio.accounts.create_user(f"{name}-{abs(hash(request.node.name))}", "!")
         found = studio.accounts.signed_in(
-            studio.accounts.redeem_ticket(studio.accounts.issue_ticket(user.username))
+            studio.accounts.redeem_ticket(ticket_of(studio.accounts, user.username))
         )
         assert found is not None
         return found
