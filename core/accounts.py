@@ -20,6 +20,7 @@ from core.audit import Action, Audit
 from core.caller import caller
 from core.columns import clean
 from core.database import AdvisoryLock, Database
+from core.endings import cancel_queued
 from core.models import (
     ApiToken,
     Invite,
@@ -555,6 +556,8 @@ class Accounts:
     def withdraw(self, admin: SignedIn, user_id: str) -> None:
         """Take a user's access away, everywhere and at once; their images stay.
 
+        What waits in the queue is taken back. What has been begun is let finish, and kept.
+
         Raises NotAllowed for oneself: a team must not lose its only administrator by a slip.
         """
         self._require_admin(admin)
@@ -567,6 +570,7 @@ class Accounts:
             user.withdrawn_at = self._clock()
             session.add(user)
             self._end_sessions(session, user_id)
+            cancel_queued(session, user_id, user.withdrawn_at)
             self._end_resets(session, user_id)
             self._audit.record(session, Action.WITHDRAWAL, actor=admin.user_id, subject=user.username)
             self._end_tokens(session, user, "the withdrawal", actor=admin.user_id)
@@ -576,6 +580,8 @@ class Accounts:
         with self._database.write() as session:
             if user := session.get(User, user_id):
                 user.withdrawn_at = None
+                # What was being submitted in the moment of the withdrawal: nobody waits for it any more.
+                cancel_queued(session, user_id, self._clock())
                 self._audit.record(session, Action.REINSTATEMENT, actor=admin.user_id, subject=user.username)
 
     def _require_admin(self, user: SignedIn) -> None:

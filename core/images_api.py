@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from functools import partial
 from typing import Annotated, Any
@@ -138,6 +138,8 @@ async def ordered(
     except (errors.DatabaseError, errors.StorageError):
         # It is submitted: without its address it would be asked for again, and bought again.
         return _accepted(batch_id)
+    # Whoever has waited may not be let in any more.
+    await run_in_threadpool(user_of, request, studio)
     if not batch.is_live:
         return _result(batch)
     if kept is None and await request.is_disconnected():
@@ -204,11 +206,14 @@ async def enhance_prompt(
     text.add_done_callback(lambda _ended: tell(None))
     if events.MEDIA_TYPE not in request.headers.get("accept", ""):
         await heard(request, pieces, text, kept, until_end=True)
+        await run_in_threadpool(user_of, request, studio)
         return EnhancedPrompt(enhanced_prompt=written(text))
+    still = partial(run_in_threadpool, user_of, request, studio)
     first = await heard(request, pieces, text, kept)
+    await still()
     if first is None:
         written(text)  # what fails at once is answered as what it is
-    return StreamingResponse(_deltas(first, pieces, text), 200, events.HEADERS, events.MEDIA_TYPE)
+    return StreamingResponse(_deltas(first, pieces, text, still), 200, events.HEADERS, events.MEDIA_TYPE)
 
 
 async def heard(
@@ -248,13 +253,18 @@ async def _begun(begin: Callable[[], Future[str]]) -> Future[str]:
 
 
 async def _deltas(
-    first: str | None, pieces: asyncio.Queue[str | None], text: Future[str]
+    first: str | None,
+    pieces: asyncio.Queue[str | None],
+    text: Future[str],
+    still: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[bytes]:
+    """`still` raises for whoever isn't let in any more."""
     piece = first
     while piece is not None:
         yield events.event("delta", events.Delta(text=piece))
         piece = await pieces.get()
     try:
+        await still()
         yield events.event("done", EnhancedPrompt(enhanced_prompt=written(text)))
     except errors.ImageError as error:
         yield events.failed(error)

@@ -29,7 +29,17 @@ from core.accounts import (
     prehash,
 )
 from core.database import Database
-from core.models import Invite, PasswordReset, SignInAttempt, SignInSession, SignInTicket, User
+from core.models import (
+    Invite,
+    Job,
+    JobState,
+    PasswordReset,
+    SignInAttempt,
+    SignInSession,
+    SignInTicket,
+    User,
+    new_id,
+)
 from core.settings import Registration
 from tests.clock import Clock
 from tests.entering import change_password, ticket_of
@@ -719,6 +729,30 @@ def test_administration_is_the_administrators(
         verb(accounts, member, admin)
     assert accounts.password_hash("root") is not None
     verb(accounts, admin, member)
+
+
+def test_what_waits_of_a_withdrawn_user_is_taken_back_and_what_runs_goes_on(
+    accounts: Accounts, database: Database, admin: SignedIn, member: SignedIn, clock: Clock
+) -> None:
+    def submit(owner: SignedIn, state: JobState) -> None:
+        with database.write() as session:
+            session.add(
+                Job(batch_id=new_id(), owner_id=owner.user_id, state=state, request={}, due_at=clock.now)
+            )
+
+    def states(owner: SignedIn) -> list[str]:
+        with database.read() as session:
+            return sorted(session.exec(select(Job.state).where(Job.owner_id == owner.user_id)).all())
+
+    for state in (JobState.QUEUED, JobState.QUEUED, JobState.RUNNING):
+        submit(member, state)
+    submit(admin, JobState.QUEUED)
+    accounts.withdraw(admin, member.user_id)
+    assert states(member) == [JobState.CANCELLED, JobState.CANCELLED, JobState.RUNNING]
+    assert states(admin) == [JobState.QUEUED]
+    submit(member, JobState.QUEUED)
+    accounts.reinstate(admin, member.user_id)
+    assert states(member) == [JobState.CANCELLED] * 3 + [JobState.RUNNING]
 
 
 def test_administrators_do_not_lock_themselves_out(accounts: Accounts, admin: SignedIn) -> None:
