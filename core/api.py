@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,6 +19,7 @@ from core import errors
 from core.api_models import error_body
 from core.edits_api import edits
 from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, session_token, studio_of, user_of
+from core.events import Places
 from core.headers import is_https
 from core.images_api import images
 from core.manual import Described, manual
@@ -44,7 +44,7 @@ def create_api(get_studio: Callable[[], Studio], *, stopping: Callable[[], bool]
     application = _application(get_studio, images, edits, trail, manual)
     application.state.stopping = stopping
     application.state.upload_turns = ThreadPoolExecutor(1, "upload")
-    application.state.streams = Counter()
+    application.state.places = Places()
     application.add_middleware(RateHeaders)
     application.add_exception_handler(RequestValidationError, _on_invalid_of_anybody)
     return application

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from functools import partial
@@ -42,8 +41,6 @@ from core.studio import Studio
 images = APIRouter(prefix="/images", tags=["Images"])
 # How long a request waits for another one that answers the same key.
 KEY_PAUSE, KEY_TRIES = 0.5, 60
-# Of one user, in one process.
-MOST_STREAMS = 20
 # How soon it is noticed that nobody waits for a text any more.
 LOOK_UP = 0.5
 CHOICE = (
@@ -101,8 +98,9 @@ async def generate(
 ) -> Any:
     """Waits until all images have ended, and answers with those that came; `errors` says why others didn't.
 
-    With `Prefer: respond-async` it answers 202 at once. So it does after four minutes, and when the server is
-    stopped or its database is lost meanwhile: what was asked for goes on.
+    With `Prefer: respond-async` it answers 202 at once. So it does where twenty requests of yours wait
+    already, after four minutes, and when the server is stopped or its database is lost meanwhile: what was
+    asked for goes on.
 
     Whoever hangs up takes back the images that weren't begun, unless an `Idempotency-Key` says that the same
     request may come again: then they go on. Images that were begun are always finished and kept.
@@ -133,11 +131,14 @@ async def ordered(
     batch_id = await run_in_threadpool(submit) if earlier is None else earlier
     if _wants_async(prefer):
         return _accepted(batch_id, {"Preference-Applied": "respond-async"})
-    try:
-        batch = await events.ended(request, partial(studio.batches.find, user.user_id, batch_id))
-    except (errors.DatabaseError, errors.StorageError):
-        # It is submitted: without its address it would be asked for again, and bought again.
-        return _accepted(batch_id)
+    with _places(request).taken(user.user_id) as place:
+        if not place:
+            return _accepted(batch_id)
+        try:
+            batch = await events.ended(request, partial(studio.batches.find, user.user_id, batch_id))
+        except (errors.DatabaseError, errors.StorageError):
+            # It is submitted: without its address it would be asked for again, and bought again.
+            return _accepted(batch_id)
     # Whoever has waited may not be let in any more.
     await run_in_threadpool(user_of, request, studio)
     if not batch.is_live:
@@ -145,6 +146,11 @@ async def ordered(
     if kept is None and await request.is_disconnected():
         await run_in_threadpool(studio.jobs.cancel_waiting, user.user_id, batch_id)
     return _accepted(batch_id)
+
+
+def _places(request: Request) -> events.Places:
+    places: events.Places = request.app.state.places
+    return places
 
 
 def _wants_async(prefer: str | None) -> bool:
@@ -202,7 +208,8 @@ async def enhance_prompt(
         loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
     begin = partial(studio.write, user, asked.request(), tell, kept=kept)
-    text = await _begun(begin)
+    with _places(request).taken(user.user_id) as place:
+        text = await _begun(begin, tries=KEY_TRIES if place else 0)
     text.add_done_callback(lambda _ended: tell(None))
     if events.MEDIA_TYPE not in request.headers.get("accept", ""):
         await heard(request, pieces, text, kept, until_end=True)
@@ -242,9 +249,9 @@ def written(text: Future[str]) -> str:
     return text.result()
 
 
-async def _begun(begin: Callable[[], Future[str]]) -> Future[str]:
+async def _begun(begin: Callable[[], Future[str]], *, tries: int) -> Future[str]:
     """Waits for another request that answers the same key. Raises KeyBusy when that takes too long."""
-    for _ in range(KEY_TRIES):
+    for _ in range(tries):
         try:
             return await run_in_threadpool(begin)
         except errors.KeyBusy:
@@ -306,29 +313,34 @@ async def watch_job(job_id: str, request: Request, studio: CurrentStudio, user: 
     def look() -> Batch:
         return studio.batches.find(user_of(request, studio).user_id, job_id)
 
-    open_streams: Counter[str] = request.app.state.streams
-    if open_streams[user.user_id] >= MOST_STREAMS:
-        raise errors.RateExceeded(
-            "Too many streams at once.",
-            suggestions=("Close a stream before you open another.",),
-            retry_after=1,
-        )
+    places = _places(request)
+    if places.full(user.user_id):
+        raise too_many()
     stream = events.batch_events(request, look, partial(studio.jobs.partial, user.user_id), _end)
-    return StreamingResponse(
-        streamed(open_streams, user.user_id, stream), 200, events.HEADERS, events.MEDIA_TYPE
+    return StreamingResponse(streamed(places, user.user_id, stream), 200, events.HEADERS, events.MEDIA_TYPE)
+
+
+def too_many() -> errors.RateExceeded:
+    return errors.RateExceeded(
+        "Too many streams and waiting requests at once.",
+        suggestions=("Close a stream before you open another.",),
+        retry_after=1,
     )
 
 
 async def streamed(
-    open_streams: Counter[str], user_id: str, stream: AsyncIterator[bytes]
+    places: events.Places, user_id: str, stream: AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes, None]:
-    """A stream, counted as one of its user's while it is open."""
-    open_streams[user_id] += 1
-    try:
+    """A stream, which has one of its user's places while it is open.
+
+    Of many that were let in at the same moment, those that find none left say so.
+    """
+    with places.taken(user_id) as place:
+        if not place:
+            yield events.failed(too_many())
+            return
         async for piece in stream:
             yield piece
-    finally:
-        open_streams[user_id] -= 1
 
 
 def _end(batch: Batch) -> bytes:

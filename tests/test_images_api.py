@@ -6,7 +6,7 @@ import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from sqlmodel import col, select
 
 from core import bootstrap
 from core.entry import COOKIE
+from core.events import MOST_WAITING, Places
 from core.models import Image, Job, JobState, KeptAnswer, Scope, Usage, User, utc_now
 from core.settings import load_settings
 from core.shares import LIVES
 from core.studio import Studio
-from tests.api_visitor import Person, client_of, clients_of, error_of, events_of
+from tests.api_visitor import Person, application_of, client_at, client_of, clients_of, error_of, events_of
 from tests.generating import ON_SQLITE
 from tests.openai_service import Behaviour, OpenAIService
 from tests.polling import until
@@ -126,6 +127,26 @@ def test_whoever_needs_not_wait_is_given_an_address_to_ask(owner: Person) -> Non
     told = until(lambda: (found := owner.client.get(where).json())["result"] and found)
     assert told["state"] == "done"
     assert told["images"][0]["urls"] == told["result"]["urls"]
+
+
+@ON_SQLITE
+def test_whoever_has_many_requests_waiting_is_given_an_address_at_once(
+    studio: Studio, owner: Person, service: OpenAIService
+) -> None:
+    service.script("silent", always=True)
+    places = Places()
+    application = application_of(studio)
+    application.routes[0].app.state.places = places
+    program = client_at(application, Authorization=f"Bearer {owner.token()}")
+    with ExitStack() as waiting:
+        assert all(waiting.enter_context(places.taken(owner.user.user_id)) for _ in range(MOST_WAITING))
+        answer = program.post(GENERATE, json=ASKED)
+        assert answer.status_code == 202
+        watched = program.get(answer.json()["events"])
+        assert (watched.status_code, error_of(watched)["code"]) == (429, "IMG-REQ-RATE-001")
+        with places.taken("another") as place:
+            assert place
+    assert not places.full(owner.user.user_id)
 
 
 @ON_SQLITE
