@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import structlog
@@ -26,6 +25,7 @@ from core.manual import Described, manual
 from core.request_id import HEADER
 from core.studio import Studio
 from core.trail_api import trail
+from core.turns import Turns
 
 sessions = APIRouter()
 log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ def create_api(get_studio: Callable[[], Studio], *, stopping: Callable[[], bool]
     """What is served below `/api`; whoever waits there is answered once the server is `stopping`."""
     application = _application(get_studio, images, edits, trail, manual)
     application.state.stopping = stopping
-    application.state.upload_turns = ThreadPoolExecutor(1, "upload")
+    application.state.upload_turns = Turns("upload")
     application.state.places = Places()
     application.add_middleware(RateHeaders)
     application.add_exception_handler(RequestValidationError, _on_invalid_of_anybody)

@@ -41,7 +41,7 @@ from core.studio import Studio
 images = APIRouter(prefix="/images", tags=["Images"])
 # How long a request waits for another one that answers the same key.
 KEY_PAUSE, KEY_TRIES = 0.5, 60
-# How soon it is noticed that nobody waits for a text any more.
+# How soon it is noticed that nobody waits for a text, or for their turn, any more.
 LOOK_UP = 0.5
 CHOICE = (
     errors.PromptEmpty,

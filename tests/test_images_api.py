@@ -130,10 +130,7 @@ def test_whoever_needs_not_wait_is_given_an_address_to_ask(owner: Person) -> Non
 
 
 @ON_SQLITE
-def test_whoever_has_many_requests_waiting_is_given_an_address_at_once(
-    studio: Studio, owner: Person, service: OpenAIService
-) -> None:
-    service.script("silent", always=True)
+def test_whoever_has_many_requests_waiting_is_given_an_address_at_once(studio: Studio, owner: Person) -> None:
     places = Places()
     application = application_of(studio)
     application.routes[0].app.state.places = places
