@@ -95,9 +95,13 @@ async def edit(
         # What was answered before is answered again, also when its picture has gone meanwhile.
         earlier = await run_in_threadpool(studio.ordered, kept)
         if earlier is None:
+            # Before a picture is taken in: it would be kept for nothing, and hold up others.
+            await run_in_threadpool(studio.check_edit, user, recipe, asked.n)
             take = partial(_with_inputs, studio, user, recipe, asked, files)
             recipe = await (in_turn(request, user.user_id, take) if files else run_in_threadpool(take))
-    return await ordered(request, studio, user, recipe, asked.n, kept=kept, prefer=prefer, earlier=earlier)
+    return await ordered(
+        request, studio, user, recipe, asked.n, kept=kept, prefer=prefer, earlier=earlier, screened=True
+    )
 
 
 @asynccontextmanager
@@ -167,16 +171,16 @@ def _invalid(name: str, message: str) -> RequestValidationError:
 def _with_inputs(
     studio: Studio, user: SignedIn, recipe: Recipe, asked: EditRequest, files: dict[str, BinaryIO]
 ) -> Recipe:
-    """The recipe with its pictures, which are kept only for what could be made."""
-    studio.check_edit(user, recipe, asked.n)
-    mask = files.get("mask")
-    if asked.image_id:
-        image = studio.gallery.usable(user.user_id, asked.image_id)
-        recipe, size = replace(recipe, source_image=image.id), (image.width, image.height)
-    else:
-        # A mask goes with a picture of its own format.
-        upload = studio.uploads.keep(user.user_id, files["image"], lossless=mask is not None)
-        recipe, size = replace(recipe, references=(upload.key,)), (upload.width, upload.height)
+    """The recipe with its pictures, which are kept once all of them are good."""
+    picture, mask = files.get("image"), files.get("mask")
+    if picture and mask:
+        kept, hole = studio.uploads.keep_both(user.user_id, picture, mask)
+        return replace(recipe, references=(kept.key,), mask=hole.key)
+    if picture:
+        return replace(recipe, references=(studio.uploads.keep(user.user_id, picture).key,))
+    image = studio.gallery.usable(user.user_id, asked.image_id)
+    recipe = replace(recipe, source_image=image.id)
     if mask is None:
         return recipe
+    size = (image.width, image.height)
     return replace(recipe, mask=studio.uploads.keep_mask(user.user_id, mask, size=size).key)

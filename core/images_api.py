@@ -122,12 +122,13 @@ async def ordered(
     kept: KeptRequest | None,
     prefer: str | None,
     earlier: str | None = None,
+    screened: bool = False,
 ) -> Any:
     """Submit what was asked for, or take up the `earlier` batch that it was submitted as.
 
-    It answers with what came of it, or with where to ask for that.
+    It answers with what came of it, or with where to ask for that. `screened` is as in `Studio.order`.
     """
-    submit = partial(studio.order, user, recipe, count, kept=kept)
+    submit = partial(studio.order, user, recipe, count, kept=kept, screened=screened)
     batch_id = await run_in_threadpool(submit) if earlier is None else earlier
     if _wants_async(prefer):
         return _accepted(batch_id, {"Preference-Applied": "respond-async"})

@@ -36,10 +36,18 @@ class Uploads:
     storage: Storage
     most_megabytes: int
 
-    def keep(self, owner_id: str, file: BinaryIO, *, lossless: bool = False) -> Upload:
+    def keep(self, owner_id: str, file: BinaryIO) -> Upload:
         """Keep the picture in `file`; see `core.remaking.remade` for what is taken and what it becomes."""
-        picture = remade(file, most_bytes=self.most_megabytes * MEGABYTE, lossless=lossless)
+        picture = remade(file, most_bytes=self.most_megabytes * MEGABYTE)
         return self._put(owner_id, picture)
+
+    def keep_both(self, owner_id: str, file: BinaryIO, mask: BinaryIO) -> tuple[Upload, Upload]:
+        """Keep the picture in `file` and the mask for it, or none of them where one is refused."""
+        most = self.most_megabytes * MEGABYTE
+        # A mask goes with a picture of its own format.
+        picture = remade(file, most_bytes=most, lossless=True)
+        hole = remade_mask(mask, size=(picture.width, picture.height), most_bytes=most)
+        return self._put(owner_id, picture), self._put(owner_id, hole)
 
     def keep_mask(self, owner_id: str, file: BinaryIO, *, size: tuple[int, int]) -> Upload:
         """Keep the mask in `file` for a picture of `size` in pixels."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from types import SimpleNamespace
@@ -22,6 +23,7 @@ from starlette.types import Message
 from core import bootstrap, errors
 from core.accounts import SignedIn
 from core.api import create_api, create_auth
+from core.budgets import OwnLimits
 from core.edits_api import edits, in_turn
 from core.guard import MAX_BODY, UPLOAD_PATH, Guard
 from core.models import Image, Scope, new_id
@@ -257,6 +259,23 @@ def test_what_can_not_be_made_keeps_no_upload(studio: Studio, service: OpenAISer
         assert answer.status_code in (404, 422) or wrong == {"n": "10"}
         if wrong != {"n": "10"}:
             assert uploads(studio, person) == (), wrong
+
+
+def test_nothing_is_kept_of_what_is_refused_by_its_mask(studio: Studio) -> None:
+    person = Person(studio)
+    for mask in (b"junk", saved("PNG"), saved("PNG", size=(9, 9), mode="RGBA")):
+        assert person.edit(image=JPEG, mask=mask).status_code == 422
+    assert uploads(studio, person) == ()
+
+
+def test_nothing_is_kept_of_what_no_budget_covers(studio: Studio, service: OpenAIService) -> None:
+    person = Person(studio)
+    admin = replace(person.user, is_admin=True)
+    studio.budgets.change(admin, person.user.user_id, OwnLimits(day_images=1))
+    answer = person.edit(WORDS | {"n": "2"}, image=JPEG)
+    assert refused(answer) == (errors.BudgetSpent.status, errors.BudgetSpent.code)
+    assert uploads(studio, person) == ()
+    assert person.edit(image=JPEG).status_code == 201
 
 
 @pytest.fixture
