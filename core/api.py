@@ -17,7 +17,7 @@ from starlette.routing import Match
 from core import errors
 from core.api_models import error_body
 from core.edits_api import edits
-from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, session_token, studio_of, user_of
+from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, studio_of, user_of
 from core.events import Places
 from core.headers import is_https
 from core.images_api import images
@@ -105,9 +105,13 @@ def end_session(request: Request, studio: CurrentStudio) -> Response:
 
 
 def _end_row(studio: Studio, request: Request) -> None:
-    """Delete the session's row; a browser must be able to leave also while the database takes no writes."""
+    """Delete the session's row, whichever cookie names it.
+
+    A browser must be able to leave also while the database takes no writes.
+    """
     try:
-        studio.accounts.sign_out(session_token(request.cookies))
+        for name in (COOKIE, SECURE_COOKIE):
+            studio.accounts.sign_out(request.cookies.get(name))
     except errors.ImageError as error:
         log.error(
             "a browser was signed out, but its session's row is still there and stands until it expires",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from io import StringIO
 
@@ -281,8 +281,6 @@ def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(studio: Studio, 
 @pytest.mark.parametrize("by", ["setting", "scheme"])
 def test_on_https_the_cookie_is_secure_and_bound_to_the_host(studio: Studio, owner: Person, by: str) -> None:
     if by == "setting":
-        from dataclasses import replace
-
         settings = studio.settings.model_copy(update={"public_https": True})
         client = client_of(replace(studio, settings=settings))
     else:
@@ -293,6 +291,29 @@ def test_on_https_the_cookie_is_secure_and_bound_to_the_host(studio: Studio, own
     for flag in ("secure", "httponly", "samesite=lax", "path=/"):
         assert flag in cookie
     assert "domain" not in cookie
+
+
+@pytest.mark.parametrize("by", ["setting", "scheme"])
+def test_on_https_the_cookie_of_plain_http_is_nobodys(studio: Studio, owner: Person, by: str) -> None:
+    settings = studio.settings.model_copy(update={"public_https": by == "setting"})
+    client = client_of(replace(studio, settings=settings))
+    if by == "scheme":
+        client.base_url = "https://localhost:8501"
+
+    def answer(cookies: str) -> int:
+        return client.get("/api/images", headers={"Cookie": cookies}).status_code
+
+    token = owner.token
+    assert answer(f"{SECURE_COOKIE}={token}") == 200
+    assert answer(f"{COOKIE}=planted; {SECURE_COOKIE}={token}") == 200
+    for planted in (
+        f"{COOKIE}={token}",
+        f"a=b;\t{COOKIE} ={token}; c=d",
+        f"{SECURE_COOKIE}=; {COOKIE}={token}",
+    ):
+        assert answer(planted) == 401
+    assert client.post("/auth/sign-out", headers={"Cookie": f"{COOKIE}={token}"}).status_code == 204
+    assert studio.accounts.signed_in(token) is None
 
 
 def begin(client: TestClient, studio: Studio, person: Person, **headers: str):  # type: ignore[no-untyped-def]
