@@ -21,6 +21,7 @@ from core.caller import caller
 from core.columns import clean
 from core.database import AdvisoryLock, Database
 from core.digest import digest_of
+from core.endings import cancel_queued
 from core.models import (
     ApiToken,
     Invite,
@@ -158,6 +159,27 @@ def check_username(name: str) -> str:
     return folded
 
 
+def lock_user(session: Session, user_id: str) -> User | None:
+    """The user as they are now, whose row nobody else changes or locks until the transaction ends.
+
+    What lets somebody in is made, and what ends it is done, with this lock held: so each comes wholly before
+    the other. What merely refers to the user isn't held up.
+    """
+    this = select(User).where(User.id == user_id).with_for_update(key_share=True)
+    return session.exec(this.execution_options(populate_existing=True)).one_or_none()
+
+
+def check_standing(session: Session, user: SignedIn, now: datetime) -> None:
+    """Raise SessionEnded unless what this user came with stands, and will until the transaction ends."""
+    found = lock_user(session, user.user_id)
+    by_token = session.get(ApiToken, user.token_id) if user.token_id else None
+    row = by_token or session.get(SignInSession, user.session_id)
+    if found is None or found.withdrawn_at or row is None or row.user_id != found.id:
+        raise errors.SessionEnded
+    if row.expires_at is not None and row.expires_at <= now:
+        raise errors.SessionEnded
+
+
 class Accounts:
     """Every rule about users. Tokens leave as text and are stored as SHA-256 only."""
 
@@ -277,10 +299,13 @@ class Accounts:
                 )
             ).first()
 
-    def set_password_hash(self, username: str, password_hash: str) -> None:
-        """Store a new hash and end every session and token of that user."""
+    def set_password_hash(self, username: str, password_hash: str, verified: str) -> None:
+        """Store a new hash in place of the `verified` one, and end every session and token of that user.
+
+        Raises SignInFailed as `issue_ticket` does.
+        """
         with self._database.write() as session:
-            user = session.exec(select(User).where(User.username == fold_username(username))).one()
+            user = self._verified(session, username, verified)
             user.password_hash = password_hash
             self._end_sessions(session, user.id)
             self._end_resets(session, user.id)
@@ -329,6 +354,9 @@ class Accounts:
         """
         with self._database.write() as session:
             self._lock(session)
+            named = select(PasswordReset.user_id).where(PasswordReset.id == digest_of(token))
+            if user_id := session.exec(named).first():
+                lock_user(session, user_id)
             user = self._resetting(session, token)
             user.password_hash = password_hash
             session.add(user)
@@ -401,26 +429,41 @@ class Accounts:
 
     # Sessions
 
-    def issue_ticket(self, username: str) -> str:
-        """A ticket that `redeem_ticket` exchanges, once and within TICKET_LIFE, for a session."""
+    def issue_ticket(self, username: str, verified: str) -> str:
+        """A ticket that `redeem_ticket` exchanges, once and within TICKET_LIFE, for a session.
+
+        `verified` is the hash that the password was found to match. Raises SignInFailed where it isn't the
+        user's any more, or their access was withdrawn: to check a password takes long enough for that.
+        """
         ticket = secrets.token_urlsafe(32)
         with self._database.write() as session:
-            user = session.exec(select(User).where(User.username == fold_username(username))).one()
+            user = self._verified(session, username, verified)
             row = SignInTicket(id=digest_of(ticket), user_id=user.id, expires_at=self._clock() + TICKET_LIFE)
             session.add(row)
         return ticket
 
+    def _verified(self, session: Session, username: str, verified: str) -> User:
+        """The user who still has that hash, locked till the transaction ends. Raises SignInFailed."""
+        named = select(User).where(User.username == fold_username(username)).with_for_update(key_share=True)
+        user = session.exec(named).one_or_none()
+        if user is None or user.withdrawn_at or user.password_hash != verified:
+            raise errors.SignInFailed
+        return user
+
     def redeem_ticket(self, ticket: str, *, browser: str = "") -> str:
-        """The token of a new session. Raises SessionEnded for a used, old or made-up ticket."""
+        """The token of a new session.
+
+        Raises SessionEnded for a ticket that is used, old or made up, or that a new password or the
+        withdrawal of its user came after.
+        """
         token, now = secrets.token_urlsafe(32), self._clock()
+        good = (col(SignInTicket.id) == digest_of(ticket), col(SignInTicket.expires_at) > now)
         with self._database.write() as session:
-            used = session.execute(
-                delete(SignInTicket)
-                .where(col(SignInTicket.id) == digest_of(ticket), col(SignInTicket.expires_at) > now)
-                .returning(col(SignInTicket.user_id))
-            ).scalar_one_or_none()
-            user = session.get(User, used) if used else None
-            if user is None or user.withdrawn_at:
+            # The user before the ticket: a new password, which ends tickets, has them in this order.
+            named = session.execute(select(SignInTicket.user_id).where(*good)).scalar()
+            user = lock_user(session, named) if named else None
+            used = session.execute(delete(SignInTicket).where(*good).returning(col(SignInTicket.id))).scalar()
+            if user is None or user.withdrawn_at or not used:
                 raise errors.SessionEnded
             session.add(
                 SignInSession(
@@ -484,6 +527,8 @@ class Accounts:
             )
 
     def _end_sessions(self, session: Session, user_id: str) -> None:
+        # One that is being made ends too: it is there by the time that its maker lets go of the user's row.
+        lock_user(session, user_id)
         session.execute(delete(SignInSession).where(col(SignInSession.user_id) == user_id))
         session.execute(delete(SignInTicket).where(col(SignInTicket.user_id) == user_id))
 
@@ -507,17 +552,21 @@ class Accounts:
     def withdraw(self, admin: SignedIn, user_id: str) -> None:
         """Take a user's access away, everywhere and at once; their images stay.
 
+        What waits in the queue is taken back. What has been begun is let finish, and kept.
+
         Raises NotAllowed for oneself: a team must not lose its only administrator by a slip.
         """
         self._require_admin(admin)
         if user_id == admin.user_id:
             raise errors.NotAllowed("You can't withdraw your own account.")
         with self._database.write() as session:
-            user = session.get(User, user_id)
+            user = lock_user(session, user_id)
             if user is None:
                 return
             user.withdrawn_at = self._clock()
+            session.add(user)
             self._end_sessions(session, user_id)
+            cancel_queued(session, user_id, user.withdrawn_at)
             self._end_resets(session, user_id)
             self._audit.record(session, Action.WITHDRAWAL, actor=admin.user_id, subject=user.username)
             self._end_tokens(session, user, "the withdrawal", actor=admin.user_id)
@@ -527,6 +576,8 @@ class Accounts:
         with self._database.write() as session:
             if user := session.get(User, user_id):
                 user.withdrawn_at = None
+                # What was being submitted in the moment of the withdrawal: nobody waits for it any more.
+                cancel_queued(session, user_id, self._clock())
                 self._audit.record(session, Action.REINSTATEMENT, actor=admin.user_id, subject=user.username)
 
     def _require_admin(self, user: SignedIn) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -20,13 +18,15 @@ from starlette.routing import Match
 from core import errors
 from core.api_models import error_body
 from core.edits_api import edits
-from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, session_token, studio_of, user_of
+from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, studio_of, user_of
+from core.events import Places
 from core.headers import is_https
 from core.images_api import images
 from core.manual import Described, manual
 from core.request_id import HEADER
 from core.studio import Studio
 from core.trail_api import trail
+from core.turns import Turns
 
 sessions = APIRouter()
 log = structlog.get_logger(__name__)
@@ -45,8 +45,8 @@ def create_api(get_studio: Callable[[], Studio], *, stopping: Callable[[], bool]
     document = {"title": "Atelier: the Images API", "description": _ABOUT, "servers": [{"url": "/api"}]}
     application = _application(get_studio, images, edits, trail, manual, **document)
     application.state.stopping = stopping
-    application.state.upload_turns = ThreadPoolExecutor(1, "upload")
-    application.state.streams = Counter()
+    application.state.upload_turns = Turns("upload")
+    application.state.places = Places()
     application.add_middleware(RateHeaders)
     application.add_exception_handler(RequestValidationError, _on_invalid_of_anybody)
     return application
@@ -105,9 +105,13 @@ def end_session(request: Request, studio: CurrentStudio) -> Response:
 
 
 def _end_row(studio: Studio, request: Request) -> None:
-    """Delete the session's row; a browser must be able to leave also while the database takes no writes."""
+    """Delete the session's row, whichever cookie names it.
+
+    A browser must be able to leave also while the database takes no writes.
+    """
     try:
-        studio.accounts.sign_out(session_token(request.cookies))
+        for name in (COOKIE, SECURE_COOKIE):
+            studio.accounts.sign_out(request.cookies.get(name))
     except errors.ImageError as error:
         log.error(
             "a browser was signed out, but its session's row is still there and stands until it expires",

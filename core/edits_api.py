@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
@@ -24,11 +22,13 @@ from core import errors
 from core.accounts import SignedIn
 from core.api_models import Generated, IdempotencyKey, ImageRequest, Prefer, failures
 from core.entry import CurrentStudio, Spender
-from core.images_api import ACCEPTED, CHOICE, SERVICE, kept_request, ordered
+from core.images_api import ACCEPTED, CHOICE, LOOK_UP, SERVICE, kept_request, ordered
 from core.recipe import Recipe
 from core.remaking import MEGABYTE
 from core.studio import Studio
+from core.turns import Turns
 
+T = TypeVar("T")
 edits = APIRouter(prefix="/images", tags=["Images"])
 _FILES = ("image", "mask")
 # The longest prompt, in the longest letters.
@@ -95,8 +95,13 @@ async def edit(
         # What was answered before is answered again, also when its picture has gone meanwhile.
         earlier = await run_in_threadpool(studio.ordered, kept)
         if earlier is None:
-            recipe = await _in_turn(request, partial(_with_inputs, studio, user, recipe, asked, files))
-    return await ordered(request, studio, user, recipe, asked.n, kept=kept, prefer=prefer, earlier=earlier)
+            # Before a picture is taken in: it would be kept for nothing, and hold up others.
+            await run_in_threadpool(studio.check_edit, user, recipe, asked.n)
+            take = partial(_with_inputs, studio, user, recipe, asked, files)
+            recipe = await (in_turn(request, user.user_id, take) if files else run_in_threadpool(take))
+    return await ordered(
+        request, studio, user, recipe, asked.n, kept=kept, prefer=prefer, earlier=earlier, screened=True
+    )
 
 
 @asynccontextmanager
@@ -133,11 +138,18 @@ def _read(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
     return asked, files
 
 
-async def _in_turn(request: Request, take: Callable[[], Recipe]) -> Recipe:
-    """Pictures are made anew on a thread of their own: whoever waits for it holds up nobody else."""
-    context, loop = copy_context(), asyncio.get_running_loop()
-    turn: ThreadPoolExecutor = request.app.state.upload_turns
-    return await loop.run_in_executor(turn, context.run, take)
+async def in_turn(request: Request, user_id: str, take: Callable[[], T]) -> T:
+    """Pictures are made anew on a thread of their own: whoever waits for it holds up nobody else.
+
+    Raises RequestRejected where its sender has gone before its turn.
+    """
+    turns: Turns = request.app.state.upload_turns
+    turn = turns.take(user_id, take)
+    taken = asyncio.wrap_future(turn)
+    while not (await asyncio.wait([taken], timeout=LOOK_UP))[0]:
+        if await request.is_disconnected() and turn.cancel():
+            raise errors.RequestRejected(details="its sender has gone")
+    return await taken
 
 
 def _digests(files: dict[str, BinaryIO]) -> dict[str, str]:
@@ -159,16 +171,16 @@ def _invalid(name: str, message: str) -> RequestValidationError:
 def _with_inputs(
     studio: Studio, user: SignedIn, recipe: Recipe, asked: EditRequest, files: dict[str, BinaryIO]
 ) -> Recipe:
-    """The recipe with its pictures, which are kept only for what could be made."""
-    studio.check_edit(user, recipe, asked.n)
-    mask = files.get("mask")
-    if asked.image_id:
-        image = studio.gallery.usable(user.user_id, asked.image_id)
-        recipe, size = replace(recipe, source_image=image.id), (image.width, image.height)
-    else:
-        # A mask goes with a picture of its own format.
-        upload = studio.uploads.keep(user.user_id, files["image"], lossless=mask is not None)
-        recipe, size = replace(recipe, references=(upload.key,)), (upload.width, upload.height)
+    """The recipe with its pictures, which are kept once all of them are good."""
+    picture, mask = files.get("image"), files.get("mask")
+    if picture and mask:
+        kept, hole = studio.uploads.keep_both(user.user_id, picture, mask)
+        return replace(recipe, references=(kept.key,), mask=hole.key)
+    if picture:
+        return replace(recipe, references=(studio.uploads.keep(user.user_id, picture).key,))
+    image = studio.gallery.usable(user.user_id, asked.image_id)
+    recipe = replace(recipe, source_image=image.id)
     if mask is None:
         return recipe
+    size = (image.width, image.height)
     return replace(recipe, mask=studio.uploads.keep_mask(user.user_id, mask, size=size).key)

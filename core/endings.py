@@ -75,6 +75,16 @@ def end_with_answer(session: Session, job: Job, error: errors.ImageError | None,
     return _end(session, state, error, now, *same_call(job), col(Job.state).not_in((JobState.DONE, state)))
 
 
+def cancel_queued(session: Session, owner_id: str, now: datetime, *conditions: ColumnElement[bool]) -> int:
+    """Take back a user's jobs that weren't begun, or those of `conditions`; how many that were.
+
+    What their budgets had set aside for them comes back with that.
+    """
+    queued = (col(Job.owner_id) == owner_id, col(Job.state) == JobState.QUEUED, *conditions)
+    cancelled = {"state": JobState.CANCELLED, "finished_at": now, "due_at": None}
+    return rows_of(session.execute(update(Job).where(*queued).values(**cancelled)))
+
+
 def _end(
     session: Session,
     state: JobState,

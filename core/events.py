@@ -6,8 +6,9 @@ import asyncio
 import json
 import time
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from fastapi import Request
 from fastapi.sse import format_sse_event
@@ -22,6 +23,10 @@ from core.pictures import sniffed
 
 # How long is waited between two looks at a batch, in seconds: soon at first, for some are there at once.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
+# Whoever shows nothing meanwhile waits a tenth longer than they must at most, and no more than this.
+LATE, LATEST = 0.1, 3.0
+# Requests of one user that wait in one process, streams among them: each is a query every now and then.
+MOST_WAITING = 20
 # A proxy takes a line that is silent for longer to be dead.
 SILENCE = 15.0
 # Proxies give up sooner or later, and what is asked for must not look as if nobody waited for it.
@@ -66,26 +71,64 @@ def silence() -> bytes:
     return format_sse_event(comment="")
 
 
-async def states(request: Request, look: Callable[[], Batch]) -> AsyncIterator[Batch]:
+class Places:
+    """How many requests of each user wait now, in one process: one user's must not slow everybody down.
+
+    For the thread of the event loop alone.
+    """
+
+    def __init__(self, most: int = MOST_WAITING) -> None:
+        self._most = most
+        self._taken: Counter[str] = Counter()
+
+    def full(self, user_id: str) -> bool:
+        return self._taken[user_id] >= self._most
+
+    @contextmanager
+    def taken(self, user_id: str) -> Iterator[bool]:
+        """One of the user's places until the block ends; False where they have none left."""
+        if self.full(user_id):
+            yield False
+            return
+        self._taken[user_id] += 1
+        try:
+            yield True
+        finally:
+            self._taken[user_id] -= 1
+
+
+def watching(waited: float) -> float:
+    """The pause before the next look, where each change is told; both in seconds."""
+    return min(FIRST_PAUSE + waited * LATE, LONGEST_PAUSE)
+
+
+def until_the_end(waited: float) -> float:
+    """The pause before the next look, where the end alone is told; both in seconds."""
+    return min(FIRST_PAUSE + waited * LATE, LATEST)
+
+
+async def states(
+    request: Request, look: Callable[[], Batch], pause: Callable[[float], float] = watching
+) -> AsyncIterator[Batch]:
     """The batch as it stands, again and again until it has ended, the client has gone or the server stops.
 
     No thread is held between two looks.
     """
-    pause = FIRST_PAUSE
+    waited = 0.0
     stopping: Callable[[], bool] = request.app.state.stopping
     while True:
         batch = await run_in_threadpool(look)
         yield batch
         if not batch.is_live or stopping() or await request.is_disconnected():
             return
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.2, LONGEST_PAUSE)
+        await asyncio.sleep(pause(waited))
+        waited += pause(waited)
 
 
 async def ended(request: Request, look: Callable[[], Batch]) -> Batch:
     """The batch at its end; still live after LONGEST_WAIT, where nobody waits, or when the server stops."""
     ends = time.monotonic() + LONGEST_WAIT
-    async for batch in states(request, look):
+    async for batch in states(request, look, until_the_end):
         last = batch
         if time.monotonic() > ends:
             break

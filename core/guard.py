@@ -18,6 +18,7 @@ from core import errors
 from core.access import is_closed
 from core.addresses import EDIT
 from core.api import failure
+from core.entry import without_plain_cookie
 from core.headers import is_https, wanted
 from core.remaking import MEGABYTE
 from core.settings import Settings, is_loopback
@@ -28,7 +29,8 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 MAX_BODY = 512 * 1024
 _LONGEST_DETAILS = 200
 _LONGEST_NUMBER = 20
-_OWN_SHAPE = ("/api/", "/auth/")
+_SESSIONS = "/auth/"
+_OWN_SHAPE = ("/api/", _SESSIONS)
 _PORTS = {"http": 80, "https": 443}
 _NAME = re.compile(r"[a-z0-9._:-]+")
 _NETLOC = re.compile(r"(\[[^\[\]@]+\]|[^\[\]@:]+)(:\d*)?", re.ASCII)
@@ -39,6 +41,7 @@ log = structlog.get_logger(__name__)
 class Guard:
     """ASGI middleware that refuses names other than this server's, other sites' pages, and closed paths.
 
+    By HTTPS the cookie of plain HTTP is kept from all that is behind it, but for the routes that clear it.
     Every answer gets the headers of core.headers; `policy` is the pages' Content-Security-Policy.
     `X-Forwarded-Host` is never read: whoever sends a request can write it.
     """
@@ -61,6 +64,8 @@ class Guard:
             log.warning("refused", code=error.code, path=_cut(scope["path"]), details=error.details)
             await _refusal(scope, error)(scope, receive, send)
         else:
+            if https and not _path(scope).startswith(_SESSIONS):
+                scope = {**scope, "headers": without_plain_cookie(scope["headers"])}
             most = most_bytes(scope, settings)
             await self._app(scope, _bounded(receive, most) if scope["type"] == "http" else receive, send)
 

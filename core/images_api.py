@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from functools import partial
 from hashlib import sha256
@@ -43,9 +42,7 @@ from core.studio import Studio
 images = APIRouter(prefix="/images", tags=["Images"])
 # How long a request waits for another one that answers the same key.
 KEY_PAUSE, KEY_TRIES = 0.5, 60
-# Of one user, in one process.
-MOST_STREAMS = 20
-# How soon it is noticed that nobody waits for a text any more.
+# How soon it is noticed that nobody waits for a text, or for their turn, any more.
 LOOK_UP = 0.5
 CHOICE = (
     errors.PromptEmpty,
@@ -102,8 +99,9 @@ async def generate(
 ) -> Any:
     """Waits until all images have ended, and answers with those that came; `errors` says why others didn't.
 
-    With `Prefer: respond-async` it answers 202 at once. It also does so after four minutes, and when the
-    server is stopped or its database is lost in the meantime: the images are still made.
+    With `Prefer: respond-async` it answers 202 at once. It also does so where twenty requests of yours are
+    waiting already, after four minutes, and when the server is stopped or its database is lost in the
+    meantime: the images are still made.
 
     If the client disconnects, images not yet started are cancelled, unless an `Idempotency-Key` says that the
     same request may come again: then they are still made. Images already started are always finished and
@@ -126,25 +124,36 @@ async def ordered(
     kept: KeptRequest | None,
     prefer: str | None,
     earlier: str | None = None,
+    screened: bool = False,
 ) -> Any:
     """Submit what was asked for, or take up the `earlier` batch that it was submitted as.
 
-    It answers with what came of it, or with where to ask for that.
+    It answers with what came of it, or with where to ask for that. `screened` is as in `Studio.order`.
     """
-    submit = partial(studio.order, user, recipe, count, kept=kept)
+    submit = partial(studio.order, user, recipe, count, kept=kept, screened=screened)
     batch_id = await run_in_threadpool(submit) if earlier is None else earlier
     if _wants_async(prefer):
         return _accepted(batch_id, {"Preference-Applied": "respond-async"})
-    try:
-        batch = await events.ended(request, partial(studio.batches.find, user.user_id, batch_id))
-    except (errors.DatabaseError, errors.StorageError):
-        # It is submitted: without its address it would be asked for again, and bought again.
-        return _accepted(batch_id)
+    with _places(request).taken(user.user_id) as place:
+        if not place:
+            return _accepted(batch_id)
+        try:
+            batch = await events.ended(request, partial(studio.batches.find, user.user_id, batch_id))
+        except (errors.DatabaseError, errors.StorageError):
+            # It is submitted: without its address it would be asked for again, and bought again.
+            return _accepted(batch_id)
+    # Whoever has waited may not be let in any more.
+    await run_in_threadpool(user_of, request, studio)
     if not batch.is_live:
         return _result(batch)
     if kept is None and await request.is_disconnected():
         await run_in_threadpool(studio.jobs.cancel_waiting, user.user_id, batch_id)
     return _accepted(batch_id)
+
+
+def _places(request: Request) -> events.Places:
+    places: events.Places = request.app.state.places
+    return places
 
 
 def _wants_async(prefer: str | None) -> bool:
@@ -202,15 +211,19 @@ async def enhance_prompt(
         loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
     begin = partial(studio.write, user, asked.request(), tell, kept=kept)
-    text = await _begun(begin)
+    with _places(request).taken(user.user_id) as place:
+        text = await _begun(begin, tries=KEY_TRIES if place else 0)
     text.add_done_callback(lambda _ended: tell(None))
     if events.MEDIA_TYPE not in request.headers.get("accept", ""):
         await heard(request, pieces, text, kept, until_end=True)
+        await run_in_threadpool(user_of, request, studio)
         return EnhancedPrompt(enhanced_prompt=written(text))
+    still = partial(run_in_threadpool, user_of, request, studio)
     first = await heard(request, pieces, text, kept)
+    await still()
     if first is None:
         written(text)  # what fails at once is answered as what it is
-    return StreamingResponse(_deltas(first, pieces, text), 200, events.HEADERS, events.MEDIA_TYPE)
+    return StreamingResponse(_deltas(first, pieces, text, still), 200, events.HEADERS, events.MEDIA_TYPE)
 
 
 async def heard(
@@ -239,9 +252,9 @@ def written(text: Future[str]) -> str:
     return text.result()
 
 
-async def _begun(begin: Callable[[], Future[str]]) -> Future[str]:
+async def _begun(begin: Callable[[], Future[str]], *, tries: int) -> Future[str]:
     """Waits for another request that answers the same key. Raises KeyBusy when that takes too long."""
-    for _ in range(KEY_TRIES):
+    for _ in range(tries):
         try:
             return await run_in_threadpool(begin)
         except errors.KeyBusy:
@@ -250,13 +263,18 @@ async def _begun(begin: Callable[[], Future[str]]) -> Future[str]:
 
 
 async def _deltas(
-    first: str | None, pieces: asyncio.Queue[str | None], text: Future[str]
+    first: str | None,
+    pieces: asyncio.Queue[str | None],
+    text: Future[str],
+    still: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[bytes]:
+    """`still` raises for whoever isn't let in any more."""
     piece = first
     while piece is not None:
         yield events.event("delta", events.Delta(text=piece))
         piece = await pieces.get()
     try:
+        await still()
         yield events.event("done", EnhancedPrompt(enhanced_prompt=written(text)))
     except errors.ImageError as error:
         yield events.failed(error)
@@ -298,29 +316,34 @@ async def watch_job(job_id: str, request: Request, studio: CurrentStudio, user: 
     def look() -> Batch:
         return studio.batches.find(user_of(request, studio).user_id, job_id)
 
-    open_streams: Counter[str] = request.app.state.streams
-    if open_streams[user.user_id] >= MOST_STREAMS:
-        raise errors.RateExceeded(
-            "Too many streams at once.",
-            suggestions=("Close a stream before you open another.",),
-            retry_after=1,
-        )
+    places = _places(request)
+    if places.full(user.user_id):
+        raise too_many()
     stream = events.batch_events(request, look, partial(studio.jobs.partial, user.user_id), _end)
-    return StreamingResponse(
-        streamed(open_streams, user.user_id, stream), 200, events.HEADERS, events.MEDIA_TYPE
+    return StreamingResponse(streamed(places, user.user_id, stream), 200, events.HEADERS, events.MEDIA_TYPE)
+
+
+def too_many() -> errors.RateExceeded:
+    return errors.RateExceeded(
+        "Too many streams and waiting requests at once.",
+        suggestions=("Close a stream before you open another.",),
+        retry_after=1,
     )
 
 
 async def streamed(
-    open_streams: Counter[str], user_id: str, stream: AsyncIterator[bytes]
+    places: events.Places, user_id: str, stream: AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes, None]:
-    """A stream, counted as one of its user's while it is open."""
-    open_streams[user_id] += 1
-    try:
+    """A stream, which has one of its user's places while it is open.
+
+    Of many that were let in at the same moment, those that find none left say so.
+    """
+    with places.taken(user_id) as place:
+        if not place:
+            yield events.failed(too_many())
+            return
         async for piece in stream:
             yield piece
-    finally:
-        open_streams[user_id] -= 1
 
 
 def _end(batch: Batch) -> bytes:

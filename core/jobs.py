@@ -20,7 +20,7 @@ from core.budgets import Budgets
 from core.columns import clean
 from core.database import AdvisoryLock, Database
 from core.dispatch import Dispatcher
-from core.endings import JobError, rows_of
+from core.endings import JobError, cancel_queued, rows_of
 from core.layout import partial_key
 from core.models import LIVE_STATES, Image, Job, JobState, new_id, utc_now
 from core.queue import JobQueue, Place
@@ -277,10 +277,8 @@ class Jobs:
         return self._cancel(owner_id, *([col(Job.batch_id) == batch_id] if batch_id else []))
 
     def _cancel(self, owner_id: str, *conditions: ColumnElement[bool]) -> int:
-        queued = (col(Job.owner_id) == owner_id, col(Job.state) == JobState.QUEUED, *conditions)
         with self.database.write() as session:
-            cancelled = {"state": JobState.CANCELLED, "finished_at": self.clock(), "due_at": None}
-            return rows_of(session.execute(update(Job).where(*queued).values(**cancelled)))
+            return cancel_queued(session, owner_id, self.clock(), *conditions)
 
     def counts(self, owner_id: str) -> dict[JobState, int]:
         """How many of this user's jobs run and wait: all of them, also those that `recent` leaves out."""

@@ -22,6 +22,7 @@ MINUTE = timedelta(minutes=1)
 SAMPLE = 20
 FIRST_GUESS_SECONDS = 30.0
 Conditions = tuple[ColumnElement[bool], ...]
+_MAY_COME = col(User.withdrawn_at).is_(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +141,9 @@ class JobQueue:
 
     def _anything(self, now: datetime) -> bool:
         """Whether a job is due; asked first, for it takes no lock."""
+        due = select(col(Job.id)).join(User, col(User.id) == col(Job.owner_id)).where(*_due(now), _MAY_COME)
         with self._database.read() as session:
-            return session.execute(select(col(Job.id)).where(*_due(now)).limit(1)).first() is not None
+            return session.execute(due.limit(1)).first() is not None
 
     def _full(self, session: Session, now: datetime) -> bool:
         if sum(_counts(session, JobState.RUNNING).values()) >= self._limits.at_once:
@@ -149,7 +151,7 @@ class JobQueue:
         return bool(self._limits.per_minute) and _left_since(session, now - MINUTE) >= self._limits.per_minute
 
     def _turn(self, now: datetime) -> Select[str]:
-        """The user whose turn it is."""
+        """The user whose turn it is; nothing is bought for one whose access was withdrawn."""
         running = (
             select(col(Job.owner_id).label("owner"), func.count().label("count"))
             .where(col(Job.state) == JobState.RUNNING)
@@ -167,7 +169,7 @@ class JobQueue:
             select(waiting.c.owner)
             .join(User, col(User.id) == waiting.c.owner)
             .outerjoin(running, running.c.owner == waiting.c.owner)
-            .where(at_work < self._limits.per_user)
+            .where(at_work < self._limits.per_user, _MAY_COME)
             .order_by(at_work, col(User.served_at).is_not(None), col(User.served_at), waiting.c.since)
             .limit(1)
         )

@@ -11,7 +11,7 @@ from sqlalchemy import delete, exists
 from sqlmodel import Session, col, select
 
 from core import errors
-from core.accounts import SignedIn
+from core.accounts import SignedIn, check_standing
 from core.audit import Action, Audit
 from core.columns import clean
 from core.database import Database
@@ -67,7 +67,10 @@ class Shares:
         self._audit = Audit(database, clock=clock)
 
     def make(self, user: SignedIn, image_id: str, life: timedelta) -> str:
-        """The token of a new link to an image of this user's. Raises ImageNotFound or InvalidParameter."""
+        """The token of a new link to an image of this user's.
+
+        Raises ImageNotFound, InvalidParameter, or SessionEnded where the session has ended in this moment.
+        """
         if life not in LIVES:
             *days, most = (str(life.days) for life in sorted(LIVES))
             raise errors.InvalidParameter(
@@ -77,6 +80,7 @@ class Shares:
             )
         token, now = secrets.token_urlsafe(24), self._clock()
         with self._database.write() as session:
+            check_standing(session, user, now)
             image = _own(session, user, image_id)
             if image.trashed_at:
                 raise errors.ImageNotFound

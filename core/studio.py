@@ -204,16 +204,25 @@ class Studio:
         earlier = self.kept.find(kept) if kept else None
         return earlier.batch_id if earlier else None
 
-    def order(self, user: SignedIn, recipe: Recipe, count: int, *, kept: KeptRequest | None = None) -> str:
+    def order(
+        self,
+        user: SignedIn,
+        recipe: Recipe,
+        count: int,
+        *,
+        kept: KeptRequest | None = None,
+        screened: bool = False,
+    ) -> str:
         """Submit what a program asks for and return the batch's id; it raises what `generate` does.
 
         A program says itself when it means the same thing again: by a key, under which a day long nothing is
-        bought twice. Raises KeyReused.
+        bought twice. With `screened` the moderation was asked already. Raises KeyReused.
         """
         if earlier := self.ordered(kept):
             return earlier
         recipes = self._checked(user, recipe, count, many=False)
-        self._screen(recipes)
+        if not screened:
+            self._screen(recipes)
         return self.jobs.submit_all(
             user.user_id,
             recipes,
@@ -395,7 +404,12 @@ class Studio:
         """Refuse what can't be made, before any picture for it is taken in. Raises what `generate` does."""
         params = replace(recipe.params(), inputs=1)
         catalogue.check_inputs(params, catalogue.image_model(recipe.model))
-        self._checked(user, recipe, count, many=False)
+        recipes = self._checked(user, recipe, count, many=False)
+        # It costs what it will with its picture, of which there is nothing yet but that it comes.
+        each = self.budgets.reservation(replace(recipe, references=("",)))
+        if refusal := self.budgets.refusal(user.user_id, Need.of([each] * count)):
+            raise refusal
+        self._screen(recipes)
 
     def remake(self, user: SignedIn, image_id: str, words: str = "") -> Remake:
         """What a variation of an image would be, or with `words` an edit of it. Raises ImageNotFound."""

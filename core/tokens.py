@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, delete, func, or_, update
 from sqlmodel import Session, col, select
 
 from core import errors
-from core.accounts import SEEN_EVERY, SignedIn
+from core.accounts import SEEN_EVERY, SignedIn, check_standing
 from core.audit import Action, Audit
 from core.caller import caller
 from core.database import AdvisoryLock, Database
@@ -59,7 +59,8 @@ class Tokens:
     def make(self, user: SignedIn, name: str, scopes: Iterable[Scope], life: int | None) -> str:
         """A new token; shown once. `life` is one of LIVES.
 
-        Raises TokenNotMade, also where the user has MOST already, and ScopeMissing: a token makes no token.
+        Raises TokenNotMade, also where the user has MOST already, ScopeMissing, for a token makes no token,
+        and SessionEnded where the session has ended in this moment: a new password leaves no token.
         """
         _require_browser(user)
         name, allowed = _checked_name(name), frozenset(scopes)
@@ -69,6 +70,7 @@ class Tokens:
         with self._database.write() as session:
             self._database.alone(session, AdvisoryLock.ACCOUNTS)
             now = self._clock()
+            check_standing(session, user, now)
             self._check_room(session, user.user_id, now)
             row = ApiToken(
                 id=digest_of(token),

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import threading
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import BinaryIO
 
@@ -29,23 +28,30 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """The uploads of all users, each under its owner and its SHA-256, of at most `most_megabytes`."""
+    """The uploads of all users, each under its owner and its SHA-256, of at most `most_megabytes`.
+
+    A decoded picture is a hundred megabytes at most: whoever keeps one does so in their turn (core.turns).
+    """
 
     storage: Storage
     most_megabytes: int
-    # A decoded picture is a hundred megabytes at most: however many come at once, there is one.
-    _one_at_a_time: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
-    def keep(self, owner_id: str, file: BinaryIO, *, lossless: bool = False) -> Upload:
+    def keep(self, owner_id: str, file: BinaryIO) -> Upload:
         """Keep the picture in `file`; see `core.remaking.remade` for what is taken and what it becomes."""
-        with self._one_at_a_time:
-            picture = remade(file, most_bytes=self.most_megabytes * MEGABYTE, lossless=lossless)
+        picture = remade(file, most_bytes=self.most_megabytes * MEGABYTE)
         return self._put(owner_id, picture)
+
+    def keep_both(self, owner_id: str, file: BinaryIO, mask: BinaryIO) -> tuple[Upload, Upload]:
+        """Keep the picture in `file` and the mask for it, or none of them where one is refused."""
+        most = self.most_megabytes * MEGABYTE
+        # A mask goes with a picture of its own format.
+        picture = remade(file, most_bytes=most, lossless=True)
+        hole = remade_mask(mask, size=(picture.width, picture.height), most_bytes=most)
+        return self._put(owner_id, picture), self._put(owner_id, hole)
 
     def keep_mask(self, owner_id: str, file: BinaryIO, *, size: tuple[int, int]) -> Upload:
         """Keep the mask in `file` for a picture of `size` in pixels."""
-        with self._one_at_a_time:
-            mask = remade_mask(file, size=size, most_bytes=self.most_megabytes * MEGABYTE)
+        mask = remade_mask(file, size=size, most_bytes=self.most_megabytes * MEGABYTE)
         return self._put(owner_id, mask)
 
     def _put(self, owner_id: str, picture: Remade) -> Upload:

@@ -19,6 +19,7 @@ from core.guard import Guard
 from core.models import Scope, new_id
 from core.request_id import RequestIds
 from core.studio import Studio
+from tests.entering import ticket_of
 
 BOTH = (Scope.READ, Scope.GENERATE)
 
@@ -66,7 +67,7 @@ class Person:
         name = f"user-{new_id()[:8]}"
         studio.accounts.create_user(name, "!")
         client = client_of(studio)
-        answer = client.post("/auth/session", json={"ticket": studio.accounts.issue_ticket(name)})
+        answer = client.post("/auth/session", json={"ticket": ticket_of(studio.accounts, name)})
         assert answer.status_code == 204
         user = studio.accounts.signed_in(client.cookies[COOKIE])
         assert user is not None

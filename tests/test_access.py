@@ -21,6 +21,7 @@ from core.models import Job, JobState, Scope, SignInSession, new_id, utc_now
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
+from tests.entering import ticket_of
 from tests.polling import until
 from tests.process import AppProcess
 from tests.routes import Address, running_routes
@@ -173,8 +174,7 @@ def _people(studio: Studio) -> tuple[dict[str, SignedIn], dict[str, dict[str, st
         studio.accounts.create_user(f"person-{number}", "!")
     names = {role: f"person-{number}" for number, role in enumerate(roles)} | {STRANGERS[2]: "person-1"}
     cookies = {
-        role: studio.accounts.redeem_ticket(studio.accounts.issue_ticket(name))
-        for role, name in names.items()
+        role: studio.accounts.redeem_ticket(ticket_of(studio.accounts, name)) for role, name in names.items()
     }
     people = {role: found for role, token in cookies.items() if (found := studio.accounts.signed_in(token))}
     tokens = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import hypothesis.strategies as st
@@ -28,12 +29,25 @@ from core.accounts import (
     prehash,
 )
 from core.database import Database
-from core.models import Invite, PasswordReset, SignInAttempt, SignInSession, SignInTicket, User
+from core.models import (
+    Invite,
+    Job,
+    JobState,
+    PasswordReset,
+    SignInAttempt,
+    SignInSession,
+    SignInTicket,
+    User,
+    new_id,
+)
 from core.settings import Registration
 from tests.clock import Clock
+from tests.entering import change_password, ticket_of
+from tests.meanwhile import meanwhile
 
 T = TypeVar("T")
 HASH = "$2b$12$not-a-real-hash"
+Event = Callable[[Accounts, SignedIn, str], object]
 
 
 @pytest.fixture
@@ -62,7 +76,7 @@ def member(accounts: Accounts, admin: SignedIn) -> SignedIn:
 
 
 def token_of(accounts: Accounts, username: str) -> str:
-    return accounts.redeem_ticket(accounts.issue_ticket(username))
+    return accounts.redeem_ticket(ticket_of(accounts, username))
 
 
 def enter(accounts: Accounts, username: str, *, invite: str | None = None) -> SignedIn:
@@ -189,7 +203,7 @@ def test_a_made_up_invitation_opens_nothing(
 def test_a_link_sets_a_password_once_and_ends_what_stood(
     accounts: Accounts, admin: SignedIn, member: SignedIn
 ) -> None:
-    token, ticket = token_of(accounts, "ada"), accounts.issue_ticket("ada")
+    token, ticket = token_of(accounts, "ada"), ticket_of(accounts, "ada")
     admins = token_of(accounts, "root")
     for _ in range(MAX_ATTEMPTS):
         accounts.begin_attempt("ada")
@@ -254,7 +268,7 @@ def test_a_link_ends_with_its_time(
     [
         pytest.param(lambda accounts, admin, user: accounts.password_reset(admin, user), id="a newer link"),
         pytest.param(
-            lambda accounts, admin, user: accounts.set_password_hash("ada", "x"), id="a new password"
+            lambda accounts, admin, user: change_password(accounts, "ada", "x"), id="a new password"
         ),
         pytest.param(lambda accounts, admin, user: accounts.withdraw(admin, user), id="withdrawal"),
     ],
@@ -460,7 +474,7 @@ def test_sign_out_ends_one_browser(accounts: Accounts, member: SignedIn) -> None
 def test_sign_out_everywhere_ends_them_all_and_nobody_elses(
     accounts: Accounts, admin: SignedIn, member: SignedIn
 ) -> None:
-    mine, ticket = token_of(accounts, "ada"), accounts.issue_ticket("ada")
+    mine, ticket = token_of(accounts, "ada"), ticket_of(accounts, "ada")
     admins = token_of(accounts, "root")
     accounts.sign_out_everywhere(member)
     assert accounts.signed_in(mine) is None
@@ -470,8 +484,8 @@ def test_sign_out_everywhere_ends_them_all_and_nobody_elses(
 
 
 def test_a_new_password_ends_every_session(accounts: Accounts, member: SignedIn) -> None:
-    token, ticket = token_of(accounts, "ada"), accounts.issue_ticket("ada")
-    accounts.set_password_hash("Ada", "another")
+    token, ticket = token_of(accounts, "ada"), ticket_of(accounts, "ada")
+    change_password(accounts, "Ada", "another")
     assert accounts.signed_in(token) is None
     assert accounts.password_hash("ada") == "another"
     with pytest.raises(errors.SessionEnded):
@@ -481,17 +495,80 @@ def test_a_new_password_ends_every_session(accounts: Accounts, member: SignedIn)
 def test_withdrawal_ends_everything_at_once_until_it_is_undone(
     accounts: Accounts, admin: SignedIn, member: SignedIn
 ) -> None:
-    token, ticket = token_of(accounts, "ada"), accounts.issue_ticket("ada")
+    token, ticket = token_of(accounts, "ada"), ticket_of(accounts, "ada")
     accounts.withdraw(admin, member.user_id)
     assert accounts.signed_in(token) is None
     assert accounts.password_hash("ada") is None
     with pytest.raises(errors.SessionEnded):
         accounts.redeem_ticket(ticket)
-    with pytest.raises(errors.SessionEnded):
-        accounts.redeem_ticket(accounts.issue_ticket("ada"))
+    with pytest.raises(errors.SignInFailed):
+        accounts.issue_ticket("ada", HASH)
     accounts.reinstate(admin, member.user_id)
     assert accounts.signed_in(token) is None
     assert accounts.signed_in(token_of(accounts, "ada")) is not None
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(
+            lambda accounts, admin, user: change_password(accounts, "ada", "x"), id="a new password"
+        ),
+        pytest.param(
+            lambda accounts, admin, user: accounts.use_reset(accounts.password_reset(admin, user), "x"),
+            id="a link",
+        ),
+        pytest.param(lambda accounts, admin, user: accounts.withdraw(admin, user), id="withdrawal"),
+    ],
+)
+class TestAPasswordCheckedBefore:
+    """What ends everything that stands ends what is on its way, too."""
+
+    def test_gives_no_ticket(
+        self, accounts: Accounts, admin: SignedIn, member: SignedIn, event: Event
+    ) -> None:
+        event(accounts, admin, member.user_id)
+        with pytest.raises(errors.SignInFailed):
+            accounts.issue_ticket("ada", HASH)
+
+    def test_sets_no_other(self, accounts: Accounts, admin: SignedIn, member: SignedIn, event: Event) -> None:
+        event(accounts, admin, member.user_id)
+        with pytest.raises(errors.SignInFailed):
+            accounts.set_password_hash("ada", "another", HASH)
+        accounts.reinstate(admin, member.user_id)
+        assert accounts.password_hash("ada") != "another"
+
+    def test_leaves_no_session_of_a_ticket_that_is_being_redeemed(
+        self, accounts: Accounts, database: Database, admin: SignedIn, member: SignedIn, event: Event
+    ) -> None:
+        ticket = ticket_of(accounts, "ada")
+        with meanwhile(
+            database, "INSERT INTO sign_in_sessions", partial(event, accounts, admin, member.user_id)
+        ):
+            token = accounts.redeem_ticket(ticket)
+        assert accounts.signed_in(token) is None
+        accounts.reinstate(admin, member.user_id)
+        assert accounts.signed_in(token) is None
+
+    def test_leaves_no_ticket_that_is_being_made(
+        self, accounts: Accounts, database: Database, admin: SignedIn, member: SignedIn, event: Event
+    ) -> None:
+        with meanwhile(
+            database, "INSERT INTO sign_in_tickets", partial(event, accounts, admin, member.user_id)
+        ):
+            ticket = ticket_of(accounts, "ada")
+        accounts.reinstate(admin, member.user_id)
+        with pytest.raises(errors.SessionEnded):
+            accounts.redeem_ticket(ticket)
+
+
+def test_signing_out_everywhere_ends_what_is_being_begun(
+    accounts: Accounts, database: Database, member: SignedIn
+) -> None:
+    ticket = ticket_of(accounts, "ada")
+    with meanwhile(database, "INSERT INTO sign_in_sessions", partial(accounts.sign_out_everywhere, member)):
+        token = accounts.redeem_ticket(ticket)
+    assert accounts.signed_in(token) is None
 
 
 def test_a_session_lasts_while_it_is_used(database: Database, clock: Clock) -> None:
@@ -508,21 +585,21 @@ def test_a_session_lasts_while_it_is_used(database: Database, clock: Clock) -> N
 def test_sessions_are_listed_for_their_owner(accounts: Accounts, admin: SignedIn, clock: Clock) -> None:
     user = enter(accounts, "ada")
     clock.forward(minutes=1)
-    accounts.redeem_ticket(accounts.issue_ticket("ada"), browser="Firefox" * 100)
+    accounts.redeem_ticket(ticket_of(accounts, "ada"), browser="Firefox" * 100)
     assert [row.browser[:7] for row in accounts.sessions(user)] == ["Firefox", ""]
     clock.forward(days=365)
     assert accounts.sessions(user) == []
 
 
 def test_a_ticket_opens_one_session(accounts: Accounts, member: SignedIn) -> None:
-    ticket = accounts.issue_ticket("ada")
+    ticket = ticket_of(accounts, "ada")
     tokens = in_parallel(6, lambda _: accounts.redeem_ticket(ticket))
     assert sum(isinstance(token, str) for token in tokens) == 1
     assert sum(isinstance(token, errors.SessionEnded) for token in tokens) == 5
 
 
 def test_a_ticket_ends_with_its_time(accounts: Accounts, member: SignedIn, clock: Clock) -> None:
-    ticket = accounts.issue_ticket("ada")
+    ticket = ticket_of(accounts, "ada")
     clock.now += TICKET_LIFE
     with pytest.raises(errors.SessionEnded):
         accounts.redeem_ticket(ticket)
@@ -530,7 +607,7 @@ def test_a_ticket_ends_with_its_time(accounts: Accounts, member: SignedIn, clock
 
 def test_tokens_are_stored_as_hashes_alone(accounts: Accounts, database: Database, admin: SignedIn) -> None:
     secrets = (
-        accounts.issue_ticket("root"),
+        ticket_of(accounts, "root"),
         accounts.invite(admin),
         accounts.password_reset(admin, admin.user_id),
         token_of(accounts, "root"),
@@ -654,6 +731,30 @@ def test_administration_is_the_administrators(
     verb(accounts, admin, member)
 
 
+def test_what_waits_of_a_withdrawn_user_is_taken_back_and_what_runs_goes_on(
+    accounts: Accounts, database: Database, admin: SignedIn, member: SignedIn, clock: Clock
+) -> None:
+    def submit(owner: SignedIn, state: JobState) -> None:
+        with database.write() as session:
+            session.add(
+                Job(batch_id=new_id(), owner_id=owner.user_id, state=state, request={}, due_at=clock.now)
+            )
+
+    def states(owner: SignedIn) -> list[str]:
+        with database.read() as session:
+            return sorted(session.exec(select(Job.state).where(Job.owner_id == owner.user_id)).all())
+
+    for state in (JobState.QUEUED, JobState.QUEUED, JobState.RUNNING):
+        submit(member, state)
+    submit(admin, JobState.QUEUED)
+    accounts.withdraw(admin, member.user_id)
+    assert states(member) == [JobState.CANCELLED, JobState.CANCELLED, JobState.RUNNING]
+    assert states(admin) == [JobState.QUEUED]
+    submit(member, JobState.QUEUED)
+    accounts.reinstate(admin, member.user_id)
+    assert states(member) == [JobState.CANCELLED] * 3 + [JobState.RUNNING]
+
+
 def test_administrators_do_not_lock_themselves_out(accounts: Accounts, admin: SignedIn) -> None:
     with pytest.raises(errors.NotAllowed):
         accounts.withdraw(admin, admin.user_id)
@@ -677,7 +778,7 @@ def test_tidying_removes_what_is_over_and_nothing_else(
     accounts: Accounts, database: Database, admin: SignedIn, clock: Clock
 ) -> None:
     def leave_one_of_each() -> None:
-        accounts.issue_ticket("root")
+        ticket_of(accounts, "root")
         accounts.invite(admin)
         accounts.password_reset(admin, admin.user_id)
         accounts.begin_attempt("nobody")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from io import StringIO
 
@@ -31,6 +31,7 @@ from core.pictures import CACHE
 from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
+from tests.entering import change_password, ticket_of
 from tests.polling import until
 
 RECIPE = Recipe(prompt="a fox", model="offline-painter", name="Fox/..\r\nÜ", size="256x256")
@@ -69,7 +70,7 @@ def enter(studio: Studio) -> Callable[[], Person]:
         name = f"user-{new_id()[:8]}"
         studio.accounts.create_user(name, "!")
         client = client_of(studio)
-        ticket = studio.accounts.issue_ticket(name)
+        ticket = ticket_of(studio.accounts, name)
         assert client.post("/auth/session", json={"ticket": ticket}).status_code == 204
         token = client.cookies[COOKIE]
         user = studio.accounts.signed_in(token)
@@ -204,7 +205,7 @@ def withdrawn(studio: Studio, accounts: Accounts, person: Person, admin: Person)
 
 
 def new_password(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
-    accounts.set_password_hash(person.user.username, "another")
+    change_password(accounts, person.user.username, "another")
 
 
 def expired(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
@@ -214,7 +215,7 @@ def expired(studio: Studio, accounts: Accounts, person: Person, admin: Person) -
         row.expires_at -= timedelta(days=400)
 
 
-@pytest.mark.parametrize("ended", [nobody, made_up, signed_out, withdrawn, new_password, expired])
+@pytest.mark.parametrize("ended", [nobody, made_up, signed_out, withdrawn, change_password, expired])
 def test_without_a_standing_session_nothing_is_served(
     studio: Studio,
     enter: Callable[[], Person],
@@ -280,8 +281,6 @@ def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(studio: Studio, 
 @pytest.mark.parametrize("by", ["setting", "scheme"])
 def test_on_https_the_cookie_is_secure_and_bound_to_the_host(studio: Studio, owner: Person, by: str) -> None:
     if by == "setting":
-        from dataclasses import replace
-
         settings = studio.settings.model_copy(update={"public_https": True})
         client = client_of(replace(studio, settings=settings))
     else:
@@ -294,14 +293,37 @@ def test_on_https_the_cookie_is_secure_and_bound_to_the_host(studio: Studio, own
     assert "domain" not in cookie
 
 
+@pytest.mark.parametrize("by", ["setting", "scheme"])
+def test_on_https_the_cookie_of_plain_http_is_nobodys(studio: Studio, owner: Person, by: str) -> None:
+    settings = studio.settings.model_copy(update={"public_https": by == "setting"})
+    client = client_of(replace(studio, settings=settings))
+    if by == "scheme":
+        client.base_url = "https://localhost:8501"
+
+    def answer(cookies: str) -> int:
+        return client.get("/api/images", headers={"Cookie": cookies}).status_code
+
+    token = owner.token
+    assert answer(f"{SECURE_COOKIE}={token}") == 200
+    assert answer(f"{COOKIE}=planted; {SECURE_COOKIE}={token}") == 200
+    for planted in (
+        f"{COOKIE}={token}",
+        f"a=b;\t{COOKIE} ={token}; c=d",
+        f"{SECURE_COOKIE}=; {COOKIE}={token}",
+    ):
+        assert answer(planted) == 401
+    assert client.post("/auth/sign-out", headers={"Cookie": f"{COOKIE}={token}"}).status_code == 204
+    assert studio.accounts.signed_in(token) is None
+
+
 def begin(client: TestClient, studio: Studio, person: Person, **headers: str):  # type: ignore[no-untyped-def]
-    ticket = studio.accounts.issue_ticket(person.user.username)
+    ticket = ticket_of(studio.accounts, person.user.username)
     return client.post("/auth/session", json={"ticket": ticket}, headers=headers)
 
 
 def test_a_ticket_sent_twice_leaves_the_session_it_began(studio: Studio, owner: Person) -> None:
     client = client_of(studio)
-    ticket = studio.accounts.issue_ticket(owner.user.username)
+    ticket = ticket_of(studio.accounts, owner.user.username)
     assert client.post("/auth/session", json={"ticket": ticket}).status_code == 204
     again = client.post("/auth/session", json={"ticket": ticket})
     assert again.status_code == 401
@@ -383,7 +405,7 @@ def test_another_site_can_not_send_for_a_browser(
 ) -> None:
     client = client_of(studio)
     begin(client, studio, owner)
-    ticket = studio.accounts.issue_ticket(owner.user.username)
+    ticket = ticket_of(studio.accounts, owner.user.username)
     answer = client.post(path, json={"ticket": ticket}, headers={"Origin": origin})
     assert answer.status_code == 403
     assert_one_shape(answer.json(), "IMG-REQ-ORIGIN-001")

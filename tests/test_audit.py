@@ -27,6 +27,7 @@ from core.storage import Storage
 from core.tokens import Tokens
 from tests.calling import called_from
 from tests.clock import Clock
+from tests.entering import change_password, ticket_of
 from tests.test_accounts import HASH, enter, in_parallel
 from tests.test_gallery import Keeper, plans_of
 
@@ -69,7 +70,7 @@ class World:
         return image
 
     def ticket(self) -> str:
-        return self.kept(self.accounts.issue_ticket("ada"))
+        return self.kept(ticket_of(self.accounts, "ada"))
 
     def cookie(self) -> str:
         return self.kept(self.accounts.redeem_ticket(self.ticket()))
@@ -213,7 +214,7 @@ CASES = {
     Action.SIGN_IN_FAILURE: Case(fail, "", "ada"),
     Action.LOCK_OUT: Case(lock_out, "", "ada"),
     Action.SIGN_OUT: Case(sign_out, "ada", ""),
-    Action.PASSWORD_CHANGE: Case(lambda w: lambda: w.accounts.set_password_hash("ada", HASH), "ada", "ada"),
+    Action.PASSWORD_CHANGE: Case(lambda w: lambda: change_password(w.accounts, "ada", HASH), "ada", "ada"),
     Action.PASSWORD_RESET_MADE: Case(lambda w: w.reset, "root", "ada"),
     Action.PASSWORD_RESET_USED: Case(use_reset, "", "ada"),
     Action.REGISTRATION: Case(register, "grace", "grace", "member, by invitation "),
@@ -418,7 +419,7 @@ def test_a_locked_name_leaves_no_more_entries(world: World) -> None:
 
 def test_ended_tokens_are_named_with_what_ended_them(world: World) -> None:
     world.token()
-    world.accounts.set_password_hash("ada", HASH)
+    change_password(world.accounts, "ada", HASH)
     world.token()
     world.accounts.use_reset(world.reset(), HASH)
     world.token()

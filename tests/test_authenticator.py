@@ -275,6 +275,31 @@ def test_a_link_sets_a_password_that_counts(accounts: Accounts, door: Authentica
         door.reset_password(reset, "a third horse battery")
 
 
+@pytest.mark.parametrize("verb", ["sign in", "change"])
+def test_a_password_that_ends_while_it_is_checked_lets_nobody_in(
+    accounts: Accounts,
+    door: Authenticator,
+    admin: SignedIn,
+    monkeypatch: pytest.MonkeyPatch,
+    database: Database,
+    verb: str,
+) -> None:
+    user = enter(accounts, door.register("ada", PASSWORD))
+    reset, new, real = accounts.password_reset(admin, user.user_id), "another horse battery", bcrypt.checkpw
+
+    def slow(password: bytes, hashed: bytes) -> bool:
+        right = real(password, hashed)
+        monkeypatch.setattr(bcrypt, "checkpw", real)
+        door.reset_password(reset, new)
+        return right
+
+    monkeypatch.setattr(bcrypt, "checkpw", slow)
+    with pytest.raises(errors.SignInFailed):
+        door.sign_in("ada", PASSWORD) if verb == "sign in" else door.change_password("ada", PASSWORD, WRONG)
+    assert door.sign_in("ada", new)
+    assert Audit(database).page(admin, TrailFilter(action=Action.SIGN_IN_FAILURE)).entries
+
+
 def test_guessing_the_current_password_is_locked_too(door: Authenticator) -> None:
     door.register("ada", PASSWORD)
     for _ in range(MAX_ATTEMPTS):

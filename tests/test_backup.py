@@ -45,6 +45,7 @@ from core.settings import Settings, load_settings
 from core.shares import LIVES, Shares
 from core.storage import FolderStorage
 from core.tokens import Tokens
+from tests.entering import ticket_of
 from tests.keeping import Shelf, a_shelf, command, installation
 from tests.polling import until
 
@@ -203,10 +204,10 @@ def test_what_had_arrived_is_entered_at_the_start(shelf: Shelf, way: Way, state:
 
 def test_no_session_or_link_of_the_backup_comes_to_life_again(shelf: Shelf, way: Way) -> None:
     accounts = Accounts(shelf.database)
-    token = accounts.redeem_ticket(accounts.issue_ticket("ada"))
+    token = accounts.redeem_ticket(ticket_of(accounts, "ada"))
     signed_in = accounts.signed_in(token)
     assert signed_in
-    accounts.issue_ticket("ada")
+    ticket_of(accounts, "ada")
     accounts.invite(replace(signed_in, is_admin=True))
     reset = accounts.recovery("ada")
     api_token = Tokens(shelf.database).make(signed_in, "script", [Scope.READ], None)

@@ -22,6 +22,7 @@ from core.settings import load_settings
 from core.studio import Studio
 from pages.ui.failure import HELP
 from tests.corpus import CORPUS, MARK, one_line
+from tests.entering import ticket_of
 from tests.openai_service import Behaviour, ErrorRow, OpenAIService, openai_service
 from tests.polling import until
 from tests.process import AppProcess
@@ -106,7 +107,7 @@ def _fill(studio: Studio) -> dict[str, str]:
     tokens = {}
     for name in (CHIEF, OWNER):
         studio.accounts.create_user(name, "!")
-        tokens[name] = studio.accounts.redeem_ticket(studio.accounts.issue_ticket(name))
+        tokens[name] = studio.accounts.redeem_ticket(ticket_of(studio.accounts, name))
     owner = studio.accounts.signed_in(tokens[OWNER])
     assert owner
     with studio.database.write() as session:

@@ -22,6 +22,7 @@ from core.audit import Action, TrailFilter
 from core.caller import Caller, CallerNamed, caller, caller_of
 from core.settings import load_settings
 from core.studio import Studio
+from tests.entering import ticket_of
 
 
 class Numbered:
@@ -94,10 +95,10 @@ def test_a_sign_in_over_http_says_from_where(studio: Studio) -> None:
     studio.accounts.create_user("ada", "!")
     app = Starlette(routes=[Mount("/auth", create_auth(lambda: studio))], middleware=MIDDLEWARE)
     client = TestClient(app, client=("192.0.2.7", 4711), headers={"User-Agent": "Firefox/1", **FORWARDED})
-    ticket = studio.accounts.issue_ticket("ada")
+    ticket = ticket_of(studio.accounts, "ada")
     assert client.post("/auth/session", json={"ticket": ticket}).status_code == 204
     assert client.post("/auth/sign-out").status_code == 204
-    admin = studio.accounts.signed_in(studio.accounts.redeem_ticket(studio.accounts.issue_ticket("ada")))
+    admin = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket_of(studio.accounts, "ada")))
     assert admin
     for action in (Action.SIGN_OUT, Action.SIGN_IN):
         entry = studio.audit.page(admin, TrailFilter(action=action)).entries[-1]

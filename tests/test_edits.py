@@ -25,6 +25,7 @@ from core.settings import load_settings
 from core.studio import Studio
 from tests.conftest import plain_png
 from tests.crashing import EDIT, RECIPE, Plan, edit_source
+from tests.entering import ticket_of
 from tests.generating import Studio as Workshop
 from tests.hostile import saved
 from tests.openai_service import ERRORS, Behaviour, OpenAIService, Seen, openai_service
@@ -69,7 +70,7 @@ def studio(service: OpenAIService, tmp_path_factory: pytest.TempPathFactory) -> 
 def signed_in(studio: Studio, name: str) -> SignedIn:
     user = studio.accounts.create_user(name, "!")
     found = studio.accounts.signed_in(
-        studio.accounts.redeem_ticket(studio.accounts.issue_ticket(user.username))
+        studio.accounts.redeem_ticket(ticket_of(studio.accounts, user.username))
     )
     assert found is not None
     return found

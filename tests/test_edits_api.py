@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from PIL import Image as Picture
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.routing import Mount
 from starlette.testclient import TestClient
+from starlette.types import Message
 
-from core import bootstrap
+from core import bootstrap, errors
 from core.accounts import SignedIn
 from core.addresses import EDIT
 from core.api import create_api, create_auth
-from core.edits_api import edits
+from core.budgets import OwnLimits
+from core.edits_api import edits, in_turn
 from core.guard import MAX_BODY, Guard
 from core.models import Image, Scope, new_id
 from core.remaking import MEGABYTE
 from core.settings import load_settings
 from core.studio import Studio
 from core.tokens import LIVES
+from core.turns import Turns
+from tests.entering import ticket_of
 from tests.hostile import CLEANED, NAMES, REFUSED, SCRIPT, camera, saved
 from tests.openai_service import OpenAIService, openai_service
 from tests.polling import until
@@ -74,7 +83,7 @@ class Person:
             base_url="http://localhost:8501",
             raise_server_exceptions=False,
         )
-        ticket = studio.accounts.issue_ticket(name)
+        ticket = ticket_of(studio.accounts, name)
         assert self.client.post("/auth/session", json={"ticket": ticket}).status_code == 204
         found = studio.accounts.signed_in(self.client.cookies["atelier"])
         assert found is not None
@@ -251,6 +260,57 @@ def test_what_can_not_be_made_keeps_no_upload(studio: Studio, service: OpenAISer
         assert answer.status_code in (404, 422) or wrong == {"n": "10"}
         if wrong != {"n": "10"}:
             assert uploads(studio, person) == (), wrong
+
+
+def test_nothing_is_kept_of_what_is_refused_by_its_mask(studio: Studio) -> None:
+    person = Person(studio)
+    for mask in (b"junk", saved("PNG"), saved("PNG", size=(9, 9), mode="RGBA")):
+        assert person.edit(image=JPEG, mask=mask).status_code == 422
+    assert uploads(studio, person) == ()
+
+
+def test_nothing_is_kept_of_what_no_budget_covers(studio: Studio, service: OpenAIService) -> None:
+    person = Person(studio)
+    admin = replace(person.user, is_admin=True)
+    studio.budgets.change(admin, person.user.user_id, OwnLimits(day_images=1))
+    answer = person.edit(WORDS | {"n": "2"}, image=JPEG)
+    assert refused(answer) == (errors.BudgetSpent.status, errors.BudgetSpent.code)
+    assert uploads(studio, person) == ()
+    assert person.edit(image=JPEG).status_code == 201
+
+
+@pytest.fixture
+def held_up(grace: Person) -> Iterator[Turns]:
+    """The turns while somebody else's picture has its."""
+    api = grace.client.app.routes[0].app
+    before, api.state.upload_turns = api.state.upload_turns, Turns("held up")
+    go, begun = threading.Event(), threading.Event()
+    api.state.upload_turns.take("somebody", lambda: (begun.set(), go.wait()))
+    begun.wait()
+    yield api.state.upload_turns
+    go.set()
+    api.state.upload_turns = before
+
+
+def test_what_has_no_file_waits_for_nobodys_turn(grace: Person, held_up: Turns) -> None:
+    assert refused(grace.edit(WORDS | {"image_id": "f" * 32})) == (404, "IMG-FIND-001")
+
+
+def test_who_has_hung_up_has_no_turn(held_up: Turns) -> None:
+    taken: list[str] = []
+
+    async def gone() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def wait() -> None:
+        state = SimpleNamespace(state=SimpleNamespace(upload_turns=held_up))
+        request = Request({"type": "http", "app": state}, gone)
+        async with asyncio.timeout(20):
+            await in_turn(request, "ada", lambda: taken.append("taken"))
+
+    with pytest.raises(errors.RequestRejected):
+        asyncio.run(wait())
+    assert taken == []
 
 
 def test_only_this_address_takes_more_than_a_few_words(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
 
@@ -11,8 +10,9 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from core.errors import ImagePromptError
-from core.images_api import MOST_STREAMS, heard, streamed, written
+from core.errors import EnhancementCancelled
+from core.events import LATEST, LONGEST_WAIT, MOST_WAITING, Places, until_the_end
+from core.images_api import heard, streamed, written
 from core.kept import KeptRequest
 
 KEPT = KeptRequest.of("ada", "key", "enhance-prompt", {})
@@ -40,7 +40,7 @@ def test_a_text_that_nobody_waits_for_and_nobody_has_begun_is_taken_back() -> No
 
     asyncio.run(wait())
     assert text.cancelled()
-    with pytest.raises(ImagePromptError, match="cancelled before it started"):
+    with pytest.raises(EnhancementCancelled):
         written(text)
 
 
@@ -64,14 +64,14 @@ def test_what_is_begun_or_may_be_asked_for_again_goes_on(kept: KeptRequest | Non
 
 
 def test_one_user_holds_so_many_streams_and_others_theirs() -> None:
-    open_streams: Counter[str] = Counter()
+    open_streams = Places()
 
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b"progress"
 
     async def watch() -> None:
-        held = [streamed(open_streams, "ada", endless()) for _ in range(MOST_STREAMS)]
+        held = [streamed(open_streams, "ada", endless()) for _ in range(MOST_WAITING)]
         assert {await anext(each) for each in held} == {b"progress"}
         [refusal] = [piece async for piece in streamed(open_streams, "ada", endless())]
         assert b"IMG-REQ-RATE-001" in refusal
@@ -80,3 +80,13 @@ def test_one_user_holds_so_many_streams_and_others_theirs() -> None:
         assert await anext(streamed(open_streams, "ada", endless())) == b"progress"
 
     asyncio.run(watch())
+
+
+def test_whoever_waits_long_is_looked_after_seldom() -> None:
+    waited, looks = 0.0, 0
+    while waited < LONGEST_WAIT:
+        waited += until_the_end(waited)
+        looks += 1
+    assert looks < LONGEST_WAIT / LATEST + 50
+    assert until_the_end(0) < 0.1
+    assert all(until_the_end(second) <= 0.1 + second / 10 for second in range(240))

@@ -37,6 +37,7 @@ async def reading(request: Request) -> PlainTextResponse:
 async def stream(socket: WebSocket) -> None:
     await socket.accept()
     await socket.send_text("inside")
+    await socket.send_text(socket.headers.get("cookie", ""))
     await socket.close()
 
 
@@ -63,6 +64,25 @@ def streams(client: TestClient, **headers: str) -> bool:
             return bool(socket.receive_text() == "inside")
     except WebSocketDisconnect as refused:
         return refused.code != POLICY_VIOLATION
+
+
+@pytest.mark.parametrize(
+    ("settings", "scheme", "told"),
+    [
+        pytest.param({}, "ws", "atelier=a; other=b; __Host-atelier=c", id="HTTP"),
+        pytest.param({"public_https": "true"}, "ws", " other=b; __Host-atelier=c", id="by the setting"),
+        pytest.param({}, "wss", " other=b; __Host-atelier=c", id="by the scheme"),
+    ],
+)
+def test_by_https_the_pages_are_not_given_the_cookie_of_plain_http(
+    settings: dict[str, str], scheme: str, told: str
+) -> None:
+    headers = {"Host": "localhost:8501", "Cookie": "atelier=a; other=b; __Host-atelier=c"}
+    with client_of(**settings).websocket_connect(
+        f"{scheme}://localhost:8501/_stcore/stream", headers=headers
+    ) as socket:
+        assert socket.receive_text() == "inside"
+        assert socket.receive_text() == told
 
 
 # Hosts

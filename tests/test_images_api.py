@@ -6,20 +6,23 @@ import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlalchemy import event, update
+from sqlmodel import col, select
 
 from core import bootstrap
 from core.entry import COOKIE
-from core.models import Image, Job, JobState, KeptAnswer, Scope, Usage
+from core.events import MOST_WAITING, Places
+from core.models import Image, Job, JobState, KeptAnswer, Scope, Usage, User, utc_now
 from core.settings import load_settings
 from core.shares import LIVES
 from core.studio import Studio
-from tests.api_visitor import Person, client_of, clients_of, error_of, events_of
+from tests.api_visitor import Person, application_of, client_at, client_of, clients_of, error_of, events_of
 from tests.generating import ON_SQLITE
 from tests.openai_service import Behaviour, OpenAIService
 from tests.polling import until
@@ -124,6 +127,23 @@ def test_whoever_needs_not_wait_is_given_an_address_to_ask(owner: Person) -> Non
     told = until(lambda: (found := owner.client.get(where).json())["result"] and found)
     assert told["state"] == "done"
     assert told["images"][0]["urls"] == told["result"]["urls"]
+
+
+@ON_SQLITE
+def test_whoever_has_many_requests_waiting_is_given_an_address_at_once(studio: Studio, owner: Person) -> None:
+    places = Places()
+    application = application_of(studio)
+    application.routes[0].app.state.places = places
+    program = client_at(application, Authorization=f"Bearer {owner.token()}")
+    with ExitStack() as waiting:
+        assert all(waiting.enter_context(places.taken(owner.user.user_id)) for _ in range(MOST_WAITING))
+        answer = program.post(GENERATE, json=ASKED)
+        assert answer.status_code == 202
+        watched = program.get(answer.json()["events"])
+        assert (watched.status_code, error_of(watched)["code"]) == (429, "IMG-REQ-RATE-001")
+        with places.taken("another") as place:
+            assert place
+    assert not places.full(owner.user.user_id)
 
 
 @ON_SQLITE
@@ -629,3 +649,46 @@ def test_a_stream_ends_when_its_reader_is_not_let_in_any_more(
         studio.accounts.sign_out(owner.client.cookies[COOKIE])
         told = events_of(stream.result(timeout=30).text)
     assert [name for name, _ in told if name == "end"] == []
+
+
+@contextmanager
+def withdrawn_with(studio: Studio, person: Person, statement: str) -> Iterator[None]:
+    """Take the person's access away in the transaction that comes to `statement`."""
+    gone: list[str] = []
+
+    def before(connection: Any, _cursor: Any, asked: str, *_: Any) -> None:
+        if asked.startswith(statement):
+            this = col(User.id) == person.user.user_id
+            gone.append(statement)
+            connection.execute(update(User).where(this).values(withdrawn_at=utc_now()))
+
+    event.listen(studio.database.engine, "before_cursor_execute", before)
+    yield
+    event.remove(studio.database.engine, "before_cursor_execute", before)
+    assert gone
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("path", "asked", "statement"),
+    [
+        pytest.param(GENERATE, ASKED, "INSERT INTO images", id="images"),
+        pytest.param(ENHANCE, FOX, "INSERT INTO takes", id="a text"),
+    ],
+)
+def test_who_waits_is_told_nothing_once_their_access_is_withdrawn(
+    studio: Studio, owner: Person, path: str, asked: dict[str, Any], statement: str
+) -> None:
+    with withdrawn_with(studio, owner, statement):
+        answer = owner.program().post(path, json=asked)
+    assert (answer.status_code, error_of(answer)["code"]) == (401, "IMG-AUTH-TOKEN-001")
+
+
+@ON_SQLITE
+def test_a_text_that_streams_has_no_end_for_whom_is_not_let_in_any_more(
+    studio: Studio, owner: Person
+) -> None:
+    with withdrawn_with(studio, owner, "INSERT INTO takes"):
+        answer = owner.client.post(ENHANCE, json=FOX, headers={"Accept": "text/event-stream"})
+    assert "done" not in answer.text
+    assert "IMG-AUTH" in answer.text

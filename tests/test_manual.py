@@ -18,6 +18,7 @@ from core.entry import COOKIE
 from core.settings import load_settings
 from core.studio import Studio
 from tests.api_visitor import Person, client_of
+from tests.entering import ticket_of
 from tests.process import AppProcess
 
 PAGES = ("/api/docs", "/api/docs/start.js", "/api/docs/swagger-ui.css", "/api/openapi.json")
@@ -82,7 +83,7 @@ def test_a_browser_shows_it_and_nothing_comes_from_elsewhere(tmp_path: Path, bro
     with AppProcess(tmp_path) as app:
         accounts = Accounts(Database(f"sqlite:///{app.data_dir / 'atelier.db'}"))
         accounts.create_user("ada", "!")
-        session = accounts.redeem_ticket(accounts.issue_ticket("ada"))
+        session = accounts.redeem_ticket(ticket_of(accounts, "ada"))
         page = browser.new_page()
         page.context.add_cookies([{"name": COOKIE, "value": session, "url": app.base_url}])
         asked: list[str] = []

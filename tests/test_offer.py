@@ -20,6 +20,7 @@ from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Offer, Studio
 from core.usage import Outcome, Totals
+from tests.entering import ticket_of
 from tests.openai_service import OpenAIService
 from tests.polling import until
 
@@ -48,7 +49,7 @@ def enter(studio: Studio) -> Callable[[str], SignedIn]:
     """`enter("ada")`: a new account, signed in."""
 
     def make(name: str) -> SignedIn:
-        ticket = studio.accounts.issue_ticket(studio.accounts.create_user(name, "!").username)
+        ticket = ticket_of(studio.accounts, studio.accounts.create_user(name, "!").username)
         found = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket))
         assert found is not None
         return found

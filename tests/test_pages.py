@@ -30,6 +30,7 @@ from pages.ui.image_dialog import TRASHED_KEY
 from pages.ui.links import page_url
 from pages.ui.text import plain
 from tests.conftest import plain_png
+from tests.entering import ticket_of
 from tests.polling import until
 
 MAIN = str(Path(__file__).resolve().parent.parent / "pages" / "main.py")
@@ -61,7 +62,7 @@ def open_page(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Open:
         if name:
             if studio.accounts.password_hash(name) is None:
                 studio.accounts.create_user(name, prehash("unused"))
-            token = studio.accounts.redeem_ticket(studio.accounts.issue_ticket(name))
+            token = studio.accounts.redeem_ticket(ticket_of(studio.accounts, name))
         monkeypatch.setattr("pages.ui.session.token", lambda: token)
         monkeypatch.setattr("pages.ui.session.here", lambda: Caller("192.0.2.1", "Firefox/1 (Linux)"))
         test = AppTest.from_file(MAIN, default_timeout=30)
@@ -157,7 +158,7 @@ def test_a_withdrawn_user_is_out_at_the_next_click(open_page: Open, studio: Stud
 
 
 def _admin(studio: Studio) -> object:
-    token = studio.accounts.redeem_ticket(studio.accounts.issue_ticket("chief"))
+    token = studio.accounts.redeem_ticket(ticket_of(studio.accounts, "chief"))
     return studio.accounts.signed_in(token)
 
 
@@ -170,7 +171,7 @@ def test_a_draft_is_stored_as_it_is_typed(open_page: Open, studio: Studio) -> No
     test = open_page("ada")
     next(field for field in test.text_input if field.label == "Name").set_value("Wren").run()
     next(field for field in test.text_area if field.label == "Prompt").set_value("a wren").run()
-    token = studio.accounts.redeem_ticket(studio.accounts.issue_ticket("ada"))
+    token = studio.accounts.redeem_ticket(ticket_of(studio.accounts, "ada"))
     user = studio.accounts.signed_in(token)
     assert user
     draft = studio.drafts.load(user.user_id)
@@ -204,7 +205,7 @@ def test_a_draft_that_can_not_be_stored_stays_on_the_page(open_page: Open, studi
     bootstrap.install(studio)
     test.run()
     assert not test.error
-    owner = studio.accounts.signed_in(studio.accounts.redeem_ticket(studio.accounts.issue_ticket("ada")))
+    owner = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket_of(studio.accounts, "ada")))
     assert owner is not None
     assert studio.drafts.load(owner.user_id).name == "Juniper"
 
@@ -580,7 +581,7 @@ def test_the_administrator_reads_the_trail(open_page: Open, studio: Studio) -> N
 def test_the_trail_is_looked_through_page_by_page(open_page: Open, studio: Studio) -> None:
     open_page("chief")
     for _ in range(AUDIT_PAGE):
-        studio.accounts.redeem_ticket(studio.accounts.issue_ticket("chief"))
+        studio.accounts.redeem_ticket(ticket_of(studio.accounts, "chief"))
     test = open_page("chief", "audit.py")
     first = trail(test)
     assert len(first) == AUDIT_PAGE
@@ -667,6 +668,6 @@ def test_a_link_that_does_not_work_is_one_failure(open_page: Open, studio: Studi
     for _ in range(3):
         test.run()
     assert any(errors.ResetInvalid.code in caption.value for caption in test.caption)
-    admin = studio.accounts.signed_in(studio.accounts.redeem_ticket(studio.accounts.issue_ticket("chief")))
+    admin = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket_of(studio.accounts, "chief")))
     assert admin
     assert [(seen.code, seen.all) for seen in studio.failures.seen(admin)] == [(errors.ResetInvalid.code, 1)]

@@ -19,6 +19,7 @@ from core.entry import COOKIE, SECURE_COOKIE
 from core.errors import SettingsError
 from core.proxies import TrustedProxies
 from core.settings import load_settings
+from tests.entering import ticket_of
 from tests.process import ROOT, AppProcess
 
 APP = str(ROOT / "app.py")
@@ -38,7 +39,7 @@ def cookie_given(folder: Path, way: str, trusted: str) -> str:
     """The name of the cookie that a sign-in gives to who says that it came by HTTPS."""
     studio = bootstrap.build(load_settings(_env_file=None, data_dir=folder / "data"))
     studio.accounts.create_user("ada", "!")
-    ticket = studio.accounts.issue_ticket("ada")
+    ticket = ticket_of(studio.accounts, "ada")
     studio.close()
     with AppProcess(folder, command=WAYS[way], env={"TRUSTED_PROXIES": trusted}) as app:
         answer = httpx2.post(

@@ -69,6 +69,23 @@ def owners(jobs: Iterable[Job | None]) -> list[str]:
     return [job.owner_id if job else "" for job in jobs]
 
 
+def test_nothing_is_bought_for_a_user_whose_access_was_withdrawn(
+    queue_with: Callable[..., JobQueue],
+    submit: Submit,
+    database: Database,
+    clock: Clock,
+    user: User,
+    other_user: User,
+) -> None:
+    queue = queue_with()
+    submit(user, 2)
+    with database.write() as session:
+        session.execute(update(User).where(col(User.id) == user.id).values(withdrawn_at=clock.now))
+    assert queue.claim() is None
+    submit(other_user, 1)
+    assert owners(queue.claim() for _ in range(2)) == [other_user.id, ""]
+
+
 def test_one_users_hundred_do_not_hold_up_anothers_one(
     queue_with: Callable[..., JobQueue], submit: Submit, user: User, other_user: User
 ) -> None:

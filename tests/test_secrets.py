@@ -26,6 +26,7 @@ from core.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
 from core.translate import ServiceFault, error_of
+from tests.entering import ticket_of
 from tests.openai_service import ERRORS, Behaviour, ErrorRow, OpenAIService
 from tests.polling import until
 from tests.test_pages import MAIN
@@ -100,7 +101,7 @@ def enter(studio: Studio) -> Callable[[str], tuple[SignedIn, str]]:
     def make(name: str) -> tuple[SignedIn, str]:
         if studio.accounts.password_hash(name) is None:
             studio.accounts.create_user(name, "!")
-        token = studio.accounts.redeem_ticket(studio.accounts.issue_ticket(name), browser="a browser")
+        token = studio.accounts.redeem_ticket(ticket_of(studio.accounts, name), browser="a browser")
         user = studio.accounts.signed_in(token)
         assert user
         return user, token
@@ -330,7 +331,7 @@ def test_no_row_file_or_line_holds_a_token_that_opens_something(
     guest, _ = enter("guest")
     secrets = {
         "cookie": cookie,
-        "ticket": studio.accounts.issue_ticket("guest"),
+        "ticket": ticket_of(studio.accounts, "guest"),
         "invitation": studio.accounts.invite(chief),
         "reset": studio.accounts.password_reset(chief, guest.user_id),
         "key": CONFIGURED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import timedelta
 
 import pytest
@@ -18,6 +18,7 @@ from core.models import AuditEntry, Image, Share, utc_now
 from core.shares import LIVES, SharedImage, Shares
 from core.storage import Storage
 from tests.clock import Clock
+from tests.entering import ticket_of
 from tests.keeping import Shelf, a_shelf
 
 WEEK = LIVES[0]
@@ -56,7 +57,11 @@ def image(shelf: Shelf) -> Image:
 
 
 def person(shelf: Shelf, *, admin: bool = False) -> SignedIn:
-    return SignedIn(shelf.user.id, shelf.user.username, shelf.user.display_name, admin, "-")
+    """Somebody who is signed in."""
+    accounts = Accounts(shelf.database)
+    found = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, shelf.user.username)))
+    assert found
+    return replace(found, is_admin=admin)
 
 
 def rows(database: Database) -> list[Share]:
@@ -72,6 +77,15 @@ def test_a_link_shows_its_picture_and_nothing_that_it_was_made_from(
     assert {field.name for field in fields(SharedImage)} == {"id", "owner_id", "mime", "sha256"}
     assert shelf.gallery.original(shown.owner_id, shown.id)
     assert shelf.gallery.thumbnail(shown.owner_id, shown.id)
+
+
+def test_a_session_that_has_ended_makes_no_link(
+    shares: Shares, owner: SignedIn, image: Image, database: Database
+) -> None:
+    Accounts(database).sign_out_everywhere(owner)
+    with pytest.raises(errors.SessionEnded):
+        shares.make(owner, image.id, WEEK)
+    assert rows(database) == []
 
 
 def test_only_the_hash_of_a_link_is_kept(

@@ -18,6 +18,7 @@ from core.recipe import Recipe
 from core.settings import Moderation, load_settings
 from core.studio import Studio
 from core.words import MAX_LINE, MAX_TRAITS
+from tests.entering import ticket_of
 from tests.openai_service import Behaviour, OpenAIService, openai_service
 from tests.polling import until
 
@@ -67,7 +68,7 @@ def enter(studio: Studio, request: pytest.FixtureRequest) -> Callable[[str], Sig
     def make(name: str) -> SignedIn:
         user = studio.accounts.create_user(f"{name}-{abs(hash(request.node.name))}", "!")
         found = studio.accounts.signed_in(
-            studio.accounts.redeem_ticket(studio.accounts.issue_ticket(user.username))
+            studio.accounts.redeem_ticket(ticket_of(studio.accounts, user.username))
         )
         assert found is not None
         return found

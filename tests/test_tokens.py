@@ -17,6 +17,8 @@ from core.models import ApiToken, AuditEntry, Scope, Table
 from core.tokens import KEPT, LIVES, MOST, PREFIX, Token, Tokens
 from tests.calling import called_from
 from tests.clock import Clock
+from tests.entering import change_password, ticket_of
+from tests.meanwhile import meanwhile
 from tests.test_accounts import HASH, enter, in_parallel
 
 BOTH = (Scope.READ, Scope.GENERATE)
@@ -119,6 +121,27 @@ def test_a_token_makes_and_revokes_no_tokens(tokens: Tokens, member: SignedIn) -
     assert only(tokens, member)
 
 
+def test_a_session_that_has_ended_makes_no_token(
+    tokens: Tokens, accounts: Accounts, admin: SignedIn, member: SignedIn, clock: Clock
+) -> None:
+    accounts.sign_out_everywhere(member)
+    with pytest.raises(errors.SessionEnded):
+        tokens.make(member, "script", BOTH, None)
+    clock.forward(days=400)
+    with pytest.raises(errors.SessionEnded):
+        tokens.make(admin, "script", BOTH, None)
+    assert tokens.list(member) == tokens.list(admin) == ()
+
+
+def test_a_new_password_leaves_no_token_that_is_being_made(
+    tokens: Tokens, accounts: Accounts, database: Database, member: SignedIn
+) -> None:
+    with meanwhile(database, "INSERT INTO api_tokens", lambda: change_password(accounts, "ada", "another")):
+        token = tokens.make(member, "script", BOTH, None)
+    assert tokens.signed_in(token) is None
+    assert tokens.list(member) == ()
+
+
 @pytest.mark.parametrize("life", LIVES)
 def test_a_token_ends_with_its_time(tokens: Tokens, member: SignedIn, clock: Clock, life: int | None) -> None:
     token = tokens.make(member, "script", BOTH, life)
@@ -150,7 +173,7 @@ def test_nobody_revokes_anothers_token(tokens: Tokens, admin: SignedIn, member: 
     "event_",
     [
         pytest.param(lambda accounts, admin, user: accounts.withdraw(admin, user), id="withdrawal"),
-        pytest.param(lambda accounts, admin, user: accounts.set_password_hash("ada", "x"), id="new password"),
+        pytest.param(lambda accounts, admin, user: change_password(accounts, "ada", "x"), id="new password"),
         pytest.param(
             lambda accounts, admin, user: accounts.use_reset(accounts.password_reset(admin, user), "x"),
             id="new password by a link",
@@ -192,7 +215,7 @@ def test_a_made_up_token_is_nobody(tokens: Tokens, member: SignedIn, token: str)
 def test_a_cookie_is_no_token_and_a_token_no_cookie(
     tokens: Tokens, accounts: Accounts, member: SignedIn
 ) -> None:
-    assert tokens.signed_in(accounts.redeem_ticket(accounts.issue_ticket("ada"))) is None
+    assert tokens.signed_in(accounts.redeem_ticket(ticket_of(accounts, "ada"))) is None
     assert accounts.signed_in(tokens.make(member, "script", BOTH, None)) is None
 
 

@@ -24,6 +24,7 @@ from core.storage import FolderStorage, Storage
 from core.tokens import Tokens
 from core.transfer import Place, Transfer, opened
 from tests.engines import TEMPLATE, PostgresServer, S3Server
+from tests.entering import ticket_of
 from tests.keeping import Shelf, a_shelf, arguments, command, environment, installation
 from tests.process import ROOT
 
@@ -132,7 +133,7 @@ def test_the_audit_trail_and_tokens_move_also_when_the_move_is_run_again(
     settings: Settings, shelf: Shelf, new_database: str
 ) -> None:
     accounts = Accounts(shelf.database)
-    user = accounts.signed_in(accounts.redeem_ticket(accounts.issue_ticket(shelf.user.username)))
+    user = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, shelf.user.username)))
     assert user
     token = Tokens(shelf.database).make(user, "script", [Scope.READ], None)
     before = trail(shelf.database)

@@ -18,6 +18,7 @@ from core.database import Database
 from core.guard import MAX_BODY
 from core.models import Job, JobState, Scope
 from core.tokens import Tokens
+from tests.entering import ticket_of
 from tests.openai_service import Behaviour, OpenAIService
 from tests.polling import until
 from tests.process import AppProcess
@@ -35,7 +36,7 @@ class Program:
         self.database.migrate()
         accounts = Accounts(self.database)
         accounts.create_user("ada", "!")
-        user = accounts.signed_in(accounts.redeem_ticket(accounts.issue_ticket("ada")))
+        user = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, "ada")))
         assert user is not None
         token = Tokens(self.database).make(user, "script", list(Scope), None)
         self.headers = {"Authorization": f"Bearer {token}"}

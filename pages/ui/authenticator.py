@@ -34,43 +34,50 @@ class Rules(Validator):  # type: ignore[misc]  # untyped library
 class _Record(dict[str, Any]):
     """One user as the controller sees one; a new password is written through."""
 
-    def __init__(self, accounts: Accounts, username: str, password_hash: str) -> None:
+    def __init__(self, users: SqlUsers, username: str, password_hash: str) -> None:
         super().__init__(password=password_hash, roles=None, email="", first_name=username, last_name="")
         # The controller counts here too, and fails on a record without a count; ours is in the rows.
         super().__setitem__("failed_login_attempts", 0)
-        self._accounts = accounts
+        self._users = users
         self._username = username
 
     def __setitem__(self, key: str, value: Any) -> None:
         super().__setitem__(key, value)
         if key == "password":
-            self._accounts.set_password_hash(self._username, value)
+            self._users.replace(self._username, value)
 
 
 class SqlUsers(MutableMapping[str, _Record]):
-    """The mapping from username to record, read from and written to the database at each use.
+    """The mapping from username to record, read from and written to the database.
 
-    With `decoy`, a name that nobody has looks like one whose password never matches, so that signing in
-    takes the same steps and the same time.
+    With `held`, which is read once, every name has that hash: the one that is checked is then named to core,
+    which refuses when it isn't the user's any more. A hash that no password matches stands in for a name that
+    nobody has, so that signing in takes the same steps and the same time. `held` becomes what is written.
     """
 
-    def __init__(self, accounts: Accounts, *, decoy: str | None = None, invite: str | None = None) -> None:
+    def __init__(self, accounts: Accounts, *, held: str | None = None, invite: str | None = None) -> None:
         self._accounts = accounts
-        self._decoy = decoy
+        self.held = held
         self._invite = invite
 
     def __contains__(self, username: object) -> bool:
-        return self._decoy is not None or self._accounts.password_hash(str(username)) is not None
+        return self.held is not None or self._accounts.password_hash(str(username)) is not None
 
     def __getitem__(self, username: str) -> _Record:
-        found = self._accounts.password_hash(username) or self._decoy
+        found = self.held or self._accounts.password_hash(username)
         if found is None:
             raise KeyError(username)
-        return _Record(self._accounts, username, found)
+        return _Record(self, username, found)
 
     def __setitem__(self, username: str, record: dict[str, Any]) -> None:
         name = record["first_name"]
         self._accounts.create_user(name, record["password"], invite=self._invite)
+        self.held = record["password"]
+
+    def replace(self, username: str, password_hash: str) -> None:
+        """Set a new password in place of the one that was checked. Raises SignInFailed."""
+        self._accounts.set_password_hash(username, password_hash, self.held or "")
+        self.held = password_hash
 
     def __delitem__(self, username: str) -> None:
         raise errors.NotAllowed
@@ -109,12 +116,18 @@ class Authenticator:
         """A ticket for the browser. Raises SignInFailed or SignInLocked."""
         name = fold_username(username)
         self._accounts.begin_attempt(name)
-        controller = self._controller(SqlUsers(self._accounts, decoy=_decoy_hash()))
-        if not (name and controller.login(name, prehash(password))):
+        decoy = _decoy_hash()
+        held = self._accounts.password_hash(name) or decoy
+        controller = self._controller(SqlUsers(self._accounts, held=held))
+        try:
+            if not (name and controller.login(name, prehash(password))):
+                raise errors.SignInFailed
+            ticket = self._accounts.issue_ticket(name, held)
+        except errors.SignInFailed:
             self._accounts.attempt_failed(name)
-            raise errors.SignInFailed
+            raise
         self._accounts.clear_attempts(name)
-        return self._accounts.issue_ticket(name)
+        return ticket
 
     def register(self, username: str, password: str, *, invite: str | None = None) -> str:
         """Make an account and return a ticket for the browser.
@@ -125,12 +138,13 @@ class Authenticator:
         name = check_username(username)
         check_password(password, name)
         secret = prehash(password)
-        controller = self._controller(SqlUsers(self._accounts, invite=invite))
+        users = SqlUsers(self._accounts, invite=invite)
+        controller = self._controller(users)
         try:
             controller.register_user(username.strip(), "", "", name, secret, secret, "")
         except RegisterError as error:
             raise errors.NameTaken from error
-        return self._accounts.issue_ticket(name)
+        return self._accounts.issue_ticket(name, users.held or "")
 
     def change_password(self, username: str, current: str, new: str) -> str:
         """Set a new password, which ends every session, and return a ticket for this browser.
@@ -141,13 +155,14 @@ class Authenticator:
         if current == new:
             raise errors.PasswordRejected("The new password is the same as the current one.")
         self._accounts.begin_attempt(username)
-        controller = self._controller(SqlUsers(self._accounts))
+        users = SqlUsers(self._accounts, held=self._accounts.password_hash(username))
+        controller = self._controller(users)
         secret = prehash(new)
         try:
             controller.reset_password(username, prehash(current), secret, secret)
         except ResetError as error:
             raise errors.PasswordRejected(str(error)) from error
-        except CredentialsError as error:
+        except (CredentialsError, errors.SignInFailed) as error:
             self._accounts.attempt_failed(username, details="the current password, to change it")
             raise errors.SignInFailed(
                 "The current password is wrong.",
@@ -157,7 +172,7 @@ class Authenticator:
                 ),
             ) from error
         self._accounts.clear_attempts(username)
-        return self._accounts.issue_ticket(username)
+        return self._accounts.issue_ticket(username, users.held or "")
 
     def reset_password(self, token: str, new: str) -> str:
         """Set a new password by an administrator's link, which ends every session, and return a ticket.
@@ -165,7 +180,8 @@ class Authenticator:
         Raises ResetInvalid or PasswordRejected.
         """
         check_password(new, self._accounts.check_reset(token))
-        return self._accounts.issue_ticket(self._accounts.use_reset(token, Hasher.hash(prehash(new))))
+        password_hash = Hasher.hash(prehash(new))
+        return self._accounts.issue_ticket(self._accounts.use_reset(token, password_hash), password_hash)
 
 
 @st.cache_resource(show_spinner=False)

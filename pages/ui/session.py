@@ -24,7 +24,7 @@ def studio() -> Studio:
 
 
 def token() -> str | None:
-    """The session's token as it was when this tab connected."""
+    """The session's token as it was when this tab connected; core.guard lets through what may hold one."""
     return session_token(dict(st.context.cookies))
 
 

@@ -20,6 +20,7 @@ from core.models import Job, new_id
 from tests.bench.figures import Figure, p95
 from tests.bench.servers import POLLED_PAGE, cpu_seconds, empty_app, memory, on_two_cores, service
 from tests.crashing import RECIPE
+from tests.entering import ticket_of
 from tests.process import AppProcess
 
 PEOPLE = 100
@@ -69,7 +70,7 @@ def _sign_up(folder: Path) -> list[str]:
     tokens = []
     for number in range(PEOPLE):
         user = accounts.create_user(f"person-{number}", "!")
-        tokens.append(accounts.redeem_ticket(accounts.issue_ticket(user.username)))
+        tokens.append(accounts.redeem_ticket(ticket_of(accounts, user.username)))
         with database.write() as session:
             session.add(Job(batch_id=new_id(), owner_id=user.id, request=RECIPE.to_json()))
     database.close()

@@ -18,6 +18,7 @@ from core.api import create_api
 from core.models import Scope
 from core.recipe import Recipe
 from core.settings import load_settings
+from tests.entering import ticket_of
 from tests.fuzz.inputs import fuzz
 from tests.openai_service import OpenAIService
 from tests.polling import until
@@ -63,7 +64,7 @@ def _somebody_with_a_picture(data_dir: Path) -> tuple[tuple[dict[str, str], ...]
     studio = bootstrap.build(load_settings(_env_file=None, data_dir=data_dir))
     try:
         studio.accounts.create_user("ada", "!")
-        session = studio.accounts.redeem_ticket(studio.accounts.issue_ticket("ada"))
+        session = studio.accounts.redeem_ticket(ticket_of(studio.accounts, "ada"))
         user = studio.accounts.signed_in(session)
         assert user
         token = studio.tokens.make(user, "fuzz", Scope, 30)
