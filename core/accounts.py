@@ -76,9 +76,12 @@ class SignedIn:
     scopes: frozenset[Scope] | None = None
     token_id: str | None = None
 
+    def may(self, scope: Scope) -> bool:
+        return self.scopes is None or scope in self.scopes
+
     def require(self, scope: Scope) -> None:
         """Raise ScopeMissing unless this may be done."""
-        if self.scopes is not None and scope not in self.scopes:
+        if not self.may(scope):
             raise errors.ScopeMissing(details=f"needed: {scope}")
 
 
