@@ -26,7 +26,8 @@ class Rule(StrEnum):
 class Route:
     """One address as the server writes it, with the methods that it answers.
 
-    A personal token must have `scope`; without one, only a browser's session counts.
+    A personal token must have `scope`; without one, only a browser's session counts. What was made is read
+    with Scope.READ alone: a route of another scope answers with ids, addresses and what it was sent itself.
     """
 
     path: str

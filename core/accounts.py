@@ -22,6 +22,7 @@ from core.columns import clean
 from core.database import AdvisoryLock, Database
 from core.digest import digest_of
 from core.endings import cancel_queued
+from core.lookalikes import look_alike, mixes_scripts
 from core.models import (
     ApiToken,
     Invite,
@@ -77,9 +78,12 @@ class SignedIn:
     scopes: frozenset[Scope] | None = None
     token_id: str | None = None
 
+    def may(self, scope: Scope) -> bool:
+        return self.scopes is None or scope in self.scopes
+
     def require(self, scope: Scope) -> None:
         """Raise ScopeMissing unless this may be done."""
-        if self.scopes is not None and scope not in self.scopes:
+        if not self.may(scope):
             raise errors.ScopeMissing(details=f"needed: {scope}")
 
 
@@ -147,7 +151,10 @@ def check_repeated(password: str, again: str) -> None:
 
 
 def check_username(name: str) -> str:
-    """The folded name; raises NameRejected when it has other characters or another length."""
+    """The folded name.
+
+    Raises NameRejected when it has other characters or another length, or mixes scripts within a word.
+    """
     if unseen := _UNSEEN.search(name):
         raise errors.NameRejected(f"This username has an invisible character: U+{ord(unseen[0]):04X}.")
     folded = fold_username(name)
@@ -156,7 +163,20 @@ def check_username(name: str) -> str:
     )
     if len(folded) not in USERNAME_LENGTH or not known or not (folded[0].isalnum() or folded[0] == "_"):
         raise errors.NameRejected
+    if mixes_scripts(folded):
+        raise errors.NameRejected(
+            "This username mixes scripts within a word.", suggestions=("Write each word in one script.",)
+        )
     return folded
+
+
+def _check_free(session: Session, folded: str) -> None:
+    """Raise NameTaken for somebody's name, or one that looks like it. Withdrawn people keep theirs."""
+    for username in session.exec(select(User.username)):
+        if username == folded:
+            raise errors.NameTaken
+        if look_alike(username, folded):
+            raise errors.NameTaken("This username looks like one that is taken.")
 
 
 def lock_user(session: Session, user_id: str) -> User | None:
@@ -218,8 +238,7 @@ class Accounts:
             self._lock(session)
             first = session.exec(select(User.id).limit(1)).first() is None
             used = self._check_registration(session, invite)
-            if session.exec(select(User.id).where(User.username == folded)).first():
-                raise errors.NameTaken
+            _check_free(session, folded)
             user = User(
                 username=folded,
                 display_name=unicodedata.normalize("NFKC", username).strip(),

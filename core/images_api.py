@@ -35,6 +35,7 @@ from core.batches import Batch
 from core.entry import CurrentStudio, OwnerOfShown, Reader, Spender, Viewer, user_of
 from core.gallery import MAX_PAGE_SIZE, PAGE_SIZE, Filters
 from core.kept import KeptRequest
+from core.models import Scope
 from core.pictures import SAFE, picture, sniffed
 from core.recipe import Recipe
 from core.studio import Studio
@@ -453,10 +454,13 @@ def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata
     "/{image_id}",
     response_model=Metadata,
     summary="Change an image's name, or whether it is a favourite",
-    responses=failures(errors.ImageNotFound, errors.WordsRejected),
+    responses=failures(errors.ImageNotFound, errors.WordsRejected)
+    | {204: {"description": "It is changed; a token that may not `read` is told no more"}},
 )
-def change_image(image_id: str, asked: ChangeRequest, studio: CurrentStudio, user: Spender) -> Metadata:
-    return Metadata.of(studio.change(user, image_id, name=asked.name, favourite=asked.favourite))
+def change_image(image_id: str, asked: ChangeRequest, studio: CurrentStudio, user: Spender) -> Any:
+    """Answers with what is known of the image then, where the token may `read`."""
+    image = studio.change(user, image_id, name=asked.name, favourite=asked.favourite)
+    return Metadata.of(image) if user.may(Scope.READ) else Response(status_code=204)
 
 
 @images.delete(

@@ -377,6 +377,65 @@ def test_a_name_has_nothing_that_can_not_be_seen(name: str, sign: str) -> None:
         check_username(name.format(sign))
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("\u0430dmin", id="Cyrillic a"),
+        pytest.param("\u0391dmin", id="Greek large alpha"),
+        pytest.param("admi\u0578", id="Armenian vo"),
+        pytest.param("ada.lovel\u0430ce", id="in the second word"),
+        pytest.param("ελένηа", id="Greek and Cyrillic"),
+    ],
+)
+def test_no_word_of_a_name_mixes_scripts(name: str) -> None:
+    with pytest.raises(errors.NameRejected, match="mixes scripts"):
+        check_username(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ελένη",
+        "наталья",
+        "أحمد",
+        "הלן",
+        "हिन्दी",
+        "李明",
+        "さくらの木",
+        "ヒカリ2号",
+        "김철수",
+        "時々カメラー",
+        "ada_наталья",
+        "3d李",
+    ],
+)
+def test_a_name_in_one_script_is_a_name(name: str) -> None:
+    assert check_username(name)
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted"),
+    [
+        pytest.param("ace", "асе", id="Cyrillic"),
+        pytest.param("асе", "ace", id="Latin beside Cyrillic"),
+        pytest.param("bob", "ВОВ", id="in large letters"),
+        pytest.param("kim", "ΚΙΜ", id="Greek in large letters"),
+        pytest.param("ada_ace", "ada_асе", id="the second word"),
+        pytest.param("ëë", "ёё", id="with marks"),
+    ],
+)
+def test_no_name_looks_like_another(accounts: Accounts, held: str, wanted: str) -> None:
+    accounts.create_user(held, HASH)
+    with pytest.raises(errors.NameTaken, match="looks like"):
+        accounts.create_user(wanted, HASH)
+
+
+def test_of_names_that_look_alike_one_is_given_also_at_once(accounts: Accounts) -> None:
+    made = in_parallel(8, lambda number: accounts.create_user(("ace", "асе")[number % 2], HASH))
+    assert sum(isinstance(user, User) for user in made) == 1
+    assert sum(isinstance(user, errors.NameTaken) for user in made) == 7
+
+
 def test_a_name_is_found_however_it_is_typed(accounts: Accounts) -> None:
     accounts.create_user("Straße", HASH)
     for typed in ("STRASSE", "straße", " Strasse "):

@@ -294,7 +294,9 @@ def test_on_https_the_cookie_is_secure_and_bound_to_the_host(studio: Studio, own
 
 
 @pytest.mark.parametrize("by", ["setting", "scheme"])
-def test_on_https_the_cookie_of_plain_http_is_nobodys(studio: Studio, owner: Person, by: str) -> None:
+def test_on_https_the_cookie_of_plain_http_is_nobodys(
+    studio: Studio, enter: Callable[[], Person], by: str
+) -> None:
     settings = studio.settings.model_copy(update={"public_https": by == "setting"})
     client = client_of(replace(studio, settings=settings))
     if by == "scheme":
@@ -303,7 +305,7 @@ def test_on_https_the_cookie_of_plain_http_is_nobodys(studio: Studio, owner: Per
     def answer(cookies: str) -> int:
         return client.get("/api/images", headers={"Cookie": cookies}).status_code
 
-    token = owner.token
+    token = enter().token
     assert answer(f"{SECURE_COOKIE}={token}") == 200
     assert answer(f"{COOKIE}=planted; {SECURE_COOKIE}={token}") == 200
     for planted in (

@@ -144,6 +144,7 @@ def test_whoever_has_many_requests_waiting_is_given_an_address_at_once(studio: S
         with places.taken("another") as place:
             assert place
     assert not places.full(owner.user.user_id)
+    until(lambda: program.get(answer.headers["location"]).json()["result"])
 
 
 @ON_SQLITE
@@ -525,6 +526,17 @@ def test_a_new_name_and_a_favourite_are_found_again(owner: Person, five: list[st
     assert owner.client.patch(where, json={}).json()["name"] == "Fern"
     assert owner.client.patch(where, json={"name": "\x07"}).status_code == 422
     assert listed(owner, "/api/images?q=picture 2") == [five[2]]
+
+
+@ON_SQLITE
+def test_a_token_that_may_not_read_is_told_nothing_of_what_it_changes(owner: Person, five: list[str]) -> None:
+    blind, where = owner.program([Scope.GENERATE]), f"/api/images/{five[0]}"
+    for change in ({}, {"favourite": True}, {"name": "Fern"}):
+        answer = blind.patch(where, json=change)
+        assert (answer.status_code, answer.content) == (204, b"")
+    told = owner.program().patch(where, json={}).json()
+    assert (told["favourite"], told["name"]) == (True, "Fern")
+    assert blind.delete(where).content == blind.post(f"{where}/restore").content == b""
 
 
 @ON_SQLITE
