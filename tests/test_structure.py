@@ -31,6 +31,8 @@ LAYERS = (
         "alternatives",
         "caller",
         "sheet",
+        "turns",
+        "lookalikes",
     ),
     ("frames", "tape", "fetching", "access", "remaking"),
     ("catalogue", "columns", "forms", "wire", "wordsmith", "painter"),
