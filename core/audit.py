@@ -42,6 +42,7 @@ class Action(StrEnum):
     REINSTATEMENT = "reinstatement"
     TOKEN_MADE = "token made"  # noqa: S105
     TOKEN_USED = "token used"  # noqa: S105
+    TOKEN_FAILURE = "token failure"  # noqa: S105
     TOKEN_REVOKED = "token revoked"  # noqa: S105
     BUDGET_CHANGE = "budget change"
     TRASH = "deletion"
@@ -55,6 +56,7 @@ class Action(StrEnum):
 _DONE_TO_PEOPLE = (
     Action.SIGN_IN_FAILURE,
     Action.LOCK_OUT,
+    Action.TOKEN_FAILURE,
     Action.PASSWORD_RESET_MADE,
     Action.PASSWORD_RESET_USED,
     Action.WITHDRAWAL,

@@ -95,21 +95,22 @@ class Tokens:
             )
 
     def signed_in(self, token: str) -> SignedIn | None:
-        """Whom this token stands for: nobody when it is made up, expired, revoked or of a withdrawn user."""
-        if not token.startswith(PREFIX):
-            return None
-        now = self._clock()
+        """Whom this token stands for: nobody when it is made up, expired, revoked or of a withdrawn user.
+
+        The first use of each day from each address is in the trail, a refused one too; of tokens that nobody
+        has, one each hour.
+        """
+        now, here = self._clock(), caller.get().address
         with self._database.read() as session:
-            found = session.exec(
-                select(ApiToken, User)
-                .where(ApiToken.id == digest_of(token), ApiToken.user_id == User.id)
-                .where(_live(now), col(User.withdrawn_at).is_(None))
-            ).first()
-            if found is None:
-                return None
-            row, user = found
-            once = f"{row.id}|{caller.get().address}|{now:%Y-%m-%d}"
+            row, user = _found(session, token)
+            refusal = _refusal(row, user, now)
+            when = f"{now:%Y-%m-%d}" if row else f"{now:%Y-%m-%d %H}"
+            once = f"{row.id if row else 'unknown token'}|{here}|{when}{'|refused' if refusal else ''}"
             known = self._audit.has(session, once)
+        if row is None or user is None or refusal:
+            if not known:
+                self._refused(row, user, refusal, once)
+            return None
         if not known or row.used_at is None or now - row.used_at > SEEN_EVERY:
             with suppress(errors.StorageError, errors.DatabaseError):  # a full disk turns nobody away
                 self._touch(row, now, once)
@@ -117,6 +118,12 @@ class Tokens:
             user.id, user.username, user.display_name, is_admin=False, session_id="",
             scopes=_scopes(row), token_id=row.id,
         )  # fmt: skip
+
+    def _refused(self, row: ApiToken | None, user: User | None, why: str, once: str) -> None:
+        """Write into the trail that a token was refused; it is refused all the same where that can't be."""
+        subject, details = (user.username, f"{row.name}: {why}") if row and user else ("", why)
+        with suppress(errors.StorageError, errors.DatabaseError), self._database.write() as session:
+            self._audit.record(session, Action.TOKEN_FAILURE, subject=subject, details=details, once=once)
 
     def _touch(self, row: ApiToken, now: datetime, once: str) -> None:
         """Write when it was used, and into the trail the first use of each day from each address."""
@@ -163,6 +170,21 @@ def _checked_name(name: str) -> str:
     if len(line) not in NAME_LENGTH or not line.isprintable():
         raise errors.TokenNotMade
     return line
+
+
+def _found(session: Session, token: str) -> tuple[ApiToken | None, User | None]:
+    """The row of a token, and its user."""
+    row = session.get(ApiToken, digest_of(token)) if token.startswith(PREFIX) else None
+    return row, session.get(User, row.user_id) if row else None
+
+
+def _refusal(row: ApiToken | None, user: User | None, now: datetime) -> str:
+    """Why a token lets nobody in; empty where it does."""
+    if row is None or user is None:
+        return "unknown token"
+    if user.withdrawn_at:
+        return "its user's access was withdrawn"
+    return "it has expired" if row.expires_at is not None and row.expires_at <= now else ""
 
 
 def _live(now: datetime) -> ColumnElement[bool]:

@@ -215,7 +215,7 @@ def expired(studio: Studio, accounts: Accounts, person: Person, admin: Person) -
         row.expires_at -= timedelta(days=400)
 
 
-@pytest.mark.parametrize("ended", [nobody, made_up, signed_out, withdrawn, change_password, expired])
+@pytest.mark.parametrize("ended", [nobody, made_up, signed_out, withdrawn, new_password, expired])
 def test_without_a_standing_session_nothing_is_served(
     studio: Studio,
     enter: Callable[[], Person],

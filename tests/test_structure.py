@@ -35,6 +35,8 @@ LAYERS = (
         "alternatives",
         "caller",
         "sheet",
+        "turns",
+        "lookalikes",
     ),
     ("layout", "frames", "tape", "fetching", "access", "remaking"),
     ("catalogue", "columns", "forms", "wire", "wordsmith", "painter"),

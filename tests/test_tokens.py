@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import event, text
-from sqlmodel import select
+from sqlmodel import Session, select
 
 from core import errors
 from core.accounts import SEEN_EVERY, Accounts, SignedIn
@@ -256,7 +256,7 @@ def test_a_token_that_may_do_nothing_is_not_made(tokens: Tokens, member: SignedI
 
 
 def test_a_user_has_so_many_live_tokens_and_no_more(
-    tokens: Tokens, admin: SignedIn, member: SignedIn, clock: Clock
+    tokens: Tokens, accounts: Accounts, admin: SignedIn, member: SignedIn, clock: Clock
 ) -> None:
     for number in range(MOST):
         tokens.make(member, f"script {number}", BOTH, 30)
@@ -266,7 +266,9 @@ def test_a_user_has_so_many_live_tokens_and_no_more(
     tokens.revoke(member, tokens.list(member)[0].id)
     tokens.make(member, "in its place", BOTH, 30)
     clock.forward(days=30)
-    tokens.make(member, "when they have expired", BOTH, 30)
+    again = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, "ada")))
+    assert again
+    tokens.make(again, "when they have expired", BOTH, 30)
 
 
 def test_of_tokens_made_at_once_no_more_are_made(tokens: Tokens, member: SignedIn) -> None:
@@ -330,6 +332,62 @@ def test_the_trail_has_each_address_and_day_of_a_token_once(
         assert tokens.signed_in(token)
     assert uses(database)[-1] == ("02", "10.0.0.1")
     assert len(uses(database)) == 3
+
+
+def refusals(database: Database) -> list[tuple[str, str, str]]:
+    """The subject, details and address of each token that was refused."""
+    found = select(AuditEntry).where(AuditEntry.action == Action.TOKEN_FAILURE).order_by(AuditEntry.at)
+    with database.read() as session:
+        return [(row.subject, row.details, row.address) for row in session.exec(found)]
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        pytest.param(lambda clock, _: clock.forward(days=30), "it has expired", id="expired"),
+        pytest.param(
+            lambda _, session: session.execute(text("UPDATE users SET withdrawn_at = '2026-01-01'")),
+            "its user's access was withdrawn",
+            id="withdrawn",
+        ),
+    ],
+)
+def test_a_token_that_is_over_is_in_the_trail_once_a_day_and_address_when_it_is_used(
+    tokens: Tokens,
+    database: Database,
+    member: SignedIn,
+    clock: Clock,
+    end: Callable[[Clock, Session], object],
+    why: str,
+) -> None:
+    token = tokens.make(member, "script", BOTH, 30)
+    assert tokens.signed_in(token)
+    with database.write() as session:
+        end(clock, session)
+    for address in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.1"):
+        with called_from(address):
+            assert tokens.signed_in(token) is None
+    told = [("ada", f"script: {why}", address) for address in ("10.0.0.1", "10.0.0.2")]
+    assert sorted(refusals(database)) == told
+    clock.forward(days=1)
+    with called_from("10.0.0.1"):
+        assert tokens.signed_in(token) is None
+    assert sorted(refusals(database)) == sorted([*told, told[0]])
+
+
+def test_a_token_that_nobody_has_is_in_the_trail_once_an_hour_and_address(
+    tokens: Tokens, database: Database, clock: Clock
+) -> None:
+    for address in ("10.0.0.1", "10.0.0.2"):
+        with called_from(address):
+            for made_up in ("atl_made-up", "atl_another", "no token at all"):
+                assert tokens.signed_in(made_up) is None
+    assert sorted(refusals(database)) == [("", "unknown token", f"10.0.0.{n}") for n in (1, 2)]
+    clock.forward(hours=1)
+    with called_from("10.0.0.1"):
+        assert tokens.signed_in("atl_made-up") is None
+    assert len(refusals(database)) == 3
+    assert "made-up" not in everything_stored(database)
 
 
 def test_a_token_used_at_once_is_in_the_trail_once(
