@@ -121,7 +121,7 @@ def _assemble(
     )
     tokens, failures = Tokens(database, audit=audit), Failures(database)
     enhancements = Enhancements(
-        client, drafts, usage, takes, model=settings.default_text_model, offline=settings.offline,
+        client, drafts, usage, takes, budgets, model=settings.default_text_model, offline=settings.offline,
         secret=secret, on_failure=failures.count,
     )  # fmt: skip
     worker = Worker(
