@@ -129,6 +129,7 @@ def _assemble(
             drafts,
             usage,
             takes,
+            budgets,
             model=settings.default_text_model,
             offline=settings.offline,
             secret=secret,

@@ -10,7 +10,9 @@ jobs have reserved:
 - Where no price is published beforehand, the most that an image is likely to cost is reserved, and what it
   did cost takes that place. Of a model that has no price at all, nothing can be: such an image is refused
   only once the money is spent, and what keeps it within bounds is a budget of images.
-- An enhancement is of unknown price. It costs a small part of an image.
+- An enhancement is written down before it leaves, and reserves the most that it is likely to cost: all that
+  the text model is told, and the longest answer. Of a model that has no price, nothing: it is refused only
+  once the money is spent.
 """
 
 from __future__ import annotations
@@ -39,11 +41,12 @@ from core import catalogue, errors
 from core.accounts import SignedIn
 from core.audit import Action, Audit
 from core.columns import clean
-from core.database import Database
+from core.database import AdvisoryLock, Database
 from core.models import LIVE_STATES, Budget, Job, JobState, Usage, User, UtcDateTime, utc_now
 from core.money import MICROS, money_words
 from core.recipe import Recipe
 from core.settings import Settings
+from core.usage import Call, UsageLog
 
 # Stored for one user in place of a limit. NULL is another thing: as the settings say.
 NO_LIMIT = -1
@@ -122,6 +125,11 @@ class Need:
     def of(cls, estimates: Sequence[int | None]) -> Need:
         """That of one image for each of `estimates`."""
         return cls(len(estimates), sum(each or 0 for each in estimates), None in estimates)
+
+    @classmethod
+    def of_text(cls, most: int | None) -> Need:
+        """That of an enhancement, which is no image."""
+        return cls(0, most or 0, most is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,10 +218,29 @@ class Budgets:
         with self._database.read() as session:
             return self._refusal(session, user_id, need, self._clock())
 
-    def check_enhancement(self, user_id: str) -> None:
-        """Raise BudgetSpent where no money is left."""
-        if refusal := self.refusal(user_id, Need(unpriced=True)):
+    def check_enhancement(self, user_id: str, most: int | None) -> None:
+        """Raise BudgetSpent where no money is left for `most` micro-USD, None for an unknown price."""
+        if refusal := self.refusal(user_id, Need.of_text(most)):
             raise refusal
+
+    def begin(self, usage: UsageLog, call: Call) -> str:
+        """Write down a text call before it leaves, with what it reserves; its id, for `usage.end`.
+
+        Its outcome is unknown from now on: if this process is killed meanwhile, that stays the truth. Raises
+        BudgetSpent where its reservation isn't covered, StorageError or DatabaseError.
+        """
+        with self._database.write() as session:
+            self._database.alone(session, AdvisoryLock.SUBMISSION)
+            # Not before the lock: a call counts in the day in which it leaves.
+            now = self._clock()
+            if refusal := self._refusal(session, call.user_id, Need.of_text(call.reserved_micros), now):
+                raise refusal
+            return usage.begin(session, replace(call, started_at=now))
+
+    def any_for(self, user_id: str) -> bool:
+        """Whether any budget holds for this user."""
+        with self._database.read() as session:
+            return self._limits(session, user_id).any
 
     def statement(self, user_id: str) -> Statement:
         with self._database.read() as session:

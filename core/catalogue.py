@@ -18,7 +18,7 @@ from decimal import Decimal
 from urllib.parse import urlsplit
 
 from core.errors import InvalidParameter, ModelRetired, PromptEmpty, PromptTooLong
-from core.prompts import style_of, styled
+from core.prompts import PromptRequest, messages, style_of, styled
 from core.settings import (
     DEFAULT_IMAGE_MODEL,
     DEFAULT_TEXT_MODEL,
@@ -32,6 +32,10 @@ _SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 # A rule of thumb for English text; other scripts use more.
 CHARACTERS_PER_TOKEN = 4
+# No written language has more: what an enhancer is told is reckoned at its dearest.
+LEAST_BYTES_PER_TOKEN = 2
+# Tokens that an enhancement's answer may have.
+LEAST_ROOM, MOST_ROOM = 4_000, 16_000
 MAX_PROMPT = 32_000
 
 
@@ -411,6 +415,21 @@ def text_cost(model_name: str, usage: TokenCount) -> int | None:
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
     return math.ceil(usage.input_tokens * model.price_in + usage.output_tokens * model.price_out)
+
+
+def text_room(request: PromptRequest) -> int:
+    """The most tokens that an enhancement of `request` may answer with."""
+    return min(LEAST_ROOM + len(request.to_message()), MOST_ROOM)
+
+
+def likely_most_text(model_name: str, request: PromptRequest) -> int | None:
+    """Micro-USD to set aside for an enhancement: all that it is told, and the longest answer.
+
+    None where the model's price isn't known.
+    """
+    words = "".join(message["content"] for message in messages(request))
+    told = math.ceil(len(words.encode("utf-8", "surrogatepass")) / LEAST_BYTES_PER_TOKEN)
+    return text_cost(model_name, TokenCount(told, text_room(request)))
 
 
 def _retired(label: str, successor: str, *, field: str | None = None) -> ModelRetired:

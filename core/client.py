@@ -29,6 +29,7 @@ from core.catalogue import (
     partials_of,
     text_cost,
     text_model,
+    text_room,
 )
 from core.deadline import Deadline, event_hooks
 from core.errors import (
@@ -85,7 +86,6 @@ _KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
 _TEXT_TRIES = 3
 _PASSING = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _LONGEST_PAUSE = 10.0
-_LEAST_ROOM, _MOST_ROOM = 4_000, 16_000
 _NOT_A_PROMPT = "The service answered with something that isn't a prompt."
 _log = structlog.get_logger(__name__)
 
@@ -333,11 +333,11 @@ class ImageClient:
         return wanted and not self._settings.offline
 
     def _chat_body(self, request: PromptRequest, user_tag: str) -> Body:
-        model, told_all = text_model(self._settings.default_text_model), messages(request)
+        model = text_model(self._settings.default_text_model)
         body: Body = {
             "model": model.name,
-            "messages": told_all,
-            "max_completion_tokens": min(_LEAST_ROOM + len(told_all[-1]["content"]), _MOST_ROOM),
+            "messages": messages(request),
+            "max_completion_tokens": text_room(request),
             "stream": True,
             "stream_options": {"include_usage": True},
         }

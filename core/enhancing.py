@@ -14,16 +14,18 @@ from typing import Any, TypeVar
 
 import structlog
 
-from core import errors
+from core import catalogue, errors
+from core.budgets import Budgets
 from core.client import Enhanced, ImageClient
 from core.drafts import Drafts
+from core.flight import Flight, Waiter
 from core.models import Take, UsageKind, new_id, utc_now
 from core.prompts import PromptRequest
 from core.takes import Takes, as_enhanced
 from core.usage import Call, Outcome, UsageLog, user_tag
 
 WORKERS = 16
-# Of one user, by a program; each may go beyond a budget by its own price.
+# Of one user, by a program.
 ASKED_AT_ONCE = 4
 # What is answered at once is there before the second click of a double click.
 SECOND_CLICK = timedelta(seconds=1)
@@ -55,7 +57,11 @@ class EnhancementRun:
 
 
 class Enhancements:
-    """At most one enhancement a user at a time; the last one stays, so that every tab may see it end."""
+    """At most one enhancement a user at a time; the last one stays, so that every tab may see it end.
+
+    What is asked for while the same request of the same user is under way, here or by a program, waits for
+    that one's text. Each call is written down before it leaves, as far as there is anything to pay.
+    """
 
     def __init__(
         self,
@@ -63,6 +69,7 @@ class Enhancements:
         drafts: Drafts,
         usage: UsageLog,
         takes: Takes,
+        budgets: Budgets,
         *,
         model: str,
         offline: bool,
@@ -74,6 +81,7 @@ class Enhancements:
         self._drafts = drafts
         self._usage = usage
         self._takes = takes
+        self._budgets = budgets
         self._model = model
         self._offline = offline
         self._secret = secret
@@ -81,6 +89,7 @@ class Enhancements:
         self._on_failure = on_failure
         self._by_user: dict[str, EnhancementRun] = {}
         self._guard = threading.Lock()
+        self._flights: dict[str, Flight[Enhanced]] = {}
         self._futures: set[Future[Any]] = set()
         self._asked_by: Counter[str] = Counter()
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="enhance")
@@ -100,13 +109,13 @@ class Enhancements:
         if take:
             self._answer(user_id, take)
             return
+        text: Future[Enhanced] = Future()
+        text.add_done_callback(partial(self._shown, user_id))
+        waiter = Waiter[Enhanced](partial(self._grow, user_id), text, lambda enhanced: enhanced)
         try:
-            with self._guard:
-                future = self._submit(self._run, user_id, request)
-        except errors.AppStopping as error:
-            self._set(user_id, error=error)
-            return
-        future.add_done_callback(self._futures.discard)
+            self._wait(user_id, request, waiter, another=another)
+        except errors.AppStopping:
+            text.cancel()
 
     def ask(self, user_id: str, request: PromptRequest, on_piece: Callable[[str], None]) -> Future[str]:
         """Enhance for whoever waits for the text itself: no page is told, and no draft is touched.
@@ -115,6 +124,7 @@ class Enhancements:
         with the text of then. Whoever gives up cancels the future; a call that has left is let finish, and
         kept. Raises RateExceeded for more than ASKED_AT_ONCE of one user at once, and AppStopping.
         """
+        text: Future[str] = Future()
         with self._guard:
             if self._asked_by[user_id] >= ASKED_AT_ONCE:
                 raise errors.RateExceeded(
@@ -122,10 +132,34 @@ class Enhancements:
                     suggestions=("Wait until one of them has ended.",),
                     retry_after=1,
                 )
-            future = self._submit(self._asked, user_id, request, on_piece)
             self._asked_by[user_id] += 1
-        future.add_done_callback(partial(self._answered, user_id))
-        return future
+        text.add_done_callback(partial(self._answered, user_id))
+        try:
+            self._wait(user_id, request, Waiter[Enhanced](on_piece, text, lambda enhanced: enhanced.text))
+        except errors.AppStopping:
+            text.cancel()
+            raise
+        return text
+
+    def _wait(
+        self, user_id: str, request: PromptRequest, waiter: Waiter[Enhanced], *, another: bool = False
+    ) -> None:
+        """Let `waiter` have the text of the call that is under way for this, or else of a new one.
+
+        Raises AppStopping.
+        """
+        key = new_id() if another else self._takes.key(user_id, self._model, request)
+        with self._guard:
+            under_way = self._flights.get(key)
+            if under_way and under_way.join(waiter):
+                return
+            flight = self._flights[key] = Flight(waiter)
+            try:
+                future = self._submit(self._fly, user_id, request, flight, another)
+            except errors.AppStopping:
+                del self._flights[key]
+                raise
+        future.add_done_callback(partial(self._landed, key, flight))
 
     def _submit(self, work: Callable[..., Any], *args: Any) -> Future[Any]:
         """Have it done by the pool; the guard is held. Raises AppStopping once nothing is begun any more."""
@@ -136,40 +170,93 @@ class Enhancements:
         self._futures.add(future)
         return future
 
-    def _answered(self, user_id: str, future: Future[str]) -> None:
+    def _answered(self, user_id: str, _text: Future[str]) -> None:
         with self._guard:
             self._asked_by[user_id] -= 1
+
+    def _landed(self, key: str, flight: Flight[Enhanced], future: Future[Any]) -> None:
+        with self._guard:
             self._futures.discard(future)
+            # Another one may have taken its place.
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+        if future.cancelled():
+            flight.abandon()
 
     def kept(self, user_id: str, request: PromptRequest) -> str | None:
         """What this user got for the same request within a day."""
         take = self._kept(user_id, request)
         return take.text if take else None
 
-    def _asked(self, user_id: str, request: PromptRequest, on_piece: Callable[[str], None]) -> str:
-        if take := self._kept(user_id, request):
-            self._saved(user_id, take)
-            return take.text
-        begun, call = time.monotonic(), self._call(user_id)
+    def _fly(self, user_id: str, request: PromptRequest, flight: Flight[Enhanced], another: bool) -> None:
+        """Get the text for all who wait for it, in a thread of ours; the first of them pays, if anybody."""
+        if not flight.begin():
+            return
+        try:
+            enhanced = self._text(user_id, request, flight.tell, another=another)
+        except errors.ImageError as error:
+            flight.fail(error)
+        except Exception as error:
+            # A fault of ours must not leave anybody waiting for ever.
+            log.exception("enhancement broke off")
+            flight.fail(errors.ImagePromptError(details=repr(error)))
+        else:
+            for _ in range(flight.land(enhanced) - 1):
+                self._saved(user_id, enhanced.price_micros)
+
+    def _text(
+        self, user_id: str, request: PromptRequest, on_piece: Callable[[str], None], *, another: bool
+    ) -> Enhanced:
+        """What was asked for within a day, or else a bought one. Raises what `_bought` does."""
+        if take := None if another else self._kept(user_id, request):
+            self._saved(user_id, take.price_micros)
+            return as_enhanced(take)
+        return self._bought(user_id, request, on_piece)
+
+    def _bought(self, user_id: str, request: PromptRequest, on_piece: Callable[[str], None]) -> Enhanced:
+        """Ask the service, keep what it writes, and record the call.
+
+        Raises BudgetSpent, StorageError or DatabaseError before anything is paid, and the client's errors.
+        """
+        begun, call = time.monotonic(), self._call(user_id, request)
+        attempt = self._begin(call)
         try:
             stream = self._client.enhance(request, user_tag=user_tag(user_id, self._secret))
             for piece in stream:
                 on_piece(piece)
         except errors.ImageError as error:
-            self._record_failure(replace(call, seconds=time.monotonic() - begun), error)
+            self._record_failure(attempt, replace(call, seconds=time.monotonic() - begun), error)
             raise
         except Exception as error:
             log.exception("enhancement broke off")
             failure = errors.ImagePromptError(details=repr(error))
-            self._record_failure(replace(call, seconds=time.monotonic() - begun), failure)
+            failure.charged = None
+            self._record_failure(attempt, replace(call, seconds=time.monotonic() - begun), failure)
             raise failure from error
         self._keep(user_id, request, stream.result)
-        self._record_success(call, stream.result)
-        return stream.result.text
+        self._record_success(attempt, call, stream.result)
+        return stream.result
 
-    def is_kept(self, user_id: str, request: PromptRequest) -> bool:
-        """Whether a text of the last day answers this, which costs nothing."""
-        return self._kept(user_id, request) is not None
+    def _begin(self, call: Call) -> str | None:
+        """Write a call down before it leaves; None where nothing was written.
+
+        Where no budget holds, a disk without room or a busy database keeps nobody from a text. Raises
+        BudgetSpent; where one holds, StorageError or DatabaseError too.
+        """
+        if self._offline:
+            return None
+        try:
+            return self._budgets.begin(self._usage, call)
+        except (errors.StorageError, errors.DatabaseError) as error:
+            if self._budgets.any_for(call.user_id):
+                raise
+            log.error("a call could not be written down before it left", code=error.code)
+            return None
+
+    def is_free(self, user_id: str, request: PromptRequest) -> bool:
+        """Whether a text of the last day answers this, or the one that is under way, which costs nothing."""
+        under_way = self._takes.key(user_id, self._model, request) in self._flights
+        return under_way or self._kept(user_id, request) is not None
 
     def current(self, user_id: str) -> EnhancementRun | None:
         """The enhancement under way, or the last one that ended in this process."""
@@ -191,48 +278,36 @@ class Enhancements:
         enhanced = as_enhanced(take)
         self._put(user_id, enhanced)
         self._set(user_id, text=enhanced.text, result=enhanced, kept_at=take.created_at)
-        self._saved(user_id, take)
+        self._saved(user_id, take.price_micros)
 
-    def _saved(self, user_id: str, take: Take) -> None:
+    def _saved(self, user_id: str, price_micros: int | None) -> None:
         call = replace(self._call(user_id), outcome=Outcome.SAVED, price_micros=0)
-        self._record(replace(call, saved_micros=take.price_micros))
+        self._record(None, replace(call, saved_micros=price_micros))
 
-    def _call(self, user_id: str) -> Call:
+    def _call(self, user_id: str, request: PromptRequest | None = None) -> Call:
+        """A call that has not ended yet; that of a `request` with what it reserves."""
+        most = catalogue.likely_most_text(self._model, request) if request and not self._offline else None
         return Call(
             user_id=user_id, kind=UsageKind.ENHANCE, model=self._model, offline=self._offline,
-            started_at=self._clock(), seconds=0.0, outcome=Outcome.FAILED,
+            started_at=self._clock(), seconds=0.0, outcome=Outcome.FAILED, reserved_micros=most,
         )  # fmt: skip
 
-    def _run(self, user_id: str, request: PromptRequest) -> None:
-        begun, call = time.monotonic(), self._call(user_id)
-        try:
-            enhanced = self._stream(user_id, request)
-        except errors.ImageError as error:
-            self._failed(user_id, replace(call, seconds=time.monotonic() - begun), error)
-        except Exception as error:
-            # A fault of ours must not leave the page waiting for ever.
-            log.exception("enhancement broke off")
-            failure = errors.ImagePromptError(details=repr(error))
-            self._failed(user_id, replace(call, seconds=time.monotonic() - begun), failure)
-        else:
-            self._finished(user_id, call, enhanced)
+    def _grow(self, user_id: str, piece: str) -> None:
+        self._set(user_id, text=self._by_user[user_id].text + piece)
 
-    def _stream(self, user_id: str, request: PromptRequest) -> Enhanced:
-        stream = self._client.enhance(request, user_tag=user_tag(user_id, self._secret))
-        text = ""
-        for piece in stream:
-            text += piece
-            self._set(user_id, text=text)
-        return stream.result
-
-    def _finished(self, user_id: str, call: Call, enhanced: Enhanced) -> None:
+    def _shown(self, user_id: str, text: Future[Enhanced]) -> None:
+        """The end of what a page waits for."""
+        error = errors.AppStopping() if text.cancelled() else text.exception()
+        if isinstance(error, errors.ImageError):
+            self._set(user_id, error=error)
+            return
+        enhanced = text.result()
         self._put(user_id, enhanced)
-        self._keep(user_id, self._by_user[user_id].request, enhanced)
         self._set(user_id, text=enhanced.text, result=enhanced)
-        self._record_success(call, enhanced)
 
-    def _record_success(self, call: Call, enhanced: Enhanced) -> None:
+    def _record_success(self, attempt: str | None, call: Call, enhanced: Enhanced) -> None:
         self._record(
+            attempt,
             replace(
                 call,
                 outcome=Outcome.OK,
@@ -242,7 +317,7 @@ class Enhancements:
                 output_tokens=enhanced.usage.output_tokens,
                 price_micros=enhanced.price_micros,
                 request_id=enhanced.request_id,
-            )
+            ),
         )
 
     def _put(self, user_id: str, enhanced: Enhanced) -> None:
@@ -257,20 +332,31 @@ class Enhancements:
         """Keep a whole text to answer again; where that fails, it is asked for and paid again."""
         _attempt("an enhancement could not be kept", lambda: self._takes.keep(user_id, request, enhanced))
 
-    def _failed(self, user_id: str, call: Call, error: errors.ImageError) -> None:
-        self._set(user_id, error=error)
-        self._record_failure(call, error)
-
-    def _record_failure(self, call: Call, error: errors.ImageError) -> None:
+    def _record_failure(self, attempt: str | None, call: Call, error: errors.ImageError) -> None:
         log.warning(
             "enhancement failed", code=error.code, details=error.details, service_request_id=error.request_id
         )
         self._on_failure(error)
-        self._record(replace(call, error_code=error.code, request_id=error.request_id))
+        self._record(
+            attempt,
+            replace(
+                call,
+                error_code=error.code,
+                request_id=error.request_id,
+                input_tokens=error.input_tokens,
+                output_tokens=error.output_tokens,
+                price_micros=error.price_micros,
+                # What may have been charged counts as much as it may have cost.
+                reserved_micros=None if error.charged is False else call.reserved_micros,
+            ),
+        )
 
-    def _record(self, call: Call) -> None:
-        """The page has its text by now; a record that can't be written is told to the log alone."""
-        _attempt("a call could not be recorded", lambda: self._usage.record_now(call))
+    def _record(self, attempt: str | None, call: Call) -> None:
+        """Nobody loses a text because of it: one that can't be written is told to the log alone."""
+        if attempt:
+            _attempt("a call's end could not be recorded", lambda: self._usage.end(attempt, call))
+        else:
+            _attempt("a call could not be recorded", lambda: self._usage.record_now(call))
 
     def _set(
         self,

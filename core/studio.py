@@ -306,9 +306,10 @@ class Studio:
             catalogue.check_text(self.settings.default_text_model, today=self.clock().date())
         if request.empty:
             raise errors.PromptEmpty(field="base_prompt")
-        free = self.settings.offline or (not another and self.enhancements.is_kept(user.user_id, request))
+        free = self.settings.offline or (not another and self.enhancements.is_free(user.user_id, request))
         if not free:
-            self.budgets.check_enhancement(user.user_id)
+            most = catalogue.likely_most_text(self.settings.default_text_model, request)
+            self.budgets.check_enhancement(user.user_id, most)
 
     def change(
         self, user: SignedIn, image_id: str, *, name: str | None = None, favourite: bool | None = None

@@ -33,12 +33,12 @@ class Takes:
     def find(self, user_id: str, model: str, request: PromptRequest) -> Take | None:
         """What this user got for the same words, under the same instructions, within a day."""
         with self._database.read() as session:
-            take = session.get(Take, self._key(user_id, model, request))
+            take = session.get(Take, self.key(user_id, model, request))
         return take if take and take.created_at > self._clock() - LIFE else None
 
     def keep(self, user_id: str, request: PromptRequest, enhanced: Enhanced) -> None:
         fields = {
-            "id": self._key(user_id, enhanced.model, request),
+            "id": self.key(user_id, enhanced.model, request),
             "user_id": user_id,
             "created_at": self._clock(),
             "model": enhanced.model,
@@ -51,7 +51,8 @@ class Takes:
         with self._database.write() as session:
             session.merge(Take(**fitted(Take, fields)))
 
-    def _key(self, user_id: str, model: str, request: PromptRequest) -> str:
+    def key(self, user_id: str, model: str, request: PromptRequest) -> str:
+        """Stands for who asks, which model of which service, and for what: 64 hexadecimal digits."""
         asked = json.dumps([user_id, self._service, model, messages(request)])
         return sha256(asked.encode()).hexdigest()
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from sqlalchemy import and_, case, func, select
+from sqlalchemy import and_, case, func, or_, select, update
 from sqlmodel import Session, col
 
 from core.columns import fitted
@@ -91,6 +91,19 @@ class UsageLog:
         )
         return session.execute(earlier.limit(1)).first() is not None
 
+    def begin(self, session: Session, call: Call) -> str:
+        """Add a call that is about to leave, whose outcome is unknown until `end`; its id."""
+        row = Usage(**fitted(Usage, asdict(replace(call, outcome=Outcome.UNKNOWN))))
+        session.add(row)
+        return row.id
+
+    def end(self, usage_id: str, call: Call) -> None:
+        """Enter how a call that was begun has ended; when it began stays as it was."""
+        fields = fitted(Usage, asdict(call))
+        del fields["started_at"]
+        with self._database.write() as session:
+            session.execute(update(Usage).where(col(Usage.id) == usage_id).values(**fields))
+
     def record_now(self, *calls: Call) -> None:
         with self._database.write() as session:
             for call in calls:
@@ -101,7 +114,11 @@ class UsageLog:
         saved = col(Usage.outcome) == Outcome.SAVED
         unpriced = and_(
             col(Usage.price_micros).is_(None),
-            col(Usage.outcome).not_in((Outcome.FAILED, Outcome.SAVED)),
+            or_(
+                col(Usage.outcome).not_in((Outcome.FAILED, Outcome.SAVED)),
+                col(Usage.reserved_micros).is_not(None),
+                col(Usage.lost_images) > 0,
+            ),
             col(Usage.offline).is_(False),
         )
         sums = select(

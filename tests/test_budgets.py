@@ -460,10 +460,14 @@ def test_an_enhancement_costs_money_and_is_no_image(
     enhanced = a_call(user, clock.now, kind=UsageKind.ENHANCE, price_micros=999, images=0)
     usage.record_now(enhanced)
     assert used(studio, user) == sums(999, 0)
-    studio.jobs.budgets.check_enhancement(user.id)
-    usage.record_now(replace(enhanced, price_micros=1))
+    for covered in (None, 1):
+        studio.jobs.budgets.check_enhancement(user.id, covered)
     with pytest.raises(errors.BudgetSpent):
-        studio.jobs.budgets.check_enhancement(user.id)
+        studio.jobs.budgets.check_enhancement(user.id, 2)
+    usage.record_now(replace(enhanced, price_micros=1))
+    for uncovered in (None, 1):
+        with pytest.raises(errors.BudgetSpent):
+            studio.jobs.budgets.check_enhancement(user.id, uncovered)
 
 
 def test_another_users_calls_and_jobs_count_nothing_here(

@@ -10,6 +10,7 @@ import pytest
 
 from core.catalogue import (
     IMAGE_MODELS,
+    MOST_ROOM,
     TEXT_MODELS,
     GenerateParams,
     Usage,
@@ -19,11 +20,14 @@ from core.catalogue import (
     estimate,
     image_model,
     is_official,
+    likely_most_text,
     offered_models,
     text_cost,
     text_model,
+    text_room,
 )
 from core.errors import ImageError, InvalidParameter, ModelRetired, PromptEmpty, PromptTooLong
+from core.prompts import PromptRequest, instructions
 from core.settings import Settings, load_settings
 
 TODAY = date(2026, 11, 23)
@@ -227,6 +231,37 @@ def test_the_true_cost_comes_from_the_usage(model: str, usage: Usage, micros: in
 )
 def test_the_cost_of_an_enhancement(model: str, usage: Usage, micros: int | None) -> None:
     assert text_cost(model, usage) == micros
+
+
+LONG = PromptRequest(base_prompt="f" * 8_000, guidance="g" * 8_000)
+
+
+@pytest.mark.parametrize(
+    ("asked", "room"),
+    [
+        pytest.param(PromptRequest(), 4_000, id="short"),
+        pytest.param(PromptRequest(base_prompt="f" * 8_000), 12_000, id="long"),
+        pytest.param(LONG, MOST_ROOM, id="as long as it may be"),
+    ],
+)
+def test_an_enhancement_has_room_for_what_it_is_told(asked: PromptRequest, room: int) -> None:
+    assert room <= text_room(asked) <= min(room + 200, MOST_ROOM)
+
+
+def test_of_an_enhancement_the_longest_answer_is_set_aside_and_all_that_it_is_told() -> None:
+    """Even in a script of which each sign is a token."""
+    asked = PromptRequest(base_prompt="狐" * 8_000)
+    told = instructions(asked) + asked.to_message()
+    dearest = text_cost("gpt-6-luna", Usage(len(told), text_room(asked)))
+    likely = likely_most_text("gpt-6-luna", asked)
+    assert dearest
+    assert likely
+    assert dearest <= likely < 2 * dearest
+
+
+@pytest.mark.parametrize(("model", "micros"), [("llama-9", None), ("offline-writer", 0)])
+def test_of_an_enhancement_without_a_price_nothing_is_set_aside(model: str, micros: int | None) -> None:
+    assert likely_most_text(model, LONG) == micros
 
 
 @pytest.mark.parametrize("model", IMAGE_MODELS, ids=lambda model: model.name)

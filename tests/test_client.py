@@ -20,7 +20,7 @@ import openai
 import pytest
 from PIL import Image
 
-from core.catalogue import GenerateParams, TokenCount
+from core.catalogue import GenerateParams, TokenCount, text_cost
 from core.client import NO_KEY, EnhanceStream, GeneratedImages, ImageClient
 from core.errors import (
     AddressWrong,
@@ -57,7 +57,7 @@ from core.errors import (
     WebPage,
 )
 from core.prompts import Enhancement, PromptRequest
-from core.settings import load_settings
+from core.settings import DEFAULT_TEXT_MODEL, load_settings
 from tests.openai_service import (
     ERRORS,
     FAULTS,
@@ -529,6 +529,11 @@ def test_an_enhancement_that_did_not_finish_is_not_passed_on(
         write(client)
     assert type(caught.value) is error
     assert caught.value.request_id == REQUEST_ID
+    # It was written all the same, and is paid.
+    assert caught.value.charged is not False
+    used = TokenCount(caught.value.input_tokens, caught.value.output_tokens)
+    assert used.input_tokens == 400
+    assert caught.value.price_micros == text_cost(DEFAULT_TEXT_MODEL, used)
 
 
 def test_a_stray_newline_is_taken_off_the_key(

@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import replace
+from decimal import Decimal
+from threading import Barrier
 from typing import Any
 
 import pytest
-from sqlmodel import select
+from sqlalchemy import update
+from sqlmodel import col, select
 
 from core import errors
+from core.budgets import Budgets, Which
+from core.catalogue import Usage as Tokens
+from core.catalogue import likely_most_text, text_cost
 from core.client import Enhanced, ImageClient
 from core.database import Database
 from core.drafts import Drafts, DraftState
-from core.enhancing import EnhancementRun, Enhancements
+from core.enhancing import ASKED_AT_ONCE, EnhancementRun, Enhancements
 from core.models import Take, Usage, User
 from core.prompts import Enhancement, PromptRequest
-from core.settings import load_settings
+from core.settings import DEFAULT_TEXT_MODEL, load_settings
 from core.takes import Takes
 from core.usage import UsageLog
 from tests.clock import Clock
+from tests.generating import ON_SQLITE
 from tests.openai_service import HELLO, REQUEST_ID, Behaviour, OpenAIService
 from tests.polling import until
 
@@ -40,24 +48,38 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def enhancements(
-    database: Database, drafts: Drafts, service: OpenAIService, clock: Clock
-) -> Iterator[Enhancements]:
-    settings = load_settings(openai_base_url=service.base_url, openai_api_key="sk-test-abcdefgh")
-    client = ImageClient(settings, sleep=lambda _: None)
-    running = Enhancements(
-        client,
-        drafts,
-        UsageLog(database),
-        Takes(database, clock=clock),
-        model=settings.default_text_model,
-        offline=False,
-        secret=SECRET,
-        clock=clock,
-    )
-    yield running
-    running.close(grace_seconds=30)
-    client.close()
+def open_enhancements(
+    database: Database, service: OpenAIService, clock: Clock
+) -> Iterator[Callable[..., Enhancements]]:
+    """`open_enhancements(budget_day_usd=1)`: those of one process, by these settings."""
+    with ExitStack() as work:
+
+        def make(database: Database = database, **given: Any) -> Enhancements:
+            settings = load_settings(
+                openai_base_url=service.base_url, openai_api_key="sk-test-abcdefgh", **given
+            )
+            client = ImageClient(settings, sleep=lambda _: None)
+            work.callback(client.close)
+            running = Enhancements(
+                client,
+                Drafts(database),
+                UsageLog(database),
+                Takes(database, clock=clock),
+                Budgets(database, settings, clock=clock),
+                model=settings.default_text_model,
+                offline=False,
+                secret=SECRET,
+                clock=clock,
+            )
+            work.callback(running.close, grace_seconds=30)
+            return running
+
+        yield make
+
+
+@pytest.fixture
+def enhancements(open_enhancements: Callable[..., Enhancements]) -> Enhancements:
+    return open_enhancements()
 
 
 @pytest.fixture
@@ -103,8 +125,8 @@ def test_nobody_needs_to_watch(
 ) -> None:
     drafts.save(user.id, DraftState(id=DRAFT))
     enhancements.start(user.id, FOX, DRAFT)
-    until(calls)
     assert HELLO in until(lambda: drafts.load(user.id).prompt)
+    assert [call.outcome for call in calls()] == ["ok"]
 
 
 def test_a_text_for_another_draft_is_kept_and_replaces_nothing(
@@ -195,8 +217,223 @@ def test_a_failed_call_is_recorded(
     enhancements.start(user.id, FOX, DRAFT)
     error = finished(enhancements, user).error
     assert type(error) is FAILURES[behaviour]
-    (call,) = until(calls)
+    (call,) = calls()
     assert (call.outcome, call.error_code) == ("failed", FAILURES[behaviour].code)
+
+
+MOST = likely_most_text(DEFAULT_TEXT_MODEL, FOX)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "counted"),
+    [
+        pytest.param("length", "price", id="cut off at its length"),
+        pytest.param("refusal", "price", id="refused by the model"),
+        pytest.param("empty", "price", id="empty"),
+        pytest.param(Behaviour(finish="length", usage=False), "most", id="charged, without a price"),
+        pytest.param("html", "most", id="a web page"),
+        pytest.param("truncated", "most", id="broken off"),
+        pytest.param("moderation", "nothing", id="blocked beforehand"),
+        pytest.param("key rejected", "nothing", id="key rejected"),
+    ],
+)
+def test_a_failed_call_counts_what_it_cost_or_may_have_cost(
+    open_enhancements: Callable[..., Enhancements],
+    database: Database,
+    service: OpenAIService,
+    clock: Clock,
+    user: User,
+    calls: Callable[[], list[Usage]],
+    behaviour: Behaviour | str,
+    counted: str,
+) -> None:
+    service.script(behaviour)
+    enhancements = open_enhancements()
+    enhancements.start(user.id, FOX, DRAFT)
+    assert finished(enhancements, user).error
+    (call,) = calls()
+    price = text_cost(DEFAULT_TEXT_MODEL, Tokens(call.input_tokens, call.output_tokens))
+    assert (call.outcome, call.price_micros) == ("failed", price)
+    assert spent(database, user, clock) == {"price": price, "most": MOST, "nothing": 0}[counted]
+    assert (price is None) == (counted != "price")
+
+
+def spent(database: Database, user: User, clock: Clock) -> int:
+    """What counts of this user's money today, in micro-USD."""
+    statement = Budgets(database, load_settings(), clock=clock).statement(user.id)
+    return next(line.used for line in statement.lines if line.which is Which.DAY_MICROS)
+
+
+# What an enhancement reserves
+
+
+def test_a_call_is_written_down_before_it_leaves_and_counted_once(
+    enhancements: Enhancements,
+    database: Database,
+    service: OpenAIService,
+    clock: Clock,
+    user: User,
+    calls: Callable[[], list[Usage]],
+) -> None:
+    service.script(Behaviour(latency=2))
+    enhancements.start(user.id, FOX, DRAFT)
+    until(lambda: service.asked("/chat/completions"))
+    (begun,) = calls()
+    assert (begun.outcome, begun.price_micros, begun.reserved_micros) == ("unknown", None, MOST)
+    assert spent(database, user, clock) == MOST
+    finished(enhancements, user)
+    (ended,) = calls()
+    assert (ended.id, ended.outcome, ended.started_at) == (begun.id, "ok", begun.started_at)
+    assert 0 < spent(database, user, clock) < (MOST or 0)
+    totals = UsageLog(database).totals(user.id, clock.now)
+    assert (totals.calls, totals.priced_micros, totals.unpriced_calls) == (1, ended.price_micros, 0)
+
+
+def test_what_costs_nothing_reserves_nothing(
+    open_enhancements: Callable[..., Enhancements],
+    database: Database,
+    service: OpenAIService,
+    clock: Clock,
+    user: User,
+) -> None:
+    written(open_enhancements(), user)
+    paid = spent(database, user, clock)
+    broke = open_enhancements(budget_day_usd=0)
+    assert HELLO in written(broke, user)
+    assert HELLO in broke.ask(user.id, FOX, ignored).result(timeout=30)
+    assert (asked(service), spent(database, user, clock)) == (1, paid)
+
+
+def test_of_a_model_without_a_price_a_text_is_refused_once_the_money_is_spent(
+    open_enhancements: Callable[..., Enhancements], service: OpenAIService, user: User
+) -> None:
+    foreign = {"text_model": "another-writer"}
+    assert HELLO in open_enhancements(**foreign, budget_day_usd=1).ask(user.id, FOX, ignored).result(30)
+    with pytest.raises(errors.BudgetSpent):
+        open_enhancements(**foreign, budget_day_usd=0).ask(user.id, another(1), ignored).result(timeout=30)
+    assert asked(service) == 1
+
+
+def another(number: int) -> PromptRequest:
+    """Another request, of the same length and price."""
+    return replace(FOX, base_prompt=f"reading {number:03}")
+
+
+def ignored(_piece: str) -> None:
+    pass
+
+
+def test_of_twenty_texts_at_once_as_many_are_asked_for_as_there_is_money(
+    open_enhancements: Callable[..., Enhancements],
+    database: Database,
+    service: OpenAIService,
+    clock: Clock,
+    user: User,
+) -> None:
+    """In four processes, each with one of the Create page and as many of a program as it lets go at once."""
+    service.script(Behaviour(usage=False), always=True)
+    most = likely_most_text(DEFAULT_TEXT_MODEL, another(0)) or 0
+    room = Decimal(8 * most - 1) / 1_000_000
+    processes = [open_enhancements(budget_day_usd=room) for _ in range(20 // (ASKED_AT_ONCE + 1))]
+    ready = Barrier(20)
+
+    def ask(number: int) -> bool:
+        here, program = processes[number % len(processes)], number // len(processes)
+        ready.wait()
+        if not program:
+            here.start(user.id, another(number), DRAFT)
+            return finished(here, user).error is None
+        return here.ask(user.id, another(number), ignored).exception(timeout=60) is None
+
+    with ThreadPoolExecutor(20) as pool:
+        assert sum(pool.map(ask, range(20))) == 7
+    assert asked(service) == 7
+    assert spent(database, user, clock) == 7 * most
+
+
+@pytest.fixture
+def busy(database: Database, user: User, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+    """The database of a process in which nothing can be written."""
+    monkeypatch.setattr("core.database.BUSY_TIMEOUT_MS", 50)
+    with (
+        closing(Database(database.url.render_as_string(hide_password=False))) as locked,
+        database.write() as session,
+    ):
+        session.execute(update(User).where(col(User.id) == user.id).values(display_name="Busy"))
+        yield locked
+
+
+@ON_SQLITE
+def test_where_nothing_can_be_written_and_no_budget_holds_the_service_is_asked(
+    open_enhancements: Callable[..., Enhancements], busy: Database, user: User
+) -> None:
+    assert HELLO in open_enhancements(busy).ask(user.id, FOX, ignored).result(timeout=30)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("kind", ["budget_day_usd", "budget_month_images"])
+def test_where_nothing_can_be_written_and_a_budget_holds_nothing_is_asked(
+    open_enhancements: Callable[..., Enhancements],
+    busy: Database,
+    service: OpenAIService,
+    user: User,
+    kind: str,
+) -> None:
+    text = open_enhancements(busy, **{kind: 1}).ask(user.id, FOX, ignored)
+    with pytest.raises(errors.DatabaseBusy):
+        text.result(timeout=30)
+    assert asked(service) == 0
+
+
+# Several at once for the same
+
+
+def test_the_same_request_several_times_at_once_is_paid_once(
+    enhancements: Enhancements, service: OpenAIService, user: User, calls: Callable[[], list[Usage]]
+) -> None:
+    service.script(Behaviour(latency=1, pause=0.1))
+    heard: list[list[str]] = [[] for _ in range(ASKED_AT_ONCE)]
+    texts = [enhancements.ask(user.id, FOX, pieces.append) for pieces in heard]
+    assert enhancements.is_free(user.id, FOX)
+    enhancements.start(user.id, FOX, DRAFT)
+    written_here = finished(enhancements, user).text
+    assert {text.result(timeout=30) for text in texts} == {written_here}
+    assert {"".join(pieces) for pieces in heard} == {"".join(heard[0])}
+    assert asked(service) == 1
+    outcomes = ["ok", *["saved"] * ASKED_AT_ONCE]
+    until(lambda: sorted(call.outcome for call in calls()) == outcomes)
+
+
+def test_another_take_and_another_user_wait_for_nobody(
+    enhancements: Enhancements, service: OpenAIService, user: User, other_user: User
+) -> None:
+    service.script(*[Behaviour(latency=1)] * 3)
+    texts = [enhancements.ask(each.id, FOX, ignored) for each in (user, other_user)]
+    enhancements.start(user.id, FOX, DRAFT, another=True)
+    finished(enhancements, user)
+    assert all(HELLO in text.result(timeout=30) for text in texts)
+    assert asked(service) == 3
+
+
+def test_whoever_gives_up_takes_no_text_from_the_others(
+    enhancements: Enhancements, service: OpenAIService, user: User
+) -> None:
+    service.script(Behaviour(latency=1))
+    first, second = (enhancements.ask(user.id, FOX, ignored) for _ in range(2))
+    first.cancel()
+    assert HELLO in second.result(timeout=30)
+    assert asked(service) == 1
+
+
+def test_a_failure_is_told_to_all_who_wait_and_recorded_once(
+    enhancements: Enhancements, service: OpenAIService, user: User, calls: Callable[[], list[Usage]]
+) -> None:
+    service.script(Behaviour(latency=1, finish="length"))
+    texts = [enhancements.ask(user.id, FOX, ignored) for _ in range(3)]
+    failures = {type(text.exception(timeout=30)) for text in texts}
+    assert failures == {errors.EnhancementTooLong}
+    assert [call.outcome for call in calls()] == ["failed"]
+    assert HELLO in enhancements.ask(user.id, FOX, ignored).result(timeout=30)
 
 
 def test_after_a_failure_one_may_try_again(
@@ -381,7 +618,8 @@ def run_with(database: Database, service: OpenAIService) -> Iterator[Callable[..
 
     def run(drafts: Drafts, user: User, takes: Takes | None = None) -> EnhancementRun:
         usage, takes = UsageLog(database), takes or Takes(database)
-        running = Enhancements(client, drafts, usage, takes, model="m", offline=False, secret=SECRET)
+        budgets = Budgets(database, settings)
+        running = Enhancements(client, drafts, usage, takes, budgets, model="m", offline=False, secret=SECRET)
         running.start(user.id, FOX, DRAFT)
         ended = finished(running, user)
         running.close(grace_seconds=30)

@@ -44,7 +44,7 @@ LAYERS = (
     ("database", "storage", "offline", "ownership", "installation"),
     ("audit",),
     ("client", "gallery", "accounts", "usage", "drafts", "takes", "endings", "bucket", "shares", "uploads"),
-    ("failures",),
+    ("failures", "flight"),
     ("intake", "tokens", "kept", "rates", "request_id", "budgets"),
     ("housekeeping", "enhancing", "worker", "queue", "dispatch"),
     ("jobs", "inventory"),

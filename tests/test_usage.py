@@ -69,6 +69,27 @@ def test_totals_add_up_one_users_calls(log: UsageLog, user: User, other_user: Us
     )
 
 
+def test_a_call_that_was_begun_is_counted_once(log: UsageLog, database: Database, user: User) -> None:
+    call = replace(a_call(user), kind=UsageKind.ENHANCE, images=0)
+    with database.write() as session:
+        begun = log.begin(session, replace(call, price_micros=None, reserved_micros=50_000))
+    assert log.totals(user.id, NOON) == Totals(1, 0, 0, 1, 0)
+    log.end(begun, replace(call, started_at=NOON + timedelta(hours=1), reserved_micros=50_000))
+    assert log.totals(user.id, NOON) == Totals(1, 0, 40_000, 0, 0)
+    with database.read() as session:
+        assert session.exec(select(Usage)).one().started_at == NOON
+
+
+@pytest.mark.parametrize("counts", [{"reserved_micros": 7}, {"lost_images": 1}], ids=str)
+def test_what_failed_and_may_have_been_charged_has_no_known_price(
+    log: UsageLog, user: User, counts: dict[str, int]
+) -> None:
+    failed = replace(a_call(user), outcome=Outcome.FAILED, price_micros=None, images=0)
+    log.record_now(replace(failed, **counts))
+    totals = log.totals(user.id, NOON)
+    assert (totals.failed, totals.unpriced_calls, totals.images) == (1, 1, 0)
+
+
 def test_totals_of_nothing_are_zero(log: UsageLog, user: User) -> None:
     assert log.totals(user.id, NOON) == Totals(0, 0, 0, 0, 0, 0, 0, 0)
 
