@@ -25,6 +25,8 @@ class Writing:
         # Lists: a text that grew by a million pieces would be copied a million times.
         self._text, self._refusal = list[str](), list[str]()
         self._half = ""
+        # In characters, of text and refusal.
+        self.length = 0
         self.finish: str | None = None
         self.usage = Usage()
 
@@ -43,8 +45,10 @@ class Writing:
         choice = _dict(next(iter(_list(chunk.get("choices"))), None))
         said = _dict(choice.get("delta") or choice.get("message"))
         piece = self._whole(text_of(said.get("content")))
+        refusal = text_of(said.get("refusal"))
         self._text.append(piece)
-        self._refusal.append(text_of(said.get("refusal")))
+        self._refusal.append(refusal)
+        self.length += len(piece) + len(refusal)
         self.finish = choice.get("finish_reason") or self.finish
         return piece
 

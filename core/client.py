@@ -21,6 +21,7 @@ import structlog
 from core.answers import Body, Painting, Writing, decoded, flagged_in, text_of
 from core.catalogue import (
     AUTO,
+    MAX_PROMPT,
     GenerateParams,
     Usage,
     cost,
@@ -53,6 +54,7 @@ from core.errors import (
 from core.fetching import Pictures, Resolve, resolved
 from core.frames import frames
 from core.imaging import extension_of
+from core.marks import thinned
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
 from core.settings import Moderation, Settings
 from core.tape import drain, record, taken
@@ -77,6 +79,8 @@ _TEXT_TRIES = 3
 _PASSING = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _LONGEST_PAUSE = 10.0
 _LEAST_ROOM, _MOST_ROOM = 4_000, 16_000
+# In characters: what _MOST_ROOM tokens may be, a model's reasoning among them.
+_MOST_WRITTEN = 100_000
 _NOT_A_PROMPT = "The service answered with something that isn't a prompt."
 _log = structlog.get_logger(__name__)
 
@@ -263,7 +267,7 @@ class ImageClient:
         """Start enhancing `request` with the default text model.
 
         Raises PromptEmpty at once; while iterating, any error of core.translate, EnhancementRefused,
-        EnhancementCut, PromptBlocked or ImagePromptError.
+        EnhancementCut, EnhancementTooLong, PromptBlocked or ImagePromptError.
         """
         if request.empty:
             raise PromptEmpty
@@ -437,7 +441,9 @@ class ImageClient:
         try:
             with self._reading(answer, paid=False):
                 for event in self._events(answer, paid=False):
-                    if piece := writing.take(event):
+                    piece = writing.take(event)
+                    _refuse_longer(writing.length, _MOST_WRITTEN, self._request_id(answer))
+                    if piece:
                         yield piece
         except BadAnswer as error:
             if not isinstance(error, WebPage):
@@ -455,6 +461,9 @@ class ImageClient:
         text = extract_prompt(writing.text)
         if not text:
             raise ImagePromptError(details="empty answer", request_id=request_id)
+        _refuse_longer(len(text), MAX_PROMPT, request_id)
+        # With more marks on a letter it couldn't be generated.
+        text = thinned(text)
         missing = missing_facts(text, request)
         model = self._settings.default_text_model
         return Enhanced(
@@ -571,6 +580,12 @@ def _refuse_unfinished(writing: Writing, request_id: str | None, secret: str) ->
         raise EnhancementTooLong(details="finish_reason length", request_id=request_id)
     if writing.finish is None:
         raise EnhancementCut(details="the answer ended without a finish_reason", request_id=request_id)
+
+
+def _refuse_longer(length: int, most: int, request_id: str | None) -> None:
+    """Raise EnhancementTooLong for more characters than `most`."""
+    if length > most:
+        raise EnhancementTooLong(details=f"more than {most:,} characters", request_id=request_id)
 
 
 def _is_stream(answer: Answer) -> bool:

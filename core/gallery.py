@@ -24,6 +24,7 @@ from core.cursor import Cursor
 from core.database import Database
 from core.errors import BadImage, FileDamaged, ImageNotFound, RequestRejected, StorageError
 from core.imaging import Picture
+from core.marks import thinned
 from core.models import Image, new_id, utc_now
 from core.prompts import style_of
 from core.recipe import Recipe
@@ -311,7 +312,7 @@ def thumbnail_key(image_id: str) -> str:
 
 def fold(words: str) -> str:
     """`words` as they are compared in a search: compatible forms and letter case don't matter."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", words).casefold())
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", thinned(words)).casefold())
 
 
 def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
@@ -325,7 +326,6 @@ def _searched(made_from: Recipe | Image) -> str:
     style = style_of(made_from.style)
     parts = (made_from.name, *made_from.traits, style.label if style else "", made_from.prompt)
     texts = dict.fromkeys((*parts, made_from.base_prompt, made_from.enhanced_prompt))
-    # Before it is folded too: of a hostile service's text that takes the square of its length.
     return fold("\n".join(part for part in texts if part)[:SEARCH_TEXT_LENGTH])[:SEARCH_TEXT_LENGTH]
 
 
@@ -417,7 +417,7 @@ def _recipe_text(image: Image) -> dict[str, str]:
 
 def _file_name(image: Image) -> str:
     """Letters and digits of the name (or prompt), the id's first 8 digits, and the extension."""
-    words = unicodedata.normalize("NFC", image.name or image.prompt)
-    kept = "".join(letter if letter.isalnum() else " " for letter in words[: 4 * FILE_NAME_LENGTH])
+    words = unicodedata.normalize("NFC", (image.name or image.prompt)[: 4 * FILE_NAME_LENGTH])
+    kept = "".join(letter if letter.isalnum() else " " for letter in words)
     stem = "-".join(kept.split())[:FILE_NAME_LENGTH].strip("-") or "image"
     return f"{stem}-{image.id[:8]}.{imaging.extension_of(image.mime)}"

@@ -10,6 +10,8 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
+from core.marks import thinned
+
 
 @dataclass(frozen=True, slots=True)
 class Style:
@@ -299,4 +301,4 @@ def _says(said: str, fact: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", thinned(text)).casefold().split())

@@ -29,6 +29,7 @@ from core.gallery import Gallery
 from core.housekeeping import Housekeeping
 from core.jobs import Jobs
 from core.kept import KeptAnswers, KeptRequest
+from core.marks import has_long_run
 from core.models import Image, KeptAnswer, UsageKind, utc_now
 from core.ownership import Ownership
 from core.prompts import PromptRequest, style_of, styled
@@ -47,8 +48,6 @@ MOST_COUNTED = 10**9
 MAX_LINE = 120
 MAX_TEXT = 8_000
 MAX_TRAITS = 40
-# As many as Unicode's Stream-Safe Text Format lets follow each other (UAX #15).
-MOST_MARKS = 30
 # Control characters and halves of characters; new lines and tabs are wanted.
 _UNSEEN = ("Cc", "Cs")
 _LAYOUT = "\t\n\r"
@@ -531,15 +530,5 @@ def _check_text(field: str, text: str, most: int) -> None:
         raise errors.WordsRejected(f"{label}: {most:,} characters at most.", field=field)
     if any(unicodedata.category(sign) in _UNSEEN and sign not in _LAYOUT for sign in text):
         raise errors.WordsRejected(f"{label}: there is a character that can't be printed.", field=field)
-    if _has_long_run(text):
+    if has_long_run(text):
         raise errors.WordsRejected(f"{label}: there are too many accents on one letter.", field=field)
-
-
-def _has_long_run(text: str) -> bool:
-    """Whether more marks stand on one letter than in any language: to order them takes their square."""
-    run = 0
-    for sign in text:
-        run = run + 1 if unicodedata.combining(sign) else 0
-        if run > MOST_MARKS:
-            return True
-    return False

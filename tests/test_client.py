@@ -58,6 +58,7 @@ from core.errors import (
 )
 from core.prompts import Enhancement, PromptRequest
 from core.settings import load_settings
+from core.studio import check_words
 from tests.openai_service import (
     ERRORS,
     FAULTS,
@@ -529,6 +530,35 @@ def test_an_enhancement_that_did_not_finish_is_not_passed_on(
         write(client)
     assert type(caught.value) is error
     assert caught.value.request_id == REQUEST_ID
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        pytest.param("fox " * 8_001, "32,000", id="longer than any prompt"),
+        pytest.param("<think>" + "fox " * 25_000 + "</think>A fox.", "100,000", id="longer than any answer"),
+    ],
+)
+def test_an_endless_enhancement_is_broken_off(
+    service: OpenAIService, client: ImageClient, text: str, most: str, plain: bool
+) -> None:
+    service.script(Behaviour(text=text, plain=plain))
+    shown: list[str] = []
+    with pytest.raises(EnhancementTooLong) as caught:
+        shown.extend(client.enhance(PIP, user_tag=TAG))
+    assert most in caught.value.details
+    assert caught.value.request_id == REQUEST_ID
+    assert len("".join(shown)) <= 100_000
+
+
+def test_an_enhancement_has_no_more_accents_than_a_prompt_may_have(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    service.script(Behaviour(text="Pip in a green coat, a" + "\u0301\u0316" * 500 + " fox"))
+    text = write(client).result.text
+    check_words(name="", traits=(), prompt=text)
+    assert text == "Pip in a green coat, a" + "\u0301\u0316" * 15 + " fox"
 
 
 def test_a_stray_newline_is_taken_off_the_key(
