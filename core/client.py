@@ -57,7 +57,7 @@ from core.imaging import extension_of
 from core.marks import thinned
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
 from core.settings import Moderation, Settings
-from core.tape import drain, record, taken
+from core.tape import drain, record, taken, unpacked
 from core.translate import Fault, error_of, fault_of, fault_of_body, foreign, request_id_of, told, translated
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ _MODERATIONS, _MODERATION_MODEL = "/moderations", "omni-moderation-latest"
 _MODERATION_SECONDS = 5.0
 _MULTIPART = {"Content-Type": "multipart/form-data"}
 _END = b"[DONE]"
+# What stands around each value in JSON. Read, a value takes thirty times its three bytes.
+_JOINTS, _MOST_JOINTS = (b",", b"[", b"{"), 1_000_000
+# What is packed can't be counted before it is unpacked, and pictures get no smaller by it.
+_UNPACKED = {"Accept-Encoding": "identity"}
 _KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
 _TEXT_TRIES = 3
 _PASSING = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
@@ -422,7 +426,7 @@ class ImageClient:
         Raises ValueError for what is none: in a stream only behind the rest, which may be a paid picture.
         """
         wrong: ValueError | None = None
-        for frame in _frames(answer):
+        for frame in _frames(answer, pictures=paid):
             try:
                 event = _object(frame, answer)
             except ValueError as error:
@@ -552,7 +556,9 @@ def _line(settings: Settings, transport: httpx2.BaseTransport | None, clock: Cal
     """
     import openai  # noqa: PLC0415
 
-    wire = openai.DefaultHttpx2Client(transport=transport, follow_redirects=False, event_hooks=_hooks(clock))
+    wire = openai.DefaultHttpx2Client(
+        transport=transport, follow_redirects=False, event_hooks=_hooks(clock), headers=_UNPACKED
+    )
     key = settings.openai_api_key
     sdk = openai.OpenAI(
         api_key=OFFLINE_KEY if settings.offline else key.get_secret_value() if key else NO_KEY,
@@ -592,15 +598,18 @@ def _is_stream(answer: Answer) -> bool:
     return str(answer.response.headers.get("content-type", "")).startswith("text/event-stream")
 
 
-def _frames(answer: Answer) -> Iterator[bytes]:
+def _frames(answer: Answer, *, pictures: bool) -> Iterator[bytes]:
     """What should be JSON: the data of a stream's events until its end is said, or a plain answer's body."""
+    pieces = unpacked(answer.response, pictures=pictures)
     if not _is_stream(answer):
-        return iter((answer.response.read(),))
-    return takewhile(lambda frame: not frame.startswith(_END), frames(answer.response.iter_bytes()))
+        return iter((b"".join(pieces),))
+    return takewhile(lambda frame: not frame.startswith(_END), frames(pieces))
 
 
 def _object(frame: bytes, answer: Answer) -> Body:
     """The JSON object in `frame`. Raises ValueError with its first words."""
+    if sum(frame.count(sign) for sign in _JOINTS) > _MOST_JOINTS:
+        raise ValueError(f"more than {_MOST_JOINTS:,} values in one object")
     try:
         value = json.loads(frame)
     except (ValueError, RecursionError) as error:
