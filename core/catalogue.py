@@ -32,6 +32,8 @@ _SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 # A rule of thumb for English text; other scripts use more.
 CHARACTERS_PER_TOKEN = 4
+# Previews of one image, with any model.
+MOST_PARTIALS = 3
 MAX_PROMPT = 32_000
 
 
@@ -101,7 +103,7 @@ class ImageModel:
     max_prompt: int = MAX_PROMPT
     backgrounds: tuple[str, ...] = (AUTO, "opaque", "transparent")
     formats: tuple[str, ...] = ("png", "webp", "jpeg")
-    max_partials: int = 3
+    max_partials: int = MOST_PARTIALS
     max_inputs: int = 16
     api_styles: tuple[str, ...] = ()
     sends_response_format: bool = False

@@ -82,6 +82,8 @@ _KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
 _TEXT_TRIES = 3
 _PASSING = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _LONGEST_PAUSE = 10.0
+# In characters of base64: twelve megabytes of a picture.
+_LONGEST_PREVIEW = 16 * 2**20
 _LEAST_ROOM, _MOST_ROOM = 4_000, 16_000
 # In characters: what _MOST_ROOM tokens may be, a model's reasoning among them.
 _MOST_WRITTEN = 100_000
@@ -156,6 +158,25 @@ class Enhanced:
     model: str
     price_micros: int | None
     seconds: float
+
+
+class _Previews:
+    """The partial pictures of one call: each of the `most` that were asked for, once, for it is stored."""
+
+    def __init__(self, most: int, on_partial: OnPartial) -> None:
+        self._awaited = set(range(most))
+        self._on_partial = on_partial
+
+    def show(self, event: Body) -> None:
+        """Hand a partial picture on; nothing that fails here may cost the paid answer."""
+        number, encoded = event.get("partial_image_index") or 0, str(event.get("b64_json") or "")
+        if not isinstance(number, int) or number not in self._awaited or len(encoded) > _LONGEST_PREVIEW:
+            return
+        self._awaited.remove(number)
+        try:
+            self._on_partial(int(number), decoded(encoded))
+        except Exception as error:
+            _log.warning("partial_picture_not_shown", error=f"{type(error).__name__}: {error}")
 
 
 class EnhanceStream:
@@ -289,16 +310,16 @@ class ImageClient:
         """Buy the images of `params`: one request that is never repeated once it may have been paid.
 
         With `inputs` they are made from these pictures as well as from the words.
-        `on_partial(index, bytes)` is given each partial picture; what it raises is logged. Raises any
-        error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer; these two have
-        in `answer` what came in a picture's place.
+        `on_partial(index, bytes)` is given each partial picture that was asked for, once; what it raises is
+        logged. Raises any error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer;
+        these two have in `answer` what came in a picture's place.
         """
         started = self._clock()
         deadline = self._deadline(self._settings.image_timeout)
         path = _EDITS if inputs.images else _IMAGES
         answer = self._open(_Call(path, self._image_body(params, user_tag), inputs), deadline)
         with _taping(answer), self._reading(answer, paid=True):
-            painting = self._paint(answer, on_partial)
+            painting = self._paint(answer, _Previews(partials_of(params, self._settings), on_partial))
             images = self._pictures(painting, answer, deadline)
         return GeneratedImages(
             images=tuple(picture for picture, _ in images),
@@ -480,14 +501,14 @@ class ImageClient:
             seconds=seconds,
         )
 
-    def _paint(self, answer: Answer, on_partial: OnPartial) -> Painting:
+    def _paint(self, answer: Answer, previews: _Previews) -> Painting:
         """Read the answer to its end. What has come complete is kept when the rest fails."""
         painting = Painting()
         try:
             for event in self._events(answer, paid=True):
                 kind = str(event.get("type", ""))
                 if kind.endswith(".partial_image"):
-                    _show(event, on_partial)
+                    previews.show(event)
                 elif kind.endswith(".completed") or not _is_stream(answer):
                     painting.take(event)
         except foreign(ImageError) as error:
@@ -633,14 +654,6 @@ def _taping(answer: Answer) -> Iterator[None]:
 def _hooks(clock: Callable[[], float]) -> dict[str, list[Callable[..., None]]]:
     hooks = event_hooks(clock)
     return hooks | {"response": [*hooks["response"], record]}
-
-
-def _show(event: Body, on_partial: OnPartial) -> None:
-    """Hand a partial picture on; nothing that fails here may cost the paid answer."""
-    try:
-        on_partial(int(event.get("partial_image_index") or 0), decoded(str(event.get("b64_json") or "")))
-    except Exception as error:
-        _log.warning("partial_picture_not_shown", error=f"{type(error).__name__}: {error}")
 
 
 def _without(body: Body, *names: str) -> Body:

@@ -17,6 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from core import errors
 from core.api_models import JobStatus, error_body
 from core.batches import Batch
+from core.catalogue import MOST_PARTIALS
 from core.pictures import sniffed
 
 # How long is waited between two looks at a batch, in seconds: soon at first, for some are there at once.
@@ -126,9 +127,13 @@ async def batch_events(
 async def _partials(
     batch: Batch, seen: dict[str, int], partial: Callable[[str, int], bytes]
 ) -> AsyncIterator[Partial]:
-    """The partial pictures that weren't `seen` yet; those of an ended job are gone."""
+    """The partial pictures that weren't `seen` yet; those of an ended job are gone.
+
+    There are MOST_PARTIALS at most, whatever number a row has: looking for more would outlast the job.
+    """
     for job in batch.jobs:
-        for number in range(seen.get(job.id, 0), job.partials if job.is_live else 0):
+        most = min(job.partials, MOST_PARTIALS) if job.is_live else 0
+        for number in range(seen.get(job.id, 0), most):
             seen[job.id] = number + 1
             with suppress(errors.ImageNotFound, errors.StorageError):
                 data = await run_in_threadpool(partial, job.id, number)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import tracemalloc
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -240,6 +241,33 @@ def test_a_partial_picture_that_cannot_be_shown_costs_nothing(client: ImageClien
         raise OSError("the disk is full")
 
     assert len(client.generate(FOX, user_tag=TAG, on_partial=fail).images) == 1
+
+
+def test_of_the_partial_pictures_those_asked_for_are_shown_once(
+    service: OpenAIService, make_client: Callable[..., ImageClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.client._LONGEST_PREVIEW", 100)
+    client, small, large = make_client(partial_images=2), b64encode(b"small").decode(), "A" * 104
+    sent = [
+        (10**9, small),
+        (2, small),
+        (-1, small),
+        (1, large),
+        ("0", small),
+        (0, small),
+        (0, small),
+        (1, small),
+    ]
+    events = [
+        {"type": "image_generation.partial_image", "partial_image_index": number, "b64_json": encoded}
+        for number, encoded in sent
+    ]
+    frames_sent = b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events)
+    service.script(Behaviour(spoil=lambda good: frames_sent + good))
+    seen: list[tuple[int, bytes]] = []
+    made = client.generate(FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data)))
+    assert seen == [(0, b"small"), (1, b"small")]
+    assert len(made.images) == 1
 
 
 def test_a_finished_picture_outlives_the_connection(service: OpenAIService, client: ImageClient) -> None:
