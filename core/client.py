@@ -70,8 +70,8 @@ NO_KEY = "none"
 
 _IMAGES, _EDITS, _CHAT = "/images/generations", "/images/edits", "/chat/completions"
 _MODERATIONS, _MODERATION_MODEL = "/moderations", "omni-moderation-latest"
-# It is a courtesy, and somebody waits for it.
-_MODERATION_SECONDS = 5.0
+# It is a courtesy, and somebody waits for it: a service that hangs may hold a few threads, not all there are.
+_MODERATION_SECONDS, _MODERATIONS_AT_ONCE = 5.0, 8
 _MULTIPART = {"Content-Type": "multipart/form-data"}
 _END = b"[DONE]"
 # What stands around each value in JSON. Read, a value takes thirty times its three bytes.
@@ -263,6 +263,7 @@ class ImageClient:
         self._secret = key.get_secret_value() if key else ""
         self._transport = transport
         self._connecting = threading.Lock()
+        self._moderating = threading.BoundedSemaphore(_MODERATIONS_AT_ONCE)
         self._resolve = resolve
         self._line: _Line | None = None
         self._fetching: Pictures | None = None
@@ -335,10 +336,19 @@ class ImageClient:
     def moderate(self, texts: Sequence[str]) -> tuple[str, ...]:
         """The categories in which the service's moderation flags any of `texts`, by one call that is free.
 
-        () where it is switched off (MODERATION). Raises any error of core.translate.
+        () where it is switched off (MODERATION). Raises any error of core.translate, and ServiceBusy at once
+        while _MODERATIONS_AT_ONCE others wait for an answer.
         """
         if not self._moderates:
             return ()
+        if not self._moderating.acquire(blocking=False):
+            raise ServiceBusy(details=f"{_MODERATIONS_AT_ONCE} moderations are waited for already")
+        try:
+            return self._moderated(texts)
+        finally:
+            self._moderating.release()
+
+    def _moderated(self, texts: Sequence[str]) -> tuple[str, ...]:
         call = _Call(_MODERATIONS, {"model": _MODERATION_MODEL, "input": list(texts)})
         answer = self._open(call, self._deadline(_MODERATION_SECONDS))
         with self._reading(answer, paid=False):

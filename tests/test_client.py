@@ -12,6 +12,7 @@ import time
 import tracemalloc
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
@@ -26,7 +27,7 @@ from PIL import Image
 
 from core.answers import MOST_PICTURES
 from core.catalogue import GenerateParams, Usage
-from core.client import NO_KEY, EnhanceStream, GeneratedImages, ImageClient
+from core.client import _MODERATIONS_AT_ONCE, NO_KEY, EnhanceStream, GeneratedImages, ImageClient
 from core.errors import (
     AddressWrong,
     BadAnswer,
@@ -924,6 +925,28 @@ def test_nothing_packed_is_asked_for(service: OpenAIService, make_client: Callab
     client.moderate(["a fox"])
     assert len(service.requests) == 4
     assert {seen.headers["accept-encoding"] for seen in service.requests} == {"identity"}
+
+
+def test_a_moderation_that_hangs_holds_a_few_threads(make_client: Callable[..., ImageClient]) -> None:
+    asked, answered = threading.Semaphore(0), threading.Event()
+
+    def hang(request: httpx2.Request) -> httpx2.Response:
+        asked.release()
+        answered.wait()
+        return httpx2.Response(200, json={"results": []})
+
+    client = make_client(httpx2.MockTransport(hang), moderation="on")
+    with ThreadPoolExecutor(_MODERATIONS_AT_ONCE) as pool:
+        waiting = [pool.submit(client.moderate, ["a fox"]) for _ in range(_MODERATIONS_AT_ONCE)]
+        for _ in waiting:
+            asked.acquire()
+        try:
+            with pytest.raises(ServiceBusy):
+                client.moderate(["an owl"])
+        finally:
+            answered.set()
+        assert [each.result() for each in waiting] == [()] * _MODERATIONS_AT_ONCE
+    assert client.moderate(["an owl"]) == ()
 
 
 def test_an_object_of_countless_values_is_not_read(
