@@ -5,6 +5,7 @@ Every function takes the owner. Somebody else's image is ImageNotFound, exactly 
 
 from __future__ import annotations
 
+import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -38,6 +39,8 @@ SEARCH_WORDS = 16
 SEARCH_WORD_LENGTH = 100
 PURGE_BATCH = 500
 FILE_NAME_LENGTH = 60
+# Each holds a picture of up to 50 million pixels in memory.
+THUMBNAILS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class Gallery:
         self._storage = storage
         self._trash_age = timedelta(days=trash_days)
         self._clock = clock
+        self._making = threading.BoundedSemaphore(THUMBNAILS_AT_ONCE)
 
     def add(
         self,
@@ -233,10 +237,20 @@ class Gallery:
         return self._bytes_of(self.get(owner_id, image_id))
 
     def thumbnail(self, owner_id: str, image_id: str) -> bytes:
-        """A small WebP, made (again) when it is missing. Raises ImageNotFound, FileDamaged, StorageError."""
+        """A small WebP, made (again) when it is missing. Raises ImageNotFound, FileDamaged, StorageError.
+
+        THUMBNAILS_AT_ONCE are made at a time, and who else wants one waits.
+        """
         image = self.get(owner_id, image_id)
         with suppress(FileDamaged):
             return self._storage.get(thumbnail_key(image.id))
+        with self._making:
+            # Whoever waited may have waited for this very one.
+            with suppress(FileDamaged):
+                return self._storage.get(thumbnail_key(image.id))
+            return self._make_thumbnail(image)
+
+    def _make_thumbnail(self, image: Image) -> bytes:
         try:
             made = imaging.thumbnail(self._bytes_of(image))
         except BadImage as error:
