@@ -23,6 +23,7 @@ from core.database import AdvisoryLock, Database
 from core.digest import digest_of
 from core.endings import cancel_queued
 from core.lookalikes import look_alike, mixes_scripts
+from core.marks import has_long_run
 from core.models import (
     ApiToken,
     Invite,
@@ -108,7 +109,12 @@ class OpenInvite:
 
 
 def fold_username(name: str) -> str:
-    """The one spelling under which a name is stored and looked up; folding it again changes nothing."""
+    """The one spelling under which a name is stored and looked up; folding it again changes nothing.
+
+    '', which is nobody's, for more marks on a letter than any name has.
+    """
+    if has_long_run(name):
+        return ""
     folded = unicodedata.normalize("NFKC", clean(name)).casefold()
     return unicodedata.normalize("NFKC", folded).casefold().strip()
 

@@ -6,15 +6,17 @@ isn't closed, and one after a backslash are ordinary letters.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import chain, pairwise, product
 
 from core.errors import TooManyPrompts
 
 # Deeper braces are letters: nobody reads them.
 DEEPEST = 10
+# Where counting ends: the product of a long text has a million digits, takes minutes, and says no more.
+UNCOUNTED = 10**12
 _ESCAPED = ("{", "|", "}", "\\")
 
 
@@ -27,15 +29,15 @@ class _Part:
 
     @property
     def count(self) -> int:
-        return sum(map(_count, self.options)) if self.options else 1
+        return _sum(self.options) if self.options else 1
 
     def each(self) -> Iterator[str]:
         return chain.from_iterable(map(_each, self.options)) if self.options else iter((self.text,))
 
 
 def count_prompts(text: str) -> int:
-    """How many prompts `text` stands for; nothing is written out, however many they are."""
-    return sum(_count(_parse(line)) for line in _lines(text))
+    """How many prompts `text` stands for, UNCOUNTED at most; nothing is written out."""
+    return _sum(map(_parse, _lines(text)))
 
 
 def write_prompts(text: str, *, most: int) -> tuple[str, ...]:
@@ -44,7 +46,7 @@ def write_prompts(text: str, *, most: int) -> tuple[str, ...]:
     Raises TooManyPrompts for more than `most`, before any is written out.
     """
     lines = [_parse(line) for line in _lines(text)]
-    count = sum(map(_count, lines))
+    count = _sum(lines)
     if count > most:
         raise TooManyPrompts(
             f"These are {_figure(count)} prompts; a batch can have at most {most:,}.", field="prompt"
@@ -58,7 +60,7 @@ def open_brace(text: str) -> int | None:
 
 
 def _figure(count: int) -> str:
-    return f"{count:,}" if count < 10**12 else "more than a trillion"
+    return f"{count:,}" if count < UNCOUNTED else "more than a trillion"
 
 
 def _lines(text: str) -> list[str]:
@@ -66,7 +68,11 @@ def _lines(text: str) -> list[str]:
 
 
 def _count(parts: list[_Part]) -> int:
-    return math.prod(part.count for part in parts)
+    return reduce(lambda count, part: min(count * part.count, UNCOUNTED), parts, 1)
+
+
+def _sum(texts: Iterable[list[_Part]]) -> int:
+    return min(sum(map(_count, texts)), UNCOUNTED)
 
 
 def _each(parts: list[_Part]) -> Iterator[str]:

@@ -14,6 +14,8 @@ from core.catalogue import TokenCount
 from core.columns import clean
 
 Body = dict[str, Any]
+# As many as any service makes at once.
+MOST_PICTURES = 10
 # More tokens than a column of the database holds are a fault of the service's counting.
 _TOO_MANY = 2**31
 
@@ -25,6 +27,8 @@ class Writing:
         # Lists: a text that grew by a million pieces would be copied a million times.
         self._text, self._refusal = list[str](), list[str]()
         self._half = ""
+        # In characters, of text and refusal.
+        self.length = 0
         self.finish: str | None = None
         self.usage = TokenCount()
 
@@ -43,8 +47,10 @@ class Writing:
         choice = _dict(next(iter(_list(chunk.get("choices"))), None))
         said = _dict(choice.get("delta") or choice.get("message"))
         piece = self._whole(text_of(said.get("content")))
+        refusal = text_of(said.get("refusal"))
         self._text.append(piece)
-        self._refusal.append(text_of(said.get("refusal")))
+        self._refusal.append(refusal)
+        self.length += len(piece) + len(refusal)
         self.finish = choice.get("finish_reason") or self.finish
         return piece
 
@@ -56,7 +62,7 @@ class Writing:
 
 
 class Painting:
-    """What has come of an image generation so far."""
+    """What has come of an image generation so far; `broken` where that isn't all of it."""
 
     def __init__(self) -> None:
         self.items: list[Body] = []
@@ -64,9 +70,12 @@ class Painting:
         self.usage = TokenCount()
 
     def take(self, body: Body) -> None:
-        """Add a completed event, or a whole plain answer with its list of `data`."""
-        items = _list(body.get("data")) if "data" in body else [body]
-        self.items += [item for item in items if isinstance(item, dict)]
+        """Add a completed event, or a whole plain answer with its list of `data`; MOST_PICTURES in all."""
+        found = _list(body.get("data")) if "data" in body else [body]
+        items = [item for item in found if isinstance(item, dict)]
+        room = MOST_PICTURES - len(self.items)
+        self.broken = self.broken or len(items) > room
+        self.items += items[:room]
         if usage := _dict(body.get("usage")):
             self.usage = _image_usage(usage)
 

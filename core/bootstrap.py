@@ -37,6 +37,7 @@ from core.inventory import Inventory
 from core.jobs import Jobs
 from core.kept import KeptAnswers
 from core.layout import DATABASE, FILES, LOCK, SECRET
+from core.lines import LineRenderer, escaped
 from core.models import utc_now
 from core.offline import OfflineTransport
 from core.ownership import Ownership
@@ -304,9 +305,9 @@ def _earlier_secret(path: Path) -> bytes | None:
 
 
 def configure_logging(level: str, *, secrets: Sequence[str] = ()) -> None:
-    """Lines with time, level and job id, scrubbed of secrets wherever they stand in them.
+    """Lines with time, level and job id, scrubbed of secrets and control characters wherever they stand.
 
-    `secrets` are kept out whatever they look like. What libraries log is scrubbed as well, and so are the
+    `secrets` are kept out whatever they look like. What libraries log is made safe as well, and so are the
     tracebacks that a server writes.
     """
 
@@ -315,14 +316,14 @@ def configure_logging(level: str, *, secrets: Sequence[str] = ()) -> None:
             text = text.replace(secret, "[secret]")
         return errors.scrub(text)
 
-    logging.setLogRecordFactory(partial(_scrubbed_record, scrubbed))
+    logging.setLogRecordFactory(partial(_scrubbed_record, lambda text: escaped(scrubbed(text))))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
-            structlog.dev.ConsoleRenderer(colors=False),
+            LineRenderer(),
             lambda _logger, _method, line: scrubbed(str(line)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),

@@ -36,6 +36,8 @@ CHARACTERS_PER_TOKEN = 4
 LEAST_BYTES_PER_TOKEN = 2
 # Tokens that an enhancement's answer may have.
 LEAST_ROOM, MOST_ROOM = 4_000, 16_000
+# Previews of one image, with any model.
+MOST_PARTIALS = 3
 MAX_PROMPT = 32_000
 
 
@@ -105,7 +107,7 @@ class ImageModel:
     max_prompt: int = MAX_PROMPT
     backgrounds: tuple[str, ...] = (AUTO, "opaque", "transparent")
     formats: tuple[str, ...] = ("png", "webp", "jpeg")
-    max_partials: int = 3
+    max_partials: int = MOST_PARTIALS
     max_inputs: int = 16
     api_styles: tuple[str, ...] = ()
     sends_response_format: bool = False

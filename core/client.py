@@ -21,6 +21,7 @@ import structlog
 from core.answers import Body, Painting, Writing, decoded, flagged_in, text_of
 from core.catalogue import (
     AUTO,
+    MAX_PROMPT,
     GenerateParams,
     TokenCount,
     cost,
@@ -54,9 +55,10 @@ from core.errors import (
 from core.fetching import Pictures, Resolve, resolved
 from core.frames import frames
 from core.imaging import extension_of
+from core.marks import thinned
 from core.prompts import PromptRequest, extract_prompt, messages, missing_facts, styled, with_facts
 from core.settings import Moderation, Settings
-from core.tape import drain, record, taken
+from core.tape import drain, record, taken, unpacked
 from core.translate import (
     ServiceFault,
     error_of,
@@ -78,14 +80,22 @@ NO_KEY = "none"
 
 _IMAGES, _EDITS, _CHAT = "/images/generations", "/images/edits", "/chat/completions"
 _MODERATIONS, _MODERATION_MODEL = "/moderations", "omni-moderation-latest"
-# It is a courtesy, and somebody waits for it.
-_MODERATION_SECONDS = 5.0
+# It is a courtesy, and somebody waits for it: a service that hangs may hold a few threads, not all there are.
+_MODERATION_SECONDS, _MODERATIONS_AT_ONCE = 5.0, 8
 _MULTIPART = {"Content-Type": "multipart/form-data"}
 _END = b"[DONE]"
+# What stands around each value in JSON. Read, a value takes thirty times its three bytes.
+_JOINTS, _MOST_JOINTS = (b",", b"[", b"{"), 1_000_000
+# What is packed can't be counted before it is unpacked, and pictures get no smaller by it.
+_UNPACKED = {"Accept-Encoding": "identity"}
 _KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
 _TEXT_TRIES = 3
 _PASSING = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _LONGEST_PAUSE = 10.0
+# In characters of base64: twelve megabytes of a picture.
+_LONGEST_PREVIEW = 16 * 2**20
+# In characters: what MOST_ROOM tokens may be, a model's reasoning among them.
+_MOST_WRITTEN = 100_000
 _NOT_A_PROMPT = "The service answered with something that isn't a prompt."
 _log = structlog.get_logger(__name__)
 
@@ -157,6 +167,25 @@ class Enhanced:
     model: str
     price_micros: int | None
     seconds: float
+
+
+class _Previews:
+    """The partial pictures of one call: each of the `most` that were asked for, once, for it is stored."""
+
+    def __init__(self, most: int, on_partial: OnPartial) -> None:
+        self._awaited = set(range(most))
+        self._on_partial = on_partial
+
+    def show(self, event: Body) -> None:
+        """Hand a partial picture on; nothing that fails here may cost the paid answer."""
+        number, encoded = event.get("partial_image_index") or 0, str(event.get("b64_json") or "")
+        if not isinstance(number, int) or number not in self._awaited or len(encoded) > _LONGEST_PREVIEW:
+            return
+        self._awaited.remove(number)
+        try:
+            self._on_partial(int(number), decoded(encoded))
+        except Exception as error:
+            _log.warning("partial_picture_not_shown", error=f"{type(error).__name__}: {error}")
 
 
 class EnhanceStream:
@@ -243,6 +272,7 @@ class ImageClient:
         self._secret = key.get_secret_value() if key else ""
         self._transport = transport
         self._connecting = threading.Lock()
+        self._moderating = threading.BoundedSemaphore(_MODERATIONS_AT_ONCE)
         self._resolve = resolve
         self._line: _Line | None = None
         self._fetching: Pictures | None = None
@@ -272,7 +302,7 @@ class ImageClient:
         """Start enhancing `request` with the default text model.
 
         Raises PromptEmpty at once; while iterating, any error of core.translate, EnhancementRefused,
-        EnhancementCut, PromptBlocked or ImagePromptError.
+        EnhancementCut, EnhancementTooLong, PromptBlocked or ImagePromptError.
         """
         if request.empty:
             raise PromptEmpty
@@ -290,16 +320,16 @@ class ImageClient:
         """Buy the images of `params`: one request that is never repeated once it may have been paid.
 
         With `inputs` they are made from these pictures as well as from the words.
-        `on_partial(index, bytes)` is given each partial picture; what it raises is logged. Raises any
-        error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer; these two have
-        in `answer` what came in a picture's place.
+        `on_partial(index, bytes)` is given each partial picture that was asked for, once; what it raises is
+        logged. Raises any error of core.translate, OutcomeUnknown when it may have been paid, or BadAnswer;
+        these two have in `answer` what came in a picture's place.
         """
         started = self._clock()
         deadline = self._deadline(self._settings.image_timeout)
         path = _EDITS if inputs.images else _IMAGES
         answer = self._open(_Call(path, self._image_body(params, user_tag), inputs), deadline)
         with _taping(answer), self._reading(answer, paid=True):
-            painting = self._paint(answer, on_partial)
+            painting = self._paint(answer, _Previews(partials_of(params, self._settings), on_partial))
             with _costing(painting, lambda usage: cost(params.model, usage)):
                 images = self._pictures(painting, answer, deadline)
         return GeneratedImages(
@@ -316,10 +346,19 @@ class ImageClient:
     def moderate(self, texts: Sequence[str]) -> tuple[str, ...]:
         """The categories in which the service's moderation flags any of `texts`, by one call that is free.
 
-        () where it is switched off (MODERATION). Raises any error of core.translate.
+        () where it is switched off (MODERATION). Raises any error of core.translate, and ServiceBusy at once
+        while _MODERATIONS_AT_ONCE others wait for an answer.
         """
         if not self._moderates:
             return ()
+        if not self._moderating.acquire(blocking=False):
+            raise ServiceBusy(details=f"{_MODERATIONS_AT_ONCE} moderations are waited for already")
+        try:
+            return self._moderated(texts)
+        finally:
+            self._moderating.release()
+
+    def _moderated(self, texts: Sequence[str]) -> tuple[str, ...]:
         call = _Call(_MODERATIONS, {"model": _MODERATION_MODEL, "input": list(texts)})
         answer = self._open(call, self._deadline(_MODERATION_SECONDS))
         with self._reading(answer, paid=False):
@@ -428,7 +467,7 @@ class ImageClient:
         Raises ValueError for what is none: in a stream only behind the rest, which may be a paid picture.
         """
         wrong: ValueError | None = None
-        for frame in _frames(answer):
+        for frame in _frames(answer, pictures=paid):
             try:
                 event = _object(frame, answer)
             except ValueError as error:
@@ -448,7 +487,9 @@ class ImageClient:
             try:
                 with self._reading(answer, paid=False):
                     for event in self._events(answer, paid=False):
-                        if piece := writing.take(event):
+                        piece = writing.take(event)
+                        _refuse_longer(writing.length, _MOST_WRITTEN, self._request_id(answer))
+                        if piece:
                             yield piece
             except BadAnswer as error:
                 if not isinstance(error, WebPage):
@@ -468,6 +509,9 @@ class ImageClient:
             empty = ImagePromptError(details="empty answer", request_id=request_id)
             empty.charged = True
             raise empty
+        _refuse_longer(len(text), MAX_PROMPT, request_id)
+        # With more marks on a letter it couldn't be generated.
+        text = thinned(text)
         missing = missing_facts(text, request)
         model = self._settings.default_text_model
         return Enhanced(
@@ -480,14 +524,14 @@ class ImageClient:
             seconds=seconds,
         )
 
-    def _paint(self, answer: Answer, on_partial: OnPartial) -> Painting:
+    def _paint(self, answer: Answer, previews: _Previews) -> Painting:
         """Read the answer to its end. What has come complete is kept when the rest fails."""
         painting = Painting()
         try:
             for event in self._events(answer, paid=True):
                 kind = str(event.get("type", ""))
                 if kind.endswith(".partial_image"):
-                    _show(event, on_partial)
+                    previews.show(event)
                 elif kind.endswith(".completed") or not _is_stream(answer):
                     painting.take(event)
         except foreign(ImageError) as error:
@@ -556,7 +600,9 @@ def _line(settings: Settings, transport: httpx2.BaseTransport | None, clock: Cal
     """
     import openai  # noqa: PLC0415
 
-    wire = openai.DefaultHttpx2Client(transport=transport, follow_redirects=False, event_hooks=_hooks(clock))
+    wire = openai.DefaultHttpx2Client(
+        transport=transport, follow_redirects=False, event_hooks=_hooks(clock), headers=_UNPACKED
+    )
     key = settings.openai_api_key
     sdk = openai.OpenAI(
         api_key=OFFLINE_KEY if settings.offline else key.get_secret_value() if key else NO_KEY,
@@ -586,19 +632,28 @@ def _refuse_unfinished(writing: Writing, request_id: str | None, secret: str) ->
         raise EnhancementCut(details="the answer ended without a finish_reason", request_id=request_id)
 
 
+def _refuse_longer(length: int, most: int, request_id: str | None) -> None:
+    """Raise EnhancementTooLong for more characters than `most`."""
+    if length > most:
+        raise EnhancementTooLong(details=f"more than {most:,} characters", request_id=request_id)
+
+
 def _is_stream(answer: Answer) -> bool:
     return str(answer.response.headers.get("content-type", "")).startswith("text/event-stream")
 
 
-def _frames(answer: Answer) -> Iterator[bytes]:
+def _frames(answer: Answer, *, pictures: bool) -> Iterator[bytes]:
     """What should be JSON: the data of a stream's events until its end is said, or a plain answer's body."""
+    pieces = unpacked(answer.response, pictures=pictures)
     if not _is_stream(answer):
-        return iter((answer.response.read(),))
-    return takewhile(lambda frame: not frame.startswith(_END), frames(answer.response.iter_bytes()))
+        return iter((b"".join(pieces),))
+    return takewhile(lambda frame: not frame.startswith(_END), frames(pieces))
 
 
 def _object(frame: bytes, answer: Answer) -> Body:
     """The JSON object in `frame`. Raises ValueError with its first words."""
+    if sum(frame.count(sign) for sign in _JOINTS) > _MOST_JOINTS:
+        raise ValueError(f"more than {_MOST_JOINTS:,} values in one object")
     try:
         value = json.loads(frame)
     except (ValueError, RecursionError) as error:
@@ -634,14 +689,6 @@ def _costing(answer: Writing | Painting, price: Callable[[TokenCount], int | Non
 def _hooks(clock: Callable[[], float]) -> dict[str, list[Callable[..., None]]]:
     hooks = event_hooks(clock)
     return hooks | {"response": [*hooks["response"], record]}
-
-
-def _show(event: Body, on_partial: OnPartial) -> None:
-    """Hand a partial picture on; nothing that fails here may cost the paid answer."""
-    try:
-        on_partial(int(event.get("partial_image_index") or 0), decoded(str(event.get("b64_json") or "")))
-    except Exception as error:
-        _log.warning("partial_picture_not_shown", error=f"{type(error).__name__}: {error}")
 
 
 def _without(body: Body, *names: str) -> Body:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, Self
 
 from sqlmodel import Session
 
 from core.columns import clean
 from core.database import Database
+from core.errors import WordsRejected
 from core.models import Draft, new_id, utc_now
 from core.prompts import Enhancement, PromptRequest
 from core.recipe import Recipe
 
 MAX_VERSIONS = 50
+# In characters. Many prompts share one field, each of which a model takes up to 32,000 of.
+MOST_TEXT = 100_000
+# Of all versions together: they are written with each change.
+MOST_HISTORY = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +118,7 @@ class DraftState:
             replaced = [PromptVersion(self.prompt, "edited", now.isoformat())]
         others = [version for version in self.versions if version.text not in (text, self.prompt)]
         new = [PromptVersion(text, source, now.isoformat())] if text else []
-        return replace(self, prompt=text, versions=tuple([*others, *replaced, *new][-MAX_VERSIONS:]))
+        return replace(self, prompt=text, versions=_latest([*others, *replaced, *new]))
 
     def with_enhanced(self, text: str, draft_id: str, request: PromptRequest, *, now: datetime) -> DraftState:
         """The draft with the enhancer's text for `request`; asking again will ask for another take.
@@ -138,7 +144,7 @@ class DraftState:
         changed = {name: value for name, value in given.items() if value != getattr(before, name)}
         versions = {version.text: version for version in (*self.versions, *after.versions)}
         in_order = sorted(versions.values(), key=lambda version: version.at)
-        return replace(self, **changed | {"versions": tuple(in_order[-MAX_VERSIONS:])})
+        return replace(self, **changed | {"versions": _latest(in_order)})
 
     def as_new(self) -> DraftState:
         """This draft as another subject's."""
@@ -172,6 +178,24 @@ class DraftState:
             size=recipe.size,
             quality=recipe.quality,
         )
+
+
+def _latest(versions: Sequence[PromptVersion]) -> tuple[PromptVersion, ...]:
+    """The last of `versions`, no more than are kept, in number and in length."""
+    latest = versions[-MAX_VERSIONS:]
+    lengths = accumulate(len(version.text) for version in reversed(latest))
+    kept = sum(length <= MOST_HISTORY for length in lengths)
+    return tuple(latest[len(latest) - kept :])
+
+
+def _check_length(draft: DraftState) -> None:
+    """Raise WordsRejected for the first field that is longer than MOST_TEXT."""
+    typed = ("name", "base_prompt", "guidance", "prompt")
+    texts = {name: getattr(draft, name) for name in typed} | {"traits": "".join(draft.traits)}
+    for name, text in texts.items():
+        if len(text) > MOST_TEXT:
+            label = name.replace("_", " ").capitalize()
+            raise WordsRejected(f"{label}: {MOST_TEXT:,} characters at most.", field=name)
 
 
 def _cleaned(value: Any) -> Any:
@@ -220,7 +244,11 @@ class Drafts:
             self._put(session, user_id, draft.with_enhanced(text, draft_id, request, now=self._clock()))
 
     def save(self, user_id: str, draft: DraftState, *, before: DraftState | None = None) -> None:
-        """Store `draft`; with `before`, only what has changed since: the rest may be another tab's."""
+        """Store `draft`; with `before`, only what has changed since: the rest may be another tab's.
+
+        Raises WordsRejected for a field that is longer than MOST_TEXT.
+        """
+        _check_length(draft)
         with self._database.write() as session:
             stored = _stored(session, user_id, for_update=True) if before else draft
             self._put(session, user_id, stored.merged(before or stored, draft))

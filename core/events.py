@@ -19,6 +19,7 @@ from core import errors
 from core.addresses import partial_url
 from core.api_models import JobStatus, error_body
 from core.batches import Batch
+from core.catalogue import MOST_PARTIALS
 from core.pictures import sniffed
 
 # How long is waited between two looks at a batch, in seconds: soon at first, for some are there at once.
@@ -170,10 +171,14 @@ async def batch_events(
 async def _partials(
     batch: Batch, seen: dict[tuple[str, int], int], partial: Callable[[str, int], bytes]
 ) -> AsyncIterator[Partial]:
-    """The partial pictures of each call that weren't `seen` yet; those of an ended job are gone."""
+    """The partial pictures of each call that weren't `seen` yet; those of an ended job are gone.
+
+    There are MOST_PARTIALS at most, whatever number a row has: looking for more would outlast the job.
+    """
     for job in batch.jobs:
         call = job.id, job.attempts
-        for number in range(seen.get(call, 0), job.partials if job.is_live else 0):
+        most = min(job.partials, MOST_PARTIALS) if job.is_live else 0
+        for number in range(seen.get(call, 0), most):
             seen[call] = number + 1
             with suppress(errors.ImageNotFound, errors.StorageError):
                 data = await run_in_threadpool(partial, job.id, number)

@@ -64,6 +64,7 @@ class Pictures:
             transport=transport,
             follow_redirects=False,
             event_hooks=event_hooks(clock),
+            headers={"Accept-Encoding": "identity"},
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             # A connection was made for one host's certificate: none is used for another's.
             limits=httpx2.Limits(max_keepalive_connections=0),

@@ -15,13 +15,18 @@ _FIELD = b"data:"
 
 def frames(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The data of each event in a stream's `pieces`, as it came. What they raise is raised behind it."""
-    data: list[bytes] = []
+    # One text, not a list: of a million short lines that would take ten times their bytes.
+    data: bytearray | None = None
     for line in _lines(_ended(pieces)):
         if line.startswith(_FIELD):
-            data.append(line.removeprefix(_FIELD).removeprefix(b" "))
-        elif not line and data:
-            yield b"\n".join(data)
-            data.clear()
+            if data is None:
+                data = bytearray()
+            else:
+                data += b"\n"
+            data += line.removeprefix(_FIELD).removeprefix(b" ")
+        elif not line and data is not None:
+            yield bytes(data)
+            data = None
 
 
 def _ended(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ Every function takes the owner. Somebody else's image is ImageNotFound, exactly 
 
 from __future__ import annotations
 
+import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from core.database import Database
 from core.errors import BadImage, FileDamaged, ImageNotFound, RequestRejected, StorageError
 from core.imaging import Picture
 from core.layout import thumbnail_key
+from core.marks import thinned
 from core.models import Image, new_id, utc_now
 from core.prompts import style_of
 from core.recipe import Recipe
@@ -37,6 +39,8 @@ SEARCH_WORDS = 16
 SEARCH_WORD_LENGTH = 100
 PURGE_BATCH = 500
 FILE_NAME_LENGTH = 60
+# Each holds a picture of up to 50 million pixels in memory.
+THUMBNAILS_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,7 @@ class Gallery:
         self._storage = storage
         self._trash_age = timedelta(days=trash_days)
         self._clock = clock
+        self._making = threading.BoundedSemaphore(THUMBNAILS_AT_ONCE)
 
     def add(
         self,
@@ -237,10 +242,20 @@ class Gallery:
             raise _damaged(image)
 
     def thumbnail(self, owner_id: str, image_id: str) -> bytes:
-        """A small WebP, made (again) when it is missing. Raises ImageNotFound, FileDamaged, StorageError."""
+        """A small WebP, made (again) when it is missing. Raises ImageNotFound, FileDamaged, StorageError.
+
+        THUMBNAILS_AT_ONCE are made at a time, and who else wants one waits.
+        """
         image = self.get(owner_id, image_id)
         with suppress(FileDamaged):
             return self._storage.get(thumbnail_key(image.id))
+        with self._making:
+            # Whoever waited may have waited for this very one.
+            with suppress(FileDamaged):
+                return self._storage.get(thumbnail_key(image.id))
+            return self._make_thumbnail(image)
+
+    def _make_thumbnail(self, image: Image) -> bytes:
         try:
             made = imaging.thumbnail(self._bytes_of(image))
         except BadImage as error:
@@ -316,7 +331,7 @@ def _damaged(image: Image) -> FileDamaged:
 
 def fold(words: str) -> str:
     """`words` as they are compared in a search: compatible forms and letter case don't matter."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", words).casefold())
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", thinned(words)).casefold())
 
 
 def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
@@ -330,7 +345,6 @@ def _searched(made_from: Recipe | Image) -> str:
     style = style_of(made_from.style)
     parts = (made_from.name, *made_from.traits, style.label if style else "", made_from.prompt)
     texts = dict.fromkeys((*parts, made_from.base_prompt, made_from.enhanced_prompt))
-    # Before it is folded too: of a hostile service's text that takes the square of its length.
     return fold("\n".join(part for part in texts if part)[:SEARCH_TEXT_LENGTH])[:SEARCH_TEXT_LENGTH]
 
 
@@ -400,7 +414,7 @@ def _recipe_text(image: Image) -> dict[str, str]:
 
 def _file_name(image: Image, suffix: str = "") -> str:
     """Letters and digits of the name (or prompt), the id's first 8 digits, `suffix`, and the extension."""
-    words = unicodedata.normalize("NFC", image.name or image.prompt)
-    kept = "".join(letter if letter.isalnum() else " " for letter in words[: 4 * FILE_NAME_LENGTH])
+    words = unicodedata.normalize("NFC", (image.name or image.prompt)[: 4 * FILE_NAME_LENGTH])
+    kept = "".join(letter if letter.isalnum() else " " for letter in words)
     stem = "-".join(kept.split())[:FILE_NAME_LENGTH].strip("-") or "image"
     return f"{stem}-{image.id[:8]}{suffix}.{imaging.extension_of(image.mime)}"

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from core.digest import digest_of
+from core.marks import thinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,4 +300,4 @@ def _says(said: str, fact: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", thinned(text)).casefold().split())

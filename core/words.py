@@ -5,13 +5,12 @@ from __future__ import annotations
 import unicodedata
 
 from core.errors import WordsRejected
+from core.marks import has_long_run
 
 # In characters; traits are counted.
 MAX_LINE = 120
 MAX_TEXT = 8_000
 MAX_TRAITS = 40
-# As many as Unicode's Stream-Safe Text Format lets follow each other (UAX #15).
-MOST_MARKS = 30
 # Control characters and halves of characters; new lines and tabs are wanted.
 _UNSEEN = ("Cc", "Cs")
 _LAYOUT = "\t\n\r"
@@ -38,15 +37,5 @@ def _check_text(field: str, text: str, most: int) -> None:
         raise WordsRejected(f"{label}: at most {most:,} characters.", field=field)
     if any(unicodedata.category(sign) in _UNSEEN and sign not in _LAYOUT for sign in text):
         raise WordsRejected(f"{label}: contains a character that can't be printed.", field=field)
-    if _has_long_run(text):
+    if has_long_run(text):
         raise WordsRejected(f"{label}: too many accents on one letter.", field=field)
-
-
-def _has_long_run(text: str) -> bool:
-    """Whether more marks stand on one letter than in any language: to order them takes their square."""
-    run = 0
-    for sign in text:
-        run = run + 1 if unicodedata.combining(sign) else 0
-        if run > MOST_MARKS:
-            return True
-    return False

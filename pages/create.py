@@ -11,7 +11,7 @@ import streamlit as st
 from core import errors
 from core.accounts import SignedIn
 from core.alternatives import open_brace
-from core.drafts import EXAMPLE, PromptVersion
+from core.drafts import EXAMPLE, MOST_TEXT, PromptVersion
 from core.models import new_id, utc_now
 from core.prompts import Enhancement, style_of
 from core.studio import Quote
@@ -100,6 +100,7 @@ def _enhance_fields(state: CreateState) -> None:
     st.text_input(
         "Guidance (optional)",
         state.draft.guidance,
+        max_chars=MOST_TEXT,
         key=state.key("guidance"),
         placeholder="for a children's book cover",
     )
@@ -156,6 +157,7 @@ def _prompt_area(state: CreateState) -> None:
     st.text_area(
         "Prompt",
         state.draft.prompt,
+        max_chars=MOST_TEXT,
         key=state.key("prompt"),
         height=260,
         label_visibility="collapsed",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.alternatives import count_prompts, open_brace, write_prompts
+from core.alternatives import UNCOUNTED, count_prompts, open_brace, write_prompts
 from core.errors import TooManyPrompts
 
 
@@ -47,6 +47,21 @@ def test_an_explosion_is_refused_before_it_is_written_out() -> None:
     with pytest.raises(TooManyPrompts, match="a trillion") as refused:
         write_prompts("{a|b}" * 6_000, most=100)
     assert refused.value.field == "prompt"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("{a|b}" * 40, id="10**12 and more"),
+        pytest.param("{a|b}" * 20_000, id="a number of 6,000 digits"),
+        pytest.param("{" + "{a|b}" * 20_000 + "|c}", id="in braces"),
+        pytest.param(("{a|b}" * 39 + "\n") * 2, id="in two lines"),
+    ],
+)
+def test_no_more_are_counted_than_are_told_apart(text: str) -> None:
+    assert count_prompts(text) == UNCOUNTED
+    with pytest.raises(TooManyPrompts, match="more than a"):
+        write_prompts(text, most=100)
 
 
 @pytest.mark.parametrize("text", ["{" * 16_000 + "|" + "}" * 16_000, "{a|" * 10_000, "\\" * 32_000])

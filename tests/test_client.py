@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import tracemalloc
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from io import BytesIO
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +25,9 @@ import openai
 import pytest
 from PIL import Image
 
+from core.answers import MOST_PICTURES
 from core.catalogue import GenerateParams, TokenCount, text_cost
-from core.client import NO_KEY, EnhanceStream, GeneratedImages, ImageClient
+from core.client import _MODERATIONS_AT_ONCE, NO_KEY, EnhanceStream, GeneratedImages, ImageClient
 from core.errors import (
     AddressWrong,
     BadAnswer,
@@ -56,8 +62,11 @@ from core.errors import (
     StreamingUnverified,
     WebPage,
 )
+from core.frames import frames
 from core.prompts import Enhancement, PromptRequest
 from core.settings import DEFAULT_TEXT_MODEL, load_settings
+from core.tape import MOST_ERROR_BYTES, record
+from core.words import check_words
 from tests.openai_service import (
     ERRORS,
     FAULTS,
@@ -124,6 +133,14 @@ class Rerouted(httpx2.BaseTransport):
 
     def close(self) -> None:
         self._wire.close()
+
+
+class Pieces(httpx2.SyncByteStream):
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = pieces
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
 
 
 def paint(client: ImageClient, params: GenerateParams = FOX) -> GeneratedImages:
@@ -225,6 +242,33 @@ def test_a_partial_picture_that_cannot_be_shown_costs_nothing(client: ImageClien
         raise OSError("the disk is full")
 
     assert len(client.generate(FOX, user_tag=TAG, on_partial=fail).images) == 1
+
+
+def test_of_the_partial_pictures_those_asked_for_are_shown_once(
+    service: OpenAIService, make_client: Callable[..., ImageClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.client._LONGEST_PREVIEW", 100)
+    client, small, large = make_client(partial_images=2), b64encode(b"small").decode(), "A" * 104
+    sent = [
+        (10**9, small),
+        (2, small),
+        (-1, small),
+        (1, large),
+        ("0", small),
+        (0, small),
+        (0, small),
+        (1, small),
+    ]
+    events = [
+        {"type": "image_generation.partial_image", "partial_image_index": number, "b64_json": encoded}
+        for number, encoded in sent
+    ]
+    frames_sent = b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events)
+    service.script(Behaviour(spoil=lambda good: frames_sent + good))
+    seen: list[tuple[int, bytes]] = []
+    made = client.generate(FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data)))
+    assert seen == [(0, b"small"), (1, b"small")]
+    assert len(made.images) == 1
 
 
 def test_a_finished_picture_outlives_the_connection(service: OpenAIService, client: ImageClient) -> None:
@@ -536,6 +580,35 @@ def test_an_enhancement_that_did_not_finish_is_not_passed_on(
     assert caught.value.price_micros == text_cost(DEFAULT_TEXT_MODEL, used)
 
 
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        pytest.param("fox " * 8_001, "32,000", id="longer than any prompt"),
+        pytest.param("<think>" + "fox " * 25_000 + "</think>A fox.", "100,000", id="longer than any answer"),
+    ],
+)
+def test_an_endless_enhancement_is_broken_off(
+    service: OpenAIService, client: ImageClient, text: str, most: str, plain: bool
+) -> None:
+    service.script(Behaviour(text=text, plain=plain))
+    shown: list[str] = []
+    with pytest.raises(EnhancementTooLong) as caught:
+        shown.extend(client.enhance(PIP, user_tag=TAG))
+    assert most in caught.value.details
+    assert caught.value.request_id == REQUEST_ID
+    assert len("".join(shown)) <= 100_000
+
+
+def test_an_enhancement_has_no_more_accents_than_a_prompt_may_have(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    service.script(Behaviour(text="Pip in a green coat, a" + "\u0301\u0316" * 500 + " fox"))
+    text = write(client).result.text
+    check_words(name="", traits=(), prompt=text)
+    assert text == "Pip in a green coat, a" + "\u0301\u0316" * 15 + " fox"
+
+
 def test_a_stray_newline_is_taken_off_the_key(
     service: OpenAIService, make_client: Callable[..., ImageClient]
 ) -> None:
@@ -800,6 +873,114 @@ def test_an_answer_larger_than_any_is_broken_off(
         paint(client)
     assert "larger than 65,536 bytes" in caught.value.details
     assert len(caught.value.answer) <= 1 << 16
+
+
+@pytest.mark.parametrize("plain", [False, True])
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_answer_is_counted_while_it_is_unpacked(
+    service: OpenAIService, client: ImageClient, monkeypatch: pytest.MonkeyPatch, plain: bool, packed: bool
+) -> None:
+    """Packed, all of it is smaller than what is allowed."""
+    monkeypatch.setattr("core.tape.MOST_BYTES", 1 << 16)
+    large = b'data: {"data": "' + b"a" * (1 << 17) + b'"}\n\n'
+    spoil = (lambda _: gzip.compress(large)) if packed else (lambda _: large)
+    headers = (("content-encoding", "gzip"),) if packed else ()
+    service.script(Behaviour(plain=plain, spoil=spoil, headers=headers))
+    with pytest.raises(BadAnswer) as caught:
+        paint(client)
+    assert "larger than 65,536 bytes" in caught.value.details
+    assert len(caught.value.answer) <= 1 << 16
+
+
+def test_words_have_less_room_than_pictures(
+    service: OpenAIService, make_client: Callable[..., ImageClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.tape.MOST_TEXT_BYTES", 1 << 16)
+    client, large = make_client(moderation="on"), bytes(1 << 17)
+    service.script(Behaviour(raw=large), Behaviour(raw=large, raw_type="text/event-stream"))
+    for ask in (write, write):
+        with pytest.raises(BadAnswer) as caught:
+            ask(client)
+        assert "larger than 65,536 bytes" in caught.value.details
+    with pytest.raises(BadAnswer) as caught:
+        client.moderate(["[[flagged:" + "x" * (1 << 17) + "]]"])
+    assert "larger than 65,536 bytes" in caught.value.details
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_of_an_error_no_more_is_read_than_anybody_reads(packed: bool) -> None:
+    body = json.dumps({"error": {"code": "slow_down"}}).encode() + b" " * 3 * MOST_ERROR_BYTES
+    headers = {"content-encoding": "gzip"} if packed else {}
+    response = httpx2.Response(
+        429,
+        headers=headers,
+        stream=Pieces((gzip.compress(body) if packed else body,)),
+        request=httpx2.Request("POST", "http://service.test/"),
+    )
+    record(response)
+    assert len(response.read()) == MOST_ERROR_BYTES
+    assert response.json() == {"error": {"code": "slow_down"}}
+
+
+def test_nothing_packed_is_asked_for(service: OpenAIService, make_client: Callable[..., ImageClient]) -> None:
+    client = make_client(moderation="on")
+    service.script(Behaviour(plain=True, image_urls=("{origin}/pictures/a.png",)))
+    paint(client)
+    write(client)
+    client.moderate(["a fox"])
+    assert len(service.requests) == 4
+    assert {seen.headers["accept-encoding"] for seen in service.requests} == {"identity"}
+
+
+def test_a_moderation_that_hangs_holds_a_few_threads(make_client: Callable[..., ImageClient]) -> None:
+    asked, answered = threading.Semaphore(0), threading.Event()
+
+    def hang(request: httpx2.Request) -> httpx2.Response:
+        asked.release()
+        answered.wait()
+        return httpx2.Response(200, json={"results": []})
+
+    client = make_client(httpx2.MockTransport(hang), moderation="on")
+    with ThreadPoolExecutor(_MODERATIONS_AT_ONCE) as pool:
+        waiting = [pool.submit(client.moderate, ["a fox"]) for _ in range(_MODERATIONS_AT_ONCE)]
+        for _ in waiting:
+            asked.acquire()
+        try:
+            with pytest.raises(ServiceBusy):
+                client.moderate(["an owl"])
+        finally:
+            answered.set()
+        assert [each.result() for each in waiting] == [()] * _MODERATIONS_AT_ONCE
+    assert client.moderate(["an owl"]) == ()
+
+
+def test_an_object_of_countless_values_is_not_read(
+    service: OpenAIService, client: ImageClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.client._MOST_JOINTS", 1_000)
+    service.script(Behaviour(raw=b'{"data": [' + b"{}," * 1_000 + b"{}]}"))
+    with pytest.raises(BadAnswer) as caught:
+        paint(client)
+    assert "more than 1,000 values" in caught.value.details
+
+
+def test_of_countless_pictures_the_first_are_kept_and_the_answer_with_them(
+    service: OpenAIService, client: ImageClient
+) -> None:
+    service.script(Behaviour(plain=True, extra_images=2 * MOST_PICTURES))
+    made = paint(client)
+    assert len(made.images) == MOST_PICTURES
+    assert made.answer.count(b"b64_json") > MOST_PICTURES
+
+
+def test_an_event_of_countless_lines_takes_no_more_than_its_bytes() -> None:
+    lines = 100_000
+    tracemalloc.start()
+    (data,) = frames(chain(repeat(b"data: xy\n", lines), (b"\n",)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert data == b"\n".join([b"xy"] * lines)
+    assert peak < 5 * len(data)
 
 
 def test_a_date_that_no_calendar_has_says_nothing_about_when(

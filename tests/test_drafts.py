@@ -13,7 +13,17 @@ from sqlmodel import select
 
 from core.columns import clean
 from core.database import Database
-from core.drafts import EXAMPLE, MAX_VERSIONS, Drafts, DraftState, PromptVersion, plain_prompt
+from core.drafts import (
+    EXAMPLE,
+    MAX_VERSIONS,
+    MOST_HISTORY,
+    MOST_TEXT,
+    Drafts,
+    DraftState,
+    PromptVersion,
+    plain_prompt,
+)
+from core.errors import WordsRejected
 from core.models import Draft, User
 from core.prompts import Enhancement, PromptRequest
 from core.recipe import Recipe
@@ -230,3 +240,31 @@ def test_a_style_that_the_prompt_still_speaks_of_is_named(
     blank = DraftState(style="watercolour")
     draft = blank.with_enhanced("A fox.\nIn watercolour.", "", FOX, now=Clock()())
     assert replace(draft, **changes).outdated_style == outdated
+
+
+@pytest.mark.parametrize("name", ["name", "base_prompt", "guidance", "prompt", "traits"])
+def test_a_text_longer_than_any_is_refused_and_the_stored_draft_stays(
+    drafts: Drafts, user: User, name: str
+) -> None:
+    drafts.save(user.id, FULL)
+    text = "x" * MOST_TEXT
+    longest = replace(FULL, **{name: (text,) if name == "traits" else text})
+    longer = replace(FULL, **{name: (text, "y") if name == "traits" else text + "y"})
+    with pytest.raises(WordsRejected, match="100,000") as refused:
+        drafts.save(user.id, longer, before=FULL)
+    assert refused.value.field == name
+    assert drafts.load(user.id) == FULL
+    drafts.save(user.id, longest, before=FULL)
+    assert drafts.load(user.id) == longest
+
+
+def test_of_long_versions_as_many_stay_as_there_is_room_for(drafts: Drafts, user: User) -> None:
+    draft, clock = DraftState(), Clock()
+    for number in range(30):
+        clock.now += timedelta(seconds=1)
+        after = draft.with_prompt(f"{number:02}" + "x" * (MOST_TEXT - 2), "edited", now=clock())
+        drafts.save(user.id, after, before=draft)
+        draft = after
+    for kept in (draft, drafts.load(user.id)):
+        assert [version.text[:2] for version in kept.versions] == [f"{n:02}" for n in range(20, 30)]
+        assert sum(len(version.text) for version in kept.versions) == MOST_HISTORY

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import count
+from threading import Event, Lock, Semaphore
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from sqlalchemy import event
 from core.cursor import Cursor
 from core.database import Database
 from core.errors import FileDamaged, ImageNotFound, StorageFull
-from core.gallery import Filters, Gallery, Page
+from core.gallery import THUMBNAILS_AT_ONCE, Filters, Gallery, Page
 from core.imaging import verify
 from core.layout import thumbnail_key
 from core.models import Image, User, new_id, utc_now
@@ -554,6 +555,34 @@ def test_a_thumbnail_is_made_once_and_again_when_it_is_gone(
     assert gallery.thumbnail(user.id, image.id) == b"from the store"
     storage.delete(thumbnail_key(image.id))
     assert gallery.thumbnail(user.id, image.id) == first
+
+
+def test_thumbnails_are_made_two_at_a_time_and_not_anew_for_each_who_waits(
+    gallery: Gallery, keep: Callable[..., Image], user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, at_once = Semaphore(0), list[int]()
+    gate, guard, working = Event(), Lock(), [0]
+
+    def slow(data: bytes) -> bytes:
+        with guard:
+            working[0] += 1
+            at_once.append(working[0])
+        begun.release()
+        gate.wait()
+        with guard:
+            working[0] -= 1
+        return b"RIFF"
+
+    monkeypatch.setattr("core.imaging.thumbnail", slow)
+    images = [keep(user, data=plain_png(64 + number, 64)) for number in range(3)]
+    with ThreadPoolExecutor(12) as pool:
+        asked = [pool.submit(gallery.thumbnail, user.id, image.id) for image in images * 4]
+        for _ in range(THUMBNAILS_AT_ONCE):
+            begun.acquire()
+        gate.set()
+        assert {each.result() for each in asked} == {b"RIFF"}
+    assert max(at_once) == THUMBNAILS_AT_ONCE
+    assert len(at_once) <= THUMBNAILS_AT_ONCE * len(images)
 
 
 class FullStorage(FolderStorage):

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("errors",),
     ("settings",),
-    ("headers", "proxies"),
+    ("headers", "proxies", "marks", "lines"),
     (
         "models",
         "prompts",

@@ -11,7 +11,7 @@ import streamlit as st
 from core import errors
 from core.accounts import SignedIn
 from core.catalogue import ImageModel, check_size, quality_label
-from core.drafts import DraftState
+from core.drafts import MOST_TEXT, DraftState
 from core.enhancing import EnhancementRun
 from core.models import new_id, utc_now
 from core.prompts import STYLES, TRAIT_SUGGESTIONS, Enhancement, style_of
@@ -181,7 +181,7 @@ def field_failure(state: CreateState, *names: str) -> None:
 
 
 def describe_fields(state: CreateState) -> None:
-    st.text_input("Name", state.draft.name, key=state.key("name"), placeholder="Juniper")
+    st.text_input("Name", state.draft.name, max_chars=MOST_TEXT, key=state.key("name"), placeholder="Juniper")
     field_failure(state, "name")
     known = [trait for trait in state.draft.traits if trait not in TRAIT_SUGGESTIONS]
     st.multiselect(
@@ -198,6 +198,7 @@ def describe_fields(state: CreateState) -> None:
     st.text_area(
         "Base prompt",
         state.draft.base_prompt,
+        max_chars=MOST_TEXT,
         key=state.key("base_prompt"),
         height=120,
         placeholder="reading a book under a tree at sunset",

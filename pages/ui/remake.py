@@ -11,6 +11,7 @@ from core import errors
 from core.accounts import SignedIn
 from core.batches import Batch
 from core.catalogue import image_model
+from core.drafts import MOST_TEXT
 from core.models import Image
 from core.studio import Remake
 from pages.ui.failure import show_failure
@@ -38,6 +39,7 @@ def remake_panel(user: SignedIn, image: Image) -> None:
     with st.container(key="remake", gap="small"):
         st.text_area(
             "What should change?",
+            max_chars=MOST_TEXT,
             key=words_key,
             height=80,
             placeholder="Make it night, with lanterns in the trees. Keep everything else.",

@@ -275,11 +275,12 @@ READERS: dict[str, Callable[[str], object]] = {
     "language": language_of,
     "facts": lambda text: missing_facts(text, PromptRequest(name="fox", traits=("a b",))),
     "labels": _labelled,
+    "a search": fold,
 }
 HOSTILE = [
     "{", "{a|", "{}", "\\", "<think>", "</think>", "```\n", "``` ", "`", " ", "\n", "#*_ ", "sure: ",
     "[", '{"a":', '"', "sk-", "atl_", "*", "a*****", "Bearer ", "Bearer", "!fail ", "a ", "\u0301",
-    "ﷺ", "sk-a1.", "-",
+    "ﷺ", "sk-a1.", "-", "\u0301\u0316", "\uff9e\u0301",
 ]  # fmt: skip
 
 
