@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
@@ -293,7 +294,9 @@ def held_up(grace: Person) -> Iterator[Turns]:
 
 
 def test_what_has_no_file_waits_for_nobodys_turn(grace: Person, held_up: Turns) -> None:
-    assert refused(grace.edit(WORDS | {"image_id": "f" * 32})) == (404, "IMG-FIND-001")
+    # Not in a `with`: where it did wait, it would until the turns go on.
+    asked = ThreadPoolExecutor(1).submit(grace.edit, WORDS | {"image_id": "f" * 32})
+    assert refused(asked.result(timeout=30)) == (404, "IMG-FIND-001")
 
 
 def test_who_has_hung_up_has_no_turn(held_up: Turns) -> None:
