@@ -46,10 +46,8 @@ class JobError:
     def to_error(self) -> errors.ImageError:
         """The failure as it was raised, as far as that was stored; core.failures has counted it."""
         kind = errors.by_code(self.code) or errors.ImageGenerationError
-        error = kind(
-            self.message, details=self.details, suggestions=self.suggestions, field=self.field,
-            retry_after=self.retry_after, request_id=self.request_id,
-        )  # fmt: skip
+        error = kind(self.message, details=self.details, request_id=self.request_id)
+        error.suggestions, error.field, error.retry_after = self.suggestions, self.field, self.retry_after
         error.charged, error.categories, error.counted = self.charged, self.categories, True
         return error
 

@@ -79,7 +79,7 @@ def test_a_killed_process_loses_no_image_and_pays_for_none_twice(
         assert studio.storage.get(image.file_key) == picture(RECIPE.prompt, "1024x1024")
     else:
         assert job.error is not None
-        assert job.error.retryable
+        assert not job.error.retryable
     with pytest.raises(errors.ImageNotFound):
         studio.jobs.partial(user.id, job.id, 0)
 

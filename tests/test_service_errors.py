@@ -194,7 +194,7 @@ def test_a_row_of_the_error_table_verified_to_stream_even_then(
 
 def test_a_row_of_the_error_table_timeout_of_an_image(service: OpenAIService, make_client: Make) -> None:
     service.script("silent")
-    assert painted(make_client(image_timeout=0.2)) == Told("IMG-GEN-UNKNOWN-002", 504, True, None)
+    assert painted(make_client(image_timeout=0.2)) == Told("IMG-GEN-UNKNOWN-002", 504, False, None)
 
 
 def test_a_row_of_the_error_table_timeout_of_a_text(service: OpenAIService, make_client: Make) -> None:
@@ -206,7 +206,7 @@ def test_a_row_of_the_error_table_gateway_timeout_of_an_image(
     service: OpenAIService, client: ImageClient
 ) -> None:
     service.script("gateway timeout")
-    assert painted(client) == Told("IMG-GEN-UNKNOWN-002", 504, True, None)
+    assert painted(client) == Told("IMG-GEN-UNKNOWN-002", 504, False, None)
 
 
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(PLAIN, id="plain")])
@@ -214,7 +214,7 @@ def test_a_row_of_the_error_table_connection_lost_for_an_image(
     service: OpenAIService, client: ImageClient, params: GenerateParams
 ) -> None:
     service.script("dropped")
-    assert painted(client, params) == Told("IMG-GEN-UNKNOWN-003", 504, True, None)
+    assert painted(client, params) == Told("IMG-GEN-UNKNOWN-003", 504, False, None)
 
 
 def test_a_row_of_the_error_table_connection_lost_for_a_text(
@@ -342,7 +342,7 @@ def test_trap_3_a_plain_answer_to_a_stream_is_read(service: OpenAIService, clien
 
 def test_trap_4_a_truncated_stream_has_failed(service: OpenAIService, client: ImageClient) -> None:
     service.script("truncated", "truncated")
-    assert painted(client) == Told("IMG-GEN-UNKNOWN-004", 504, True, None)
+    assert painted(client) == Told("IMG-GEN-UNKNOWN-004", 504, False, None)
     assert written(client) == Told("IMG-PRM-CUT-001", 502, True, None)
 
 
