@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def until(found: Callable[[], T | None], *, seconds: float = 30) -> T:
+def until(found: Callable[[], T | None], *, seconds: float = 60) -> T:
     """The first true value of `found()`."""
     deadline = time.monotonic() + seconds
     while not (value := found()):

@@ -16,7 +16,7 @@ from typing import Self
 import httpx2
 
 ROOT = Path(__file__).resolve().parent.parent
-PATIENCE = 60
+PATIENCE = 120
 
 
 class AppProcess:

@@ -30,7 +30,7 @@ FOX = {
     "traits": ("red fox", "green scarf"),
     "base_prompt": "reading under a tree at sunset",
 }
-WAIT_MS = 30_000
+WAIT_MS = 60_000
 expect.set_options(timeout=WAIT_MS)
 
 
