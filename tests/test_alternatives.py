@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.alternatives import UNCOUNTED, count_prompts, open_brace, write_prompts
+from core.alternatives import UNCOUNTED, _count, _parse, count_prompts, open_brace, write_prompts
 from core.errors import TooManyPrompts
 
 
@@ -60,6 +60,8 @@ def test_an_explosion_is_refused_before_it_is_written_out() -> None:
 )
 def test_no_more_are_counted_than_are_told_apart(text: str) -> None:
     assert count_prompts(text) == UNCOUNTED
+    # No step of it has more digits.
+    assert all(_count(_parse(line)) <= UNCOUNTED for line in text.splitlines())
     with pytest.raises(TooManyPrompts, match="more than a"):
         write_prompts(text, most=100)
 

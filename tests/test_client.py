@@ -933,9 +933,14 @@ def test_nothing_packed_is_asked_for(service: OpenAIService, make_client: Callab
 
 
 def test_a_moderation_that_hangs_holds_a_few_threads(make_client: Callable[..., ImageClient]) -> None:
-    asked, answered = threading.Semaphore(0), threading.Event()
+    asked, answered, room = (
+        threading.Semaphore(0),
+        threading.Event(),
+        threading.Semaphore(_MODERATIONS_AT_ONCE),
+    )
 
     def hang(request: httpx2.Request) -> httpx2.Response:
+        assert answered.is_set() or room.acquire(blocking=False), "one more waits"
         asked.release()
         answered.wait()
         return httpx2.Response(200, json={"results": []})

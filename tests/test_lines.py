@@ -61,6 +61,11 @@ def test_no_words_do_anything_in_the_log(written: io.StringIO, text: str) -> Non
     assert sum(line[:1].isdigit() for line in lines) == 3
 
 
+def test_an_event_is_one_line(written: io.StringIO) -> None:
+    structlog.get_logger().warning("a\nb", path="c\nd")
+    assert written.getvalue().count("\n") == 1
+
+
 def test_a_traceback_keeps_its_lines(written: io.StringIO) -> None:
     try:
         raise ValueError("a fox")
