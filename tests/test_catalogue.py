@@ -13,7 +13,7 @@ from core.catalogue import (
     MOST_ROOM,
     TEXT_MODELS,
     GenerateParams,
-    Usage,
+    TokenCount,
     check,
     check_text,
     cost,
@@ -204,32 +204,32 @@ def test_an_estimate_is_a_figure_or_unknown(
 @pytest.mark.parametrize(
     ("model", "usage", "micros"),
     [
-        pytest.param("gpt-image-2.6-flare", Usage(20, 200), 20 * 5 + 200 * 30, id="from the usage"),
+        pytest.param("gpt-image-2.6-flare", TokenCount(20, 200), 20 * 5 + 200 * 30, id="from the usage"),
         pytest.param(
-            "gpt-image-2", Usage(120, 200, 100), 20 * 5 + 100 * 8 + 200 * 30, id="with an image sent"
+            "gpt-image-2", TokenCount(120, 200, 100), 20 * 5 + 100 * 8 + 200 * 30, id="with an image sent"
         ),
-        pytest.param("gpt-image-2", Usage(), None, id="no usage in the answer"),
-        pytest.param("gpt-image-1.5", Usage(20, 200), None, id="no price"),
-        pytest.param("flux-9", Usage(20, 200), None, id="unknown model"),
-        pytest.param("offline-painter", Usage(), 0, id="offline is free"),
+        pytest.param("gpt-image-2", TokenCount(), None, id="no usage in the answer"),
+        pytest.param("gpt-image-1.5", TokenCount(20, 200), None, id="no price"),
+        pytest.param("flux-9", TokenCount(20, 200), None, id="unknown model"),
+        pytest.param("offline-painter", TokenCount(), 0, id="offline is free"),
     ],
 )
-def test_the_true_cost_comes_from_the_usage(model: str, usage: Usage, micros: int | None) -> None:
+def test_the_true_cost_comes_from_the_usage(model: str, usage: TokenCount, micros: int | None) -> None:
     assert cost(model, usage) == micros
 
 
 @pytest.mark.parametrize(
     ("model", "usage", "micros"),
     [
-        pytest.param("gpt-6-luna", Usage(400, 100), 90, id="the default"),
-        pytest.param("gpt-6-luna", Usage(1, 1), 1, id="rounded up, never to nothing"),
-        pytest.param("gpt-6.1-sol", Usage(400, 100), 1_800, id="a stronger one"),
-        pytest.param("gpt-6-luna", Usage(), None, id="no usage in the answer"),
-        pytest.param("llama-9", Usage(400, 100), None, id="unknown model"),
-        pytest.param("offline-writer", Usage(), 0, id="offline is free"),
+        pytest.param("gpt-6-luna", TokenCount(400, 100), 90, id="the default"),
+        pytest.param("gpt-6-luna", TokenCount(1, 1), 1, id="rounded up, never to nothing"),
+        pytest.param("gpt-6.1-sol", TokenCount(400, 100), 1_800, id="a stronger one"),
+        pytest.param("gpt-6-luna", TokenCount(), None, id="no usage in the answer"),
+        pytest.param("llama-9", TokenCount(400, 100), None, id="unknown model"),
+        pytest.param("offline-writer", TokenCount(), 0, id="offline is free"),
     ],
 )
-def test_the_cost_of_an_enhancement(model: str, usage: Usage, micros: int | None) -> None:
+def test_the_cost_of_an_enhancement(model: str, usage: TokenCount, micros: int | None) -> None:
     assert text_cost(model, usage) == micros
 
 
@@ -252,7 +252,7 @@ def test_of_an_enhancement_the_longest_answer_is_set_aside_and_all_that_it_is_to
     """Even in a script of which each sign is a token."""
     asked = PromptRequest(base_prompt="狐" * 8_000)
     told = instructions(asked) + asked.to_message()
-    dearest = text_cost("gpt-6-luna", Usage(len(told), text_room(asked)))
+    dearest = text_cost("gpt-6-luna", TokenCount(len(told), text_room(asked)))
     likely = likely_most_text("gpt-6-luna", asked)
     assert dearest
     assert likely

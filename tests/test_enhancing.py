@@ -15,8 +15,8 @@ from sqlalchemy import update
 from sqlmodel import col, select
 
 from core import errors
-from core.budgets import Budgets, Which
-from core.catalogue import Usage as Tokens
+from core.budgets import BudgetKind, Budgets
+from core.catalogue import TokenCount as Tokens
 from core.catalogue import likely_most_text, text_cost
 from core.client import Enhanced, ImageClient
 from core.database import Database
@@ -261,7 +261,7 @@ def test_a_failed_call_counts_what_it_cost_or_may_have_cost(
 def spent(database: Database, user: User, clock: Clock) -> int:
     """What counts of this user's money today, in micro-USD."""
     statement = Budgets(database, load_settings(), clock=clock).statement(user.id)
-    return next(line.used for line in statement.lines if line.which is Which.DAY_MICROS)
+    return next(line.used for line in statement.lines if line.which is BudgetKind.DAY_MICROS)
 
 
 # What an enhancement reserves
