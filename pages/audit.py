@@ -10,7 +10,9 @@ import streamlit as st
 from core.accounts import SignedIn
 from core.addresses import AUDIT_FILE, with_query
 from core.audit import Action, TrailFilter, utc_words
+from core.errors import NotAllowed
 from core.models import AuditEntry
+from pages.ui.failure import show_failure
 from pages.ui.pager import pager
 from pages.ui.session import require_user, studio
 from pages.ui.text import browser_name, clipped, plain
@@ -29,6 +31,10 @@ class AuditState:
 
 def page(user: SignedIn) -> None:
     st.title("Audit", anchor=False)
+    if not user.is_admin:
+        # The trail itself would refuse it too; here it is no failure of the page.
+        show_failure(NotAllowed(), key="audit")
+        return
     st.markdown("Newest first, in UTC. Nobody can change or remove an entry.")
     state = _state()
     which = _filters(user, state.which)
