@@ -248,7 +248,7 @@ def _download(person: Visitor, dialog: Locator, chunk: Sequence[str]) -> None:
     source = dialog.get_by_role("img").first.get_attribute("src") or ""
     answer = person.context.request.get(f"{source}/download?prompt=true")
     name = answer.headers["content-disposition"]
-    assert re.fullmatch(r"attachment; filename\*=UTF-8''[\w%-]+-[0-9a-f]{8}\.png", name)
+    assert re.fullmatch(r"attachment; filename\*=UTF-8''[\w%-]+-[0-9a-f]{8}-with-prompt\.png", name)
     known = person.context.request.get(f"{source}/metadata").json()
     assert (known["prompt"], known["traits"]) == ("\n".join(chunk), list(chunk))
     with Pillow.open(io.BytesIO(answer.body())) as picture:

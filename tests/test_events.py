@@ -12,7 +12,7 @@ from core.events import _partials
 
 
 def test_no_more_partial_pictures_are_looked_for_than_there_can_be() -> None:
-    job = SimpleNamespace(id="a", partials=1_000_000, is_live=True)
+    job = SimpleNamespace(id="a", attempts=1, partials=1_000_000, is_live=True)
     looked: list[int] = []
 
     def partial(job_id: str, number: int) -> bytes:
@@ -23,7 +23,7 @@ def test_no_more_partial_pictures_are_looked_for_than_there_can_be() -> None:
         return b"\x89PNG"
 
     async def told() -> list[Any]:
-        seen: dict[str, int] = {}
+        seen: dict[tuple[str, int], int] = {}
         batch: Any = SimpleNamespace(jobs=[job])
         return [made.number for _ in range(2) async for made in _partials(batch, seen, partial)]
 
