@@ -15,49 +15,63 @@ class Reruns:
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._asked: _Asked | None = None
+        self._whole: _Asked | None = None
+        self._part: _Asked | None = None
         page.on("websocket", self._opened)
 
-    def wait(self, patience_ms: int) -> None:
-        """Return when all that was asked for has been run to its end; polls don't count."""
+    def wait(self) -> None:
+        """Return when all that was asked for has been run to its end; polls don't count.
+
+        Nor is it waited for longer than PATIENCE_MS: what the page itself shows decides then.
+        """
         self._page.evaluate("() => new Promise((done) => setTimeout(done))")
-        for _ in range(0, patience_ms, _STEP_MS):
-            if self._asked is None:
+        for _ in range(0, PATIENCE_MS, _STEP_MS):
+            if not (self._whole or self._part):
                 return
             self._page.wait_for_timeout(_STEP_MS)  # which is when frames are heard of
-        raise AssertionError("the page's last request was not run to its end")
+        self._whole = self._part = None
 
     def _opened(self, socket: WebSocket) -> None:
         # Nothing is asked of the page that was there before.
-        self._asked = None
+        self._whole = self._part = None
         socket.on("framesent", self._sent)
         socket.on("framereceived", self._received)
 
     def _sent(self, frame: str | bytes) -> None:
         if isinstance(frame, bytes) and (message := BackMsg.FromString(frame)).HasField("rerun_script"):
             wanted = message.rerun_script
-            if not wanted.is_auto_rerun:
-                whole = not wanted.fragment_id or (self._asked is not None and self._asked.whole)
-                self._asked = _Asked(whole)
+            if wanted.fragment_id and not wanted.is_auto_rerun:
+                self._part = _Asked()
+            elif not wanted.is_auto_rerun:
+                self._whole = _Asked()
 
     def _received(self, frame: str | bytes) -> None:
-        if self._asked is None or not isinstance(frame, bytes):
+        asked = [one for one in (self._whole, self._part) if one]
+        if not asked or not isinstance(frame, bytes):
             return
         message = ForwardMsg.FromString(frame)
         if message.HasField("new_session"):
-            self._asked.begun = True
-        ended = message.HasField("script_finished") and message.script_finished in _ENDS[self._asked.whole]
-        if ended and self._asked.begun:
-            self._asked = None
+            for one in asked:
+                one.begun = True
+        elif message.HasField("script_finished"):
+            self._ended(message.script_finished)
+
+    def _ended(self, how: int) -> None:
+        """A part of the page is drawn with all of it, but not the other way round."""
+        if self._part and self._part.begun and how in (*_WHOLE, _PART):
+            self._part = None
+        if self._whole and self._whole.begun and how in _WHOLE:
+            self._whole = None
 
 
 class _Asked:
-    def __init__(self, whole: bool) -> None:
-        self.whole = whole
+    """One request; `begun` once a run has begun since."""
+
+    def __init__(self) -> None:
         self.begun = False
 
 
+PATIENCE_MS = 15_000
 _STEP_MS = 20
 _WHOLE = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_WITH_COMPILE_ERROR)
-# A part of the page is drawn with all of it, but not the other way round.
-_ENDS = {True: _WHOLE, False: (*_WHOLE, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)}
+_PART = ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY

@@ -197,7 +197,7 @@ class Visitor:
 
     def settle(self) -> None:
         """Wait until the page has answered what was done to it."""
-        self._reruns[self.page].wait(WAIT_MS)
+        self._reruns[self.page].wait()
         expect(self.page.locator('[data-testid="stApp"][data-test-script-state="running"]')).to_have_count(0)
 
     def still(self) -> None:
