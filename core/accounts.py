@@ -21,7 +21,7 @@ from core.caller import caller
 from core.columns import clean
 from core.database import AdvisoryLock, Database
 from core.digest import digest_of
-from core.endings import cancel_queued
+from core.endings import cancel_live
 from core.lookalikes import look_alike, mixes_scripts
 from core.marks import has_long_run
 from core.models import (
@@ -591,7 +591,7 @@ class Accounts:
             user.withdrawn_at = self._clock()
             session.add(user)
             self._end_sessions(session, user_id)
-            cancel_queued(session, user_id, user.withdrawn_at)
+            cancel_live(session, user_id, user.withdrawn_at)
             self._end_resets(session, user_id)
             self._audit.record(session, Action.WITHDRAWAL, actor=admin.user_id, subject=user.username)
             self._end_tokens(session, user, "the withdrawal", actor=admin.user_id)
@@ -602,7 +602,7 @@ class Accounts:
             if user := session.get(User, user_id):
                 user.withdrawn_at = None
                 # What was being submitted in the moment of the withdrawal: nobody waits for it any more.
-                cancel_queued(session, user_id, self._clock())
+                cancel_live(session, user_id, self._clock())
                 self._audit.record(session, Action.REINSTATEMENT, actor=admin.user_id, subject=user.username)
 
     def _require_admin(self, user: SignedIn) -> None:

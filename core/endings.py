@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, update
+from sqlalchemy import ColumnElement, case, update
 from sqlmodel import Session, col
 
 from core import errors
-from core.models import Job, JobState
+from core.models import LIVE_STATES, Job, JobState
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +73,27 @@ def end_with_answer(session: Session, job: Job, error: errors.ImageError | None,
     return _end(session, state, error, now, *same_call(job), col(Job.state).not_in((JobState.DONE, state)))
 
 
-def cancel_queued(session: Session, owner_id: str, now: datetime, *conditions: ColumnElement[bool]) -> int:
-    """Take back a user's jobs that weren't begun, or those of `conditions`; how many that were.
+def cancel_live(session: Session, owner_id: str, now: datetime, *conditions: ColumnElement[bool]) -> int:
+    """Take back a user's jobs, or those of `conditions`; how many of them hadn't been begun.
 
-    What their budgets had set aside for them comes back with that.
+    What their budgets had set aside for those comes back with that. The others' calls are let finish, and
+    are their last ones.
     """
-    queued = (col(Job.owner_id) == owner_id, col(Job.state) == JobState.QUEUED, *conditions)
-    cancelled = {"state": JobState.CANCELLED, "finished_at": now, "due_at": None}
-    return rows_of(session.execute(update(Job).where(*queued).values(**cancelled)))
+    live = (col(Job.owner_id) == owner_id, col(Job.state).in_(LIVE_STATES), *conditions)
+    queued = col(Job.state) == JobState.QUEUED
+    # One statement: between two of them a job could go from one state to the other, and be in neither.
+    taken = (
+        update(Job)
+        .where(*live)
+        .values(
+            state=case((queued, JobState.CANCELLED), else_=col(Job.state)),
+            finished_at=case((queued, now), else_=col(Job.finished_at)),
+            due_at=None,
+            cancel_asked=True,
+        )
+    )
+    states = session.execute(taken.returning(col(Job.state))).scalars()
+    return sum(state == JobState.CANCELLED for state in states)
 
 
 def _end(

@@ -20,7 +20,7 @@ from core.budgets import Budgets
 from core.columns import clean
 from core.database import AdvisoryLock, Database
 from core.dispatch import Dispatcher
-from core.endings import JobError, cancel_queued, rows_of
+from core.endings import JobError, cancel_live, rows_of
 from core.layout import partial_key
 from core.models import LIVE_STATES, Image, Job, JobState, new_id, utc_now
 from core.queue import JobQueue, Place
@@ -265,7 +265,7 @@ class Jobs:
         return batch_id if new else jobs[0].batch_id
 
     def cancel(self, owner_id: str, job_id: str) -> JobState:
-        """Take a queued job back; a running one, whose call has left, is let finish and kept.
+        """Take a queued job back; a running one, whose call has left, is let finish, and is not called again.
 
         Returns how the job stands then. Raises ImageNotFound for anybody but the owner.
         """
@@ -278,7 +278,7 @@ class Jobs:
 
     def _cancel(self, owner_id: str, *conditions: ColumnElement[bool]) -> int:
         with self.database.write() as session:
-            return cancel_queued(session, owner_id, self.clock(), *conditions)
+            return cancel_live(session, owner_id, self.clock(), *conditions)
 
     def counts(self, owner_id: str) -> dict[JobState, int]:
         """How many of this user's jobs run and wait: all of them, also those that `recent` leaves out."""

@@ -170,6 +170,7 @@ class Job(Table, table=True):
     `reserved_micros` is what it was expected to cost when it was submitted: its part of a budget.
 
     A queued job with `due_at` has been refused without charge, and waits until then for its next call.
+    There is none for one whose user has taken it back while a call was under way: `cancel_asked`.
     """
 
     __tablename__ = "jobs"
@@ -192,6 +193,7 @@ class Job(Table, table=True):
     attempts: int = Field(default=0, description="Calls that may have left")
     process: int | None = None
     due_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    cancel_asked: bool = False
     error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
     reserved_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
     created_at: datetime = Field(default_factory=utc_now, sa_column=_time())

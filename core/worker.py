@@ -17,7 +17,7 @@ from itertools import chain, repeat
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlmodel import Session, col
 
 from core import errors, uploads
@@ -209,27 +209,27 @@ class Worker:
 
     def _pause(self, job: Job, error: errors.ImageError) -> float | None:
         """Seconds until the next call; None when there is to be none."""
-        passes = (isinstance(error, PASSING) and error.charged is False) or (
-            self.resend_unknown and isinstance(error, errors.OutcomeUnknown)
-        )
-        if not passes or job.attempts > len(RETRY_CALL_SECONDS):
+        again = _passes(error) or (self.resend_unknown and isinstance(error, errors.OutcomeUnknown))
+        if not again or job.attempts > len(RETRY_CALL_SECONDS):
             return None
         usual = RETRY_CALL_SECONDS[max(job.attempts, 1) - 1]
         pause = usual if error.retry_after is None else error.retry_after
         return pause if pause <= LONGEST_PAUSE_SECONDS else None
 
     def _put_back(self, job: Job, error: errors.ImageError, due_at: datetime) -> bool:
-        """Let the job wait for its next call; False where that one may not be bought."""
+        """Let the job wait for its next call; False where that one may not be bought, or isn't wanted."""
         with self.database.write() as session:
             if isinstance(error, errors.OutcomeUnknown) and not self._may_resend(session, job):
                 return False
+            wanted = (col(Job.state) == JobState.RUNNING, ~col(Job.cancel_asked))
             waits = session.execute(
                 update(Job)
-                .where(*same_call(job), col(Job.state) == JobState.RUNNING)
+                .where(*same_call(job), *wanted)
                 .values(state=JobState.QUEUED, due_at=due_at, partials=0, error=asdict(JobError.of(error)))
             )
-            if rows_of(waits) == 1:
-                self.usage.record(session, self._failed_call(job, error))
+            if rows_of(waits) != 1:
+                return False
+            self.usage.record(session, self._failed_call(job, error))
         log.warning("generation is tried again", code=error.code, details=error.details, due_at=due_at)
         return True
 
@@ -255,10 +255,13 @@ class Worker:
             "generation failed", code=error.code, details=error.details, service_request_id=error.request_id
         )
         with self.database.write() as session:
-            ended = end_job(session, job, state, error, now=self.clock())
+            if _passes(error) and session.scalar(select(col(Job.cancel_asked)).where(*same_call(job))):
+                state = JobState.CANCELLED
+            shown = None if state == JobState.CANCELLED else error
+            ended = end_job(session, job, state, shown, now=self.clock())
             if ended:
                 self.usage.record(session, self._failed_call(job, error))
-        if ended:
+        if ended and shown:
             self.failures.count(error)
 
     def _rescue(self, job: Job, fault: Exception) -> None:
@@ -313,6 +316,11 @@ class Worker:
             return errors.OutcomeUnknown(details=details)
         tips = ("Choose Try again, or Let it go: it is free.",)
         return errors.OutcomeUnknown("The picture was interrupted.", suggestions=tips, details=details)
+
+
+def _passes(error: errors.ImageError) -> bool:
+    """Whether a call has cost nothing, and the next one may go well."""
+    return isinstance(error, PASSING) and error.charged is False
 
 
 def _as_png(picture: Attached) -> Attached:

@@ -515,6 +515,32 @@ def test_a_job_that_waits_can_be_cancelled(
     assert studio.job().state == JobState.CANCELLED
 
 
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [
+        ("rate limit", JobState.CANCELLED),
+        ("moderation", JobState.FAILED),
+        ("dropped", JobState.UNKNOWN),
+        (None, JobState.DONE),
+    ],
+)
+def test_what_was_cancelled_while_its_call_was_under_way_is_not_called_again(
+    make_studio: Callable[..., Studio], database: Database, user: User, fault: str | None, state: JobState
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.worker.resend_unknown = True
+    if fault:
+        studio.service.script(fault)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    running = JobQueue(database).claim()
+    assert running
+    assert studio.jobs.cancel(user.id, running.id) == JobState.RUNNING
+    studio.jobs.worker.run(running)
+    assert studio.job().state == state
+    assert len(studio.rows(Usage)) == 1
+    assert studio.jobs.claim() is None
+
+
 @pytest.mark.parametrize("resend", [False, True])
 def test_an_unknown_outcome_is_sent_again_where_the_setting_says_so(
     make_studio: Callable[..., Studio], database: Database, user: User, resend: bool
