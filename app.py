@@ -28,16 +28,17 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 import uvicorn
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from core import bootstrap
-from core.api import create_api, create_auth
 from core.caller import CallerNamed
 from core.errors import ImageError, SettingsError, in_words
 from core.guard import Guard
 from core.headers import page_policy
+from core.later import Later
 from core.proxies import TrustedProxies, keep_uvicorn_from_believing
 from core.request_id import RequestIds
 from core.settings import Settings, is_any, is_loopback, load_settings
@@ -192,6 +193,19 @@ def _service_name(settings: Settings) -> str:
     return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() or "OpenAI"
 
 
+# FastAPI and what is built with it take a sixth of the start, and no page needs them to be shown.
+def _api() -> Starlette:
+    from core.api import create_api  # noqa: PLC0415
+
+    return create_api(bootstrap.studio, stopping=stopping.is_set)
+
+
+def _auth() -> Starlette:
+    from core.api import create_auth  # noqa: PLC0415
+
+    return create_auth(bootstrap.studio)
+
+
 app = st.App(
     ROOT / "pages" / "main.py",
     lifespan=lifespan,
@@ -207,8 +221,8 @@ app = st.App(
         Middleware(CallerNamed),
     ],
     routes=[
-        Mount("/api", create_api(bootstrap.studio, stopping=stopping.is_set)),
-        Mount("/auth", create_auth(bootstrap.studio)),
+        Mount("/api", Later(_api)),
+        Mount("/auth", Later(_auth)),
     ],
 )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -16,14 +15,14 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from core import errors
-from core.api_models import error_body
+from core.cookies import COOKIE, SECURE_COOKIE
 from core.edits_api import edits
-from core.entry import COOKIE, SECURE_COOKIE, CurrentStudio, RateHeaders, studio_of, user_of
+from core.entry import CurrentStudio, RateHeaders, studio_of, user_of
 from core.events import Places
 from core.headers import is_https
 from core.images_api import images
 from core.manual import Described, manual
-from core.request_id import HEADER
+from core.refusals import failure
 from core.studio import Studio
 from core.trail_api import trail
 from core.turns import Turns
@@ -201,17 +200,3 @@ _HANDLERS: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] =
     RequestValidationError: _on_invalid,
     Exception: _on_fault,
 }
-
-
-def failure(error: errors.ImageError, status: int) -> JSONResponse:
-    """The one shape of every failure."""
-    body = error_body(error)
-    headers = {"Cache-Control": "no-store", HEADER: body["error"]["request_id"]}
-    if status == 401:
-        wrong = ', error="invalid_token"' if isinstance(error, errors.TokenRejected) else ""
-        headers["WWW-Authenticate"] = f'Bearer realm="Atelier"{wrong}'
-    if isinstance(error, errors.RangeRejected):
-        headers["Content-Range"] = f"bytes */{error.size}"
-    if error.retry_after is not None:
-        headers["Retry-After"] = str(math.ceil(error.retry_after))
-    return JSONResponse(body, status, headers)

@@ -9,16 +9,16 @@ from typing import Annotated, Any, Self
 from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
 
-from core import errors, request_id
+from core import errors
 from core.addresses import events_url, image_url, job_url, thumbnail_url
 from core.batches import Batch
-from core.columns import clean
 from core.endings import JobError
 from core.jobs import JobView
 from core.models import Image, JobState
 from core.money import MICROS
 from core.prompts import STYLES, PromptRequest
 from core.recipe import Recipe
+from core.refusals import Failed
 
 _STYLES = ", ".join(f"`{style.key}`" for style in STYLES)
 Style = Annotated[str, StringConstraints(max_length=64)]
@@ -101,21 +101,6 @@ class ChangeRequest(Asked):
 
     favourite: StrictBool | None = None
     name: str | None = None
-
-
-class ErrorBody(BaseModel):
-    code: str = Field(examples=["IMG-FIND-001"])
-    message: str = Field(description="For people")
-    details: str = Field(description="Technical, and often empty")
-    suggestions: list[str] = Field(description="What can be done")
-    retryable: bool = Field(description="Whether the same request may succeed later")
-    request_id: str = Field(description="As in the header `X-Request-ID`, and in the log")
-
-
-class Failed(BaseModel):
-    """The one shape of every failure."""
-
-    error: ErrorBody
 
 
 class MissingImage(BaseModel):
@@ -262,22 +247,6 @@ class Metadata(BaseModel):
 class ImageList(BaseModel):
     images: list[Metadata]
     next: str | None = Field(description="The address of the next page; null on the last")
-
-
-def error_body(error: errors.ImageError) -> dict[str, Any]:
-    """The one shape of every failure; its details end with the service's id of its request, and the cost."""
-    foreign = f"request {error.request_id} at the service" if error.request_id else ""
-    might_cost = error.charged is not False or isinstance(error, errors.PromptBlocked)
-    cost = errors.COST_WORDS[error.charged] if might_cost else ""
-    body = ErrorBody(
-        code=error.code,
-        message=clean(error.message),
-        details=clean("; ".join(filter(None, (error.details, foreign, cost)))),
-        suggestions=list(error.suggestions),
-        retryable=error.retryable,
-        request_id=request_id.current(),
-    )
-    return Failed(error=body).model_dump()
 
 
 def usd(micros: int | None) -> float | None:

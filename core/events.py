@@ -17,10 +17,11 @@ from starlette.concurrency import run_in_threadpool
 
 from core import errors
 from core.addresses import partial_url
-from core.api_models import JobStatus, error_body
+from core.api_models import JobStatus
 from core.batches import Batch
 from core.catalogue import MOST_PARTIALS
 from core.pictures import sniffed
+from core.refusals import error_body
 
 # How long is waited between two looks at a batch, in seconds: soon at first, for some are there at once.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5

@@ -17,9 +17,9 @@ from starlette.websockets import WebSocketClose
 from core import errors
 from core.access import is_closed
 from core.addresses import EDIT
-from core.api import failure
-from core.entry import without_plain_cookie
+from core.cookies import without_plain_cookie
 from core.headers import is_https, wanted
+from core.refusals import failure
 from core.remaking import MEGABYTE
 from core.settings import Settings, is_loopback
 

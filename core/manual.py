@@ -10,7 +10,8 @@ from fastapi.responses import JSONResponse, Response
 
 from core import errors
 from core.api_models import failure_schemas
-from core.entry import COOKIE, Reader
+from core.cookies import COOKIE
+from core.entry import Reader
 
 manual = APIRouter(include_in_schema=False)
 _POLICY = (

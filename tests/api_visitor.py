@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from core.accounts import SignedIn
 from core.api import create_api, create_auth
 from core.caller import CallerNamed
-from core.entry import COOKIE
+from core.cookies import COOKIE
 from core.guard import Guard
 from core.models import Scope, new_id
 from core.request_id import RequestIds

@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 from core import bootstrap
 from core.access import ROUTES, Rule, is_closed
 from core.accounts import SignedIn
-from core.entry import COOKIE
+from core.cookies import COOKIE
 from core.models import Job, JobState, Scope, SignInSession, new_id, utc_now
 from core.recipe import Recipe
 from core.settings import load_settings

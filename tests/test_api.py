@@ -23,7 +23,7 @@ from core import bootstrap, errors
 from core.accounts import Accounts, SignedIn
 from core.api import create_api, create_auth, sessions
 from core.audit import TITLES
-from core.entry import COOKIE, SECURE_COOKIE
+from core.cookies import COOKIE, SECURE_COOKIE
 from core.guard import Guard
 from core.images_api import images
 from core.models import Job, JobState, Scope, SignInSession, new_id

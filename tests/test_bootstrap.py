@@ -217,10 +217,10 @@ def test_a_small_piece_of_a_page_is_sent_at_once() -> None:
 
 
 def test_a_start_loads_only_what_it_needs(tmp_path: Path) -> None:
-    """Not what makes pictures, nor alembic where the tables are as they should be."""
+    """Not what makes pictures or answers the API, nor alembic where the tables are as they should be."""
     look = (
         "import sys, app, core.bootstrap as root; root.studio(); "
-        "print(*{'openai', 'numpy', 'alembic'} & set(sys.modules))"
+        "print(*{'openai', 'numpy', 'fastapi', 'alembic'} & set(sys.modules))"
     )
     start = [sys.executable, "-c", look]
     env = os.environ | {"PYTHONPATH": str(ROOT), "DATA_DIR": str(tmp_path / "data")}

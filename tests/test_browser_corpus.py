@@ -13,9 +13,9 @@ from PIL import Image as Pillow
 from playwright.sync_api import Browser, Dialog, Locator, Page, expect
 
 from core import bootstrap
+from core.cookies import COOKIE
 from core.drafts import DraftState, PromptVersion
 from core.endings import JobError
-from core.entry import COOKIE
 from core.models import Image, Job, JobState, User, new_id, utc_now
 from core.recipe import Recipe
 from core.settings import load_settings

@@ -16,7 +16,7 @@ from sqlalchemy import event, update
 from sqlmodel import col, select
 
 from core import bootstrap
-from core.entry import COOKIE
+from core.cookies import COOKIE
 from core.events import MOST_WAITING, Places
 from core.models import Image, Job, JobState, KeptAnswer, Scope, Usage, User, utc_now
 from core.settings import load_settings

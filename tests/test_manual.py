@@ -13,8 +13,8 @@ from playwright.sync_api import Browser
 from core import bootstrap
 from core.accounts import Accounts
 from core.api import create_api
+from core.cookies import COOKIE
 from core.database import Database
-from core.entry import COOKIE
 from core.settings import load_settings
 from core.studio import Studio
 from tests.api_visitor import Person, client_of

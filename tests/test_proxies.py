@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from core import bootstrap
-from core.entry import COOKIE, SECURE_COOKIE
+from core.cookies import COOKIE, SECURE_COOKIE
 from core.errors import SettingsError
 from core.proxies import TrustedProxies
 from core.settings import load_settings

@@ -19,10 +19,12 @@ from streamlit.testing.v1 import AppTest
 
 from core import bootstrap, errors
 from core.accounts import SignedIn
-from core.api import COOKIE, create_api, create_auth, failure
+from core.api import create_api, create_auth
+from core.cookies import COOKIE
 from core.endings import JobError
 from core.models import Table
 from core.recipe import Recipe
+from core.refusals import failure
 from core.settings import load_settings
 from core.studio import Studio
 from core.translate import ServiceFault, error_of

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = (
     ("errors",),
     ("settings",),
-    ("headers", "proxies", "marks", "lines"),
+    ("headers", "proxies", "marks", "lines", "cookies", "later"),
     (
         "models",
         "prompts",
@@ -51,7 +51,8 @@ LAYERS = (
     ("batches",),
     ("studio",),
     ("bootstrap",),
-    ("entry", "pictures", "api_models"),
+    ("entry", "pictures", "refusals"),
+    ("api_models",),
     ("events",),
     ("images_api", "edits_api", "manual", "trail_api"),
     ("api", "recover", "command", "archive"),

@@ -17,8 +17,8 @@ import httpx2
 import pytest
 from sqlmodel import select
 
+from core.cookies import COOKIE
 from core.database import Database
-from core.entry import COOKIE
 from core.ownership import Ownership
 from tests.engines import PostgresServer, S3Server, postgres_server
 from tests.openai_service import OpenAIService

@@ -9,7 +9,7 @@ import streamlit as st
 from core import bootstrap
 from core.accounts import SignedIn
 from core.caller import Caller, caller
-from core.entry import session_token
+from core.cookies import session_token
 from core.errors import ImageError
 from core.studio import Studio
 from pages.ui.failure import caught, keep_refusal

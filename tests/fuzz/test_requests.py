@@ -15,7 +15,8 @@ from starlette.requests import Request
 
 from app import served_address
 from core import errors
-from core.entry import session_token, user_of
+from core.cookies import session_token
+from core.entry import user_of
 from core.guard import check, is_same, is_served
 from core.images_api import _wants_async
 from core.kept import KeptRequest
