@@ -45,6 +45,7 @@ from core.errors import (
     NoImage,
     OutcomeUnknown,
     PromptEmpty,
+    PromptFlagged,
     RateLimited,
     ServiceBusy,
     ServiceFailed,
@@ -357,6 +358,19 @@ class ImageClient:
             return self._moderated(texts)
         finally:
             self._moderating.release()
+
+    def screen(self, texts: Sequence[str]) -> None:
+        """Have the service's moderation look at what is going to be paid for. Raises PromptFlagged.
+
+        It is a courtesy: where it doesn't answer, the call goes on.
+        """
+        try:
+            categories = self.moderate(texts)
+        except ImageError as error:
+            _log.warning("a prompt could not be looked at first", code=error.code, details=error.details)
+            return
+        if categories:
+            raise PromptFlagged(categories=categories)
 
     def _moderated(self, texts: Sequence[str]) -> tuple[str, ...]:
         call = _Call(_MODERATIONS, {"model": _MODERATION_MODEL, "input": list(texts)})

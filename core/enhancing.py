@@ -216,8 +216,10 @@ class Enhancements:
     def _bought(self, user_id: str, request: PromptRequest, on_piece: Callable[[str], None]) -> Enhanced:
         """Ask the service, keep what it writes, and record the call.
 
-        Raises BudgetSpent, StorageError or DatabaseError before anything is paid, and the client's errors.
+        Raises PromptFlagged, BudgetSpent, StorageError or DatabaseError before anything is paid, and the
+        client's errors.
         """
+        self._client.screen((request.to_message(),))
         begun, call = time.monotonic(), self._call(user_id, request)
         attempt = self._begin(call)
         try:

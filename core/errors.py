@@ -443,7 +443,7 @@ class PromptFlagged(PromptBlocked):
     code = "IMG-PRM-FLAG-001"
     message = "The service's free moderation flagged this prompt, so it wasn't sent."
     suggestions = (
-        "Change the words that could be read as unsafe, then generate again.",
+        "Change the words that could be read as unsafe, then try again.",
         "Your prompt is kept as it was.",
     )
 

@@ -449,18 +449,8 @@ class Studio:
         return self.generate(user, self.remake(user, image_id, words).recipe, 1)
 
     def _screen(self, recipes: Sequence[Recipe]) -> None:
-        """Ask the service's free moderation, if there is one, about each prompt that is going to be paid for.
-
-        Raises PromptFlagged. It is a courtesy: where it doesn't answer, the generation goes on.
-        """
-        texts = tuple(dict.fromkeys(styled(each.prompt, each.style) for each in recipes))
-        try:
-            categories = self.client.moderate(texts)
-        except errors.ImageError as error:
-            log.warning("a prompt could not be looked at first", code=error.code, details=error.details)
-            return
-        if categories:
-            raise errors.PromptFlagged(categories=categories)
+        """Have each prompt that is going to be paid for looked at. Raises PromptFlagged."""
+        self.client.screen(tuple(dict.fromkeys(styled(each.prompt, each.style) for each in recipes)))
 
     def reuse(self, user: SignedIn, image_id: str) -> DraftState:
         """Put what an image was made from into the draft. Raises ImageNotFound."""

@@ -101,6 +101,21 @@ def finished(enhancements: Enhancements, user: User) -> EnhancementRun:
     return until(ended)
 
 
+def test_a_flagged_description_is_not_sent(
+    open_enhancements: Callable[..., Enhancements],
+    service: OpenAIService,
+    calls: Callable[[], list[Usage]],
+    user: User,
+) -> None:
+    moderated = open_enhancements(moderation="on")
+    moderated.start(user.id, replace(FOX, base_prompt="a fox [[flagged:hate]]"), DRAFT)
+    error = finished(moderated, user).error
+    assert isinstance(error, errors.PromptFlagged)
+    assert error.categories == ("hate",)
+    assert [seen.path for seen in service.requests] == ["/v1/moderations"]
+    assert calls() == []
+
+
 def test_the_text_streams_in_and_reaches_the_draft(
     enhancements: Enhancements, drafts: Drafts, service: OpenAIService, user: User
 ) -> None:
