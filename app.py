@@ -193,7 +193,7 @@ def _service_name(settings: Settings) -> str:
     return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() or "OpenAI"
 
 
-# FastAPI and what is built with it take a sixth of the start, and no page needs them to be shown.
+# FastAPI and what is built with it are three tenths of what a start loads, and no page needs them.
 def _api() -> Starlette:
     from core.api import create_api  # noqa: PLC0415
 

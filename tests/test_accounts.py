@@ -808,6 +808,9 @@ def test_what_waits_of_a_withdrawn_user_is_taken_back_and_what_runs_goes_on(
     submit(admin, JobState.QUEUED)
     accounts.withdraw(admin, member.user_id)
     assert states(member) == [JobState.CANCELLED, JobState.CANCELLED, JobState.RUNNING]
+    with database.read() as session:
+        running = session.exec(select(Job).where(Job.state == JobState.RUNNING)).one()
+    assert running.cancel_asked, "a refused call of it would be made again"
     assert states(admin) == [JobState.QUEUED]
     submit(member, JobState.QUEUED)
     accounts.reinstate(admin, member.user_id)

@@ -9,8 +9,10 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 
 from core.later import Later
+from tests.polling import until
 
 
 def served() -> Starlette:
@@ -19,12 +21,20 @@ def served() -> Starlette:
 
 def test_it_is_loaded_by_the_first_request_and_once() -> None:
     loads: list[int] = []
+    asked: list[str] = []
 
     def load() -> Starlette:
         loads.append(1)
+        until(lambda: len(asked) == 8)
         return served()
 
-    with TestClient(Starlette(routes=[Mount("/api", Later(load))])) as client:
+    later = Later(load)
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        await later(scope, receive, send)
+
+    with TestClient(Starlette(routes=[Mount("/api", noting)])) as client:
         assert not loads
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: client.get("/api/here").text, range(8)))

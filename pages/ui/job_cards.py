@@ -190,14 +190,14 @@ def _again_words(group: Sequence[JobView]) -> str:
 def _cancel(user: SignedIn, job_id: str) -> None:
     _begin()
     if studio().jobs.cancel(user.user_id, job_id) == JobState.RUNNING:
-        tell_later("It has already started: it will finish and be kept.")
+        tell_later("It has already started: if its picture comes, it is kept. It isn't tried again.")
 
 
 def _cancel_waiting(user: SignedIn) -> None:
     _begin()
     taken = studio().jobs.cancel_waiting(user.user_id)
     running = studio().jobs.counts(user.user_id).get(JobState.RUNNING, 0)
-    rest = f" {images_words(running)} already being made will be finished and kept." if running else ""
+    rest = f" {images_words(running)} already being made will be kept if they come." if running else ""
     tell_later(f"{images_words(taken)} cancelled, free of charge.{rest}")
 
 
