@@ -236,7 +236,7 @@ class OutcomeUnknown(ImageGenerationError):
         "Try again, which may be charged twice, or let it go.",
         "Check the service's usage page if the cost matters.",
     )
-    charged = None
+    charged: bool | None = None
     tells_cost = True
 
 

@@ -315,7 +315,9 @@ class Worker:
         if not self.offline:
             return errors.OutcomeUnknown(details=details)
         tips = ("Choose Try again, or Let it go: it is free.",)
-        return errors.OutcomeUnknown("The picture was interrupted.", suggestions=tips, details=details)
+        error = errors.OutcomeUnknown("The picture was interrupted.", suggestions=tips, details=details)
+        error.charged = False
+        return error
 
 
 def _passes(error: errors.ImageError) -> bool:

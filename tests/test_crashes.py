@@ -21,6 +21,7 @@ from core.layout import figures_key, image_key
 from core.models import Image, Job, JobState, Usage, User
 from core.settings import load_settings
 from core.storage import FolderStorage
+from pages.ui.failure import cost_words
 from tests.crashing import RECIPE, Plan
 from tests.generating import ON_SQLITE, Studio, a_job
 from tests.openai_service import Behaviour, picture
@@ -176,6 +177,7 @@ def test_a_picture_of_the_offline_engine_that_is_cut_off_costs_nothing_and_says_
     assert job.error is not None
     assert (job.state, job.error.code) == (JobState.UNKNOWN, "IMG-GEN-UNKNOWN-001")
     assert "charged" not in job.error.message
+    assert cost_words(job.error) == "This cost nothing."
     assert "free" in job.error.suggestions[0]
 
 

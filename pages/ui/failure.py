@@ -38,9 +38,10 @@ def show_failure(failure: ImageError | JobError, *, key: str) -> None:
 
 
 def _retry_words(failure: ImageError | JobError) -> str:
-    if issubclass(by_code(failure.code) or ImageError, OutcomeUnknown):
+    unknown = issubclass(by_code(failure.code) or ImageError, OutcomeUnknown)
+    if unknown and failure.charged is not False:
         return "Trying again may be charged a second time."
-    return _RETRY_WORDS[failure.retryable]
+    return _RETRY_WORDS[unknown or failure.retryable]
 
 
 def cost_words(failure: ImageError | JobError) -> str:
