@@ -186,6 +186,8 @@ def test_the_gallery_tells_of_what_is_on_its_way(browser: Browser, tmp_path: Pat
         person.page.get_by_text("More options", exact=True).click()
         person.field("Images").fill("4")
         person.field("Images").press("Enter")
+        # Whoever is about to pay looks at the button first.
+        expect(person.page.get_by_role("button", name=re.compile("^Generate 4 images"))).to_be_visible()
         person.generate()
         person.go("Gallery")
         # The first ones show themselves, for nothing is looked at yet; the others wait for a click.
