@@ -14,13 +14,14 @@ test: $(VENV)/.tests-ready browser
 # Kills it at random moments, on each engine in about five minutes; `make chaos KILLS=20` is shorter.
 KILLS ?= 100
 chaos: $(VENV)/.tests-ready
-	$(BIN)/python -m tests.chaos --kills $(KILLS)
+	$(BIN)/python -m tests.resilience.random_kills --kills $(KILLS)
 
 check: $(VENV)/.tests-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m tests.advisories
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m tests.support.advisories
 
 # Thousands of inputs for every parser and operation of the API; `make fuzz FUZZ=tests/fuzz/test_texts.py` for some.
 FUZZ ?= tests
@@ -33,14 +34,14 @@ bench: $(VENV)/.tests-ready browser
 
 # Writes the table of docs/errors.md from the code.
 errors: $(VENV)/.tests-ready
-	$(BIN)/python -m tests.error_table --write
+	$(BIN)/python -m tests.support.error_table --write
 
 format: $(VENV)/.tests-ready
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 browser: $(VENV)/.tests-ready
-	$(BIN)/python -m tests.chromium
+	$(BIN)/python -m tests.support.chromium
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Atelier needs Python 3.11 or newer; set PYTHON=/path/to/python3")'

@@ -34,16 +34,15 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from core import bootstrap
-from core.caller import CallerNamed
 from core.errors import ImageError, SettingsError, in_words
-from core.guard import Guard
-from core.headers import page_policy
-from core.later import Later
-from core.proxies import TrustedProxies, keep_uvicorn_from_believing
-from core.request_id import RequestIds
 from core.settings import Settings, is_any, is_loopback, load_settings
 from core.studio import Studio
-from pages.ui.failure import on_script_error
+from core.web.guard import Guard
+from core.web.lazy_app import Later
+from core.web.proxies import TrustedProxies, keep_uvicorn_from_believing
+from core.web.request_context import CallerNamed, RequestIds
+from core.web.security_headers import page_policy
+from pages.ui.error_panel import on_script_error
 from pages.ui.polling import keep_page_changes
 
 gc.freeze()
@@ -195,13 +194,13 @@ def _service_name(settings: Settings) -> str:
 
 # FastAPI and what is built with it are three tenths of what a start loads, and no page needs them.
 def _api() -> Starlette:
-    from core.api import create_api  # noqa: PLC0415
+    from core.api.app import create_api  # noqa: PLC0415  # noqa: PLC0415
 
     return create_api(bootstrap.studio, stopping=stopping.is_set)
 
 
 def _auth() -> Starlette:
-    from core.api import create_auth  # noqa: PLC0415
+    from core.api.app import create_auth  # noqa: PLC0415  # noqa: PLC0415
 
     return create_auth(bootstrap.studio)
 

@@ -5,95 +5,51 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
 import filelock
 import structlog
 
-from core import catalogue, errors
-from core.accounts import Accounts, SignedIn
-from core.alternatives import count_prompts, write_prompts
-from core.audit import Audit
-from core.batches import Batches
-from core.budgets import Budgets, Need
-from core.client import ImageClient
-from core.database import Database
-from core.drafts import Drafts, DraftState
-from core.endings import JobError
-from core.enhancing import Enhancements
-from core.failures import Failures
-from core.gallery import Gallery
-from core.housekeeping import Housekeeping
-from core.jobs import Jobs
-from core.kept import KeptAnswers, KeptRequest
-from core.models import Image, KeptAnswer, UsageKind, utc_now
-from core.ownership import Ownership
-from core.prompts import PromptRequest, style_of, styled
-from core.rates import Rates
-from core.recipe import Recipe
+from core import errors
+from core.accounts.api_tokens import Tokens
+from core.accounts.audit_log import Audit
+from core.accounts.identity import SignedIn
+from core.accounts.users import Accounts
+from core.common.clock import utc_now
+from core.database.database import Database
+from core.database.models import Image, KeptAnswer, UsageKind
+from core.database.ownership import Ownership
+from core.enhancement.drafts import Drafts, DraftState
+from core.enhancement.runs import Enhancements
+from core.errors.stored import JobError
+from core.generation.edits import Remake, recipe_of
+from core.generation.existing_images import Offer
+from core.generation.jobs import Jobs
+from core.generation.quotes import MOST_COUNTED, Quote
+from core.generation.views import Batches
+from core.images.gallery import Gallery
+from core.images.share_links import Shares
+from core.images.uploads import Uploads
+from core.maintenance.chores import Housekeeping
+from core.prompts.expansion import count_prompts, write_prompts
+from core.prompts.recipe import AUTO, Recipe
+from core.prompts.request import PromptRequest
+from core.prompts.styles import style_of, styled
+from core.prompts.validation import check_words
+from core.provider import capabilities, catalogue, pricing
+from core.provider.client import ImageClient
 from core.settings import Settings
-from core.shares import Shares
-from core.storage import Storage
-from core.tokens import Tokens
-from core.uploads import Uploads
-from core.usage import Call, Outcome, UsageLog
-from core.words import check_words
+from core.storage.storage import Storage
+from core.usage.budget_limits import Need
+from core.usage.budgets import Budgets
+from core.usage.error_counts import Failures
+from core.usage.idempotency import KeptAnswers, KeptRequest
+from core.usage.rate_limits import Rates
+from core.usage.usage_log import Call, Outcome, UsageLog
 
-# Beyond this, how many prompts a text stands for says nothing more.
-MOST_COUNTED = 10**9
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """What a draft would be sent as: `images` are all, of all `prompts`; `excess` says why they can't be.
-
-    `price` is for all images in micro-USD, None where unknown, 0 offline; `length`, the longest one's, and
-    `limit` count the characters that the model is sent, the style's words among them.
-    """
-
-    recipe: Recipe
-    prompts: int
-    images: int
-    price: int | None
-    length: int
-    limit: int
-    excess: errors.TooManyPrompts | None = field(default=None, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A batch of which its user has images already, to be asked about before anything is bought.
-
-    `had` has the newest image of each recipe that has one. Prices are as in Quote: of all images, and of
-    those that would be new. `at` is when it was made.
-    """
-
-    recipes: tuple[Recipe, ...]
-    had: dict[Recipe, Image]
-    price: int | None
-    new_price: int | None
-    at: datetime
-
-    @property
-    def new(self) -> tuple[Recipe, ...]:
-        return tuple(recipe for recipe in self.recipes if recipe not in self.had)
-
-    @property
-    def taken(self) -> tuple[Image, ...]:
-        """The image that stands in for each call which needs none."""
-        return tuple(self.had[recipe] for recipe in self.recipes if recipe in self.had)
-
-
-@dataclass(frozen=True, slots=True)
-class Remake:
-    """What an image made from another would be sent as, and for how much; `obstacle` is why it can't be."""
-
-    recipe: Recipe
-    price: int | None
-    obstacle: errors.InvalidParameter | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,12 +259,12 @@ class Studio:
             guidance=request.guidance,
         )
         if catalogue.is_official(self.settings):
-            catalogue.check_text(self.settings.default_text_model, today=self.clock().date())
+            capabilities.check_text(self.settings.default_text_model, today=self.clock().date())
         if request.empty:
             raise errors.PromptEmpty(field="base_prompt")
         free = self.settings.offline or (not another and self.enhancements.is_free(user.user_id, request))
         if not free:
-            most = catalogue.likely_most_text(self.settings.default_text_model, request)
+            most = pricing.likely_most_text(self.settings.default_text_model, request)
             self.budgets.check_enhancement(user.user_id, most)
 
     def change(
@@ -392,7 +348,7 @@ class Studio:
             name=recipe.name, traits=recipe.traits, base_prompt=recipe.base_prompt, prompt=recipe.prompt
         )
         official = catalogue.is_official(self.settings)
-        catalogue.check(recipe.params(), today=self.clock().date(), official=official)
+        capabilities.check(recipe.params(), today=self.clock().date(), official=official)
         if recipe.model not in {model.name for model in self.models()}:
             raise errors.ModelUnavailable(
                 details=f"models: {', '.join(model.name for model in self.models())}", field="model"
@@ -404,7 +360,7 @@ class Studio:
     def check_edit(self, user: SignedIn, recipe: Recipe, count: int) -> None:
         """Refuse what can't be made, before any picture for it is taken in. Raises what `generate` does."""
         params = replace(recipe.params(), inputs=1)
-        catalogue.check_inputs(params, catalogue.image_model(recipe.model))
+        capabilities.check_inputs(params, catalogue.image_model(recipe.model))
         recipes = self._checked(user, recipe, count, many=False)
         # It costs what it will with its picture, of which there is nothing yet but that it comes.
         each = self.budgets.reservation(replace(recipe, references=("",)))
@@ -416,13 +372,13 @@ class Studio:
         """What a variation of an image would be, or with `words` an edit of it. Raises ImageNotFound."""
         image = self.gallery.usable(user.user_id, image_id)
         model, obstacle = self._editing_model(image.model), None
-        recipe = replace(_recipe_of(image), source_image=image.id)
+        recipe = replace(recipe_of(image), source_image=image.id)
         if words.strip():
             recipe = replace(recipe, prompt=words, base_prompt="", enhanced_prompt="")
         if model != recipe.model:
-            recipe = replace(recipe, model=model, size=catalogue.AUTO, quality=catalogue.AUTO)
+            recipe = replace(recipe, model=model, size=AUTO, quality=AUTO)
         try:
-            catalogue.check_inputs(recipe.params(), catalogue.image_model(model))
+            capabilities.check_inputs(recipe.params(), catalogue.image_model(model))
         except errors.InvalidParameter as error:
             obstacle = error
         return Remake(recipe, self.price([recipe]), obstacle)
@@ -454,7 +410,7 @@ class Studio:
 
     def reuse(self, user: SignedIn, image_id: str) -> DraftState:
         """Put what an image was made from into the draft. Raises ImageNotFound."""
-        return self._take_up(user, _recipe_of(self.gallery.get(user.user_id, image_id)))
+        return self._take_up(user, recipe_of(self.gallery.get(user.user_id, image_id)))
 
     def rework(self, user: SignedIn, job_id: str) -> DraftState:
         """Put what a job was asked for into the draft. Raises ImageNotFound or RecipeUnreadable."""
@@ -491,18 +447,3 @@ class Studio:
             self.database.close()
             if self.folder_lock:
                 self.folder_lock.release()
-
-
-def _recipe_of(image: Image) -> Recipe:
-    """What an image was made from, in words."""
-    return Recipe(
-        prompt=image.prompt,
-        model=image.model,
-        name=image.name,
-        traits=tuple(image.traits),
-        base_prompt=image.base_prompt,
-        enhanced_prompt=image.enhanced_prompt,
-        style=image.style or None,
-        size=image.size,
-        quality=image.quality,
-    )

@@ -4,32 +4,26 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.accounts import (
-    INVITE_LIFE,
-    MIN_PASSWORD,
-    RESET_LIFE,
-    RESET_PARAM,
-    Account,
-    OpenInvite,
-    SignedIn,
-    check_repeated,
-)
-from core.budgets import month_of
-from core.failures import Seen
-from core.models import utc_now
-from core.money import money_words
+from core.accounts.identity import SignedIn
+from core.accounts.passwords import MIN_PASSWORD, RESET_LIFE, RESET_PARAM, check_repeated
+from core.accounts.registration import INVITE_LIFE, OpenInvite
+from core.accounts.users import Account
+from core.common.clock import utc_now
 from core.settings import Registration
-from core.usage import Totals
-from pages.ui.authenticator import Authenticator
-from pages.ui.browser import begin_session
-from pages.ui.budget_panel import budget_dialog, budget_panel
-from pages.ui.failure import shown
-from pages.ui.frame import leave
+from core.usage.budgets import month_of
+from core.usage.error_counts import Seen
+from core.usage.money import money_words
+from core.usage.usage_log import Totals
+from pages.ui.account.authenticator import Authenticator
+from pages.ui.account.budget_panel import budget_dialog, budget_panel
+from pages.ui.account.sign_in import INVITE_PARAM
+from pages.ui.account.token_panel import api_tokens
+from pages.ui.browser_scripts import begin_session
+from pages.ui.error_panel import shown
+from pages.ui.formatting import browser_name, local_time, plain
 from pages.ui.links import page_url
+from pages.ui.navigation import leave
 from pages.ui.session import as_user, require_user, studio
-from pages.ui.sign_in import INVITE_PARAM
-from pages.ui.text import browser_name, local_time, plain
-from pages.ui.token_panel import api_tokens
 
 INVITE_KEY = "_account_invite"
 CHANGED_PARAM = "changed"

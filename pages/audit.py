@@ -7,15 +7,15 @@ from functools import partial
 
 import streamlit as st
 
-from core.accounts import SignedIn
-from core.addresses import AUDIT_FILE, with_query
-from core.audit import Action, TrailFilter, utc_words
+from core.accounts.audit_log import Action, TrailFilter, utc_words
+from core.accounts.identity import SignedIn
+from core.database.models import AuditEntry
 from core.errors import NotAllowed
-from core.models import AuditEntry
-from pages.ui.failure import show_failure
+from core.web.urls import AUDIT_FILE, with_query
+from pages.ui.error_panel import show_failure
+from pages.ui.formatting import browser_name, clipped, plain
 from pages.ui.pager import pager
 from pages.ui.session import require_user, studio
-from pages.ui.text import browser_name, clipped, plain
 
 STATE_KEY = "_audit"
 _ID_LENGTH = 40

@@ -9,13 +9,15 @@ from functools import partial
 import streamlit as st
 
 from core import errors
-from core.accounts import SignedIn
-from core.alternatives import open_brace
-from core.drafts import EXAMPLE, MOST_TEXT, PromptVersion
-from core.models import new_id, utc_now
-from core.prompts import Enhancement, style_of
-from core.studio import Quote
-from pages.ui.draft_form import (
+from core.accounts.identity import SignedIn
+from core.common.clock import utc_now
+from core.common.ids import new_id
+from core.enhancement.drafts import EXAMPLE, MOST_TEXT, PromptVersion
+from core.generation.quotes import Quote
+from core.prompts.expansion import open_brace
+from core.prompts.request import Enhancement
+from core.prompts.styles import style_of
+from pages.ui.create.draft_form import (
     ENHANCEMENT_WORDS,
     OPTION_FIELDS,
     PLACED,
@@ -30,12 +32,12 @@ from pages.ui.draft_form import (
     refused,
     take_enhancement,
 )
-from pages.ui.failure import show_failure
-from pages.ui.job_cards import job_cards
-from pages.ui.news import tell_later
-from pages.ui.offer import offer_panel, on_their_way
+from pages.ui.create.existing_images import offer_panel, on_their_way
+from pages.ui.create.job_cards import job_cards
+from pages.ui.error_panel import show_failure
+from pages.ui.formatting import clipped, day_words, images_words, local, local_time, plain, price_words
 from pages.ui.session import as_user, check_still, require_user, studio
-from pages.ui.text import clipped, day_words, images_words, local, local_time, plain, price_words
+from pages.ui.toasts import tell_later
 
 ENHANCE_POLL_SECONDS = 0.3
 _SOURCES = {"enhanced": "Enhanced", "edited": "Your edit", "reused": "Reused"}

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import streamlit as st
 
-from core.accounts import SignedIn
-from core.catalogue import image_model
-from core.gallery import Filters, Page
-from core.models import new_id
-from core.prompts import style_of
-from pages.ui.image_dialog import TRASHED_KEY, image_dialog
-from pages.ui.image_grid import image_grid
+from core.accounts.identity import SignedIn
+from core.common.ids import new_id
+from core.images.gallery_queries import Filters, Page
+from core.prompts.styles import style_of
+from core.provider.catalogue import image_model
+from pages.ui.formatting import images_words, plain
+from pages.ui.gallery.image_dialog import TRASHED_KEY, image_dialog
+from pages.ui.gallery.image_grid import image_grid
 from pages.ui.links import OPEN_PARAM
 from pages.ui.pager import pager
 from pages.ui.polling import stop_polling
 from pages.ui.session import as_user, check_still, require_user, studio
-from pages.ui.text import images_words, plain
 
 STATE_KEY = "gallery-state"
 TRASH = "Trash"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from pages.ui.draft_form import keep_typed
-from pages.ui.failure import show_refusal
-from pages.ui.frame import frame
-from pages.ui.news import tell_now
+from pages.ui.account.sign_in import sign_in_page
+from pages.ui.create.draft_form import keep_typed
+from pages.ui.error_panel import show_refusal
+from pages.ui.navigation import frame
 from pages.ui.session import current_user
-from pages.ui.sign_in import sign_in_page
 from pages.ui.theme import ICON, apply_theme, show_logo
+from pages.ui.toasts import tell_now
 
 st.set_page_config(page_title="Atelier", page_icon=ICON, layout="wide")
 show_logo()

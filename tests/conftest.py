@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import struct
 import subprocess
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,17 +14,19 @@ import hypothesis
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from core.bucket import BucketStorage, open_bucket
-from core.database import Database
-from core.gallery import Gallery
-from core.models import User
+from core.database.database import Database
+from core.database.models import User
+from core.images.gallery import Gallery
 from core.settings import Settings, load_settings
-from core.storage import Storage, open_storage
-from tests import chromium
-from tests.engines import TEMPLATE, PostgresServer, S3Server, postgres_server, s3_server
-from tests.generating import Studio
-from tests.openai_service import OpenAIService, openai_service
-from tests.process import AppProcess
+from core.storage.folder import open_storage
+from core.storage.s3 import BucketStorage, open_bucket
+from core.storage.storage import Storage
+from tests.support import chromium
+from tests.support.app_process import AppProcess
+from tests.support.generation import Studio
+from tests.support.images import plain_png
+from tests.support.openai_service import OpenAIService, openai_service
+from tests.support.servers import TEMPLATE, PostgresServer, S3Server, postgres_server, s3_server
 
 _FOREIGN = (
     "OPENAI_",
@@ -40,10 +40,20 @@ _FOREIGN = (
     "STREAMLIT_",
     "UVICORN_",
 )
+# The longest first: a file is one worker's, and the last one to begin would keep the other waiting.
+LONGEST = (
+    "test_accessibility.py",
+    "test_with_service.py",
+    "test_hostile_text.py",
+    "test_deployment.py",
+)
+
 
 # A busy machine is no failure, and nothing is left in the working folder.
 hypothesis.settings.register_profile("atelier", deadline=None, database=None)
 hypothesis.settings.register_profile("long", deadline=None, database=None, max_examples=3_000)
+
+
 # Tests that import from here load this file once more: the profile that was asked for stays.
 if hypothesis.settings.get_current_profile_name() != "long":
     hypothesis.settings.load_profile("atelier")
@@ -250,17 +260,6 @@ def png() -> Callable[..., bytes]:
     return plain_png
 
 
-def plain_png(width: int = 8, height: int = 8, colour: tuple[int, int, int] = (200, 80, 40)) -> bytes:
-    rows = (b"\0" + bytes(colour) * width) * height
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, body) for kind, body in chunks)
-
-
-def png_chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
 def _migrate(url: str) -> None:
     database = Database(url)
     database.migrate()
@@ -289,16 +288,5 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
         yield process
 
 
-# The longest first: a file is one worker's, and the last one to begin would keep the other waiting.
-LONGEST = (
-    "test_accessibility.py",
-    "test_browser_service.py",
-    "test_browser_corpus.py",
-    "test_topology.py",
-)
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(
-        key=lambda item: item.path.name not in LONGEST and not item.path.name.startswith("test_browser")
-    )
+    items.sort(key=lambda item: item.path.name not in LONGEST and item.path.parent.name != "browser")

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from core.accounts import SignedIn
-from core.jobs import ENDED_WITHOUT_IMAGE, JobView
-from core.models import JobState, utc_now
+from core.accounts.identity import SignedIn
+from core.common.clock import utc_now
+from core.database.models import JobState
+from core.generation.views import ENDED_WITHOUT_IMAGE, JobView
+from pages.ui.formatting import clipped, images_words, job_line, plain
 from pages.ui.polling import stop_polling
 from pages.ui.session import check_still, studio
-from pages.ui.text import clipped, images_words, job_line, plain
 
 WATCH_SECONDS = 2.0
 LIVE_KEY = "_activity_live"

@@ -6,8 +6,8 @@ from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
-from core import addresses
-from core.shares import SHARE_PARAM
+from core.images.share_links import SHARE_PARAM
+from core.web import urls
 from pages.ui.session import studio
 
 # Opens an image over the gallery page.
@@ -19,7 +19,7 @@ def origin() -> str:
     parts = urlsplit(st.context.url or "")
     if parts.scheme in ("http", "https") and parts.netloc:
         return f"{parts.scheme}://{parts.netloc}"
-    # core.guard has let nothing pass that isn't addressed to this server.
+    # core.web.guard has let nothing pass that isn't addressed to this server.
     host = st.context.headers.get("Host")
     return f"{'https' if studio().settings.public_https else 'http'}://{host}" if host else ""
 
@@ -30,7 +30,7 @@ def page_url(param: str, value: str) -> str:
 
 
 def image_url(image_id: str) -> str:
-    return f"{origin()}{addresses.image_url(image_id)}"
+    return f"{origin()}{urls.image_url(image_id)}"
 
 
 def share_url(image_id: str, token: str) -> str:
@@ -39,8 +39,8 @@ def share_url(image_id: str, token: str) -> str:
 
 
 def thumbnail_url(image_id: str) -> str:
-    return f"{origin()}{addresses.thumbnail_url(image_id)}"
+    return f"{origin()}{urls.thumbnail_url(image_id)}"
 
 
 def partial_url(job_id: str, number: int, attempt: int) -> str:
-    return f"{origin()}{addresses.partial_url(job_id, number, attempt)}"
+    return f"{origin()}{urls.partial_url(job_id, number, attempt)}"

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import streamlit as st
 
 from core import bootstrap
-from core.accounts import SignedIn
-from core.caller import Caller, caller
-from core.cookies import session_token
+from core.accounts.client_info import Caller, caller
+from core.accounts.identity import SignedIn
 from core.errors import ImageError
 from core.studio import Studio
-from pages.ui.failure import caught, keep_refusal
+from core.web.cookies import session_token
+from pages.ui.error_panel import caught, keep_refusal
 
 OWNER_KEY = "_session_owner"
 # Whether a sign-in of this tab has ended, from wherever.
@@ -24,7 +24,7 @@ def studio() -> Studio:
 
 
 def token() -> str | None:
-    """The session's token as it was when this tab connected; core.guard lets through what may hold one."""
+    """The session's token as it was when this tab connected; the guard lets through what may hold one."""
     return session_token(dict(st.context.cookies))
 
 

@@ -13,8 +13,8 @@ from statistics import median
 import openai
 
 from core import bootstrap
-from core.jobs import ENDED_WITHOUT_IMAGE
-from core.recipe import Recipe
+from core.generation.views import ENDED_WITHOUT_IMAGE
+from core.prompts.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
 from tests.bench.figures import Figure, seconds

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.process import PATIENCE, ROOT, AppProcess, free_port
+from tests.support.app_process import PATIENCE, ROOT, AppProcess, free_port
 
 MIB = 2**20
 # Short against a start, and long against the CPU time that a question takes.
@@ -101,7 +101,15 @@ def on_two_cores(pid: int) -> None:
 def service(latency: float) -> Iterator[str]:
     """The address of a loopback service in a process of its own, so that it takes no turn of ours."""
     port = free_port()
-    command = [sys.executable, "-m", "tests.openai_service", "--port", str(port), "--latency", str(latency)]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.support.openai_service",
+        "--port",
+        str(port),
+        "--latency",
+        str(latency),
+    ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

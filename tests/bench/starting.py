@@ -10,11 +10,11 @@ from statistics import median
 
 from playwright.sync_api import sync_playwright
 
-from tests import chromium
 from tests.bench.figures import Figure, seconds
 from tests.bench.servers import cpu_seconds, empty_app, empty_page, memory, seconds_to_health
-from tests.process import AppProcess
-from tests.visitor import Visitor
+from tests.support import chromium
+from tests.support.app_process import AppProcess
+from tests.support.browser_user import Visitor
 
 STARTS = 9
 IDLE_SECONDS = 20

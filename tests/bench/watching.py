@@ -13,15 +13,16 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 
-from core.accounts import Accounts
-from core.cookies import COOKIE
-from core.database import Database
-from core.models import Job, new_id
+from core.accounts.users import Accounts
+from core.common.ids import new_id
+from core.database.database import Database
+from core.database.models import Job
+from core.web.cookies import COOKIE
 from tests.bench.figures import Figure, p95
 from tests.bench.servers import POLLED_PAGE, cpu_seconds, empty_app, memory, on_two_cores, service
-from tests.crashing import RECIPE
-from tests.entering import ticket_of
-from tests.process import AppProcess
+from tests.support.app_process import AppProcess
+from tests.support.crashing_worker import RECIPE
+from tests.support.sign_in import ticket_of
 
 PEOPLE = 100
 # As many images as the app lets run at once; who has to wait is told of their place instead.

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.fuzz.inputs import TRIED
+from tests.support.fuzz_inputs import TRIED
 
 
 @pytest.fixture(autouse=True)

@@ -14,15 +14,15 @@ import pytest
 from hypothesis import strategies as st
 
 from core import bootstrap
-from core.api import create_api
-from core.models import Scope
-from core.recipe import Recipe
+from core.api.app import create_api
+from core.database.models import Scope
+from core.prompts.recipe import Recipe
 from core.settings import load_settings
-from tests.entering import ticket_of
-from tests.fuzz.inputs import fuzz
-from tests.openai_service import OpenAIService
-from tests.polling import until
-from tests.process import AppProcess
+from tests.support.app_process import AppProcess
+from tests.support.fuzz_inputs import fuzz
+from tests.support.openai_service import OpenAIService
+from tests.support.sign_in import ticket_of
+from tests.support.waiting import until
 
 DOCUMENT = create_api(lambda: None).openapi()  # type: ignore[arg-type, return-value]
 METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "trace")

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.errors import BadImage
-from core.imaging import MAX_PIXELS, PROMPT_KEYWORDS, _Chunk, download_copy, thumbnail, verify
-from tests.conftest import plain_png, png_chunk
-from tests.fuzz.inputs import fuzz
+from core.images.image_files import MAX_PIXELS, PROMPT_KEYWORDS, _Chunk, download_copy, thumbnail, verify
+from tests.support.fuzz_inputs import fuzz
+from tests.support.images import plain_png, png_chunk
 
 # As the app's log would have it: Pillow warns of what it then refuses.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")

@@ -15,15 +15,16 @@ from starlette.requests import Request
 
 from app import served_address
 from core import errors
-from core.cookies import session_token
-from core.entry import user_of
-from core.guard import check, is_same, is_served
-from core.images_api import _wants_async
-from core.kept import KeptRequest
-from core.pictures import _is_known, picture, sniffed
-from core.request_id import HEADER, RequestIds
+from core.api.dependencies import user_of
+from core.api.generation_routes import _wants_async
+from core.api.image_responses import _is_known, picture
+from core.common.media_types import sniffed
 from core.settings import Settings, load_settings
-from tests.fuzz.inputs import HUGE, any_text, fuzz, json_of, words_of
+from core.usage.idempotency import KeptRequest
+from core.web.cookies import session_token
+from core.web.guard import check, is_same, is_served
+from core.web.request_context import HEADER, RequestIds
+from tests.support.fuzz_inputs import HUGE, any_text, fuzz, json_of, words_of
 
 
 @functools.cache

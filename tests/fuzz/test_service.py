@@ -15,18 +15,18 @@ from hypothesis import example
 from hypothesis import strategies as st
 
 from core import errors
-from core.answers import Painting, Writing, decoded, text_of
-from core.bucket import _fault as bucket_fault
-from core.catalogue import GenerateParams
-from core.client import ImageClient
-from core.frames import frames
-from core.offline import OfflineTransport
-from core.prompts import PromptRequest
+from core.offline.transport import OfflineTransport
+from core.prompts.recipe import GenerateParams
+from core.prompts.request import PromptRequest
+from core.provider.client import ImageClient
+from core.provider.connection import frames
+from core.provider.error_translation import ServiceFault, error_of, fault_of_body, request_id_of, told
+from core.provider.response_limits import drain, record, taken
+from core.provider.responses import Painting, Writing, decoded, text_of
 from core.settings import load_settings
-from core.tape import drain, record, taken
-from core.translate import ServiceFault, error_of, fault_of_body, request_id_of, told
-from tests.conftest import plain_png
-from tests.fuzz.inputs import HUGE, any_text, fuzz, json_of, words_of
+from core.storage.s3 import _fault as bucket_fault
+from tests.support.fuzz_inputs import HUGE, any_text, fuzz, json_of, words_of
+from tests.support.images import plain_png
 
 KEY = "sk-proj-0123456789abcdefghijklmnop"
 PNG = base64.b64encode(plain_png()).decode()

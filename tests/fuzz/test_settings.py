@@ -7,12 +7,12 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from core.bucket import config_of
-from core.catalogue import is_official
-from core.client import ImageClient
 from core.errors import SettingsError
+from core.provider.catalogue import is_official
+from core.provider.client import ImageClient
 from core.settings import DRIVERS, Settings, is_any, is_loopback, load_settings
-from tests.fuzz.inputs import any_text, fuzz, words_of
+from core.storage.s3 import config_of
+from tests.support.fuzz_inputs import any_text, fuzz, words_of
 
 SECRET = "hunter2hunter2"
 names = st.sampled_from(sorted(Settings.model_fields))

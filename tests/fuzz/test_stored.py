@@ -20,22 +20,26 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlmodel import col
 
-from core import archive, errors
-from core.columns import clean
-from core.cursor import Cursor
-from core.database import Database
-from core.drafts import DraftState, PromptVersion
-from core.endings import JobError
-from core.gallery import Filters, Gallery, fold
-from core.imaging import Picture
-from core.intake import Figures
-from core.inventory import FOLDERS, _place
-from core.layout import thumbnail_key
-from core.models import Image, User, new_id
-from core.prompts import Enhancement
-from core.recipe import Recipe
-from core.storage import FolderStorage, StoredFile, check_key, open_storage
-from tests.fuzz.inputs import any_text, fuzz, json_of, words_of
+from core import errors
+from core.common.ids import new_id
+from core.common.text import clean
+from core.database.database import Database
+from core.database.models import Image, User
+from core.database.pagination import Cursor
+from core.enhancement.drafts import DraftState, PromptVersion
+from core.errors.stored import JobError
+from core.generation.ingest import Figures
+from core.images.gallery import Gallery
+from core.images.gallery_queries import Filters, fold
+from core.images.image_files import Picture
+from core.maintenance import backup_archive
+from core.maintenance.integrity import FOLDERS, _place
+from core.prompts.recipe import Recipe
+from core.prompts.request import Enhancement
+from core.storage.folder import FolderStorage, open_storage
+from core.storage.keys import thumbnail_key
+from core.storage.storage import StoredFile, check_key
+from tests.support.fuzz_inputs import any_text, fuzz, json_of, words_of
 
 kept_text = any_text.map(clean)
 texts = st.lists(kept_text, max_size=3).map(tuple)
@@ -220,7 +224,7 @@ def packed(members: list[tuple[str, bytes, bytes]], lie: str) -> bytes:
     """A tar as `archive.Writer` writes it, of any members, and with one lie."""
     file, lines = (
         BytesIO(),
-        [{"format": archive.FORMAT, "version": 2 if lie == "version" else archive.VERSION}],
+        [{"format": backup_archive.FORMAT, "version": 2 if lie == "version" else backup_archive.VERSION}],
     )
     for name, kind, data in [*members, *(members[:1] if lie == "twice" else [])]:
         _member(file, name, kind, data, len(data) + (10**6 if lie == "size" else 0))
@@ -229,7 +233,7 @@ def packed(members: list[tuple[str, bytes, bytes]], lie: str) -> bytes:
         lines.append({"name": told, "size": len(data), "sha256": digest})  # type: ignore[dict-item]
     lines.append({"members": len(lines) - (2 if lie == "count" else 1)})
     listed = b"\n".join(json.dumps(line).encode() for line in (lines[1:] if lie == "head" else lines)) + b"\n"
-    _member(file, archive.MANIFEST, tarfile.REGTYPE, b"[" * 5_000 if lie == "deep" else listed)
+    _member(file, backup_archive.MANIFEST, tarfile.REGTYPE, b"[" * 5_000 if lie == "deep" else listed)
     if lie == "behind":
         _member(file, "atelier.db", tarfile.REGTYPE, b"x")
     whole = file.getvalue() + bytes(1024)
@@ -262,7 +266,7 @@ def test_a_backup_is_taken_whole_or_refused_and_writes_nothing_outside(
     around = tmp_path_factory.mktemp("around")
     (around / "backup").write_bytes(packed(members, lie))
     try:
-        taken = list(archive.extract(around / "backup", around / "data"))
+        taken = list(backup_archive.extract(around / "backup", around / "data"))
     except errors.BackupDamaged:
         taken = None
     outside = set(everything(around)) - {f"data/{name}" for name in everything(around / "data")}
@@ -284,9 +288,9 @@ def test_any_bytes_are_a_backup_or_refused(
     for whole in (data, header.tobuf(tarfile.GNU_FORMAT) + data):
         (folder / "backup").write_bytes(whole)
         with pytest.raises(errors.BackupDamaged):
-            list(archive.extract(folder / "backup", folder / "data"))
+            list(backup_archive.extract(folder / "backup", folder / "data"))
         with suppress(errors.BackupDamaged):
-            assert archive.count(folder / "backup") <= 1
+            assert backup_archive.count(folder / "backup") <= 1
 
 
 # Search

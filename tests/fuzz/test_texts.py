@@ -11,28 +11,28 @@ from hypothesis import example
 from hypothesis import strategies as st
 
 from core import errors
-from core.accounts import check_password, check_username, fold_username, prehash
-from core.alternatives import count_prompts, write_prompts
-from core.catalogue import GenerateParams, check_size, estimate, image_model, text_model
-from core.columns import clean, fitted
+from core.accounts.passwords import check_password, prehash
+from core.accounts.usernames import check_username, fold_username
+from core.common.text import clean
+from core.database.columns import fitted
+from core.database.models import Image
 from core.errors import scrub
-from core.faults import fault_in
-from core.gallery import FILE_NAME_LENGTH, _file_name, fold
-from core.models import Image
-from core.prompts import (
-    Enhancement,
-    PromptRequest,
-    extract_prompt,
-    instructions,
-    missing_facts,
-    style_of,
-    styled,
-    with_facts,
-)
-from core.wordsmith import Words, language_of, write_prompt
-from pages.ui.draft_form import _as_size
-from pages.ui.text import clipped, plain
-from tests.fuzz.inputs import HUGE, any_text, fuzz, words_of
+from core.images.gallery import FILE_NAME_LENGTH, _file_name
+from core.images.gallery_queries import fold
+from core.offline.prompt_writer import Words, language_of, write_prompt
+from core.offline.simulated_faults import fault_in
+from core.prompts.expansion import count_prompts, write_prompts
+from core.prompts.extraction import extract_prompt, missing_facts, with_facts
+from core.prompts.instructions import instructions
+from core.prompts.recipe import GenerateParams
+from core.prompts.request import Enhancement, PromptRequest
+from core.prompts.styles import style_of, styled
+from core.provider.capabilities import check_size
+from core.provider.catalogue import image_model, text_model
+from core.provider.pricing import estimate
+from pages.ui.create.draft_form import _as_size
+from pages.ui.formatting import clipped, plain
+from tests.support.fuzz_inputs import HUGE, any_text, fuzz, words_of
 
 MOST = 50
 requests = st.builds(

@@ -1,0 +1,136 @@
+"""The routes that list, read, change and delete images."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import Query, Request, Response
+
+from core import errors
+from core.api.dependencies import CurrentStudio, OwnerOfShown, Reader, Spender, Viewer
+from core.api.documented_errors import PICTURE_BYTES
+from core.api.generation_routes import images
+from core.api.image_responses import SAFE, picture
+from core.api.schemas import ChangeRequest, ImageList, Metadata, failures
+from core.database.models import Scope
+from core.images.gallery_queries import MAX_PAGE_SIZE, PAGE_SIZE, Filters
+from core.web.urls import IMAGES, with_query
+
+
+@images.get("", response_model=ImageList, summary="List images", responses=failures(errors.RequestRejected))
+def list_images(
+    studio: CurrentStudio,
+    user: Reader,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="From the previous page's `next`")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE,
+    q: Annotated[
+        str, Query(max_length=1000, description="Words that must all occur in what the image was made from")
+    ] = "",
+    favourite: Annotated[bool, Query(description="Favourites only")] = False,
+    style: Annotated[str | None, Query(max_length=64)] = None,
+    model: Annotated[str | None, Query(max_length=128)] = None,
+    trash: Annotated[bool, Query(description="Deleted images only")] = False,
+) -> ImageList:
+    """Newest first; in the trash, the last deleted first."""
+    filters = Filters(search=q, style=style, model=model, favourites=favourite, trash=trash)
+    page = studio.gallery.older(user.user_id, filters, after=cursor, limit=limit)
+    wanted = {"q": q, "style": style, "model": model, "favourite": favourite, "trash": trash}
+    following = {"cursor": page.next, "limit": limit} | {
+        name: "true" if value is True else value for name, value in wanted.items() if value
+    }
+    address = with_query(IMAGES, following) if page.next else None
+    return ImageList(images=[Metadata.of(image) for image in page.images], next=address)
+
+
+@images.head("/{image_id}", include_in_schema=False)
+@images.get(
+    "/{image_id}",
+    summary="Get an image",
+    response_class=Response,
+    responses=failures(errors.ImageNotFound, errors.RangeRejected, errors.FileDamaged) | PICTURE_BYTES,
+)
+def get_image(image_id: str, request: Request, studio: CurrentStudio, owner_id: OwnerOfShown) -> Response:
+    """The bytes as the service sent them."""
+    image = studio.gallery.get(owner_id, image_id)
+    data = partial(studio.gallery.original, owner_id, image_id)
+    return picture(request, image.sha256, image.mime, data, image.file_bytes)
+
+
+@images.head("/{image_id}/thumbnail", include_in_schema=False)
+@images.get(
+    "/{image_id}/thumbnail",
+    summary="Get an image's thumbnail",
+    response_class=Response,
+    responses=failures(errors.ImageNotFound, errors.RangeRejected, errors.FileDamaged) | PICTURE_BYTES,
+)
+def get_thumbnail(image_id: str, request: Request, studio: CurrentStudio, owner_id: OwnerOfShown) -> Response:
+    """A WebP of at most 512 pixels."""
+    etag = f"t-{studio.gallery.get(owner_id, image_id).sha256}"
+    return picture(request, etag, "image/webp", partial(studio.gallery.thumbnail, owner_id, image_id))
+
+
+@images.get(
+    "/{image_id}/download",
+    summary="Download an image as a file",
+    response_class=Response,
+    responses=failures(errors.ImageNotFound, errors.FileDamaged) | {200: PICTURE_BYTES[200]},
+)
+def download(
+    image_id: str,
+    studio: CurrentStudio,
+    user: Viewer,
+    prompt: Annotated[bool, Query(description="Write the prompt into the file")] = False,
+) -> Response:
+    """A copy with a file name; with `prompt`, a PNG's metadata says what it was made from."""
+    file = studio.gallery.download(user.user_id, image_id, with_prompt=prompt)
+    name = f"attachment; filename*=UTF-8''{quote(file.file_name)}"
+    headers = SAFE | {"Content-Disposition": name, "Cache-Control": "private, no-store"}
+    return Response(file.data, media_type=file.mime, headers=headers)
+
+
+@images.get(
+    "/{image_id}/metadata",
+    response_model=Metadata,
+    summary="Get an image's metadata",
+    responses=failures(errors.ImageNotFound),
+)
+def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata:
+    return Metadata.of(studio.gallery.get(user.user_id, image_id))
+
+
+@images.patch(
+    "/{image_id}",
+    response_model=Metadata,
+    summary="Change an image's name, or whether it is a favourite",
+    responses=failures(errors.ImageNotFound, errors.WordsRejected)
+    | {204: {"description": "It is changed; a token that may not `read` is told no more"}},
+)
+def change_image(image_id: str, asked: ChangeRequest, studio: CurrentStudio, user: Spender) -> Any:
+    """Answers with what is known of the image then, where the token may `read`."""
+    image = studio.change(user, image_id, name=asked.name, favourite=asked.favourite)
+    return Metadata.of(image) if user.may(Scope.READ) else Response(status_code=204)
+
+
+@images.delete(
+    "/{image_id}",
+    status_code=204,
+    summary="Move an image to the trash",
+    responses=failures(errors.ImageNotFound),
+)
+def delete_image(image_id: str, studio: CurrentStudio, user: Spender) -> None:
+    """It can be restored for as long as the installation keeps its trash."""
+    studio.gallery.trash(user.user_id, image_id)
+
+
+@images.post(
+    "/{image_id}/restore",
+    status_code=204,
+    summary="Restore an image from the trash",
+    responses=failures(errors.ImageNotFound),
+)
+def restore_image(image_id: str, studio: CurrentStudio, user: Spender) -> None:
+    studio.gallery.restore(user.user_id, image_id)

@@ -1,0 +1,1 @@
+"""Helpers without a domain: text, ids, the clock, media types and the log."""

@@ -1,0 +1,104 @@
+"""Sets up the log: one event per line, without secrets or control characters."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import structlog
+
+from core import errors
+
+# Control characters but new lines and tabs, what else ends a line, what turns the direction of writing, and
+# halves of characters, which no terminal can be sent.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_INDENT = "\n  "
+_LIBRARIES = ("sqlalchemy",)
+
+
+def escaped(text: str) -> str:
+    r"""`text` with such signs written out, as `\x1b` or `\u202e`; its lines but the first are indented.
+
+    No line of the log begins with a space, so none can be forged.
+    """
+    return _UNSAFE.sub(_written, text).replace("\n", _INDENT)
+
+
+def _written(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+class LineRenderer:
+    """The last processor but one: an event as one line, and below it what came with an exception."""
+
+    def __init__(self) -> None:
+        self._renderer = structlog.dev.ConsoleRenderer(colors=False)
+
+    def __call__(self, logger: Any, method: str, event: structlog.typing.EventDict) -> str:
+        below: Sequence[str] = [str(event.pop(name)) for name in ("stack", "exception") if name in event]
+        line = str(self._renderer(logger, method, event)).replace("\n", r"\n")
+        return "\n".join(map(escaped, (line, *(f"  {text}" for text in below))))
+
+
+def configure_logging(level: str, *, secrets: Sequence[str] = ()) -> None:
+    """Lines with time, level and job id, scrubbed of secrets and control characters wherever they stand.
+
+    `secrets` are kept out whatever they look like. What libraries log is made safe as well, and so are the
+    tracebacks that a server writes.
+    """
+
+    def scrubbed(text: str) -> str:
+        for secret in secrets:
+            text = text.replace(secret, "[secret]")
+        return errors.scrub(text)
+
+    logging.setLogRecordFactory(partial(_scrubbed_record, lambda text: escaped(scrubbed(text))))
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            structlog.processors.format_exc_info,
+            LineRenderer(),
+            lambda _logger, _method, line: scrubbed(str(line)),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
+    )
+    for name in _LIBRARIES:
+        library = logging.getLogger(name)
+        library.handlers[:], library.propagate = [_LibraryLines()], False
+
+
+class _LibraryLines(logging.Handler):
+    """Hands a library's lines to our log: scrubbed, and an exception as one line instead of a traceback."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        cause = {"error": repr(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
+        structlog.get_logger(record.name).log(record.levelno, record.getMessage(), **cause)
+
+
+def _scrub_message(record: logging.LogRecord, scrubbed: Callable[[str], str]) -> None:
+    """By its arguments where that is enough: a server's lines of access are made from them later."""
+    message = record.getMessage()
+    clean = scrubbed(message)
+    if clean == message:
+        return
+    if isinstance(record.args, tuple):
+        record.args = tuple(scrubbed(arg) if isinstance(arg, str) else arg for arg in record.args)
+    if record.getMessage() != clean:
+        record.msg, record.args = clean, ()
+
+
+def _scrubbed_record(scrubbed: Callable[[str], str], *args: Any, **fields: Any) -> logging.LogRecord:
+    record = logging.LogRecord(*args, **fields)
+    with suppress(Exception):  # whatever a library logs that can't be written: logging itself says so
+        _scrub_message(record, scrubbed)
+    if record.exc_info and record.exc_info[1]:
+        record.exc_text = scrubbed(logging.Formatter().formatException(record.exc_info))
+    return record

@@ -1,0 +1,37 @@
+"""Text that is safe to normalise and to store."""
+
+from __future__ import annotations
+
+import unicodedata
+
+# As many as Unicode's Stream-Safe Text Format lets follow each other (UAX #15).
+MOST_MARKS = 30
+
+
+def has_long_run(text: str) -> bool:
+    """Whether more than MOST_MARKS marks stand on one letter, more than in any language."""
+    return not text.isascii() and len(thinned(text)) < len(text)
+
+
+def thinned(text: str) -> str:
+    """`text` with MOST_MARKS marks on a letter at most, so that it is normalised in time with its length."""
+    if text.isascii():
+        return text
+    kept, run = list[str](), 0
+    for sign in text:
+        run = _after(run, sign)
+        if run <= MOST_MARKS:
+            kept.append(sign)
+    return "".join(kept)
+
+
+def _after(run: int, sign: str) -> int:
+    """How many marks stand in a row behind `sign`: some signs become marks only when they are normalised."""
+    for part in unicodedata.normalize("NFKD", sign):
+        run = run + 1 if unicodedata.combining(part) else 0
+    return run
+
+
+def clean(text: str) -> str:
+    """`text` as every engine can keep it: NUL and lone surrogates become U+FFFD, pairs their character."""
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

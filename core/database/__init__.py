@@ -1,0 +1,1 @@
+"""Tables, transactions, migrations, pagination and the ownership of a database by its processes."""

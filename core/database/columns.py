@@ -1,0 +1,24 @@
+"""Makes foreign text fit its column: what has been paid for is never refused over a character."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import String
+
+from core.common.text import clean
+from core.database.models import Table
+
+
+def fitted(table: type[Table], fields: dict[str, Any]) -> dict[str, Any]:
+    """`fields` with every text cleaned and no longer than its column."""
+    columns = table.metadata.tables[str(table.__tablename__)].columns
+    return {name: _fit(value, columns[name].type) for name, value in fields.items()}
+
+
+def _fit(value: Any, kind: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [clean(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    return clean(value)[: kind.length if isinstance(kind, String) else None]

@@ -1,0 +1,414 @@
+"""The tables. Times are UTC; money is micro-USD (1,000,000 = 1 USD), NULL where unknown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    String,
+    Text,
+    TypeDecorator,
+    text,
+)
+from sqlalchemy.orm import registry
+from sqlmodel import Field, SQLModel
+
+from core.common.clock import utc_now
+from core.common.ids import new_id
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware UTC datetime on every engine; SQLite alone would drop the zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.astimezone(UTC).replace(tzinfo=None) if value else None
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return value.replace(tzinfo=UTC) if value else None
+
+
+class Table(SQLModel, registry=registry()):
+    """Parent of all tables, with a registry of its own: the shared one breaks on hot reload."""
+
+
+def _time(*, nullable: bool = False, index: bool = False) -> Any:
+    return Column(UtcDateTime, nullable=nullable, index=index)
+
+
+def _user(*, primary_key: bool = False, index: bool = False, nullable: bool = False) -> Any:
+    key = ForeignKey("users.id", ondelete="RESTRICT")
+    return Column(String(32), key, primary_key=primary_key, index=index, nullable=nullable)
+
+
+class Role(StrEnum):
+    ADMIN = "admin"
+    MEMBER = "member"
+
+
+class Installation(Table, table=True):
+    """The one row of what belongs to the installation. `secret` is its key, as hexadecimal digits."""
+
+    __tablename__ = "installation"
+    id: int = Field(default=1, sa_column=Column(Integer, primary_key=True, autoincrement=False))
+    secret: str = Field(sa_column=Column(String(64), nullable=False))
+
+
+class User(Table, table=True):
+    """`username` is casefolded and unique; a withdrawn user can't sign in, and keeps their images.
+
+    `served_at` is when a job of theirs last began: whoever waited longest is next.
+    """
+
+    __tablename__ = "users"
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    username: str = Field(sa_column=Column(String(64), unique=True, nullable=False))
+    display_name: str = Field(sa_column=Column(String(64), nullable=False))
+    password_hash: str = Field(sa_column=Column(String(100), nullable=False))
+    role: str = Field(default=Role.MEMBER, sa_column=Column(String(16), nullable=False))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    withdrawn_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    served_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+
+
+class SignInSession(Table, table=True):
+    """One signed-in browser; `id` is the SHA-256 of the cookie's token."""
+
+    __tablename__ = "sign_in_sessions"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user(index=True))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    seen_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    expires_at: datetime = Field(sa_column=_time(index=True))
+    browser: str = Field(default="", sa_column=Column(String(200), nullable=False))
+
+
+class SignInTicket(Table, table=True):
+    """A one-time ticket that a browser exchanges for its cookie; `id` is the SHA-256 of the ticket."""
+
+    __tablename__ = "sign_in_tickets"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user())
+    expires_at: datetime = Field(sa_column=_time(index=True))
+
+
+class SignInAttempt(Table, table=True):
+    """One wrong (or not yet judged) password; `username` need not exist."""
+
+    __tablename__ = "sign_in_attempts"
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    username: str = Field(sa_column=Column(String(64), index=True, nullable=False))
+    at: datetime = Field(default_factory=utc_now, sa_column=_time(index=True))
+
+
+class Invite(Table, table=True):
+    """A link that makes one account; `id` is the SHA-256 of the link's token."""
+
+    __tablename__ = "invites"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    created_by: str = Field(sa_column=_user())
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    expires_at: datetime = Field(sa_column=_time())
+    used_by: str | None = Field(default=None, sa_column=_user(nullable=True))
+
+
+class PasswordReset(Table, table=True):
+    """A link that sets one user's password once; `id` is the SHA-256 of the link's token."""
+
+    __tablename__ = "password_resets"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user(index=True))
+    expires_at: datetime = Field(sa_column=_time())
+
+
+class Draft(Table, table=True):
+    """What a user has typed on the Create page, as the JSON of `core.enhancement.drafts.DraftState`."""
+
+    __tablename__ = "drafts"
+    user_id: str = Field(sa_column=_user(primary_key=True))
+    state: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    updated_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+
+
+class JobState(StrEnum):
+    """`unknown`: the call was in flight when it was cut off, and may have been charged."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+
+
+LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
+
+
+class Job(Table, table=True):
+    """One image to be bought. `request` is a `Recipe` as JSON; `error` the last failure, as JSON.
+
+    `process` is the number under which the process that began it holds its lock (core.database.ownership).
+
+    `reserved_micros` is what it was expected to cost when it was submitted: its part of a budget.
+
+    A queued job with `due_at` has been refused without charge, and waits until then for its next call.
+    There is none for one whose user has taken it back while a call was under way: `cancel_asked`.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("ix_jobs_owner", "owner_id", "created_at", "id"),
+        Index(
+            "ix_jobs_live",
+            "state",
+            sqlite_where=text("state IN ('queued', 'running')"),
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
+    )
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    batch_id: str = Field(sa_column=Column(String(64), index=True, nullable=False))
+    position: int = 0
+    owner_id: str = Field(sa_column=_user())
+    state: str = Field(default=JobState.QUEUED, sa_column=Column(String(16), nullable=False))
+    request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    partials: int = Field(default=0, description="Partial pictures stored so far")
+    attempts: int = Field(default=0, description="Calls that may have left")
+    process: int | None = None
+    due_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    cancel_asked: bool = False
+    error: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    reserved_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    started_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    finished_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    dismissed_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+
+
+def _live_images(name: str, *filtered: str) -> Index:
+    """An index for lists of one owner's undeleted images, newest first, all of one value of `filtered`.
+
+    It ends in `trashed_at` so that SQLite counts without reading the rows.
+    """
+    live = text("trashed_at IS NULL")
+    columns = ("owner_id", *filtered, "created_at", "id", "trashed_at")
+    return Index(name, *columns, sqlite_where=live, postgresql_where=live)
+
+
+class Image(Table, table=True):
+    """One kept picture and all it was made from. `search` is what the gallery's search looks through.
+
+    `request_hash` is its recipe's, NULL where the image is older than the column. `source_id` is the image
+    that it is an edit or a variation of; that one may be gone.
+    """
+
+    __tablename__ = "images"
+    __table_args__ = (
+        _live_images("ix_images_live"),
+        _live_images("ix_images_favourite", "favourite"),
+        _live_images("ix_images_style", "style"),
+        _live_images("ix_images_model", "model"),
+        _live_images("ix_images_request", "request_hash"),
+        Index("ix_images_job", "job_id", "owner_id"),
+        Index(
+            "ix_images_trash",
+            "owner_id",
+            "trashed_at",
+            "id",
+            sqlite_where=text("trashed_at IS NOT NULL"),
+            postgresql_where=text("trashed_at IS NOT NULL"),
+        ),
+    )
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    owner_id: str = Field(sa_column=_user())
+    job_id: str = Field(sa_column=Column(String(32), nullable=False))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    trashed_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    favourite: bool = False
+    name: str = Field(default="", sa_column=Column(Text, nullable=False))
+    traits: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    base_prompt: str = Field(default="", sa_column=Column(Text, nullable=False))
+    enhanced_prompt: str = Field(default="", sa_column=Column(Text, nullable=False))
+    prompt: str = Field(default="", sa_column=Column(Text, nullable=False))
+    sent_prompt: str = Field(default="", sa_column=Column(Text, nullable=False))
+    revised_prompt: str = Field(default="", sa_column=Column(Text, nullable=False))
+    style: str = Field(default="", sa_column=Column(String(64), nullable=False))
+    model: str = Field(sa_column=Column(String(128), nullable=False))
+    size: str = Field(default="", sa_column=Column(String(16), nullable=False))
+    quality: str = Field(default="", sa_column=Column(String(16), nullable=False))
+    offline: bool = False
+    width: int
+    height: int
+    mime: str = Field(sa_column=Column(String(32), nullable=False))
+    file_key: str = Field(sa_column=Column(String(128), unique=True, nullable=False))
+    file_bytes: int = Field(sa_column=Column(BigInteger, nullable=False))
+    sha256: str = Field(sa_column=Column(String(64), nullable=False))
+    price_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    seconds: float = 0.0
+    request_hash: str | None = Field(default=None, sa_column=Column(String(64), nullable=True))
+    source_id: str | None = Field(default=None, sa_column=Column(String(32), nullable=True))
+    search: str = Field(default="", sa_column=Column(Text, nullable=False))
+
+
+class Take(Table, table=True):
+    """A finished enhancement, kept for a day; `id` is the SHA-256 of who asked, which model, and for what."""
+
+    __tablename__ = "takes"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user())
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time(index=True))
+    model: str = Field(sa_column=Column(String(128), nullable=False))
+    text: str = Field(sa_column=Column(Text, nullable=False))
+    added_back: list[str] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    price_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+
+
+class UsageKind(StrEnum):
+    ENHANCE = "enhance"
+    GENERATE = "generate"
+
+
+class Usage(Table, table=True):
+    """One call to a service, or one that was saved: who, what, how long, how much, and how it ended.
+
+    `reserved_micros` is what it counts of a budget while its price isn't known, NULL where it cost nothing.
+    `lost_images` may have been made and paid for, and never came.
+    """
+
+    __tablename__ = "usage"
+    __table_args__ = (
+        Index("ix_usage_user", "user_id", "started_at"),
+        Index("ix_usage_kind", "kind", "started_at"),
+    )
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    user_id: str = Field(sa_column=_user())
+    kind: str = Field(sa_column=Column(String(16), nullable=False))
+    model: str = Field(sa_column=Column(String(128), nullable=False))
+    offline: bool = False
+    job_id: str | None = Field(default=None, sa_column=Column(String(32), nullable=True))
+    started_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    seconds: float = 0.0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    price_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    saved_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    reserved_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    images: int = 0
+    lost_images: int = 0
+    request_id: str | None = Field(default=None, sa_column=Column(String(128), nullable=True))
+    outcome: str = Field(sa_column=Column(String(16), nullable=False))
+    error_code: str | None = Field(default=None, sa_column=Column(String(32), nullable=True))
+
+
+class Scope(StrEnum):
+    """What a token lets its holder do."""
+
+    READ = "read"
+    GENERATE = "generate"
+
+
+class ApiToken(Table, table=True):
+    """A person's token for the Images API; `id` is its SHA-256, `scopes` are words with spaces between."""
+
+    __tablename__ = "api_tokens"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user(index=True))
+    name: str = Field(sa_column=Column(String(64), nullable=False))
+    scopes: str = Field(sa_column=Column(String(64), nullable=False))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    expires_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+    used_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
+
+
+class Share(Table, table=True):
+    """A link that shows one image to whoever has it; `id` is the SHA-256 of the link's token."""
+
+    __tablename__ = "shares"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    image_id: str = Field(sa_column=Column(String(32), index=True, nullable=False))
+    owner_id: str = Field(sa_column=_user(index=True))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    expires_at: datetime = Field(sa_column=_time(index=True))
+
+
+class KeptAnswer(Table, table=True):
+    """What a paid request with an Idempotency-Key was answered; `id` is the SHA-256 of its user and key.
+
+    `request_hash` is the SHA-256 of what was asked. `batch_id` names what was submitted for it; `status` and
+    `body` are NULL until it has been answered.
+    """
+
+    __tablename__ = "kept_answers"
+    id: str = Field(sa_column=Column(String(64), primary_key=True))
+    user_id: str = Field(sa_column=_user())
+    request_hash: str = Field(sa_column=Column(String(64), nullable=False))
+    created_at: datetime = Field(default_factory=utc_now, sa_column=_time(index=True))
+    batch_id: str | None = Field(default=None, sa_column=Column(String(64), nullable=True))
+    status: int | None = None
+    body: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+
+
+class Rate(Table, table=True):
+    """How many requests of one kind came within one window; `subject` is a user's id or a token's."""
+
+    __tablename__ = "rates"
+    subject: str = Field(sa_column=Column(String(80), primary_key=True))
+    kind: str = Field(sa_column=Column(String(16), primary_key=True))
+    began_at: datetime = Field(sa_column=_time(index=True))
+    count: int = 0
+
+
+class Budget(Table, table=True):
+    """One user's limits in place of the settings'; NULL is as the settings say, money is micro-USD."""
+
+    __tablename__ = "budgets"
+    user_id: str = Field(sa_column=_user(primary_key=True))
+    day_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    month_micros: int | None = Field(default=None, sa_column=Column(BigInteger, nullable=True))
+    day_images: int | None = None
+    month_images: int | None = None
+    updated_at: datetime = Field(default_factory=utc_now, sa_column=_time())
+
+
+class AuditEntry(Table, table=True):
+    """Who did what, when and from where: rows are added and never changed, which the database sees to.
+
+    `actor_id` is NULL where nobody is signed in. `subject` names what it was done to.
+    """
+
+    __tablename__ = "audit_entries"
+    __table_args__ = (
+        Index("ix_audit_entries_at", "at", "id"),
+        Index("ix_audit_entries_actor", "actor_id", "at", "id"),
+    )
+    id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
+    at: datetime = Field(default_factory=utc_now, sa_column=_time())
+    action: str = Field(sa_column=Column(String(32), nullable=False))
+    actor_id: str | None = Field(default=None, sa_column=Column(String(32), nullable=True))
+    actor_name: str = Field(default="", sa_column=Column(String(64), nullable=False))
+    subject: str = Field(default="", sa_column=Column(String(128), nullable=False))
+    details: str = Field(default="", sa_column=Column(String(400), nullable=False))
+    address: str = Field(default="", sa_column=Column(String(64), nullable=False))
+    browser: str = Field(default="", sa_column=Column(String(200), nullable=False))
+    request_id: str = Field(default="", sa_column=Column(String(64), nullable=False))
+
+
+class Failure(Table, table=True):
+    """How often one error came up within one hour, for the administrator."""
+
+    __tablename__ = "failures"
+    code: str = Field(sa_column=Column(String(32), primary_key=True))
+    hour: datetime = Field(sa_column=Column(UtcDateTime, primary_key=True))
+    count: int = 0

@@ -1,0 +1,1 @@
+"""One paid text: enhancement runs, the cache of finished ones, and drafts."""

@@ -1,0 +1,227 @@
+"""Errors of the paid image call and its answer."""
+
+from __future__ import annotations
+
+from core.errors.base import ImageError
+
+
+class ImageGenerationError(ImageError):
+    code, status = "IMG-GEN-FAIL-001", 502
+    message = "The image could not be made."
+    suggestions: tuple[str, ...] = (
+        "Check the service's status page.",
+        "Ask your administrator to check the API key.",
+        "Review the prompt and the chosen options, then try again.",
+    )
+
+
+class RateLimited(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-RATE-001", 429, True
+    message = "The service is asking us to slow down."
+    suggestions = ("Wait a minute, then try again.", "Ask for fewer images at once.")
+
+
+class ServiceBusy(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-BUSY-001", 503, True
+    message = "The image service is overloaded right now."
+    suggestions = ("Wait a minute, then try again.", "Try a smaller size or a lower quality.")
+
+
+class ServiceFailed(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-SERVER-001", 502, True
+    message = "The image service had an internal error."
+    suggestions = ("Try again in a few minutes.", "Check the service's status page.")
+    charged = None
+
+
+class ServiceUnreachable(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-CONN-001", 503, True
+    message = "The image service can't be reached."
+    suggestions = (
+        "Check this computer's internet connection.",
+        "Ask your administrator to check OPENAI_BASE_URL and the proxy.",
+    )
+
+
+class ServiceLate(ServiceUnreachable):
+    code, status = "IMG-GEN-CONN-002", 504
+    message = "The service didn't answer in time."
+    suggestions = (
+        "Try again in a few minutes.",
+        "If it happens often, ask your administrator to raise TEXT_TIMEOUT.",
+    )
+    charged = None
+
+
+class ConnectionLost(ServiceUnreachable):
+    code, status = "IMG-GEN-CONN-003", 502
+    message = "The connection to the service was lost."
+    suggestions = (
+        "Try again.",
+        "If it happens often, ask your administrator to check the network and the proxy.",
+    )
+    charged = None
+
+
+class QuotaSpent(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-QUOTA-001", 402, False
+    message = "The account's credit with the image service is used up."
+    suggestions = (
+        "Ask your administrator to add credit to the service's account.",
+        "Your prompt is kept: come back to it later.",
+    )
+
+
+class BillingLimitReached(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-BILL-001", 402, False
+    message = "The account has reached the spending limit set with the image service."
+    suggestions = (
+        "Ask your administrator to raise the limit, or wait until next month.",
+        "Your prompt is kept: come back to it later.",
+    )
+
+
+class BudgetSpent(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-BUDGET-001", 402, False
+    message = "Your budget doesn't cover this."
+    suggestions = (
+        "Ask for fewer images, a smaller size or a lower quality.",
+        "Wait until the budget resets: your prompt is kept.",
+        "Ask your administrator for a larger budget.",
+    )
+
+
+class OutcomeUnknown(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-UNKNOWN-001", 504, False
+    message = "Outcome unknown: the service may have charged for this."
+    suggestions: tuple[str, ...] = (
+        "Try again, which may be charged twice, or let it go.",
+        "Check the service's usage page if the cost matters.",
+    )
+    charged: bool | None = None
+    tells_cost = True
+
+
+class AnswerLate(OutcomeUnknown):
+    code = "IMG-GEN-UNKNOWN-002"
+    message = "Outcome unknown: no answer came in time, and the service may have charged for this."
+    suggestions = (
+        *OutcomeUnknown.suggestions,
+        "If it happens often, ask your administrator to raise IMAGE_TIMEOUT.",
+    )
+
+
+class AnswerLost(OutcomeUnknown):
+    code = "IMG-GEN-UNKNOWN-003"
+    message = "Outcome unknown: the connection was lost, and the service may have charged for this."
+    suggestions = (
+        *OutcomeUnknown.suggestions,
+        "If it happens often, ask your administrator to check the network and the proxy.",
+    )
+
+
+class AnswerCut(OutcomeUnknown):
+    code = "IMG-GEN-UNKNOWN-004"
+    message = (
+        "Outcome unknown: the answer ended before the picture was complete, and the service may have charged "
+        "for this."
+    )
+
+
+class BadAnswer(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-ANSWER-001", 502, True
+    message = "The service answered with something that isn't an image."
+    suggestions: tuple[str, ...] = (
+        "Ask your administrator to check that OPENAI_BASE_URL points to an OpenAI-compatible API.",
+        "Try again in a few minutes.",
+    )
+    charged: bool | None = None
+
+
+class WebPage(BadAnswer):
+    code = "IMG-GEN-ANSWER-002"
+    message = "The service answered with a web page."
+    suggestions = (
+        "Ask your administrator to check OPENAI_BASE_URL: `/v1` is often missing from the end.",
+        "Ask whether a proxy or a sign-in page sits in front of the service.",
+    )
+
+
+class NoImage(BadAnswer):
+    code = "IMG-GEN-ANSWER-003"
+    message = "The service answered without an image."
+    suggestions = ("Try again.", "Change the prompt a little.", "Choose another model under More options.")
+
+
+class AddressWrong(BadAnswer):
+    code, retryable = "IMG-GEN-ADDR-001", False
+    message = "There is no image service at the address in the settings."
+    suggestions = (
+        "Ask your administrator to check OPENAI_BASE_URL: `/v1` is often missing from the end, or doubled.",
+    )
+    charged = False
+
+
+class BadImage(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-IMAGE-001", 502, True
+    message = "The service sent a damaged picture."
+    suggestions = (
+        "Try again.",
+        "The damaged file is kept for your administrator.",
+    )
+    charged = True
+
+
+class InvalidParameter(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-PARAM-001", 422, False
+    message = "This model doesn't support the chosen options."
+    suggestions = ("Choose another size, quality or number of images.", "Choose another model.")
+
+
+class ParameterRefused(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-PARAM-002", 422, False
+    message = "The service doesn't accept one of the chosen options."
+    suggestions = (
+        "Set quality and size to Auto, then try again.",
+        "Choose another model.",
+        "Ask your administrator which options the service accepts.",
+    )
+
+
+class ModelUnavailable(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-MODEL-001", 404, False
+    message = "This model isn't available to the account."
+    suggestions = (
+        "Choose another model under More options.",
+        "Ask your administrator which models the account may use, and to check IMAGE_MODEL and TEXT_MODEL.",
+    )
+
+
+class ModelRetired(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-MODEL-002", 410, False
+    message = "This model has been retired by the service."
+    suggestions = ("Choose the successor named above under More options.",)
+
+
+class RequestTooLarge(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-SIZE-001", 413, False
+    message = "The request is too large for the service."
+    suggestions = ("Shorten the prompt.", "Ask for fewer images at once.")
+
+
+class NotEnded(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-STATE-001", 409, False
+    message = "This image is still being made or is already done."
+    suggestions = ("Wait until it has finished.", "Look in your gallery.")
+
+
+class RecipeUnreadable(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-VERSION-001", 409, False
+    message = "This image was requested in another version of Atelier."
+    suggestions = ("Describe it again, then generate.",)
+
+
+class JobCancelled(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-CANCEL-001", 409, False
+    message = "This image was cancelled before it started; it cost nothing."
+    suggestions = ("Request it again.",)

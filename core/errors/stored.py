@@ -1,0 +1,47 @@
+"""A failure as it is stored with a job, and read back as an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from core import errors
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """A failure as it is stored with a job; from `charged` on as in ImageError."""
+
+    code: str
+    message: str
+    suggestions: tuple[str, ...] = ()
+    details: str = ""
+    retryable: bool = False
+    charged: bool | None = False
+    categories: tuple[str, ...] = ()
+    field: str | None = None
+    retry_after: float | None = None
+    request_id: str | None = None
+
+    @classmethod
+    def of(cls, error: errors.ImageError) -> JobError:
+        return cls(
+            error.code, error.message, tuple(error.suggestions), error.details, error.retryable,
+            error.charged, error.categories, error.field, error.retry_after, error.request_id,
+        )  # fmt: skip
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> JobError:
+        kind = errors.by_code(fields["code"]) or errors.ImageError
+        # An older row doesn't say what the failure has cost; its code does.
+        known = {"charged": kind.charged, "categories": ()} | fields
+        lists = {name: tuple(known[name]) for name in ("suggestions", "categories")}
+        return cls(**known | lists)
+
+    def to_error(self) -> errors.ImageError:
+        """The failure as it was raised, as far as that was stored; core.usage.error_counts has counted it."""
+        kind = errors.by_code(self.code) or errors.ImageGenerationError
+        error = kind(self.message, details=self.details, request_id=self.request_id)
+        error.suggestions, error.field, error.retry_after = self.suggestions, self.field, self.retry_after
+        error.charged, error.categories, error.counted = self.charged, self.categories, True
+        return error

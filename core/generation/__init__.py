@@ -1,0 +1,1 @@
+"""One paid image: orders, quotes, the job queue, workers and recovery."""

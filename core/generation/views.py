@@ -1,0 +1,141 @@
+"""Jobs and batches as values for pages and API responses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import col, select
+
+from core import errors
+from core.common.text import clean
+from core.database.database import Database
+from core.database.models import LIVE_STATES, Image, Job, JobState
+from core.errors.stored import JobError
+from core.generation.job_queue import Place
+from core.prompts.recipe import Recipe
+
+ENDED_WITHOUT_IMAGE = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """`jobs` in their order; `images` in the order of their jobs, those in the trash too."""
+
+    id: str
+    jobs: tuple[JobView, ...]
+    images: tuple[Image, ...]
+
+    @property
+    def is_live(self) -> bool:
+        return any(job.is_live for job in self.jobs)
+
+    @property
+    def state(self) -> JobState:
+        """The batch's as a whole: done when any image has come."""
+        if self.is_live:
+            running = any(job.started_at for job in self.jobs)
+            return JobState.RUNNING if running else JobState.QUEUED
+        return JobState.DONE if self.images else self.jobs[0].state
+
+    @property
+    def price(self) -> int | None:
+        """What all of it cost in micro-USD; None where a part of it is unknown."""
+        prices = [image.price_micros for image in self.images]
+        unknown = None in prices or any(error.charged is not False for error in self.failures)
+        return None if unknown else sum(price or 0 for price in prices)
+
+    @property
+    def seconds(self) -> float:
+        """From the submission to the end of the last job."""
+        ends = [job.finished_at for job in self.jobs if job.finished_at]
+        return (max(ends) - min(job.created_at for job in self.jobs)).total_seconds() if ends else 0.0
+
+    @property
+    def failures(self) -> tuple[JobError, ...]:
+        """Why images are missing, one for each job that brought none."""
+        return tuple(
+            job.error or JobError.of(_missing(job))
+            for job in self.jobs
+            if not job.is_live and not job.image_ids
+        )
+
+
+def _missing(job: JobView) -> errors.ImageError:
+    """Why a job that has not failed has no image."""
+    return errors.JobCancelled() if job.state == JobState.CANCELLED else errors.ImageNotFound()
+
+
+class Batches:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def find(self, owner_id: str, batch_id: str) -> Batch:
+        """Raises ImageNotFound for anybody but the owner."""
+        with self._database.read() as session:
+            jobs = session.exec(
+                select(Job)
+                .where(Job.batch_id == clean(batch_id), Job.owner_id == owner_id)
+                .order_by(col(Job.position))
+            ).all()
+            images = session.exec(
+                select(Image)
+                .where(Image.owner_id == owner_id, col(Image.job_id).in_([job.id for job in jobs]))
+                .order_by(col(Image.file_key))
+            ).all()
+        if not jobs:
+            raise errors.ImageNotFound
+        made = {job.id: [image for image in images if image.job_id == job.id] for job in jobs}
+        views = tuple(view_of(job, tuple(image.id for image in made[job.id])) for job in jobs)
+        return Batch(jobs[0].batch_id, views, tuple(image for job in jobs for image in made[job.id]))
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """One image's place as the page shows it. `image_ids` are filled when it is done.
+
+    While it is queued, `place` says how long for; with an `error` it waits for its next try, at `due_at`.
+    """
+
+    id: str
+    batch_id: str
+    position: int
+    state: JobState
+    recipe: Recipe
+    partials: int
+    attempts: int
+    error: JobError | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    due_at: datetime | None = None
+    image_ids: tuple[str, ...] = ()
+    place: Place | None = None
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE_STATES
+
+    def elapsed(self, now: datetime) -> float:
+        """Seconds since the call left, or since submission while it waits."""
+        return ((self.finished_at or now) - (self.started_at or self.created_at)).total_seconds()
+
+
+def view_of(job: Job, image_ids: tuple[str, ...], place: Place | None = None) -> JobView:
+    """A job's row for people to see."""
+    return JobView(
+        id=job.id,
+        batch_id=job.batch_id,
+        position=job.position,
+        state=JobState(job.state),
+        recipe=Recipe.read(job.request),
+        partials=job.partials,
+        attempts=job.attempts,
+        error=JobError.from_json(job.error) if job.error else None,
+        created_at=job.created_at,
+        started_at=job.started_at,
+        finished_at=job.finished_at,
+        due_at=job.due_at,
+        image_ids=image_ids,
+        place=place,
+    )

@@ -1,0 +1,1 @@
+"""The gallery, image files, uploads and share links."""

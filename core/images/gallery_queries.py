@@ -1,0 +1,119 @@
+"""SQL conditions, search and keyset pages of the gallery."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlmodel import Session, col
+
+from core.common.text import clean, thinned
+from core.database.models import Image
+from core.database.pagination import Cursor, beyond, page_of
+from core.prompts.recipe import Recipe
+from core.prompts.styles import style_of
+
+PAGE_SIZE = 24
+MAX_PAGE_SIZE = 200
+SEARCH_TEXT_LENGTH = 20_000
+SEARCH_LENGTH = 1_000
+SEARCH_WORDS = 16
+SEARCH_WORD_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """Which images: every word of `search` occurs in what they were made from; `trash`: the deleted ones."""
+
+    search: str = ""
+    style: str | None = None
+    model: str | None = None
+    favourites: bool = False
+    trash: bool = False
+
+
+EVERYTHING = Filters()
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some images in order. `next` and `newer` are cursors for `after`; None where nothing follows."""
+
+    images: tuple[Image, ...]
+    next: str | None = None
+    newer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """The styles and models that occur among an owner's images, sorted."""
+
+    styles: tuple[str, ...]
+    models: tuple[str, ...]
+
+
+def fold(words: str) -> str:
+    """`words` as they are compared in a search: compatible forms and letter case don't matter."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", thinned(words)).casefold())
+
+
+def search_text(made_from: Recipe | Image) -> str:
+    """What the gallery's search looks through."""
+    style = style_of(made_from.style)
+    parts = (made_from.name, *made_from.traits, style.label if style else "", made_from.prompt)
+    texts = dict.fromkeys((*parts, made_from.base_prompt, made_from.enhanced_prompt))
+    return fold("\n".join(part for part in texts if part)[:SEARCH_TEXT_LENGTH])[:SEARCH_TEXT_LENGTH]
+
+
+def filter_conditions(owner_id: str, filters: Filters) -> list[Any]:
+    trashed = col(Image.trashed_at)
+    conditions: list[Any] = [col(Image.owner_id) == owner_id]
+    conditions.append(trashed.is_not(None) if filters.trash else trashed.is_(None))
+    if filters.favourites:
+        conditions.append(col(Image.favourite))
+    if filters.style is not None:
+        conditions.append(col(Image.style) == clean(filters.style))
+    if filters.model is not None:
+        conditions.append(col(Image.model) == clean(filters.model))
+    words = fold(clean(filters.search[:SEARCH_LENGTH])).split()[:SEARCH_WORDS]
+    return conditions + [
+        col(Image.search).contains(word[:SEARCH_WORD_LENGTH], autoescape=True) for word in words
+    ]
+
+
+def image_page(session: Session, owner_id: str, filters: Filters, cursor: Cursor | None, limit: int) -> Page:
+    at = col(Image.trashed_at) if filters.trash else col(Image.created_at)
+    matching = select(Image).where(*filter_conditions(owner_id, filters))
+
+    def rows(cursor: Cursor | None, limit: int) -> tuple[Image, ...]:
+        found = beyond(matching, cursor, at, col(Image.id)).limit(limit)
+        return tuple(session.execute(found).scalars())
+
+    def place(image: Image) -> Cursor:
+        trashed_at = image.trashed_at if filters.trash else None
+        return Cursor(trashed_at or image.created_at, image.id)
+
+    found = page_of(rows, cursor, limit, place)
+    return Page(found.rows, found.next, found.newer)
+
+
+def newest_image(session: Session, owner_id: str, request_hash: str) -> Image | None:
+    live = (col(Image.owner_id) == owner_id, col(Image.trashed_at).is_(None))
+    newest = (col(Image.created_at).desc(), col(Image.id).desc())
+    found = select(Image).where(*live, col(Image.request_hash) == request_hash).order_by(*newest).limit(1)
+    image: Image | None = session.execute(found).scalar_one_or_none()
+    return image
+
+
+def distinct_values(session: Session, owner_id: str, column: Any) -> tuple[str, ...]:
+    """The values of `column` but '', each found by one step in its index, however many rows share it."""
+    found: list[str] = []
+    value: str | None = ""
+    while True:
+        live = (col(Image.owner_id) == owner_id, col(Image.trashed_at).is_(None), column > value)
+        value = session.execute(select(func.min(column)).where(*live)).scalar()
+        if value is None:
+            return tuple(found)
+        found.append(value)

@@ -1,0 +1,187 @@
+"""Pictures as bytes: are they what they claim, a thumbnail of them, and copies that carry the prompt."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from io import BytesIO
+
+from PIL import Image
+
+from core.errors import BadImage
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_PIXELS = 50_000_000
+THUMBNAIL_SIDE = 512
+THUMBNAIL_QUALITY = 80
+# The text keywords that Atelier writes into download copies, and so removes from them.
+PROMPT_KEYWORDS = frozenset({"parameters", "prompt"})
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_MIMES = {"PNG": "image/png", "WEBP": "image/webp", "JPEG": "image/jpeg"}
+_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow's decoders raise on damaged or hostile bytes.
+DECODE_ERRORS = (
+    OSError,
+    AssertionError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What verified bytes are. `width` and `height` are in pixels, as shown; `sha256` in hex."""
+
+    mime: str
+    width: int
+    height: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """One PNG chunk; `raw` is all of it: length, kind, body and checksum."""
+
+    kind: bytes
+    body: bytes
+    raw: bytes
+
+    @property
+    def keyword(self) -> str:
+        """The keyword of a text chunk, or ''."""
+        if self.kind not in (b"tEXt", b"zTXt", b"iTXt"):
+            return ""
+        return self.body.partition(b"\0")[0].decode("latin-1")
+
+
+def verify(data: bytes) -> Picture:
+    """Decode `data` in full and say what it is, whatever its name or declared type.
+
+    Takes one still PNG, WebP or JPEG with nothing behind its end, up to 64 MB and 50 million pixels.
+    Raises BadImage.
+    """
+    if len(data) > MAX_BYTES:
+        raise BadImage(details=f"{len(data)} bytes, more than {MAX_BYTES}")
+    try:
+        with Image.open(BytesIO(data), formats=tuple(_MIMES)) as image:
+            _check_shape(image)
+            _check_ends(image.format or "", data)
+            image.load()
+            return _picture(image, data)
+    except DECODE_ERRORS as error:
+        raise BadImage(details=f"{len(data)} bytes: {error or type(error).__name__}") from error
+
+
+def thumbnail(data: bytes) -> bytes:
+    """A WebP of at most 512 x 512 pixels, upright, without any metadata. Raises BadImage."""
+    try:
+        with Image.open(BytesIO(data), formats=tuple(_MIMES)) as image:
+            _check_shape(image)
+            image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
+            turn = _TURNS.get(_orientation(image))
+            small = image.transpose(turn) if turn is not None else image
+            small = small.convert("RGBA" if small.has_transparency_data else "RGB")
+            small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+            made = BytesIO()
+            small.save(made, "WEBP", quality=THUMBNAIL_QUALITY)
+            return made.getvalue()
+    except DECODE_ERRORS as error:
+        raise BadImage(details=str(error)) from error
+
+
+def download_copy(data: bytes, *, recipe_text: dict[str, str] | None) -> bytes:
+    """`data` for a person's disk: pixels and foreign metadata stay byte for byte.
+
+    None gives exactly `data`. Otherwise the texts under `PROMPT_KEYWORDS` are taken out of a PNG and
+    `recipe_text` (keyword: text) is put in, {} meaning none. A WebP or JPEG stays as it came. A C2PA
+    manifest is kept, but its signature covers the file without our texts.
+    Raises BadImage for a damaged PNG.
+    """
+    if recipe_text is None or not data.startswith(_PNG_MAGIC):
+        return data
+    try:
+        chunks = [chunk for chunk in _chunks(data) if chunk.keyword not in PROMPT_KEYWORDS]
+    except ValueError as error:
+        raise BadImage(details=str(error)) from error
+    pixels = next((i for i, chunk in enumerate(chunks) if chunk.kind == b"IDAT"), len(chunks))
+    texts = [_text_chunk(keyword, text) for keyword, text in recipe_text.items()]
+    parts = [chunk.raw for chunk in chunks]
+    return b"".join([_PNG_MAGIC, *parts[:pixels], *texts, *parts[pixels:]])
+
+
+def _check_shape(image: Image.Image) -> None:
+    if image.width * image.height > MAX_PIXELS:
+        raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise ValueError(f"{frames} frames, not a still picture")
+
+
+def _check_ends(kind: str, data: bytes) -> None:
+    """Raise ValueError unless the file ends where its format says; Pillow alone overlooks both cases."""
+    if kind == "PNG":
+        for _ in _chunks(data):
+            pass
+    elif kind == "WEBP":
+        length = int.from_bytes(data[4:8], "little") + 8
+        if length != len(data):
+            raise ValueError(f"a WebP of {length} bytes")
+    elif not data.endswith(b"\xff\xd9"):
+        raise ValueError("the JPEG has no end, or something behind it")
+
+
+def _picture(image: Image.Image, data: bytes) -> Picture:
+    width, height = image.size
+    if _orientation(image) in _SIDEWAYS:
+        width, height = height, width
+    return Picture(_MIMES[image.format or ""], width, height, sha256(data).hexdigest())
+
+
+def _orientation(image: Image.Image) -> int:
+    """How a viewer turns the picture; 0 where its metadata don't say so, or can't be read."""
+    try:
+        found = image.getexif().get(_ORIENTATION)
+    except Exception:
+        # Pillow's reader of metadata raises anything at all; the picture beside them is whole.
+        return 0
+    return found if isinstance(found, int) else 0
+
+
+def _chunks(data: bytes) -> Iterator[_Chunk]:
+    """The chunks of a PNG. Raises ValueError for a wrong checksum, a missing end, or bytes behind it."""
+    at, kind = len(_PNG_MAGIC), b""
+    while kind != b"IEND":
+        length = int.from_bytes(data[at : at + 4], "big")
+        raw = data[at : at + 12 + length]
+        kind, body = raw[4:8], raw[8:-4]
+        if len(raw) < 12 + length or zlib.crc32(raw[4:-4]) != int.from_bytes(raw[-4:], "big"):
+            raise ValueError(f"the PNG is damaged at byte {at}")
+        yield _Chunk(kind, body, raw)
+        at += len(raw)
+    if at != len(data):
+        raise ValueError(f"{len(data) - at} bytes behind the PNG's end")
+
+
+def _text_chunk(keyword: str, text: str) -> bytes:
+    """An uncompressed iTXt chunk, which takes any language but no NUL: that is left out."""
+    words = text.replace("\0", "").encode("utf-8", "replace")
+    body = b"iTXt" + keyword.encode("latin-1") + b"\0\0\0\0\0" + words
+    return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))

@@ -1,0 +1,149 @@
+"""Links that show one picture to whoever has them: its bytes and thumbnail, and nothing else of it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, exists
+from sqlmodel import Session, col, select
+
+from core import errors
+from core.accounts.audit_log import Action, Audit
+from core.accounts.identity import SignedIn, check_standing
+from core.common.clock import utc_now
+from core.common.ids import digest_of
+from core.common.text import clean
+from core.database.database import Database
+from core.database.models import Image, Share, User
+
+# How long a link may last, the usual one first.
+LIVES = (timedelta(days=7), timedelta(days=1), timedelta(days=30))
+# The part of an image's address in which a link's token is handed on.
+SHARE_PARAM = "share"
+# So much of a link's id names it in the audit trail.
+SHARE_NAME = 8
+
+
+@dataclass(frozen=True, slots=True)
+class OpenShare:
+    """A link that still shows its picture. `id` can't be used as one."""
+
+    id: str
+    image_id: str
+    created_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SharedImage:
+    """All that a link's holder may know of an image; with `owner_id` the gallery gives its bytes.
+
+    It has no prompt, name or price, so that none can be shown by a slip.
+    """
+
+    id: str
+    owner_id: str
+    mime: str
+    sha256: str
+
+
+class Shares:
+    """Tokens leave as text, once, and are stored as SHA-256 only.
+
+    A link is looked up at every use: it shows nothing from the moment that its owner stops sharing, puts the
+    image into the trash or loses their access. What isn't one's own is ImageNotFound, as if it never was.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._audit = Audit(database, clock=clock)
+
+    def make(self, user: SignedIn, image_id: str, life: timedelta) -> str:
+        """The token of a new link to an image of this user's.
+
+        Raises ImageNotFound, InvalidParameter, or SessionEnded where the session has ended in this moment.
+        """
+        if life not in LIVES:
+            *days, most = (str(life.days) for life in sorted(LIVES))
+            raise errors.InvalidParameter(
+                f"A link can last {', '.join(days)} or {most} days.",
+                field="life",
+                suggestions=("Choose one of these.",),
+            )
+        token, now = secrets.token_urlsafe(24), self._clock()
+        with self._database.write() as session:
+            check_standing(session, user, now)
+            image = _own(session, user, image_id)
+            if image.trashed_at:
+                raise errors.ImageNotFound
+            share = Share(
+                id=digest_of(token),
+                image_id=image.id,
+                owner_id=user.user_id,
+                created_at=now,
+                expires_at=now + life,
+            )
+            session.add(share)
+            self._tell(session, Action.SHARE_MADE, user, share)
+        return token
+
+    def image_of(self, token: str, image_id: str) -> SharedImage | None:
+        """What a link shows now; None for a token that is made up, over, withdrawn or another image's."""
+        found = (
+            select(Image)
+            .join(Share, col(Share.image_id) == col(Image.id))
+            .join(User, col(User.id) == col(Image.owner_id))
+            .where(Share.id == digest_of(token), Share.expires_at > self._clock())
+            .where(Image.id == clean(image_id), Image.owner_id == Share.owner_id)
+            .where(col(Image.trashed_at).is_(None), col(User.withdrawn_at).is_(None))
+        )
+        with self._database.read() as session:
+            image = session.exec(found).one_or_none()
+        return SharedImage(image.id, image.owner_id, image.mime, image.sha256) if image else None
+
+    def list(self, user: SignedIn, image_id: str) -> tuple[OpenShare, ...]:
+        """The links of an image that aren't over, newest first. Raises ImageNotFound."""
+        with self._database.read() as session:
+            image = _own(session, user, image_id)
+            found = session.exec(
+                select(Share)
+                .where(Share.image_id == image.id, Share.owner_id == user.user_id)
+                .where(Share.expires_at > self._clock())
+                .order_by(col(Share.created_at).desc(), col(Share.id))
+            )
+            return tuple(OpenShare(row.id, row.image_id, row.created_at, row.expires_at) for row in found)
+
+    def withdraw(self, user: SignedIn, share_id: str) -> None:
+        """End one link at once. Raises ImageNotFound for one that isn't this user's, or is gone."""
+        mine = (col(Share.id) == clean(share_id), col(Share.owner_id) == user.user_id)
+        with self._database.write() as session:
+            ended = session.scalars(delete(Share).where(*mine).returning(Share)).one_or_none()
+            if ended is None:
+                raise errors.ImageNotFound
+            self._tell(session, Action.SHARE_WITHDRAWN, user, ended)
+
+    def _tell(self, session: Session, action: Action, user: SignedIn, share: Share) -> None:
+        details = f"link {share.id[:SHARE_NAME]}, until {share.expires_at:%Y-%m-%d %H:%M} UTC"
+        self._audit.record(session, action, actor=user.user_id, subject=share.image_id, details=details)
+
+    def tidy(self) -> None:
+        """Remove links that are over, and those of images that are gone."""
+        gone = ~exists().where(col(Image.id) == col(Share.image_id))
+        with self._database.write() as session:
+            session.execute(delete(Share).where((col(Share.expires_at) <= self._clock()) | gone))
+
+
+def _own(session: Session, user: SignedIn, image_id: str) -> Image:
+    image = session.get(Image, clean(image_id))
+    if image is None or image.owner_id != user.user_id:
+        raise errors.ImageNotFound
+    return image

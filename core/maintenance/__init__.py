@@ -1,0 +1,1 @@
+"""Chores of a running installation, and the operator commands."""

@@ -1,0 +1,197 @@
+"""`python -m core restore FILE`: restores what `python -m core backup` put into FILE, into DATA_DIR.
+
+DATA_DIR must be empty or missing; with --force what is there is moved aside, and never deleted. Everything
+is checked before anything is put in place. People sign in again afterwards. What was waiting or being made
+at the time of the backup isn't bought by itself, because it may have been made after it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from sqlalchemy import delete, func, update
+from sqlmodel import Session, col, select
+
+from core import errors
+from core.common.clock import utc_now
+from core.database.database import Database
+from core.database.engines import sqlite_url
+from core.database.models import (
+    LIVE_STATES,
+    ApiToken,
+    Invite,
+    Job,
+    JobState,
+    PasswordReset,
+    Share,
+    SignInSession,
+    SignInTicket,
+)
+from core.errors.stored import JobError
+from core.maintenance.backup_archive import count, extract
+from core.maintenance.command_line import answer, disk_faults, parser, progress, say
+from core.settings import Settings, load_settings
+from core.storage.data_folder import DATABASE, FILES, LOCK, hold_folder
+from core.storage.folder import flush_folder
+from core.storage.keys import Folder
+
+# The number of a job's call, as the table can hold it.
+_CALL = re.compile(r"[0-9]{1,6}")
+
+
+def restore(settings: Settings, backup: Path, *, force: bool = False) -> Path | None:
+    """Bring the backup back into DATA_DIR; the folder that was moved aside for it, if any.
+
+    Raises SettingsError, BackupError or DatabaseError, and has changed nothing then.
+    """
+    for name in ("database_url", "storage_url"):
+        if getattr(settings, name):
+            raise errors.SettingsError(
+                f"{name.upper()} is set, but a backup is restored into DATA_DIR: unset it."
+            )
+    if not backup.is_file():
+        raise errors.BackupError(f"There is no file {backup}.")
+    folder = settings.data_dir.expanduser().resolve()
+    with disk_faults(folder.parent), _claimed(folder, force=force), _staged_beside(folder) as staged:
+        _unpack(backup, staged)
+        _make_safe(staged)
+        return _put_in_place(staged, folder)
+
+
+@contextmanager
+def _claimed(folder: Path, *, force: bool) -> Iterator[None]:
+    """The folder held, so that no Atelier is at work in it or begins to be."""
+    if folder.exists() and not folder.is_dir():
+        raise errors.BackupError(f"DATA_DIR: {folder} is a file.")
+    occupied = any(_contents(folder))
+    if occupied and not force:
+        raise errors.BackupError(
+            f"DATA_DIR: {folder} isn't empty. Name another folder, or add --force: "
+            "what is there is then moved aside."
+        )
+    if occupied and os.path.ismount(folder):
+        raise errors.BackupError(f"DATA_DIR: {folder} is a separate disk: move what is in it aside yourself.")
+    with ExitStack() as held:
+        if folder.exists():
+            held.callback(hold_folder(folder).release)
+        yield
+
+
+def _contents(folder: Path) -> Iterator[Path]:
+    """What is in the folder, its lock aside."""
+    if folder.is_dir():
+        yield from (path for path in folder.iterdir() if path.name != LOCK)
+
+
+@contextmanager
+def _staged_beside(folder: Path) -> Iterator[Path]:
+    """A private folder on the disk of `folder`, to be moved to its place; else gone afterwards."""
+    parent = folder if os.path.ismount(folder) else folder.parent
+    parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", suffix=".part", dir=parent) as part:
+        staged = Path(part) / "data"
+        staged.mkdir(mode=0o700)
+        yield staged
+
+
+def _unpack(backup: Path, staged: Path) -> None:
+    with progress("Files", count(backup)) as bar:
+        for _ in extract(backup, staged):
+            bar.advance()
+    if not (staged / DATABASE).is_file():
+        raise errors.BackupDamaged(details="there is no database in it")
+    (staged / FILES).mkdir(mode=0o700, exist_ok=True)
+
+
+def _make_safe(staged: Path) -> None:
+    """Bring the database up to date, and take out what must not come to life again."""
+    with closing(Database(sqlite_url(staged / DATABASE))) as database:
+        database.migrate()
+        with database.write() as session:
+            for table in (SignInSession, SignInTicket, PasswordReset, ApiToken, Share):
+                session.execute(delete(table))
+            session.execute(delete(Invite).where(col(Invite.used_by).is_(None)))
+            _end_open_jobs(session, staged / FILES / Folder.IMAGES)
+
+
+def _end_open_jobs(session: Session, pictures: Path) -> None:
+    """Jobs whose bytes are there are entered at the start, and no other is bought again by itself."""
+    for job_id in session.exec(select(Job.id).where(col(Job.state).in_(LIVE_STATES))).all():
+        job = update(Job).where(col(Job.id) == job_id)
+        if attempt := _arrived(pictures / job_id):
+            started = func.coalesce(col(Job.started_at), col(Job.created_at))
+            values = {"state": JobState.RUNNING, "attempts": attempt, "started_at": started}
+        else:
+            error = asdict(JobError.of(_unknown()))
+            values = {"state": JobState.UNKNOWN, "finished_at": utc_now(), "error": error}
+        session.execute(job.values(due_at=None, process=None, **values))
+
+
+def _arrived(pictures: Path) -> int:
+    """The latest call of a job of which pictures are there, or 0."""
+    names = (path.name.partition("-")[0] for path in pictures.glob("*"))
+    return max((int(name) for name in names if _CALL.fullmatch(name)), default=0)
+
+
+def _unknown() -> errors.OutcomeUnknown:
+    return errors.OutcomeUnknown(
+        "Outcome unknown: this was waiting or being made when the backup was taken.",
+        details="it may have been made and charged after the backup that was restored",
+    )
+
+
+def _put_in_place(staged: Path, folder: Path) -> Path | None:
+    _flush_folders(staged)
+    if os.path.ismount(folder):
+        # The database last: without it nothing starts here.
+        for path in sorted(staged.iterdir(), key=lambda path: path.name == DATABASE):
+            path.rename(folder / path.name)
+        flush_folder(folder)
+        return None
+    aside = _move_aside(folder) if any(_contents(folder)) else None
+    if aside is None and folder.exists():
+        (folder / LOCK).unlink(missing_ok=True)
+        folder.rmdir()
+    try:
+        staged.rename(folder)
+    except OSError:
+        if aside:
+            aside.rename(folder)
+        raise
+    flush_folder(folder.parent)
+    return aside
+
+
+def _move_aside(folder: Path) -> Path:
+    aside = folder.with_name(f"{folder.name}.before-{utc_now():%Y%m%d-%H%M%S-%f}")
+    folder.rename(aside)
+    return aside
+
+
+def _flush_folders(root: Path) -> None:
+    for path, _, _ in os.walk(root, topdown=False):
+        flush_folder(Path(path))
+
+
+def main() -> int:
+    asked = parser("restore", __doc__)
+    asked.add_argument("file", type=Path, metavar="FILE", help="the backup")
+    asked.add_argument("--force", action="store_true", help="move what is in DATA_DIR aside first")
+    chosen = asked.parse_args()
+    settings = load_settings()
+    aside = restore(settings, chosen.file, force=chosen.force)
+    say(f"{settings.data_dir} holds what was in {chosen.file}. Thumbnails are made again as needed.")
+    if aside:
+        say(f"What was there before is in {aside}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(answer(main))

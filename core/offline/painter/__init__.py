@@ -1,0 +1,1 @@
+"""The offline engine's painter; `core.offline.painter.paint` is its front."""

@@ -1,1 +1,0 @@
-"""The offline engine's painter; `core.painter.paint` is its front."""

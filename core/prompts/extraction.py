@@ -1,0 +1,84 @@
+"""Extracts the enhanced prompt from a text model's answer, and puts back facts that it left out."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Any
+
+from core.common.text import thinned
+from core.prompts.request import PromptRequest
+
+# What stands in these is found in one pass: a hostile answer of any length takes time in proportion.
+_THOUGHT, _THOUGHT_END = "<think>", "</think>"
+_FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
+_PREAMBLE = re.compile(
+    r"\A(?:sure|certainly|of course|absolutely|here(?:.s| is| are)|below is)\b[^\n]{0,120}:[ \t]*\n+",
+    re.IGNORECASE,
+)
+_TITLE = re.compile(
+    r"\A[#*_ ]*(?:enhanced|improved|final|image|revised)[ _]prompt[*_ ]*:[*_ ]*\s*", re.IGNORECASE
+)
+_PROMPT_FIELDS = ("enhanced_prompt", "enhancedPrompt", "prompt", "image_prompt", "final_prompt", "text")
+_QUOTES = {'"': '"', "“": "”", "«": "»"}
+
+
+def extract_prompt(answer: str) -> str:
+    """The prompt inside an enhancer's `answer`, without what models like to wrap around it.
+
+    Takes off reasoning, an introducing line, a title, a code fence, a JSON object and quotes; an
+    answer that has none of them comes back stripped. Empty when nothing is left.
+    """
+    text = _PREAMBLE.sub("", _without_thoughts(answer).strip())
+    if fenced := _FENCE.search(text):
+        text = fenced[1]
+    return _unquoted(_TITLE.sub("", _from_json(text.strip())).strip())
+
+
+def _without_thoughts(answer: str) -> str:
+    *ended, rest = answer.split(_THOUGHT_END)
+    parts = (part.partition(_THOUGHT) for part in ended)
+    return "".join(said if thought else said + _THOUGHT_END for said, thought, _ in parts) + rest
+
+
+def _from_json(text: str) -> str:
+    try:
+        found: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if isinstance(found, str):
+        return found
+    fields = found if isinstance(found, dict) else {}
+    return next((fields[key] for key in _PROMPT_FIELDS if isinstance(fields.get(key), str)), text)
+
+
+def _unquoted(text: str) -> str:
+    """`text` without one pair of quotes around the whole of it."""
+    close = _QUOTES.get(text[:1], "")
+    inner = text[1:-1]
+    wrapped = close and len(text) > 1 and text.endswith(close)
+    return inner.strip() if wrapped and text[0] not in inner and close not in inner else text
+
+
+def missing_facts(text: str, request: PromptRequest) -> tuple[str, ...]:
+    """The name and traits that `text` lacks; case, spacing and Unicode forms don't count."""
+    said = _folded(text)
+    facts = (fact.strip() for fact in (request.name, *request.traits))
+    return tuple(dict.fromkeys(fact for fact in facts if fact and not _says(said, _folded(fact))))
+
+
+def with_facts(text: str, facts: tuple[str, ...]) -> str:
+    """`text` with `facts` as its last line."""
+    return f"{text}\n\nKeep exactly: {'; '.join(facts)}." if facts else text
+
+
+def _says(said: str, fact: str) -> bool:
+    """Whether `fact` stands in `said` as words of its own: "Al" isn't in "also"."""
+    before = r"(?<!\w)" if fact[0].isalnum() and fact[0].isascii() else ""
+    after = r"(?!\w)" if fact[-1].isalnum() and fact[-1].isascii() else ""
+    return re.search(before + re.escape(fact) + after, said) is not None
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", thinned(text)).casefold().split())

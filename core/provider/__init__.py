@@ -1,0 +1,1 @@
+"""The border to OpenAI-compatible services: calls, answers, errors, models and prices."""

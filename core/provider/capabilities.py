@@ -1,0 +1,104 @@
+"""Checks a request against what its model can do, before anything is paid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import date
+
+from core.errors import InvalidParameter, ModelRetired, PromptEmpty, PromptTooLong
+from core.prompts.recipe import AUTO, GenerateParams
+from core.prompts.styles import style_of, styled
+from core.provider.catalogue import ImageModel, image_model, text_model
+from core.settings import DEFAULT_IMAGE_MODEL, DEFAULT_TEXT_MODEL
+
+_SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
+
+
+def check(params: GenerateParams, *, today: date, official: bool) -> None:
+    """Refuse what the model can't do, before it is paid for.
+
+    `official` says that OpenAI itself is asked, where a retired model is gone. Raises PromptEmpty,
+    ModelRetired, PromptTooLong, or InvalidParameter with the field at fault.
+    """
+    model = image_model(params.model)
+    if not params.prompt.strip():
+        raise PromptEmpty(field="prompt")
+    if official and model.ended(today):
+        raise _retired(model.label, image_model(model.successor or DEFAULT_IMAGE_MODEL).label, field="model")
+    if len(styled(params.prompt, params.style)) > model.max_prompt:
+        raise PromptTooLong(
+            f"The prompt is too long: {model.label} accepts at most {model.max_prompt:,} characters.",
+            field="prompt",
+        )
+    check_size(params.size, model)
+    check_inputs(params, model)
+    _check_choices(params, model)
+
+
+def check_inputs(params: GenerateParams, model: ImageModel) -> None:
+    """Raise InvalidParameter for pictures that `model` can't work from."""
+    if params.inputs and not model.edits:
+        raise InvalidParameter(
+            f"{model.label} makes images from text only.",
+            suggestions=("Choose a model that can edit images.",),
+            field="model",
+        )
+    if params.inputs > model.max_inputs:
+        raise InvalidParameter(
+            f"{model.label} can work from at most {model.max_inputs} images.",
+            suggestions=("Use fewer images.",),
+            field="image",
+        )
+
+
+def check_text(name: str, *, today: date) -> None:
+    """Raise ModelRetired, naming the successor, when OpenAI no longer serves the text model `name`."""
+    model = text_model(name)
+    if model.ends is not None and today >= model.ends:
+        retired = _retired(model.label, text_model(model.successor or DEFAULT_TEXT_MODEL).label)
+        retired.suggestions = ("Ask your administrator to set TEXT_MODEL to the successor named above.",)
+        raise retired
+
+
+def _retired(label: str, successor: str, *, field: str | None = None) -> ModelRetired:
+    return ModelRetired(
+        f"{label} has been retired by the service. Its successor is {successor}.", field=field
+    )
+
+
+def check_size(size: str, model: ImageModel) -> None:
+    """Raise InvalidParameter for a size that `model` doesn't make."""
+    if size == AUTO or size in model.sizes:
+        return
+    edges = _SIZE.fullmatch(size)
+    if edges and model.size_rule and model.size_rule.allows(int(edges[1]), int(edges[2])):
+        return
+    rule = f", or any size with {model.size_rule}" if model.size_rule else ""
+    raise InvalidParameter(
+        f"{model.label} supports {', '.join(model.sizes)}{rule}.",
+        suggestions=("Choose a size from the list.",),
+        field="size",
+    )
+
+
+def _check_choices(params: GenerateParams, model: ImageModel) -> None:
+    if not 1 <= params.n <= model.max_n:
+        raise InvalidParameter(f"{model.label} makes 1 to {model.max_n} images at once.", field="n")
+    _check_choice(model, "quality", params.quality, (AUTO, *model.qualities))
+    _check_choice(model, "background", params.background, (AUTO, *model.backgrounds))
+    _check_choice(model, "output_format", params.output_format, model.formats)
+    if params.style and style_of(params.style) is None:
+        _check_choice(model, "style", params.style, model.api_styles)
+    if params.background == "transparent" and params.output_format == "jpeg":
+        raise InvalidParameter("A JPEG can't be transparent: choose PNG or WebP.", field="background")
+
+
+def _check_choice(model: ImageModel, field_name: str, value: str, allowed: Iterable[str]) -> None:
+    if value not in allowed:
+        label = field_name.replace("_", " ")
+        raise InvalidParameter(
+            f"{model.label} has no {label} “{value}”.",
+            suggestions=(f"Choose another {label}.",),
+            field=field_name,
+        )

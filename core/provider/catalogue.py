@@ -1,0 +1,264 @@
+"""What each model can do and what it costs, as data that is checked before anything is paid.
+
+Prices are USD per million tokens, which is the same number as micro-USD per token; every sum of
+money is a whole number of micro-USD. None means unknown, which is never the same as zero.
+
+Sources: sizes, options and dates of ending from OpenAI's published model and deprecation pages; prices and
+tokens per picture from third-party reports of September and November 2026. All as of November 2026.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from datetime import date
+from decimal import Decimal
+from urllib.parse import urlsplit
+
+from core.prompts.recipe import AUTO, GenerateParams
+from core.settings import (
+    DEFAULT_IMAGE_MODEL,
+    DEFAULT_TEXT_MODEL,
+    OFFLINE_IMAGE_MODEL,
+    OFFLINE_TEXT_MODEL,
+    Settings,
+)
+
+_SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+# Previews of one image, with any model.
+MOST_PARTIALS = 3
+MAX_PROMPT = 32_000
+_FINE = (AUTO, "low", "medium", "high", "xhigh", "max")
+_SQUARE = "1024x1024"
+_QUALITY_LABELS = {"hd": "HD", "xhigh": "Extra high"}
+# Output tokens of gpt-image-2.5-flare for a square of 1024, by quality, and of each streamed preview.
+FLARE_TOKENS = {"low": 196, "medium": 439, "high": 1_756, "xhigh": 3_122, "max": 7_024}
+PARTIAL_TOKENS = 100
+_AUTUMN, _DECEMBER, _JANUARY = date(2026, 10, 23), date(2026, 12, 11), date(2027, 1, 14)
+_ENDS = {
+    _AUTUMN: ("gpt-4", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-4.1-nano", "o1", "o3-mini", "o4-mini"),
+    _DECEMBER: ("gpt-5", "gpt-5-mini", "gpt-5-nano", "o3"),
+    _JANUARY: ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRule:
+    """Which WIDTHxHEIGHT a model takes beside the listed ones, in pixels."""
+
+    step: int
+    max_edge: int
+    max_ratio: int
+    min_pixels: int
+    max_pixels: int
+
+    def allows(self, width: int, height: int) -> bool:
+        long, short = max(width, height), min(width, height)
+        return (
+            width % self.step == height % self.step == 0
+            and long <= self.max_edge
+            and long <= short * self.max_ratio
+            and self.min_pixels <= width * height <= self.max_pixels
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"edges divisible by {self.step} and at most {self.max_edge}, "
+            f"a ratio of at most {self.max_ratio}:1, and {self.min_pixels:,} to {self.max_pixels:,} pixels"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrice:
+    """USD per million tokens."""
+
+    text_in: Decimal
+    image_in: Decimal
+    out: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ImageModel:
+    """What one image model can do and costs.
+
+    `status` is current, live, ending, retired, compatible (only other services speak it) or offline;
+    `ends` is the first day without it. `sizes` are offered in a form, `size_rule` admits others.
+    `tokens` holds the output tokens of one image by (size, quality), as far as they are published.
+    `max_inputs` is how many pictures an image can be made from; 0 for a model that only follows words.
+    """
+
+    name: str
+    label: str
+    status: str
+    ends: date | None = None
+    successor: str | None = None
+    sizes: tuple[str, ...] = (AUTO, "1024x1024", "1536x1024", "1024x1536")
+    size_rule: SizeRule | None = None
+    qualities: tuple[str, ...] = (AUTO, "low", "medium", "high")
+    max_n: int = 10
+    max_prompt: int = MAX_PROMPT
+    backgrounds: tuple[str, ...] = (AUTO, "opaque", "transparent")
+    formats: tuple[str, ...] = ("png", "webp", "jpeg")
+    max_partials: int = MOST_PARTIALS
+    max_inputs: int = 16
+    api_styles: tuple[str, ...] = ()
+    sends_response_format: bool = False
+    price: TokenPrice | None = None
+    tokens: dict[tuple[str, str], int] = field(default_factory=dict, hash=False)
+    partial_tokens: int | None = None
+
+    @property
+    def any_size(self) -> bool:
+        """Whether sizes beside the listed ones are taken."""
+        return self.size_rule is not None
+
+    @property
+    def edits(self) -> bool:
+        """Whether it makes images from others."""
+        return self.max_inputs > 0
+
+    def ended(self, today: date) -> bool:
+        return self.status == "retired" or (self.ends is not None and today >= self.ends)
+
+
+@dataclass(frozen=True, slots=True)
+class TextModel:
+    """What one enhancing model costs; `effort` is the reasoning effort it is sent, None for none."""
+
+    name: str
+    label: str
+    price_in: Decimal | None = None
+    price_out: Decimal | None = None
+    effort: str | None = None
+    ends: date | None = None
+    successor: str | None = None
+
+
+FREE_SIZES = SizeRule(step=16, max_edge=3840, max_ratio=3, min_pixels=655_360, max_pixels=8_294_400)
+_ANY_SIZES = SizeRule(step=1, max_edge=8192, max_ratio=16, min_pixels=4096, max_pixels=2**26)
+_GPT_PRICE = TokenPrice(text_in=Decimal(5), image_in=Decimal(8), out=Decimal(30))
+_GPT_2 = ImageModel("gpt-image-2", "GPT Image 2", "live", size_rule=FREE_SIZES, price=_GPT_PRICE)
+_GPT_1 = ImageModel("gpt-image-1", "GPT Image 1", "retired", date(2026, 10, 23), DEFAULT_IMAGE_MODEL)
+_ENDING = replace(_GPT_1, status="ending", ends=date(2026, 12, 1))
+_DALL_E_3 = ImageModel(
+    "dall-e-3",
+    "DALL·E 3",
+    "retired",
+    date(2026, 5, 12),
+    DEFAULT_IMAGE_MODEL,
+    sizes=(_SQUARE, "1792x1024", "1024x1792"),
+    qualities=("standard", "hd"),
+    max_n=1,
+    max_prompt=4_000,
+    backgrounds=(AUTO,),
+    formats=("png",),
+    max_partials=0,
+    max_inputs=0,
+    api_styles=("vivid", "natural"),
+    sends_response_format=True,
+)
+_CURRENT = replace(_GPT_2, status="current", qualities=_FINE)
+IMAGE_MODELS: tuple[ImageModel, ...] = (
+    replace(_CURRENT, name=DEFAULT_IMAGE_MODEL, label="GPT Image 2.6 Flare"),
+    replace(_CURRENT, name="gpt-image-2.6-sunburst", label="GPT Image 2.6 Sunburst"),
+    replace(
+        _GPT_2,
+        name="gpt-image-2.5-flare",
+        label="GPT Image 2.5 Flare",
+        qualities=_FINE,
+        tokens={(_SQUARE, quality): tokens for quality, tokens in FLARE_TOKENS.items()},
+        partial_tokens=PARTIAL_TOKENS,
+    ),
+    replace(_GPT_2, name="gpt-image-2.5-sunburst", label="GPT Image 2.5 Sunburst", qualities=_FINE),
+    _GPT_2,
+    replace(_ENDING, name="gpt-image-1.5", label="GPT Image 1.5"),
+    replace(_ENDING, name="gpt-image-1-mini", label="GPT Image 1 mini"),
+    replace(_ENDING, name="chatgpt-image-latest", label="ChatGPT Image"),
+    _GPT_1,
+    _DALL_E_3,
+    replace(
+        _DALL_E_3,
+        name="dall-e-2",
+        label="DALL·E 2",
+        sizes=("256x256", "512x512", _SQUARE),
+        qualities=("standard",),
+        max_n=10,
+        max_prompt=1_000,
+        api_styles=(),
+    ),
+    ImageModel(
+        OFFLINE_IMAGE_MODEL,
+        "Offline painter",
+        "offline",
+        sizes=(_SQUARE, "1536x1024", "1024x1536"),
+        size_rule=FREE_SIZES,
+        qualities=("low", "medium", "high"),
+    ),
+)
+_COMPATIBLE = ImageModel(
+    "",
+    "",
+    "compatible",
+    size_rule=_ANY_SIZES,
+    qualities=(AUTO, "low", "medium", "high", "standard", "hd"),
+    max_partials=0,
+    sends_response_format=True,
+)
+TEXT_MODELS: tuple[TextModel, ...] = (
+    TextModel(DEFAULT_TEXT_MODEL, "GPT-6 Luna", Decimal("0.10"), Decimal("0.50"), effort="none"),
+    TextModel("gpt-6.1-terra", "GPT-6.1 Terra", Decimal(1), Decimal(5), effort="none"),
+    TextModel("gpt-6.1-sol", "GPT-6.1 Sol", Decimal(2), Decimal(10)),
+    *(
+        TextModel(name, name, ends=ends, successor=DEFAULT_TEXT_MODEL)
+        for ends, names in _ENDS.items()
+        for name in names
+    ),
+    TextModel(OFFLINE_TEXT_MODEL, "Offline writer", Decimal(0), Decimal(0)),
+)
+_IMAGE_BY_NAME = {model.name: model for model in IMAGE_MODELS}
+_TEXT_BY_NAME = {model.name: model for model in TEXT_MODELS}
+
+
+def image_model(name: str) -> ImageModel:
+    """The record of `name`; a dated snapshot has its model's, an unknown name a permissive one."""
+    known = _IMAGE_BY_NAME.get(name) or _IMAGE_BY_NAME.get(_SNAPSHOT.sub("", name))
+    if known is not None:
+        return replace(known, name=name)
+    if "gpt-image" in name:
+        return replace(_GPT_2, name=name, label=name, status="compatible", qualities=_FINE, price=None)
+    return replace(_COMPATIBLE, name=name, label=name)
+
+
+def quality_label(quality: str) -> str:
+    """A quality as people read it."""
+    return _QUALITY_LABELS.get(quality, quality.capitalize())
+
+
+def text_model(name: str) -> TextModel:
+    """The record of `name`; an unknown one has no price and takes no reasoning effort."""
+    known = _TEXT_BY_NAME.get(name) or _TEXT_BY_NAME.get(_SNAPSHOT.sub("", name))
+    return replace(known, name=name) if known else TextModel(name, name)
+
+
+def is_official(settings: Settings) -> bool:
+    """Whether OpenAI itself answers: no other base URL is set, and the offline engine isn't used."""
+    if settings.openai_base_url is None:
+        return not settings.offline
+    host = urlsplit(settings.openai_base_url).hostname or ""
+    return host == "api.openai.com" or host.endswith(".api.openai.com")
+
+
+def offered_models(settings: Settings, *, today: date | None = None) -> tuple[ImageModel, ...]:
+    """The image models a form offers, the default one first."""
+    default = image_model(settings.default_image_model)
+    if settings.offline:
+        return (default,)
+    spoken = [model for model in IMAGE_MODELS if model.status != "offline"]
+    if is_official(settings):
+        spoken = [model for model in spoken if not model.ended(today or date.today())]
+    return (default, *(model for model in spoken if model.name != default.name))
+
+
+def partials_of(params: GenerateParams, settings: Settings) -> int:
+    """How many partial pictures are asked for, and paid; a service sends none for several images at once."""
+    return min(settings.partial_images, image_model(params.model).max_partials) if params.n == 1 else 0

@@ -1,0 +1,212 @@
+"""Bytes kept under a key in an S3 bucket, for an Atelier whose images outlive any one machine."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import obstore
+from obstore.exceptions import BaseError
+from obstore.store import ObjectStore, S3Store
+
+from core import errors
+from core.settings import Settings
+from core.storage.storage import Storage, check_key
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig, S3Config
+
+# What a page may wait for a bucket that is dead, or that takes connections and says nothing.
+_CONNECT, _SILENCE, _WHOLE = timedelta(seconds=3), timedelta(seconds=5), timedelta(seconds=30)
+# A paid picture on a slow line: no page waits for it, and broken off it would have to start anew each time.
+_PAID = timedelta(seconds=120)
+_RETRY: RetryConfig = {
+    "max_retries": 2,
+    "retry_timeout": _CONNECT,
+    "backoff": {
+        "init_backoff": timedelta(milliseconds=100),
+        "max_backoff": timedelta(seconds=1),
+        "base": 2,
+    },
+}
+# The library's own default.
+_REGION = "us-east-1"
+_DELETES_AT_ONCE = 16
+_PROBE = b"probe"
+# By these a machine in AWS is told where its role's credentials are: read only where no keys are given.
+_ROLE_VARIABLES = (
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+)
+
+# obstore tells what happened in its text only: the server's answer, or why there was none.
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
+_CAUSE = re.compile(r'kind: (\w+)|(?:message|error): "([^"\\]{1,200})"')
+_REDIRECT = "Received redirect"
+_REFUSED = (401, 403)
+_NO_ROOM = 507
+_ADVICE = ("Ask your administrator to check the bucket and the permissions of its keys.",)
+_AT_START = {
+    "NoSuchBucket": "There is no bucket {name} at {place}. Create it, or set STORAGE_URL to another.",
+    "InvalidAccessKeyId": "The bucket {name} at {place} doesn't know the key in AWS_ACCESS_KEY_ID.",
+    "SignatureDoesNotMatch": "The bucket {name} at {place} doesn't accept the key in AWS_SECRET_ACCESS_KEY.",
+    "AccessDenied": "The bucket {name} at {place} doesn't let these keys list, read, write and delete.",
+    "AuthorizationHeaderMalformed": "The bucket {name} isn't in the region {region}. Set AWS_REGION.",
+    "PermanentRedirect": "The bucket {name} isn't in the region {region}. Set AWS_REGION.",
+}
+_AT_START_OTHERWISE = "The bucket {name} at {place} can't be used. Check it, AWS_ENDPOINT_URL and the keys."
+
+
+class BucketStorage(Storage):
+    """Files in a bucket, below a prefix. What the server has confirmed is kept, and each file is whole.
+
+    Raises StorageUnreachable when there is no answer or one that says nothing about the file, StorageReadOnly
+    when the keys are refused: both may pass. FileMissing only where the bucket itself says that there is no
+    such file.
+    """
+
+    def __init__(self, url: str, config: S3Config) -> None:
+        address = urlsplit(url)
+        self._bucket, self._prefix = address.netloc, address.path.strip("/") or None
+        self._config = config
+        self._patient = self._connect({"timeout": _PAID})
+        super().__init__(self._connect({"read_timeout": _SILENCE, "timeout": _WHOLE}))
+
+    def _connect(self, limits: ClientConfig) -> S3Store:
+        options: ClientConfig = {"connect_timeout": _CONNECT, **limits}
+        if self._config.get("endpoint", "").startswith("http://"):
+            options["allow_http"] = True
+        with _others_variables_hidden(keep=() if "access_key_id" in self._config else _ROLE_VARIABLES):
+            return S3Store(
+                self._bucket,
+                prefix=self._prefix,
+                config=self._config,
+                client_options=options,
+                retry_config=_RETRY,
+            )
+
+    def put(self, key: str, data: bytes) -> None:
+        self._send(self._patient, key, data)
+
+    def put_preview(self, key: str, data: bytes) -> None:
+        self._send(self._store, key, data)
+
+    def _send(self, store: ObjectStore, key: str, data: bytes) -> None:
+        check_key(key)
+        with self._translated():
+            # In one piece: a server checks that against its hash, and a crash leaves no parts to pay for.
+            obstore.put(store, key, data, use_multipart=False)
+
+    def size(self, key: str) -> int:
+        """Asks for the file itself: the answer to HEAD has no words, and a missing bucket looks the same."""
+        check_key(key)
+        with self._translated():
+            return obstore.get(self._store, key).meta["size"]
+
+    def delete(self, *keys: str) -> None:
+        for key in keys:
+            check_key(key)
+        with ThreadPoolExecutor(_DELETES_AT_ONCE) as threads:
+            list(threads.map(self._delete_one, keys))
+
+    def _delete_one(self, key: str) -> None:
+        with suppress(errors.FileDamaged), self._translated():
+            obstore.delete(self._store, key)
+
+    def try_out(self) -> None:
+        """Put, read, list and delete a small file, and see that a missing one is said to be missing."""
+        key = f"probe/{uuid4().hex}"
+        self.put_preview(key, _PROBE)
+        try:
+            if self.get(key) != _PROBE:  # such as a web page, which answers everything
+                raise errors.StorageUnreachable(details="what was put did not come back")
+            self.list("probe")
+        finally:
+            self.delete(key)
+        self.exists(key)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (BaseError, OSError, ValueError) as error:
+            # Not chained: the text may repeat key ids and signatures.
+            raise _fault(str(error)) from None
+
+
+def open_bucket(settings: Settings) -> BucketStorage:
+    """The bucket of STORAGE_URL, tried out. Raises StorageError with what to mend."""
+    storage = BucketStorage(settings.storage_url or "", config_of(settings))
+    try:
+        storage.try_out()
+    except errors.StorageError as error:
+        raise _fault_at_start(settings, error) from None
+    return storage
+
+
+def config_of(settings: Settings) -> S3Config:
+    """What obstore is told: all that isn't in here keeps its default."""
+    config: S3Config = {"region": settings.aws_region or _REGION, "disable_bulk_delete": True}
+    if settings.aws_endpoint_url:
+        config["endpoint"] = settings.aws_endpoint_url.rstrip("/")
+    if settings.aws_access_key_id and settings.aws_secret_access_key:
+        config["access_key_id"] = settings.aws_access_key_id.get_secret_value()
+        config["secret_access_key"] = settings.aws_secret_access_key.get_secret_value()
+    return config
+
+
+@contextmanager
+def _others_variables_hidden(keep: tuple[str, ...]) -> Iterator[None]:
+    """obstore takes every `AWS_` variable there is for a setting, also those meant for other programs."""
+    others = [name for name in os.environ if name.upper().startswith("AWS_") and name not in keep]
+    hidden = {name: os.environ[name] for name in others}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def _fault(text: str) -> errors.StorageError:
+    status, code = _STATUS.search(text), _CODE.search(text)
+    if status is None:
+        return errors.StorageUnreachable(details=_why_no_answer(text))
+    details = f"answer {status[1]} {code[1] if code else ''}".strip()
+    if code and code[1] == "NoSuchKey":
+        return errors.FileMissing(details=details)
+    if int(status[1]) == _NO_ROOM:
+        return errors.StorageFull(details=details)
+    if int(status[1]) in _REFUSED:
+        message = "The image store rejects its keys."
+        return errors.StorageReadOnly(message, details=details, suggestions=_ADVICE)
+    return errors.StorageUnreachable(details=details)
+
+
+def _why_no_answer(text: str) -> str:
+    if _REDIRECT in text:  # one without an address to go to, as AWS gives for another region's bucket
+        return "answer 301 PermanentRedirect"
+    causes = dict.fromkeys(kind or words for kind, words in _CAUSE.findall(text))
+    return f"no answer: {', '.join(causes) or 'not an S3 server'}"
+
+
+def _fault_at_start(settings: Settings, error: errors.StorageError) -> errors.StorageError:
+    told = (words for code, words in _AT_START.items() if code in error.details.split())
+    message = next(told, _AT_START_OTHERWISE).format(
+        name=settings.storage_url,
+        place=settings.aws_endpoint_url or "AWS",
+        region=settings.aws_region or _REGION,
+    )
+    return type(error)(message, details=error.details, suggestions=errors.SettingsError.suggestions)

@@ -1,0 +1,550 @@
+"""What is done is in the trail: in the same transaction, with who and from where, and without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import count, pairwise
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlmodel import col, select
+
+from core import errors
+from core.accounts.api_tokens import PREFIX, Tokens
+from core.accounts.audit_log import PAGE_SIZE, Action, Audit, TrailFilter
+from core.accounts.identity import SignedIn
+from core.accounts.sign_in import LOCK, MAX_ATTEMPTS
+from core.accounts.users import Accounts
+from core.common.clock import utc_now
+from core.database.database import PAGE, Database
+from core.database.models import AuditEntry, Scope, Table, User
+from core.database.pagination import Cursor
+from core.images.gallery import Gallery
+from core.images.share_links import LIVES, Shares
+from core.settings import Registration, load_settings
+from core.storage.storage import Storage
+from core.usage.budget_limits import OwnLimits
+from core.usage.budgets import Budgets
+from tests.support.client_info import called_from
+from tests.support.clock import Clock
+from tests.support.gallery import Keeper, plans_of
+from tests.support.sign_in import HASH, change_password, enter, in_parallel, ticket_of
+
+Act = Callable[[], object]
+KEY = "sk-proj-abcdefghijklmnop1234"
+
+
+@dataclass
+class World:
+    """Everything that leaves a trace, with an administrator and a member; `secrets` are all it gave out."""
+
+    database: Database
+    storage: Storage
+    clock: Clock
+    secrets: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.audit = Audit(self.database, clock=self.clock)
+        self.accounts = Accounts(self.database, registration=Registration.INVITE, clock=self.clock)
+        self.tokens = Tokens(self.database, clock=self.clock)
+        self.gallery = Gallery(self.database, self.storage, clock=self.clock)
+        self.shares = Shares(self.database, clock=self.clock)
+        self.budgets = Budgets(self.database, load_settings(), clock=self.clock)
+        self.admin = enter(self.accounts, "root")
+        self.member = enter(self.accounts, "ada", invite=self.accounts.invite(self.admin))
+
+    def kept(self, secret: str) -> str:
+        self.secrets.append(secret)
+        return secret
+
+    def image(self) -> str:
+        with self.database.read() as session:
+            owner = session.get(User, self.member.user_id)
+        assert owner
+        return Keeper(self.gallery, self.database, self.storage).keep(owner).id
+
+    def trashed(self) -> str:
+        image = self.image()
+        self.gallery.trash(self.member.user_id, image)
+        return image
+
+    def ticket(self) -> str:
+        return self.kept(ticket_of(self.accounts, "ada"))
+
+    def cookie(self) -> str:
+        return self.kept(self.accounts.redeem_ticket(self.ticket()))
+
+    def token(self) -> str:
+        return self.kept(self.tokens.make(self.member, "script", [Scope.READ], 30))
+
+    def reset(self) -> str:
+        return self.kept(self.accounts.password_reset(self.admin, self.member.user_id))
+
+    def open_invite(self) -> str:
+        self.kept(self.accounts.invite(self.admin))
+        return self.accounts.open_invites(self.admin)[0].id
+
+    def attempted(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.accounts.begin_attempt("ada")
+
+    def withdrawn(self) -> str:
+        self.accounts.withdraw(self.admin, self.member.user_id)
+        return self.member.user_id
+
+    def back(self) -> None:
+        """Let the member in again, whose session may have ended."""
+        self.accounts.reinstate(self.admin, self.member.user_id)
+        member = self.accounts.signed_in(self.cookie())
+        assert member
+        self.member = member
+
+    def another_day(self, case: Case) -> Act:
+        """What the case does, prepared on a day on which nothing is locked and nobody withdrawn."""
+        self.clock.forward(days=1)
+        self.back()
+        return case.prepare(self)
+
+    def entries(self, action: Action | None = None) -> list[AuditEntry]:
+        """The trail, oldest first."""
+        found = select(AuditEntry).order_by(col(AuditEntry.at), col(AuditEntry.id))
+        with self.database.read() as session:
+            return [one for one in session.exec(found) if action is None or one.action == action]
+
+    def stored(self) -> dict[str, list[str]]:
+        """Everything that is in the tables."""
+        with self.database.read() as session:
+            return {
+                table.name: sorted(str(row) for row in session.execute(table.select()))
+                for table in Table.metadata.sorted_tables
+            }
+
+
+@dataclass(frozen=True)
+class Case:
+    """`prepare` gives what is then done; the entry has this actor's name, this subject and these details."""
+
+    prepare: Callable[[World], Act]
+    actor: str
+    subject: str | None
+    details: str = ""
+
+
+def sign_in(world: World) -> Act:
+    ticket = world.ticket()
+    return lambda: world.kept(world.accounts.redeem_ticket(ticket))
+
+
+def sign_out(world: World) -> Act:
+    cookie = world.cookie()
+    return lambda: world.accounts.sign_out(cookie)
+
+
+def fail(world: World) -> Act:
+    world.attempted()
+    return lambda: world.accounts.attempt_failed("ada")
+
+
+def lock_out(world: World) -> Act:
+    world.attempted(MAX_ATTEMPTS)
+    return lambda: world.accounts.attempt_failed("ada")
+
+
+def use_reset(world: World) -> Act:
+    reset = world.reset()
+    return lambda: world.accounts.use_reset(reset, HASH)
+
+
+def register(world: World) -> Act:
+    invite = world.kept(world.accounts.invite(world.admin))
+    return lambda: world.accounts.create_user("grace", HASH, invite=invite)
+
+
+def withdraw_invite(world: World) -> Act:
+    invite = world.open_invite()
+    return lambda: world.accounts.withdraw_invite(world.admin, invite)
+
+
+def reinstate(world: World) -> Act:
+    user_id = world.withdrawn()
+    return lambda: world.accounts.reinstate(world.admin, user_id)
+
+
+def use_token(world: World) -> Act:
+    token = world.token()
+    return lambda: world.tokens.signed_in(token)
+
+
+def revoke_token(world: World) -> Act:
+    world.token()
+    token = world.tokens.list(world.member)[0]
+    return lambda: world.tokens.revoke(world.member, token.id)
+
+
+def trash(world: World) -> Act:
+    image = world.image()
+    return lambda: world.gallery.trash(world.member.user_id, image)
+
+
+def restore(world: World) -> Act:
+    image = world.trashed()
+    return lambda: world.gallery.restore(world.member.user_id, image)
+
+
+def purge(world: World) -> Act:
+    later = world.clock.now + timedelta(days=31)
+    sum(world.gallery.purge(later))
+    world.trashed()
+    return lambda: sum(world.gallery.purge(later))
+
+
+def change_budget(world: World) -> Act:
+    limits = iter(range(1, 1000))
+    return lambda: world.budgets.change(world.admin, world.member.user_id, OwnLimits(day_images=next(limits)))
+
+
+def share(world: World) -> Act:
+    image = world.image()
+    return lambda: world.kept(world.shares.make(world.member, image, LIVES[0]))
+
+
+def stop_sharing(world: World) -> Act:
+    image = world.image()
+    world.kept(world.shares.make(world.member, image, LIVES[0]))
+    [share] = world.shares.list(world.member, image)
+    return lambda: world.shares.withdraw(world.member, share.id)
+
+
+CASES = {
+    Action.SIGN_IN: Case(sign_in, "ada", ""),
+    Action.SIGN_IN_FAILURE: Case(fail, "", "ada"),
+    Action.LOCK_OUT: Case(lock_out, "", "ada"),
+    Action.SIGN_OUT: Case(sign_out, "ada", ""),
+    Action.PASSWORD_CHANGE: Case(lambda w: lambda: change_password(w.accounts, "ada", HASH), "ada", "ada"),
+    Action.PASSWORD_RESET_MADE: Case(lambda w: w.reset, "root", "ada"),
+    Action.PASSWORD_RESET_USED: Case(use_reset, "", "ada"),
+    Action.REGISTRATION: Case(register, "grace", "grace", "member, by invitation "),
+    Action.INVITATION_MADE: Case(lambda w: lambda: w.kept(w.accounts.invite(w.admin)), "root", None),
+    Action.INVITATION_WITHDRAWN: Case(withdraw_invite, "root", None),
+    Action.WITHDRAWAL: Case(lambda w: w.withdrawn, "root", "ada"),
+    Action.REINSTATEMENT: Case(reinstate, "root", "ada"),
+    Action.TOKEN_MADE: Case(lambda w: w.token, "ada", "script", "may read; for 30 days"),
+    Action.TOKEN_USED: Case(use_token, "ada", "script"),
+    Action.TOKEN_FAILURE: Case(
+        lambda w: lambda: w.tokens.signed_in(f"{PREFIX}made-up"), "", "", "unknown token"
+    ),
+    Action.TOKEN_REVOKED: Case(revoke_token, "ada", "script"),
+    Action.BUDGET_CHANGE: Case(change_budget, "root", "ada", "Images per day: "),
+    Action.TRASH: Case(trash, "ada", None),
+    Action.RESTORE: Case(restore, "ada", None),
+    Action.PURGE: Case(purge, "", None, "of user "),
+    Action.SHARE_MADE: Case(share, "ada", None, ""),
+    Action.SHARE_WITHDRAWN: Case(stop_sharing, "ada", None, ""),
+}
+
+
+@pytest.fixture
+def world(database: Database, storage: Storage) -> World:
+    return World(database, storage, Clock())
+
+
+def test_every_action_has_its_case() -> None:
+    assert set(CASES) == set(Action)
+
+
+def test_what_is_done_is_in_the_trail(world: World, subtests: pytest.Subtests) -> None:
+    for action, case in CASES.items():
+        with subtests.test(str(action)):
+            act = world.another_day(case)
+            before = {entry.id for entry in world.entries()}
+            with called_from("192.0.2.7", "Firefox", "request-1"):
+                act()
+            (entry,) = [one for one in world.entries(action) if one.id not in before]
+            assert entry.at == world.clock.now
+            assert entry.actor_name == case.actor
+            assert (entry.actor_id is None) is (case.actor == "")
+            assert entry.subject == case.subject or (case.subject is None and entry.subject)
+            assert entry.details.startswith(case.details)
+            assert (entry.address, entry.browser, entry.request_id) == ("192.0.2.7", "Firefox", "request-1")
+
+
+@contextmanager
+def no_entries(database: Database) -> Iterator[None]:
+    """Let the database take no more entries, as if it failed at that moment."""
+    when = "BEFORE INSERT ON audit_entries"
+    body = "$$ BEGIN RAISE EXCEPTION 'refused'; END $$"
+    function = f"CREATE OR REPLACE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS {body}"
+    refuse, table = (
+        f"CREATE TRIGGER refused {when} FOR EACH ROW EXECUTE FUNCTION refuse()",
+        "ON audit_entries",
+    )
+    if database.is_sqlite:
+        function, table = "SELECT 1", ""
+        refuse = f"CREATE TRIGGER refused {when} BEGIN SELECT RAISE(ABORT, 'refused'); END"
+    with database.write() as session:
+        session.execute(text(function))
+        session.execute(text(refuse))
+    yield
+    with database.write() as session:
+        session.execute(text(f"DROP TRIGGER refused {table}"))
+
+
+def test_what_can_not_be_recorded_is_not_done(world: World, subtests: pytest.Subtests) -> None:
+    for action, case in CASES.items():
+        with subtests.test(str(action)):
+            act = world.another_day(case)
+            with no_entries(world.database):
+                before = world.stored()
+                # A token's use is let through, or refused, also where nothing can be written.
+                used = action in (Action.TOKEN_USED, Action.TOKEN_FAILURE)
+                with suppress(errors.DatabaseError) if used else pytest.raises(errors.DatabaseError):
+                    act()
+                assert world.stored() == before
+
+
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        pytest.param(
+            lambda w: w.gallery.trash(w.member.user_id, w.image(), "other"),
+            errors.ImageNotFound,
+            id="trash",
+        ),
+        pytest.param(
+            lambda w: w.accounts.create_user("ada", HASH, invite=w.accounts.invite(w.admin)),
+            errors.NameTaken,
+            id="registration",
+        ),
+        pytest.param(lambda w: w.accounts.use_reset("made-up", HASH), errors.ResetInvalid, id="reset"),
+        pytest.param(lambda w: w.accounts.redeem_ticket("made-up"), errors.SessionEnded, id="sign-in"),
+        pytest.param(
+            lambda w: w.tokens.make(w.member, "", [Scope.READ], None), errors.TokenNotMade, id="token"
+        ),
+        pytest.param(
+            lambda w: w.accounts.withdraw(w.member, w.admin.user_id), errors.NotAllowed, id="withdrawal"
+        ),
+    ],
+)
+def test_what_is_refused_is_not_in_the_trail(
+    world: World, act: Callable[[World], object], error: type[errors.ImageError]
+) -> None:
+    before = [entry.id for entry in world.entries() if entry.action != Action.INVITATION_MADE]
+    with pytest.raises(error):
+        act(world)
+    assert [one.id for one in world.entries() if one.action != Action.INVITATION_MADE] == before
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        pytest.param(lambda w: w.accounts.sign_out("made-up"), id="sign-out of nobody"),
+        pytest.param(lambda w: w.accounts.withdraw(w.admin, "nobody"), id="withdrawal of nobody"),
+        pytest.param(lambda w: w.accounts.reinstate(w.admin, "nobody"), id="reinstatement of nobody"),
+        pytest.param(lambda w: w.accounts.withdraw_invite(w.admin, "none"), id="no invitation"),
+        pytest.param(lambda w: w.tokens.revoke(w.admin, "none"), id="no token"),
+        pytest.param(lambda w: sum(w.gallery.purge(w.clock.now)), id="an empty trash"),
+        pytest.param(lambda w: w.gallery.change(w.member.user_id, w.image(), favourite=True), id="favourite"),
+        pytest.param(lambda w: w.gallery.restore(w.member.user_id, w.image()), id="no deleted image"),
+    ],
+)
+def test_what_changes_nothing_is_not_in_the_trail(world: World, act: Callable[[World], object]) -> None:
+    before = len(world.entries())
+    act(world)
+    assert len(world.entries()) == before
+
+
+# Without secrets
+
+
+def test_no_secret_is_in_the_trail(world: World) -> None:
+    for case in CASES.values():
+        with called_from("192.0.2.7", f"curl Authorization: Bearer {KEY}", KEY):
+            world.another_day(case)()
+    world.tokens.make(world.member, f"for {KEY}", [Scope.READ], None)
+    trail = "".join(map(str, world.entries()))
+    assert "Bearer[secret]" in trail
+    assert len(world.secrets) > len(CASES) / 2
+    for secret in (*world.secrets, KEY, HASH):
+        assert secret not in trail
+
+
+def test_a_password_typed_as_a_name_is_not_in_the_trail(world: World) -> None:
+    world.accounts.begin_attempt("correct horse battery")
+    world.accounts.attempt_failed("correct horse battery")
+    (entry,) = world.entries(Action.SIGN_IN_FAILURE)
+    assert (entry.subject, entry.details) == ("", "unknown name")
+
+
+def test_foreign_text_is_cut_to_its_column_and_kept_in_every_engine(world: World) -> None:
+    caller_ = called_from("x" * 1_000, "\0\ud800 Firefox " * 1_000, "y" * 1_000)
+    with caller_, world.database.write() as session:
+        world.audit.record(session, Action.SIGN_IN, subject="s" * 1_000, details="\0" * 1_000)
+    (entry,) = [one for one in world.entries() if one.subject.startswith("ss")]
+    texts = (entry.address, entry.browser, entry.subject, entry.details, entry.request_id)
+    assert [len(text) for text in texts] == [64, 200, 128, 400, 64]
+
+
+# Bounded
+
+
+def test_names_that_nobody_has_leave_one_entry_an_hour_and_address(world: World) -> None:
+    for address in ("192.0.2.1", "192.0.2.2"):
+        for number in range(10):
+            with called_from(address):
+                world.accounts.attempt_failed(f"nobody-{number}")
+    assert len(world.entries(Action.SIGN_IN_FAILURE)) == 2
+    world.clock.forward(hours=1)
+    with called_from("192.0.2.1"):
+        world.accounts.attempt_failed("nobody")
+    assert len(world.entries(Action.SIGN_IN_FAILURE)) == 3
+
+
+@pytest.mark.parametrize("name", ["root", "nobody"])
+def test_a_failure_is_written_to_the_disk_whether_or_not_somebody_has_the_name(
+    sqlite_database: Database, tmp_path: Path, name: str
+) -> None:
+    accounts, log = Accounts(sqlite_database), tmp_path / "only.db-wal"
+    accounts.create_user("root", HASH)
+    for _ in range(2):
+        accounts.begin_attempt(name)
+        before = log.stat().st_size
+        accounts.attempt_failed(name)
+        assert log.stat().st_size > before
+
+
+def test_a_locked_name_leaves_no_more_entries(world: World) -> None:
+    def attempt(_: int) -> None:
+        world.accounts.begin_attempt("ada")
+        world.accounts.attempt_failed("ada")
+
+    in_parallel(20, attempt)
+    assert len(world.entries(Action.SIGN_IN_FAILURE)) == MAX_ATTEMPTS
+    assert len(world.entries(Action.LOCK_OUT)) == 1
+    world.clock.now += LOCK
+    in_parallel(20, attempt)
+    assert len(world.entries(Action.SIGN_IN_FAILURE)) == 2 * MAX_ATTEMPTS
+    assert len(world.entries(Action.LOCK_OUT)) == 2
+
+
+def test_ended_tokens_are_named_with_what_ended_them(world: World) -> None:
+    world.token()
+    change_password(world.accounts, "ada", HASH)
+    world.back()
+    world.token()
+    world.accounts.use_reset(world.reset(), HASH)
+    world.back()
+    world.token()
+    world.withdrawn()
+    ended = {(one.actor_name, one.subject, one.details) for one in world.entries(Action.TOKEN_REVOKED)}
+    assert ended == {
+        ("ada", "script", "of ada, by a new password"),
+        ("", "script", "of ada, by a new password by a link"),
+        ("root", "script", "of ada, by the withdrawal"),
+    }
+
+
+def test_a_link_made_at_the_server_says_so(world: World) -> None:
+    world.kept(world.accounts.recovery("ada"))
+    (entry,) = world.entries(Action.PASSWORD_RESET_MADE)
+    assert (entry.actor_id, entry.subject, entry.details) == (None, "ada", "by whoever runs the server")
+
+
+# Reading
+
+
+def test_only_an_administrator_reads_the_trail(world: World) -> None:
+    with pytest.raises(errors.NotAllowed):
+        world.audit.page(world.member)
+    with pytest.raises(errors.NotAllowed):
+        world.audit.all(world.member)
+    assert world.audit.page(world.admin).entries
+
+
+def test_a_token_of_the_administrator_does_not_read_it(world: World) -> None:
+    user = world.tokens.signed_in(world.tokens.make(world.admin, "script", list(Scope), None))
+    assert user
+    with pytest.raises(errors.NotAllowed):
+        world.audit.page(user)
+
+
+def fill(world: World, entries: int) -> None:
+    """So many entries, several at each moment."""
+    number = count()
+    with world.database.write() as session:
+        for _ in range(entries):
+            if next(number) % 3 == 0:
+                world.clock.forward(seconds=1)
+            world.audit.record(session, Action.SIGN_IN, actor=world.member.user_id)
+
+
+def test_the_pages_go_through_the_whole_trail_and_back(world: World) -> None:
+    fill(world, 2 * PAGE_SIZE + 7)
+    whole = [entry.id for entry in world.entries()][::-1]
+    first = world.audit.page(world.admin)
+    second = world.audit.page(world.admin, after=first.next)
+    third = world.audit.page(world.admin, after=second.next)
+    pages = (first, second, third)
+    assert [len(page.entries) for page in pages] == [PAGE_SIZE, PAGE_SIZE, len(whole) - 2 * PAGE_SIZE]
+    assert [entry.id for page in pages for entry in page.entries] == whole
+    assert (first.newer, third.next) == (None, None)
+    assert world.audit.page(world.admin, after=third.newer).entries == second.entries
+    assert world.audit.page(world.admin, after=second.newer).entries == first.entries
+    assert world.audit.page(world.admin, after="made-up") == first
+
+
+def test_what_comes_meanwhile_moves_no_page(world: World) -> None:
+    fill(world, PAGE_SIZE + 9)
+    first = world.audit.page(world.admin)
+    rest = world.audit.page(world.admin, after=first.next)
+    fill(world, 5)
+    assert world.audit.page(world.admin, after=first.next).entries == rest.entries
+    assert len(world.audit.page(world.admin, after=rest.newer).entries) == PAGE_SIZE
+
+
+def test_the_whole_trail_is_read_in_portions(world: World) -> None:
+    fill(world, PAGE + 7)
+    assert [entry.id for entry in world.audit.all(world.admin)] == [one.id for one in world.entries()][::-1]
+
+
+@pytest.mark.parametrize(
+    ("which", "found"),
+    [
+        pytest.param(TrailFilter(action=Action.WITHDRAWAL), [("root", "ada")], id="an action"),
+        pytest.param(TrailFilter("ada", Action.WITHDRAWAL), [("root", "ada")], id="done to a person"),
+        pytest.param(TrailFilter("root", Action.WITHDRAWAL), [("root", "ada")], id="done by a person"),
+        pytest.param(TrailFilter("grace", Action.WITHDRAWAL), [], id="another person"),
+        pytest.param(
+            TrailFilter("ada", Action.TOKEN_MADE), [("ada", "root")], id="a name like a person's, by her"
+        ),
+        pytest.param(TrailFilter("root", Action.TOKEN_MADE), [], id="a name like a person's, not about him"),
+    ],
+)
+def test_the_trail_can_be_looked_through(
+    world: World, which: TrailFilter, found: list[tuple[str, str]]
+) -> None:
+    world.tokens.make(world.member, "root", [Scope.READ], None)
+    world.withdrawn()
+    entries = world.audit.page(world.admin, which).entries
+    assert [(one.actor_name, one.subject) for one in entries] == found
+    assert list(world.audit.all(world.admin, which)) == list(entries)
+
+
+def test_newest_first(world: World) -> None:
+    fill(world, 20)
+    times = [entry.at for entry in world.audit.page(world.admin).entries]
+    assert all(later >= earlier for later, earlier in pairwise(times))
+
+
+def test_a_page_is_found_by_the_index_however_long_the_trail(sqlite_database: Database) -> None:
+    admin = SignedIn("1", "root", "root", is_admin=True, session_id="1")
+    with plans_of(sqlite_database) as plans:
+        for after in (None, Cursor(utc_now(), "f").encode(), Cursor(utc_now(), "0", newer=True).encode()):
+            Audit(sqlite_database).page(admin, after=after)
+    assert len(plans) >= 3
+    for plan in plans:
+        assert "USING INDEX ix_audit_entries_at" in plan
+        assert "TEMP B-TREE" not in plan

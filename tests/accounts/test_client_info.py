@@ -1,0 +1,107 @@
+"""The trail says from where something was asked for, as the connection and nobody's header tells."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextvars import copy_context
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from core import bootstrap
+from core.accounts.audit_log import Action, TrailFilter
+from core.accounts.client_info import Caller, caller
+from core.api.app import create_auth
+from core.settings import load_settings
+from core.studio import Studio
+from core.web.request_context import CallerNamed, caller_of
+from tests.support.sign_in import ticket_of
+
+
+class Numbered:
+    """Gives each request an id, as the server's own middleware does."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope.setdefault("state", {})["request_id"] = "request-1"
+        await self._app(scope, receive, send)
+
+
+def in_the_pool(_request: Request) -> JSONResponse:
+    """Not a coroutine, so it runs in a thread of the pool."""
+    here = caller.get()
+    return JSONResponse([here.address, here.browser, here.request_id])
+
+
+MIDDLEWARE = [Middleware(Numbered), Middleware(CallerNamed)]
+FORWARDED = {
+    "X-Forwarded-For": "203.0.113.9",
+    "Forwarded": "for=203.0.113.9",
+    "X-Real-IP": "203.0.113.9",
+    "True-Client-IP": "203.0.113.9",
+}
+
+
+def test_a_request_is_named_by_its_connection_also_in_a_thread() -> None:
+    app = Starlette(routes=[Route("/", in_the_pool)], middleware=MIDDLEWARE)
+    client = TestClient(app, client=("192.0.2.7", 4711))
+    answer = client.get("/", headers={"User-Agent": "curl/8", **FORWARDED})
+    assert answer.json() == ["192.0.2.7", "curl/8", "request-1"]
+
+
+def test_one_request_leaves_nothing_to_the_next() -> None:
+    app = Starlette(routes=[Route("/", in_the_pool)], middleware=MIDDLEWARE)
+    TestClient(app, client=("192.0.2.7", 4711)).get("/")
+    assert TestClient(app, client=("192.0.2.8", 1)).get("/").json()[0] == "192.0.2.8"
+    assert caller.get() == Caller()
+
+
+@pytest.mark.parametrize("client", [None, ("", 0)])
+def test_a_connection_without_an_address_has_none(client: tuple[str, int] | None) -> None:
+    assert caller_of({"type": "http", "client": client, "headers": []}) == Caller()
+    assert caller_of({"type": "http", "headers": [(b"user-agent", b"x\xff")]}) == Caller("", "xÿ")
+
+
+def test_a_thread_of_its_own_is_the_apps_own_work() -> None:
+    found: list[Caller] = []
+
+    def look() -> None:
+        caller.set(Caller("192.0.2.7"))
+        thread = threading.Thread(target=lambda: found.append(caller.get()))
+        thread.start()
+        thread.join()
+
+    copy_context().run(look)
+    assert found == [Caller()]
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[Studio]:
+    built = bootstrap.build(load_settings(data_dir=tmp_path / "data"))
+    yield built
+    built.close()
+
+
+def test_a_sign_in_over_http_says_from_where(studio: Studio) -> None:
+    studio.accounts.create_user("ada", "!")
+    app = Starlette(routes=[Mount("/auth", create_auth(lambda: studio))], middleware=MIDDLEWARE)
+    client = TestClient(app, client=("192.0.2.7", 4711), headers={"User-Agent": "Firefox/1", **FORWARDED})
+    ticket = ticket_of(studio.accounts, "ada")
+    assert client.post("/auth/session", json={"ticket": ticket}).status_code == 204
+    assert client.post("/auth/sign-out").status_code == 204
+    admin = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket_of(studio.accounts, "ada")))
+    assert admin
+    for action in (Action.SIGN_OUT, Action.SIGN_IN):
+        entry = studio.audit.page(admin, TrailFilter(action=action)).entries[-1]
+        assert (entry.actor_name, entry.address) == ("ada", "192.0.2.7")
+        assert (entry.browser, entry.request_id) == ("Firefox/1", "request-1")

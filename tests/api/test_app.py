@@ -1,0 +1,504 @@
+"""Each address gives a person their own and nothing else, and every refusal has one shape."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from io import StringIO
+
+import httpx2
+import pytest
+from fastapi import Response
+from fastapi.routing import APIRoute
+from sqlalchemy import text
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from core import bootstrap, errors
+from core.accounts.audit_log import TITLES
+from core.accounts.identity import SignedIn
+from core.accounts.users import Accounts
+from core.api.app import create_api, create_auth, sessions
+from core.api.generation_routes import images
+from core.api.image_responses import CACHE
+from core.common.ids import new_id
+from core.database.models import Job, JobState, Scope, SignInSession
+from core.prompts.recipe import Recipe
+from core.settings import load_settings
+from core.studio import Studio
+from core.web.cookies import COOKIE, SECURE_COOKIE
+from core.web.guard import Guard
+from tests.support.sign_in import change_password, ticket_of
+from tests.support.waiting import until
+
+RECIPE = Recipe(prompt="a fox", model="offline-painter", name="Fox/..\r\nÜ", size="256x256")
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    settings = load_settings(_env_file=None, data_dir=tmp_path_factory.mktemp("studio"))
+    studio = bootstrap.build(settings)
+    yield studio
+    studio.close()
+
+
+def client_of(studio: Studio, **headers: str) -> TestClient:
+    routes = [Mount("/api", create_api(lambda: studio)), Mount("/auth", create_auth(lambda: studio))]
+    return TestClient(
+        Starlette(routes=routes, middleware=[Middleware(Guard, get_settings=lambda: studio.settings)]),
+        base_url="http://localhost:8501",
+        headers=headers,
+        raise_server_exceptions=False,
+    )
+
+
+@dataclass
+class Person:
+    """Somebody with a browser that is signed in."""
+
+    user: SignedIn
+    client: TestClient
+    token: str
+
+
+@pytest.fixture(scope="module")
+def enter(studio: Studio) -> Callable[[], Person]:
+    def make() -> Person:
+        name = f"user-{new_id()[:8]}"
+        studio.accounts.create_user(name, "!")
+        client = client_of(studio)
+        ticket = ticket_of(studio.accounts, name)
+        assert client.post("/auth/session", json={"ticket": ticket}).status_code == 204
+        token = client.cookies[COOKIE]
+        user = studio.accounts.signed_in(token)
+        assert user is not None
+        return Person(user, client, token)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def admin(enter: Callable[[], Person]) -> Person:
+    return enter()
+
+
+@pytest.fixture(scope="module")
+def owner(admin: Person, enter: Callable[[], Person]) -> Person:
+    return enter()
+
+
+@pytest.fixture(scope="module")
+def image_id(studio: Studio, owner: Person) -> str:
+    studio.jobs.submit(owner.user.user_id, RECIPE, 1)
+    return until(lambda: studio.jobs.recent(owner.user.user_id)[0].image_ids)[0]
+
+
+@pytest.fixture(scope="module")
+def job_id(studio: Studio, owner: Person) -> str:
+    """A job that runs for ever and has one partial picture."""
+    job = Job(
+        id=new_id(),
+        batch_id=new_id(),
+        owner_id=owner.user.user_id,
+        state=JobState.RUNNING,
+        request=RECIPE.to_json(),
+    )
+    with studio.database.write() as session:
+        session.add(job)
+    studio.storage.put(f"partials/{job.id}/0", b"\x89PNG\r\n\x1a\npartial")
+    return job.id
+
+
+ROUTES = {
+    "/images/{image_id}": "/api/images/{image}",
+    "/images/{image_id}/thumbnail": "/api/images/{image}/thumbnail",
+    "/images/{image_id}/download": "/api/images/{image}/download",
+    "/images/jobs/{job_id}/partials/{number}": "/api/images/jobs/{job}/partials/0",
+}
+OPEN_TO_ALL = {"/session", "/sign-out"}
+
+
+@pytest.fixture(params=ROUTES.values())
+def address(request: pytest.FixtureRequest, image_id: str, job_id: str) -> str:
+    return str(request.param).format(image=image_id, job=job_id)
+
+
+def assert_one_shape(body: dict[str, dict[str, object]], code: str) -> None:
+    assert set(body) == {"error"}
+    error = body["error"]
+    assert set(error) == {"code", "message", "details", "suggestions", "retryable", "request_id"}
+    assert error["code"] == code
+    assert error["message"]
+    assert error["suggestions"]
+    assert isinstance(error["retryable"], bool)
+
+
+def told(body: dict[str, dict[str, object]]) -> dict[str, object]:
+    """What a refusal says, whichever request it answers."""
+    return {name: value for name, value in body["error"].items() if name != "request_id"}
+
+
+# Who may see what
+
+
+def test_every_picture_is_known_here() -> None:
+    """A new route must be tried below by the owner, by another user and by nobody."""
+    pictures = {
+        route.path
+        for route in images.routes
+        if isinstance(route, APIRoute) and route.response_class is Response
+    }
+    assert pictures == set(ROUTES)
+    assert {route.path for route in sessions.routes if isinstance(route, APIRoute)} == OPEN_TO_ALL
+
+
+def test_the_owner_is_served(owner: Person, address: str) -> None:
+    answer = owner.client.get(address)
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] in ("image/png", "image/webp")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert "private" in answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize("role", ["another user", "the administrator"])
+def test_somebody_else_learns_nothing(
+    enter: Callable[[], Person], admin: Person, address: str, image_id: str, role: str
+) -> None:
+    other = admin if role == "the administrator" else enter()
+    answer = other.client.get(address)
+    assert answer.status_code == 404
+    assert_one_shape(answer.json(), "IMG-FIND-001")
+    made_up = other.client.get(address.replace(image_id, new_id()))
+    assert made_up.status_code == answer.status_code
+    assert told(made_up.json()) == told(answer.json())
+    for header in ("etag", "content-length", "cache-control"):
+        assert made_up.headers.get(header) == answer.headers.get(header)
+
+
+def test_a_known_etag_opens_nothing_to_somebody_else(
+    owner: Person, enter: Callable[[], Person], image_id: str
+) -> None:
+    etag = owner.client.get(f"/api/images/{image_id}").headers["etag"]
+    answer = enter().client.get(f"/api/images/{image_id}", headers={"If-None-Match": etag})
+    assert answer.status_code == 404
+
+
+def nobody(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
+    person.client.cookies.clear()
+
+
+def made_up(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
+    person.client.cookies.clear()
+    person.client.cookies[COOKIE] = "made-up"
+
+
+def signed_out(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
+    accounts.sign_out(person.token)
+
+
+def withdrawn(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
+    accounts.withdraw(admin.user, person.user.user_id)
+
+
+def new_password(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
+    change_password(accounts, person.user.username, "another")
+
+
+def expired(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
+    with studio.database.write() as session:
+        row = session.get(SignInSession, person.user.session_id)
+        assert row is not None
+        row.expires_at -= timedelta(days=400)
+
+
+@pytest.mark.parametrize("ended", [nobody, made_up, signed_out, withdrawn, new_password, expired])
+def test_without_a_standing_session_nothing_is_served(
+    studio: Studio,
+    enter: Callable[[], Person],
+    admin: Person,
+    address: str,
+    ended: Callable[[Studio, Accounts, Person, Person], None],
+) -> None:
+    person = enter()
+    ended(studio, studio.accounts, person, admin)
+    answer = person.client.get(address)
+    assert answer.status_code == 401
+    assert answer.headers["cache-control"] == "no-store"
+    assert_one_shape(answer.json(), "IMG-AUTH-001")
+
+
+# Caching and files
+
+
+@pytest.mark.parametrize("kind", ["", "/thumbnail"])
+def test_a_picture_is_sent_once(owner: Person, image_id: str, kind: str) -> None:
+    first = owner.client.get(f"/api/images/{image_id}{kind}")
+    assert first.headers["cache-control"] == CACHE
+    assert first.headers["vary"] == "Cookie, Authorization"
+    for known in (first.headers["etag"], f'"other", W/{first.headers["etag"]}'):
+        again = owner.client.get(f"/api/images/{image_id}{kind}", headers={"If-None-Match": known})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == first.headers["etag"]
+    other = owner.client.get(f"/api/images/{image_id}{kind}", headers={"If-None-Match": '"other"'})
+    assert other.content == first.content
+
+
+def test_picture_and_thumbnail_have_names_of_their_own(owner: Person, image_id: str) -> None:
+    tags = {owner.client.get(f"/api/images/{image_id}{kind}").headers["etag"] for kind in ("", "/thumbnail")}
+    assert len(tags) == 2
+
+
+def test_a_download_is_a_file_with_a_safe_name(studio: Studio, owner: Person, image_id: str) -> None:
+    plain = owner.client.get(f"/api/images/{image_id}/download")
+    told = owner.client.get(f"/api/images/{image_id}/download?prompt=true")
+    name = plain.headers["content-disposition"]
+    assert name.startswith("attachment; filename*=UTF-8''Fox-")
+    assert name.isascii()
+    assert ".." not in name
+    assert b"a fox" in told.content
+    assert b"a fox" not in plain.content
+    assert plain.headers["cache-control"] == "private, no-store"
+
+
+# The cookie
+
+
+def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(studio: Studio, owner: Person) -> None:
+    answer = begin(client_of(studio), studio, owner)
+    cookie = answer.headers["set-cookie"].lower()
+    assert cookie.startswith(f"{COOKIE}=")
+    for flag in ("httponly", "samesite=lax", "path=/", f"max-age={30 * 86_400}"):
+        assert flag in cookie
+    assert "secure" not in cookie
+    assert "domain" not in cookie
+    assert answer.content == b""
+
+
+@pytest.mark.parametrize("by", ["setting", "scheme"])
+def test_on_https_the_cookie_is_secure_and_bound_to_the_host(studio: Studio, owner: Person, by: str) -> None:
+    if by == "setting":
+        settings = studio.settings.model_copy(update={"public_https": True})
+        client = client_of(replace(studio, settings=settings))
+    else:
+        client = client_of(studio)
+        client.base_url = "https://localhost:8501"
+    cookie = begin(client, studio, owner).headers["set-cookie"].lower()
+    assert cookie.startswith(f"{SECURE_COOKIE}=".lower())
+    for flag in ("secure", "httponly", "samesite=lax", "path=/"):
+        assert flag in cookie
+    assert "domain" not in cookie
+
+
+@pytest.mark.parametrize("by", ["setting", "scheme"])
+def test_on_https_the_cookie_of_plain_http_is_nobodys(
+    studio: Studio, enter: Callable[[], Person], by: str
+) -> None:
+    settings = studio.settings.model_copy(update={"public_https": by == "setting"})
+    client = client_of(replace(studio, settings=settings))
+    if by == "scheme":
+        client.base_url = "https://localhost:8501"
+
+    def answer(cookies: str) -> int:
+        return client.get("/api/images", headers={"Cookie": cookies}).status_code
+
+    token = enter().token
+    assert answer(f"{SECURE_COOKIE}={token}") == 200
+    assert answer(f"{COOKIE}=planted; {SECURE_COOKIE}={token}") == 200
+    for planted in (
+        f"{COOKIE}={token}",
+        f"a=b;\t{COOKIE} ={token}; c=d",
+        f"{SECURE_COOKIE}=; {COOKIE}={token}",
+    ):
+        assert answer(planted) == 401
+    assert client.post("/auth/sign-out", headers={"Cookie": f"{COOKIE}={token}"}).status_code == 204
+    assert studio.accounts.signed_in(token) is None
+
+
+def begin(client: TestClient, studio: Studio, person: Person, **headers: str):  # type: ignore[no-untyped-def]
+    ticket = ticket_of(studio.accounts, person.user.username)
+    return client.post("/auth/session", json={"ticket": ticket}, headers=headers)
+
+
+def test_a_ticket_sent_twice_leaves_the_session_it_began(studio: Studio, owner: Person) -> None:
+    client = client_of(studio)
+    ticket = ticket_of(studio.accounts, owner.user.username)
+    assert client.post("/auth/session", json={"ticket": ticket}).status_code == 204
+    again = client.post("/auth/session", json={"ticket": ticket})
+    assert again.status_code == 401
+    assert_one_shape(again.json(), "IMG-AUTH-SESSION-001")
+    assert studio.accounts.signed_in(client.cookies[COOKIE]) is not None
+
+
+def test_a_new_session_ends_the_browsers_last_one(
+    studio: Studio, enter: Callable[[], Person], owner: Person
+) -> None:
+    person = enter()
+    assert begin(person.client, studio, owner).status_code == 204
+    assert studio.accounts.signed_in(person.token) is None
+    found = studio.accounts.signed_in(person.client.cookies[COOKIE])
+    assert found is not None
+    assert found.user_id == owner.user.user_id
+
+
+def test_sign_out_clears_the_browser_and_ends_the_session(
+    studio: Studio, owner: Person, image_id: str
+) -> None:
+    client = client_of(studio)
+    begin(client, studio, owner)
+    token = client.cookies[COOKIE]
+    answer = client.post("/auth/sign-out")
+    assert answer.status_code == 204
+    assert answer.headers["clear-site-data"] == '"cache"'
+    assert COOKIE not in client.cookies
+    assert studio.accounts.signed_in(token) is None
+    assert client.get(f"/api/images/{image_id}").status_code == 401
+    client.cookies[COOKIE] = token
+    assert client.get(f"/api/images/{image_id}").status_code == 401
+
+
+@pytest.mark.parametrize("fault", [errors.DatabaseBusy, errors.StorageFull], ids=["locked", "full"])
+def test_a_browser_is_signed_out_also_while_the_database_takes_no_writes(
+    studio: Studio, owner: Person, fault: type[errors.ImageError], capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = client_of(studio)
+    begin(client, studio, owner)
+    token = client.cookies[COOKIE]
+    with refused_writes(studio, full=fault is errors.StorageFull):
+        assert client.post("/auth/sign-out").status_code == 204
+    assert COOKIE not in client.cookies
+    said = capsys.readouterr().out
+    assert "row is still there" in said
+    assert fault.code in said
+    assert studio.accounts.signed_in(token) is not None
+
+
+@contextmanager
+def refused_writes(studio: Studio, *, full: bool) -> Iterator[None]:
+    """Every deletion fails as on a full disk, or as under another program's lock."""
+    words = "database or disk is full" if full else "database is locked"
+    # A name of its own: another connection may not have read yet that the last one is gone.
+    name = f"refusing_{new_id()}"
+    with studio.database.write() as session:
+        session.execute(
+            text(
+                f"CREATE TRIGGER {name} BEFORE DELETE ON sign_in_sessions "
+                f"BEGIN SELECT RAISE(ABORT, '{words}'); END"
+            )
+        )
+    yield
+    with studio.database.write() as session:
+        session.execute(text(f"DROP TRIGGER {name}"))
+
+
+def test_sign_out_without_a_session_is_no_fault(studio: Studio) -> None:
+    assert client_of(studio).post("/auth/sign-out").status_code == 204
+
+
+@pytest.mark.parametrize("path", ["/auth/session", "/auth/sign-out"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "http://localhost:9999", "http://localhost", "null", "", "http://["]
+)
+def test_another_site_can_not_send_for_a_browser(
+    studio: Studio, owner: Person, path: str, origin: str
+) -> None:
+    client = client_of(studio)
+    begin(client, studio, owner)
+    ticket = ticket_of(studio.accounts, owner.user.username)
+    answer = client.post(path, json={"ticket": ticket}, headers={"Origin": origin})
+    assert answer.status_code == 403
+    assert_one_shape(answer.json(), "IMG-REQ-ORIGIN-001")
+    assert studio.accounts.signed_in(client.cookies[COOKIE]) is not None
+    assert studio.accounts.redeem_ticket(ticket)
+
+
+def test_its_own_pages_can(studio: Studio, owner: Person) -> None:
+    assert begin(client_of(studio), studio, owner, Origin="http://localhost:8501").status_code == 204
+
+
+# The audit trail
+
+
+def rows_of(answer: httpx2.Response) -> list[list[str]]:
+    return list(csv.reader(StringIO(answer.content.decode("utf-8-sig"), newline="")))
+
+
+def test_the_administrator_saves_the_trail(studio: Studio, admin: Person, owner: Person) -> None:
+    studio.tokens.make(owner.user, '=HYPERLINK("//x";"y")', [Scope.READ], None)
+    answer = admin.client.get("/api/audit.csv")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == "attachment; filename=audit.csv"
+    assert answer.headers["cache-control"] == "no-store"
+    titles, *rows = rows_of(answer)
+    assert titles == list(TITLES)
+    assert len(rows) > 3
+    assert ["token made", owner.user.username, '\'=HYPERLINK("//x";"y")'] in [row[1:4] for row in rows]
+
+
+def test_a_part_of_the_trail_is_saved(studio: Studio, admin: Person, owner: Person) -> None:
+    name = owner.user.username
+    _, *rows = rows_of(admin.client.get("/api/audit.csv", params={"person": name, "action": "registration"}))
+    assert [(row[1], row[2]) for row in rows] == [("registration", name)]
+    assert admin.client.get("/api/audit.csv", params={"action": "another"}).status_code == 422
+
+
+def test_nobody_else_saves_the_trail(studio: Studio, owner: Person) -> None:
+    assert owner.client.get("/api/audit.csv").status_code == 403
+    assert client_of(studio).get("/api/audit.csv").status_code == 401
+
+
+# One shape
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status"),
+    [
+        pytest.param("GET", "/api/nothing", b"", 404, id="unknown address"),
+        pytest.param("GET", "/auth/nothing", b"", 404, id="unknown address below auth"),
+        pytest.param("POST", "/api/images/x", b"", 405, id="wrong method"),
+        pytest.param("GET", "/auth/session", b"", 405, id="wrong method below auth"),
+        pytest.param("POST", "/auth/session", b"{", 422, id="no JSON"),
+        pytest.param("POST", "/auth/session", b"[]", 422, id="no object"),
+        pytest.param("POST", "/auth/session", b"{}", 422, id="a field is missing"),
+        pytest.param("POST", "/auth/session", b'{"ticket": 5}', 422, id="wrong type"),
+        pytest.param("POST", "/auth/session", b'{"ticket": "%s"}' % (b"hunter2" * 50), 422, id="too long"),
+        pytest.param("POST", "/auth/session", b"\xff\xfe", 422, id="no text"),
+        pytest.param("GET", "/api/images/jobs/x/partials/first", b"", 422, id="no number"),
+        pytest.param("GET", "/api/images/x/download?prompt=perhaps", b"", 422, id="no yes or no"),
+    ],
+)
+def test_the_frameworks_refusals_have_our_shape(
+    owner: Person, method: str, path: str, content: bytes, status: int
+) -> None:
+    answer = owner.client.request(
+        method, path, content=content, headers={"Content-Type": "application/json"} if content else {}
+    )
+    assert answer.status_code == status
+    codes = {404: "IMG-REQ-PAGE-001", 405: "IMG-REQ-METHOD-001", 422: "IMG-REQ-FIELDS-001"}
+    assert_one_shape(answer.json(), codes[status])
+    assert "hunter2" not in answer.text
+    assert (answer.headers.get("allow") is not None) == (status == 405)
+
+
+@pytest.mark.parametrize("image_id", ["x", "%00", "x" * 5000, "%2e%2e%2fsecret.key", "%F0%9F%A6%8A"])
+def test_a_made_up_id_is_not_found(owner: Person, image_id: str) -> None:
+    answer = owner.client.get(f"/api/images/{image_id}")
+    assert answer.status_code == 404
+    assert answer.json()["error"]["code"] in ("IMG-FIND-001", "IMG-REQ-PAGE-001")
+
+
+def test_a_fault_of_ours_has_our_shape_and_tells_nothing() -> None:
+    def broken() -> Studio:
+        raise ZeroDivisionError("sk-hunter2")
+
+    app = Starlette(routes=[Mount("/api", create_api(broken))])
+    answer = TestClient(app, raise_server_exceptions=False).get("/api/images/x")
+    assert answer.status_code == 500
+    assert_one_shape(answer.json(), "IMG-GEN-001")
+    assert "hunter2" not in answer.text

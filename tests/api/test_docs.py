@@ -1,0 +1,106 @@
+"""The API's documentation is for whoever is signed in, complete, and comes from here alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from playwright.sync_api import Browser
+
+from core import bootstrap
+from core.accounts.users import Accounts
+from core.api.app import create_api
+from core.database.database import Database
+from core.settings import load_settings
+from core.studio import Studio
+from core.web.cookies import COOKIE
+from tests.support.api_clients import Person, client_of
+from tests.support.app_process import AppProcess
+from tests.support.sign_in import ticket_of
+
+PAGES = ("/api/docs", "/api/docs/start.js", "/api/docs/swagger-ui.css", "/api/openapi.json")
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    studio = bootstrap.build(load_settings(_env_file=None, data_dir=tmp_path_factory.mktemp("studio")))
+    yield studio
+    studio.close()
+
+
+@pytest.fixture(scope="module")
+def document(studio: Studio) -> dict[str, Any]:
+    return dict(Person.enter(studio).client.get("/api/openapi.json").json())
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_it_is_for_people_and_programs_that_are_signed_in(studio: Studio, path: str) -> None:
+    person = Person.enter(studio)
+    assert client_of(studio).get(path).status_code == 401
+    assert person.client.get(path).status_code == person.program().get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/docs/main.py", "/api/docs/..%2fmain.py", "/api/redoc", "/api/docs/"])
+def test_nothing_else_is_served_with_it(studio: Studio, path: str) -> None:
+    assert Person.enter(studio).client.get(path).status_code == 404
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_every_route_is_in_it_with_what_it_takes_and_all_that_it_answers(document: dict[str, Any]) -> None:
+    routes = {
+        f"{method} {route.path}"
+        for route in create_api(lambda: pytest.fail("no studio is needed")).state.routes
+        for method in route.methods
+        if route.include_in_schema
+    }
+    described = dict(operations(document))
+    assert set(described) == routes
+    for name, operation in described.items():
+        assert operation["summary"], name
+        assert {"400", "401", "403", "413", "429", "500", "503", "507"} <= set(operation["responses"]), name
+        for status, answer in operation["responses"].items():
+            if int(status) >= 400:
+                schema = answer["content"]["application/json"]["schema"]
+                assert schema == {"$ref": "#/components/schemas/Failed"}, (name, status)
+                assert "IMG-" in answer["description"], (name, status)
+
+
+def test_it_says_how_to_sign_in_and_where_it_is_served(document: dict[str, Any]) -> None:
+    assert document["servers"] == [{"url": "/api"}]
+    assert set(document["components"]["securitySchemes"]) == {"token", "session"}
+    assert document["security"] == [{"token": []}, {"session": []}]
+
+
+def test_a_browser_shows_it_and_nothing_comes_from_elsewhere(tmp_path: Path, browser: Browser) -> None:
+    with AppProcess(tmp_path) as app:
+        accounts = Accounts(Database(f"sqlite:///{app.data_dir / 'atelier.db'}"))
+        accounts.create_user("ada", "!")
+        session = accounts.redeem_ticket(ticket_of(accounts, "ada"))
+        page = browser.new_page()
+        page.context.add_cookies([{"name": COOKIE, "value": session, "url": app.base_url}])
+        asked: list[str] = []
+        said: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda line: said.append(line.text) if line.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.goto(f"{app.base_url}/api/docs")
+        page.get_by_text("Make images", exact=True).click()
+        page.get_by_role("button", name="Try it out").click()
+        page.get_by_role("button", name="Execute").click()
+        page.locator(".live-responses-table .response-col_status", has_text="201").wait_for()
+        assert all(url.startswith((app.base_url, "data:", "blob:")) for url in asked)
+        assert said == []
+        page.close()
+        policy = httpx2.get(f"{app.base_url}/api/docs", cookies={COOKIE: session}, trust_env=False).headers[
+            "content-security-policy"
+        ]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy

@@ -1,0 +1,71 @@
+"""An image made from another, in a real browser on the offline engine."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from playwright.sync_api import Browser, expect
+
+from tests.support.app_process import AppProcess
+from tests.support.browser_user import Visitor
+
+EDIT = "Edit with words · free"
+
+
+def test_an_image_edited_with_words_knows_what_it_was_made_from(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("editor")
+        person.describe(name="Juniper", base_prompt="a fox in the snow")
+        person.generate()
+        person.finished()
+        person.go("Gallery")
+        dialog = person.open_tile()
+        dialog.get_by_role("button", name=EDIT).click()
+        expect(dialog.get_by_text("Say what to change.")).to_be_visible()
+        dialog.get_by_label("What should change?").fill("Make it night")
+        dialog.get_by_role("button", name=EDIT).click()
+        # What was on its way is there as soon as it has ended, without leaving the image.
+        dialog.get_by_role("button", name="Open the new image").click()
+        expect(dialog.get_by_text("Make it night").first).to_be_visible()
+        dialog.get_by_role("button", name="Made from Juniper").click()
+        expect(dialog.get_by_text("a fox in the snow").first).to_be_visible()
+        expect(dialog.get_by_role("button", name=re.compile("^Made from"))).to_have_count(0)
+
+
+def test_a_variation_is_one_click(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("varied")
+        person.describe(name="Bramble", base_prompt="a hedgehog under a lamp")
+        person.generate()
+        person.finished()
+        person.go("Gallery")
+        dialog = person.open_tile()
+        dialog.get_by_role("button", name="Make a variation · free").click()
+        expect(dialog.get_by_role("button", name="Open the new image")).to_be_visible()
+        expect(dialog.get_by_text("on the way")).to_have_count(0)
+        person.page.keyboard.press("Escape")
+        expect(person.tiles).to_have_count(2)
+        person.go("Create")
+        person.finished(2)
+
+
+def test_a_model_that_can_not_edit_says_so_on_its_buttons(browser: Browser, tmp_path: Path) -> None:
+    env = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "IMAGE_MODEL": "dall-e-3"}
+    with AppProcess(tmp_path) as app:
+        with Visitor(browser, app.base_url) as person:
+            person.sign_up("drawer")
+            person.describe(name="Fern", base_prompt="an owl")
+            person.generate()
+            person.finished()
+        app.stop()
+        with (
+            AppProcess(tmp_path, env=env, data_dir=app.data_dir) as other,
+            Visitor(browser, other.base_url) as later,
+        ):
+            later.open("/gallery")
+            later.sign_in("drawer")
+            dialog = later.open_tile()
+            expect(dialog.get_by_role("button", name=re.compile("^Edit with words"))).to_be_disabled()
+            expect(dialog.get_by_role("button", name=re.compile("^Make a variation"))).to_be_disabled()
+            expect(dialog.get_by_text("DALL·E 3 makes images from text only.")).to_be_visible()

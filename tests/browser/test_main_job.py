@@ -1,0 +1,238 @@
+"""The whole main job in a real browser on the offline engine, and who sees what."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, expect
+
+from core.settings import load_settings
+from core.storage.s3 import open_bucket
+from pages.ui.error_panel import HELP
+from tests.support.app_process import AppProcess
+from tests.support.browser_user import FOX, Visitor
+from tests.support.page_tour import ADMIN, tour
+from tests.support.servers import PostgresServer, S3Server
+from tests.support.waiting import until
+
+
+def test_the_main_job_as_a_new_user(browser: Browser, app: AppProcess) -> None:
+    main_job(browser, app)
+
+
+def test_the_main_job_on_postgresql(browser: Browser, tmp_path: Path, postgres: PostgresServer) -> None:
+    with postgres.fresh() as url, AppProcess(tmp_path, env={"DATABASE_URL": url}) as app:
+        main_job(browser, app)
+
+
+def test_the_main_job_on_a_bucket(browser: Browser, tmp_path: Path, s3: S3Server) -> None:
+    with s3.fresh() as name, AppProcess(tmp_path, env=s3.environment(f"{name}/atelier")) as app:
+        main_job(browser, app)
+        kept = open_bucket(load_settings(**s3.settings(f"{name}/atelier")))
+        assert len(kept.list("images")) == 1
+        assert not (app.data_dir / "files").exists()
+        app.restart()
+        kept.delete(*kept.list("thumbnails"))  # so that the picture itself is read again
+        with Visitor(browser, app.base_url, fresh=True) as later:
+            later.open("/gallery")
+            later.sign_in("main-job")
+            expect(later.tiles).to_have_count(1)
+            picture = later.tiles.first.get_by_role("img")
+            until(lambda: picture.evaluate("image => image.naturalWidth"))
+
+
+def main_job(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("main-job")
+        expect(person.page.get_by_text("Offline engine").first).to_be_visible()
+        person.describe(**FOX)
+        person.choose("Style", "Watercolour")
+        enhanced = person.enhance()
+        for words in ("Juniper", *FOX["traits"], FOX["base_prompt"]):
+            assert words in enhanced
+        person.type("Prompt", enhanced + "\nA paper lantern hangs above.")
+        expect(person.page.get_by_role("button", name="Generate 1 image · free")).to_be_enabled()
+        person.generate()
+        person.finished()
+        person.go("Gallery")
+        expect(person.tiles).to_have_count(1)
+        picture = person.tiles.first.get_by_role("img")
+        expect(picture).to_have_attribute("alt", re.compile("^Juniper: "))
+        dialog = person.open_tile()
+        for words in (
+            "paper lantern",
+            "red fox, green scarf",
+            "Watercolour",
+            "Offline engine, not an image model",
+        ):
+            expect(dialog.get_by_text(words).first).to_be_visible()
+
+
+def test_search_filters_favourites_trash_and_reuse(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("collector")
+        for name in ("Aurora", "Bramble"):
+            person.type("Name", name)
+            person.generate()
+            person.finished(1 if name == "Aurora" else 2)
+        person.go("Gallery")
+        expect(person.tiles).to_have_count(2)
+        person.type("Search", "aurORA")
+        expect(person.tiles).to_have_count(1)
+        person.type("Search", "no such words")
+        expect(person.page.get_by_text("Nothing matches")).to_be_visible()
+        person.type("Search", "")
+        dialog = person.open_tile()
+        dialog.get_by_role("button", name="Favourite").click()
+        expect(dialog.get_by_role("button", name="Remove from favourites")).to_be_visible()
+        person.page.keyboard.press("Escape")
+        person.page.get_by_text("Favourites").click()
+        expect(person.tiles).to_contain_text(["Bramble"])
+        dialog = person.open_tile()
+        dialog.get_by_role("button", name="Delete", exact=True).click()
+        person.page.get_by_role("button", name="Delete it").click()
+        expect(person.tiles).to_have_count(0)
+        person.page.get_by_text("Favourites").click()
+        person.page.get_by_text("Trash", exact=True).click()
+        expect(person.tiles).to_contain_text(["Bramble"])
+        person.open_tile().get_by_role("button", name="Restore").click()
+        expect(person.page.get_by_text("The trash is empty")).to_be_visible()
+        person.page.get_by_text("Trash", exact=True).click()
+        expect(person.tiles).to_have_count(2)
+        person.type("Search", "aurora")
+        expect(person.tiles).to_contain_text(["Aurora"])
+        expect(person.tiles).to_have_count(1)
+        person.open_tile().get_by_role("button", name="Reuse prompt").click()
+        expect(person.field("Name")).to_have_value("Aurora")
+
+
+def test_a_download_is_the_picture_with_or_without_the_prompt(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("keepsake")
+        person.describe(name="Pebble")
+        person.generate()
+        person.finished()
+        person.go("Gallery")
+        person.open_tile()
+        pictures = []
+        for label in ("With the prompt", "Without the prompt"):
+            person.page.get_by_role("button", name="Download").click()
+            with person.page.expect_download() as download:
+                person.page.get_by_role("link", name=label).click()
+            assert download.value.suggested_filename.startswith("Pebble")
+            pictures.append(Image.open(io.BytesIO(Path(download.value.path()).read_bytes())))
+            person.page.keyboard.press("Escape")
+        with_prompt, without = pictures
+        assert with_prompt.format == without.format == "PNG"
+        assert with_prompt.tobytes() == without.tobytes()
+        assert "Pebble" in with_prompt.info["prompt"]
+        assert "prompt" not in without.info
+        assert "offline engine" in without.info["Source"]
+
+
+def test_a_restart_keeps_the_session_the_draft_and_the_image(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("keeper")
+        person.describe(name="Ember", base_prompt="a lighthouse at night")
+        person.generate()
+        person.finished()
+        app.restart()
+        person.open()
+        person.expect_signed_in("keeper")
+        expect(person.field("Base prompt")).to_have_value("a lighthouse at night")
+        person.go("Gallery")
+        expect(person.tiles).to_have_count(1)
+
+
+def test_words_from_people_are_shown_as_text(browser: Browser, app: AppProcess) -> None:
+    hostile = '<img src=x onerror="window.ran=1"> **bold** [link](http://outside.invalid/) :red[x] $x$'
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("hostile")
+        person.describe(name=hostile, base_prompt=hostile)
+        person.type("Prompt", hostile)
+        person.generate()
+        person.finished()
+        person.go("Gallery")
+        expect(person.tiles.first).to_contain_text(hostile)
+        dialog = person.open_tile()
+        expect(dialog.get_by_text(hostile).first).to_be_visible()
+        assert person.page.evaluate("window.ran") is None
+
+
+def test_a_broken_database_is_a_panel_and_not_a_traceback(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("unharmed")
+        person.go("Gallery")
+        expect(person.page.get_by_text("Your gallery is empty")).to_be_visible()
+        with closing(sqlite3.connect(app.data_dir / "atelier.db")) as database:
+            database.execute("ALTER TABLE images RENAME TO elsewhere")
+        person.page.reload()
+        expect(person.page.get_by_text("The database can't be used right now.")).to_be_visible()
+        person.page.get_by_text(HELP).click()
+        expect(person.page.get_by_text("Code IMG-DATA-001")).to_be_visible()
+        assert "Traceback" not in person.page.inner_text("body")
+
+
+def test_the_gallery_tells_of_what_is_on_its_way(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
+        person.sign_up("impatient")
+        person.type("Prompt", "a fox")
+        person.page.get_by_text("More options", exact=True).click()
+        person.field("Images").fill("4")
+        person.field("Images").press("Enter")
+        # Whoever is about to pay looks at the button first.
+        expect(person.page.get_by_role("button", name=re.compile("^Generate 4 images"))).to_be_visible()
+        person.generate()
+        person.go("Gallery")
+        # The first ones show themselves, for nothing is looked at yet; the others wait for a click.
+        expect(person.tiles.first).to_be_visible()
+        more = person.page.get_by_role("button", name=re.compile("^Show . new"))
+        if person.tiles.count() < 4:
+            more.click()
+        expect(person.tiles).to_have_count(4)
+
+
+def test_a_picture_whose_file_is_gone_says_so(browser: Browser, tmp_path: Path) -> None:
+    with AppProcess(tmp_path) as app:
+        with Visitor(browser, app.base_url) as person:
+            person.sign_up("unlucky-owner")
+            person.describe(name="Ember")
+            person.generate()
+            person.finished()
+        for kind in ("images", "thumbnails"):
+            shutil.rmtree(app.data_dir / "files" / kind)
+        with Visitor(browser, app.base_url, fresh=True) as later:
+            later.open("/gallery")
+            later.sign_in("unlucky-owner")
+            expect(later.tiles.first).to_contain_text("This picture can't be shown.")
+            dialog = later.open_tile()
+            expect(dialog.get_by_text("This image's file is missing.")).to_be_visible()
+            dialog.get_by_text(HELP).click()
+            expect(dialog.get_by_text("Ask your administrator to restore it")).to_be_visible()
+
+
+# Whatever can be scrolled: the page, a dialog, and what a button opens.
+SCROLLED = '[data-testid="stMain"], [role="dialog"], [data-testid="stPopoverBody"]'
+
+
+def test_a_phone_has_no_sideways_scroll(browser: Browser, tmp_path: Path) -> None:
+    wide: list[str] = []
+    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as admin:
+        admin.sign_up(ADMIN)
+        with Visitor(browser, app.base_url, width=390, height=844) as person:
+
+            def look(name: str) -> None:
+                person.settle()
+                areas = person.page.locator(SCROLLED)
+                assert areas.count()
+                sizes = areas.evaluate_all("all => all.map((one) => [one.scrollWidth, one.clientWidth])")
+                wide.extend(f"{name}: {inner} > {outer}" for inner, outer in sizes if inner > outer)
+
+            tour(person, "phone", look)
+    assert wide == []

@@ -1,0 +1,1 @@
+"""Promises about the code and its documents: structure, errors, settings, secrets, dependencies."""

@@ -1,0 +1,131 @@
+"""The shape of the code and its documents: what depends on what, and what is written down."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.errors import catalogue
+from core.settings import Settings
+from tests.support import error_table
+
+ROOT = Path(__file__).resolve().parents[2]
+
+CORE = sorted((ROOT / "core").rglob("*.py"))
+PAGES = sorted((ROOT / "pages").rglob("*.py"))
+SOURCES = [ROOT / "app.py", *CORE, *PAGES]
+# Callbacks that touch nothing but this tab.
+HARMLESS = ("turn", "_show_all", "_copied", "leave")
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The dotted names that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+@pytest.mark.parametrize("path", CORE, ids=named)
+def test_core_knows_neither_pages_nor_streamlit(path: Path) -> None:
+    assert {name.partition(".")[0] for name in imports(path)}.isdisjoint(
+        {"streamlit", "streamlit_authenticator", "pages", "app", "tests"}
+    )
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_pages_hold_no_sql_and_no_http(path: Path) -> None:
+    roots = {name.partition(".")[0] for name in imports(path)}
+    assert roots.isdisjoint(
+        {"sqlmodel", "sqlalchemy", "httpx", "httpx2", "requests", "openai", "app", "tests"}
+    )
+    assert not re.search(r"\bselect\(", path.read_text())
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_no_page_draws_raw_html(path: Path) -> None:
+    assert "unsafe_allow_html" not in path.read_text()
+
+
+@pytest.mark.parametrize("path", [path for path in CORE if "migrations" not in path.parts], ids=named)
+def test_the_openai_library_stays_at_its_border(path: Path) -> None:
+    if path.parent.name != "provider":
+        assert "openai" not in {name.partition(".")[0] for name in imports(path)}
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *sorted((ROOT / "tests").glob("*.py"))], ids=named)
+def test_nothing_is_left_to_do(path: Path) -> None:
+    marks = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|X" + r"XX)\b")
+    assert not marks.search(path.read_text())
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if path.read_text()], ids=named)
+def test_a_module_opens_with_one_sentence(path: Path) -> None:
+    words = ast.get_docstring(ast.parse(path.read_text()))
+    assert words
+    assert words.partition("\n")[0].endswith((".", ":"))
+
+
+# What is written down
+
+
+def first_column(document: str) -> set[str]:
+    """What stands in backticks in the first column of a document's Markdown tables."""
+    return set(re.findall(r"^\|\s*`([^`]+)`\s*\|", (ROOT / document).read_text(), re.MULTILINE))
+
+
+def test_the_readme_lists_every_setting() -> None:
+    known = {name.upper() for name in Settings.model_fields}
+    listed = {name for name in first_column("README.md") if not name.startswith("IMG-")}
+    assert known <= listed
+    assert {name for name in listed if re.fullmatch(r"[A-Z_]+", name)} <= known
+
+
+def test_the_example_env_file_lists_every_setting() -> None:
+    listed = re.findall(r"^#?\s*([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(name.upper() for name in Settings.model_fields)
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_a_setting_says_what_it_does(name: str) -> None:
+    assert Settings.model_fields[name].description
+
+
+def test_the_table_of_errors_is_that_of_the_code() -> None:
+    """`make errors` writes it."""
+    assert error_table.DOCUMENT.read_text(encoding="utf-8") == error_table.document()
+
+
+def test_every_error_is_in_the_table_once() -> None:
+    """The classes are looked for in the source: one that nothing imports would be left out in silence."""
+    tree = ast.parse((ROOT / "core/errors/").read_text())
+    written = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    assert written == {kind.__name__ for kind in catalogue()}
+    listed = re.findall(r"^\| `(IMG-[A-Z0-9-]+)` \|", error_table.DOCUMENT.read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted({kind.code for kind in catalogue()})
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_errors_are_defined_in_one_place(path: Path) -> None:
+    """A code written elsewhere would be in no table."""
+    if path != ROOT / "core/errors/":
+        assert not re.search(r"\bcode\b.*=\s*\"IMG-", path.read_text())
+
+
+@pytest.mark.parametrize("path", PAGES, ids=named)
+def test_every_callback_asks_who_is_there(path: Path) -> None:
+    """A widget's callback runs before the page's own check of the session."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg in ("on_click", "on_change", "on_submit"):
+            guarded = isinstance(node.value, ast.Call) and ast.unparse(node.value.func) == "as_user"
+            assert guarded or ast.unparse(node.value) in HARMLESS, ast.unparse(node.value)

@@ -1,0 +1,160 @@
+"""A database belongs to one process at a time, and a process that lost it begins nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from core import bootstrap, errors
+from core.database.database import Database
+from core.database.models import JobState, User
+from core.database.ownership import Ownership
+from core.settings import load_settings
+from core.studio import Studio as App
+from tests.support.generation import ON_SQLITE, Studio, a_job
+from tests.support.waiting import until
+
+ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@pytest.fixture
+def owner_of() -> Iterator[Callable[[str], Ownership]]:
+    """`owner_of(database_url)`: as a process of its own would have it."""
+    made: list[tuple[Database, Ownership]] = []
+
+    def make(url: str) -> Ownership:
+        database = Database(url)
+        made.append((database, Ownership(database)))
+        return made[-1][1]
+
+    yield make
+    for database, ownership in made:
+        ownership.release()
+        database.close()
+
+
+def cut_off(database: Database) -> None:
+    """What a restart of the server does to the connection that holds the lock."""
+    with database.write() as session:
+        session.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
+
+
+def test_a_database_has_one_owner_at_a_time(owner_of: Callable[[str], Ownership], database_url: str) -> None:
+    first, second = owner_of(database_url), owner_of(database_url)
+    first.take()
+    first.keep()
+    assert first.held
+    with pytest.raises(errors.SettingsError, match="DATABASE_URL"):
+        second.take()
+    assert not second.held
+    first.release()
+    second.take()
+    assert second.held
+
+
+@pytest.mark.parametrize("name", ["link.db", "folder/../atelier.db", "file:{}/atelier.db?uri=true"])
+def test_a_database_is_one_by_whatever_name(
+    owner_of: Callable[[str], Ownership], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "atelier.db")
+    owner_of(f"sqlite:///{tmp_path / 'atelier.db'}").take()
+    path = name.format(tmp_path) if name.startswith("file:") else str(tmp_path / name)
+    with pytest.raises(errors.SettingsError, match="already using"):
+        owner_of(f"sqlite:///{path}").take()
+
+
+@ON_POSTGRES
+def test_a_lost_hold_is_taken_again(
+    owner_of: Callable[[str], Ownership], database: Database, database_url: str
+) -> None:
+    first, second = owner_of(database_url), owner_of(database_url)
+    first.take()
+    cut_off(database)
+    first.keep()
+    assert first.held
+    with pytest.raises(errors.SettingsError):
+        second.take()
+
+
+@ON_POSTGRES
+def test_a_hold_that_went_to_another_is_missed_until_it_comes_free(
+    owner_of: Callable[[str], Ownership], database: Database, database_url: str
+) -> None:
+    first, second = owner_of(database_url), owner_of(database_url)
+    first.take()
+    cut_off(database)
+    second.take()
+    for _ in range(2):
+        first.keep()
+        assert not first.held
+    second.release()
+    first.keep()
+    assert first.held
+
+
+def test_a_database_that_cant_be_reached_is_held_by_nobody(owner_of: Callable[[str], Ownership]) -> None:
+    lost = owner_of("postgresql://127.0.0.1:9/none?connect_timeout=1")
+    with pytest.raises(errors.DatabaseError):
+        lost.take()
+    lost.keep()
+    assert not lost.held
+
+
+def test_a_file_that_cant_be_locked_is_a_plain_error(
+    owner_of: Callable[[str], Ownership], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(errors.DatabaseError):
+        owner_of(f"sqlite:///{tmp_path / 'file' / 'atelier.db'}").take()
+
+
+@ON_SQLITE
+def test_a_process_without_the_database_begins_no_job(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database)
+    studio.jobs.may_work = lambda: False
+    a_job(database, user, JobState.QUEUED)
+    assert studio.jobs.claim() is None
+    assert (studio.job().state, studio.paid()) == (JobState.QUEUED, 0)
+    studio.jobs.may_work = lambda: True
+    assert studio.ended().state == JobState.DONE
+
+
+@pytest.fixture
+def build(tmp_path: Path, empty_database_url: str) -> Iterator[Callable[[str], App]]:
+    """`build(name)`: an app with a data folder of its own on the one database."""
+    built: list[App] = []
+
+    def make(name: str) -> App:
+        settings = load_settings(data_dir=tmp_path / name, database_url=empty_database_url)
+        built.append(bootstrap.build(settings))
+        return built[-1]
+
+    yield make
+    for app in built:
+        app.close()
+
+
+def test_two_apps_with_folders_of_their_own_do_not_share_a_database(build: Callable[[str], App]) -> None:
+    first = build("one")
+    for _ in range(2):
+        with pytest.raises(errors.SettingsError, match="already using this database"):
+            build("two")
+    first.close()
+    build("two")
+
+
+@pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+def test_the_running_app_keeps_its_database(
+    build: Callable[[str], App], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.bootstrap.OWNERSHIP_SECONDS", 0.05)
+    app = build("one")
+    before = app.ownership._connection
+    cut_off(app.database)
+    until(lambda: app.ownership.held and app.ownership._connection is not before)

@@ -1,0 +1,270 @@
+"""What was typed comes back, and a prompt that was replaced is never gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+from sqlmodel import select
+
+from core.common.text import clean
+from core.database.database import Database
+from core.database.models import Draft, User
+from core.enhancement.drafts import (
+    EXAMPLE,
+    MAX_VERSIONS,
+    MOST_HISTORY,
+    MOST_TEXT,
+    Drafts,
+    DraftState,
+    PromptVersion,
+    plain_prompt,
+)
+from core.errors import WordsRejected
+from core.prompts.recipe import Recipe
+from core.prompts.request import Enhancement, PromptRequest
+from tests.support.clock import Clock
+
+FULL = DraftState(
+    name="Juniper",
+    traits=("red fox", "scarf"),
+    base_prompt="reading",
+    style="ink",
+    enhancement=Enhancement.RICH,
+    guidance="for a cover",
+    prompt="A fox.",
+    enhanced_prompt="A red fox.",
+    versions=(PromptVersion("A fox.", "edited", "2026-05-01T12:00:00+00:00"),),
+    model="gpt-image-2",
+    size="1536x1024",
+    quality="high",
+    images=3,
+    variation=2,
+    id="fox",
+)
+FOX = PromptRequest(name="Juniper")
+
+
+@pytest.fixture
+def drafts(database: Database) -> Drafts:
+    return Drafts(database, clock=Clock())
+
+
+def test_a_draft_comes_back_as_it_was(drafts: Drafts, user: User) -> None:
+    drafts.save(user.id, FULL)
+    assert drafts.load(user.id) == FULL
+
+
+def test_a_first_draft_is_blank(drafts: Drafts, user: User) -> None:
+    assert drafts.load(user.id) == DraftState()
+    assert DraftState().is_blank
+    assert not EXAMPLE.is_blank
+
+
+def test_a_draft_is_its_owners(drafts: Drafts, user: User, other_user: User) -> None:
+    drafts.save(user.id, FULL)
+    assert drafts.load(other_user.id).is_blank
+    drafts.save(other_user.id, EXAMPLE)
+    assert drafts.load(user.id) == FULL
+
+
+def test_the_newest_state_is_kept_once(drafts: Drafts, database: Database, user: User) -> None:
+    for images in (1, 2, 3):
+        drafts.save(user.id, replace(FULL, images=images))
+    with database.read() as session:
+        assert len(session.exec(select(Draft)).all()) == 1
+    assert drafts.load(user.id).images == 3
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800", "🦊 ￿", "\u202e", "a" * 100_000])
+def test_any_text_is_stored_in_whole_characters(drafts: Drafts, user: User, text: str) -> None:
+    drafts.save(user.id, replace(FULL, prompt=text, traits=(text,)))
+    assert drafts.load(user.id).prompt == clean(text)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda stored: stored | {"mood": "later"}, id="unknown field"),
+        pytest.param(
+            lambda stored: stored | {"versions": [stored["versions"][0] | {"stars": 5}]},
+            id="unknown field of a version",
+        ),
+        pytest.param(lambda stored: stored | {"enhancement": "extreme"}, id="unknown enhancement"),
+    ],
+)
+def test_a_draft_of_another_version_is_read(
+    drafts: Drafts, database: Database, user: User, change: Callable[[dict[str, object]], dict[str, object]]
+) -> None:
+    with database.write() as session:
+        session.add(Draft(user_id=user.id, state=change(FULL.to_json())))
+    found = drafts.load(user.id)
+    assert replace(found, enhancement=FULL.enhancement) == FULL
+    assert found.request()
+
+
+def test_a_draft_of_an_older_version_lacks_fields(drafts: Drafts, database: Database, user: User) -> None:
+    with database.write() as session:
+        session.add(Draft(user_id=user.id, state={"name": "Juniper"}))
+    assert drafts.load(user.id) == DraftState(name="Juniper")
+
+
+@given(st.lists(st.tuples(st.text(), st.sampled_from(["edited", "enhanced", "reused"])), max_size=20))
+def test_every_prompt_there_was_can_be_brought_back(steps: list[tuple[str, str]]) -> None:
+    clock, draft = Clock(), DraftState()
+    for text, source in steps:
+        clock.forward(seconds=1)
+        before = draft
+        draft = draft.with_prompt(text, source, now=clock())
+        assert draft.prompt == text
+        known = {version.text for version in draft.versions}
+        assert not before.prompt or before.prompt in known | {draft.prompt}
+    assert {text for text, _ in steps if text} <= {version.text for version in draft.versions}
+
+
+def test_a_prompt_that_was_typed_into_a_fresh_draft_stays_when_it_is_enhanced() -> None:
+    draft = replace(DraftState(), prompt="typed").with_enhanced("better", "", FOX, now=Clock()())
+    assert [version.text for version in draft.versions] == ["typed", "better"]
+
+
+def test_of_many_versions_the_latest_stay() -> None:
+    clock, draft = Clock(), DraftState()
+    for number in range(MAX_VERSIONS + 5):
+        draft = draft.with_prompt(f"prompt {number}", "edited", now=clock() + timedelta(seconds=number))
+    assert len(draft.versions) == MAX_VERSIONS == 50
+    assert draft.versions[-1].text == draft.prompt
+    assert draft.versions[0].text == "prompt 5"
+
+
+def test_a_version_brought_back_is_not_the_first_to_go() -> None:
+    clock, draft = Clock(), DraftState()
+    for number in range(MAX_VERSIONS):
+        draft = draft.with_prompt(f"prompt {number}", "edited", now=clock())
+    draft = replace(draft, prompt="prompt 0").with_prompt("another", "edited", now=clock())
+    assert "prompt 0" in {version.text for version in draft.versions}
+
+
+def test_a_text_stands_among_the_versions_once() -> None:
+    now, draft = Clock()(), DraftState()
+    for text in ("a", "b", "a", "a"):
+        draft = draft.with_prompt(text, "edited", now=now)
+    assert [version.text for version in draft.versions] == ["b", "a"]
+
+
+def test_an_enhancement_reaches_the_stored_draft(drafts: Drafts, user: User) -> None:
+    drafts.save(user.id, FULL)
+    drafts.enhanced(user.id, "A red fox, reading.", FULL.id, FULL.request())
+    found = drafts.load(user.id)
+    assert (found.prompt, found.enhanced_prompt, found.variation) == (
+        "A red fox, reading.",
+        "A red fox, reading.",
+        FULL.variation + 1,
+    )
+    assert "A fox." in {version.text for version in found.versions}
+    assert found.name == FULL.name
+
+
+def test_the_same_description_again_asks_for_another_take_and_another_one_does_not() -> None:
+    draft, now = FULL, Clock()()
+    takes = []
+    for number in range(3):
+        assert draft.is_enhanced == (number > 0)
+        takes.append(draft.request().variation)
+        draft = draft.with_enhanced(f"take {number}", FULL.id, draft.request(), now=now)
+    assert takes[0] == 0
+    assert len(set(takes)) == 3
+    changed = replace(draft, guidance="darker")
+    assert (changed.is_enhanced, changed.request().variation) == (False, 0)
+    assert replace(changed, guidance=draft.guidance).is_enhanced
+
+
+def test_a_description_that_changed_while_it_was_enhanced_is_not_enhanced() -> None:
+    draft = replace(FULL, name="Moss").with_enhanced("a fox", FULL.id, FULL.request(), now=Clock()())
+    assert not draft.is_enhanced
+
+
+def test_a_text_for_another_draft_leaves_this_one_as_it_was_described() -> None:
+    assert not FULL.with_enhanced("a fox", "another", FULL.request(), now=Clock()()).is_enhanced
+
+
+def test_a_recipe_is_made_of_the_prompt_or_of_the_users_own_words() -> None:
+    assert FULL.recipe("other").prompt == "A fox."
+    assert FULL.recipe("other").model == "gpt-image-2"
+    plain = replace(FULL, prompt=" ", model=None).recipe("other")
+    assert (plain.prompt, plain.model) == ("Juniper, red fox, scarf\nreading", "other")
+    assert plain_prompt(DraftState()) == ""
+
+
+def test_a_recipe_goes_back_into_a_draft_whole() -> None:
+    recipe = FULL.recipe("other")
+    assert DraftState.from_recipe(recipe).recipe("other") == recipe
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_two_tabs_keep_each_others_words_and_versions(drafts: Drafts, user: User) -> None:
+    drafts.save(user.id, FULL)
+    one = replace(FULL, base_prompt="under a tree").with_prompt("by one", "edited", now=Clock()())
+    two = replace(FULL, guidance="for a cover").with_enhanced("by two", FULL.id, FOX, now=Clock()())
+    drafts.save(user.id, one, before=FULL)
+    drafts.save(user.id, two, before=FULL)
+    found = drafts.load(user.id)
+    assert (found.base_prompt, found.guidance, found.prompt) == ("under a tree", "for a cover", "by two")
+    assert {"by one", "by two"} <= {version.text for version in found.versions}
+
+
+def test_a_tab_can_empty_a_field(drafts: Drafts, user: User) -> None:
+    drafts.save(user.id, FULL)
+    drafts.save(user.id, replace(FULL, name="", traits=()), before=FULL)
+    found = drafts.load(user.id)
+    assert (found.name, found.traits, found.base_prompt) == ("", (), FULL.base_prompt)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outdated"),
+    [
+        pytest.param({"style": "ink"}, "watercolour", id="another style"),
+        pytest.param({"style": ""}, "watercolour", id="no style any more"),
+        pytest.param({}, None, id="the same style"),
+        pytest.param({"style": "ink", "prompt": "A fox.\nIn a scarf."}, "watercolour", id="edited a little"),
+        pytest.param({"style": "ink", "prompt": "Something else."}, None, id="written anew"),
+        pytest.param({"style": "ink", "prompt": ""}, None, id="emptied"),
+    ],
+)
+def test_a_style_that_the_prompt_still_speaks_of_is_named(
+    changes: dict[str, str], outdated: str | None
+) -> None:
+    blank = DraftState(style="watercolour")
+    draft = blank.with_enhanced("A fox.\nIn watercolour.", "", FOX, now=Clock()())
+    assert replace(draft, **changes).outdated_style == outdated
+
+
+@pytest.mark.parametrize("name", ["name", "base_prompt", "guidance", "prompt", "traits"])
+def test_a_text_longer_than_any_is_refused_and_the_stored_draft_stays(
+    drafts: Drafts, user: User, name: str
+) -> None:
+    drafts.save(user.id, FULL)
+    text = "x" * MOST_TEXT
+    longest = replace(FULL, **{name: (text,) if name == "traits" else text})
+    longer = replace(FULL, **{name: (text, "y") if name == "traits" else text + "y"})
+    with pytest.raises(WordsRejected, match="100,000") as refused:
+        drafts.save(user.id, longer, before=FULL)
+    assert refused.value.field == name
+    assert drafts.load(user.id) == FULL
+    drafts.save(user.id, longest, before=FULL)
+    assert drafts.load(user.id) == longest
+
+
+def test_of_long_versions_as_many_stay_as_there_is_room_for(drafts: Drafts, user: User) -> None:
+    draft, clock = DraftState(), Clock()
+    for number in range(30):
+        clock.now += timedelta(seconds=1)
+        after = draft.with_prompt(f"{number:02}" + "x" * (MOST_TEXT - 2), "edited", now=clock())
+        drafts.save(user.id, after, before=draft)
+        draft = after
+    for kept in (draft, drafts.load(user.id)):
+        assert [version.text[:2] for version in kept.versions] == [f"{n:02}" for n in range(20, 30)]
+        assert sum(len(version.text) for version in kept.versions) == MOST_HISTORY

@@ -1,0 +1,146 @@
+"""Jobs are taken as places become free, and what goes wrong on the way stops nothing."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from queue import Empty, Queue
+
+import pytest
+
+from core import errors
+from core.database.models import Job
+from core.generation.dispatcher import Dispatcher
+from tests.support.waiting import until
+
+Run = Callable[[Job], None]
+
+
+class Waiting:
+    """Jobs to be claimed; an exception among them is raised."""
+
+    def __init__(self) -> None:
+        self.items: Queue[Job | Exception] = Queue()
+
+    def put(self, *items: str | Exception) -> None:
+        for item in items:
+            self.items.put(item if isinstance(item, Exception) else a_job(item))
+
+    def claim(self) -> Job | None:
+        try:
+            item = self.items.get_nowait()
+        except Empty:
+            return None
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+
+def a_job(name: str) -> Job:
+    return Job(id=name, batch_id="b", owner_id="o", request={})
+
+
+@pytest.fixture
+def waiting() -> Waiting:
+    return Waiting()
+
+
+@pytest.fixture
+def dispatch(waiting: Waiting) -> Iterator[Callable[[Run, int], Dispatcher]]:
+    """`dispatch(run, places)`: a dispatcher that has started."""
+    started: list[Dispatcher] = []
+
+    def start(run: Run, places: int) -> Dispatcher:
+        started.append(Dispatcher(waiting.claim, run, places=places))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for dispatcher in started:
+        dispatcher.stop(10)
+
+
+def test_no_more_run_at_once_than_there_are_places(
+    waiting: Waiting, dispatch: Callable[[Run, int], Dispatcher]
+) -> None:
+    running, most, ended, go = set[str](), list[int](), list[str](), threading.Semaphore(0)
+
+    def run(job: Job) -> None:
+        running.add(job.id)
+        most.append(len(running))
+        go.acquire()
+        running.discard(job.id)
+        ended.append(job.id)
+
+    waiting.put("1", "2", "3", "4", "5")
+    dispatch(run, 2)
+    until(lambda: len(running) == 2)
+    go.release(5)
+    until(lambda: len(ended) == 5)
+    assert max(most) == 2
+    assert set(ended) == {"1", "2", "3", "4", "5"}
+
+
+@pytest.mark.parametrize("fault", [errors.DatabaseBusy(), ZeroDivisionError()], ids=["busy", "ours"])
+def test_a_claim_that_fails_is_made_again(
+    waiting: Waiting, dispatch: Callable[[Run, int], Dispatcher], fault: Exception
+) -> None:
+    ended: list[str] = []
+    waiting.put(fault, "1")
+    dispatch(lambda job: ended.append(job.id), 1)
+    assert until(lambda: ended) == ["1"]
+
+
+def test_a_job_that_fails_gives_its_place_back(
+    waiting: Waiting, dispatch: Callable[[Run, int], Dispatcher]
+) -> None:
+    ended: list[str] = []
+
+    def run(job: Job) -> None:
+        ended.append(job.id)
+        raise errors.StorageFull
+
+    waiting.put("1", "2")
+    dispatch(run, 1)
+    until(lambda: len(ended) == 2)
+
+
+def test_nothing_is_taken_after_the_end_and_what_runs_is_waited_for(
+    waiting: Waiting, dispatch: Callable[[Run, int], Dispatcher]
+) -> None:
+    begun, go, ended = threading.Event(), threading.Event(), list[str]()
+
+    def run(job: Job) -> None:
+        begun.set()
+        go.wait(30)
+        ended.append(job.id)
+
+    waiting.put("1")
+    dispatcher = dispatch(run, 4)
+    begun.wait(30)
+    assert not dispatcher.stop(0)
+    waiting.put("2")
+    dispatcher.wake()
+    go.set()
+    assert dispatcher.stop(30)
+    assert ended == ["1"]
+    assert waiting.items.qsize() == 1
+
+
+def test_without_a_thread_to_give_jobs_are_done_one_after_the_other(
+    waiting: Waiting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("job "):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    done: list[str] = []
+    waiting.put("one", "two")
+    dispatcher = Dispatcher(waiting.claim, lambda job: done.append(job.id), places=2)
+    dispatcher.start()
+    until(lambda: done == ["one", "two"])
+    assert dispatcher.stop(5)

@@ -1,0 +1,266 @@
+"""What a user has already is told before it is bought again, and only what they take counts as saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from core import bootstrap, errors
+from core.accounts.identity import SignedIn
+from core.common.clock import utc_now
+from core.common.ids import new_id
+from core.database.models import Usage, UsageKind
+from core.enhancement.drafts import DraftState
+from core.generation.existing_images import Offer
+from core.generation.views import JobView
+from core.prompts.recipe import Recipe
+from core.prompts.styles import styled
+from core.settings import load_settings
+from core.studio import Studio
+from core.usage.usage_log import Outcome, Totals
+from tests.support.openai_service import OpenAIService
+from tests.support.sign_in import ticket_of
+from tests.support.waiting import until
+
+FOX = Recipe(
+    prompt="a fox", model="gpt-image-2.5-flare", name="Juniper", style="ink", size="1024x1024", quality="low"
+)
+MANY = replace(FOX, prompt="a {red|blue} fox\nan owl")
+
+
+@pytest.fixture
+def studio(database_url: str, service: OpenAIService, tmp_path: Path) -> Iterator[Studio]:
+    settings = load_settings(
+        data_dir=tmp_path / "data",
+        database_url=database_url,
+        openai_base_url=service.base_url,
+        openai_api_key="sk-test-abcdefgh",
+        image_model=FOX.model,
+    )
+    studio = bootstrap.build(settings)
+    yield studio
+    studio.close()
+
+
+@pytest.fixture
+def enter(studio: Studio) -> Callable[[str], SignedIn]:
+    """`enter("ada")`: a new account, signed in."""
+
+    def make(name: str) -> SignedIn:
+        ticket = ticket_of(studio.accounts, studio.accounts.create_user(name, "!").username)
+        found = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket))
+        assert found is not None
+        return found
+
+    return make
+
+
+@pytest.fixture
+def ada(enter: Callable[[str], SignedIn]) -> SignedIn:
+    return enter("ada")
+
+
+def made(studio: Studio, user: SignedIn, recipe: Recipe = FOX, count: int = 1) -> list[str]:
+    """Make these images and wait for them: their ids, the newest first."""
+    batch = studio.jobs.submit(user.user_id, recipe, count)
+    return wait_for(studio, user, batch)
+
+
+def wait_for(studio: Studio, user: SignedIn, batch_id: str) -> list[str]:
+    def ended() -> list[JobView]:
+        jobs = [job for job in studio.jobs.recent(user.user_id) if job.batch_id == batch_id]
+        return [] if any(job.is_live for job in jobs) else jobs
+
+    return [image_id for job in until(ended) for image_id in job.image_ids]
+
+
+def offered(
+    studio: Studio, user: SignedIn, recipe: Recipe = FOX, count: int = 1, *, many: bool = False
+) -> Offer:
+    offer = studio.offer(user, recipe, count, many=many)
+    assert offer is not None
+    return offer
+
+
+def totals(studio: Studio, user: SignedIn) -> Totals:
+    return studio.usage.totals(user.user_id, utc_now() - timedelta(hours=1))
+
+
+def test_an_image_that_is_there_is_offered_and_nothing_is_bought(
+    studio: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    assert studio.offer(ada, FOX, 1) is None
+    [image_id] = made(studio, ada)
+    offer = offered(studio, ada)
+    assert ([image.id for image in offer.taken], offer.new) == ([image_id], ())
+    assert offer.price == studio.quote(DraftState.from_recipe(FOX)).price
+    assert len(service.asked("/images/generations")) == 1
+
+
+def test_it_is_what_is_sent_that_counts(studio: Studio, ada: SignedIn) -> None:
+    made(studio, ada)
+    written_out = replace(FOX, name="", style=None, prompt=styled(FOX.prompt, FOX.style))
+    assert studio.offer(ada, written_out, 1)
+    for changes in ({"prompt": "an owl"}, {"style": "photo"}, {"quality": "high"}, {"size": "1536x1024"}):
+        assert studio.offer(ada, replace(FOX, **changes), 1) is None
+    assert studio.offer(ada, replace(FOX, model="gpt-image-2"), 1) is None
+
+
+def test_nobody_learns_what_others_have_made(studio: Studio, enter: Callable[[str], SignedIn]) -> None:
+    made(studio, enter("ada"))
+    assert studio.offer(enter("grace"), FOX, 1) is None
+
+
+def test_what_lies_in_the_trash_is_not_offered(studio: Studio, ada: SignedIn) -> None:
+    older, newer = made(studio, ada, count=2)
+    assert offered(studio, ada).taken[0].id in (older, newer)
+    studio.gallery.trash(ada.user_id, older)
+    assert offered(studio, ada).taken[0].id == newer
+    studio.gallery.trash(ada.user_id, newer)
+    assert studio.offer(ada, FOX, 1) is None
+    studio.gallery.restore(ada.user_id, newer)
+    assert studio.offer(ada, FOX, 1)
+
+
+def test_more_images_of_what_is_there_are_all_there(studio: Studio, ada: SignedIn) -> None:
+    [image_id] = made(studio, ada)
+    offer = offered(studio, ada, count=4)
+    assert ([image.id for image in offer.taken], offer.new) == ([image_id] * 4, ())
+
+
+def test_of_many_prompts_those_that_are_there_are_counted_and_the_others_priced(
+    studio: Studio, ada: SignedIn
+) -> None:
+    made(studio, ada, replace(FOX, prompt="a blue fox"))
+    offer = offered(studio, ada, MANY, 2, many=True)
+    assert (len(offer.taken), len(offer.new), len(offer.recipes)) == (2, 4, 6)
+    assert [recipe.prompt for recipe in offer.new] == ["a red fox", "a red fox", "an owl", "an owl"]
+    assert offer.price == studio.quote(replace(DraftState.from_recipe(MANY), images=2, many=True)).price
+    assert offer.price
+    assert offer.new_price
+    assert 0 < offer.new_price < offer.price
+
+
+def test_what_can_not_be_made_is_not_offered_either(studio: Studio, ada: SignedIn) -> None:
+    made(studio, ada)
+    with pytest.raises(errors.InvalidParameter):
+        studio.offer(ada, FOX, 99)
+    with pytest.raises(errors.PromptEmpty):
+        studio.offer(ada, replace(FOX, prompt=" "), 1)
+
+
+def test_what_is_still_being_made_is_not_offered(
+    studio: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    slow = replace(FOX, prompt="a fox [[latency:2]]")
+    studio.generate(ada, slow, 1)
+    until(lambda: service.asked("/images/generations"))
+    assert studio.offer(ada, slow, 1) is None
+
+
+def test_anyway_buys_all_of_it_and_saves_nothing(
+    studio: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    made(studio, ada)
+    assert len(wait_for(studio, ada, studio.generate_anyway(ada, offered(studio, ada, count=2)))) == 2
+    assert len(service.asked("/images/generations")) == 3
+    assert (totals(studio, ada).calls, totals(studio, ada).saved_calls) == (3, 0)
+
+
+def test_two_clicks_on_anyway_are_one_batch(studio: Studio, service: OpenAIService, ada: SignedIn) -> None:
+    made(studio, ada)
+    offer = offered(studio, ada)
+    first = studio.generate_anyway(ada, offer)
+    assert studio.generate_anyway(ada, offer) == first
+    wait_for(studio, ada, first)
+    assert len(service.asked("/images/generations")) == 2
+
+
+def test_the_new_ones_are_bought_and_the_others_are_saved(
+    studio: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    [image_id] = made(studio, ada, replace(FOX, prompt="a blue fox"))
+    price = studio.gallery.get(ada.user_id, image_id).price_micros
+    assert price
+    batch = studio.generate_new(ada, offered(studio, ada, MANY, many=True))
+    assert len(wait_for(studio, ada, batch)) == 2
+    found = totals(studio, ada)
+    assert (found.calls, found.images, found.saved_calls, found.saved_micros) == (3, 3, 1, price)
+
+
+def test_what_is_taken_is_a_saved_call_and_what_is_left_is_not(studio: Studio, ada: SignedIn) -> None:
+    [image_id] = made(studio, ada)
+    price = studio.gallery.get(ada.user_id, image_id).price_micros
+    before = totals(studio, ada)
+    offer = offered(studio, ada, count=3)
+    assert totals(studio, ada) == before
+    studio.take(ada, offer)
+    assert price
+    assert totals(studio, ada) == replace(before, saved_calls=3, saved_micros=3 * price)
+    with studio.database.read() as session:
+        rows = session.exec(select(Usage).where(Usage.outcome == Outcome.SAVED)).all()
+    assert {(row.kind, row.model, row.images, row.price_micros) for row in rows} == {
+        (UsageKind.GENERATE, FOX.model, 0, 0)
+    }
+
+
+def test_an_image_older_than_the_rule_is_not_offered(studio: Studio, ada: SignedIn) -> None:
+    [image_id] = made(studio, ada)
+    with studio.database.write() as session:
+        image = studio.gallery.get(ada.user_id, image_id)
+        image.request_hash = None
+        session.merge(image)
+    assert studio.offer(ada, FOX, 1) is None
+
+
+def test_trying_again_asks_nothing(studio: Studio, service: OpenAIService, ada: SignedIn) -> None:
+    made(studio, ada)
+    service.script("moderation")
+    failed = studio.generate_anyway(ada, offered(studio, ada))
+    assert wait_for(studio, ada, failed) == []
+    [job] = [job for job in studio.jobs.recent(ada.user_id) if job.batch_id == failed]
+    assert len(wait_for(studio, ada, studio.retry(ada, job.id))) == 1
+
+
+def test_what_was_reused_is_offered_as_everything_is(studio: Studio, ada: SignedIn) -> None:
+    [image_id] = made(studio, ada)
+    draft = studio.reuse(ada, image_id)
+    assert offered(studio, ada, studio.quote(draft).recipe).taken[0].id == image_id
+
+
+def test_what_is_saved_while_it_can_not_be_recorded_is_taken_all_the_same(
+    studio: Studio, ada: SignedIn
+) -> None:
+    made(studio, ada)
+    stranger = replace(ada, user_id=new_id())
+    studio.take(stranger, offered(studio, ada))
+    assert studio.usage.totals(stranger.user_id, utc_now() - timedelta(hours=1)).saved_calls == 0
+
+
+def test_the_same_description_is_enhanced_once_until_another_take_is_asked_for(
+    studio: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    described = DraftState(name="Juniper", base_prompt="in the snow")
+    studio.drafts.save(ada.user_id, described)
+
+    def enhanced(draft: DraftState) -> DraftState:
+        before = studio.drafts.load(ada.user_id).variation
+        studio.enhance(ada, draft)
+        until(lambda: (run := studio.enhancements.current(ada.user_id)) and not run.is_live)
+        found = studio.drafts.load(ada.user_id)
+        assert found.variation == before + 1
+        return found
+
+    draft = enhanced(described)
+    draft = enhanced(draft)
+    assert len(service.asked("/chat/completions")) == 2
+    asleep = enhanced(replace(draft, base_prompt="asleep"))
+    assert len(service.asked("/chat/completions")) == 3
+    enhanced(replace(asleep, base_prompt="in the snow"))
+    assert len(service.asked("/chat/completions")) == 3
+    assert totals(studio, ada).saved_calls == 1

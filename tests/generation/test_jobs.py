@@ -1,0 +1,689 @@
+"""What was submitted is made once, paid once and kept, whatever happens to the page or the process."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlmodel import Session
+
+from core import errors
+from core.database.database import Database
+from core.database.models import Image, Job, JobState, Usage, User
+from core.generation.job_queue import JobQueue
+from core.generation.jobs import Jobs
+from core.generation.worker import RETRY_CALL_SECONDS, Worker
+from core.images.gallery import Gallery
+from core.offline.transport import OfflineTransport
+from core.prompts.recipe import Recipe
+from core.provider.client import ImageClient
+from core.settings import load_settings
+from core.storage.folder import FolderStorage
+from core.storage.storage import Storage
+from core.usage.budgets import Budgets
+from core.usage.error_counts import Failures
+from core.usage.usage_log import Call, UsageLog
+from tests.support.crashing_worker import RECIPE
+from tests.support.generation import ON_BOTH_STORES, ON_SQLITE, Studio, a_job, at_a_moment
+from tests.support.openai_service import REQUEST_ID, Behaviour, ErrorRow, openai_service, picture
+from tests.support.waiting import until
+
+
+@pytest.fixture
+def studio(make_studio: Callable[..., Studio], database: Database) -> Studio:
+    return make_studio(database)
+
+
+# Done
+
+
+@ON_BOTH_STORES
+def test_a_job_ends_with_image_and_usage_at_once(studio: Studio, user: User, storage: Storage) -> None:
+    batch = studio.jobs.submit(user.id, RECIPE, 1)
+    job = studio.ended()
+    assert (job.state, job.batch_id, job.error) == (JobState.DONE, batch, None)
+    (image,), (call,) = studio.rows(Image), studio.rows(Usage)
+    assert job.image_ids == (image.id,)
+    assert (image.owner_id, image.job_id, image.prompt) == (user.id, job.id, RECIPE.prompt)
+    assert storage.get(image.file_key) == picture(RECIPE.prompt, "1024x1024")
+    assert (call.outcome, call.kind, call.job_id, call.images) == ("ok", "generate", job.id, 1)
+    assert (call.request_id, call.input_tokens, call.output_tokens) == (REQUEST_ID, 20, 200)
+    assert call.price_micros == image.price_micros
+    assert studio.paid() == 1
+    until(lambda: storage.list(f"answers/{job.id}") == ())
+
+
+def test_row_usage_and_end_are_one_commit(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.worker.usage = BrokenUsage(database, refusals=2)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    assert studio.job().state == JobState.UNKNOWN
+    assert studio.rows(Image) == []
+    assert [call.outcome for call in studio.rows(Usage)] == ["unknown"]
+
+
+def test_a_fault_that_passes_costs_no_picture(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.worker.usage = BrokenUsage(database, refusals=1)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    (image,), (call,) = studio.rows(Image), studio.rows(Usage)
+    assert (studio.job().state, studio.job().image_ids) == (JobState.DONE, (image.id,))
+    assert (call.outcome, call.request_id, studio.paid()) == ("ok", REQUEST_ID, 1)
+
+
+@pytest.mark.parametrize("revised", ["a cat \\ud83d", "\\udc31 a cat", "a \\u0000 cat"])
+def test_no_revised_prompt_costs_a_picture(
+    make_studio: Callable[..., Studio], database: Database, user: User, revised: str
+) -> None:
+    studio = make_studio(database, started=False)
+    data = base64.b64encode(picture(RECIPE.prompt, "1024x1024")).decode()
+    answer = f'{{"data": [{{"b64_json": "{data}", "revised_prompt": "{revised}"}}]}}'
+    studio.service.script(Behaviour(raw=answer.encode()))
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    (image,) = studio.rows(Image)
+    assert (studio.job().state, "cat" in image.revised_prompt) == (JobState.DONE, True)
+
+
+class BrokenUsage(UsageLog):
+    """Has a fault of its own, `refusals` times."""
+
+    def __init__(self, database: Database, refusals: int) -> None:
+        super().__init__(database)
+        self.refusals = refusals
+
+    def record(self, session: Session, call: Call) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise ZeroDivisionError
+        super().record(session, call)
+
+
+@pytest.mark.parametrize("behaviour", ["", "moderation"])
+def test_a_fault_of_ours_after_the_call_leaves_no_job_running(
+    make_studio: Callable[..., Studio], database: Database, user: User, behaviour: str
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.worker.usage = BrokenUsage(database, refusals=100)
+    if behaviour:
+        studio.service.script(behaviour)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    job = studio.job()
+    assert (job.state, job.error.code) == (JobState.UNKNOWN, errors.OutcomeUnknown.code)
+    assert "ZeroDivisionError" in job.error.details
+
+
+def test_a_job_that_waits_for_the_store_while_the_app_stops_is_settled_at_the_next_start(
+    make_studio: Callable[..., Studio], database: Database, tmp_path: Path, user: User
+) -> None:
+    studio = make_studio(database, started=False, storage=FullStorage(tmp_path / "files", 1, "answers"))
+    studio.jobs.submit(user.id, RECIPE, 1)
+    job = studio.jobs.claim()
+    assert job
+    studio.jobs.worker.stopping.set()
+    with pytest.raises(errors.StorageFull):
+        studio.jobs.worker.run(job)
+    assert studio.job().state == JobState.RUNNING
+    second = make_studio(database)
+    assert second.job().state == JobState.DONE
+    assert second.paid() == len(second.rows(Image)) == 1
+
+
+@ON_SQLITE
+def test_a_count_of_tokens_that_no_column_holds_is_unknown(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    usage = f'"usage": {{"input_tokens": {2**31}, "output_tokens": -1}}'
+    answer = base64.b64encode(picture(RECIPE.prompt, "1024x1024")).decode()
+    studio.service.script(Behaviour(raw=f'{{"data": [{{"b64_json": "{answer}"}}], {usage}}}'.encode()))
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    (call,) = studio.rows(Usage)
+    assert (call.input_tokens, call.output_tokens, call.price_micros) == (None, None, None)
+    assert studio.job().state == JobState.DONE
+
+
+@ON_SQLITE
+def test_a_batch_is_many_jobs_each_with_one_image(studio: Studio, user: User) -> None:
+    batch = studio.jobs.submit(user.id, RECIPE, 3)
+    views = until(
+        lambda: (found := studio.jobs.recent(user.id)) and all(not v.is_live for v in found) and found
+    )
+    assert [(view.batch_id, view.position, view.state) for view in views] == [
+        (batch, position, JobState.DONE) for position in range(3)
+    ]
+    assert len({view.image_ids for view in views}) == 3
+    assert studio.paid() == 3
+
+
+def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Storage) -> None:
+    with sqlite_database.write() as session:
+        user = User(username="ada", display_name="Ada", password_hash="!")
+        session.add(user)
+    client = ImageClient(load_settings(), transport=OfflineTransport(seed=1))
+    gallery, usage = Gallery(sqlite_database, storage), UsageLog(sqlite_database)
+    budgets, failures = Budgets(sqlite_database, load_settings()), Failures(sqlite_database)
+    worker = Worker(sqlite_database, storage, gallery, usage, budgets, client, b"s", failures, offline=True)
+    jobs = Jobs(sqlite_database, storage, worker, JobQueue(sqlite_database), budgets)
+    jobs.submit(user.id, Recipe(prompt="a fox", model="offline-painter", size="256x256"), 1)
+    claimed = jobs.claim()
+    assert claimed
+    worker.run(claimed)
+    (job,) = jobs.recent(user.id)
+    assert job.state == JobState.DONE
+    image = gallery.get(user.id, job.image_ids[0])
+    assert (image.offline, image.price_micros, image.width) == (True, 0, 256)
+    client.close()
+
+
+# Once
+
+
+def test_clicks_at_once_are_one_batch(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(20):
+            recipe = replace(RECIPE, prompt=f"fox {number}")
+            batches = set(pool.map(lambda _, recipe=recipe: studio.jobs.submit(user.id, recipe, 1), range(8)))
+            assert len(batches) == 1
+    assert len(studio.rows(Job)) == 20
+
+
+@ON_SQLITE
+def test_two_people_with_one_recipe_get_one_each(studio: Studio, user: User, other_user: User) -> None:
+    first, second = (studio.jobs.submit(owner.id, RECIPE, 1) for owner in (user, other_user))
+    assert first != second
+    for owner in (user, other_user):
+        until(lambda owner=owner: studio.jobs.recent(owner.id)[0].image_ids)
+    assert studio.paid() == 2
+
+
+@ON_SQLITE
+def test_another_recipe_is_another_batch(studio: Studio, user: User) -> None:
+    first = studio.jobs.submit(user.id, RECIPE, 1)
+    assert studio.jobs.submit(user.id, replace(RECIPE, prompt="an owl"), 1) != first
+
+
+def test_a_job_that_many_claim_at_once_is_one_of_theirs(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    with ThreadPoolExecutor(8) as pool:
+        claimed = [job for job in pool.map(lambda _: studio.jobs.claim(), range(8)) if job]
+    assert [job.id for job in claimed] == [studio.job().id]
+    studio.jobs.worker.run(claimed[0])
+    assert studio.job().state == JobState.DONE
+    assert studio.paid() == 1
+
+
+# Partial pictures
+
+
+@ON_BOTH_STORES
+@ON_SQLITE
+def test_partial_pictures_are_the_owners_while_the_job_runs(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    storage: Storage,
+    user: User,
+    other_user: User,
+) -> None:
+    with openai_service() as service:
+        service.script("stall")
+        studio = make_studio(database, settings={"partial_images": 2}, service=service)
+        studio.jobs.submit(user.id, RECIPE, 1)
+        job = until(lambda: (job := studio.job()).partials and job)
+        assert studio.jobs.partial(user.id, job.id, 0).startswith(b"\x89PNG")
+        for owner, number in ((other_user.id, 0), (user.id, 9), (user.id, -1)):
+            with pytest.raises(errors.ImageNotFound):
+                studio.jobs.partial(owner, job.id, number)
+    assert studio.ended().id == job.id
+    with pytest.raises(errors.ImageNotFound):
+        studio.jobs.partial(user.id, job.id, 0)
+    until(lambda: not storage.list(f"partials/{job.id}"))
+
+
+@pytest.mark.parametrize("job_id", ["", "made-up", "../secret", "\0", "x" * 500])
+def test_a_made_up_job_is_not_found(
+    make_studio: Callable[..., Studio], database: Database, user: User, job_id: str
+) -> None:
+    jobs = make_studio(database, started=False).jobs
+    for verb in (lambda: jobs.partial(user.id, job_id, 0), lambda: jobs.retry(user.id, job_id)):
+        with pytest.raises(errors.ImageNotFound):
+            verb()
+
+
+# Failures
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected", "state", "outcome"),
+    [
+        pytest.param("moderation", errors.PromptBlocked, JobState.FAILED, "failed", id="blocked"),
+        pytest.param("quota spent", errors.QuotaSpent, JobState.FAILED, "failed", id="quota"),
+        pytest.param("html", errors.WebPage, JobState.FAILED, "failed", id="a web page"),
+        pytest.param("dropped", errors.AnswerLost, JobState.UNKNOWN, "unknown", id="line cut"),
+        pytest.param("gateway timeout", errors.AnswerLate, JobState.UNKNOWN, "unknown", id="gateway"),
+    ],
+)
+def test_a_failure_is_kept_with_all_that_helps(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    user: User,
+    behaviour: str,
+    expected: type[errors.ImageError],
+    state: JobState,
+    outcome: str,
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.service.script(behaviour)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    job = studio.job()
+    assert job.state == state
+    assert job.error is not None
+    assert job.error.code == expected.code
+    assert job.error.suggestions == expected.suggestions
+    assert job.error.retryable == expected.retryable
+    assert job.error.details
+    (call,) = studio.rows(Usage)
+    assert (call.outcome, call.error_code, call.images) == (outcome, expected.code, 0)
+    assert studio.rows(Image) == []
+    assert studio.paid() == 1
+
+
+def test_a_fault_before_the_call_leaves_is_no_unknown_outcome(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    with database.write() as session:
+        session.add(Job(id="j", batch_id="b", owner_id=user.id, request={"model": "m", "mood": "later"}))
+    studio.work()
+    (job,), (call,) = studio.rows(Job), studio.rows(Usage)
+    assert (job.state, job.error["code"]) == (JobState.FAILED, "IMG-GEN-VERSION-001")
+    assert call.outcome == "failed"
+    assert studio.paid() == 0
+
+
+def test_a_fault_of_ours_during_the_call_is_an_unknown_outcome(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.worker.client = ImageClient(
+        load_settings(openai_base_url="http://x.invalid"), transport=Broken()
+    )
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    assert studio.job().state == JobState.UNKNOWN
+    studio.jobs.worker.client.close()
+
+
+class Broken(OfflineTransport):
+    def handle_request(self, request: object) -> Any:
+        raise ZeroDivisionError
+
+
+@ON_BOTH_STORES
+def test_a_damaged_picture_is_kept_aside(
+    make_studio: Callable[..., Studio], database: Database, storage: Storage, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.service.script(Behaviour(raw=b'{"data": [{"b64_json": "bm90IGEgcGljdHVyZQ=="}]}'))
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    job = studio.job()
+    assert (job.state, job.error.code) == (JobState.FAILED, errors.BadImage.code)
+    assert storage.get(f"aside/{job.id}/1-0") == b"not a picture"
+    assert studio.rows(Image) == []
+    assert studio.rows(Usage)[0].outcome == "failed"
+
+
+@ON_BOTH_STORES
+def test_every_picture_of_an_answer_is_kept(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.service.script("extra images")
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    images, (call,) = studio.rows(Image), studio.rows(Usage)
+    assert len(images) == len(studio.job().image_ids) == call.images == 3
+    assert call.price_micros == pytest.approx(sum(image.price_micros for image in images), abs=3)
+
+
+class FullStorage(FolderStorage):
+    """A disk that has no room for `refusals` writes."""
+
+    def __init__(self, root: Path, refusals: int, kind: str) -> None:
+        super().__init__(root)
+        self.refusals, self.kind = refusals, kind
+
+    def put(self, key: str, data: bytes) -> None:
+        if self.refusals and key.startswith(self.kind):
+            self.refusals -= 1
+            raise errors.StorageFull
+        super().put(key, data)
+
+
+class ForgetfulStorage(FullStorage):
+    """A disk on which a file is gone before it has its name."""
+
+    def put(self, key: str, data: bytes) -> None:
+        try:
+            super().put(key, data)
+        except errors.StorageFull as error:
+            raise errors.FileDamaged from error
+
+
+@ON_SQLITE
+def test_a_paid_picture_is_kept_also_where_its_file_was_gone_at_first(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    tmp_path: Path,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.generation.worker.RETRY_KEEP_SECONDS", (0.01,))
+    storage = ForgetfulStorage(tmp_path / "files", 2, "images")
+    studio = make_studio(database, started=False, storage=storage)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    assert studio.paid() == len(studio.rows(Image)) == 1
+
+
+@pytest.mark.parametrize("kind", ["images", "answers"])
+def test_a_full_disk_after_the_answer_loses_nothing(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    tmp_path: Path,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+) -> None:
+    monkeypatch.setattr("core.generation.worker.RETRY_KEEP_SECONDS", (0.01,))
+    storage = FullStorage(tmp_path / "files", 2, kind)
+    studio = make_studio(database, started=False, storage=storage)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    assert storage.refusals == 0
+    assert studio.job().state == JobState.DONE
+    assert studio.paid() == len(studio.rows(Image)) == 1
+
+
+# What cost nothing and may pass is tried again by the job
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "expected", "pause"),
+    [
+        pytest.param("rate limit", errors.RateLimited, 7, id="as the service says"),
+        pytest.param("overloaded", errors.ServiceBusy, RETRY_CALL_SECONDS[0], id="overloaded"),
+    ],
+)
+def test_a_refusal_that_cost_nothing_waits_for_its_next_call(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    user: User,
+    behaviour: str,
+    expected: type[errors.ImageError],
+    pause: float,
+) -> None:
+    studio, clock = at_a_moment(make_studio(database, started=False))
+    studio.service.script(behaviour)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    job = studio.job()
+    assert job.error is not None
+    assert (job.state, job.error.code) == (JobState.QUEUED, expected.code)
+    assert job.due_at == clock.now + timedelta(seconds=pause)
+    assert studio.jobs.claim() is None
+    clock.forward(seconds=pause)
+    studio.work()
+    job = studio.job()
+    assert (job.state, job.error, studio.paid()) == (JobState.DONE, None, 2)
+    assert [call.outcome for call in studio.rows(Usage)] == ["failed", "ok"]
+
+
+@ON_SQLITE
+def test_a_service_that_can_not_be_reached_is_asked_again_and_at_last_given_up(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio, clock = at_a_moment(make_studio(database, started=False))
+    studio.jobs.worker.client = ImageClient(load_settings(openai_base_url="http://127.0.0.1:9/v1"))
+    studio.jobs.submit(user.id, RECIPE, 1)
+    for pause in RETRY_CALL_SECONDS:
+        studio.work()
+        assert studio.job().due_at == clock.now + timedelta(seconds=pause)
+        clock.forward(seconds=pause)
+    studio.work()
+    job = studio.job()
+    assert (job.state, job.error and job.error.code) == (JobState.FAILED, "IMG-GEN-CONN-001")
+    studio.jobs.worker.client.close()
+
+
+@pytest.mark.parametrize(
+    "behaviour", ["quota spent", "moderation", "key rejected", "server error", "dropped"]
+)
+def test_nothing_else_is_called_again(
+    make_studio: Callable[..., Studio], database: Database, user: User, behaviour: str
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.service.script(behaviour)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    assert not studio.job().is_live
+    assert studio.paid() == 1
+
+
+@ON_SQLITE
+def test_a_pause_that_nobody_waits_for_ends_the_job(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    row = ErrorRow(429, {"code": "rate_limit_exceeded", "message": "Slow."}, {"Retry-After": "601"})
+    studio.service.script(row)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    assert studio.job().state == JobState.FAILED
+
+
+@ON_SQLITE
+def test_a_job_that_waits_can_be_cancelled(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.service.script("rate limit")
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    assert studio.jobs.cancel(user.id, studio.job().id) == JobState.CANCELLED
+    assert studio.job().state == JobState.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("fault", "state"),
+    [
+        ("rate limit", JobState.CANCELLED),
+        ("moderation", JobState.FAILED),
+        ("dropped", JobState.UNKNOWN),
+        (None, JobState.DONE),
+    ],
+)
+def test_what_was_cancelled_while_its_call_was_under_way_is_not_called_again(
+    make_studio: Callable[..., Studio], database: Database, user: User, fault: str | None, state: JobState
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.worker.resend_unknown = True
+    if fault:
+        studio.service.script(fault)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    running = JobQueue(database).claim()
+    assert running
+    assert studio.jobs.cancel(user.id, running.id) == JobState.RUNNING
+    studio.jobs.worker.run(running)
+    assert studio.job().state == state
+    assert len(studio.rows(Usage)) == 1
+    assert studio.jobs.claim() is None
+
+
+@pytest.mark.parametrize("resend", [False, True])
+def test_an_unknown_outcome_is_sent_again_where_the_setting_says_so(
+    make_studio: Callable[..., Studio], database: Database, user: User, resend: bool
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.worker.resend_unknown = resend
+    studio.service.script("dropped")
+    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.work()
+    job = studio.job()
+    assert job.error is not None
+    assert job.error.code == errors.AnswerLost.code
+    assert job.state == (JobState.QUEUED if resend else JobState.UNKNOWN)
+    assert [call.outcome for call in studio.rows(Usage)] == ["unknown"]
+
+
+# The user's word
+
+
+def test_a_failed_job_is_tried_again_once_also_by_clicks_at_once(studio: Studio, user: User) -> None:
+    studio.service.script("moderation")
+    studio.jobs.submit(user.id, RECIPE, 1)
+    failed = studio.ended()
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda _: studio.jobs.retry(user.id, failed.id), range(6)))
+    (again,) = until(lambda: [view for view in studio.jobs.recent(user.id) if view.image_ids])
+    assert again.id != failed.id
+    assert again.recipe == failed.recipe
+    assert [view.id for view in studio.jobs.recent(user.id)] == [again.id]
+    assert studio.paid() == 2
+
+
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.DONE])
+def test_only_an_ended_job_without_image_is_tried_again(
+    make_studio: Callable[..., Studio], database: Database, user: User, state: JobState
+) -> None:
+    studio = make_studio(database, started=False)
+    job = a_job(database, user, state)
+    with pytest.raises(errors.NotEnded):
+        studio.jobs.retry(user.id, job.id)
+    assert len(studio.rows(Job)) == 1
+
+
+def test_nobody_elses_job_can_be_touched(
+    make_studio: Callable[..., Studio], database: Database, user: User, other_user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    failed, queued = a_job(database, user, JobState.FAILED), a_job(database, user, JobState.QUEUED)
+    with pytest.raises(errors.ImageNotFound):
+        studio.jobs.retry(other_user.id, failed.id)
+    with pytest.raises(errors.ImageNotFound):
+        studio.jobs.cancel(other_user.id, queued.id)
+    studio.jobs.dismiss(other_user.id, failed.id)
+    assert {view.state for view in studio.jobs.recent(user.id)} == {JobState.FAILED, JobState.QUEUED}
+    assert studio.jobs.recent(other_user.id) == ()
+
+
+@pytest.mark.parametrize("state", list(JobState))
+def test_only_a_queued_job_can_be_cancelled(
+    make_studio: Callable[..., Studio], database: Database, user: User, state: JobState
+) -> None:
+    studio = make_studio(database, started=False)
+    job = a_job(database, user, state)
+    after = JobState.CANCELLED if state == JobState.QUEUED else state
+    assert studio.jobs.cancel(user.id, job.id) == after
+    (row,) = studio.rows(Job)
+    assert row.state == (JobState.CANCELLED if state == JobState.QUEUED else state)
+    assert studio.jobs.claim() is None
+
+
+def test_ended_jobs_can_be_let_go_and_running_ones_not(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    jobs = [a_job(database, user, state) for state in JobState]
+    studio.jobs.dismiss(user.id, *(job.id for job in jobs))
+    assert {view.state for view in studio.jobs.recent(user.id)} == {JobState.QUEUED, JobState.RUNNING}
+
+
+# After the end of the process
+
+
+@ON_BOTH_STORES
+@ON_SQLITE
+def test_what_was_queued_when_the_app_stopped_is_made_at_the_next_start(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    first = make_studio(database)
+    first.close()
+    first.jobs.submit(user.id, RECIPE, 1)
+    assert first.jobs.claim() is None
+    assert first.job().state == JobState.QUEUED
+    second = make_studio(database)
+    assert second.ended().state == JobState.DONE
+    assert second.paid() == 1
+
+
+@ON_SQLITE
+def test_stopping_says_whether_a_call_is_still_running(
+    make_studio: Callable[..., Studio], database: Database, user: User
+) -> None:
+    with openai_service() as service:
+        service.script("silent")
+        studio = make_studio(database, service=service)
+        studio.jobs.submit(user.id, RECIPE, 1)
+        until(service.requests.copy)
+        assert not studio.jobs.stop(grace_seconds=0)
+        assert studio.jobs.claim() is None
+    assert studio.ended().state == JobState.DONE
+    assert studio.jobs.stop()
+
+
+# Large batches
+
+
+def test_all_that_waits_is_taken_back_at_once_and_what_runs_is_kept(
+    make_studio: Callable[..., Studio], database: Database, user: User, other_user: User
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.jobs.submit_all(user.id, [replace(RECIPE, prompt=f"fox {number}") for number in range(5)])
+    studio.jobs.submit(other_user.id, RECIPE, 2)
+    running = JobQueue(database).claim()
+    assert running
+    assert studio.jobs.counts(user.id) == {JobState.RUNNING: 1, JobState.QUEUED: 4}
+    assert studio.jobs.cancel_waiting(user.id) == 4
+    assert studio.jobs.counts(user.id) == {JobState.RUNNING: 1}
+    assert studio.jobs.counts(other_user.id) == {JobState.QUEUED: 2}
+    studio.jobs.worker.run(running)
+    states = [view.state for view in studio.jobs.recent(user.id)]
+    assert states == [JobState.DONE] + [JobState.CANCELLED] * 4
+
+
+def test_of_many_jobs_those_that_are_live_are_never_left_out(
+    make_studio: Callable[..., Studio], database: Database, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.generation.jobs.MOST_SHOWN", 4)
+    studio = make_studio(database, started=False)
+    studio.jobs.submit_all(user.id, [replace(RECIPE, prompt=f"fox {number}") for number in range(4)])
+    running = JobQueue(database).claim()
+    assert running
+    for _ in range(6):
+        a_job(database, user, JobState.DONE)
+    states = [view.state for view in studio.jobs.recent(user.id)]
+    assert states.count(JobState.RUNNING) == 1
+    assert states.count(JobState.QUEUED) == 3

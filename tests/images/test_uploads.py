@@ -1,0 +1,258 @@
+"""An upload is a picture by its bytes, becomes pixels and nothing else, and goes when no job needs it."""
+
+from __future__ import annotations
+
+import io
+import tracemalloc
+from datetime import timedelta
+
+import pytest
+from PIL import Image
+
+from core import errors
+from core.common.clock import utc_now
+from core.common.ids import new_id
+from core.common.media_types import MEGABYTE
+from core.database.models import Job, JobState
+from core.images.image_files import verify
+from core.images.reencoding import MAX_PIXELS, Remade, remade, remade_mask
+from core.images.uploads import Uploads, read
+from core.maintenance.integrity import KEPT, Inventory
+from core.storage.folder import FolderStorage
+from tests.support.crashing_worker import RECIPE
+from tests.support.hostile_uploads import CLEANED, REFUSED, SCRIPT, TOO_LARGE, UNUSUAL, camera, saved
+from tests.support.stored_images import Shelf
+
+GPS_PLACE = b"\x00\x00\x00\x30\x00\x00\x00\x01"
+
+
+def made(data: bytes, *, most_bytes: int = MEGABYTE, lossless: bool = False) -> Remade:
+    return remade(io.BytesIO(data), most_bytes=most_bytes, lossless=lossless)
+
+
+@pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
+def test_what_is_no_still_picture_is_refused_whatever_it_says_it_is(data: bytes) -> None:
+    with pytest.raises(errors.UploadRejected) as caught:
+        made(data)
+    assert caught.value.code.startswith("IMG-REQ-UPLOAD-")
+    assert "0x" not in caught.value.details
+
+
+@pytest.mark.parametrize("data", TOO_LARGE.values(), ids=TOO_LARGE)
+def test_what_is_too_large_is_refused_before_it_is_unpacked(data: bytes) -> None:
+    tracemalloc.start()
+    with pytest.raises(errors.UploadTooLarge):
+        made(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * MEGABYTE
+
+
+@pytest.mark.parametrize("data", CLEANED.values(), ids=CLEANED)
+def test_nothing_but_pixels_is_left_of_an_upload(data: bytes) -> None:
+    assert SCRIPT in data or b"Note" in data or b"iCCP" in data
+    clean = made(data)
+    for secret in (b"script", b"evil", b"fetch", b"GPS", b"Exif", b"prVt", b"iCCP", b"PK\x03\x04", GPS_PLACE):
+        assert secret not in clean.data
+    with Image.open(io.BytesIO(clean.data)) as image:
+        image.load()
+        assert not image.getexif()
+        assert not image.info.keys() - {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+    assert verify(clean.data).mime == clean.mime
+
+
+@pytest.mark.parametrize("data", UNUSUAL.values(), ids=UNUSUAL)
+def test_unusual_pictures_keep_what_they_show(data: bytes) -> None:
+    clean = made(data)
+    assert (clean.width, clean.height) == (64, 48)
+    with Image.open(io.BytesIO(clean.data)) as image:
+        grey = image.convert("L")
+    top, bottom = grey.getpixel((32, 1)), grey.getpixel((32, 46))
+    assert isinstance(top, int)
+    assert isinstance(bottom, int)
+    assert top < 40
+    assert bottom > 215
+
+
+def test_a_photograph_stays_a_jpeg_and_a_drawing_a_png() -> None:
+    assert made(saved("JPEG")).mime == made(saved("WEBP")).mime == "image/jpeg"
+    assert made(saved("PNG")).mime == made(saved("WEBP", mode="RGBA", lossless=True)).mime == "image/png"
+    assert made(saved("JPEG"), lossless=True).mime == "image/png"
+
+
+def test_a_photograph_with_previews_behind_it_is_its_first_picture() -> None:
+    """As phones make them."""
+    file = io.BytesIO()
+    first, second = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (16, 12), "blue")
+    first.save(file, "MPO", save_all=True, append_images=[second])
+    clean = made(file.getvalue())
+    with Image.open(io.BytesIO(clean.data)) as image:
+        assert image.size == (64, 48)
+        assert getattr(image, "n_frames", 1) == 1
+        red, _, blue = image.getpixel((5, 5))  # type: ignore[misc]
+    assert red > 200 > blue
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_picture_on_its_side_is_turned_upright(kind: str) -> None:
+    clean = made(camera(kind, orientation=6))
+    assert (clean.width, clean.height) == (48, 64)
+    with Image.open(io.BytesIO(clean.data)) as image:
+        grey = image.convert("L")
+    left, right = grey.getpixel((1, 32)), grey.getpixel((46, 32))
+    assert isinstance(left, int)
+    assert isinstance(right, int)
+    assert left > right
+
+
+def test_the_most_pixels_are_a_cameras() -> None:
+    side = int(MAX_PIXELS**0.5)
+    assert made(saved("PNG", (side, side), mode="1"), most_bytes=4 * MEGABYTE).width == side
+    with pytest.raises(errors.UploadTooLarge, match="pixels"):
+        made(saved("PNG", (side + 1, side + 1), mode="1"), most_bytes=4 * MEGABYTE)
+
+
+# Masks
+
+
+def mask(data: bytes, size: tuple[int, int] = (64, 48)) -> Remade:
+    return remade_mask(io.BytesIO(data), size=size, most_bytes=MEGABYTE)
+
+
+def test_of_a_mask_only_its_transparency_is_kept() -> None:
+    alpha = Image.linear_gradient("L").resize((64, 48))
+    drawn = Image.new("RGBA", (64, 48), "red")
+    drawn.putalpha(alpha)
+    file = io.BytesIO()
+    drawn.save(file, "PNG")
+    clean = mask(file.getvalue())
+    with Image.open(io.BytesIO(clean.data)) as image:
+        assert image.getchannel("A").tobytes() == alpha.tobytes()
+        assert image.convert("RGB").getextrema() == ((0, 0), (0, 0), (0, 0))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(saved("PNG"), id="no transparent area"),
+        pytest.param(saved("PNG", (64, 47), mode="RGBA"), id="another size"),
+        pytest.param(saved("WEBP", mode="RGBA"), id="no png"),
+    ],
+)
+def test_a_mask_that_does_not_fit_is_refused(data: bytes) -> None:
+    with pytest.raises(errors.MaskRejected) as caught:
+        mask(data)
+    assert (caught.value.field, caught.value.code) == ("mask", "IMG-REQ-UPLOAD-003")
+
+
+@pytest.mark.parametrize("data", [*REFUSED.values()], ids=[*REFUSED])
+def test_a_mask_is_looked_at_as_hard_as_a_picture(data: bytes) -> None:
+    with pytest.raises(errors.UploadRejected):
+        mask(data)
+
+
+# Keeping
+
+
+@pytest.fixture
+def uploads(storage: FolderStorage) -> Uploads:
+    return Uploads(storage, 1)
+
+
+def test_an_upload_lies_under_its_owner_and_its_hash(uploads: Uploads, storage: FolderStorage) -> None:
+    first = uploads.keep("ada", io.BytesIO(camera("JPEG")))
+    again = uploads.keep("ada", io.BytesIO(camera("JPEG")))
+    assert first == again
+    assert storage.list("uploads") == (first.key,)
+    assert read(storage, "ada", first.key) == storage.get(first.key)
+
+
+def test_an_upload_is_its_owners_alone(uploads: Uploads, storage: FolderStorage) -> None:
+    kept = uploads.keep("ada", io.BytesIO(camera("JPEG")))
+    uploads.check("ada", kept.key)
+    foreign = (kept.key, "uploads/grace/../ada/x.png", "images/1/1-0", "", kept.key.upper())
+    for key in foreign:
+        with pytest.raises(errors.UploadGone):
+            uploads.check("grace", key)
+        with pytest.raises(errors.UploadGone):
+            read(storage, "grace", key)
+
+
+def test_an_upload_that_was_changed_on_the_disk_is_not_sent(uploads: Uploads, storage: FolderStorage) -> None:
+    kept = uploads.keep("ada", io.BytesIO(camera("JPEG")))
+    storage.put(kept.key, b"something else")
+    with pytest.raises(errors.FileDamaged):
+        read(storage, "ada", kept.key)
+
+
+def test_what_is_refused_leaves_no_file(uploads: Uploads, storage: FolderStorage) -> None:
+    for data in (*REFUSED.values(), *TOO_LARGE.values()):
+        with pytest.raises(errors.UploadRejected):
+            uploads.keep("ada", io.BytesIO(data))
+    assert not [path for path in storage.root.rglob("*") if path.is_file()]
+
+
+# Clearing away
+
+
+def referring(shelf: Shelf, key: str, state: JobState, age: timedelta) -> None:
+    request = RECIPE.to_json() | {"references": [key]}
+    with shelf.database.write() as session:
+        session.add(
+            Job(
+                id=new_id(),
+                batch_id=new_id(),
+                owner_id=shelf.user.id,
+                state=state,
+                request=request,
+                created_at=utc_now() - age,
+            )
+        )
+
+
+@pytest.fixture
+def shelf(database: object, storage: FolderStorage, user: object) -> Shelf:
+    return Shelf(database, storage, user)  # type: ignore[arg-type]
+
+
+def kept_after_cleaning(shelf: Shelf) -> tuple[str, ...]:
+    for _ in Inventory(shelf.database, shelf.storage, shelf.gallery).clean():
+        pass
+    return shelf.storage.list("uploads")
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "stays"),
+    [
+        pytest.param(JobState.QUEUED, 30 * KEPT, True, id="a job that waits"),
+        pytest.param(JobState.RUNNING, 30 * KEPT, True, id="a job that runs"),
+        pytest.param(JobState.FAILED, KEPT / 2, True, id="a job that failed lately"),
+        pytest.param(JobState.DONE, KEPT / 2, True, id="a job that ended lately"),
+        pytest.param(JobState.FAILED, 2 * KEPT, False, id="a job that failed long ago"),
+        pytest.param(JobState.DONE, 2 * KEPT, False, id="a job that ended long ago"),
+    ],
+)
+def test_an_old_upload_goes_when_no_job_needs_it(
+    shelf: Shelf, state: JobState, age: timedelta, stays: bool
+) -> None:
+    shelf.image()
+    key = Uploads(shelf.storage, 1).keep(shelf.user.id, io.BytesIO(saved("PNG"))).key
+    shelf.age(key)
+    referring(shelf, key, state, age)
+    assert kept_after_cleaning(shelf) == ((key,) if stays else ())
+
+
+def test_a_young_upload_stays_for_the_job_that_is_about_to_come(shelf: Shelf) -> None:
+    shelf.image()
+    uploads = Uploads(shelf.storage, 1)
+    key = uploads.keep(shelf.user.id, io.BytesIO(saved("PNG"))).key
+    assert kept_after_cleaning(shelf) == (key,)
+    shelf.age(key)
+    uploads.keep(shelf.user.id, io.BytesIO(saved("PNG")))
+    assert kept_after_cleaning(shelf) == (key,), "what is uploaded once more is young again"
+
+
+def test_with_a_wrong_database_no_upload_goes(shelf: Shelf) -> None:
+    key = Uploads(shelf.storage, 1).keep("somebody", io.BytesIO(saved("PNG"))).key
+    shelf.age(key)
+    assert kept_after_cleaning(shelf) == (key,)

@@ -1,0 +1,110 @@
+"""The offline enhancer: the user's words stay, the rest is in their language."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.offline.phrases import PHRASES
+from core.offline.prompt_writer import Words, language_of, write_prompt
+from core.prompts.request import Enhancement
+from core.prompts.styles import STYLES
+
+FOX = Words(
+    "Pip", ("curious", "one torn ear"), "a small fox in the forest", guidance="leave room on the left"
+)
+REQUESTS = [
+    pytest.param("en", FOX, id="English"),
+    pytest.param("de", Words("Mara", ("mutig", "trägt Brille"), "eine Füchsin im Wald"), id="German"),
+    pytest.param("fr", Words("Éloïse", ("très curieuse",), "un renard dans la forêt"), id="French"),
+    pytest.param("es", Words("Íñigo", ("valiente",), "un zorro en el bosque de noche"), id="Spanish"),
+    pytest.param("it", Words("Ginevra", ("curiosa",), "una volpe nel bosco di notte"), id="Italian"),
+    pytest.param(
+        "pt", Words("João", ("corajoso",), "uma raposa na floresta não muito escura"), id="Portuguese"
+    ),
+    pytest.param("nl", Words("Sanne", ("dapper",), "een kleine vos in het bos"), id="Dutch"),
+    pytest.param("pl", Words("Łucja", ("odważna",), "mały lis w lesie i noc"), id="Polish"),
+    pytest.param("ru", Words("Ёлка", ("смелая",), "лиса в лесу"), id="Russian"),
+    pytest.param("ja", Words("ハナ", ("好奇心旺盛",), "森の中の狐"), id="Japanese"),
+    pytest.param("zh", Words("小狐", ("好奇",), "森林里的狐狸"), id="Chinese"),
+    pytest.param("ko", Words("하나", ("용감한",), "숲속의 여우"), id="Korean"),
+    pytest.param("ar", Words("نور", ("شجاعة",), "ثعلب في الغابة"), id="Arabic"),
+    pytest.param(None, Words("นิล", ("กล้าหาญ",), "จิ้งจอกในป่า"), id="unknown language"),
+]
+
+
+@pytest.mark.parametrize(("language", "words"), REQUESTS)
+@pytest.mark.parametrize("level", list(Enhancement))
+def test_every_fact_of_the_user_stays_verbatim(language, words, level):
+    text = write_prompt(replace(words, enhancement=level))
+    for fact in (words.name, *words.traits, words.base_prompt, words.guidance):
+        assert fact in text
+
+
+@pytest.mark.parametrize(("language", "words"), REQUESTS)
+def test_labels_and_limits_are_in_the_users_language(language, words):
+    assert language_of(f"{words.name} {' '.join(words.traits)} {words.base_prompt}") == language
+    phrases = PHRASES[language or "en"]
+    text = write_prompt(words)
+    assert f"{phrases.labels.subject}: {words.name}" in text
+    assert phrases.limits in text
+
+
+@pytest.mark.parametrize(("language", "words"), REQUESTS)
+def test_same_variation_same_text_and_other_variations_other_texts(language, words):
+    texts = [write_prompt(replace(words, variation=number)) for number in range(6)]
+    assert len(set(texts)) == 6
+    assert texts[3] == write_prompt(replace(words, variation=3))
+
+
+def test_text_is_the_same_in_every_process():
+    assert write_prompt(Words("Pip", base_prompt="a fox")).splitlines()[1:3] == [
+        "Scene: a fox.",
+        "Subject: Pip.",
+    ]
+
+
+def test_levels_grow():
+    light, balanced, rich = (len(write_prompt(replace(FOX, enhancement=level))) for level in Enhancement)
+    assert light < balanced < rich
+
+
+@pytest.mark.parametrize("style", [pytest.param(style, id=style.key) for style in STYLES])
+def test_style_words_appear(style):
+    assert style.words in write_prompt(replace(FOX, style=f"{style.label}: {style.words}"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(Words(name="Pip"), id="name only"),
+        pytest.param(Words(traits=("shy",)), id="traits only"),
+        pytest.param(Words(base_prompt="a fox"), id="base prompt only"),
+        pytest.param(Words(), id="nothing"),
+    ],
+)
+def test_missing_fields_leave_no_empty_parts(words):
+    lines = write_prompt(words).splitlines()
+    assert all(line.partition(": ")[2] for line in lines)
+    assert lines[-1].startswith("Constraints: No watermark, no extra text")
+
+
+@pytest.mark.parametrize(("language", "words"), REQUESTS)
+def test_little_is_added(language, words):
+    long = replace(words, base_prompt="x" * 9000, enhancement=Enhancement.RICH)
+    assert len(write_prompt(long)) - 9000 < 3000
+
+
+def test_parts_come_in_the_order_that_models_read_best():
+    text = write_prompt(replace(FOX, style="Ink: black ink drawing"))
+    labels = [line.partition(":")[0] for line in text.splitlines()]
+    assert labels == [
+        "Purpose",
+        "Scene",
+        "Subject",
+        "Key details",
+        "Light and mood",
+        "Composition",
+        "Style and medium",
+        "Wishes",
+        "Constraints",
+    ]

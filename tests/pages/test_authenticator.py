@@ -1,0 +1,342 @@
+"""streamlit-authenticator's controller signs people in on rows, and tells nobody which names exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+
+import bcrypt
+import pytest
+from streamlit.runtime.fragment import MemoryFragmentStorage
+from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
+from streamlit.runtime.pages_manager import PagesManager
+from streamlit.runtime.scriptrunner_utils.script_run_context import ScriptRunContext, add_script_run_ctx
+from streamlit.runtime.state import SafeSessionState, SessionState
+from streamlit.testing.v1 import AppTest
+
+from core import errors
+from core.accounts.audit_log import Action, Audit, TrailFilter
+from core.accounts.identity import SignedIn
+from core.accounts.sign_in import MAX_ATTEMPTS
+from core.accounts.users import Accounts
+from core.database.database import Database
+from core.settings import Registration
+from pages.ui.account.authenticator import Authenticator
+from tests.support.clock import Clock
+
+PASSWORD = "correct horse battery"
+WRONG = "wrong horse battery"
+
+
+@pytest.fixture(autouse=True)
+def quick_bcrypt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real thing with its smallest cost."""
+    salt = bcrypt.gensalt
+    monkeypatch.setattr(bcrypt, "gensalt", lambda: salt(4))
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The hash of each password check that bcrypt made."""
+    made: list[bytes] = []
+    real = bcrypt.checkpw
+
+    def counted(password: bytes, hashed: bytes) -> bool:
+        made.append(hashed)
+        return real(password, hashed)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counted)
+    return made
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def accounts(database: Database, clock: Clock) -> Accounts:
+    return Accounts(database, clock=clock)
+
+
+@pytest.fixture
+def door(accounts: Accounts) -> Authenticator:
+    return Authenticator(accounts)
+
+
+@pytest.fixture
+def admin(accounts: Accounts, door: Authenticator) -> SignedIn:
+    return enter(accounts, door.register("root", PASSWORD))
+
+
+@contextmanager
+def tab_of_its_own() -> Iterator[None]:
+    """Give this thread what each browser tab has: a session state that no other thread shares."""
+    context = ScriptRunContext(
+        session_id="",
+        _enqueue=lambda _: None,
+        query_string="",
+        session_state=SafeSessionState(SessionState(), lambda: None),
+        uploaded_file_mgr=MemoryUploadedFileManager(""),
+        main_script_path="",
+        user_info={},
+        fragment_storage=MemoryFragmentStorage(),
+        pages_manager=PagesManager(""),
+    )
+    add_script_run_ctx(ctx=context)
+    yield
+
+
+def enter(accounts: Accounts, ticket: str) -> SignedIn:
+    user = accounts.signed_in(accounts.redeem_ticket(ticket))
+    assert user is not None
+    return user
+
+
+def test_a_registered_person_can_sign_in(accounts: Accounts, door: Authenticator) -> None:
+    assert enter(accounts, door.register(" Ada ", PASSWORD)).username == "ada"
+    assert enter(accounts, door.sign_in("ADA", PASSWORD)).display_name == "Ada"
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        pytest.param("正しい馬電池ホチキス", id="japanese"),
+        pytest.param("🦊🌲🌅📖🧣👓🌸🍂🐾🎒", id="emoji"),
+        pytest.param("  spaces around it  ", id="spaces around it"),
+        pytest.param("fox and tree " * 69 + "end", id="900 characters"),
+    ],
+)
+def test_any_script_and_length_signs_in_and_nothing_near_it_does(
+    accounts: Accounts, door: Authenticator, password: str
+) -> None:
+    door.register("ada", password)
+    assert enter(accounts, door.sign_in("ada", password))
+    with pytest.raises(errors.SignInFailed):
+        door.sign_in("ada", password[:-1] + "x")
+
+
+@pytest.mark.parametrize("name", ["ada", "nobody", "", "\0", "a" * 500])
+def test_a_wrong_password_and_an_unknown_name_answer_alike(
+    door: Authenticator, admin: SignedIn, checks: list[bytes], name: str
+) -> None:
+    door.register("ada", PASSWORD)
+    with pytest.raises(errors.SignInFailed) as caught:
+        door.sign_in(name, WRONG)
+    assert str(caught.value) == str(errors.SignInFailed())
+    assert len(checks) == (1 if name else 0)
+
+
+def test_wrong_passwords_are_in_the_trail(
+    accounts: Accounts, database: Database, door: Authenticator, admin: SignedIn
+) -> None:
+    for name in ("root", WRONG):
+        with pytest.raises(errors.SignInFailed):
+            door.sign_in(name, WRONG)
+    with pytest.raises(errors.SignInFailed):
+        door.change_password("root", WRONG, "another battery")
+    trail = Audit(database).page(admin, TrailFilter(action=Action.SIGN_IN_FAILURE)).entries
+    told = {(entry.subject, entry.details) for entry in trail}
+    assert told == {("root", ""), ("", "unknown name"), ("root", "the current password, to change it")}
+
+
+@pytest.mark.parametrize("name", ["ada", "nobody"])
+def test_a_name_is_locked_and_then_nothing_is_checked(
+    accounts: Accounts, door: Authenticator, clock: Clock, checks: list[bytes], name: str
+) -> None:
+    door.register("ada", PASSWORD)
+    for _ in range(MAX_ATTEMPTS):
+        with pytest.raises(errors.SignInFailed):
+            door.sign_in(name, WRONG)
+    with pytest.raises(errors.SignInLocked):
+        door.sign_in(name, PASSWORD)
+    assert len(checks) == MAX_ATTEMPTS
+    clock.forward(minutes=15)
+    if name == "ada":
+        assert enter(accounts, door.sign_in(name, PASSWORD))
+
+
+def test_twenty_wrong_passwords_at_once_cost_five_checks(door: Authenticator, checks: list[bytes]) -> None:
+    door.register("ada", PASSWORD)
+
+    def attempt(_: int) -> str:
+        with tab_of_its_own(), pytest.raises((errors.SignInFailed, errors.SignInLocked)) as caught:
+            door.sign_in("ada", WRONG)
+        return type(caught.value).__name__
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(attempt, range(20)))
+    assert answers.count("SignInFailed") == MAX_ATTEMPTS
+    assert len(checks) == MAX_ATTEMPTS
+
+
+def test_a_right_password_clears_the_wrong_ones(door: Authenticator) -> None:
+    door.register("ada", PASSWORD)
+    for _ in range(3):
+        for _ in range(MAX_ATTEMPTS - 1):
+            with pytest.raises(errors.SignInFailed):
+                door.sign_in("ada", WRONG)
+        door.sign_in("ada", PASSWORD)
+
+
+def test_a_withdrawn_person_is_refused_like_an_unknown_one(
+    accounts: Accounts, door: Authenticator, admin: SignedIn, checks: list[bytes]
+) -> None:
+    user = enter(accounts, door.register("ada", PASSWORD))
+    accounts.withdraw(admin, user.user_id)
+    with pytest.raises(errors.SignInFailed):
+        door.sign_in("ada", PASSWORD)
+    assert len(checks) == 1
+    with pytest.raises(errors.NameTaken):
+        door.register("ada", PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "expected"),
+    [
+        pytest.param("root", PASSWORD, errors.NameTaken, id="taken"),
+        pytest.param("ＲＯＯＴ", PASSWORD, errors.NameTaken, id="taken in full width"),
+        pytest.param("a b", PASSWORD, errors.NameRejected, id="unusable name"),
+        pytest.param("ada", "qhv-82-kz", errors.PasswordRejected, id="nine characters"),
+        pytest.param("ada", "password123", errors.PasswordRejected, id="common password"),
+    ],
+)
+def test_a_registration_that_can_not_be_says_why(
+    door: Authenticator, admin: SignedIn, name: str, password: str, expected: type[errors.ImageError]
+) -> None:
+    with pytest.raises(expected):
+        door.register(name, password)
+
+
+def test_registration_needs_the_invitation_where_that_is_the_rule(database: Database) -> None:
+    accounts = Accounts(database, registration=Registration.INVITE)
+    door = Authenticator(accounts)
+    admin = enter(accounts, door.register("root", PASSWORD))
+    with pytest.raises(errors.RegistrationClosed):
+        door.register("ada", PASSWORD)
+    invite = accounts.invite(admin)
+    assert not enter(accounts, door.register("ada", PASSWORD, invite=invite)).is_admin
+    with pytest.raises(errors.InviteInvalid):
+        door.register("grace", PASSWORD, invite=invite)
+
+
+def test_one_name_registered_at_once_becomes_one_account(accounts: Accounts, door: Authenticator) -> None:
+    def register(_: int) -> str:
+        with tab_of_its_own(), suppress(errors.NameTaken):
+            return door.register("ada", PASSWORD)
+        return ""
+
+    with ThreadPoolExecutor(6) as pool:
+        tickets = [ticket for ticket in pool.map(register, range(6)) if ticket]
+    assert len(tickets) == 1
+    assert enter(accounts, tickets[0]).is_admin
+
+
+def test_a_changed_password_is_the_one_that_counts(accounts: Accounts, door: Authenticator) -> None:
+    before = accounts.redeem_ticket(door.register("Straße", PASSWORD))
+    ticket = door.change_password("strasse", PASSWORD, "another horse battery")
+    assert accounts.signed_in(before) is None
+    assert enter(accounts, ticket).username == "strasse"
+    with pytest.raises(errors.SignInFailed):
+        door.sign_in("strasse", PASSWORD)
+    assert door.sign_in("Straße", "another horse battery")
+
+
+@pytest.mark.parametrize(
+    ("current", "new", "expected"),
+    [
+        pytest.param(WRONG, "another horse battery", errors.SignInFailed, id="wrong current one"),
+        pytest.param(PASSWORD, PASSWORD, errors.PasswordRejected, id="the same"),
+        pytest.param(PASSWORD, "short", errors.PasswordRejected, id="too short"),
+        pytest.param(PASSWORD, "1234567890", errors.PasswordRejected, id="common"),
+    ],
+)
+def test_a_refused_change_changes_nothing(
+    accounts: Accounts, door: Authenticator, current: str, new: str, expected: type[errors.ImageError]
+) -> None:
+    token = accounts.redeem_ticket(door.register("ada", PASSWORD))
+    with pytest.raises(expected):
+        door.change_password("ada", current, new)
+    assert accounts.signed_in(token) is not None
+    assert door.sign_in("ada", PASSWORD)
+
+
+def test_a_link_sets_a_password_that_counts(accounts: Accounts, door: Authenticator, admin: SignedIn) -> None:
+    user = enter(accounts, door.register("ada", PASSWORD))
+    reset = accounts.password_reset(admin, user.user_id)
+    for easy in ("short", "1234567890", "password123"):
+        with pytest.raises(errors.PasswordRejected):
+            door.reset_password(reset, easy)
+    assert door.sign_in("ada", PASSWORD)
+    assert enter(accounts, door.reset_password(reset, "another horse battery")).username == "ada"
+    with pytest.raises(errors.SignInFailed):
+        door.sign_in("ada", PASSWORD)
+    assert door.sign_in("ada", "another horse battery")
+    with pytest.raises(errors.ResetInvalid):
+        door.reset_password(reset, "a third horse battery")
+
+
+@pytest.mark.parametrize("verb", ["sign in", "change"])
+def test_a_password_that_ends_while_it_is_checked_lets_nobody_in(
+    accounts: Accounts,
+    door: Authenticator,
+    admin: SignedIn,
+    monkeypatch: pytest.MonkeyPatch,
+    database: Database,
+    verb: str,
+) -> None:
+    user = enter(accounts, door.register("ada", PASSWORD))
+    reset, new, real = accounts.password_reset(admin, user.user_id), "another horse battery", bcrypt.checkpw
+
+    def slow(password: bytes, hashed: bytes) -> bool:
+        right = real(password, hashed)
+        monkeypatch.setattr(bcrypt, "checkpw", real)
+        door.reset_password(reset, new)
+        return right
+
+    monkeypatch.setattr(bcrypt, "checkpw", slow)
+    with pytest.raises(errors.SignInFailed):
+        door.sign_in("ada", PASSWORD) if verb == "sign in" else door.change_password("ada", PASSWORD, WRONG)
+    assert door.sign_in("ada", new)
+    assert Audit(database).page(admin, TrailFilter(action=Action.SIGN_IN_FAILURE)).entries
+
+
+def test_guessing_the_current_password_is_locked_too(door: Authenticator) -> None:
+    door.register("ada", PASSWORD)
+    for _ in range(MAX_ATTEMPTS):
+        with pytest.raises(errors.SignInFailed):
+            door.change_password("ada", WRONG, "another horse battery")
+    with pytest.raises(errors.SignInLocked):
+        door.change_password("ada", PASSWORD, "another horse battery")
+
+
+def _script(door, verb):  # type: ignore[no-untyped-def]
+    """Runs as a page of its own, which knows nothing of this module."""
+    import contextlib
+
+    import streamlit as st
+
+    from core.errors import ImageError
+
+    with contextlib.suppress(ImageError), door:
+        if verb == "register":
+            door.register("grace", "correct horse battery")
+        if verb == "sign in":
+            door.sign_in("ada", "correct horse battery")
+        if verb == "wrong":
+            door.sign_in("ada", "wrong horse battery")
+        if verb == "unknown":
+            door.sign_in("nobody", "wrong horse battery")
+        if verb == "change":
+            door.change_password("ada", "correct horse battery", "another horse battery")
+    st.text(f"left: {sorted(st.session_state)}")
+
+
+@pytest.mark.parametrize("verb", ["register", "sign in", "wrong", "unknown", "change"])
+def test_nothing_is_left_in_the_tabs_state(sqlite_database: Database, verb: str) -> None:
+    door = Authenticator(Accounts(sqlite_database))
+    door.register("ada", PASSWORD)
+    page = AppTest.from_function(_script, args=(door, verb)).run(timeout=20)
+    assert not page.exception
+    assert page.text[0].value == "left: []"

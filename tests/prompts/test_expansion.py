@@ -1,0 +1,84 @@
+"""Many prompts in one text: written out as people expect, and counted without writing any out."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import TooManyPrompts
+from core.prompts.expansion import UNCOUNTED, _count, _parse, count_prompts, open_brace, write_prompts
+
+
+@pytest.mark.parametrize(
+    ("text", "prompts"),
+    [
+        pytest.param(
+            "a {red|blue} {fox|owl}", ("a red fox", "a red owl", "a blue fox", "a blue owl"), id="all pairs"
+        ),
+        pytest.param("a fox\n\n  an owl \r\n", ("a fox", "an owl"), id="a line each"),
+        pytest.param("one\ntwo {1|2}", ("one", "two 1", "two 2"), id="both"),
+        pytest.param("{a|{b|c} d}", ("a", "b d", "c d"), id="braces in braces"),
+        pytest.param("a {big |}dog", ("a big dog", "a dog"), id="or nothing"),
+        pytest.param("a {fox}", ("a {fox}",), id="no alternatives"),
+        pytest.param("{a|b", ("{a|b",), id="not closed"),
+        pytest.param("a|b}", ("a|b}",), id="not opened"),
+        pytest.param(r"\{a|b\} {x|y\|z}", ("{a|b} x", "{a|b} y|z"), id="escaped"),
+        pytest.param("C:\\path", ("C:\\path",), id="a backslash before a letter"),
+        pytest.param("", (), id="nothing"),
+    ],
+)
+def test_a_text_stands_for_its_prompts(text: str, prompts: tuple[str, ...]) -> None:
+    assert write_prompts(text, most=100) == prompts
+    assert count_prompts(text) == len(prompts)
+
+
+@given(st.text(alphabet="ab {|}\\\n", max_size=40))
+def test_the_count_is_what_is_written(text: str) -> None:
+    count = count_prompts(text)
+    if count <= 1_000:
+        assert len(write_prompts(text, most=1_000)) == count
+    else:
+        with pytest.raises(TooManyPrompts):
+            write_prompts(text, most=1_000)
+
+
+def test_an_explosion_is_refused_before_it_is_written_out() -> None:
+    with pytest.raises(TooManyPrompts, match="a trillion") as refused:
+        write_prompts("{a|b}" * 6_000, most=100)
+    assert refused.value.field == "prompt"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("{a|b}" * 40, id="10**12 and more"),
+        pytest.param("{a|b}" * 20_000, id="a number of 6,000 digits"),
+        pytest.param("{" + "{a|b}" * 20_000 + "|c}", id="in braces"),
+        pytest.param(("{a|b}" * 39 + "\n") * 2, id="in two lines"),
+    ],
+)
+def test_no_more_are_counted_than_are_told_apart(text: str) -> None:
+    assert count_prompts(text) == UNCOUNTED
+    # No step of it has more digits.
+    assert all(_count(_parse(line)) <= UNCOUNTED for line in text.splitlines())
+    with pytest.raises(TooManyPrompts, match="more than a"):
+        write_prompts(text, most=100)
+
+
+@pytest.mark.parametrize("text", ["{" * 16_000 + "|" + "}" * 16_000, "{a|" * 10_000, "\\" * 32_000])
+def test_no_text_is_too_deep(text: str) -> None:
+    assert count_prompts(text) <= 2
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param("a {red|blue} fox\nan owl", None, id="all are closed"),
+        pytest.param("an owl\n\na fox {asleep|awake", 3, id="the third line"),
+        pytest.param("a {red|{dark|light} blue fox", 1, id="the outer one"),
+        pytest.param(r"a \{ fox", None, id="a letter"),
+    ],
+)
+def test_a_brace_that_is_not_closed_is_found(text: str, line: int | None) -> None:
+    assert open_brace(text) == line

@@ -1,0 +1,190 @@
+"""A picture that comes as an address is fetched from where it may lie, and nothing is told there."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx2
+import pytest
+
+from core.errors import BadAnswer
+from core.provider.client import ImageClient
+from core.provider.image_download import LARGEST, is_public, resolved
+from core.settings import load_settings
+from tests.support.openai_service import DALL_E, KEY, TAG, Behaviour, OpenAIService
+
+PUBLIC = "93.184.215.14"
+NAME = "pictures.example"
+
+
+class Carried(httpx2.BaseTransport):
+    """Carries what is meant for any host to the loopback service, and keeps what it was asked."""
+
+    def __init__(self, service: OpenAIService) -> None:
+        self._service = service
+        self._wire = httpx2.HTTPTransport(verify=False)
+        self.asked: list[tuple[str, str | None]] = []
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        self.asked.append((str(request.url), request.extensions.get("sni_hostname")))
+        request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=self._service.port)
+        return self._wire.handle_request(request)
+
+    def close(self) -> None:
+        self._wire.close()
+
+
+@pytest.fixture
+def wire(service: OpenAIService) -> Iterator[Carried]:
+    wire = Carried(service)
+    yield wire
+    wire.close()
+
+
+def client_of(wire: httpx2.BaseTransport | None, base_url: str, *addresses: str) -> ImageClient:
+    """A client that may fetch from NAME, which is at `addresses`."""
+    settings = load_settings(
+        openai_api_key=KEY, openai_base_url=base_url, image_hosts=f"other.example, {NAME}, localhost"
+    )
+    looked_up = (lambda host, port: frozenset(addresses)) if addresses else resolved
+    return ImageClient(settings, transport=wire, resolve=looked_up)
+
+
+def why_not(client: ImageClient, service: OpenAIService, url: str) -> str:
+    """Why the picture at `url` isn't fetched."""
+    service.script(Behaviour(image_urls=(url,)))
+    with pytest.raises(BadAnswer) as caught:
+        client.generate(DALL_E, user_tag=TAG)
+    client.close()
+    return caught.value.details
+
+
+def test_a_host_that_the_settings_name_is_asked_at_the_address_that_was_checked(
+    service: OpenAIService, wire: Carried
+) -> None:
+    client = client_of(wire, "https://models.example/v1", PUBLIC)
+    for _ in range(2):
+        service.script(Behaviour(image_urls=(f"https://{NAME}/pictures/cookie.png?sig=1",)))
+        assert client.generate(DALL_E, user_tag=TAG).images
+    client.close()
+    fetched = service.requests[-1]
+    assert wire.asked[-1] == (f"https://{PUBLIC}/pictures/cookie.png?sig=1", NAME)
+    assert fetched.headers["host"] == NAME
+    assert KEY not in json.dumps(fetched.headers)
+    assert not {"authorization", "cookie", "openai-organization"} & set(fetched.headers)
+
+
+def test_the_services_own_pictures_get_neither_key_nor_cookie(service: OpenAIService) -> None:
+    client = client_of(None, service.base_url)
+    for _ in range(2):
+        service.script(Behaviour(image_urls=("{origin}/pictures/cookie.png",)))
+        client.generate(DALL_E, user_tag=TAG)
+    client.close()
+    for fetched in service.asked("cookie.png"):
+        assert not {"authorization", "cookie"} & set(fetched.headers)
+
+
+PRIVATE = [
+    "127.0.0.1", "127.8.8.8", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+    "0.0.0.0", "224.0.0.1", "255.255.255.255", "192.0.2.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1",
+    "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "2001:0:1::1",
+    "2001:db8::1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("address", PRIVATE)
+def test_a_name_for_a_private_address_is_not_asked(
+    service: OpenAIService, wire: Carried, address: str
+) -> None:
+    assert not is_public(address)
+    client = client_of(wire, "https://models.example/v1", address)
+    assert "isn't a public address" in why_not(client, service, f"https://{NAME}/pictures/a.png")
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "2606:4700::1", "::ffff:8.8.8.8"])
+def test_the_internets_addresses_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+def test_one_private_address_among_public_ones_is_one_too_many(service: OpenAIService, wire: Carried) -> None:
+    client = client_of(wire, "https://models.example/v1", PUBLIC, "10.0.0.1")
+    assert "isn't a public address" in why_not(client, service, f"https://{NAME}/pictures/a.png")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        pytest.param(f"http://{NAME}/x.png", "isn't https", id="without TLS, where the service has it"),
+        pytest.param(f"https://{NAME}:8443/x.png", "neither", id="another port"),
+        pytest.param(f"https://me:secret@{NAME}/x.png", "neither", id="with a password"),
+        pytest.param(f"https://{NAME}.evil.example/x.png", "neither", id="a name that begins alike"),
+        pytest.param(f"https://evil.example/{NAME}", "neither", id="a host that isn't named"),
+        pytest.param("//evil.example/x.png", "neither", id="only a host"),
+        pytest.param(f"ftp://{NAME}/x.png", "", id="another scheme"),
+        pytest.param("https://models.example:8443/x.png", "neither", id="the service's name, another port"),
+        pytest.param("http://models.example/x.png", "neither", id="the service's name, without TLS"),
+        pytest.param(f"https://{NAME}/pictures/moved.png", "302", id="a redirect"),
+        pytest.param(f"https://{NAME}/pictures/huge.png", f"{LARGEST:,}", id="51 MB"),
+    ],
+)
+def test_nothing_else_is_fetched(service: OpenAIService, wire: Carried, url: str, why: str) -> None:
+    assert why in why_not(client_of(wire, "https://models.example/v1", PUBLIC), service, url)
+    assert "secret" not in str(wire.asked)
+    assert len(service.requests) <= 2
+
+
+def test_without_tls_itself_a_service_may_name_pictures_without_it(
+    service: OpenAIService, wire: Carried
+) -> None:
+    client = client_of(wire, "http://models.example/v1", PUBLIC)
+    service.script(Behaviour(image_urls=(f"http://{NAME}/pictures/a.png",)))
+    assert client.generate(DALL_E, user_tag=TAG).images
+    client.close()
+    assert wire.asked[-1] == (f"http://{PUBLIC}/pictures/a.png", NAME)
+
+
+# Real servers, real names
+
+
+@contextmanager
+def listening() -> Iterator[tuple[int, list[str]]]:
+    """The port of a server on loopback, and the addresses that it was asked for."""
+    asked: list[str] = []
+
+    class Noting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            """Silence."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Noting)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port, asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def test_no_address_leads_to_another_server_on_this_machine(service: OpenAIService) -> None:
+    with listening() as (port, asked):
+        hosts = ("127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1", "0")
+        for url in (*(f"http://{host}:{port}/x" for host in hosts), "http://localhost/x"):
+            assert why_not(client_of(None, service.base_url), service, url)
+        assert asked == []
+
+
+def test_a_name_that_nobody_has_is_said(service: OpenAIService) -> None:
+    settings = load_settings(openai_base_url=service.base_url, image_hosts="nobody.invalid")
+    client = ImageClient(settings)
+    assert "nobody.invalid has no address" in why_not(client, service, "http://nobody.invalid/x.png")

@@ -1,0 +1,1 @@
+"""Crashes, kills, faults and several replicas."""

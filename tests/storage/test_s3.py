@@ -1,0 +1,315 @@
+"""A bucket keeps what it was given; one that is gone, refuses or is the wrong one says so, soon."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app import explain
+from core import bootstrap, errors
+from core.database.database import Database
+from core.database.models import Image, JobState, User
+from core.generation.ingest import Figures
+from core.settings import load_settings
+from core.storage import s3
+from core.storage.keys import figures_key, image_key
+from core.storage.s3 import BucketStorage, open_bucket
+from core.storage.storage import Storage
+from tests.support.app_process import free_port
+from tests.support.crashing_worker import RECIPE
+from tests.support.generation import ON_SQLITE, Studio, a_job
+from tests.support.openai_service import picture
+from tests.support.s3_gateway import Gateway, Refusal, gateway
+from tests.support.servers import S3Server
+
+KEY = "images/0123/0"
+NO_BUCKET, NO_KEY = Refusal(404, "NoSuchBucket"), Refusal(404, "NoSuchKey")
+DENIED, SLOW_DOWN = Refusal(403, "AccessDenied"), Refusal(503, "SlowDown")
+USES: dict[str, Callable[[Storage], object]] = {
+    "put": lambda storage: storage.put(KEY, b"x"),
+    "preview": lambda storage: storage.put_preview(KEY, b"x"),
+    "get": lambda storage: storage.get(KEY),
+    "exists": lambda storage: storage.exists(KEY),
+    "list": lambda storage: storage.list("images"),
+    "delete": lambda storage: storage.delete(KEY, "images/0123/1"),
+}
+
+
+@pytest.fixture
+def between(s3: S3Server) -> Iterator[Gateway]:
+    """What stands before `bucket`, handing on."""
+    with gateway(s3.endpoint) as known:
+        yield known
+
+
+@pytest.fixture
+def bucket_settings(bucket_settings: dict[str, str], between: Gateway) -> dict[str, str]:
+    return bucket_settings | {"aws_endpoint_url": between.endpoint}
+
+
+def open_at(settings: dict[str, str], **changes: str) -> BucketStorage:
+    return open_bucket(load_settings(**(settings | changes)))
+
+
+# What it holds
+
+
+def test_files_lie_below_the_prefix_and_others_are_not_seen(s3: S3Server) -> None:
+    with s3.fresh() as name:
+        root, ours, theirs = (open_at(s3.settings(name + prefix)) for prefix in ("", "/ours", "/ours-too"))
+        ours.put(KEY, b"ours")
+        theirs.put(KEY, b"theirs")
+        assert root.list("ours") == (f"ours/{KEY}",)
+        assert ours.list("images") == (KEY,)
+        assert root.list("images") == ()
+        assert ours.get(KEY) == b"ours"
+
+
+def test_a_start_leaves_nothing_behind(bucket: BucketStorage) -> None:
+    assert bucket.list("probe") == ()
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize(
+    ("refusal", "expected"),
+    [
+        pytest.param(DENIED, errors.StorageReadOnly, id="refused"),
+        pytest.param(Refusal(403), errors.StorageReadOnly, id="refused without a word"),
+        pytest.param(NO_BUCKET, errors.StorageUnreachable, id="no such bucket"),
+        pytest.param(Refusal(404), errors.StorageUnreachable, id="a proxy without its server"),
+        pytest.param(Refusal(301, "PermanentRedirect"), errors.StorageUnreachable, id="another region"),
+        pytest.param(Refusal(500, "InternalError"), errors.StorageUnreachable, id="server fault"),
+        pytest.param(SLOW_DOWN, errors.StorageUnreachable, id="slow down"),
+        pytest.param(Refusal(507, "XMinioStorageFull"), errors.StorageFull, id="full"),
+    ],
+)
+def test_what_may_pass_is_never_taken_for_a_missing_file(
+    bucket: BucketStorage, between: Gateway, use: str, refusal: Refusal, expected: type[errors.StorageError]
+) -> None:
+    bucket.put(KEY, b"kept")
+    between.always = refusal
+    with pytest.raises(errors.StorageError) as caught:
+        USES[use](bucket)
+    assert type(caught.value) is expected
+    assert caught.value.retryable
+    assert str(refusal.status) in caught.value.details
+    assert refusal.code in caught.value.details
+    between.always = None
+    assert bucket.get(KEY) == b"kept"
+
+
+def test_what_the_bucket_calls_missing_is_missing(bucket: BucketStorage, between: Gateway) -> None:
+    between.always = NO_KEY
+    assert not bucket.exists(KEY)
+    bucket.delete(KEY)
+    with pytest.raises(errors.FileDamaged) as caught:
+        bucket.get(KEY)
+    assert not caught.value.retryable
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_bucket_that_is_gone_says_so_and_comes_back(
+    s3: S3Server, bucket_settings: dict[str, str], use: str
+) -> None:
+    storage = open_at(bucket_settings, aws_endpoint_url=s3.endpoint)
+    storage.put(KEY, b"kept")
+    s3.stop()
+    try:
+        with pytest.raises(errors.StorageUnreachable) as caught:
+            USES[use](storage)
+    finally:
+        s3.start()
+    assert caught.value.retryable
+    assert "Connect" in caught.value.details
+    assert storage.get(KEY) == b"kept"
+
+
+@pytest.mark.parametrize("use", [use for use in USES if use != "put"])
+def test_a_bucket_that_says_nothing_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, bucket_settings: dict[str, str], between: Gateway, use: str
+) -> None:
+    monkeypatch.setattr(s3, "_SILENCE", s3._SILENCE / 20)
+    storage = open_at(bucket_settings)
+    between.silent.set()
+    with pytest.raises(errors.StorageUnreachable, match="Timeout"):
+        USES[use](storage)
+
+
+def test_a_paid_picture_may_take_longer_and_ends_too(
+    monkeypatch: pytest.MonkeyPatch, bucket_settings: dict[str, str], between: Gateway
+) -> None:
+    monkeypatch.setattr(s3, "_PAID", s3._SILENCE / 10)
+    monkeypatch.setattr(s3, "_WHOLE", s3._SILENCE / 1000)  # too short for any answer
+    settings = load_settings(**bucket_settings)
+    storage = BucketStorage(settings.storage_url or "", s3.config_of(settings))
+    storage.put(KEY, b"x")
+    between.silent.set()
+    with pytest.raises(errors.StorageUnreachable, match="Timeout"):
+        storage.put(KEY, b"x")
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_bucket_is_asked_three_times_at_most(bucket: BucketStorage, between: Gateway, use: str) -> None:
+    between.always, between.methods[:] = SLOW_DOWN, []
+    with pytest.raises(errors.StorageUnreachable):
+        USES[use](bucket)
+    files = 2 if use == "delete" else 1
+    assert len(between.methods) <= 3 * files
+
+
+@pytest.mark.parametrize("use", USES)
+def test_no_key_and_no_signature_is_repeated(bucket: BucketStorage, between: Gateway, use: str) -> None:
+    between.always = Refusal(403, "SignatureDoesNotMatch")
+    with pytest.raises(errors.StorageReadOnly) as caught:
+        USES[use](bucket)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+# What is paid for
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("refusal", "after"),
+    [
+        pytest.param(DENIED, 0, id="refused"),
+        pytest.param(NO_BUCKET, 0, id="no bucket"),
+        pytest.param(Refusal(404), 0, id="no server behind the proxy"),
+        pytest.param(SLOW_DOWN, 0, id="slow down"),
+        pytest.param(NO_BUCKET, 1, id="no bucket for the figures"),
+        pytest.param(NO_BUCKET, 2, id="no bucket when it is read back"),
+        pytest.param(DENIED, 3, id="refused when it is looked at"),
+    ],
+)
+def test_a_paid_picture_outlasts_what_its_bucket_says_for_a_while(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    bucket: BucketStorage,
+    between: Gateway,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: Refusal,
+    after: int,
+) -> None:
+    monkeypatch.setattr("core.generation.worker.RETRY_KEEP_SECONDS", (0.01,))
+    studio = make_studio(database, started=False, storage=bucket)
+    studio.jobs.submit(user.id, RECIPE, 1)
+    between.script(*[None] * after, *[refusal] * 4)
+    studio.work()
+    assert between.left == 0
+    (image,) = studio.rows(Image)
+    assert (studio.job().state, studio.paid()) == (JobState.DONE, 1)
+    assert bucket.get(image.file_key) == picture(RECIPE.prompt, "1024x1024")
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    "refusal", [pytest.param(DENIED, id="refused"), pytest.param(SLOW_DOWN, id="slow down")]
+)
+def test_a_bucket_that_fails_at_a_start_costs_no_picture_of_the_last_one(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    bucket: BucketStorage,
+    between: Gateway,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: Refusal,
+) -> None:
+    monkeypatch.setattr("core.generation.worker.RETRY_SETTLE_SECONDS", (0.01,))
+    studio = make_studio(database, started=False, storage=bucket)
+    job = a_job(database, user, JobState.RUNNING)
+    bucket.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
+    bucket.put(figures_key(job), Figures(count=1).to_bytes())
+    between.always = refusal
+    with pytest.raises(errors.StorageError):
+        studio.jobs.start()
+    assert studio.job().state == JobState.RUNNING
+    between.always = None
+    studio.jobs.start()
+    assert studio.job().state == JobState.DONE
+
+
+# The start
+
+
+WRONG: dict[str, tuple[dict[str, str], type[errors.StorageError], str]] = {
+    "bucket": (
+        {"storage_url": "s3://no-such-bucket"},
+        errors.StorageUnreachable,
+        "no bucket s3://no-such-bucket",
+    ),
+    "key id": ({"aws_access_key_id": "AKIAhunter2"}, errors.StorageReadOnly, "AWS_ACCESS_KEY_ID"),
+    "secret": ({"aws_secret_access_key": "hunter2"}, errors.StorageReadOnly, "AWS_SECRET_ACCESS_KEY"),
+    "address": ({"aws_endpoint_url": "http://127.0.0.1:9"}, errors.StorageUnreachable, "AWS_ENDPOINT_URL"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_setting_is_named_at_the_start(bucket_settings: dict[str, str], wrong: str) -> None:
+    changes, expected, words = WRONG[wrong]
+    with pytest.raises(expected, match=words) as caught:
+        open_at(bucket_settings, **changes)
+    assert type(caught.value) is expected
+    said = explain(caught.value) + "".join(traceback.format_exception(caught.value))
+    assert "hunter2" not in said
+
+
+@pytest.mark.parametrize(
+    ("refusal", "words"),
+    [
+        pytest.param(DENIED, "list, read, write and delete", id="no rights"),
+        pytest.param(Refusal(400, "AuthorizationHeaderMalformed"), "AWS_REGION", id="region"),
+    ],
+)
+@pytest.mark.parametrize("after", range(5), ids=["put", "get", "list", "delete", "missing"])
+def test_each_right_is_tried_at_the_start(
+    bucket_settings: dict[str, str], between: Gateway, refusal: Refusal, words: str, after: int
+) -> None:
+    between.script(*[None] * after)
+    between.always = refusal
+    with pytest.raises(errors.StorageError, match=words):
+        open_at(bucket_settings)
+
+
+def test_a_web_page_is_no_bucket(bucket_settings: dict[str, str], between: Gateway) -> None:
+    between.always = Refusal(200)
+    with pytest.raises(errors.StorageUnreachable, match="AWS_ENDPOINT_URL"):
+        open_at(bucket_settings)
+
+
+def test_other_programs_variables_change_nothing(
+    bucket_settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = {
+        "AWS_SESSION_TOKEN": "another's",
+        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{free_port()}",
+        "AWS_SKIP_SIGNATURE": "true",
+        "AWS_SERVER_SIDE_ENCRYPTION": "aws:kms",
+        "AWS_VIRTUAL_HOSTED_STYLE_REQUEST": "true",
+        "AWS_PROXY_URL": f"http://127.0.0.1:{free_port()}",
+        "aws_bucket": "another",
+    }
+    for name, value in foreign.items():
+        monkeypatch.setenv(name, value)
+    storage = open_at(bucket_settings)
+    storage.put(KEY, b"x")
+    assert storage.get(KEY) == b"x"
+    assert {name: os.environ[name] for name in foreign} == foreign
+
+
+def test_with_a_bucket_there_is_no_folder_of_files(bucket_settings: dict[str, str], tmp_path: Path) -> None:
+    before = os.umask(0o022)  # building a studio may make what this process writes private
+    try:
+        with closing(bootstrap.build(load_settings(data_dir=tmp_path / "data", **bucket_settings))) as studio:
+            assert isinstance(studio.storage, BucketStorage)
+    finally:
+        os.umask(before)
+    assert not (tmp_path / "data" / "files").exists()

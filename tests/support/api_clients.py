@@ -1,0 +1,102 @@
+"""Programs and browsers at the HTTP side of a studio, without a server between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+from starlette.testclient import TestClient
+
+from core.accounts.identity import SignedIn
+from core.api.app import create_api, create_auth
+from core.common.ids import new_id
+from core.database.models import Scope
+from core.studio import Studio
+from core.web.cookies import COOKIE
+from core.web.guard import Guard
+from core.web.request_context import CallerNamed, RequestIds
+from tests.support.sign_in import ticket_of
+
+BOTH = (Scope.READ, Scope.GENERATE)
+
+
+def client_of(studio: Studio, **headers: str) -> TestClient:
+    return client_at(application_of(studio), **headers)
+
+
+def clients_of(studio: Studio, count: int, **headers: str) -> list[TestClient]:
+    """Many who call one application, as people do: one each would be built many times over at once."""
+    application = application_of(studio)
+    client_at(application, **headers).get("/api/openapi.json")
+    return [client_at(application, **headers) for _ in range(count)]
+
+
+def application_of(studio: Studio) -> Starlette:
+    routes = [Mount("/api", create_api(lambda: studio)), Mount("/auth", create_auth(lambda: studio))]
+    middleware = [
+        Middleware(RequestIds),
+        Middleware(Guard, get_settings=lambda: studio.settings),
+        Middleware(CallerNamed),
+    ]
+    return Starlette(routes=routes, middleware=middleware)
+
+
+def client_at(application: Starlette, **headers: str) -> TestClient:
+    return TestClient(
+        application,
+        base_url="http://localhost:8501",
+        headers=headers,
+        raise_server_exceptions=False,
+    )
+
+
+@dataclass
+class Person:
+    """Somebody with a browser that is signed in."""
+
+    studio: Studio
+    user: SignedIn
+    client: TestClient
+
+    @classmethod
+    def enter(cls, studio: Studio) -> Person:
+        name = f"user-{new_id()[:8]}"
+        studio.accounts.create_user(name, "!")
+        client = client_of(studio)
+        answer = client.post("/auth/session", json={"ticket": ticket_of(studio.accounts, name)})
+        assert answer.status_code == 204
+        user = studio.accounts.signed_in(client.cookies[COOKIE])
+        assert user is not None
+        return cls(studio, user, client)
+
+    def token(self, scopes: Iterable[Scope] = BOTH) -> str:
+        return self.studio.tokens.make(self.user, "script", scopes, None)
+
+    def program(self, scopes: Iterable[Scope] = BOTH) -> TestClient:
+        """A program with a token of this person's."""
+        return client_of(self.studio, Authorization=f"Bearer {self.token(scopes)}")
+
+
+def error_of(answer: Any) -> dict[str, Any]:
+    """The failure in an answer, which has the one shape."""
+    body: dict[str, Any] = answer.json()
+    assert set(body) == {"error"}
+    error: dict[str, Any] = body["error"]
+    assert set(error) == {"code", "message", "details", "suggestions", "retryable", "request_id"}
+    assert error["message"]
+    assert error["suggestions"]
+    assert error["request_id"] == answer.headers["x-request-id"]
+    return error
+
+
+def events_of(text: str) -> list[tuple[str, str]]:
+    """The names and data of a stream's events, without the lines that say nothing."""
+    blocks = [
+        dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
+        for block in text.split("\n\n")
+    ]
+    return [(block["event"], block["data"]) for block in blocks if "event" in block]

@@ -1,0 +1,138 @@
+"""The app as a process of its own, on a free port of the loopback address."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import httpx2
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+PATIENCE = 120
+MAIN = str(Path(__file__).resolve().parents[2] / "pages" / "main.py")
+
+
+class AppProcess:
+    """`with AppProcess(folder) as app:` is a running Atelier, ended by its own process id afterwards.
+
+    Its settings are the test's scrubbed environment, `env`, and what `port` and `data_dir` give. `command`
+    starts it in another way; `{port}` in it is filled in.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        env: Mapping[str, str] | None = None,
+        data_dir: Path | None = None,
+        port: int | None = None,
+        command: Sequence[str] = (sys.executable, str(ROOT / "app.py")),
+    ) -> None:
+        self.data_dir = data_dir or folder / "data"
+        self.port = port or free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        self._command = [part.format(port=self.port) for part in command]
+        given = {"PORT": str(self.port), "DATA_DIR": str(self.data_dir), **(env or {})}
+        self._env = os.environ | {"PYTHONUNBUFFERED": "1"} | given
+        # Not started in the repository: somebody's own `.env` lies there.
+        self._folder = folder / f"run-{self.port}"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not (self._folder / ".streamlit").exists():
+            (self._folder / ".streamlit").symlink_to(ROOT / ".streamlit", target_is_directory=True)
+        self._log = self._folder / "output.txt"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def output(self) -> str:
+        """All that the process has printed, over restarts too."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        return self._running().pid
+
+    def spawn(self) -> None:
+        """Start without waiting for anything."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, cwd=self._folder, env=self._env, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def start(self) -> None:
+        """Start and return when the pages are being served."""
+        self.spawn()
+        try:
+            self._wait_for_health()
+        except BaseException:
+            self.kill()
+            raise
+
+    def wait(self) -> int:
+        """The exit code of a process that ends by itself."""
+        return self._running().wait(PATIENCE)
+
+    def stop(self) -> int:
+        """Ask it to end, as an operator does, and return its exit code."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(signal.SIGTERM)
+        code = self._process.wait(PATIENCE)
+        self._process = None
+        return code
+
+    def kill(self) -> None:
+        """End it at once, as a power cut does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(PATIENCE)
+            self._process = None
+
+    def restart(self) -> None:
+        """Stop and start again, at the same address and on the same data."""
+        self.stop()
+        self.start()
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise RuntimeError("the app isn't running")
+        return self._process
+
+    def _wait_for_health(self) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not healthy(self.base_url):
+            if self._running().poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the app did not start:\n{self.output}")
+            time.sleep(0.05)
+
+
+def healthy(base_url: str) -> bool:
+    try:
+        return httpx2.get(f"{base_url}/_stcore/health", timeout=5, trust_env=False).is_success
+    except httpx2.HTTPError:
+        return False
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

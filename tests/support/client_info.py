@@ -1,0 +1,17 @@
+"""Something done as if it were asked for from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from core.accounts.client_info import Caller, caller
+
+
+@contextmanager
+def called_from(address: str, browser: str = "", request_id: str = "") -> Iterator[None]:
+    before = caller.set(Caller(address, browser, request_id))
+    try:
+        yield
+    finally:
+        caller.reset(before)

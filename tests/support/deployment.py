@@ -1,0 +1,163 @@
+"""What `deploy/` describes, as plain processes on loopback: proxy, two replicas, PostgreSQL, S3 server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx2
+import pytest
+from sqlmodel import select
+
+from core.database.database import Database
+from core.database.ownership import Ownership
+from core.web.cookies import COOKIE
+from tests.support.app_process import ROOT, AppProcess, free_port
+from tests.support.browser_user import Visitor
+from tests.support.openai_service import OpenAIService
+from tests.support.servers import PostgresServer, S3Server, postgres_server
+from tests.support.waiting import until
+
+STICKY = "atelier-replica"
+PLACES = 3
+_SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
+
+
+class Proxy:
+    """HAProxy with the file from `deploy/` before servers of these addresses, which it calls one and two."""
+
+    def __init__(
+        self, folder: Path, *servers: str, public_https: str = "false", outer_proxy: str = ""
+    ) -> None:
+        self.port = free_port()
+        self.base_url = f"http://127.0.0.1:{self.port}"
+        one, two = servers
+        listen = f"127.0.0.1:{self.port}"
+        self._env = {"LISTEN": listen, "REPLICA_1": one, "REPLICA_2": two, "PUBLIC_HTTPS": public_https}
+        self._env["OUTER_PROXY"] = outer_proxy
+        self._log = folder / f"proxy-{self.port}.txt"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        command = [_haproxy(), "-db", "-f", str(ROOT / "deploy" / "haproxy.cfg")]
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, env={**os.environ, **self._env}, stdout=log, stderr=subprocess.STDOUT
+            )
+        until(self._serves)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait(30)
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def gives_to(self, name: str) -> bool:
+        """Whether a browser that was on the server `name` is given to it now."""
+        answer = httpx2.get(
+            f"{self.base_url}/_stcore/health", headers={"Cookie": f"{STICKY}={name}"}, trust_env=False
+        )
+        return answer.is_success and STICKY not in answer.headers.get("set-cookie", "")
+
+    def _serves(self) -> bool:
+        if self._process is None or self._process.poll() is not None:
+            raise RuntimeError(self.output)
+        try:
+            return httpx2.get(self.base_url, trust_env=False).is_success
+        except httpx2.HTTPError:
+            return False
+
+
+def _haproxy() -> str:
+    found = shutil.which("haproxy") or shutil.which("haproxy", path=_SYSTEM_FOLDERS)
+    if found is None:  # never skipped: what is said of several machines hangs on it
+        pytest.fail("No HAProxy for the tests: apt-get install haproxy", pytrace=False)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """The running processes; `replicas` by the names that the proxy has for them."""
+
+    postgres: PostgresServer
+    database_url: str
+    service: OpenAIService
+    replicas: dict[str, AppProcess]
+    proxy: Proxy
+
+    def place_of(self, person: Visitor) -> str:
+        """The name of the replica that a browser is kept on."""
+        (sticky,) = (each for each in person.context.cookies() if each.get("name") == STICKY)
+        return str(sticky.get("value"))
+
+    def other(self, name: str) -> AppProcess:
+        return next(app for place, app in self.replicas.items() if place != name)
+
+    def rows(self, table: Any) -> list[Any]:
+        with self.database() as database, database.read() as session:
+            return list(session.exec(select(table)))
+
+    def alive(self) -> frozenset[int]:
+        """The numbers of the replicas that hold their locks."""
+        with self.database() as database:
+            onlooker = Ownership(database, shared=True)
+            return onlooker.alive() - {onlooker.number}
+
+    def asked(self) -> list[str]:
+        """The prompts that were paid for."""
+        return [str(seen.body["prompt"]) for seen in self.service.asked("/images/generations")]
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        database = Database(self.database_url)
+        try:
+            yield database
+        finally:
+            database.close()
+
+
+def session_of(person: Visitor) -> dict[str, str]:
+    """The header by which a browser is signed in, without the proxy's cookie."""
+    (token,) = (each for each in person.context.cookies() if each.get("name") == COOKIE)
+    return {"Cookie": f"{COOKIE}={token.get('value')}"}
+
+
+@contextmanager
+def topology(folder: Path, s3: S3Server, service: OpenAIService) -> Iterator[Topology]:
+    """Everything started; both replicas at once, on a database without any table."""
+    with ExitStack() as ending:
+        # A server of our own: the tests restart it.
+        postgres = ending.enter_context(postgres_server())
+        url = ending.enter_context(postgres.fresh())
+        env = {
+            "DATABASE_URL": url,
+            **s3.environment(ending.enter_context(s3.fresh())),
+            "OPENAI_BASE_URL": service.base_url,
+            "CONCURRENCY": str(PLACES),
+            "USER_CONCURRENCY": str(PLACES),
+        }
+        # One setting for both, as in the containers: nothing may be written there.
+        data = folder / "data"
+        replicas = {name: AppProcess(folder, env=env, data_dir=data) for name in ("one", "two")}
+        for app in replicas.values():
+            ending.callback(app.kill)
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(AppProcess.start, replicas.values()))
+        addresses = [f"127.0.0.1:{app.port}" for app in replicas.values()]
+        proxy = ending.enter_context(Proxy(folder, *addresses))
+        yield Topology(postgres, url, service, replicas, proxy)
+        assert not data.exists()

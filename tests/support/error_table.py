@@ -1,0 +1,76 @@
+"""The table of errors in docs/errors.md, written from the code: `make errors`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.errors import ImageError, catalogue
+
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
+FAMILIES = {
+    "IMG-GEN": "Making an image",
+    "IMG-PRM": "Prompts",
+    "IMG-AUTH": "Sign-in and permissions",
+    "IMG-FIND": "Looking for an image",
+    "IMG-REQ": "HTTP requests and uploads",
+    "IMG-STORE": "The image store",
+    "IMG-DATA": "The database",
+    "IMG-SET": "Settings",
+    "IMG-BACKUP": "Backups",
+    "IMG-MOVE": "Moving an installation",
+}
+_HEAD = """\
+# Errors
+
+Every failure has a code, a message and something to do about it. Pages show them under “What can I do?”; the
+Images API answers with them, always in the same shape. This file is generated from the code by `make errors`.
+
+*Again?* says whether the same request may succeed later, unchanged. *Cost?* says whether the service may have
+charged for it: “yes” and “no” are certain, “maybe” means that nobody can know. A prompt that is blocked after
+the picture was started is “maybe” as well.
+"""
+_COLUMNS = "| code | status | again? | cost? | message | what to do |\n|---|---|---|---|---|---|"
+_COST = {True: "yes", False: "no", None: "maybe"}
+
+
+def family(code: str) -> str:
+    return "-".join(code.split("-")[:2])
+
+
+def document() -> str:
+    """The whole of docs/errors.md."""
+    return "\n".join([_HEAD, *_sections()])
+
+
+def _sections() -> Iterator[str]:
+    for name, title in FAMILIES.items():
+        kinds = sorted(
+            (kind for kind in catalogue() if family(kind.code) == name), key=lambda kind: kind.code
+        )
+        yield f"## {title} (`{name}`)\n"
+        yield _COLUMNS
+        yield from map(_row, kinds)
+        yield ""
+
+
+def _row(kind: type[ImageError]) -> str:
+    cells = (
+        f"`{kind.code}`", str(kind.status), "yes" if kind.retryable else "no", _COST[kind.charged],
+        kind.message, " ".join(kind.suggestions),
+    )  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Writes docs/errors.md from core/errors/")
+    parser.add_argument("--write", action="store_true", help="write the file instead of printing it")
+    if parser.parse_args().write:
+        DOCUMENT.write_text(document(), encoding="utf-8")
+    else:
+        print(document())
+
+
+if __name__ == "__main__":
+    main()

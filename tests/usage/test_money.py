@@ -1,0 +1,37 @@
+"""Amounts of money, as people read them wherever they stand."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.usage.money import money_words
+from pages.ui.formatting import price_words
+
+
+@pytest.mark.parametrize(
+    ("micros", "words"),
+    [
+        (0, "$0.00"),
+        (5_000, "$0.0050"),
+        (9_999, "$0.0100"),
+        (10_000, "$0.01"),
+        (1_234_500_000, "$1,234.50"),
+    ],
+)
+def test_an_amount_is_said_as_exactly_as_it_needs(micros: int, words: str) -> None:
+    assert money_words(micros) == words
+
+
+@pytest.mark.parametrize(
+    ("micros", "words"),
+    [
+        (None, "price unknown"),
+        (0, "free"),
+        (60, "about $0.0001"),
+        (5_000, "about $0.0050"),
+        (1_234_500_000, "about $1,234.50"),
+    ],
+)
+def test_a_price_is_said_as_an_amount_is(micros: int | None, words: str) -> None:
+    assert price_words(micros) == words
+    assert price_words(micros, about=False) == words.removeprefix("about ")

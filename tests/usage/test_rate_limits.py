@@ -1,0 +1,139 @@
+"""No user and no token gets more than their share of a minute, in however many processes they ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from sqlmodel import select
+
+from core import bootstrap
+from core.database.database import Database
+from core.database.models import Rate, Scope
+from core.settings import load_settings
+from core.studio import Studio
+from core.usage.rate_limits import Limit, RateKind, Rates
+from tests.support.api_clients import Person, error_of
+from tests.support.clock import Clock
+
+ADA = [Limit("user:ada", 10)]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def rates(database: Database, clock: Clock) -> Rates:
+    return Rates(database, clock=clock)
+
+
+def let_through(rates: Rates, limits: list[Limit], times: int, kind: RateKind = RateKind.READ) -> int:
+    return sum(not rates.take(kind, limits).over for _ in range(times))
+
+
+def test_exactly_so_many_get_through_at_once(database: Database, rates: Rates, clock: Clock) -> None:
+    others = [rates, Rates(Database(database.engine.url.render_as_string(hide_password=False)), clock=clock)]
+    with ThreadPoolExecutor(16) as pool:
+        through = sum(pool.map(lambda number: let_through(others[number % 2], ADA, 4), range(16)))
+    others[1]._database.close()
+    assert through == 10
+
+
+def test_a_minute_later_there_is_room_again(rates: Rates, clock: Clock) -> None:
+    assert let_through(rates, ADA, 12) == 10
+    clock.forward(seconds=59)
+    refused = rates.take(RateKind.READ, ADA)
+    assert (refused.over, refused.remaining, refused.reset) == (True, 0, 1)
+    clock.forward(seconds=1)
+    first = rates.take(RateKind.READ, ADA)
+    assert (first.over, first.limit, first.remaining, first.reset) == (False, 10, 9, 60)
+
+
+def test_looking_buying_and_other_users_are_counted_by_themselves(rates: Rates) -> None:
+    assert let_through(rates, ADA, 11) == 10
+    assert let_through(rates, ADA, 11, RateKind.PAID) == 10
+    assert let_through(rates, [Limit("user:grace", 3)], 11) == 3
+
+
+def test_a_token_that_is_stopped_takes_nothing_from_its_user(rates: Rates) -> None:
+    assert let_through(rates, [*ADA, Limit("token:a", 4)], 30) == 4
+    assert let_through(rates, [*ADA, Limit("token:b", 40)], 30) == 6
+    assert let_through(rates, ADA, 1) == 0
+
+
+def test_a_window_from_the_future_is_begun_anew(rates: Rates, clock: Clock) -> None:
+    clock.forward(days=1)
+    assert let_through(rates, ADA, 11) == 10
+    clock.forward(days=-1)
+    assert let_through(rates, ADA, 11) == 10
+
+
+def test_windows_that_are_over_are_removed(rates: Rates, database: Database, clock: Clock) -> None:
+    rates.take(RateKind.READ, ADA)
+    clock.forward(seconds=30)
+    rates.take(RateKind.READ, [Limit("user:grace", 3)])
+    clock.forward(seconds=30)
+    rates.tidy()
+    with database.read() as session:
+        assert [row.subject for row in session.exec(select(Rate))] == ["user:grace"]
+
+
+# At the API
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    folder: Path = tmp_path_factory.mktemp("studio")
+    limits = {
+        "user_reads_per_minute": 6,
+        "token_reads_per_minute": 4,
+        "user_paid_per_minute": 3,
+        "token_paid_per_minute": 2,
+    }
+    studio = bootstrap.build(load_settings(_env_file=None, data_dir=folder, **limits))
+    yield studio
+    studio.close()
+
+
+def test_each_answer_says_what_is_left_and_the_last_when_to_come_back(studio: Studio) -> None:
+    program = Person.enter(studio).program()
+    answers = [program.get("/api/images") for _ in range(5)]
+    assert [answer.status_code for answer in answers] == [200] * 4 + [429]
+    assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["3", "2", "1", "0", "0"]
+    assert {answer.headers["ratelimit-limit"] for answer in answers} == {"4"}
+    assert error_of(answers[-1])["code"] == "IMG-REQ-RATE-001"
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 60
+    assert answers[-1].headers["retry-after"] == answers[-1].headers["ratelimit-reset"]
+
+
+def test_all_tokens_and_the_browser_together_are_their_users(studio: Studio) -> None:
+    person = Person.enter(studio)
+    first, second = person.program(), person.program()
+    answers = [
+        one.get("/api/images").status_code for one in (first, first, second, second, second, person.client)
+    ]
+    assert answers == [200] * 6
+    assert second.get("/api/images").status_code == person.client.get("/api/images").status_code == 429
+
+
+def test_what_costs_or_changes_has_a_limit_of_its_own_and_failures_count(studio: Studio) -> None:
+    person = Person.enter(studio)
+    program = person.program()
+    answers = [program.delete("/api/images/x").status_code for _ in range(3)]
+    assert answers == [404, 404, 429]
+    answer = program.delete("/api/images/x")
+    assert "ratelimit-remaining" in answer.headers
+    assert program.get("/api/images").status_code == 200
+
+
+def test_pictures_are_counted_for_tokens_and_not_for_a_browser(studio: Studio) -> None:
+    person = Person.enter(studio)
+    assert {person.client.get("/api/images/x").status_code for _ in range(20)} == {404}
+    with studio.database.read() as session:
+        assert session.get(Rate, (f"user:{person.user.user_id}", "read")) is None
+    program = person.program([Scope.READ])
+    assert [program.get("/api/images/x").status_code for _ in range(5)] == [404] * 4 + [429]

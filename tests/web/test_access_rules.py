@@ -1,0 +1,344 @@
+"""Every route of the running app has its rule, and keeps it, whoever comes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from hashlib import sha256
+
+import httpx2
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from core import bootstrap
+from core.accounts.identity import SignedIn
+from core.common.clock import utc_now
+from core.common.ids import new_id
+from core.database.models import Job, JobState, Scope, SignInSession
+from core.prompts.recipe import Recipe
+from core.settings import load_settings
+from core.studio import Studio
+from core.web.access_rules import ROUTES, Rule, is_closed
+from core.web.cookies import COOKIE
+from tests.support.app_process import AppProcess
+from tests.support.routes import Address, running_routes
+from tests.support.sign_in import ticket_of
+from tests.support.waiting import until
+
+RECIPE = Recipe(prompt="a fox", model="offline-painter", name="Fox", size="256x256")
+ROWS = [Address(route.path, method) for route in ROUTES for method in route.methods]
+RULES = {Address(route.path, method): route for route in ROUTES for method in route.methods}
+# What stands in an address, beside the owner's image and job.
+OTHER_PARTS = {
+    "number": "0",
+    "name": "start.js",
+    "session_id": "s",
+    "file_id:path": "f.png",
+    "file_id": "f",
+    "path:path": "a/b.js",
+}
+# What is sent to those that read a body; the rest get none.
+BODIES: dict[str, dict[str, object]] = {
+    "POST /auth/session": {"ticket": "made-up"},
+    "POST /api/images/generate": {"prompt": "a fox"},
+    "POST /api/images/enhance-prompt": {"base_prompt": "a fox"},
+    "PATCH /api/images/{image_id}": {"favourite": True},
+}
+# What is sent as a form, beside the id of the owner's image.
+FORMS = {"POST /api/images/edit": {"prompt": "a fox in the rain"}}
+WITHOUT, WITH, LINK = "a token without the scope", "a token with the scope", "the holder of a link"
+STRANGERS = ("nobody", "a withdrawn user", "an expired session")
+ENDED = "a withdrawn user's token"
+OTHERS = ("another user", "the administrator")
+ROLES = (*STRANGERS, ENDED, *OTHERS, LINK, WITHOUT, WITH, "the owner")
+
+
+# The table
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> set[Address]:
+    return running_routes(tmp_path_factory.mktemp("routes"))
+
+
+def test_every_route_of_the_running_app_is_in_the_table(found: set[Address]) -> None:
+    assert found - set(ROWS) == set()
+
+
+def test_every_row_of_the_table_is_a_route_of_the_running_app(found: set[Address]) -> None:
+    assert set(ROWS) - found == set()
+    assert len(ROWS) == len(set(ROWS))
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/_stcore",
+        "/_stcore/script-health-check",
+        "/_stcore/metrics/x",
+        "/_stcore/anything-new",
+        "/app/static/x.html",
+    ],
+)
+def test_what_streamlit_could_be_told_to_answer_is_closed_too(path: str) -> None:
+    assert is_closed(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/gallery", "/static/js/x.js", "/mediaeval", "/authors", "/components"]
+)
+def test_pages_and_their_files_are_not_closed(path: str) -> None:
+    assert not is_closed(path)
+
+
+# The doors, tried
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The running app, who comes to it with which headers, and what is the owner's there."""
+
+    app: AppProcess
+    client: httpx2.Client
+    headers: dict[str, dict[str, str]]
+    image_ids: dict[Address, str]
+    links: dict[Address, str]
+    job_id: str
+
+    def ask(self, row: Address, role: str, *, elsewhere: bool = False) -> httpx2.Response:
+        """What `role` is answered; `elsewhere` asks for what doesn't exist."""
+        owned = {"image_id": self.image_ids[row], "job_id": self.job_id}
+        if elsewhere:
+            owned = dict.fromkeys(owned, "0" * 32)
+        parts = OTHER_PARTS | owned
+        path = re.sub(r"{([^}]+)}", lambda part: parts[part[1]], row.path)
+        form = FORMS.get(f"{row.method} {row.path}")
+        fields = form | {"image_id": owned["image_id"]} if form else {}
+        self.client.cookies.clear()
+        with self.client.stream(
+            row.method,
+            self.app.base_url + path,
+            params={"share": self.links[row]} if role == LINK else None,
+            headers=self._headers(row, role) | {"Origin": self.app.base_url, "Prefer": "respond-async"},
+            json=BODIES.get(f"{row.method} {row.path}"),
+            files={name: (None, text) for name, text in fields.items()} or None,
+        ) as answer:
+            # A stream of events has no end while something is waited for.
+            if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                answer.read()
+        return answer
+
+    def _headers(self, row: Address, role: str) -> dict[str, str]:
+        if role not in (WITH, WITHOUT):
+            return self.headers[role]
+        wanted = RULES[row].scope or Scope.READ
+        other = Scope.GENERATE if wanted is Scope.READ else Scope.READ
+        return self.headers[wanted if role == WITH else other]
+
+    def opens(self, role: str, origin: str) -> int:
+        """The status of the handshake of the pages' stream."""
+        address = self.app.base_url.replace("http:", "ws:") + "/_stcore/stream"
+        try:
+            with connect(
+                address,
+                origin=origin,
+                subprotocols=["streamlit"],
+                additional_headers=self.headers.get(role, {}),
+                proxy=None,
+            ) as socket:
+                return socket.response.status_code
+        except InvalidStatus as refused:
+            return refused.response.status_code
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    folder = tmp_path_factory.mktemp("house")
+    studio = bootstrap.build(load_settings(_env_file=None, data_dir=folder / "data", registration="open"))
+    people, headers = _people(studio)
+    owner = people["the owner"]
+    image_ids = dict(zip(ROWS, _images(studio, owner.user_id, len(ROWS)), strict=True))
+    links = {row: studio.shares.make(owner, made, timedelta(days=1)) for row, made in image_ids.items()}
+    job_id = _waiting_job(studio, owner.user_id)
+    studio.close()
+    with AppProcess(folder) as app, httpx2.Client(trust_env=False, timeout=60) as client:
+        yield House(app, client, headers, image_ids, links, job_id)
+        assert "Traceback" not in app.output
+
+
+def _people(studio: Studio) -> tuple[dict[str, SignedIn], dict[str, dict[str, str]]]:
+    """Who they are, and what each sends to say so. The first account is the administrator's."""
+    roles = ("the administrator", "the owner", "another user", "a withdrawn user")
+    for number, _ in enumerate(roles):
+        studio.accounts.create_user(f"person-{number}", "!")
+    names = {role: f"person-{number}" for number, role in enumerate(roles)} | {STRANGERS[2]: "person-1"}
+    cookies = {
+        role: studio.accounts.redeem_ticket(ticket_of(studio.accounts, name)) for role, name in names.items()
+    }
+    people = {role: found for role, token in cookies.items() if (found := studio.accounts.signed_in(token))}
+    tokens = {
+        ENDED: studio.tokens.make(people["a withdrawn user"], "all", set(Scope), 30),
+        **{scope: studio.tokens.make(people["the owner"], scope, {scope}, 30) for scope in Scope},
+    }
+    studio.accounts.withdraw(people["the administrator"], people["a withdrawn user"].user_id)
+    with studio.database.write() as session:
+        # A session's row that outlived the withdrawal must open nothing either.
+        session.add(
+            SignInSession(
+                id=sha256(cookies["a withdrawn user"].encode()).hexdigest(),
+                user_id=people["a withdrawn user"].user_id,
+                expires_at=utc_now() + timedelta(days=1),
+            )
+        )
+        row = session.get(SignInSession, people["an expired session"].session_id)
+        assert row
+        row.expires_at -= timedelta(days=400)
+    headers = {role: {"Cookie": f"{COOKIE}={token}"} for role, token in cookies.items()}
+    headers |= {role: {"Authorization": f"Bearer {token}"} for role, token in tokens.items()}
+    return people, {"nobody": {}, LINK: {}} | headers
+
+
+def _images(studio: Studio, owner_id: str, count: int) -> list[str]:
+    """So many images of their own: one for each address that may move or change it."""
+    studio.jobs.submit(owner_id, RECIPE, 1)
+    (first,) = until(lambda: studio.jobs.recent(owner_id)[0].image_ids)
+    image = studio.gallery.get(owner_id, first)
+    data, small = studio.gallery.original(owner_id, first), studio.gallery.thumbnail(owner_id, first)
+    ids = [first]
+    for number in range(count - 1):
+        fields = image.model_dump() | {"id": new_id(), "file_key": f"{image.file_key}-{number}"}
+        studio.storage.put(fields["file_key"], data)
+        studio.storage.put(f"thumbnails/{fields['id']}.webp", small)
+        with studio.database.write() as session:
+            session.add(type(image)(**fields))
+        ids.append(fields["id"])
+    return ids
+
+
+def _waiting_job(studio: Studio, owner_id: str) -> str:
+    """A job that has a partial picture already, and waits for its next call."""
+    made = new_id()
+    job = Job(
+        id=made,
+        batch_id=made,
+        owner_id=owner_id,
+        state=JobState.QUEUED,
+        request=RECIPE.to_json(),
+        partials=1,
+        due_at=utc_now() + timedelta(days=1),
+    )
+    with studio.database.write() as session:
+        session.add(job)
+    studio.storage.put(f"partials/{job.id}/0", b"\x89PNG\r\n\x1a\npartial")
+    return job.id
+
+
+HTTP_ROWS = [row for row in ROWS if row.method != "WEBSOCKET"]
+
+
+@pytest.mark.parametrize("row", HTTP_ROWS, ids=lambda row: f"{row.method} {row.path}")
+def test_each_route_keeps_its_rule_whoever_comes(house: House, row: Address) -> None:
+    for role in ROLES:
+        _KEEPS[RULES[row].rule](house, row, role)
+
+
+def _keeps_public(house: House, row: Address, role: str) -> None:
+    answer = house.ask(row, role)
+    assert answer.is_success, role
+    # The same to everybody: nothing about anybody is in it.
+    assert answer.content == house.ask(row, "nobody").content
+
+
+def _keeps_closed(house: House, row: Address, role: str) -> None:
+    answer = house.ask(row, role)
+    assert answer.status_code == 404, role
+    if row.method != "HEAD":
+        assert "IMG-REQ-PAGE-001" in answer.text
+
+
+def _keeps_door(house: House, row: Address, role: str) -> None:
+    answer = house.ask(row, "nobody" if role == "the owner" else role)
+    assert answer.status_code in (204, 401, 422), role
+    assert all("=;" in cookie or '=""' in cookie for cookie in answer.headers.get_list("set-cookie"))
+
+
+def _keeps_signed_in(house: House, row: Address, role: str) -> None:
+    answer = house.ask(row, role)
+    if role in (*STRANGERS, ENDED, LINK):
+        refused(answer, 401, "IMG-AUTH-TOKEN-001" if role == ENDED else "IMG-AUTH-001")
+    elif role == WITHOUT:
+        refused(answer, 403, "IMG-AUTH-SCOPE-001")
+    else:
+        assert answer.is_success, (role, answer.text)
+    if role in OTHERS and row.method == "GET":
+        assert not [made for made in house.image_ids.values() if made in answer.text]
+
+
+def _keeps_owner(house: House, row: Address, role: str) -> None:
+    if role not in OTHERS:
+        _keeps_signed_in(house, row, role)
+        return
+    answer, nothing = house.ask(row, role), house.ask(row, role, elsewhere=True)
+    refused(answer, 404, "IMG-FIND-001")
+    assert seen(answer) == seen(nothing)
+
+
+def _keeps_shown(house: House, row: Address, role: str) -> None:
+    if role != LINK:
+        _keeps_owner(house, row, role)
+        return
+    assert house.ask(row, role).is_success
+    # It shows the one image and nothing else.
+    other = replace(house, links=dict.fromkeys(house.links, house.links[ROWS[0]]))
+    refused(other.ask(row, role), 404, "IMG-FIND-001")
+
+
+def refused(answer: httpx2.Response, status: int, code: str) -> None:
+    assert answer.status_code == status, answer.request.headers
+    if answer.request.method != "HEAD":
+        assert answer.json()["error"]["code"] == code
+
+
+def seen(answer: httpx2.Response) -> tuple[object, ...]:
+    """All that an answer tells, but for the moment and the ids of the request."""
+    changing = ("date", "x-request-id", "ratelimit-remaining", "ratelimit-reset")
+    headers = {name: text for name, text in answer.headers.items() if name not in changing}
+    body = answer.text.replace(answer.headers.get("x-request-id", "-"), "")
+    return answer.status_code, headers, body
+
+
+def _keeps_admin(house: House, row: Address, role: str) -> None:
+    answer = house.ask(row, role)
+    if role in (*STRANGERS, ENDED, LINK):
+        assert answer.status_code == 401, role
+    else:
+        assert answer.status_code == (200 if role == "the administrator" else 403), role
+
+
+_KEEPS = {
+    Rule.ADMIN: _keeps_admin,
+    Rule.PUBLIC: _keeps_public,
+    Rule.SHELL: _keeps_public,
+    Rule.CLOSED: _keeps_closed,
+    Rule.DOOR: _keeps_door,
+    Rule.SIGNED_IN: _keeps_signed_in,
+    Rule.OWNER: _keeps_owner,
+    Rule.SHOWN: _keeps_shown,
+}
+
+
+def test_the_stream_opens_to_its_own_page_alone(house: House) -> None:
+    assert [row.path for row in ROWS if RULES[row].rule is Rule.SOCKET] == ["/_stcore/stream"]
+    for role in ROLES:
+        assert house.opens(role, house.app.base_url) == 101, role
+        for origin in ("http://127.0.0.1:1", "https://evil.example", "null"):
+            assert house.opens(role, origin) == 403, role
+
+
+def test_no_rule_is_left_untried(capsys: pytest.CaptureFixture[str]) -> None:
+    with capsys.disabled():
+        print(f"\n{len(ROUTES)} addresses, {len(ROWS)} with their methods, each tried as {len(ROLES)} roles")
+    assert {RULES[row].rule for row in HTTP_ROWS} <= set(_KEEPS)
