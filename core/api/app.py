@@ -19,8 +19,10 @@ from core.api.audit_routes import trail
 from core.api.dependencies import CurrentStudio, RateHeaders, studio_of, user_of
 from core.api.docs import Described, manual
 from core.api.edit_routes import edits
+from core.api.enhancement_routes import enhancement
 from core.api.events import Places
-from core.api.generation_routes import images
+from core.api.gallery_routes import gallery
+from core.api.generation_routes import generation
 from core.api.upload_queue import Turns
 from core.studio import Studio
 from core.web.cookies import COOKIE, SECURE_COOKIE
@@ -42,7 +44,7 @@ class TicketExchange(BaseModel):
 def create_api(get_studio: Callable[[], Studio], *, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
     """What is served below `/api`; whoever waits there is answered once the server is `stopping`."""
     document = {"title": "Atelier: the Images API", "description": _ABOUT, "servers": [{"url": "/api"}]}
-    application = _application(get_studio, images, edits, trail, manual, **document)
+    application = _application(get_studio, generation, enhancement, edits, gallery, trail, manual, **document)
     application.state.stopping = stopping
     application.state.upload_turns = Turns("upload")
     application.state.places = Places()

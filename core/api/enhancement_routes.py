@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
-from fastapi import Request
+from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -17,7 +17,7 @@ from core.api import events
 from core.api.dependencies import CurrentStudio, Spender, user_of
 from core.api.documented_errors import CHOICE, SERVICE
 from core.api.events import LOOK_UP, stream_places
-from core.api.generation_routes import images, kept_request
+from core.api.generation_routes import kept_request
 from core.api.schemas import EnhancedPrompt, EnhanceRequest, IdempotencyKey, failures
 from core.usage.idempotency import KeptRequest
 
@@ -25,7 +25,10 @@ from core.usage.idempotency import KeptRequest
 KEY_PAUSE, KEY_TRIES = 0.5, 60
 
 
-@images.post(
+enhancement = APIRouter(prefix="/images", tags=["Images"])
+
+
+@enhancement.post(
     "/enhance-prompt",
     response_model=EnhancedPrompt,
     summary="Enhance a prompt",

@@ -6,20 +6,21 @@ from functools import partial
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from core import errors
 from core.api.dependencies import CurrentStudio, OwnerOfShown, Reader, Spender, Viewer
 from core.api.documented_errors import PICTURE_BYTES
-from core.api.generation_routes import images
 from core.api.image_responses import SAFE, picture
 from core.api.schemas import ChangeRequest, ImageList, Metadata, failures
 from core.database.models import Scope
 from core.images.gallery_queries import MAX_PAGE_SIZE, PAGE_SIZE, Filters
 from core.web.urls import IMAGES, with_query
 
+gallery = APIRouter(prefix="/images", tags=["Images"])
 
-@images.get("", response_model=ImageList, summary="List images", responses=failures(errors.RequestRejected))
+
+@gallery.get("", response_model=ImageList, summary="List images", responses=failures(errors.RequestRejected))
 def list_images(
     studio: CurrentStudio,
     user: Reader,
@@ -46,8 +47,8 @@ def list_images(
     return ImageList(images=[Metadata.of(image) for image in page.images], next=address)
 
 
-@images.head("/{image_id}", include_in_schema=False)
-@images.get(
+@gallery.head("/{image_id}", include_in_schema=False)
+@gallery.get(
     "/{image_id}",
     summary="Get an image",
     response_class=Response,
@@ -60,8 +61,8 @@ def get_image(image_id: str, request: Request, studio: CurrentStudio, owner_id: 
     return picture(request, image.sha256, image.mime, data, image.file_bytes)
 
 
-@images.head("/{image_id}/thumbnail", include_in_schema=False)
-@images.get(
+@gallery.head("/{image_id}/thumbnail", include_in_schema=False)
+@gallery.get(
     "/{image_id}/thumbnail",
     summary="Get an image's thumbnail",
     response_class=Response,
@@ -73,7 +74,7 @@ def get_thumbnail(image_id: str, request: Request, studio: CurrentStudio, owner_
     return picture(request, etag, "image/webp", partial(studio.gallery.thumbnail, owner_id, image_id))
 
 
-@images.get(
+@gallery.get(
     "/{image_id}/download",
     summary="Download an image as a file",
     response_class=Response,
@@ -92,7 +93,7 @@ def download(
     return Response(file.data, media_type=file.mime, headers=headers)
 
 
-@images.get(
+@gallery.get(
     "/{image_id}/metadata",
     response_model=Metadata,
     summary="Get an image's metadata",
@@ -102,7 +103,7 @@ def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata
     return Metadata.of(studio.gallery.get(user.user_id, image_id))
 
 
-@images.patch(
+@gallery.patch(
     "/{image_id}",
     response_model=Metadata,
     summary="Change an image's name, or whether it is a favourite",
@@ -115,7 +116,7 @@ def change_image(image_id: str, asked: ChangeRequest, studio: CurrentStudio, use
     return Metadata.of(image) if user.may(Scope.READ) else Response(status_code=204)
 
 
-@images.delete(
+@gallery.delete(
     "/{image_id}",
     status_code=204,
     summary="Move an image to the trash",
@@ -126,7 +127,7 @@ def delete_image(image_id: str, studio: CurrentStudio, user: Spender) -> None:
     studio.gallery.trash(user.user_id, image_id)
 
 
-@images.post(
+@gallery.post(
     "/{image_id}/restore",
     status_code=204,
     summary="Restore an image from the trash",

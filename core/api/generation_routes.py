@@ -25,7 +25,7 @@ from core.studio import Studio
 from core.usage.idempotency import KeptRequest
 from core.web.urls import job_url
 
-images = APIRouter(prefix="/images", tags=["Images"])
+generation = APIRouter(prefix="/images", tags=["Images"])
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
         "model": Accepted,
@@ -35,7 +35,7 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-@images.post(
+@generation.post(
     "/generate",
     status_code=201,
     response_model=Generated,
@@ -124,7 +124,7 @@ def kept_request(user: SignedIn, key: str | None, path: str, asked: dict[str, An
     return KeptRequest.of(user.user_id, key, path, asked) if key else None
 
 
-@images.get(
+@generation.get(
     "/jobs/{job_id}",
     response_model=JobStatus,
     summary="Get a batch's status",
@@ -139,7 +139,7 @@ def get_job(job_id: str, response: Response, studio: CurrentStudio, user: Reader
     return JobStatus.of(batch)
 
 
-@images.get(
+@generation.get(
     "/jobs/{job_id}/events",
     summary="Watch a batch",
     response_class=StreamingResponse,
@@ -174,7 +174,7 @@ def _end(batch: Batch) -> bytes:
         return events.failed(error, "end")
 
 
-@images.get(
+@generation.get(
     "/jobs/{job_id}/partials/{number}",
     summary="Get a partial picture",
     response_class=Response,

@@ -31,6 +31,7 @@ from core.database.models import (
     SignInTicket,
     User,
 )
+from core.generation.job_state import cancel_live
 from core.settings import Registration
 from tests.support.clock import Clock
 from tests.support.concurrent_write import meanwhile
@@ -46,7 +47,9 @@ def clock() -> Clock:
 
 @pytest.fixture
 def open_with(database: Database, clock: Clock) -> Callable[[Registration], Accounts]:
-    return lambda registration: Accounts(database, registration=registration, clock=clock)
+    return lambda registration: Accounts(
+        database, registration=registration, on_withdrawal=cancel_live, clock=clock
+    )
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from core.accounts.audit_log import TITLES
 from core.accounts.identity import SignedIn
 from core.accounts.users import Accounts
 from core.api.app import create_api, create_auth, sessions
-from core.api.generation_routes import images
+from core.api.gallery_routes import gallery
+from core.api.generation_routes import generation
 from core.api.image_responses import CACHE
 from core.common.ids import new_id
 from core.database.models import Job, JobState, Scope, SignInSession
@@ -150,7 +151,8 @@ def test_every_picture_is_known_here() -> None:
     """A new route must be tried below by the owner, by another user and by nobody."""
     pictures = {
         route.path
-        for route in images.routes
+        for routes in (generation.routes, gallery.routes)
+        for route in routes
         if isinstance(route, APIRoute) and route.response_class is Response
     }
     assert pictures == set(ROUTES)

@@ -24,6 +24,7 @@ NOTED = {
 # Where the metadata have no name that everybody knows, or none at all (then the package's own LICENSE file).
 _SPELT = {
     "3-Clause BSD License": "BSD-3-Clause",
+    "BSD 2-Clause License": "BSD-2-Clause",
     "Apache 2.0": "Apache-2.0",
     "Apache License 2.0": "Apache-2.0",
     "Apache Software License": "Apache-2.0",
@@ -104,8 +105,8 @@ def document() -> str:
     others = [name for name in pinned() if canonicalize_name(name) not in run_time]
     return (
         "# Licences of the dependencies\n\n"
-        "From the packages' own metadata. `python -m tests.support.licences` writes this file; a test compares"
-        " it.\n\n"
+        "From the packages' own metadata. `python -m tests.support.licences` writes this file, and a test\n"
+        "compares it.\n\n"
         f"## What Atelier runs on\n\n{table(ours)}\n\n"
         f"## What only the tests and checks need\n\n{table(others)}\n"
     )

@@ -141,7 +141,7 @@ def installation(folder: Path) -> Settings:
 
 
 def arguments(module: str, *given: str) -> list[str]:
-    return [sys.executable, "-m", f"core.{module}", *given]
+    return [sys.executable, "-m", f"core.maintenance.{module}", *given]
 
 
 def command(module: str, *given: str, **env: Any) -> subprocess.CompletedProcess[str]:
