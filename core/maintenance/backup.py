@@ -1,15 +1,8 @@
-"""`python -m core backup FILE`: puts everything of an installation on one machine into one file.
-
-Atelier may be running meanwhile. The file holds the database, the pictures, the uploads, the damaged answers
-kept aside and the installation's key; keep it as safe as the data folder itself.
-`python -m core restore FILE` restores it. With a PostgreSQL server or a bucket, use their own means:
-pg_dump, and the bucket's versioning.
-"""
+"""`python -m core backup FILE`: writes everything of an installation on one machine into one file."""
 
 from __future__ import annotations
 
 import sqlite3
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import click
 from sqlalchemy import delete, select
 from sqlmodel import col
 
@@ -25,7 +19,14 @@ from core.database.database import Database
 from core.database.engines import sqlite_url
 from core.database.models import LIVE_STATES, Image, Job, JobState
 from core.maintenance.backup_archive import Writer
-from core.maintenance.command_line import answer, data_folder, disk_faults, parser, progress, say
+from core.maintenance.command_line import (
+    HELP_OPTIONS,
+    OperatorCommand,
+    data_folder,
+    disk_faults,
+    progress,
+    say,
+)
 from core.settings import Settings, load_settings
 from core.storage.data_folder import DATABASE, FILES, SECRET, database_url
 from core.storage.folder import FolderStorage, flush_folder
@@ -172,19 +173,21 @@ def _beside(target: Path) -> Iterator[Path]:
         yield Path(part)
 
 
-def main() -> int:
-    asked = parser("backup", __doc__)
-    asked.add_argument("file", type=Path, metavar="FILE", help="the file to write")
-    asked.add_argument("--force", action="store_true", help="replace an existing file")
-    chosen = asked.parse_args()
-    made = back_up(load_settings(), chosen.file, force=chosen.force)
-    say(f"{chosen.file} holds the database and {made.files:,} files.")
+@click.command("backup", cls=OperatorCommand, context_settings=HELP_OPTIONS)
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+def command(file: Path, *, force: bool) -> None:
+    """Write everything of an installation on one machine into FILE.
+
+    FILE holds the database, the images, the uploads, damaged responses and the installation's key. Keep it
+    as safe as the data folder itself. Atelier may be running meanwhile. Restore it with
+    `python -m core restore FILE`.
+
+    With PostgreSQL or a bucket, use pg_dump and the bucket's versioning instead.
+    """
+    made = back_up(load_settings(), file, force=force)
+    say(f"{file} holds the database and {made.files:,} files.")
     if made.missing:
         say(
             f"{made.missing:,} images have no file, here and in the backup: python -m core doctor lists them."
         )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(answer(main))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,8 +21,9 @@ from core.storage.s3 import BucketStorage, config_of
 from core.storage.storage import Storage
 
 FAILED = 1
-# Only what a person who runs a command has to know.
+# Hides the app's routine log events from the person who runs a command.
 LOG_LEVEL = "WARNING"
+HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 # Where no terminal draws a bar, a line is written each time another tenth is done.
 TENTHS = 10
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -65,23 +66,26 @@ def say(line: str) -> None:
     click.echo(line)
 
 
-def parser(name: str, doc: str | None) -> argparse.ArgumentParser:
-    """The parser of `python -m core.NAME`; `doc` is what `--help` says, line by line as it is written."""
-    return argparse.ArgumentParser(
-        prog=f"python -m core.{name}",
-        description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+class OperatorCommand(click.Command):
+    """A subcommand of `python -m core`. It reports an error with its code and advice, and exits with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        configure_logging(LOG_LEVEL)
+        try:
+            return super().invoke(ctx)
+        except errors.ImageError as error:
+            click.echo(errors.in_words(error), err=True)
+            ctx.exit(FAILED)
+
+
+def run_by_old_name(command: click.Command) -> None:
+    """Run `python -m core.NAME`, as the command was called before, and name the new way on stderr."""
+    new_name = f"python -m core {command.name}"
+    click.echo(
+        f"python -m core.{command.name} is deprecated and goes with the next release. Use: {new_name}",
+        err=True,
     )
-
-
-def answer(work: Callable[[], int]) -> int:
-    """What `work` returns; what can't be done is said in words, with its code and what to do about it."""
-    configure_logging(LOG_LEVEL)
-    try:
-        return work()
-    except errors.ImageError as error:
-        click.echo(errors.in_words(error), err=True)
-        return FAILED
+    command(prog_name=new_name)
 
 
 def data_folder(settings: Settings) -> Path:

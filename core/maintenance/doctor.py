@@ -1,10 +1,4 @@
-"""`python -m core doctor`: compares the rows of the database with the files, and says what doesn't match.
-
-It lists rows without a file, files without a row, wrong hashes and missing thumbnails. With --repair it
-makes thumbnails, enters pictures that were paid for but never entered, and removes what is no longer needed.
-Files without a row are removed only when they are older than 7 days; rows are never removed. Atelier may be
-running.
-"""
+"""`python -m core doctor`: compares the rows of the database with the files and repairs what it can."""
 
 from __future__ import annotations
 
@@ -15,16 +9,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+import click
+
 from core.database.models import Image, Job
 from core.generation.ingest import Intake
 from core.images.gallery import Gallery
 from core.maintenance.command_line import (
     FAILED,
-    answer,
+    HELP_OPTIONS,
+    OperatorCommand,
     data_folder,
     open_database,
     open_files,
-    parser,
     progress,
     say,
 )
@@ -128,13 +124,17 @@ def opened(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
         yield Doctor(Inventory(database, storage, gallery), intake, repair)
 
 
-def main() -> int:
-    asked = parser("doctor", __doc__)
-    asked.add_argument("--repair", action="store_true", help="repair what can be repaired")
-    chosen = asked.parse_args()
-    with opened(load_settings(), repair=chosen.repair) as doctor:
-        return doctor.examine()
+@click.command("doctor", cls=OperatorCommand, context_settings=HELP_OPTIONS)
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
+def command(*, repair: bool) -> None:
+    """Compare the database with the files and list what doesn't match.
 
+    Lists rows without a file, files without a row, wrong hashes and missing thumbnails. Exits with 1 when
+    a problem remains. Atelier may be running meanwhile.
 
-if __name__ == "__main__":
-    sys.exit(answer(main))
+    With --repair it makes missing thumbnails, enters images that were paid for but have no row, and removes
+    files that are no longer needed. Files without a row are removed only when they are older than 7 days.
+    Rows are never removed.
+    """
+    with opened(load_settings(), repair=repair) as doctor:
+        sys.exit(doctor.examine())

@@ -1,21 +1,16 @@
-"""`python -m core restore FILE`: restores what `python -m core backup` put into FILE, into DATA_DIR.
-
-DATA_DIR must be empty or missing; with --force what is there is moved aside, and never deleted. Everything
-is checked before anything is put in place. People sign in again afterwards. What was waiting or being made
-at the time of the backup isn't bought by itself, because it may have been made after it.
-"""
+"""`python -m core restore FILE`: restores a backup into DATA_DIR."""
 
 from __future__ import annotations
 
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+import click
 from sqlalchemy import delete, func, update
 from sqlmodel import Session, col, select
 
@@ -36,7 +31,7 @@ from core.database.models import (
 )
 from core.errors.stored import JobError
 from core.maintenance.backup_archive import count, extract
-from core.maintenance.command_line import answer, disk_faults, parser, progress, say
+from core.maintenance.command_line import HELP_OPTIONS, OperatorCommand, disk_faults, progress, say
 from core.settings import Settings, load_settings
 from core.storage.data_folder import DATABASE, FILES, LOCK, hold_folder
 from core.storage.folder import flush_folder
@@ -180,18 +175,20 @@ def _flush_folders(root: Path) -> None:
         flush_folder(Path(path))
 
 
-def main() -> int:
-    asked = parser("restore", __doc__)
-    asked.add_argument("file", type=Path, metavar="FILE", help="the backup")
-    asked.add_argument("--force", action="store_true", help="move what is in DATA_DIR aside first")
-    chosen = asked.parse_args()
+@click.command("restore", cls=OperatorCommand, context_settings=HELP_OPTIONS)
+@click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
+@click.option("--force", is_flag=True, help="Move the current contents of DATA_DIR aside first.")
+def command(file: Path, *, force: bool) -> None:
+    """Restore a backup from FILE into DATA_DIR.
+
+    DATA_DIR must be empty or missing. With --force its contents are moved aside; nothing is deleted. The
+    whole backup is checked before anything is put in place.
+
+    Everybody signs in again afterwards. Images that were waiting or being made at the time of the backup are
+    not bought again automatically, because they may have been made after it.
+    """
     settings = load_settings()
-    aside = restore(settings, chosen.file, force=chosen.force)
-    say(f"{settings.data_dir} holds what was in {chosen.file}. Thumbnails are made again as needed.")
+    aside = restore(settings, file, force=force)
+    say(f"{settings.data_dir} holds what was in {file}. Thumbnails are made again as needed.")
     if aside:
         say(f"What was there before is in {aside}.")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(answer(main))

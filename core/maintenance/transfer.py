@@ -1,15 +1,8 @@
-"""`python -m core transfer`: copies an installation to another database, another image store, or both.
-
-Stop Atelier first. What is here, as the settings name it, is only read. A second run continues where the
-first one stopped. At the end each table is counted and compared, and each picture is read back and its hash
-compared. Then start Atelier with the new settings, and don't start the old one again: what was waiting to be
-made would be made by both.
-"""
+"""`python -m core transfer`: copies an installation to another database, another image store, or both."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -19,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
 
+import click
 from sqlalchemy import Row, Table, delete, func, select
 from sqlalchemy.engine import make_url
 from sqlmodel import col
@@ -29,11 +23,11 @@ from core.database.models import LIVE_STATES, Image, Installation, Job, User
 from core.database.models import Table as Tables
 from core.database.ownership import Ownership
 from core.maintenance.command_line import (
-    answer,
+    HELP_OPTIONS,
+    OperatorCommand,
     check_current,
     data_folder,
     open_files,
-    parser,
     progress,
     say,
 )
@@ -268,17 +262,24 @@ def _own(database: Database, held: ExitStack) -> None:
     ownership.take()
 
 
-def main() -> int:
-    asked = parser("transfer", __doc__)
-    asked.add_argument("--to-database", metavar="URL", help="the DATABASE_URL to move to")
-    asked.add_argument("--to-storage", metavar="URL", help="the STORAGE_URL to move to")
-    chosen = asked.parse_args()
-    if not chosen.to_database and not chosen.to_storage:
-        asked.error("say where to: --to-database, --to-storage, or both")
-    with opened(load_settings(), chosen.to_database, chosen.to_storage) as transfer:
+@click.command("transfer", cls=OperatorCommand, context_settings=HELP_OPTIONS)
+@click.option("--to-database", metavar="URL", help="The DATABASE_URL to copy to.")
+@click.option("--to-storage", metavar="URL", help="The STORAGE_URL to copy to.")
+def command(to_database: str | None, to_storage: str | None) -> None:
+    """Copy an installation to another database or image store.
+
+    Stop Atelier first, and name a new database, a new image store, or both. The source, which the current
+    settings name, is only read. Run the command again to continue one that was interrupted. At the end every
+    table is counted and compared, and every image is read back and its hash compared.
+
+    Then start Atelier with the new settings. Don't start the old installation again: both would make the
+    images that are still waiting.
+    """
+    if not to_database and not to_storage:
+        raise click.UsageError("Name the target: --to-database, --to-storage, or both.")
+    with opened(load_settings(), to_database, to_storage) as transfer:
         transfer.run()
         _conclude(transfer)
-    return 0
 
 
 def _conclude(transfer: Transfer) -> None:
@@ -288,7 +289,3 @@ def _conclude(transfer: Transfer) -> None:
         count = int(session.execute(waiting).scalar_one())
     if count:
         say(f"{count:,} images are still waiting: don't start Atelier here again, or both would make them.")
-
-
-if __name__ == "__main__":
-    sys.exit(answer(main))

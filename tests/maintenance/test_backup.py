@@ -37,7 +37,7 @@ from core.storage.data_folder import hold_folder
 from core.storage.folder import FolderStorage
 from core.storage.keys import figures_key, thumbnail_key
 from tests.support.sign_in import ticket_of
-from tests.support.stored_images import Shelf, a_shelf, command, installation
+from tests.support.stored_images import Shelf, a_shelf, installation, run_operator_command
 from tests.support.waiting import until
 
 
@@ -283,12 +283,12 @@ def test_a_full_disk_leaves_no_half_backup(shelf: Shelf, way: Way, make_disk: Ca
 
 def test_the_commands_go_there_and_back(shelf: Shelf, way: Way) -> None:
     shelf.images(2)
-    said = command("backup", str(way.file), data_dir=way.settings.data_dir)
+    said = run_operator_command("backup", str(way.file), data_dir=way.settings.data_dir)
     assert (said.returncode, "2 files" in said.stdout) == (0, True)
-    said = command("restore", str(way.file), data_dir=way.folder)
+    said = run_operator_command("restore", str(way.file), data_dir=way.folder)
     assert said.returncode == 0, said.stderr
     assert shelf_of(way.folder).all_right() == 2
-    said = command("restore", str(way.file), data_dir=way.folder)
+    said = run_operator_command("restore", str(way.file), data_dir=way.folder)
     assert (said.returncode, errors.BackupError.code in said.stderr) == (1, True)
 
 

@@ -20,7 +20,7 @@ from core.storage.folder import FolderStorage
 from core.storage.keys import figures_key, partial_key, thumbnail_key
 from core.usage.usage_log import Call, Outcome, UsageLog
 from tests.support.app_process import AppProcess
-from tests.support.stored_images import Shelf, a_shelf, command, installation, stray_key
+from tests.support.stored_images import Shelf, a_shelf, installation, run_operator_command, stray_key
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_the_doctor_works_while_the_app_runs(tmp_path: Path) -> None:
             shelf = a_shelf(database, FolderStorage(app.data_dir / "files"))
             images = shelf.images(3)
             shelf.storage.delete(images[0].file_key)
-        said = command("doctor", "--repair", data_dir=app.data_dir)
+        said = run_operator_command("doctor", "--repair", data_dir=app.data_dir)
         assert said.returncode == 1
         assert f"row without a file: {images[0].file_key}" in said.stdout
         assert "Images: 3 of 3" in said.stderr
@@ -181,16 +181,9 @@ def test_the_doctor_works_while_the_app_runs(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_database_and_one_of_another_version_are_named(tmp_path: Path) -> None:
-    said = command("doctor", data_dir=tmp_path / "nothing")
+    said = run_operator_command("doctor", data_dir=tmp_path / "nothing")
     assert (said.returncode, "IMG-SET-001" in said.stderr) == (1, True)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "atelier.db").touch()
-    said = command("doctor", data_dir=tmp_path / "old")
+    said = run_operator_command("doctor", data_dir=tmp_path / "old")
     assert (said.returncode, "Start Atelier once" in said.stderr) == (1, True)
-
-
-@pytest.mark.parametrize("module", ["doctor", "backup", "restore", "transfer"])
-def test_each_command_explains_itself(module: str) -> None:
-    said = command(module, "--help")
-    assert said.returncode == 0
-    assert f"`python -m core {module}" in said.stdout

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +13,7 @@ import pytest
 from core.accounts.passwords import RESET_PARAM
 from core.accounts.users import Accounts
 from core.database.database import Database
-from tests.support.app_process import ROOT
+from tests.support.stored_images import run_operator_command
 
 
 @pytest.fixture
@@ -29,15 +27,7 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
 
 
 def recover(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "core.maintenance.recover", name],
-        cwd=ROOT,
-        env=os.environ | {"DATA_DIR": str(folder), "PORT": "8765"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_operator_command("recover", name, data_dir=folder, port=8765)
 
 
 def test_the_only_administrator_comes_back(accounts: Accounts, tmp_path: Path) -> None:

@@ -28,7 +28,14 @@ from core.storage.storage import Storage
 from tests.support.app_process import ROOT
 from tests.support.servers import TEMPLATE, PostgresServer, S3Server
 from tests.support.sign_in import ticket_of
-from tests.support.stored_images import Shelf, a_shelf, arguments, command, environment, installation
+from tests.support.stored_images import (
+    Shelf,
+    a_shelf,
+    environment,
+    installation,
+    operator_command,
+    run_operator_command,
+)
 
 
 @pytest.fixture
@@ -71,7 +78,7 @@ def test_everything_moves_to_postgresql_and_a_bucket(
     shelf.database.close()
     before = snapshot(settings.data_dir)
     target = s3.settings(f"{bucket_name}/all")
-    said = command(
+    said = run_operator_command(
         "transfer",
         *("--to-database", new_database, "--to-storage", target["storage_url"]),
         **{name: value for name, value in target.items() if name != "storage_url"},
@@ -109,7 +116,7 @@ def test_a_move_that_was_killed_goes_on(
     shelf.database.close()
     before, env = snapshot(settings.data_dir), s3.environment(bucket_name)
     to = ("--to-database", new_database, "--to-storage", env.pop("STORAGE_URL"))
-    run = arguments("transfer", *to)
+    run = operator_command("transfer", *to)
     env |= {"DATA_DIR": str(settings.data_dir)}
     for moment in ("Copying jobs", "Copying images: 8 of", "Copying thumbnails", "Verifying"):
         with subprocess.Popen(
@@ -119,7 +126,7 @@ def test_a_move_that_was_killed_goes_on(
             next(line for line in process.stderr if moment in line)
             process.kill()
         assert process.returncode == -signal.SIGKILL
-    said = command("transfer", *to, **env)
+    said = run_operator_command("transfer", *to, **env)
     assert said.returncode == 0, said.stderr
     assert snapshot(settings.data_dir) == before
     bucket = open_bucket(load_settings(**s3.settings(bucket_name)))
@@ -255,11 +262,13 @@ def test_the_source_cannot_be_written_to(settings: Settings, shelf: Shelf, new_d
 
 
 def test_a_wrong_address_is_named_without_its_password(settings: Settings) -> None:
-    said = command("transfer", "--to-database", "mysql://me:hunter2@there/db", data_dir=settings.data_dir)
+    said = run_operator_command(
+        "transfer", "--to-database", "mysql://me:hunter2@there/db", data_dir=settings.data_dir
+    )
     assert said.returncode == 1
     assert "DATABASE_URL" in said.stderr
     assert "hunter2" not in said.stderr
-    assert command("transfer", data_dir=settings.data_dir).returncode == 2
+    assert run_operator_command("transfer", data_dir=settings.data_dir).returncode == 2
 
 
 def test_queued_images_are_said_not_to_wait_at_both_places(
@@ -267,5 +276,5 @@ def test_queued_images_are_said_not_to_wait_at_both_places(
 ) -> None:
     shelf.job(JobState.QUEUED)
     shelf.database.close()
-    said = command("transfer", "--to-database", new_database, data_dir=settings.data_dir)
+    said = run_operator_command("transfer", "--to-database", new_database, data_dir=settings.data_dir)
     assert "1 images are still waiting: don't start Atelier here again" in said.stdout

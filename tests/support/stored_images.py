@@ -140,14 +140,14 @@ def installation(folder: Path) -> Settings:
     return load_settings(data_dir=folder)
 
 
-def arguments(module: str, *given: str) -> list[str]:
-    return [sys.executable, "-m", f"core.maintenance.{module}", *given]
+def operator_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "core", *arguments]
 
 
-def command(module: str, *given: str, **env: Any) -> subprocess.CompletedProcess[str]:
-    """`python -m core.MODULE`, with `env` as its settings."""
+def run_operator_command(*arguments: str, **env: Any) -> subprocess.CompletedProcess[str]:
+    """Run `python -m core ARGUMENTS` with `env` as its settings."""
     return subprocess.run(
-        arguments(module, *given),
+        operator_command(*arguments),
         cwd=ROOT,
         env=environment(**env),
         capture_output=True,

@@ -1,0 +1,7 @@
+"""The old name of `python -m core backup`."""
+
+from core.maintenance.backup import command
+from core.maintenance.command_line import run_by_old_name
+
+if __name__ == "__main__":
+    run_by_old_name(command)

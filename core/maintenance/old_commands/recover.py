@@ -1,0 +1,7 @@
+"""The old name of `python -m core recover`."""
+
+from core.maintenance.command_line import run_by_old_name
+from core.maintenance.recover import command
+
+if __name__ == "__main__":
+    run_by_old_name(command)
