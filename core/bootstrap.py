@@ -23,6 +23,7 @@ from core.database.installation_key import shared_secret
 from core.database.ownership import Ownership
 from core.enhancement.cache import Takes
 from core.enhancement.drafts import Drafts
+from core.enhancement.orders import EnhancementOrders
 from core.enhancement.runs import Enhancements
 from core.generation.job_queue import JobQueue, Limits
 from core.generation.job_state import cancel_live
@@ -98,6 +99,18 @@ def _assemble(
         database, storage, gallery, usage, budgets, client, secret, failures,
         offline=settings.offline, resend_unknown=settings.resend_unknown,
     )  # fmt: skip
+    enhancements = Enhancements(
+        client,
+        drafts,
+        usage,
+        takes,
+        budgets,
+        model=settings.default_text_model,
+        offline=settings.offline,
+        secret=secret,
+        on_failure=failures.count,
+    )
+    kept_answers = KeptAnswers(database)
     studio = Studio(
         settings=settings,
         database=database,
@@ -110,16 +123,9 @@ def _assemble(
         failures=failures,
         budgets=budgets,
         drafts=drafts,
-        enhancements=Enhancements(
-            client,
-            drafts,
-            usage,
-            takes,
-            budgets,
-            model=settings.default_text_model,
-            offline=settings.offline,
-            secret=secret,
-            on_failure=failures.count,
+        enhancements=enhancements,
+        enhancement_orders=EnhancementOrders(
+            settings=settings, enhancements=enhancements, budgets=budgets, kept_answers=kept_answers
         ),
         jobs=_jobs(settings, ownership, worker, budgets),
         audit=Audit(database),
@@ -133,7 +139,7 @@ def _assemble(
         shares=Shares(database),
         uploads=Uploads(storage, settings.max_upload_mb),
         batches=Batches(database),
-        kept=KeptAnswers(database),
+        kept=kept_answers,
         rates=Rates(database),
         housekeeping=Housekeeping(),
     )

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timedelta
-from http import HTTPStatus
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 import filelock
 import structlog
@@ -19,11 +17,11 @@ from core.accounts.identity import SignedIn
 from core.accounts.users import Accounts
 from core.common.clock import utc_now
 from core.database.database import Database
-from core.database.models import Image, KeptAnswer, UsageKind
+from core.database.models import Image, UsageKind
 from core.database.ownership import Ownership
 from core.enhancement.drafts import Drafts, DraftState
+from core.enhancement.orders import EnhancementOrders
 from core.enhancement.runs import Enhancements
-from core.errors.stored import JobError
 from core.generation.edits import Remake, recipe_of
 from core.generation.existing_images import Offer
 from core.generation.jobs import Jobs
@@ -35,10 +33,9 @@ from core.images.uploads import Uploads
 from core.maintenance.chores import Housekeeping
 from core.prompts.expansion import count_prompts, write_prompts
 from core.prompts.recipe import AUTO, Recipe
-from core.prompts.request import PromptRequest
-from core.prompts.styles import style_of, styled
+from core.prompts.styles import styled
 from core.prompts.validation import check_words
-from core.provider import capabilities, catalogue, pricing
+from core.provider import capabilities, catalogue
 from core.provider.client import ImageClient
 from core.settings import Settings
 from core.storage.storage import Storage
@@ -72,6 +69,7 @@ class Studio:
     budgets: Budgets
     client: ImageClient
     enhancements: Enhancements
+    enhancement_orders: EnhancementOrders
     jobs: Jobs
     uploads: Uploads
     housekeeping: Housekeeping
@@ -87,16 +85,6 @@ class Studio:
     def models(self) -> tuple[catalogue.ImageModel, ...]:
         """The image models that may be chosen now, the default first."""
         return catalogue.offered_models(self.settings, today=self.clock().date())
-
-    def enhance(self, user: SignedIn, draft: DraftState) -> None:
-        """Begin an enhancement; a repeated one asks for another take, and the same of a day costs nothing.
-
-        Raises WordsRejected, PromptEmpty, ModelRetired or BudgetSpent.
-        """
-        request = draft.request()
-        another = draft.is_enhanced
-        self._check_request(user, request, another=another)
-        self.enhancements.start(user.user_id, request, draft.id, another=another)
 
     def quote(self, draft: DraftState) -> Quote:
         """What Generate would send now, and for how much; nothing is checked."""
@@ -184,88 +172,6 @@ class Studio:
             recipes,
             repeats=lambda session, batch_id: self.kept.batch(session, kept, batch_id) if kept else None,
         )
-
-    def write(
-        self,
-        user: SignedIn,
-        request: PromptRequest,
-        on_piece: Callable[[str], None],
-        *,
-        kept: KeptRequest | None = None,
-    ) -> Future[str]:
-        """Begin an enhancement for a program; the Create page and its draft know nothing of it.
-
-        Raises WordsRejected, PromptEmpty, InvalidParameter, ModelRetired, BudgetSpent or RateExceeded; and
-        with `kept` KeyReused, KeyBusy while another one answers it, OutcomeUnknown where that one's process
-        is gone, or what it failed with.
-        """
-        if kept and (earlier := self.kept.find(kept)):
-            return self._written(user, request, kept, earlier)
-        self._check_request(user, request)
-        if request.style and style_of(request.style) is None:
-            tips = ("Choose another style, or none.",)
-            raise errors.InvalidParameter("There is no such style.", suggestions=tips, field="style")
-        if kept and (earlier := self.kept.begin(kept)):
-            return self._written(user, request, kept, earlier)
-        try:
-            future = self.enhancements.ask(user.user_id, request, on_piece)
-        except errors.ImageError:
-            if kept:
-                self.kept.forget(kept)
-            raise
-        if kept:
-            future.add_done_callback(lambda ended: self._keep_written(kept, ended))
-        return future
-
-    def _written(
-        self, user: SignedIn, request: PromptRequest, kept: KeptRequest, earlier: KeptAnswer
-    ) -> Future[str]:
-        """What was answered under this key."""
-        if earlier.status is None and self.clock() - earlier.created_at < self._longest_writing:
-            raise errors.KeyBusy(retry_after=1)
-        body = earlier.body or {}
-        if earlier.status not in (None, HTTPStatus.OK):
-            raise JobError.from_json(body).to_error()
-        text = body.get("text") or self.enhancements.kept(user.user_id, request)
-        if text is None:
-            raise errors.OutcomeUnknown(details="the app was stopped while the call was in flight")
-        done: Future[str] = Future()
-        done.set_result(text)
-        return done
-
-    @property
-    def _longest_writing(self) -> timedelta:
-        """Whoever has not answered by then is gone."""
-        return timedelta(seconds=2 * (self.settings.connect_timeout + self.settings.text_timeout))
-
-    def _keep_written(self, kept: KeptRequest, ended: Future[str]) -> None:
-        """Keep an answer under its key; a failure that cost nothing is none."""
-        error = None if ended.cancelled() else ended.exception()
-        try:
-            if ended.cancelled() or (isinstance(error, errors.ImageError) and error.charged is False):
-                self.kept.forget(kept)
-            elif isinstance(error, errors.ImageError):
-                self.kept.answer(kept, error.status, asdict(JobError.of(error)))
-            elif error is None:
-                self.kept.answer(kept, HTTPStatus.OK, {"text": ended.result()})
-        except errors.ImageError as fault:
-            log.error("an answer could not be kept under its key", code=fault.code, details=fault.details)
-
-    def _check_request(self, user: SignedIn, request: PromptRequest, *, another: bool = False) -> None:
-        check_words(
-            name=request.name,
-            traits=request.traits,
-            base_prompt=request.base_prompt,
-            guidance=request.guidance,
-        )
-        if catalogue.is_official(self.settings):
-            capabilities.check_text(self.settings.default_text_model, today=self.clock().date())
-        if request.empty:
-            raise errors.PromptEmpty(field="base_prompt")
-        free = self.settings.offline or (not another and self.enhancements.is_free(user.user_id, request))
-        if not free:
-            most = pricing.likely_most_text(self.settings.default_text_model, request)
-            self.budgets.check_enhancement(user.user_id, most)
 
     def change(
         self, user: SignedIn, image_id: str, *, name: str | None = None, favourite: bool | None = None

@@ -270,7 +270,7 @@ def _enhance(user: SignedIn, state: CreateState) -> None:
     _begin(user, state)
     state.added_back, state.kept_at = (), None
     many = state.draft.many and bool(state.draft.prompt.strip())
-    studio().enhance(user, state.draft)
+    studio().enhancement_orders.enhance_draft(user, state.draft)
     state.welcome = False
     if many:
         tell_later("Your description becomes one prompt; your list of prompts stays under History.")

@@ -62,7 +62,7 @@ async def enhance_prompt(
     def tell(piece: str | None) -> None:
         loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
-    begin = partial(studio.write, user, asked.request(), tell, kept=kept)
+    begin = partial(studio.enhancement_orders.enhance_request, user, asked.request(), tell, kept=kept)
     with stream_places(request).taken(user.user_id) as place:
         text = await _begun(begin, tries=KEY_TRIES if place else 0)
     text.add_done_callback(lambda _ended: tell(None))

@@ -217,7 +217,7 @@ def test_no_enhancement_shows_a_secret_that_a_service_quotes(
     for secret in SECRETS.values():
         spoken = Behaviour(text="", refusal=secret.quoted)
         service.script(spoken if refused else Behaviour(raw=secret.quoted.encode()))
-        studio.enhance(ada, draft)
+        studio.enhancement_orders.enhance_draft(ada, draft)
         run = until(
             lambda: (found := studio.enhancements.current(ada.user_id)) and not found.is_live and found
         )

@@ -250,7 +250,7 @@ def test_the_same_description_is_enhanced_once_until_another_take_is_asked_for(
 
     def enhanced(draft: DraftState) -> DraftState:
         before = studio.drafts.load(ada.user_id).variation
-        studio.enhance(ada, draft)
+        studio.enhancement_orders.enhance_draft(ada, draft)
         until(lambda: (run := studio.enhancements.current(ada.user_id)) and not run.is_live)
         found = studio.drafts.load(ada.user_id)
         assert found.variation == before + 1

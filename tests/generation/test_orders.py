@@ -146,7 +146,9 @@ def test_a_retired_model_is_refused_where_it_is_retired(studio: Studio, ada: Sig
     with pytest.raises(errors.ModelRetired):
         later.generate(ada, replace(FOX, model="dall-e-3", quality="hd"), 1)
     with pytest.raises(errors.ModelRetired):
-        later.enhance(ada, DraftState(name="Juniper"))
+        replace(studio.enhancement_orders, settings=official, clock=later.clock).enhance_draft(
+            ada, DraftState(name="Juniper")
+        )
     assert studio.jobs.recent(ada.user_id) == ()
 
 
@@ -173,7 +175,7 @@ def test_what_can_not_be_enhanced_is_refused_unpaid(
     field: str | None,
 ) -> None:
     with pytest.raises(expected) as caught:
-        studio.enhance(ada, draft)
+        studio.enhancement_orders.enhance_draft(ada, draft)
     assert caught.value.field == field
     assert studio.enhancements.current(ada.user_id) is None
     assert service.requests == []
@@ -299,7 +301,7 @@ def test_nobody_elses_image_can_be_reused(
 def test_an_enhancement_lands_in_the_draft(studio: Studio, ada: SignedIn) -> None:
     draft = DraftState(name="Juniper", base_prompt="in the snow")
     studio.drafts.save(ada.user_id, draft)
-    studio.enhance(ada, draft)
+    studio.enhancement_orders.enhance_draft(ada, draft)
     text = until(lambda: studio.drafts.load(ada.user_id).prompt)
     ended = until(lambda: (run := studio.enhancements.current(ada.user_id)) and run.result and run)
     assert ended.text == text
@@ -312,7 +314,7 @@ def test_a_text_asked_for_before_an_image_was_reused_does_not_replace_its_prompt
     draft = DraftState(name="Juniper", base_prompt="in the snow")
     studio.drafts.save(ada.user_id, draft)
     service.script(Behaviour(latency=0.3))
-    studio.enhance(ada, draft)
+    studio.enhancement_orders.enhance_draft(ada, draft)
     assert studio.reuse(ada, image_id).prompt == FOX.prompt
     ended = until(lambda: (run := studio.enhancements.current(ada.user_id)) and run.result and run)
     found = studio.drafts.load(ada.user_id)

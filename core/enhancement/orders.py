@@ -1,0 +1,138 @@
+"""Orders for an enhancement: checked for what can be sent and paid, then given to the enhancer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+
+import structlog
+
+from core import errors
+from core.accounts.identity import SignedIn
+from core.common.clock import utc_now
+from core.database.models import KeptAnswer
+from core.enhancement.drafts import DraftState
+from core.enhancement.runs import Enhancements
+from core.errors.stored import JobError
+from core.prompts.request import PromptRequest
+from core.prompts.styles import style_of
+from core.prompts.validation import check_words
+from core.provider import capabilities, catalogue, pricing
+from core.settings import Settings
+from core.usage.budgets import Budgets
+from core.usage.idempotency import KeptAnswers, KeptRequest
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnhancementOrders:
+    """Orders an enhancement for a user's draft, or for a program that waits for the text itself."""
+
+    settings: Settings
+    enhancements: Enhancements
+    budgets: Budgets
+    kept_answers: KeptAnswers
+    clock: Callable[[], datetime] = utc_now
+
+    def enhance_draft(self, user: SignedIn, draft: DraftState) -> None:
+        """Start enhancing the user's draft in the background.
+
+        A draft that has been enhanced already gets a new text. The same request within a day is answered from
+        the cache, free of charge. Raises WordsRejected, PromptEmpty, ModelRetired or BudgetSpent.
+        """
+        request = draft.request()
+        another = draft.is_enhanced
+        self._check(user, request, another=another)
+        self.enhancements.start(user.user_id, request, draft.id, another=another)
+
+    def enhance_request(
+        self,
+        user: SignedIn,
+        request: PromptRequest,
+        on_chunk: Callable[[str], None],
+        *,
+        kept: KeptRequest | None = None,
+    ) -> Future[str]:
+        """Start an enhancement for a program and return the future text; the user's draft stays as it is.
+
+        `on_chunk` receives the text as it arrives, in another thread. With an idempotency key, `kept`, a
+        repeated request gets the first one's answer. Raises WordsRejected, PromptEmpty, InvalidParameter,
+        ModelRetired, BudgetSpent or RateExceeded. With a key it also raises KeyReused, KeyBusy while the
+        first request is still being answered, OutcomeUnknown if the first request's process stopped before
+        it had an answer, or the error that the first request ended with.
+        """
+        if kept and (earlier := self.kept_answers.find(kept)):
+            return self._earlier_text(user, request, kept, earlier)
+        self._check(user, request)
+        if request.style and style_of(request.style) is None:
+            tips = ("Choose another style, or none.",)
+            raise errors.InvalidParameter("There is no such style.", suggestions=tips, field="style")
+        if kept and (earlier := self.kept_answers.begin(kept)):
+            return self._earlier_text(user, request, kept, earlier)
+        try:
+            future = self.enhancements.ask(user.user_id, request, on_chunk)
+        except errors.ImageError:
+            if kept:
+                self.kept_answers.forget(kept)
+            raise
+        if kept:
+            future.add_done_callback(lambda ended: self._keep_outcome(kept, ended))
+        return future
+
+    def _earlier_text(
+        self, user: SignedIn, request: PromptRequest, kept: KeptRequest, earlier: KeptAnswer
+    ) -> Future[str]:
+        """The text that an earlier request with the same idempotency key was answered with."""
+        if earlier.status is None and self.clock() - earlier.created_at < self._longest_call:
+            raise errors.KeyBusy(retry_after=1)
+        body = earlier.body or {}
+        if earlier.status not in (None, HTTPStatus.OK):
+            raise JobError.from_json(body).to_error()
+        text = body.get("text") or self.enhancements.kept(user.user_id, request)
+        if text is None:
+            raise errors.OutcomeUnknown(details="the app was stopped while the call was in flight")
+        done: Future[str] = Future()
+        done.set_result(text)
+        return done
+
+    @property
+    def _longest_call(self) -> timedelta:
+        """After this time without an answer, the process that sent the call counts as stopped."""
+        return timedelta(seconds=2 * (self.settings.connect_timeout + self.settings.text_timeout))
+
+    def _keep_outcome(self, kept: KeptRequest, ended: Future[str]) -> None:
+        """Store the text or the error under the idempotency key.
+
+        A cancelled request and a failure that cost nothing free the key instead: a retry is a new call.
+        """
+        error = None if ended.cancelled() else ended.exception()
+        try:
+            if ended.cancelled() or (isinstance(error, errors.ImageError) and error.charged is False):
+                self.kept_answers.forget(kept)
+            elif isinstance(error, errors.ImageError):
+                self.kept_answers.answer(kept, error.status, asdict(JobError.of(error)))
+            elif error is None:
+                self.kept_answers.answer(kept, HTTPStatus.OK, {"text": ended.result()})
+        except errors.ImageError as fault:
+            log.error("idempotent_answer_not_stored", code=fault.code, details=fault.details)
+
+    def _check(self, user: SignedIn, request: PromptRequest, *, another: bool = False) -> None:
+        """Refuse a request that can't be sent, or whose likely cost the user's budgets don't cover."""
+        check_words(
+            name=request.name,
+            traits=request.traits,
+            base_prompt=request.base_prompt,
+            guidance=request.guidance,
+        )
+        if catalogue.is_official(self.settings):
+            capabilities.check_text(self.settings.default_text_model, today=self.clock().date())
+        if request.empty:
+            raise errors.PromptEmpty(field="base_prompt")
+        free = self.settings.offline or (not another and self.enhancements.is_free(user.user_id, request))
+        if not free:
+            likely_cost = pricing.likely_most_text(self.settings.default_text_model, request)
+            self.budgets.check_enhancement(user.user_id, likely_cost)
