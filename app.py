@@ -43,7 +43,7 @@ from core.web.proxies import TrustedProxies, keep_uvicorn_from_believing
 from core.web.request_context import CallerNamed, RequestIds
 from core.web.security_headers import page_policy
 from pages.ui.error_panel import on_script_error
-from pages.ui.polling import keep_page_changes
+from pages.ui.polling import drop_stale_polls
 
 gc.freeze()
 gc.enable()
@@ -76,7 +76,7 @@ stopping = Stop()
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
     """The studio lives as long as the server; a start that can't succeed says why and exits."""
-    keep_page_changes()
+    drop_stale_polls()
     studio = await run_in_threadpool(_build_or_exit)
     _hear_of_the_end(studio)
     yield {}

@@ -19,10 +19,10 @@ from pages.ui.account.budget_panel import budget_dialog, budget_panel
 from pages.ui.account.sign_in import INVITE_PARAM
 from pages.ui.account.token_panel import api_tokens
 from pages.ui.browser_scripts import begin_session
-from pages.ui.error_panel import shown
-from pages.ui.formatting import browser_name, local_time, plain
+from pages.ui.error_panel import failure_panel
+from pages.ui.formatting import browser_name, escape_markdown, local_time
 from pages.ui.links import page_url
-from pages.ui.navigation import leave
+from pages.ui.navigation import sign_out
 from pages.ui.session import as_user, require_user, studio
 
 INVITE_KEY = "_account_invite"
@@ -33,7 +33,7 @@ RESET_KEY = "_account_reset"
 def page(user: SignedIn) -> None:
     st.title("Account", anchor=False)
     role = "administrator" if user.is_admin else "member"
-    st.markdown(f"Signed in as **{plain(user.display_name)}**, {role}.")
+    st.markdown(f"Signed in as **{escape_markdown(user.display_name)}**, {role}.")
     _month(user)
     budget_panel(user)
     left, right = st.columns(2, gap="large")
@@ -56,9 +56,9 @@ def _month(user: SignedIn) -> None:
     figures = {
         "Images": f"{totals.images:,}",
         "Calls": f"{totals.calls:,}",
-        "Spent": plain(money_words(totals.priced_micros)),
+        "Spent": escape_markdown(money_words(totals.priced_micros)),
         "Saved calls": f"{totals.saved_calls:,}",
-        "Saved": plain(money_words(totals.saved_micros)),
+        "Saved": escape_markdown(money_words(totals.saved_micros)),
     }
     with st.container(horizontal=True, gap="large", key="month"):
         for label, figure in figures.items():
@@ -85,7 +85,7 @@ def _password(user: SignedIn) -> None:
         sent = st.form_submit_button("Change password")
     st.caption("A new password signs you out everywhere else and revokes all your API tokens.")
     if sent:
-        with shown("password"):
+        with failure_panel("password"):
             _change(user, current or "", new or "", again or "")
     if st.query_params.pop(CHANGED_PARAM, None):
         st.success("Your password has been changed.", icon=":material/check:")
@@ -103,15 +103,17 @@ def _sessions(user: SignedIn) -> None:
     st.subheader("Where you are signed in", anchor=False)
     for row in studio().accounts.sessions(user):
         here = " (this browser)" if row.id == user.session_id else ""
-        st.markdown(f"- {plain(browser_name(row.browser))}{here}, last used {local_time(row.seen_at)}")
+        st.markdown(
+            f"- {escape_markdown(browser_name(row.browser))}{here}, last used {local_time(row.seen_at)}"
+        )
     with st.container(horizontal=True):
-        st.button("Sign out", icon=":material/logout:", key="account-sign-out", on_click=leave)
+        st.button("Sign out", icon=":material/logout:", key="account-sign-out", on_click=sign_out)
         st.button("Sign out everywhere", on_click=as_user(user, _sign_out_everywhere))
 
 
 def _sign_out_everywhere(user: SignedIn) -> None:
     studio().accounts.sign_out_everywhere(user)
-    leave()
+    sign_out()
 
 
 def _invitations(user: SignedIn) -> None:
@@ -153,7 +155,9 @@ def _people(user: SignedIn) -> None:
     for account in studio().accounts.accounts(user):
         with st.container(horizontal=True, vertical_alignment="center", key=f"person-{account.user_id}"):
             role = "administrator" if account.is_admin else "member"
-            st.markdown(f"**{plain(account.username)}** · {role} · since {local_time(account.created_at)}")
+            st.markdown(
+                f"**{escape_markdown(account.username)}** · {role} · since {local_time(account.created_at)}"
+            )
             if not account.withdrawn_at and st.button("Budget", key=f"budget-{account.user_id}"):
                 budget_dialog(user, account)
             if account.user_id != user.user_id:
@@ -173,7 +177,7 @@ def _access(user: SignedIn, account: Account) -> None:
     _reset(user, account)
     with st.popover("Withdraw access", key=f"out-{account.user_id}"):
         st.markdown(
-            f"**{plain(account.username)}** will be signed out everywhere at once, "
+            f"**{escape_markdown(account.username)}** will be signed out everywhere at once, "
             "and their API tokens revoked. Their images are kept."
         )
         st.button(
@@ -198,7 +202,7 @@ def _reset(user: SignedIn, account: Account) -> None:
             st.code(page_url(RESET_PARAM, token), language=None)
             hours = RESET_LIFE.total_seconds() / 3600
             st.caption(
-                f"Whoever opens it can set the password of **{plain(account.username)}**, once, "
+                f"Whoever opens it can set the password of **{escape_markdown(account.username)}**, once, "
                 f"within {hours:.0f} hours."
             )
 
@@ -234,9 +238,9 @@ def _failures(user: SignedIn) -> None:
 
 
 def _failure_row(failure: Seen) -> dict[str, str]:
-    message = plain(failure.message) or "A failure from another version"
+    message = escape_markdown(failure.message) or "A failure from another version"
     figures = {"Last 24 hours": f"{failure.lately:,}", "Last 30 days": f"{failure.all:,}"}
-    return {"Code": plain(failure.code), "What people saw": message} | figures
+    return {"Code": escape_markdown(failure.code), "What people saw": message} | figures
 
 
 page(require_user())

@@ -13,7 +13,7 @@ from core.database.models import AuditEntry
 from core.errors import NotAllowed
 from core.web.urls import AUDIT_FILE, with_query
 from pages.ui.error_panel import show_failure
-from pages.ui.formatting import browser_name, clipped, plain
+from pages.ui.formatting import browser_name, escape_markdown, shorten
 from pages.ui.pager import pager
 from pages.ui.session import require_user, studio
 
@@ -98,11 +98,11 @@ def _row(entry: AuditEntry) -> str:
         utc_words(entry.at),
         entry.action.capitalize(),
         entry.actor_name,
-        clipped(entry.subject, _ID_LENGTH),
+        shorten(entry.subject, _ID_LENGTH),
         entry.details,
         place or "Atelier itself",
     )
-    return f"| {' | '.join(map(plain, texts))} |"
+    return f"| {' | '.join(map(escape_markdown, texts))} |"
 
 
 def _turn(state: AuditState, cursor: str | None) -> None:

@@ -35,9 +35,17 @@ from pages.ui.create.draft_form import (
 from pages.ui.create.existing_images import offer_panel, on_their_way
 from pages.ui.create.job_cards import job_cards
 from pages.ui.error_panel import show_failure
-from pages.ui.formatting import clipped, day_words, images_words, local, local_time, plain, price_words
-from pages.ui.session import as_user, check_still, require_user, studio
-from pages.ui.toasts import tell_later
+from pages.ui.formatting import (
+    escape_markdown,
+    format_image_count,
+    format_price,
+    local_time,
+    relative_day,
+    shorten,
+    to_local_time,
+)
+from pages.ui.session import as_user, require_user, rerun_if_signed_out, studio
+from pages.ui.toasts import queue_toast
 
 ENHANCE_POLL_SECONDS = 0.3
 _SOURCES = {"enhanced": "Enhanced", "edited": "Your edit", "reused": "Reused"}
@@ -121,7 +129,7 @@ def _prompt_section(user: SignedIn, state: CreateState) -> None:
 
 
 def _prompt_panel(user: SignedIn, state: CreateState, watching: bool) -> None:
-    check_still(user)
+    rerun_if_signed_out(user)
     run = studio().enhancements.current(user.user_id)
     arriving = run if run and run.is_live else None
     if bool(arriving) != watching or is_news(state, run) or state.redraw:
@@ -148,7 +156,7 @@ def _prompt_panel(user: SignedIn, state: CreateState, watching: bool) -> None:
     offer_panel(user, state)
     if failure := state.failure_at(*PLACED):
         where = "under More options" if state.failure_at(*OPTION_FIELDS) else "beside the field"
-        st.error(f"{plain(failure.message)} See the details {where}.", icon=":material/error:")
+        st.error(f"{escape_markdown(failure.message)} See the details {where}.", icon=":material/error:")
     elif state.failure and not state.failure_at("prompt"):
         show_failure(state.failure, key="create")
     if state.unsaved:
@@ -177,25 +185,27 @@ def _stream_area(text: str) -> None:
 def _figures(state: CreateState) -> None:
     quote = studio().quote(state.draft)
     if quote.excess:
-        st.warning(plain(quote.excess.message), icon=":material/stacks:")
+        st.warning(escape_markdown(quote.excess.message), icon=":material/stacks:")
     else:
         _length_and_price(state, quote)
     if state.draft.many and (line := open_brace(state.draft.prompt)):
         st.caption(f"Line {line}: a brace isn't closed, so it is sent as it is.")
     if state.added_back:
-        words = ", ".join(plain(word) for word in state.added_back)
+        words = ", ".join(escape_markdown(word) for word in state.added_back)
         st.caption(f"The enhancer left out {words}, so it was added back at the end.")
     if state.kept_at and state.draft.prompt == state.draft.enhanced_prompt:
-        day = day_words(local(state.kept_at).date(), local(utc_now()).date())
+        day = relative_day(to_local_time(state.kept_at).date(), to_local_time(utc_now()).date())
         st.caption(f"From your enhancement {day}, free of charge.")
     if outdated := style_of(state.draft.outdated_style):
-        st.caption(f"This prompt was enhanced for “{plain(outdated.label)}”: enhance it again, or edit it.")
+        st.caption(
+            f"This prompt was enhanced for “{escape_markdown(outdated.label)}”: enhance it again, or edit it."
+        )
 
 
 def _length_and_price(state: CreateState, quote: Quote) -> None:
     style = ", style included" if quote.recipe.style else ""
     many = f"{quote.prompts:,} prompts · the longest " if state.draft.many else ""
-    price = plain(price_words(quote.price))
+    price = escape_markdown(format_price(quote.price))
     st.caption(f"{many}{quote.length:,} of {quote.limit:,} characters{style} · {price}")
 
 
@@ -225,15 +235,15 @@ def _buttons(user: SignedIn, state: CreateState, *, live: bool) -> None:
 
 
 def _generate_words(quote: Quote) -> str:
-    what = f"Generate {images_words(quote.images)}"
-    return what if quote.excess else f"{what} · {plain(price_words(quote.price))}"
+    what = f"Generate {format_image_count(quote.images)}"
+    return what if quote.excess else f"{what} · {escape_markdown(format_price(quote.price))}"
 
 
 def _budget_notice(user: SignedIn, state: CreateState, quote: Quote) -> None:
     """What Generate would be refused for, before it is clicked."""
     short = studio().shortfall(user, quote)
     if short and not isinstance(state.failure, errors.BudgetSpent):
-        st.warning(plain(short.message), icon=":material/savings:")
+        st.warning(escape_markdown(short.message), icon=":material/savings:")
 
 
 def _enhance_words(state: CreateState, *, live: bool) -> str:
@@ -257,7 +267,7 @@ def _history(user: SignedIn, state: CreateState) -> None:
 
 def _version_words(version: PromptVersion) -> str:
     when = local_time(datetime.fromisoformat(version.at)).rsplit(", ", 1)[-1]
-    return f"{_SOURCES.get(version.source, 'Prompt')} {when}: {plain(clipped(version.text, 60))}"
+    return f"{_SOURCES.get(version.source, 'Prompt')} {when}: {escape_markdown(shorten(version.text, 60))}"
 
 
 def _bring_back(user: SignedIn, state: CreateState, version: PromptVersion) -> None:
@@ -273,7 +283,7 @@ def _enhance(user: SignedIn, state: CreateState) -> None:
     studio().enhancement_orders.enhance_draft(user, state.draft)
     state.welcome = False
     if many:
-        tell_later("Your description becomes one prompt; your list of prompts stays under History.")
+        queue_toast("Your description becomes one prompt; your list of prompts stays under History.")
 
 
 def _generate(user: SignedIn, state: CreateState) -> None:
@@ -283,7 +293,7 @@ def _generate(user: SignedIn, state: CreateState) -> None:
     state.offered = quote
     if state.offer:
         # On a phone the offer is below what one sees, and a screen reader says only this.
-        tell_later("Nothing has been bought yet: look at what you already have.")
+        queue_toast("Nothing has been bought yet: look at what you already have.")
         return
     studio().generate(user, quote.recipe, draft.images, many=draft.many)
     state.welcome = False

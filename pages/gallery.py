@@ -14,13 +14,13 @@ from core.common.ids import new_id
 from core.images.gallery_queries import Filters, Page
 from core.prompts.styles import style_of
 from core.provider.catalogue import image_model
-from pages.ui.formatting import images_words, plain
+from pages.ui.formatting import escape_markdown, format_image_count
 from pages.ui.gallery.image_dialog import TRASHED_KEY, image_dialog
 from pages.ui.gallery.image_grid import image_grid
 from pages.ui.links import OPEN_PARAM
 from pages.ui.pager import pager
 from pages.ui.polling import stop_polling
-from pages.ui.session import as_user, check_still, require_user, studio
+from pages.ui.session import as_user, require_user, rerun_if_signed_out, studio
 
 STATE_KEY = "gallery-state"
 TRASH = "Trash"
@@ -80,7 +80,7 @@ def _on_their_way(user: SignedIn, found: Page) -> None:
 
 def _watch(user: SignedIn, before: frozenset[str], busy: bool) -> None:
     """Images are not redrawn by themselves: that would close one that is open, and move what is looked at."""
-    check_still(user)
+    rerun_if_signed_out(user)
     jobs = [job for job in studio().jobs.recent(user.user_id) if job.id in before]
     if not any(job.is_live for job in jobs):
         stop_polling()
@@ -110,8 +110,8 @@ def _find(user: SignedIn, state: GalleryState, arriving: bool) -> Page:
 def _count_words(user: SignedIn, filters: Filters, found: Page) -> str:
     """How many there are; a search that fills more than a page is not counted, which would be slow."""
     if not (found.next or found.newer):
-        return images_words(len(found.images)) if found.images else ""
-    return "" if filters.search else images_words(studio().gallery.count(user.user_id, filters))
+        return format_image_count(len(found.images)) if found.images else ""
+    return "" if filters.search else format_image_count(studio().gallery.count(user.user_id, filters))
 
 
 def _filter_bar(user: SignedIn, state: GalleryState) -> Filters:
@@ -150,7 +150,7 @@ def _choice(
 
 
 def _model_words(name: str) -> str:
-    return plain(image_model(name).label) if name else "Any model"
+    return escape_markdown(image_model(name).label) if name else "Any model"
 
 
 def _style_words(key: str) -> str:
@@ -192,7 +192,7 @@ def _nothing(user: SignedIn, state: GalleryState) -> None:
         elif filters == Filters(trash=True):
             _say("The trash is empty", _trash_words())
         else:
-            words = f" for “{plain(filters.search)}”" if filters.search else ""
+            words = f" for “{escape_markdown(filters.search)}”" if filters.search else ""
             _say("Nothing matches", f"No images found{words}. Try fewer words or another filter.")
             st.button("Show all images", icon=":material/filter_alt_off:", on_click=_show_all, args=(state,))
 

@@ -6,11 +6,11 @@ import streamlit as st
 
 from pages.ui.account.sign_in import sign_in_page
 from pages.ui.create.draft_form import keep_typed
-from pages.ui.error_panel import show_refusal
-from pages.ui.navigation import frame
+from pages.ui.error_panel import show_kept_failure
+from pages.ui.navigation import navigation_bar
 from pages.ui.session import current_user
 from pages.ui.theme import ICON, apply_theme, show_logo
-from pages.ui.toasts import tell_now
+from pages.ui.toasts import show_queued_toasts
 
 st.set_page_config(page_title="Atelier", page_icon=ICON, layout="wide")
 show_logo()
@@ -35,7 +35,7 @@ else:
         position="hidden",
     )
     keep_typed(user)
-    frame(user, tell=page.title != "Create")
-    show_refusal()
+    navigation_bar(user, tell=page.title != "Create")
+    show_kept_failure()
 page.run()
-tell_now()
+show_queued_toasts()

@@ -10,9 +10,9 @@ from core.accounts.identity import SignedIn
 from core.common.clock import utc_now
 from core.database.models import JobState
 from core.generation.views import ENDED_WITHOUT_IMAGE, JobView
-from pages.ui.formatting import clipped, images_words, job_line, plain
+from pages.ui.formatting import describe_job_state, escape_markdown, format_image_count, shorten
 from pages.ui.polling import stop_polling
-from pages.ui.session import check_still, studio
+from pages.ui.session import rerun_if_signed_out, studio
 
 WATCH_SECONDS = 2.0
 LIVE_KEY = "_activity_live"
@@ -21,7 +21,7 @@ _LISTED = 12
 _TOASTS = 2
 
 
-def activity(user: SignedIn, *, tell: bool) -> None:
+def job_status(user: SignedIn, *, tell: bool) -> None:
     """The panel, while anything is being made; `tell` what ends, where the page doesn't show it."""
     jobs = studio().jobs.recent(user.user_id)
     if any(job.is_live for job in jobs):
@@ -37,13 +37,13 @@ def _keep_places() -> None:
         st.html("<style></style>")
 
 
-def seen(jobs: Sequence[JobView]) -> None:
+def mark_seen(jobs: Sequence[JobView]) -> None:
     """These were shown: only what ends from now on is told."""
     st.session_state[LIVE_KEY] = frozenset(job.id for job in jobs if job.is_live)
 
 
 def _panel(user: SignedIn, tell: bool) -> None:
-    check_still(user)
+    rerun_if_signed_out(user)
     jobs = studio().jobs.recent(user.user_id)
     _tell(jobs, tell)
     live = [job for job in jobs if job.is_live]
@@ -56,11 +56,13 @@ def _panel(user: SignedIn, tell: bool) -> None:
     with st.popover(_summary(counts), icon=":material/brush:", type="tertiary", key="activity"):
         batch = [job for job in jobs if job.batch_id in {one.batch_id for one in live}]
         ended, still = len(batch) - len(live), sum(counts.values())
-        st.progress(ended / (ended + still or 1), f"{ended} of {images_words(ended + still)} finished")
+        st.progress(ended / (ended + still or 1), f"{ended} of {format_image_count(ended + still)} finished")
         if failed := [job for job in batch if job.state in ENDED_WITHOUT_IMAGE]:
-            st.caption(f":material/error: {images_words(len(failed))} couldn't be made: {_title(failed[0])}")
+            st.caption(
+                f":material/error: {format_image_count(len(failed))} couldn't be made: {_title(failed[0])}"
+            )
         for job in live[:_LISTED]:
-            st.caption(f"**{_title(job)}** · {plain(job_line(job, utc_now()))}")
+            st.caption(f"**{_title(job)}** · {escape_markdown(describe_job_state(job, utc_now()))}")
         if still > _LISTED:
             st.caption(f"and {still - _LISTED:,} more")
         st.page_link("create.py", label="Show them", icon=":material/visibility:")
@@ -79,17 +81,17 @@ def _tell(jobs: Sequence[JobView], tell: bool) -> None:
     if tell and ended:
         _toast(ended)
     # Not before: a run that is cut short at a toast must say it the next time.
-    seen(jobs)
+    mark_seen(jobs)
 
 
 def _toast(ended: Sequence[JobView]) -> None:
     failed = [job for job in ended if job.state in ENDED_WITHOUT_IMAGE]
     if made := len(ended) - len(failed):
         names = _title(next(job for job in ended if job not in failed))
-        st.toast(f"{names} is finished." if made == 1 else f"{images_words(made)} are finished.")
+        st.toast(f"{names} is finished." if made == 1 else f"{format_image_count(made)} are finished.")
     if failed:
         st.toast(f"{_title(failed[0])} couldn't be made: see Create.", icon=":material/error:")
 
 
 def _title(job: JobView) -> str:
-    return plain(clipped(job.recipe.name or job.recipe.prompt, 40))
+    return escape_markdown(shorten(job.recipe.name or job.recipe.prompt, 40))

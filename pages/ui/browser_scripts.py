@@ -58,7 +58,7 @@ def begin_session(ticket: str, *, then: str | None = None) -> None:
     _post("/auth/session", {"ticket": ticket}, once=ticket, then=then)
 
 
-def patient_ways() -> None:
+def delay_page_links() -> None:
     """Let a click on a way to another page wait until what was just typed is sent."""
     _component("atelier.patience", _PATIENCE_JS)(key="patience", height="content")
 

@@ -13,7 +13,7 @@ from core import bootstrap
 from core.common.ids import new_id
 from core.errors import COST_WORDS, ImageError, OutcomeUnknown, PromptBlocked, by_code
 from core.errors.stored import JobError
-from pages.ui.formatting import plain
+from pages.ui.formatting import escape_markdown
 
 REFUSED_KEY = "_refused"
 HELP = "What can I do?"
@@ -26,8 +26,8 @@ log = structlog.get_logger(__name__)
 
 def show_failure(failure: ImageError | JobError, *, key: str) -> None:
     """The panel for one failure; `key` tells it from others on the page."""
-    tips = "\n".join(f"- {plain(tip)}" for tip in failure.suggestions)
-    words = (f"**{plain(failure.message)}**", cost_words(failure))
+    tips = "\n".join(f"- {escape_markdown(tip)}" for tip in failure.suggestions)
+    words = (f"**{escape_markdown(failure.message)}**", cost_text(failure))
     with st.container(key=f"failure-{key}", gap="small"):
         st.error(" ".join(filter(None, words)), icon=":material/error:")
         with st.expander(HELP):
@@ -44,7 +44,7 @@ def _retry_words(failure: ImageError | JobError) -> str:
     return _RETRY_WORDS[unknown or failure.retryable]
 
 
-def cost_words(failure: ImageError | JobError) -> str:
+def cost_text(failure: ImageError | JobError) -> str:
     """What a failure has cost, where something might have been paid and its message doesn't say so."""
     might = isinstance(failure, JobError | PromptBlocked) or failure.charged is not False
     kind = by_code(failure.code)
@@ -61,7 +61,7 @@ def log_failure(failure: ImageError) -> None:
 
 
 @contextmanager
-def caught(keep: Callable[[ImageError], object]) -> Iterator[None]:
+def catch_failure(keep: Callable[[ImageError], object]) -> Iterator[None]:
     """What fails within is logged and given to `keep`, and the page goes on."""
     try:
         yield
@@ -70,17 +70,17 @@ def caught(keep: Callable[[ImageError], object]) -> Iterator[None]:
         keep(error)
 
 
-def shown(key: str) -> AbstractContextManager[None]:
+def failure_panel(key: str) -> AbstractContextManager[None]:
     """What fails within is shown in its place."""
-    return caught(partial(show_failure, key=key))
+    return catch_failure(partial(show_failure, key=key))
 
 
-def keep_refusal(failure: ImageError) -> None:
+def keep_failure(failure: ImageError) -> None:
     """For a widget's callback, which can't draw: `show_refusal` does, in the run that the click has begun."""
     st.session_state[REFUSED_KEY] = failure
 
 
-def show_refusal() -> None:
+def show_kept_failure() -> None:
     if failure := st.session_state.pop(REFUSED_KEY, None):
         show_failure(failure, key="refused")
 

@@ -18,7 +18,7 @@ _MARKDOWN = re.compile(
     r"|[\\`*_{}\[\]()<>#+\-.!|~$&=/^]",
     re.IGNORECASE,
 )
-STATE_WORDS = {
+STATE_LABELS = {
     JobState.QUEUED: "Queued",
     JobState.RUNNING: "Painting",
     JobState.DONE: "Finished",
@@ -28,7 +28,7 @@ STATE_WORDS = {
 }
 
 
-def plain(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """`text` in one line, shown as it is by a label or caption, which would read it as Markdown."""
     return _MARKDOWN.sub(_as_it_is, " ".join(text.split()))
 
@@ -38,13 +38,13 @@ def _as_it_is(found: re.Match[str]) -> str:
     return f":color[\\{found[0]}]" if found["replaced"] else f"\\{found[0]}"
 
 
-def clipped(text: str, length: int) -> str:
+def shorten(text: str, length: int) -> str:
     """The start of `text` in one line of at most `length` characters."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
-def price_words(micros: int | None, *, about: bool = True) -> str:
+def format_price(micros: int | None, *, about: bool = True) -> str:
     """A price for people: "free" for the offline engine, "price unknown" where nobody knows."""
     if micros is None:
         return "price unknown"
@@ -53,11 +53,11 @@ def price_words(micros: int | None, *, about: bool = True) -> str:
     return f"about {money_words(micros)}" if about else money_words(micros)
 
 
-def images_words(count: int) -> str:
+def format_image_count(count: int) -> str:
     return "1 image" if count == 1 else f"{count:,} images"
 
 
-def local(moment: datetime) -> datetime:
+def to_local_time(moment: datetime) -> datetime:
     """`moment` by the clock of the browser's owner."""
     try:
         zone = ZoneInfo(st.context.timezone or "UTC")
@@ -68,15 +68,15 @@ def local(moment: datetime) -> datetime:
 
 def local_time(moment: datetime) -> str:
     """A time as the browser's owner reads it."""
-    return local(moment).strftime("%d %b %Y, %H:%M")
+    return to_local_time(moment).strftime("%d %b %Y, %H:%M")
 
 
-def day_words(day: date, today: date) -> str:
+def relative_day(day: date, today: date) -> str:
     """A day of the last two."""
     return "today" if day == today else "yesterday"
 
 
-def seconds_words(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{int(seconds)} s"
     return f"{int(seconds // 60)}:{int(seconds % 60):02d} min"
@@ -100,26 +100,26 @@ def browser_name(agent: str) -> str:
         ("Linux", "Linux"),
     )
     program = agent.partition("/")[0] if not agent.startswith("Mozilla/") else ""
-    browser = next((name for mark, name in browsers if mark in agent), clipped(program, 30) or "A browser")
+    browser = next((name for mark, name in browsers if mark in agent), shorten(program, 30) or "A browser")
     system = next((name for mark, name in systems if mark in agent), "")
     return f"{browser} on {system}" if system else browser
 
 
-def image_alt(name: str, prompt: str) -> str:
+def image_alt_text(name: str, prompt: str) -> str:
     """An image in words, for those who can't see it: its name and the start of its prompt."""
-    return ": ".join(part for part in (name.strip(), clipped(prompt, 120)) if part) or "Untitled image"
+    return ": ".join(part for part in (name.strip(), shorten(prompt, 120)) if part) or "Untitled image"
 
 
-def job_line(job: JobView, now: datetime) -> str:
+def describe_job_state(job: JobView, now: datetime) -> str:
     """How far a job has come, or how long it still waits."""
-    words = STATE_WORDS[job.state]
+    words = STATE_LABELS[job.state]
     if job.state is JobState.CANCELLED:
         return words
     if job.state is not JobState.QUEUED:
-        return f"{words} · {seconds_words(job.elapsed(now))}"
+        return f"{words} · {format_duration(job.elapsed(now))}"
     if job.due_at:
         left = max(0.0, (job.due_at - now).total_seconds())
-        return f"Waiting for the service · next try in {seconds_words(left)}"
+        return f"Waiting for the service · next try in {format_duration(left)}"
     if job.place is None or not job.place.seconds:
-        return f"{words} · {seconds_words(job.elapsed(now))}"
-    return f"{words} · {job.place.ahead} ahead of it · about {seconds_words(job.place.seconds)}"
+        return f"{words} · {format_duration(job.elapsed(now))}"
+    return f"{words} · {job.place.ahead} ahead of it · about {format_duration(job.place.seconds)}"

@@ -6,15 +6,15 @@ import streamlit as st
 
 from core.accounts.identity import SignedIn
 from core.common.ids import new_id
-from pages.ui.activity import activity
-from pages.ui.browser_scripts import end_session, patient_ways
-from pages.ui.formatting import plain
+from pages.ui.activity import job_status
+from pages.ui.browser_scripts import delay_page_links, end_session
+from pages.ui.formatting import escape_markdown
 from pages.ui.session import studio
 
 LEAVING_KEY = "_leaving"
 
 
-def frame(user: SignedIn, *, tell: bool) -> None:
+def navigation_bar(user: SignedIn, *, tell: bool) -> None:
     """The bar of every page: at the top of a wide window; on a phone its ways stand at the bottom.
 
     `tell` says that what has ended is to be told, for the page doesn't show it.
@@ -27,21 +27,23 @@ def frame(user: SignedIn, *, tell: bool) -> None:
         st.page_link("create.py", label="Create", icon=":material/brush:")
         st.page_link("gallery.py", label="Gallery", icon=":material/photo_library:")
         st.page_link("account.py", label="Account", icon=":material/manage_accounts:")
-        patient_ways()
+        delay_page_links()
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="bar"
     ):
-        activity(user, tell=tell)
+        job_status(user, tell=tell)
         engine_badge()
-        with st.popover(plain(user.display_name), icon=":material/account_circle:", type="tertiary"):
-            st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=leave)
+        with st.popover(
+            escape_markdown(user.display_name), icon=":material/account_circle:", type="tertiary"
+        ):
+            st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=sign_out)
 
 
 def engine_badge() -> None:
     """Says on every page when pictures don't come from a real service, and how to change that."""
     settings = studio().settings
     if not settings.offline:
-        st.badge(plain(settings.default_image_model), icon=":material/cloud:", color="green")
+        st.badge(escape_markdown(settings.default_image_model), icon=":material/cloud:", color="green")
         return
     with st.popover("Offline engine", icon=":material/wifi_off:", type="secondary"):
         st.markdown(
@@ -52,5 +54,5 @@ def engine_badge() -> None:
         )
 
 
-def leave() -> None:
+def sign_out() -> None:
     st.session_state[LEAVING_KEY] = new_id()

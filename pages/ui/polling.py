@@ -20,7 +20,7 @@ def stop_polling() -> None:
         context.enqueue(message)
 
 
-class PatientRequests(ScriptRequests):
+class StalePollFilter(ScriptRequests):
     """A session's requests, where a poll that was sent from the page before takes nobody back to it.
 
     Streamlit puts what waits together under the latest request's page, be it a timer's.
@@ -36,6 +36,6 @@ class PatientRequests(ScriptRequests):
         return super()._request_rerun_locked(new_data)
 
 
-def keep_page_changes() -> None:
-    """Give the sessions that begin from now on PatientRequests."""
-    script_runner.ScriptRequests = PatientRequests  # type: ignore[attr-defined]
+def drop_stale_polls() -> None:
+    """Give the sessions that begin from now on StalePollFilter."""
+    script_runner.ScriptRequests = StalePollFilter  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ from core.accounts.identity import SignedIn
 from core.errors import ImageError
 from core.studio import Studio
 from core.web.cookies import session_token
-from pages.ui.error_panel import caught, keep_refusal
+from pages.ui.error_panel import catch_failure, keep_failure
 
 OWNER_KEY = "_session_owner"
 # Whether a sign-in of this tab has ended, from wherever.
@@ -34,7 +34,7 @@ def current_user() -> SignedIn | None:
     Asked on every run and poll, so that a withdrawn user is out at the next click. Whatever another person
     left in this tab's state is dropped before anything is drawn.
     """
-    caller.set(here())
+    caller.set(current_client())
     user = studio().accounts.signed_in(token())
     owner = user.session_id if user else None
     if st.session_state.get(OWNER_KEY, owner) != owner:
@@ -44,13 +44,13 @@ def current_user() -> SignedIn | None:
     return user
 
 
-def here() -> Caller:
+def current_client() -> Caller:
     """From where this tab is connected; of the server's own computer Streamlit says no address."""
     address = st.context.ip_address or "127.0.0.1"
     return Caller(address, st.context.headers.get("User-Agent", ""))
 
 
-def check_still(user: SignedIn) -> None:
+def rerun_if_signed_out(user: SignedIn) -> None:
     """For what reruns alone (a fragment, a dialog): a whole run when this person is no longer here."""
     if current_user() != user:
         st.rerun()
@@ -60,7 +60,7 @@ def as_user(
     user: SignedIn,
     action: Callable[..., None],
     *,
-    keep: Callable[[ImageError], object] = keep_refusal,
+    keep: Callable[[ImageError], object] = keep_failure,
 ) -> Callable[..., None]:
     """`action` as a widget's callback, called with `user` first; `keep` gets what it is refused.
 
@@ -68,7 +68,7 @@ def as_user(
     """
 
     def act(*args: object) -> None:
-        with caught(keep):
+        with catch_failure(keep):
             if current_user() == user:
                 action(user, *args)
 

@@ -10,12 +10,12 @@ import streamlit as st
 NEWS_KEY = "_news"
 
 
-def tell_later(text: str) -> None:
+def queue_toast(text: str) -> None:
     """For callbacks: `text` is Markdown."""
     st.session_state.setdefault(NEWS_KEY, []).append(text)
 
 
-def tell_now() -> None:
+def show_queued_toasts() -> None:
     """Say what is to be said; where a run is cut short, the next one says it."""
     for text in st.session_state.get(NEWS_KEY, ()):
         st.toast(text)

@@ -35,13 +35,13 @@ SCRIPT = """
 import json, sys
 sys.path.insert(0, {root!r})
 import streamlit as st
-from pages.ui.text import plain
+from pages.ui.formatting import escape_markdown
 for number, text in enumerate(json.loads({texts!r})):
     with st.container(key=f"text-{{number}}"):
-        st.markdown(plain(text))
-        st.caption(plain(text))
-        st.button(plain(text), key=f"button-{{number}}")
-        st.markdown(f"before **{{plain(text)}}** after")
+        st.markdown(escape_markdown(text))
+        st.caption(escape_markdown(text))
+        st.button(escape_markdown(text), key=f"button-{{number}}")
+        st.markdown(f"before **{{escape_markdown(text)}}** after")
 st.text("the end")
 """
 

@@ -28,7 +28,7 @@ from core.prompts.styles import STYLES
 from core.settings import load_settings
 from core.studio import Studio
 from pages.ui.error_panel import HELP
-from pages.ui.formatting import plain
+from pages.ui.formatting import escape_markdown
 from pages.ui.gallery.image_dialog import TRASHED_KEY
 from pages.ui.links import page_url
 from tests.support.app_process import MAIN
@@ -66,7 +66,7 @@ def open_page(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Open:
                 studio.accounts.create_user(name, prehash("unused"))
             token = studio.accounts.redeem_ticket(ticket_of(studio.accounts, name))
         monkeypatch.setattr("pages.ui.session.token", lambda: token)
-        monkeypatch.setattr("pages.ui.session.here", lambda: Caller("192.0.2.1", "Firefox/1 (Linux)"))
+        monkeypatch.setattr("pages.ui.session.current_client", lambda: Caller("192.0.2.1", "Firefox/1 (Linux)"))
         test = AppTest.from_file(MAIN, default_timeout=30)
         test.run()
         if page:
@@ -344,7 +344,7 @@ def test_a_click_that_is_refused_keeps_the_page(open_page: Open, studio: Studio)
     test.run()
     assert sum(studio.gallery.purge(utc_now() + timedelta(days=100))) == 1
     named(test.button, "Undo").click().run()
-    assert [error.value for error in test.error] == [f"**{plain(errors.ImageNotFound.message)}**"]
+    assert [error.value for error in test.error] == [f"**{escape_markdown(errors.ImageNotFound.message)}**"]
     assert any(errors.ImageNotFound.code in words for words in captions(test))
     assert "1 image" in captions(test)
     named(test.toggle, "Favourites").set_value(True).run()
@@ -584,7 +584,7 @@ def test_nobody_else_gets_to_the_trail(open_page: Open) -> None:
     test = open_page("guest", "account.py")
     assert "Audit" not in [text.value for text in test.subheader]
     test.switch_page("audit.py").run()
-    assert [error.value for error in test.error] == [f"**{plain(errors.NotAllowed.message)}**"]
+    assert [error.value for error in test.error] == [f"**{escape_markdown(errors.NotAllowed.message)}**"]
     assert not [text.value for text in test.markdown if text.value.startswith("| When")]
 
 
@@ -637,8 +637,8 @@ def test_the_administrator_sees_what_failed(open_page: Open, studio: Studio) -> 
     [table] = open_page("chief", "account.py").table
     assert table.value.to_dict("records") == [
         {
-            "Code": plain(errors.QuotaSpent.code),
-            "What people saw": plain(str(errors.QuotaSpent.message)),
+            "Code": escape_markdown(errors.QuotaSpent.code),
+            "What people saw": escape_markdown(str(errors.QuotaSpent.message)),
             "Last 24 hours": "3",
             "Last 30 days": "3",
         }

@@ -10,7 +10,7 @@ from streamlit.runtime.scriptrunner_utils.script_requests import (
     ScriptRequestType,
 )
 
-from pages.ui.polling import PatientRequests, keep_page_changes
+from pages.ui.polling import StalePollFilter, drop_stale_polls
 
 TO_ACCOUNT = RerunData(page_script_hash="account")
 POLL_OF_CREATE = RerunData(page_script_hash="create", fragment_id="panel", is_auto_rerun=True)
@@ -22,14 +22,14 @@ def next_page(requests: ScriptRequests) -> str | None:
 
 
 def test_a_poll_of_the_page_before_takes_nobody_back() -> None:
-    requests = PatientRequests()
+    requests = StalePollFilter()
     requests.request_rerun(TO_ACCOUNT)
     assert requests.request_rerun(POLL_OF_CREATE)
     assert next_page(requests) == "account"
 
 
 def test_a_poll_that_comes_while_the_new_page_is_drawn_is_let_go() -> None:
-    requests = PatientRequests()
+    requests = StalePollFilter()
     requests.request_rerun(TO_ACCOUNT)
     assert next_page(requests) == "account"
     requests.request_rerun(POLL_OF_CREATE)
@@ -47,7 +47,7 @@ def test_a_poll_that_comes_while_the_new_page_is_drawn_is_let_go() -> None:
     ],
 )
 def test_what_else_is_asked_is_run(asked: RerunData) -> None:
-    requests = PatientRequests()
+    requests = StalePollFilter()
     requests.request_rerun(TO_ACCOUNT)
     next_page(requests)
     requests.request_rerun(asked)
@@ -57,7 +57,7 @@ def test_what_else_is_asked_is_run(asked: RerunData) -> None:
 def test_the_sessions_of_the_app_ask_in_this_way() -> None:
     before = script_runner.ScriptRequests
     try:
-        keep_page_changes()
-        assert script_runner.ScriptRequests is PatientRequests
+        drop_stale_polls()
+        assert script_runner.ScriptRequests is StalePollFilter
     finally:
         script_runner.ScriptRequests = before

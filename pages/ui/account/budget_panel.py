@@ -17,9 +17,9 @@ from core.usage.budget_limits import (
     amount_words,
 )
 from core.usage.money import MICROS
-from pages.ui.error_panel import shown
-from pages.ui.formatting import plain
-from pages.ui.session import check_still, studio
+from pages.ui.error_panel import failure_panel
+from pages.ui.formatting import escape_markdown
+from pages.ui.session import rerun_if_signed_out, studio
 
 USUAL, NONE, OWN = "usual", "none", "own"
 
@@ -34,15 +34,15 @@ def budget_panel(user: SignedIn) -> None:
 
 def budget_dialog(user: SignedIn, account: Account) -> None:
     """Another user's budget, or the administrator's own, over the page."""
-    st.dialog(f"Budget for {plain(account.username)}")(_body)(user, account)
+    st.dialog(f"Budget for {escape_markdown(account.username)}")(_body)(user, account)
 
 
 def _figures(statement: Statement) -> None:
     with st.container(horizontal=True, gap="large"):
         for line in statement.lines:
             with st.container(width="content", gap=None):
-                st.metric(_title(line), plain(amount_words(line.which, line.used)), width="content")
-                st.caption(plain(_rest(line)))
+                st.metric(_title(line), escape_markdown(amount_words(line.which, line.used)), width="content")
+                st.caption(escape_markdown(_rest(line)))
 
 
 def _title(line: BudgetLine) -> str:
@@ -74,13 +74,13 @@ def _footnotes(statement: Statement) -> list[str]:
 
 
 def _body(user: SignedIn, account: Account) -> None:
-    check_still(user)
+    rerun_if_signed_out(user)
     statement = studio().budgets.statement(account.user_id)
     _figures(statement)
     before = studio().budgets.own(account.user_id)
     chosen = {which: _choice(account, which, before) for which in BudgetKind}
     if st.button("Save", type="primary", key=f"save-budget-{account.user_id}"):
-        with shown("budget"):
+        with failure_panel("budget"):
             studio().budgets.change(user, account.user_id, OwnLimits(*chosen.values()))
             st.rerun()
 

@@ -12,7 +12,7 @@ from core import errors
 from core.accounts.passwords import MIN_PASSWORD, RESET_PARAM, check_repeated
 from pages.ui.account.authenticator import Authenticator
 from pages.ui.browser_scripts import begin_session
-from pages.ui.error_panel import log_failure, show_failure, shown
+from pages.ui.error_panel import failure_panel, log_failure, show_failure
 from pages.ui.navigation import engine_badge
 from pages.ui.session import ENDED_KEY, studio
 from pages.ui.theme import ICON
@@ -156,7 +156,7 @@ def _log_once(error: errors.ImageError) -> None:
 def _finish(action: Callable[[Authenticator], str], *, key: str) -> None:
     """Do what the form asks for, once: otherwise a second click would read that its own name is taken."""
     door = _door()
-    with shown(key):
+    with failure_panel(key):
         with Authenticator(studio().accounts) as authenticator, door.busy:
             # Nothing is said to Streamlit in between, for it would end the run of a first click there.
             door.ticket = door.ticket or action(authenticator)

@@ -13,8 +13,8 @@ from core.accounts.api_tokens import LIVES, NAME_LENGTH, Token
 from core.accounts.identity import SignedIn
 from core.common.clock import utc_now
 from core.database.models import Scope
-from pages.ui.error_panel import shown
-from pages.ui.formatting import local, local_time, plain
+from pages.ui.error_panel import failure_panel
+from pages.ui.formatting import escape_markdown, local_time, to_local_time
 from pages.ui.session import as_user, studio
 
 DESK_KEY = "_account_tokens"
@@ -73,7 +73,7 @@ def _life_words(life: int) -> str:
 
 def _attempt(make: Callable[[], str], desk: Desk) -> None:
     """Make one token, however often the button was clicked."""
-    with shown("token"):
+    with failure_panel("token"):
         with desk.busy:
             desk.token = desk.token or make()
         st.rerun()
@@ -94,12 +94,12 @@ def _copied(desk: Desk) -> None:
 def _line(user: SignedIn, token: Token) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key=f"token-{token.id}"):
         with st.container(width="stretch", gap=None):
-            st.markdown(f"**{plain(token.name)}**")
+            st.markdown(f"**{escape_markdown(token.name)}**")
             st.caption(" · ".join(_facts(token)))
         if token.expired(utc_now()):
             st.badge("Expired", color="red")
         with st.popover("Revoke", key=f"revoke-{token.id}"):
-            st.markdown(f"Anything that uses **{plain(token.name)}** will be shut out at once.")
+            st.markdown(f"Anything that uses **{escape_markdown(token.name)}** will be shut out at once.")
             st.button(
                 "Revoke it",
                 key=f"revoke-now-{token.id}",
@@ -118,7 +118,7 @@ def _facts(token: Token) -> list[str]:
 
 
 def _day(moment: datetime) -> str:
-    return f"{local(moment):%d %b %Y}"
+    return f"{to_local_time(moment):%d %b %Y}"
 
 
 def _revoke(user: SignedIn, token: Token) -> None:

@@ -11,11 +11,11 @@ from core.accounts.identity import SignedIn
 from core.database.models import Image
 from core.generation.existing_images import Offer
 from pages.ui.create.draft_form import CreateState, refused
-from pages.ui.error_panel import caught
-from pages.ui.formatting import image_alt, images_words, plain, price_words
+from pages.ui.error_panel import catch_failure
+from pages.ui.formatting import escape_markdown, format_image_count, format_price, image_alt_text
 from pages.ui.links import OPEN_PARAM, thumbnail_url
 from pages.ui.session import as_user, studio
-from pages.ui.toasts import tell_later
+from pages.ui.toasts import queue_toast
 
 THUMBNAILS = 3
 THUMBNAIL_WIDTH = 72
@@ -30,7 +30,7 @@ def offer_panel(user: SignedIn, state: CreateState) -> None:
     with st.container(border=True, key="offer", gap="small"):
         with st.container(horizontal=True, vertical_alignment="center"):
             for image in images[:THUMBNAILS]:
-                alt = image_alt(image.name, image.prompt)
+                alt = image_alt_text(image.name, image.prompt)
                 st.image(thumbnail_url(image.id), alt=alt, width=THUMBNAIL_WIDTH)
             st.markdown(f"**{_words(offer, images)}**", width="content")
         _buttons(user, state, offer, images)
@@ -47,7 +47,7 @@ def _buttons(user: SignedIn, state: CreateState, offer: Offer, images: list[Imag
 
 
 def on_their_way(count: int) -> None:
-    tell_later(f"{images_words(count)} on the way. You can leave this page meanwhile.")
+    queue_toast(f"{format_image_count(count)} on the way. You can leave this page meanwhile.")
 
 
 def _images(offer: Offer) -> list[Image]:
@@ -70,7 +70,7 @@ def _new_words(count: int) -> str:
 
 def _new_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
     st.button(
-        f"Generate the {_new_words(len(offer.new))} · {plain(price_words(offer.new_price))}",
+        f"Generate the {_new_words(len(offer.new))} · {escape_markdown(format_price(offer.new_price))}",
         key="offer-new",
         icon=":material/brush:",
         on_click=as_user(user, _generate, keep=partial(refused, state)),
@@ -81,7 +81,7 @@ def _new_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
 def _anyway_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
     every = "all " if offer.new else ""
     st.button(
-        f"Generate {every}anyway · {plain(price_words(offer.price))}",
+        f"Generate {every}anyway · {escape_markdown(format_price(offer.price))}",
         key="offer-anyway",
         on_click=as_user(user, _generate, keep=partial(refused, state)),
         args=(state, studio().generate_anyway, len(offer.recipes)),
@@ -102,7 +102,7 @@ def _generate(
 
 def _open(user: SignedIn, state: CreateState, images: list[Image]) -> None:
     offer, state.offer = state.offer, None
-    with caught(partial(refused, state)):
+    with catch_failure(partial(refused, state)):
         if offer:
             studio().take(user, offer)
         st.switch_page("gallery.py", query_params={OPEN_PARAM: images[0].id} if len(images) == 1 else None)

@@ -11,13 +11,21 @@ from core.accounts.identity import SignedIn
 from core.common.clock import utc_now
 from core.database.models import JobState
 from core.generation.views import ENDED_WITHOUT_IMAGE, JobView
-from pages.ui.activity import seen
+from pages.ui.activity import mark_seen
 from pages.ui.create.draft_form import drop_create_state
-from pages.ui.error_panel import caught, show_failure
-from pages.ui.formatting import STATE_WORDS, clipped, image_alt, images_words, job_line, plain, price_words
+from pages.ui.error_panel import catch_failure, show_failure
+from pages.ui.formatting import (
+    STATE_LABELS,
+    describe_job_state,
+    escape_markdown,
+    format_image_count,
+    format_price,
+    image_alt_text,
+    shorten,
+)
 from pages.ui.links import OPEN_PARAM, partial_url, thumbnail_url
-from pages.ui.session import as_user, check_still, studio
-from pages.ui.toasts import tell_later, tell_now
+from pages.ui.session import as_user, rerun_if_signed_out, studio
+from pages.ui.toasts import queue_toast, show_queued_toasts
 
 POLL_SECONDS = 1.0
 COLUMNS = 3
@@ -36,10 +44,10 @@ def job_cards(user: SignedIn) -> None:
 
 
 def _cards(user: SignedIn, polling: bool) -> None:
-    check_still(user)
+    rerun_if_signed_out(user)
     jobs = studio().jobs.recent(user.user_id)
-    seen(jobs)
-    tell_now()
+    mark_seen(jobs)
+    show_queued_toasts()
     if polling != any(job.is_live for job in jobs):
         st.rerun()
     if refusal := st.session_state.get(REFUSED_KEY):
@@ -73,7 +81,7 @@ def _waiting(user: SignedIn) -> None:
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="waiting"
     ):
-        st.caption(f"{images_words(count)} waiting; the next {_WAITING_SHOWN} are shown.")
+        st.caption(f"{format_image_count(count)} waiting; the next {_WAITING_SHOWN} are shown.")
         st.button(
             f"Cancel all {count:,}",
             key="cancel-waiting",
@@ -100,7 +108,7 @@ def _varied(jobs: Sequence[JobView]) -> set[str]:
 
 def _card(user: SignedIn, job: JobView, *, titled: bool) -> None:
     with st.container(border=True, key=f"job-{job.id}"):
-        alt = image_alt(job.recipe.name, job.recipe.prompt)
+        alt = image_alt_text(job.recipe.name, job.recipe.prompt)
         for image_id in job.image_ids:
             st.image(thumbnail_url(image_id), alt=alt, width="stretch")
         if job.is_live and job.partials:
@@ -110,10 +118,10 @@ def _card(user: SignedIn, job: JobView, *, titled: bool) -> None:
         elif job.is_live:
             st.skeleton(height=180)
         if titled:
-            st.caption(plain(clipped(job.recipe.prompt, 80)))
-        st.caption(plain(job_line(job, utc_now())))
+            st.caption(escape_markdown(shorten(job.recipe.prompt, 80)))
+        st.caption(escape_markdown(describe_job_state(job, utc_now())))
         if job.is_live and job.error:
-            st.caption(plain(job.error.message))
+            st.caption(escape_markdown(job.error.message))
         if job.state is JobState.QUEUED:
             st.button(
                 "Cancel",
@@ -144,7 +152,7 @@ def _failures(user: SignedIn, groups: list[list[JobView]]) -> None:
     for group in groups[:_SETBACKS_OPEN]:
         _setback(user, group)
     if rest := groups[_SETBACKS_OPEN:]:
-        with st.expander(f"{images_words(sum(map(len, rest)))} more not made", icon=":material/error:"):
+        with st.expander(f"{format_image_count(sum(map(len, rest)))} more not made", icon=":material/error:"):
             ids = tuple(job.id for group in rest for job in group)
             st.button("Let them all go", key="dismiss-rest", on_click=as_user(user, _dismiss), args=(ids,))
             for group in rest:
@@ -155,10 +163,10 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
     first = group[0]
     ids = tuple(job.id for job in group)
     with st.container(border=True, key=f"setback-{first.id}"):
-        title = plain(clipped(first.recipe.name or first.recipe.prompt, 60))
-        st.markdown(f"**{title}** · {images_words(len(group))} · {STATE_WORDS[first.state].lower()}")
+        title = escape_markdown(shorten(first.recipe.name or first.recipe.prompt, 60))
+        st.markdown(f"**{title}** · {format_image_count(len(group))} · {STATE_LABELS[first.state].lower()}")
         if first.recipe.name and (prompts := dict.fromkeys(job.recipe.prompt for job in group)):
-            st.caption(plain(clipped(" · ".join(prompts), 160)))
+            st.caption(escape_markdown(shorten(" · ".join(prompts), 160)))
         if first.error:
             show_failure(first.error, key=first.id)
         with st.container(horizontal=True):
@@ -183,23 +191,23 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
 
 
 def _again_words(group: Sequence[JobView]) -> str:
-    price = price_words(studio().price([job.recipe for job in group]))
-    count = f" · {images_words(len(group))}" if len(group) > 1 else ""
-    return f"Try again{count} · {plain(price)}"
+    price = format_price(studio().price([job.recipe for job in group]))
+    count = f" · {format_image_count(len(group))}" if len(group) > 1 else ""
+    return f"Try again{count} · {escape_markdown(price)}"
 
 
 def _cancel(user: SignedIn, job_id: str) -> None:
     _begin()
     if studio().jobs.cancel(user.user_id, job_id) == JobState.RUNNING:
-        tell_later("It has already started: if its picture comes, it is kept. It isn't tried again.")
+        queue_toast("It has already started: if its picture comes, it is kept. It isn't tried again.")
 
 
 def _cancel_waiting(user: SignedIn) -> None:
     _begin()
     taken = studio().jobs.cancel_waiting(user.user_id)
     running = studio().jobs.counts(user.user_id).get(JobState.RUNNING, 0)
-    rest = f" {images_words(running)} already being made will be kept if they come." if running else ""
-    tell_later(f"{images_words(taken)} cancelled, free of charge.{rest}")
+    rest = f" {format_image_count(running)} already being made will be kept if they come." if running else ""
+    queue_toast(f"{format_image_count(taken)} cancelled, free of charge.{rest}")
 
 
 def _begin() -> None:
@@ -218,7 +226,7 @@ def _refused(error: errors.ImageError) -> None:
 
 def _edit(user: SignedIn, job_id: str) -> None:
     """Take up what was asked for in the draft, so that it can be changed first."""
-    with caught(_refused):
+    with catch_failure(_refused):
         studio().rework(user, job_id)
         drop_create_state()
         st.rerun()

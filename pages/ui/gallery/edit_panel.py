@@ -15,10 +15,10 @@ from core.generation.edits import Remake
 from core.generation.views import Batch
 from core.provider.catalogue import image_model
 from pages.ui.error_panel import show_failure
-from pages.ui.formatting import image_alt, images_words, plain, price_words
+from pages.ui.formatting import escape_markdown, format_image_count, format_price, image_alt_text
 from pages.ui.links import OPEN_PARAM, thumbnail_url
 from pages.ui.polling import stop_polling
-from pages.ui.session import as_user, check_still, studio
+from pages.ui.session import as_user, rerun_if_signed_out, studio
 
 STATE_KEY = "remake-state"
 WATCH_SECONDS = 1.0
@@ -46,12 +46,12 @@ def remake_panel(user: SignedIn, image: Image) -> None:
             disabled=remake.obstacle is not None,
         )
         _buttons(user, image, remake, state, words_key)
-        st.caption(plain(_caption(image, remake)))
+        st.caption(escape_markdown(_caption(image, remake)))
         _outcome(user, state)
 
 
 def _buttons(user: SignedIn, image: Image, remake: Remake, state: RemakeState, words_key: str) -> None:
-    price, off = plain(price_words(remake.price)), remake.obstacle is not None
+    price, off = escape_markdown(format_price(remake.price)), remake.obstacle is not None
     with st.container(horizontal=True):
         st.button(
             f"Edit with words · {price}",
@@ -93,10 +93,10 @@ def _batches(user: SignedIn, state: RemakeState) -> list[Batch]:
 
 def _progress(user: SignedIn, state: RemakeState) -> None:
     """What becomes of the new images, newest first."""
-    check_still(user)
+    rerun_if_signed_out(user)
     batches = _batches(user, state)
     if waiting := sum(batch.is_live for batch in batches):
-        st.success(f"{images_words(waiting)} on the way; you can carry on.", icon=":material/brush:")
+        st.success(f"{format_image_count(waiting)} on the way; you can carry on.", icon=":material/brush:")
         st.page_link("create.py", label="Watch it on Create", icon=":material/visibility:")
     else:
         stop_polling()
@@ -112,7 +112,7 @@ def _finished(image: Image) -> None:
         with st.container(
             horizontal=True, vertical_alignment="center", key=f"remade-{image.id}", gap="small"
         ):
-            alt = image_alt(image.name, image.prompt)
+            alt = image_alt_text(image.name, image.prompt)
             st.image(thumbnail_url(image.id), alt=alt, width=THUMBNAIL_WIDTH)
             if st.button("Open the new image", type="tertiary", key=f"open-remade-{image.id}"):
                 _open(image)
@@ -151,8 +151,8 @@ def made_from(user: SignedIn, image: Image) -> None:
         st.caption("Made from an image that no longer exists.")
         return
     with st.container(horizontal=True, vertical_alignment="center", key="made-from", gap="small"):
-        alt = image_alt(source.name, source.prompt)
+        alt = image_alt_text(source.name, source.prompt)
         st.image(thumbnail_url(source.id), alt=alt, width=THUMBNAIL_WIDTH)
-        name = plain(source.name) or "another image"
+        name = escape_markdown(source.name) or "another image"
         if st.button(f"Made from {name}", icon=":material/arrow_back:", type="tertiary", key="open-source"):
             _open(source)

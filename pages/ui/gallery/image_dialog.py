@@ -10,27 +10,33 @@ from core.prompts.styles import style_of
 from core.provider.catalogue import image_model, quality_label
 from core.web.urls import download_url
 from pages.ui.create.draft_form import drop_create_state
-from pages.ui.error_panel import show_refusal, shown
-from pages.ui.formatting import image_alt, local_time, plain, price_words, seconds_words
+from pages.ui.error_panel import failure_panel, show_kept_failure
+from pages.ui.formatting import (
+    escape_markdown,
+    format_duration,
+    format_price,
+    image_alt_text,
+    local_time,
+)
 from pages.ui.gallery.edit_panel import made_from, remake_panel
 from pages.ui.gallery.share_panel import share_panel
 from pages.ui.links import image_url
-from pages.ui.session import as_user, check_still, studio
-from pages.ui.toasts import tell_later
+from pages.ui.session import as_user, rerun_if_signed_out, studio
+from pages.ui.toasts import queue_toast
 
 TRASHED_KEY = "trashed-image"
 
 
 def image_dialog(user: SignedIn, image_id: str) -> None:
     """Open the image over the page; an image that isn't this person's is not there."""
-    with shown("open"):
-        title = plain(studio().gallery.get(user.user_id, image_id).name) or "Untitled image"
+    with failure_panel("open"):
+        title = escape_markdown(studio().gallery.get(user.user_id, image_id).name) or "Untitled image"
         st.dialog(title, width="large", on_dismiss="rerun")(_body)(user, image_id)
 
 
 def _body(user: SignedIn, image_id: str) -> None:
-    check_still(user)
-    show_refusal()
+    rerun_if_signed_out(user)
+    show_kept_failure()
     image = studio().gallery.get(user.user_id, image_id)
     picture, words = st.columns([3, 2], gap="medium")
     with picture:
@@ -50,9 +56,9 @@ def _body(user: SignedIn, image_id: str) -> None:
 
 def _picture(user: SignedIn, image: Image) -> None:
     """The picture, or why it can't be shown: a browser would only draw a torn sheet."""
-    with shown("picture"):
+    with failure_panel("picture"):
         studio().gallery.check(user.user_id, image.id)
-        st.image(image_url(image.id), alt=image_alt(image.name, image.prompt), width="stretch")
+        st.image(image_url(image.id), alt=image_alt_text(image.name, image.prompt), width="stretch")
 
 
 def _other_words(image: Image) -> list[tuple[str, str]]:
@@ -75,15 +81,15 @@ def _facts(image: Image) -> dict[str, str]:
     style = style_of(image.style)
     engine = "Offline engine, not an image model" if image.offline else "Image service"
     facts = {
-        "Name": plain(image.name),
-        "Traits": plain(", ".join(image.traits)),
-        "Style": style.label if style else plain(image.style) or "None",
-        "Model": plain(image_model(image.model).label),
+        "Name": escape_markdown(image.name),
+        "Traits": escape_markdown(", ".join(image.traits)),
+        "Style": style.label if style else escape_markdown(image.style) or "None",
+        "Model": escape_markdown(image_model(image.model).label),
         "Engine": engine,
         "Size": _size(image),
-        "Quality": plain(quality_label(image.quality)),
-        "Price": price_words(image.price_micros, about=False),
-        "Time taken": seconds_words(image.seconds),
+        "Quality": escape_markdown(quality_label(image.quality)),
+        "Price": format_price(image.price_micros, about=False),
+        "Time taken": format_duration(image.seconds),
         "Made": local_time(image.created_at),
     }
     return {label: fact for label, fact in facts.items() if fact}
@@ -103,7 +109,7 @@ def _actions(user: SignedIn, image: Image) -> None:
             return
         _download(image)
         if st.button("Reuse prompt", icon=":material/replay:"):
-            with shown("reuse"):
+            with failure_panel("reuse"):
                 studio().reuse(user, image.id)
                 drop_create_state()
                 st.switch_page("create.py")
@@ -121,10 +127,10 @@ def _actions(user: SignedIn, image: Image) -> None:
 
 
 def _restore(user: SignedIn, image: Image) -> None:
-    with shown("restore"):
+    with failure_panel("restore"):
         studio().gallery.restore(user.user_id, image.id)
         st.session_state.pop(TRASHED_KEY, None)
-        tell_later("The image is back in your gallery.")
+        queue_toast("The image is back in your gallery.")
         st.rerun()
 
 
@@ -140,7 +146,7 @@ def _delete(user: SignedIn, image: Image) -> None:
         days = studio().settings.trash_days
         st.markdown(f"Move this image to the trash? You can restore it for {days} days.")
         if st.button("Delete it", type="primary"):
-            with shown("delete"):
+            with failure_panel("delete"):
                 studio().gallery.trash(user.user_id, image.id)
                 st.session_state[TRASHED_KEY] = image.id
                 st.rerun()

@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from core.database.models import Image
-from pages.ui.formatting import clipped, image_alt
+from pages.ui.formatting import image_alt_text, shorten
 from pages.ui.links import thumbnail_url
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -29,8 +29,8 @@ def image_grid(images: Sequence[Image], *, key: str) -> str | None:
         {
             "id": image.id,
             "src": thumbnail_url(image.id),
-            "alt": image_alt(image.name, image.prompt),
-            "caption": image.name.strip() or clipped(image.prompt, 60) or "Untitled",
+            "alt": image_alt_text(image.name, image.prompt),
+            "caption": image.name.strip() or shorten(image.prompt, 60) or "Untitled",
             "favourite": image.favourite,
             "width": image.width,
             "height": image.height,
