@@ -66,7 +66,9 @@ def open_page(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Open:
                 studio.accounts.create_user(name, prehash("unused"))
             token = studio.accounts.redeem_ticket(ticket_of(studio.accounts, name))
         monkeypatch.setattr("pages.ui.session.token", lambda: token)
-        monkeypatch.setattr("pages.ui.session.current_client", lambda: Caller("192.0.2.1", "Firefox/1 (Linux)"))
+        monkeypatch.setattr(
+            "pages.ui.session.current_client", lambda: Caller("192.0.2.1", "Firefox/1 (Linux)")
+        )
         test = AppTest.from_file(MAIN, default_timeout=30)
         test.run()
         if page:
