@@ -31,7 +31,7 @@ from core.provider.capabilities import check_size
 from core.provider.catalogue import image_model, text_model
 from core.provider.pricing import estimate
 from pages.ui.create.draft_form import _as_size
-from pages.ui.formatting import clipped, plain
+from pages.ui.formatting import escape_markdown, shorten
 from tests.support.fuzz_inputs import HUGE, any_text, fuzz, words_of
 
 MOST = 50
@@ -238,12 +238,12 @@ def test_a_scrubbed_text_is_scrubbed_and_never_much_longer(text: str) -> None:
 
 @fuzz(text=words_of("*", "`", "[a](b)", "<b>", ":red[", "$x$", "\\", "www.", "http://", "->", "\n"))
 def test_a_label_is_one_line_and_loses_no_letter(text: str) -> None:
-    shown = plain(text)
+    shown = escape_markdown(text)
     assert "\n" not in shown
     assert [sign for sign in shown if sign.isalpha() and not sign.isascii()] == [
         sign for sign in text if sign.isalpha() and not sign.isascii()
     ]
-    assert len(clipped(text, 10)) <= 10
+    assert len(shorten(text, 10)) <= 10
 
 
 def test_a_deep_answer_is_text() -> None:
@@ -262,7 +262,7 @@ def _refusing(text: str) -> object:
 
 
 def _labelled(text: str) -> str:
-    return plain(text[: HUGE // 4])
+    return escape_markdown(text[: HUGE // 4])
 
 
 READERS: dict[str, Callable[[str], object]] = {

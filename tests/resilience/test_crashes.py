@@ -21,7 +21,7 @@ from core.settings import load_settings
 from core.storage.folder import FolderStorage
 from core.storage.keys import figures_key, image_key
 from core.storage.s3 import BucketStorage
-from pages.ui.error_panel import cost_words
+from pages.ui.error_panel import cost_text
 from tests.support.app_process import ROOT, AppProcess
 from tests.support.crashing_worker import RECIPE, Plan
 from tests.support.generation import ON_SQLITE, Studio, a_job
@@ -177,7 +177,7 @@ def test_a_picture_of_the_offline_engine_that_is_cut_off_costs_nothing_and_says_
     assert job.error is not None
     assert (job.state, job.error.code) == (JobState.UNKNOWN, "IMG-GEN-UNKNOWN-001")
     assert "charged" not in job.error.message
-    assert cost_words(job.error) == "This cost nothing."
+    assert cost_text(job.error) == "This cost nothing."
     assert "free" in job.error.suggestions[0]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.usage.money import money_words
-from pages.ui.formatting import price_words
+from pages.ui.formatting import format_price
 
 
 @pytest.mark.parametrize(
@@ -33,5 +33,5 @@ def test_an_amount_is_said_as_exactly_as_it_needs(micros: int, words: str) -> No
     ],
 )
 def test_a_price_is_said_as_an_amount_is(micros: int | None, words: str) -> None:
-    assert price_words(micros) == words
-    assert price_words(micros, about=False) == words.removeprefix("about ")
+    assert format_price(micros) == words
+    assert format_price(micros, about=False) == words.removeprefix("about ")
