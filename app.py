@@ -34,7 +34,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from core import bootstrap
-from core.errors import ImageError, SettingsError, in_words
+from core.errors import ImageError, SettingsError, terminal_message
 from core.settings import Settings, is_any, is_loopback, load_settings
 from core.studio import Studio
 from core.web.guard import Guard
@@ -145,7 +145,7 @@ def _uvicorn_address(options: Sequence[str]) -> str:
 
 def explain(error: ImageError) -> str:
     """A failure to start, for the person at the terminal."""
-    return f"Atelier can't start. {in_words(error)}"
+    return f"Atelier can't start. {terminal_message(error)}"
 
 
 def banner(settings: Settings) -> str:

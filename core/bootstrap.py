@@ -19,8 +19,8 @@ from core.accounts.users import Accounts
 from core.common.clock import utc_now
 from core.common.logging import configure_logging
 from core.database.database import Database
-from core.database.installation_key import shared_secret
-from core.database.ownership import Ownership
+from core.database.installation_key import installation_key
+from core.database.process_lock import ProcessLock
 from core.enhancement.cache import Takes
 from core.enhancement.drafts import Drafts
 from core.enhancement.orders import EnhancementOrders
@@ -31,29 +31,29 @@ from core.generation.jobs import Jobs
 from core.generation.views import Batches
 from core.generation.worker import Worker
 from core.images.gallery import Gallery
-from core.images.share_links import Shares
+from core.images.share_links import ShareLinks
 from core.images.uploads import Uploads
 from core.maintenance.chores import Chore, Housekeeping, InPortions
 from core.maintenance.integrity import Inventory
 from core.offline.transport import OfflineTransport
 from core.provider.client import ImageClient
 from core.settings import Settings, load_settings
-from core.storage.data_folder import FILES, SECRET, data_folder, database_url, earlier_secret, hold_folder
-from core.storage.folder import open_storage
-from core.storage.s3 import open_bucket
+from core.storage.data_folder import FILES, SECRET, data_folder, database_url, legacy_key, lock_data_folder
+from core.storage.folder import open_folder
+from core.storage.s3 import open_s3
 from core.studio import Studio
 from core.usage.budgets import Budgets
-from core.usage.error_counts import Failures
-from core.usage.idempotency import KeptAnswers
-from core.usage.rate_limits import Rates
+from core.usage.error_counts import ErrorCounts
+from core.usage.idempotency import IdempotencyStore
+from core.usage.rate_limits import RateLimits
 from core.usage.usage_log import UsageLog
 
 # Slow enough to be seen, quick enough not to be waited for.
 OFFLINE_PACE_SECONDS = 0.02
 # How often the hold on the database is checked, garbage is collected, and what has ended is cleared away.
-OWNERSHIP_SECONDS = 5
+PROCESS_LOCK_SECONDS = 5
 # Missed at two sweeps, a process is gone: its jobs are settled within twice this time, after the eleven
-# seconds in which the database notices that a whole machine has gone (core.database.ownership).
+# seconds in which the database notices that a whole machine has gone (core.database.process_lock).
 SWEEP_SECONDS = 8
 GARBAGE_SECONDS = 60
 TIDY_SECONDS = 3600
@@ -72,7 +72,7 @@ def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) 
     with ExitStack() as undo:
         lock = None
         if not settings.shared:
-            lock = hold_folder(data_folder(settings.data_dir))
+            lock = lock_data_folder(data_folder(settings.data_dir))
             undo.callback(lock.release)
         studio = _assemble(settings, lock, transport, undo)
         undo.pop_all()
@@ -86,17 +86,17 @@ def _assemble(
     undo: ExitStack,
 ) -> Studio:
     folder = settings.data_dir.expanduser().resolve()
-    database, ownership = _own_database(settings, folder, undo)
-    secret = shared_secret(database, lambda: earlier_secret(folder / SECRET))
-    storage = open_bucket(settings) if settings.storage_url else open_storage(folder / FILES)
+    database, process_lock = _lock_database(settings, folder, undo)
+    secret = installation_key(database, lambda: legacy_key(folder / SECRET))
+    storage = open_s3(settings) if settings.storage_url else open_folder(folder / FILES)
     if settings.offline and transport is None:
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
     client = ImageClient(settings, transport=transport)
     gallery = Gallery(database, storage, trash_days=settings.trash_days)
-    usage, failures, budgets = UsageLog(database), Failures(database), Budgets(database, settings)
+    usage, error_counts, budgets = UsageLog(database), ErrorCounts(database), Budgets(database, settings)
     drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
     worker = Worker(
-        database, storage, gallery, usage, budgets, client, secret, failures,
+        database, storage, gallery, usage, budgets, client, secret, error_counts,
         offline=settings.offline, resend_unknown=settings.resend_unknown,
     )  # fmt: skip
     enhancements = Enhancements(
@@ -108,26 +108,26 @@ def _assemble(
         model=settings.default_text_model,
         offline=settings.offline,
         secret=secret,
-        on_failure=failures.count,
+        on_failure=error_counts.count,
     )
-    kept_answers = KeptAnswers(database)
+    idempotency = IdempotencyStore(database)
     studio = Studio(
         settings=settings,
         database=database,
-        ownership=ownership,
+        process_lock=process_lock,
         folder_lock=lock,
         storage=storage,
         client=client,
         gallery=gallery,
         usage=usage,
-        failures=failures,
+        error_counts=error_counts,
         budgets=budgets,
         drafts=drafts,
         enhancements=enhancements,
         enhancement_orders=EnhancementOrders(
-            settings=settings, enhancements=enhancements, budgets=budgets, kept_answers=kept_answers
+            settings=settings, enhancements=enhancements, budgets=budgets, idempotency=idempotency
         ),
-        jobs=_jobs(settings, ownership, worker, budgets),
+        jobs=_jobs(settings, process_lock, worker, budgets),
         audit=Audit(database),
         accounts=Accounts(
             database,
@@ -136,11 +136,11 @@ def _assemble(
             on_withdrawal=cancel_live,
         ),
         tokens=Tokens(database),
-        shares=Shares(database),
+        share_links=ShareLinks(database),
         uploads=Uploads(storage, settings.max_upload_mb),
         batches=Batches(database),
-        kept=kept_answers,
-        rates=Rates(database),
+        idempotency=idempotency,
+        rate_limits=RateLimits(database),
         housekeeping=Housekeeping(),
     )
     studio.jobs.start()
@@ -148,28 +148,28 @@ def _assemble(
     return studio
 
 
-def _own_database(settings: Settings, folder: Path, undo: ExitStack) -> tuple[Database, Ownership]:
+def _lock_database(settings: Settings, folder: Path, undo: ExitStack) -> tuple[Database, ProcessLock]:
     """The database, which is this process's to work on, with its tables up to date."""
     database = Database(database_url(settings, folder))
     undo.callback(database.close)
-    ownership = Ownership(database, shared=settings.shared)
-    undo.callback(ownership.release)
-    ownership.take()
+    process_lock = ProcessLock(database, shared=settings.shared)
+    undo.callback(process_lock.release)
+    process_lock.acquire()
     database.migrate()
-    return database, ownership
+    return database, process_lock
 
 
-def _jobs(settings: Settings, ownership: Ownership, worker: Worker, budgets: Budgets) -> Jobs:
+def _jobs(settings: Settings, process_lock: ProcessLock, worker: Worker, budgets: Budgets) -> Jobs:
     limits = Limits(settings.concurrency, settings.user_concurrency, settings.requests_per_minute)
     return Jobs(
         worker.database,
         worker.storage,
         worker,
-        JobQueue(worker.database, limits, process=ownership.number),
+        JobQueue(worker.database, limits, process=process_lock.process_number),
         budgets,
         places=settings.concurrency,
-        may_work=lambda: ownership.held,
-        alive=ownership.alive,
+        may_work=lambda: process_lock.held,
+        alive=process_lock.live_processes,
         share=settings.shared,
     )
 
@@ -179,14 +179,14 @@ def _chores(studio: Studio, takes: Takes, inventory: Inventory) -> tuple[Chore, 
         "enter answers that came late": studio.jobs.enter_late,
         "remove ended sessions": studio.accounts.tidy,
         "remove expired tokens": studio.tokens.tidy,
-        "remove links that are over": studio.shares.tidy,
+        "remove links that are over": studio.share_links.tidy,
         "remove old enhancements": takes.tidy,
-        "remove old answers": studio.kept.tidy,
-        "remove ended rate windows": studio.rates.tidy,
-        "forget old failures": studio.failures.tidy,
+        "remove old answers": studio.idempotency.tidy,
+        "remove ended rate windows": studio.rate_limits.tidy,
+        "forget old failures": studio.error_counts.tidy,
     }
     return (
-        Chore("keep the database", OWNERSHIP_SECONDS, studio.ownership.keep),
+        Chore("keep the database", PROCESS_LOCK_SECONDS, studio.process_lock.renew),
         Chore("settle the jobs of processes that are gone", SWEEP_SECONDS, studio.jobs.sweep),
         # Streamlit would collect after every run and poll, which costs each of them more than its work.
         Chore("collect garbage", GARBAGE_SECONDS, gc.collect, first=GARBAGE_SECONDS),

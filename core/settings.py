@@ -16,7 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from core.errors import KeyUnusable, SettingsError
+from core.errors import ApiKeyMalformed, SettingsError
 
 ENV_FILE = Path(".env")
 # A shorter one would be found within ordinary words.
@@ -401,7 +401,7 @@ def load_settings(**overrides: Any) -> Settings:
             for item in error.errors(include_input=False, include_url=False)
         )
         key_alone = all(item["loc"] == ("openai_api_key",) for item in error.errors())
-        kind = KeyUnusable if key_alone else SettingsError
+        kind = ApiKeyMalformed if key_alone else SettingsError
         raise kind("A setting is wrong: " + "; ".join(wrong) + ".") from error
     except UnicodeDecodeError as error:
         raise SettingsError("The file .env isn't UTF-8 text.") from error

@@ -18,7 +18,7 @@ from core.accounts.users import Accounts
 from core.common.clock import utc_now
 from core.database.database import Database
 from core.database.models import Image, UsageKind
-from core.database.ownership import Ownership
+from core.database.process_lock import ProcessLock
 from core.enhancement.drafts import Drafts, DraftState
 from core.enhancement.orders import EnhancementOrders
 from core.enhancement.runs import Enhancements
@@ -28,7 +28,7 @@ from core.generation.jobs import Jobs
 from core.generation.quotes import MOST_COUNTED, Quote
 from core.generation.views import Batches
 from core.images.gallery import Gallery
-from core.images.share_links import Shares
+from core.images.share_links import ShareLinks
 from core.images.uploads import Uploads
 from core.maintenance.chores import Housekeeping
 from core.prompts.expansion import count_prompts, write_prompts
@@ -41,9 +41,9 @@ from core.settings import Settings
 from core.storage.storage import Storage
 from core.usage.budget_limits import Need
 from core.usage.budgets import Budgets
-from core.usage.error_counts import Failures
-from core.usage.idempotency import KeptAnswers, KeptRequest
-from core.usage.rate_limits import Rates
+from core.usage.error_counts import ErrorCounts
+from core.usage.idempotency import IdempotencyStore, IdempotentRequest
+from core.usage.rate_limits import RateLimits
 from core.usage.usage_log import Call, Outcome, UsageLog
 
 log = structlog.get_logger(__name__)
@@ -53,7 +53,7 @@ log = structlog.get_logger(__name__)
 class Studio:
     """One process's parts, put together by core.bootstrap, and the rules that need more than one of them.
 
-    `ownership` and `folder_lock` keep a second process out of the database and the data folder for as long
+    `process_lock` and `folder_lock` keep a second process out of the database and the data folder for as long
     as the studio lives.
     """
 
@@ -63,9 +63,9 @@ class Studio:
     accounts: Accounts
     drafts: Drafts
     gallery: Gallery
-    shares: Shares
+    share_links: ShareLinks
     usage: UsageLog
-    failures: Failures
+    error_counts: ErrorCounts
     budgets: Budgets
     client: ImageClient
     enhancements: Enhancements
@@ -73,13 +73,13 @@ class Studio:
     jobs: Jobs
     uploads: Uploads
     housekeeping: Housekeeping
-    ownership: Ownership
+    process_lock: ProcessLock
     folder_lock: filelock.BaseFileLock | None
     audit: Audit
     tokens: Tokens
     batches: Batches
-    kept: KeptAnswers
-    rates: Rates
+    idempotency: IdempotencyStore
+    rate_limits: RateLimits
     clock: Callable[[], datetime] = utc_now
 
     def models(self) -> tuple[catalogue.ImageModel, ...]:
@@ -135,7 +135,7 @@ class Studio:
     def generate(self, user: SignedIn, recipe: Recipe, count: int, *, many: bool = False) -> str:
         """Submit a batch and return its id; with `many` of each prompt that the text stands for.
 
-        It is bought whatever is in the gallery; `offer` tells that first. Raises WordsRejected, PromptEmpty,
+        It is bought whatever is in the gallery; `offer` tells that first. Raises TextRejected, PromptEmpty,
         PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired, ModelUnavailable, PromptFlagged or
         BudgetSpent before anything is paid.
         """
@@ -143,9 +143,9 @@ class Studio:
         self._screen(recipes)
         return self.jobs.submit_all(user.user_id, recipes)
 
-    def ordered(self, kept: KeptRequest | None) -> str | None:
-        """The batch that was submitted under this key within a day. Raises KeyReused."""
-        earlier = self.kept.find(kept) if kept else None
+    def ordered(self, kept: IdempotentRequest | None) -> str | None:
+        """The batch that was submitted under this key within a day. Raises IdempotencyKeyReused."""
+        earlier = self.idempotency.find(kept) if kept else None
         return earlier.batch_id if earlier else None
 
     def order(
@@ -154,13 +154,13 @@ class Studio:
         recipe: Recipe,
         count: int,
         *,
-        kept: KeptRequest | None = None,
+        kept: IdempotentRequest | None = None,
         screened: bool = False,
     ) -> str:
         """Submit what a program asks for and return the batch's id; it raises what `generate` does.
 
         A program says itself when it means the same thing again: by a key, under which a day long nothing is
-        bought twice. With `screened` the moderation was asked already. Raises KeyReused.
+        bought twice. With `screened` the moderation was asked already. Raises IdempotencyKeyReused.
         """
         if earlier := self.ordered(kept):
             return earlier
@@ -170,7 +170,9 @@ class Studio:
         return self.jobs.submit_all(
             user.user_id,
             recipes,
-            repeats=lambda session, batch_id: self.kept.batch(session, kept, batch_id) if kept else None,
+            repeats=lambda session, batch_id: (
+                self.idempotency.batch(session, kept, batch_id) if kept else None
+            ),
         )
 
     def change(
@@ -178,7 +180,7 @@ class Studio:
     ) -> Image:
         """Give an image another name, or mark it; None leaves things as they are.
 
-        Raises ImageNotFound or WordsRejected.
+        Raises ImageNotFound or TextRejected.
         """
         if name is not None:
             check_words(name=name, traits=())
@@ -190,7 +192,7 @@ class Studio:
         Raises what `generate` does, but not PromptFlagged: only what is going to be sent is looked at.
         """
         recipes = tuple(self._checked(user, recipe, count, many=many))
-        had = self.gallery.newest_of(user.user_id, recipes)
+        had = self.gallery.newest_by_recipe(user.user_id, recipes)
         if not had:
             return None
         new = [each for each in recipes if each not in had]
@@ -240,8 +242,8 @@ class Studio:
     def retry(self, user: SignedIn, *job_ids: str) -> str:
         """Submit what failed once more, as one batch, and return its id; checked as a first try is.
 
-        Raises ImageNotFound for jobs that aren't this user's, NotEnded, RecipeUnreadable, StorageError, and
-        what `generate` does.
+        Raises ImageNotFound for jobs that aren't this user's, JobNotRetryable, RecipeUnreadable,
+        StorageError, and what `generate` does.
         """
         recipes = [self.jobs.recipe(user.user_id, job_id) for job_id in job_ids]
         for each in recipes:
@@ -260,7 +262,7 @@ class Studio:
                 details=f"models: {', '.join(model.name for model in self.models())}", field="model"
             )
         if recipe.source_image:
-            self.gallery.usable(user.user_id, recipe.source_image)
+            self.gallery.get_untrashed(user.user_id, recipe.source_image)
         self.uploads.check(user.user_id, *recipe.uploads)
 
     def check_edit(self, user: SignedIn, recipe: Recipe, count: int) -> None:
@@ -276,7 +278,7 @@ class Studio:
 
     def remake(self, user: SignedIn, image_id: str, words: str = "") -> Remake:
         """What a variation of an image would be, or with `words` an edit of it. Raises ImageNotFound."""
-        image = self.gallery.usable(user.user_id, image_id)
+        image = self.gallery.get_untrashed(user.user_id, image_id)
         model, obstacle = self._editing_model(image.model), None
         recipe = replace(recipe_of(image), source_image=image.id)
         if words.strip():
@@ -349,7 +351,7 @@ class Studio:
         self.housekeeping.stop()
         if jobs_ended and texts_ended:
             self.client.close()
-            self.ownership.release()
+            self.process_lock.release()
             self.database.close()
             if self.folder_lock:
                 self.folder_lock.release()

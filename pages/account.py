@@ -12,7 +12,7 @@ from core.common.clock import utc_now
 from core.settings import Registration
 from core.usage.budgets import month_of
 from core.usage.error_counts import Seen
-from core.usage.money import money_words
+from core.usage.money import format_money
 from core.usage.usage_log import Totals
 from pages.ui.account.authenticator import Authenticator
 from pages.ui.account.budget_panel import budget_dialog, budget_panel
@@ -56,9 +56,9 @@ def _month(user: SignedIn) -> None:
     figures = {
         "Images": f"{totals.images:,}",
         "Calls": f"{totals.calls:,}",
-        "Spent": escape_markdown(money_words(totals.priced_micros)),
+        "Spent": escape_markdown(format_money(totals.priced_micros)),
         "Saved calls": f"{totals.saved_calls:,}",
-        "Saved": escape_markdown(money_words(totals.saved_micros)),
+        "Saved": escape_markdown(format_money(totals.saved_micros)),
     }
     with st.container(horizontal=True, gap="large", key="month"):
         for label, figure in figures.items():
@@ -228,7 +228,7 @@ def _trail() -> None:
 
 def _failures(user: SignedIn) -> None:
     st.subheader("What failed", anchor=False)
-    seen = studio().failures.seen(user)
+    seen = studio().error_counts.seen(user)
     if not seen:
         st.caption("Nothing failed in the last 30 days.")
         return

@@ -18,8 +18,8 @@ from core.database.database import Database
 from core.database.models import User
 from core.images.gallery import Gallery
 from core.settings import Settings, load_settings
-from core.storage.folder import open_storage
-from core.storage.s3 import BucketStorage, open_bucket
+from core.storage.folder import open_folder
+from core.storage.s3 import S3Storage, open_s3
 from core.storage.storage import Storage
 from tests.support import chromium
 from tests.support.app_process import AppProcess
@@ -153,9 +153,9 @@ def sqlite_database(sqlite_template: Path, tmp_path: Path, at_work: ExitStack) -
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
     """An empty store: a folder, or what `ON_BOTH_STORES` asks for."""
     if getattr(request, "param", "folder") == "bucket":
-        bucket: BucketStorage = request.getfixturevalue("bucket")
+        bucket: S3Storage = request.getfixturevalue("bucket")
         return bucket
-    return open_storage(tmp_path / "files")
+    return open_folder(tmp_path / "files")
 
 
 @pytest.fixture(scope="session")
@@ -179,8 +179,8 @@ def bucket_settings(s3: S3Server, bucket_name: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def bucket(bucket_settings: dict[str, str]) -> BucketStorage:
-    return open_bucket(load_settings(**bucket_settings))
+def bucket(bucket_settings: dict[str, str]) -> S3Storage:
+    return open_s3(load_settings(**bucket_settings))
 
 
 @pytest.fixture

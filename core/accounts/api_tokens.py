@@ -16,7 +16,7 @@ from core.accounts.audit_log import Action, Audit
 from core.accounts.client_info import caller
 from core.accounts.identity import SEEN_EVERY, SignedIn, check_standing
 from core.common.clock import utc_now
-from core.common.ids import digest_of
+from core.common.ids import sha256_hex
 from core.database.database import AdvisoryLock, Database
 from core.database.models import ApiToken, Scope, User
 
@@ -60,21 +60,22 @@ class Tokens:
     def make(self, user: SignedIn, name: str, scopes: Iterable[Scope], life: int | None) -> str:
         """A new token; shown once. `life` is one of LIVES.
 
-        Raises TokenNotMade, also where the user has MOST already, ScopeMissing, for a token makes no token,
+        Raises TokenOptionsRejected, also where the user has MOST already, ScopeMissing, for a token makes no
+        token,
         and SessionEnded where the session has ended in this moment: a new password leaves no token.
         """
         _require_browser(user)
         name, allowed = _checked_name(name), frozenset(scopes)
         if not allowed or life not in LIVES:
-            raise errors.TokenNotMade
+            raise errors.TokenOptionsRejected
         token = PREFIX + secrets.token_urlsafe(32)
         with self._database.write() as session:
-            self._database.alone(session, AdvisoryLock.ACCOUNTS)
+            self._database.lock(session, AdvisoryLock.ACCOUNTS)
             now = self._clock()
             check_standing(session, user, now)
             self._check_room(session, user.user_id, now)
             row = ApiToken(
-                id=digest_of(token),
+                id=sha256_hex(token),
                 user_id=user.user_id,
                 name=name,
                 scopes=" ".join(sorted(allowed)),
@@ -91,7 +92,7 @@ class Tokens:
         mine = (col(ApiToken.user_id) == user_id, _live(now))
         count = session.execute(select(func.count()).select_from(ApiToken).where(*mine)).scalar_one()
         if count >= MOST:
-            raise errors.TokenNotMade(
+            raise errors.TokenOptionsRejected(
                 f"You already have {MOST} API tokens.", suggestions=("Revoke one that is no longer used.",)
             )
 
@@ -169,13 +170,13 @@ def _require_browser(user: SignedIn) -> None:
 def _checked_name(name: str) -> str:
     line = " ".join(name.split())
     if len(line) not in NAME_LENGTH or not line.isprintable():
-        raise errors.TokenNotMade
+        raise errors.TokenOptionsRejected
     return line
 
 
 def _found(session: Session, token: str) -> tuple[ApiToken | None, User | None]:
     """The row of a token, and its user."""
-    row = session.get(ApiToken, digest_of(token)) if token.startswith(PREFIX) else None
+    row = session.get(ApiToken, sha256_hex(token)) if token.startswith(PREFIX) else None
     return row, session.get(User, row.user_id) if row else None
 
 

@@ -14,12 +14,12 @@ from sqlmodel import Session, col
 
 from core.accounts.client_info import caller
 from core.common.clock import utc_now
-from core.common.ids import digest_of, new_id
-from core.common.text import clean
-from core.database.columns import fitted
-from core.database.database import PAGE, Database
+from core.common.ids import new_id, sha256_hex
+from core.common.text import storable_text
+from core.database.columns import fit_to_columns
+from core.database.database import ROWS_PER_PAGE, Database
 from core.database.models import AuditEntry, User
-from core.database.pagination import Cursor, beyond, page_of
+from core.database.pagination import Cursor, after_cursor, paginate
 from core.errors import NotAllowed, scrub
 
 PAGE_SIZE = 50
@@ -131,7 +131,9 @@ class Audit:
             "actor_id": actor,
         }
         session.execute(
-            self._database.insert(AuditEntry).values(fitted(AuditEntry, fields)).on_conflict_do_nothing()
+            self._database.insert(AuditEntry)
+            .values(fit_to_columns(AuditEntry, fields))
+            .on_conflict_do_nothing()
         )
 
     def has(self, session: Session, once: str) -> bool:
@@ -157,9 +159,9 @@ class Audit:
         cursor: Cursor | None = None
         while True:
             with self._database.read() as session:
-                found = _rows(session, which, cursor, PAGE)
+                found = _rows(session, which, cursor, ROWS_PER_PAGE)
             yield from found
-            if len(found) < PAGE:
+            if len(found) < ROWS_PER_PAGE:
                 return
             cursor = _place(found[-1])
 
@@ -170,14 +172,14 @@ def _require_admin(reader: Reader) -> None:
 
 
 def _page(session: Session, which: TrailFilter, cursor: Cursor | None) -> Entries:
-    found = page_of(partial(_rows, session, which), cursor, PAGE_SIZE, _place)
+    found = paginate(partial(_rows, session, which), cursor, PAGE_SIZE, _place)
     return Entries(found.rows, found.next, found.newer)
 
 
 def _rows(session: Session, which: TrailFilter, cursor: Cursor | None, limit: int) -> tuple[AuditEntry, ...]:
     """Up to `limit` entries beyond `cursor`, nearest to it first."""
     matching = select(AuditEntry).where(*_conditions(which))
-    found = beyond(matching, cursor, col(AuditEntry.at), col(AuditEntry.id)).limit(limit)
+    found = after_cursor(matching, cursor, col(AuditEntry.at), col(AuditEntry.id)).limit(limit)
     return tuple(session.scalars(found))
 
 
@@ -186,7 +188,7 @@ def _conditions(which: TrailFilter) -> list[Any]:
     if which.action:
         conditions.append(col(AuditEntry.action) == which.action)
     if which.person is not None:
-        person = clean(which.person)
+        person = storable_text(which.person)
         actor = select(col(User.id)).where(col(User.username) == person).scalar_subquery()
         to_them = and_(col(AuditEntry.subject) == person, col(AuditEntry.action).in_(_DONE_TO_PEOPLE))
         conditions.append(or_(col(AuditEntry.actor_id) == actor, to_them))
@@ -218,4 +220,4 @@ def cells(entry: AuditEntry) -> tuple[str, ...]:
 
 def once_id(once: str) -> str:
     """The id that makes an entry the only one of its kind."""
-    return digest_of(once)[:32]
+    return sha256_hex(once)[:32]

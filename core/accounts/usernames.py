@@ -8,7 +8,7 @@ import unicodedata
 from sqlmodel import Session, select
 
 from core import errors
-from core.common.text import clean, has_long_run
+from core.common.text import has_too_many_marks, storable_text
 from core.database.models import User
 
 USERNAME_LENGTH = range(2, 65)
@@ -52,39 +52,39 @@ def fold_username(name: str) -> str:
 
     '', which is nobody's, for more marks on a letter than any name has.
     """
-    if has_long_run(name):
+    if has_too_many_marks(name):
         return ""
-    folded = unicodedata.normalize("NFKC", clean(name)).casefold()
+    folded = unicodedata.normalize("NFKC", storable_text(name)).casefold()
     return unicodedata.normalize("NFKC", folded).casefold().strip()
 
 
 def check_username(name: str) -> str:
     """The folded name.
 
-    Raises NameRejected when it has other characters or another length, or mixes scripts within a word.
+    Raises UsernameRejected when it has other characters or another length, or mixes scripts within a word.
     """
     if unseen := _UNSEEN.search(name):
-        raise errors.NameRejected(f"This username has an invisible character: U+{ord(unseen[0]):04X}.")
+        raise errors.UsernameRejected(f"This username has an invisible character: U+{ord(unseen[0]):04X}.")
     folded = fold_username(name)
     known = all(
         unicodedata.category(sign)[0] in _USERNAME_KINDS or sign in _USERNAME_SIGNS for sign in folded
     )
     if len(folded) not in USERNAME_LENGTH or not known or not (folded[0].isalnum() or folded[0] == "_"):
-        raise errors.NameRejected
+        raise errors.UsernameRejected
     if mixes_scripts(folded):
-        raise errors.NameRejected(
+        raise errors.UsernameRejected(
             "This username mixes scripts within a word.", suggestions=("Write each word in one script.",)
         )
     return folded
 
 
 def check_free(session: Session, folded: str) -> None:
-    """Raise NameTaken for somebody's name, or one that looks like it. Withdrawn people keep theirs."""
+    """Raise UsernameTaken for somebody's name, or one that looks like it. Withdrawn people keep theirs."""
     for username in session.exec(select(User.username)):
         if username == folded:
-            raise errors.NameTaken
+            raise errors.UsernameTaken
         if look_alike(username, folded):
-            raise errors.NameTaken("This username looks like one that is taken.")
+            raise errors.UsernameTaken("This username looks like one that is taken.")
 
 
 def mixes_scripts(name: str) -> bool:

@@ -21,7 +21,7 @@ from core.accounts.registration import INVITE_LIFE, INVITE_NAME, OpenInvite
 from core.accounts.sign_in import LOCK, MAX_ATTEMPTS, TICKET_LIFE
 from core.accounts.usernames import check_free, check_username, fold_username
 from core.common.clock import utc_now
-from core.common.ids import digest_of
+from core.common.ids import sha256_hex
 from core.database.database import AdvisoryLock, Database
 from core.database.models import (
     ApiToken,
@@ -90,7 +90,7 @@ class Accounts:
     def create_user(self, username: str, password_hash: str, *, invite: str | None = None) -> User:
         """Add a user; the very first becomes the administrator, and an invitation is used up.
 
-        Raises NameRejected, NameTaken, RegistrationClosed or InviteInvalid.
+        Raises UsernameRejected, UsernameTaken, RegistrationClosed or InviteInvalid.
         """
         folded = check_username(username)
         with self._database.write() as session:
@@ -119,14 +119,14 @@ class Accounts:
             return None
         if self._registration is Registration.CLOSED or not invite:
             raise errors.RegistrationClosed
-        row = session.get(Invite, digest_of(invite))
+        row = session.get(Invite, sha256_hex(invite))
         if row is None or row.used_by or row.expires_at <= self._clock():
             raise errors.InviteInvalid
         return row
 
     def _lock(self, session: Session) -> None:
         """Two first accounts at once must not both become administrator."""
-        self._database.alone(session, AdvisoryLock.ACCOUNTS)
+        self._database.lock(session, AdvisoryLock.ACCOUNTS)
 
     def _locked_now(self, session: Session) -> datetime:
         """The time with the lock held: whatever is dated later was dated by another clock."""
@@ -137,7 +137,7 @@ class Accounts:
         """A token for one new account within INVITE_LIFE; shown once."""
         self._require_admin(admin)
         token = secrets.token_urlsafe(24)
-        now, name = self._clock(), digest_of(token)
+        now, name = self._clock(), sha256_hex(token)
         with self._database.write() as session:
             session.add(
                 Invite(id=name, created_by=admin.user_id, created_at=now, expires_at=now + INVITE_LIFE)
@@ -210,7 +210,7 @@ class Accounts:
             if user is None or user.withdrawn_at:
                 raise errors.NotAllowed("There is no account with that name, or its access was withdrawn.")
             self._end_resets(session, user.id)
-            session.add(PasswordReset(id=digest_of(token), user_id=user.id, expires_at=now + RESET_LIFE))
+            session.add(PasswordReset(id=sha256_hex(token), user_id=user.id, expires_at=now + RESET_LIFE))
             self._audit.record(
                 session,
                 Action.PASSWORD_RESET_MADE,
@@ -232,7 +232,7 @@ class Accounts:
         """
         with self._database.write() as session:
             self._lock(session)
-            named = select(PasswordReset.user_id).where(PasswordReset.id == digest_of(token))
+            named = select(PasswordReset.user_id).where(PasswordReset.id == sha256_hex(token))
             if user_id := session.exec(named).first():
                 lock_user(session, user_id)
             user = self._resetting(session, token)
@@ -246,7 +246,7 @@ class Accounts:
             return user.username
 
     def _resetting(self, session: Session, token: str) -> User:
-        row = session.get(PasswordReset, digest_of(token))
+        row = session.get(PasswordReset, sha256_hex(token))
         user = session.get(User, row.user_id) if row and row.expires_at > self._clock() else None
         if user is None or user.withdrawn_at:
             raise errors.ResetInvalid
@@ -316,7 +316,7 @@ class Accounts:
         ticket = secrets.token_urlsafe(32)
         with self._database.write() as session:
             user = self._verified(session, username, verified)
-            row = SignInTicket(id=digest_of(ticket), user_id=user.id, expires_at=self._clock() + TICKET_LIFE)
+            row = SignInTicket(id=sha256_hex(ticket), user_id=user.id, expires_at=self._clock() + TICKET_LIFE)
             session.add(row)
         return ticket
 
@@ -335,7 +335,7 @@ class Accounts:
         withdrawal of its user came after.
         """
         token, now = secrets.token_urlsafe(32), self._clock()
-        good = (col(SignInTicket.id) == digest_of(ticket), col(SignInTicket.expires_at) > now)
+        good = (col(SignInTicket.id) == sha256_hex(ticket), col(SignInTicket.expires_at) > now)
         with self._database.write() as session:
             # The user before the ticket: a new password, which ends tickets, has them in this order.
             named = session.execute(select(SignInTicket.user_id).where(*good)).scalar()
@@ -345,7 +345,7 @@ class Accounts:
                 raise errors.SessionEnded
             session.add(
                 SignInSession(
-                    id=digest_of(token), user_id=user.id, created_at=now, seen_at=now,
+                    id=sha256_hex(token), user_id=user.id, created_at=now, seen_at=now,
                     expires_at=now + self._session_life, browser=browser[:200],
                 )
             )  # fmt: skip
@@ -360,7 +360,7 @@ class Accounts:
         with self._database.read() as session:
             found = session.exec(
                 select(SignInSession, User)
-                .where(SignInSession.id == digest_of(token), SignInSession.user_id == User.id)
+                .where(SignInSession.id == sha256_hex(token), SignInSession.user_id == User.id)
                 .where(SignInSession.expires_at > now, col(User.withdrawn_at).is_(None))
             ).first()
         if found is None:
@@ -382,7 +382,7 @@ class Accounts:
     def sign_out(self, token: str | None) -> None:
         """End the session of this cookie, in every tab that uses it."""
         if token:
-            this = col(SignInSession.id) == digest_of(token)
+            this = col(SignInSession.id) == sha256_hex(token)
             with self._database.write() as session:
                 ended = delete(SignInSession).where(this).returning(col(SignInSession.user_id))
                 if user_id := session.execute(ended).scalar():

@@ -184,14 +184,14 @@ def _count(request: Request, error: errors.ImageError) -> None:
     """
     with suppress(Exception):
         if getattr(request.state, "known", False):
-            studio_of(request).failures.count(error)
+            studio_of(request).error_counts.count(error)
 
 
 _REFUSALS: dict[int, type[errors.ImageError]] = {
     404: errors.PageNotFound,
     405: errors.MethodRejected,
     413: errors.BodyTooLarge,
-    415: errors.TypeRejected,
+    415: errors.ContentTypeRejected,
     422: errors.FieldsRejected,
 }
 # By pydantic's names of what is wrong.

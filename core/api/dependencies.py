@@ -86,7 +86,7 @@ def owner_of_shown(
 
     Raises ImageNotFound for a link that shows nothing, unless its holder is signed in.
     """
-    if share is not None and (shown := studio.shares.image_of(share, image_id)):
+    if share is not None and (shown := studio.share_links.shared_image(share, image_id)):
         request.state.shared = True
         return shown.owner_id
     try:
@@ -104,11 +104,11 @@ Spender = Annotated[SignedIn, Depends(spender)]
 
 
 def _count(request: Request, studio: Studio, user: SignedIn, kind: RateKind) -> None:
-    """Count a request, and note for RateHeaders what is left. Raises RateExceeded."""
-    window = studio.rates.take(kind, limits(studio, user, kind))
+    """Count a request, and note for RateHeaders what is left. Raises RequestRateExceeded."""
+    window = studio.rate_limits.acquire(kind, limits(studio, user, kind))
     request.state.window = window
     if window.over:
-        raise errors.RateExceeded(retry_after=window.reset)
+        raise errors.RequestRateExceeded(retry_after=window.reset)
 
 
 def limits(studio: Studio, user: SignedIn, kind: RateKind) -> list[Limit]:

@@ -10,12 +10,12 @@ CHOICE = (
     errors.PromptEmpty,
     errors.PromptTooLong,
     errors.PromptFlagged,
-    errors.WordsRejected,
+    errors.TextRejected,
     errors.InvalidParameter,
     errors.ModelRetired,
     errors.ModelUnavailable,
     errors.BudgetSpent,
-    errors.KeyReused,
+    errors.IdempotencyKeyReused,
 )
 SERVICE = (
     errors.RateLimited,
@@ -23,7 +23,7 @@ SERVICE = (
     errors.BillingLimitReached,
     errors.PromptBlocked,
     errors.RequestTooLarge,
-    errors.KeyRejected,
+    errors.ApiKeyRejected,
     errors.ServiceAccessDenied,
     errors.ServiceFailed,
     errors.ServiceBusy,

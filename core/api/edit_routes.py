@@ -64,7 +64,7 @@ def _documented() -> dict[str, Any]:
     responses=failures(
         *CHOICE,
         *SERVICE,
-        errors.BadAnswer,
+        errors.BadResponse,
         errors.BadImage,
         errors.JobCancelled,
         errors.ImageNotFound,
@@ -72,7 +72,7 @@ def _documented() -> dict[str, Any]:
         errors.UploadTooLarge,
         errors.UploadGone,
         errors.MaskRejected,
-        errors.TypeRejected,
+        errors.ContentTypeRejected,
     )
     | ACCEPTED,
     openapi_extra=_documented(),
@@ -112,7 +112,7 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
     _, options = parse_options_header(request.headers.get("content-type", ""))
     if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
         # Some that can be named take the square of a field's length, on the thread that serves everybody.
-        raise errors.TypeRejected(suggestions=("Send the form as UTF-8.",))
+        raise errors.ContentTypeRejected(suggestions=("Send the form as UTF-8.",))
     try:
         async with request.form(
             max_files=len(_FILES), max_fields=len(EditRequest.model_fields), max_part_size=_LONGEST_FIELD
@@ -176,13 +176,13 @@ def _with_inputs(
     """The recipe with its pictures, which are kept once all of them are good."""
     picture, mask = files.get("image"), files.get("mask")
     if picture and mask:
-        kept, hole = studio.uploads.keep_both(user.user_id, picture, mask)
+        kept, hole = studio.uploads.store_with_mask(user.user_id, picture, mask)
         return replace(recipe, references=(kept.key,), mask=hole.key)
     if picture:
-        return replace(recipe, references=(studio.uploads.keep(user.user_id, picture).key,))
-    image = studio.gallery.usable(user.user_id, asked.image_id)
+        return replace(recipe, references=(studio.uploads.store(user.user_id, picture).key,))
+    image = studio.gallery.get_untrashed(user.user_id, asked.image_id)
     recipe = replace(recipe, source_image=image.id)
     if mask is None:
         return recipe
     size = (image.width, image.height)
-    return replace(recipe, mask=studio.uploads.keep_mask(user.user_id, mask, size=size).key)
+    return replace(recipe, mask=studio.uploads.store_mask(user.user_id, mask, size=size).key)

@@ -19,7 +19,7 @@ from core.api.documented_errors import CHOICE, SERVICE
 from core.api.events import LOOK_UP, stream_places
 from core.api.generation_routes import kept_request
 from core.api.schemas import EnhancedPrompt, EnhanceRequest, IdempotencyKey, failures
-from core.usage.idempotency import KeptRequest
+from core.usage.idempotency import IdempotentRequest
 
 # How long a request waits for another one that answers the same key.
 KEY_PAUSE, KEY_TRIES = 0.5, 60
@@ -37,9 +37,9 @@ enhancement = APIRouter(prefix="/images", tags=["Images"])
         *SERVICE,
         errors.ImagePromptError,
         errors.EnhancementRefused,
-        errors.EnhancementCut,
+        errors.EnhancementTruncated,
         errors.EnhancementCancelled,
-        errors.KeyBusy,
+        errors.IdempotencyKeyBusy,
     )
     | {200: {"content": {events.MEDIA_TYPE: {"schema": events.SCHEMA}}}},
 )
@@ -82,7 +82,7 @@ async def heard(
     request: Request,
     pieces: asyncio.Queue[str | None],
     text: Future[str],
-    kept: KeptRequest | None,
+    kept: IdempotentRequest | None,
     *,
     until_end: bool = False,
 ) -> str | None:
@@ -105,11 +105,11 @@ def written(text: Future[str]) -> str:
 
 
 async def _begun(begin: Callable[[], Future[str]], *, tries: int) -> Future[str]:
-    """Waits for another request that answers the same key. Raises KeyBusy when that takes too long."""
+    """Wait for another request with the same key. Raises IdempotencyKeyBusy when that takes too long."""
     for _ in range(tries):
         try:
             return await run_in_threadpool(begin)
-        except errors.KeyBusy:
+        except errors.IdempotencyKeyBusy:
             await asyncio.sleep(KEY_PAUSE)
     return await run_in_threadpool(begin)
 

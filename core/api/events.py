@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 
 from core import errors
 from core.api.schemas import JobStatus
-from core.common.media_types import sniffed
+from core.common.media_types import sniff_media_type
 from core.generation.views import Batch
 from core.provider.catalogue import MOST_PARTIALS
 from core.web.error_responses import error_body
@@ -191,7 +191,7 @@ async def _partials(
                     image=job.id,
                     number=number,
                     url=partial_url(job.id, number, job.attempts),
-                    type=sniffed(data),
+                    type=sniff_media_type(data),
                     b64_json=b64encode(data).decode(),
                 )
 
@@ -201,8 +201,8 @@ def stream_places(request: Request) -> Places:
     return places
 
 
-def too_many() -> errors.RateExceeded:
-    return errors.RateExceeded(
+def too_many() -> errors.RequestRateExceeded:
+    return errors.RequestRateExceeded(
         "Too many streams and waiting requests at once.",
         suggestions=("Close a stream before you open another.",),
         retry_after=1,

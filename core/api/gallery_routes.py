@@ -38,7 +38,7 @@ def list_images(
 ) -> ImageList:
     """Newest first; in the trash, the last deleted first."""
     filters = Filters(search=q, style=style, model=model, favourites=favourite, trash=trash)
-    page = studio.gallery.older(user.user_id, filters, after=cursor, limit=limit)
+    page = studio.gallery.page_or_empty(user.user_id, filters, after=cursor, limit=limit)
     wanted = {"q": q, "style": style, "model": model, "favourite": favourite, "trash": trash}
     following = {"cursor": page.next, "limit": limit} | {
         name: "true" if value is True else value for name, value in wanted.items() if value
@@ -107,7 +107,7 @@ def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata
     "/{image_id}",
     response_model=Metadata,
     summary="Change an image's name, or whether it is a favourite",
-    responses=failures(errors.ImageNotFound, errors.WordsRejected)
+    responses=failures(errors.ImageNotFound, errors.TextRejected)
     | {204: {"description": "It is changed; a token that may not `read` is told no more"}},
 )
 def change_image(image_id: str, asked: ChangeRequest, studio: CurrentStudio, user: Spender) -> Any:

@@ -18,11 +18,11 @@ from core.api.documented_errors import CHOICE, PICTURE_BYTES, SERVICE
 from core.api.events import stream_places, streamed, too_many
 from core.api.image_responses import picture
 from core.api.schemas import Accepted, Generated, GenerateRequest, IdempotencyKey, JobStatus, Prefer, failures
-from core.common.media_types import sniffed
+from core.common.media_types import sniff_media_type
 from core.generation.views import Batch
 from core.prompts.recipe import Recipe
 from core.studio import Studio
-from core.usage.idempotency import KeptRequest
+from core.usage.idempotency import IdempotentRequest
 from core.web.urls import job_url
 
 generation = APIRouter(prefix="/images", tags=["Images"])
@@ -40,7 +40,8 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
     status_code=201,
     response_model=Generated,
     summary="Make images",
-    responses=failures(*CHOICE, *SERVICE, errors.BadAnswer, errors.BadImage, errors.JobCancelled) | ACCEPTED,
+    responses=failures(*CHOICE, *SERVICE, errors.BadResponse, errors.BadImage, errors.JobCancelled)
+    | ACCEPTED,
 )
 async def generate(
     asked: GenerateRequest,
@@ -74,7 +75,7 @@ async def ordered(
     recipe: Recipe,
     count: int,
     *,
-    kept: KeptRequest | None,
+    kept: IdempotentRequest | None,
     prefer: str | None,
     earlier: str | None = None,
     screened: bool = False,
@@ -120,8 +121,10 @@ def _result(batch: Batch) -> Generated:
     return Generated.of(batch)
 
 
-def kept_request(user: SignedIn, key: str | None, path: str, asked: dict[str, Any]) -> KeptRequest | None:
-    return KeptRequest.of(user.user_id, key, path, asked) if key else None
+def kept_request(
+    user: SignedIn, key: str | None, path: str, asked: dict[str, Any]
+) -> IdempotentRequest | None:
+    return IdempotentRequest.of(user.user_id, key, path, asked) if key else None
 
 
 @generation.get(
@@ -184,4 +187,4 @@ def get_partial(job_id: str, number: int, request: Request, studio: CurrentStudi
     """A preview; `job_id` is the id of its place in the batch. It is gone once the image has come."""
     data = studio.jobs.partial(user.user_id, job_id, number)
     # A call after one that broke off counts from nought again.
-    return picture(request, sha256(data).hexdigest(), sniffed(data), lambda: data)
+    return picture(request, sha256(data).hexdigest(), sniff_media_type(data), lambda: data)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, String
 
 from core import errors
 from core.database.models import Image, JobState
-from core.errors.stored import JobError
+from core.errors.stored import StoredError
 from core.generation.views import Batch, JobView
 from core.prompts.recipe import Recipe
 from core.prompts.request import PromptRequest
@@ -113,7 +113,7 @@ class MissingImage(BaseModel):
     retryable: bool
 
     @classmethod
-    def of(cls, error: JobError) -> Self:
+    def of(cls, error: StoredError) -> Self:
         return cls(
             code=error.code,
             message=error.message,
@@ -262,7 +262,7 @@ _ANYWHERE: tuple[type[errors.ImageError], ...] = (
     errors.ScopeMissing,
     errors.OriginRejected,
     errors.BodyTooLarge,
-    errors.RateExceeded,
+    errors.RequestRateExceeded,
     errors.ImageError,
     errors.DatabaseError,
     errors.StorageError,

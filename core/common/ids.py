@@ -6,7 +6,7 @@ from hashlib import sha256
 from uuid import uuid4
 
 
-def digest_of(text: str) -> str:
+def sha256_hex(text: str) -> str:
     """The SHA-256 of any text in hex, lone surrogates included: no two texts share one."""
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

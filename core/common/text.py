@@ -5,22 +5,22 @@ from __future__ import annotations
 import unicodedata
 
 # As many as Unicode's Stream-Safe Text Format lets follow each other (UAX #15).
-MOST_MARKS = 30
+MAX_COMBINING_MARKS = 30
 
 
-def has_long_run(text: str) -> bool:
-    """Whether more than MOST_MARKS marks stand on one letter, more than in any language."""
-    return not text.isascii() and len(thinned(text)) < len(text)
+def has_too_many_marks(text: str) -> bool:
+    """Whether more than MAX_COMBINING_MARKS marks stand on one letter, more than in any language."""
+    return not text.isascii() and len(limit_combining_marks(text)) < len(text)
 
 
-def thinned(text: str) -> str:
-    """`text` with MOST_MARKS marks on a letter at most, so that it is normalised in time with its length."""
+def limit_combining_marks(text: str) -> str:
+    """`text` with at most MAX_COMBINING_MARKS marks on a letter, so that normalising it takes linear time."""
     if text.isascii():
         return text
     kept, run = list[str](), 0
     for sign in text:
         run = _after(run, sign)
-        if run <= MOST_MARKS:
+        if run <= MAX_COMBINING_MARKS:
             kept.append(sign)
     return "".join(kept)
 
@@ -32,6 +32,6 @@ def _after(run: int, sign: str) -> int:
     return run
 
 
-def clean(text: str) -> str:
+def storable_text(text: str) -> str:
     """`text` as every engine can keep it: NUL and lone surrogates become U+FFFD, pairs their character."""
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")

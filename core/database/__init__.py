@@ -1,1 +1,1 @@
-"""Tables, transactions, migrations, pagination and the ownership of a database by its processes."""
+"""Tables, transactions, migrations, pagination and the lock that ties a process to its database."""

@@ -6,11 +6,11 @@ from typing import Any
 
 from sqlalchemy import String
 
-from core.common.text import clean
+from core.common.text import storable_text
 from core.database.models import Table
 
 
-def fitted(table: type[Table], fields: dict[str, Any]) -> dict[str, Any]:
+def fit_to_columns(table: type[Table], fields: dict[str, Any]) -> dict[str, Any]:
     """`fields` with every text cleaned and no longer than its column."""
     columns = table.metadata.tables[str(table.__tablename__)].columns
     return {name: _fit(value, columns[name].type) for name, value in fields.items()}
@@ -18,7 +18,7 @@ def fitted(table: type[Table], fields: dict[str, Any]) -> dict[str, Any]:
 
 def _fit(value: Any, kind: Any) -> Any:
     if isinstance(value, list | tuple):
-        return [clean(item) for item in value]
+        return [storable_text(item) for item in value]
     if not isinstance(value, str):
         return value
-    return clean(value)[: kind.length if isinstance(kind, String) else None]
+    return storable_text(value)[: kind.length if isinstance(kind, String) else None]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # Rows that are in memory together where all of a table are gone through.
-PAGE = 500
+ROWS_PER_PAGE = 500
 AnySelect = Select[*tuple[Any, ...]]
 AnyRow = Row[*tuple[Any, ...]]
 _FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
@@ -96,16 +96,20 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        with translated(), Session(self._reader, expire_on_commit=False) as session:
+        with translate_database_errors(), Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction that commits at the end of the block, or not at all."""
-        with translated(), Session(self._writer, expire_on_commit=False) as session, session.begin():
+        with (
+            translate_database_errors(),
+            Session(self._writer, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
-    def alone(self, transaction: Session | Connection, lock: AdvisoryLock) -> None:
+    def lock(self, transaction: Session | Connection, lock: AdvisoryLock) -> None:
         """Keep others out until `transaction` ends; SQLite's writers queue from their first statement on."""
         if self.is_sqlite:
             transaction.execute(text("SELECT 1"))
@@ -121,22 +125,22 @@ class Database:
 
         Alembic is loaded only for tables that are older or newer: at nearly every start they are neither.
         """
-        with translated(), self._writer.connect() as connection:
+        with translate_database_errors(), self._writer.connect() as connection:
             if not self.is_sqlite:
                 # Another process may take its time over a large table.
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
-            self.alone(connection, AdvisoryLock.MIGRATION)
+            self.lock(connection, AdvisoryLock.MIGRATION)
             if _revision_of(connection) != newest_revision():
                 _upgrade(connection)
             connection.commit()
 
     def is_current(self) -> bool:
         """Whether the tables are those of this version."""
-        with translated(), self.engine.connect() as connection:
+        with translate_database_errors(), self.engine.connect() as connection:
             return _revision_of(connection) == newest_revision()
 
-    def in_pages(
-        self, found: AnySelect, *keys: ColumnElement[Any] | Mapped[Any], size: int = PAGE
+    def row_pages(
+        self, found: AnySelect, *keys: ColumnElement[Any] | Mapped[Any], size: int = ROWS_PER_PAGE
     ) -> Iterator[list[AnyRow]]:
         """The rows of `found` in the order of `keys`, which are among its columns and together unique.
 
@@ -182,7 +186,7 @@ def _upgrade(connection: Connection) -> None:
     try:
         command.upgrade(alembic_config(connection), "head")
     except CommandError as error:
-        raise errors.DatabaseOfAnotherVersion(details=str(error)) from error
+        raise errors.DatabaseVersionMismatch(details=str(error)) from error
 
 
 def alembic_config(connection: Connection) -> Config:
@@ -195,7 +199,7 @@ def alembic_config(connection: Connection) -> Config:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translate_database_errors() -> Iterator[None]:
     """Say the engine's faults in our own errors: DatabaseError, or StorageError for the disk's.
 
     Also a decorator.

@@ -10,17 +10,17 @@ from sqlmodel import select
 from core.database.database import Database
 from core.database.models import Installation
 
-SECRET_BYTES = 32
+KEY_BYTES = 32
 
 
-def shared_secret(database: Database, earlier: Callable[[], bytes | None]) -> bytes:
+def installation_key(database: Database, earlier: Callable[[], bytes | None]) -> bytes:
     """The installation's own key: the stored one, else what `earlier` gives, else a new one.
 
     Raises DatabaseError, and what `earlier` does.
     """
     with database.read() as session:
         stored = session.exec(select(Installation.secret)).first()
-    return bytes.fromhex(stored or _store(database, earlier() or secrets.token_bytes(SECRET_BYTES)))
+    return bytes.fromhex(stored or _store(database, earlier() or secrets.token_bytes(KEY_BYTES)))
 
 
 def _store(database: Database, secret: bytes) -> str:

@@ -158,7 +158,7 @@ LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
 class Job(Table, table=True):
     """One image to be bought. `request` is a `Recipe` as JSON; `error` the last failure, as JSON.
 
-    `process` is the number under which the process that began it holds its lock (core.database.ownership).
+    `process` is the number under which the process that began it holds its lock (core.database.process_lock).
 
     `reserved_micros` is what it was expected to cost when it was submitted: its part of a budget.
 
@@ -260,7 +260,7 @@ class Image(Table, table=True):
     search: str = Field(default="", sa_column=Column(Text, nullable=False))
 
 
-class Take(Table, table=True):
+class CachedEnhancement(Table, table=True):
     """A finished enhancement, kept for a day; `id` is the SHA-256 of who asked, which model, and for what."""
 
     __tablename__ = "takes"
@@ -332,7 +332,7 @@ class ApiToken(Table, table=True):
     used_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
 
 
-class Share(Table, table=True):
+class ShareLink(Table, table=True):
     """A link that shows one image to whoever has it; `id` is the SHA-256 of the link's token."""
 
     __tablename__ = "shares"
@@ -343,7 +343,7 @@ class Share(Table, table=True):
     expires_at: datetime = Field(sa_column=_time(index=True))
 
 
-class KeptAnswer(Table, table=True):
+class IdempotentResponse(Table, table=True):
     """What a paid request with an Idempotency-Key was answered; `id` is the SHA-256 of its user and key.
 
     `request_hash` is the SHA-256 of what was asked. `batch_id` names what was submitted for it; `status` and
@@ -360,7 +360,7 @@ class KeptAnswer(Table, table=True):
     body: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
 
 
-class Rate(Table, table=True):
+class RateWindow(Table, table=True):
     """How many requests of one kind came within one window; `subject` is a user's id or a token's."""
 
     __tablename__ = "rates"
@@ -405,7 +405,7 @@ class AuditEntry(Table, table=True):
     request_id: str = Field(default="", sa_column=Column(String(64), nullable=False))
 
 
-class Failure(Table, table=True):
+class ErrorCount(Table, table=True):
     """How often one error came up within one hour, for the administrator."""
 
     __tablename__ = "failures"

@@ -42,7 +42,7 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch(Generic[Item]):
+class KeysetPage(Generic[Item]):
     """Some rows, newest first. `next` and `newer` are encoded cursors; None where nothing follows."""
 
     rows: tuple[Item, ...]
@@ -50,12 +50,12 @@ class Stretch(Generic[Item]):
     newer: str | None = None
 
 
-def page_of(
+def paginate(
     rows: Callable[[Cursor | None, int], tuple[Item, ...]],
     cursor: Cursor | None,
     limit: int,
-    place: Callable[[Item], Cursor],
-) -> Stretch[Item]:
+    cursor_of: Callable[[Item], Cursor],
+) -> KeysetPage[Item]:
     """Up to `limit` rows beyond `cursor`; the first page where there is none, or nothing is left beyond it.
 
     `rows` gives that many rows beyond a cursor, nearest to it first; `place` the cursor of a row.
@@ -63,21 +63,21 @@ def page_of(
     found = rows(cursor, limit + 1)
     more, shown = len(found) > limit, found[:limit]
     if cursor is None:
-        return Stretch(shown, next=place(shown[-1]).encode() if more else None)
+        return KeysetPage(shown, next=cursor_of(shown[-1]).encode() if more else None)
     # The top is near: a full first page, with whatever came meanwhile. Or what was beyond has gone.
     if not shown or (cursor.newer and not more):
-        return page_of(rows, None, limit, place)
+        return paginate(rows, None, limit, cursor_of)
     if cursor.newer:
         shown = shown[::-1]
     follows = more or cursor.newer
-    return Stretch(
+    return KeysetPage(
         shown,
-        next=place(shown[-1]).encode() if follows else None,
-        newer=replace(place(shown[0]), newer=True).encode(),
+        next=cursor_of(shown[-1]).encode() if follows else None,
+        newer=replace(cursor_of(shown[0]), newer=True).encode(),
     )
 
 
-def beyond(found: Select[Any], cursor: Cursor | None, at: Mapped[Any], key: Mapped[Any]) -> Select[Any]:
+def after_cursor(found: Select[Any], cursor: Cursor | None, at: Mapped[Any], key: Mapped[Any]) -> Select[Any]:
     """`found` beyond `cursor`, nearest to it first; `at` and `key` are the columns of a row's place."""
     if cursor and cursor.newer:
         return found.where(tuple_(at, key) > (cursor.at, cursor.id)).order_by(at, key)

@@ -11,9 +11,9 @@ from sqlalchemy import delete
 from sqlmodel import col
 
 from core.common.clock import utc_now
-from core.database.columns import fitted
+from core.database.columns import fit_to_columns
 from core.database.database import Database
-from core.database.models import Take
+from core.database.models import CachedEnhancement
 from core.prompts.instructions import messages
 from core.prompts.request import PromptRequest
 from core.provider.pricing import TokenCount
@@ -32,10 +32,10 @@ class Takes:
         self._service = service
         self._clock = clock
 
-    def find(self, user_id: str, model: str, request: PromptRequest) -> Take | None:
+    def find(self, user_id: str, model: str, request: PromptRequest) -> CachedEnhancement | None:
         """What this user got for the same words, under the same instructions, within a day."""
         with self._database.read() as session:
-            take = session.get(Take, self.key(user_id, model, request))
+            take = session.get(CachedEnhancement, self.key(user_id, model, request))
         return take if take and take.created_at > self._clock() - LIFE else None
 
     def keep(self, user_id: str, request: PromptRequest, enhanced: Enhanced) -> None:
@@ -51,7 +51,7 @@ class Takes:
             "price_micros": enhanced.price_micros,
         }
         with self._database.write() as session:
-            session.merge(Take(**fitted(Take, fields)))
+            session.merge(CachedEnhancement(**fit_to_columns(CachedEnhancement, fields)))
 
     def key(self, user_id: str, model: str, request: PromptRequest) -> str:
         """Stands for who asks, which model of which service, and for what: 64 hexadecimal digits."""
@@ -61,10 +61,12 @@ class Takes:
     def tidy(self) -> None:
         """Remove what is too old to answer."""
         with self._database.write() as session:
-            session.execute(delete(Take).where(col(Take.created_at) <= self._clock() - LIFE))
+            session.execute(
+                delete(CachedEnhancement).where(col(CachedEnhancement.created_at) <= self._clock() - LIFE)
+            )
 
 
-def as_enhanced(take: Take) -> Enhanced:
+def as_enhanced(take: CachedEnhancement) -> Enhanced:
     """A kept text as it was finished, with the price that was paid for it then."""
     return Enhanced(
         text=take.text,

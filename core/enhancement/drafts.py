@@ -12,10 +12,10 @@ from sqlmodel import Session
 
 from core.common.clock import utc_now
 from core.common.ids import new_id
-from core.common.text import clean
+from core.common.text import storable_text
 from core.database.database import Database
 from core.database.models import Draft
-from core.errors import WordsRejected
+from core.errors import TextRejected
 from core.prompts.recipe import Recipe
 from core.prompts.request import Enhancement, PromptRequest
 
@@ -191,19 +191,19 @@ def _latest(versions: Sequence[PromptVersion]) -> tuple[PromptVersion, ...]:
 
 
 def _check_length(draft: DraftState) -> None:
-    """Raise WordsRejected for the first field that is longer than MOST_TEXT."""
+    """Raise TextRejected for the first field that is longer than MOST_TEXT."""
     typed = ("name", "base_prompt", "guidance", "prompt")
     texts = {name: getattr(draft, name) for name in typed} | {"traits": "".join(draft.traits)}
     for name, text in texts.items():
         if len(text) > MOST_TEXT:
             label = name.replace("_", " ").capitalize()
-            raise WordsRejected(f"{label}: {MOST_TEXT:,} characters at most.", field=name)
+            raise TextRejected(f"{label}: {MOST_TEXT:,} characters at most.", field=name)
 
 
 def _cleaned(value: Any) -> Any:
     """`value` with every text in whole characters: half of one can't be shown."""
     if isinstance(value, str):
-        return clean(value)
+        return storable_text(value)
     if isinstance(value, list):
         return [_cleaned(item) for item in value]
     return {name: _cleaned(item) for name, item in value.items()} if isinstance(value, dict) else value
@@ -248,7 +248,7 @@ class Drafts:
     def save(self, user_id: str, draft: DraftState, *, before: DraftState | None = None) -> None:
         """Store `draft`; with `before`, only what has changed since: the rest may be another tab's.
 
-        Raises WordsRejected for a field that is longer than MOST_TEXT.
+        Raises TextRejected for a field that is longer than MOST_TEXT.
         """
         _check_length(draft)
         with self._database.write() as session:

@@ -13,17 +13,17 @@ import structlog
 from core import errors
 from core.accounts.identity import SignedIn
 from core.common.clock import utc_now
-from core.database.models import KeptAnswer
+from core.database.models import IdempotentResponse
 from core.enhancement.drafts import DraftState
 from core.enhancement.runs import Enhancements
-from core.errors.stored import JobError
+from core.errors.stored import StoredError
 from core.prompts.request import PromptRequest
 from core.prompts.styles import style_of
 from core.prompts.validation import check_words
 from core.provider import capabilities, catalogue, pricing
 from core.settings import Settings
 from core.usage.budgets import Budgets
-from core.usage.idempotency import KeptAnswers, KeptRequest
+from core.usage.idempotency import IdempotencyStore, IdempotentRequest
 
 log = structlog.get_logger(__name__)
 
@@ -35,14 +35,14 @@ class EnhancementOrders:
     settings: Settings
     enhancements: Enhancements
     budgets: Budgets
-    kept_answers: KeptAnswers
+    idempotency: IdempotencyStore
     clock: Callable[[], datetime] = utc_now
 
     def enhance_draft(self, user: SignedIn, draft: DraftState) -> None:
         """Start enhancing the user's draft in the background.
 
         A draft that has been enhanced already gets a new text. The same request within a day is answered from
-        the cache, free of charge. Raises WordsRejected, PromptEmpty, ModelRetired or BudgetSpent.
+        the cache, free of charge. Raises TextRejected, PromptEmpty, ModelRetired or BudgetSpent.
         """
         request = draft.request()
         another = draft.is_enhanced
@@ -55,43 +55,43 @@ class EnhancementOrders:
         request: PromptRequest,
         on_chunk: Callable[[str], None],
         *,
-        kept: KeptRequest | None = None,
+        kept: IdempotentRequest | None = None,
     ) -> Future[str]:
         """Start an enhancement for a program and return the future text; the user's draft stays as it is.
 
         `on_chunk` receives the text as it arrives, in another thread. With an idempotency key, `kept`, a
-        repeated request gets the first one's answer. Raises WordsRejected, PromptEmpty, InvalidParameter,
-        ModelRetired, BudgetSpent or RateExceeded. With a key it also raises KeyReused, KeyBusy while the
-        first request is still being answered, OutcomeUnknown if the first request's process stopped before
-        it had an answer, or the error that the first request ended with.
+        repeated request gets the first one's answer. Raises TextRejected, PromptEmpty, InvalidParameter,
+        ModelRetired, BudgetSpent or RequestRateExceeded. With a key it also raises IdempotencyKeyReused,
+        IdempotencyKeyBusy while the first request is still being answered, OutcomeUnknown if the first
+        request's process stopped before it had an answer, or the error that the first request ended with.
         """
-        if kept and (earlier := self.kept_answers.find(kept)):
+        if kept and (earlier := self.idempotency.find(kept)):
             return self._earlier_text(user, request, kept, earlier)
         self._check(user, request)
         if request.style and style_of(request.style) is None:
             tips = ("Choose another style, or none.",)
             raise errors.InvalidParameter("There is no such style.", suggestions=tips, field="style")
-        if kept and (earlier := self.kept_answers.begin(kept)):
+        if kept and (earlier := self.idempotency.begin(kept)):
             return self._earlier_text(user, request, kept, earlier)
         try:
             future = self.enhancements.ask(user.user_id, request, on_chunk)
         except errors.ImageError:
             if kept:
-                self.kept_answers.forget(kept)
+                self.idempotency.forget(kept)
             raise
         if kept:
             future.add_done_callback(lambda ended: self._keep_outcome(kept, ended))
         return future
 
     def _earlier_text(
-        self, user: SignedIn, request: PromptRequest, kept: KeptRequest, earlier: KeptAnswer
+        self, user: SignedIn, request: PromptRequest, kept: IdempotentRequest, earlier: IdempotentResponse
     ) -> Future[str]:
         """The text that an earlier request with the same idempotency key was answered with."""
         if earlier.status is None and self.clock() - earlier.created_at < self._longest_call:
-            raise errors.KeyBusy(retry_after=1)
+            raise errors.IdempotencyKeyBusy(retry_after=1)
         body = earlier.body or {}
         if earlier.status not in (None, HTTPStatus.OK):
-            raise JobError.from_json(body).to_error()
+            raise StoredError.from_json(body).to_error()
         text = body.get("text") or self.enhancements.kept(user.user_id, request)
         if text is None:
             raise errors.OutcomeUnknown(details="the app was stopped while the call was in flight")
@@ -104,7 +104,7 @@ class EnhancementOrders:
         """After this time without an answer, the process that sent the call counts as stopped."""
         return timedelta(seconds=2 * (self.settings.connect_timeout + self.settings.text_timeout))
 
-    def _keep_outcome(self, kept: KeptRequest, ended: Future[str]) -> None:
+    def _keep_outcome(self, kept: IdempotentRequest, ended: Future[str]) -> None:
         """Store the text or the error under the idempotency key.
 
         A cancelled request and a failure that cost nothing free the key instead: a retry is a new call.
@@ -112,11 +112,11 @@ class EnhancementOrders:
         error = None if ended.cancelled() else ended.exception()
         try:
             if ended.cancelled() or (isinstance(error, errors.ImageError) and error.charged is False):
-                self.kept_answers.forget(kept)
+                self.idempotency.forget(kept)
             elif isinstance(error, errors.ImageError):
-                self.kept_answers.answer(kept, error.status, asdict(JobError.of(error)))
+                self.idempotency.answer(kept, error.status, asdict(StoredError.of(error)))
             elif error is None:
-                self.kept_answers.answer(kept, HTTPStatus.OK, {"text": ended.result()})
+                self.idempotency.answer(kept, HTTPStatus.OK, {"text": ended.result()})
         except errors.ImageError as fault:
             log.error("idempotent_answer_not_stored", code=fault.code, details=fault.details)
 

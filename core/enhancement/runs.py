@@ -17,7 +17,7 @@ import structlog
 from core import errors
 from core.common.clock import utc_now
 from core.common.ids import new_id
-from core.database.models import Take, UsageKind
+from core.database.models import CachedEnhancement, UsageKind
 from core.enhancement.cache import Takes, as_enhanced
 from core.enhancement.drafts import Drafts
 from core.enhancement.enhancer import OnFailure, log_failure
@@ -128,12 +128,12 @@ class Enhancements:
 
         `on_piece` is given what arrives, in a thread of ours. What was asked for within a day is answered
         with the text of then. Whoever gives up cancels the future; a call that has left is let finish, and
-        kept. Raises RateExceeded for more than ASKED_AT_ONCE of one user at once, and AppStopping.
+        kept. Raises RequestRateExceeded for more than ASKED_AT_ONCE of one user at once, and AppStopping.
         """
         text: Future[str] = Future()
         with self._guard:
             if self._asked_by[user_id] >= ASKED_AT_ONCE:
-                raise errors.RateExceeded(
+                raise errors.RequestRateExceeded(
                     "Too many enhancements at once.",
                     suggestions=("Wait until one of them has ended.",),
                     retry_after=1,
@@ -254,9 +254,9 @@ class Enhancements:
         if self._offline:
             return None
         try:
-            return self._budgets.begin(self._usage, call)
+            return self._budgets.begin_text_call(self._usage, call)
         except (errors.StorageError, errors.DatabaseError) as error:
-            if self._budgets.any_for(call.user_id):
+            if self._budgets.has_limits(call.user_id):
                 raise
             log.error("a call could not be written down before it left", code=error.code)
             return None
@@ -275,14 +275,14 @@ class Enhancements:
         self._pool.shutdown(wait=False, cancel_futures=True)
         return not wait(list(self._futures), timeout=grace_seconds).not_done
 
-    def _kept(self, user_id: str, request: PromptRequest) -> Take | None:
+    def _kept(self, user_id: str, request: PromptRequest) -> CachedEnhancement | None:
         """The text of before; where it can't be read, the service is asked."""
         return log_failure(
             "an earlier enhancement could not be read",
             lambda: self._takes.find(user_id, self._model, request),
         )
 
-    def _answer(self, user_id: str, take: Take) -> None:
+    def _answer(self, user_id: str, take: CachedEnhancement) -> None:
         enhanced = as_enhanced(take)
         self._put(user_id, enhanced)
         self._set(user_id, text=enhanced.text, result=enhanced, kept_at=take.created_at)

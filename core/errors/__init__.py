@@ -3,44 +3,42 @@
 ImageError                          IMG-GEN-001
 ├── ImageGenerationError            IMG-GEN-FAIL-001: the paid call or its answer
 │   ├── RateLimited, ServiceBusy, ServiceFailed, QuotaSpent, BillingLimitReached, BudgetSpent
-│   ├── ServiceUnreachable: ServiceLate, ConnectionLost
-│   ├── OutcomeUnknown: AnswerLate, AnswerLost, AnswerCut
-│   ├── BadAnswer: WebPage, NoImage, AddressWrong
+│   ├── ServiceUnreachable: ServiceTimeout, ConnectionLost
+│   ├── OutcomeUnknown: ResponseTimeout, ResponseLost, ResponseTruncated
+│   ├── BadResponse: WebPageReceived, NoImage, ServiceAddressWrong
 │   ├── BadImage, InvalidParameter, ParameterRefused, RequestTooLarge, ModelUnavailable, ModelRetired
-│   └── NotEnded, RecipeUnreadable, JobCancelled
+│   └── JobNotRetryable, RecipeUnreadable, JobCancelled
 ├── ImagePromptError                IMG-PRM-ENH-001: the words
-│   ├── PromptEmpty, PromptTooLong, TooManyPrompts, WordsRejected
+│   ├── PromptEmpty, PromptTooLong, TooManyPrompts, TextRejected
 │   ├── PromptBlocked: ContentFiltered, NotDrawable, PromptFlagged
-│   └── EnhancementRefused, EnhancementCut, EnhancementTooLong, EnhancementCancelled
+│   └── EnhancementRefused, EnhancementTruncated, EnhancementTooLong, EnhancementCancelled
 ├── ImageAuthError                  IMG-AUTH-001: who may do what
 │   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed, TokenRejected, ScopeMissing
-│   ├── NameTaken, NameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
-│   ├── ResetInvalid, TokenNotMade
-│   └── KeyRejected, ServiceAccessDenied: OrganisationUnverified, StreamingUnverified, RegionUnsupported
+│   ├── UsernameTaken, UsernameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
+│   ├── ResetInvalid, TokenOptionsRejected
+│   └── ApiKeyRejected, ServiceAccessDenied: OrganisationUnverified, StreamingUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: no such image for this person
 ├── RequestRejected                 IMG-REQ-001: what was asked can't be answered
 │   ├── HostRejected, OriginRejected, BodyTooLarge, PageNotFound
-│   ├── MethodRejected, FieldsRejected, TypeRejected, RangeRejected, RateExceeded, KeyReused, KeyBusy
-│   ├── AppStopping
+│   ├── MethodRejected, FieldsRejected, ContentTypeRejected, RangeRejected, RequestRateExceeded
+│   ├── IdempotencyKeyReused, IdempotencyKeyBusy, AppStopping
 │   └── UploadRejected              IMG-REQ-UPLOAD-001: UploadTooLarge, MaskRejected, UploadGone
 ├── StorageError                    IMG-STORE-001: the image store
 │   ├── StorageUnreachable, StorageFull, StorageReadOnly
 │   └── FileDamaged: FileMissing
 ├── DatabaseError                   IMG-DATA-001: the rows
-│   └── DatabaseBusy, DatabaseUnreachable, DatabaseOfAnotherVersion, DatabaseDamaged
+│   └── DatabaseBusy, DatabaseUnreachable, DatabaseVersionMismatch, DatabaseDamaged
 ├── BackupError                     IMG-BACKUP-001: BackupDamaged
-├── MoveIncomplete                  IMG-MOVE-001: what arrived isn't what was sent
-└── SettingsError                   IMG-SET-001: what the operator must mend before start; KeyUnusable
+├── TransferIncomplete                  IMG-MOVE-001: what arrived isn't what was sent
+└── SettingsError                   IMG-SET-001: what the operator must mend before start; ApiKeyMalformed
 """
 
 from __future__ import annotations
 
 from core.errors.accounts import (
+    ApiKeyRejected,
     ImageAuthError,
     InviteInvalid,
-    KeyRejected,
-    NameRejected,
-    NameTaken,
     NotAllowed,
     OrganisationUnverified,
     PasswordRejected,
@@ -53,72 +51,80 @@ from core.errors.accounts import (
     SignInFailed,
     SignInLocked,
     StreamingUnverified,
-    TokenNotMade,
+    TokenOptionsRejected,
     TokenRejected,
+    UsernameRejected,
+    UsernameTaken,
 )
-from core.errors.base import COST_WORDS, ImageError, by_code, catalogue, in_words
+from core.errors.base import COST_MESSAGES, ImageError, all_errors, by_code, terminal_message
 from core.errors.generation import (
-    AddressWrong,
-    AnswerCut,
-    AnswerLate,
-    AnswerLost,
-    BadAnswer,
     BadImage,
+    BadResponse,
     BillingLimitReached,
     BudgetSpent,
     ConnectionLost,
     ImageGenerationError,
     InvalidParameter,
     JobCancelled,
+    JobNotRetryable,
     ModelRetired,
     ModelUnavailable,
     NoImage,
-    NotEnded,
     OutcomeUnknown,
     ParameterRefused,
     QuotaSpent,
     RateLimited,
     RecipeUnreadable,
     RequestTooLarge,
+    ResponseLost,
+    ResponseTimeout,
+    ResponseTruncated,
+    ServiceAddressWrong,
     ServiceBusy,
     ServiceFailed,
-    ServiceLate,
+    ServiceTimeout,
     ServiceUnreachable,
-    WebPage,
+    WebPageReceived,
 )
-from core.errors.maintenance import BackupDamaged, BackupError, KeyUnusable, MoveIncomplete, SettingsError
+from core.errors.maintenance import (
+    ApiKeyMalformed,
+    BackupDamaged,
+    BackupError,
+    SettingsError,
+    TransferIncomplete,
+)
 from core.errors.prompts import (
     ContentFiltered,
     EnhancementCancelled,
-    EnhancementCut,
     EnhancementRefused,
     EnhancementTooLong,
+    EnhancementTruncated,
     ImagePromptError,
     NotDrawable,
     PromptBlocked,
     PromptEmpty,
     PromptFlagged,
     PromptTooLong,
+    TextRejected,
     TooManyPrompts,
-    WordsRejected,
 )
 from core.errors.redaction import scrub
 from core.errors.requests import (
     AppStopping,
     BodyTooLarge,
+    ContentTypeRejected,
     FieldsRejected,
     HostRejected,
+    IdempotencyKeyBusy,
+    IdempotencyKeyReused,
     ImageNotFound,
-    KeyBusy,
-    KeyReused,
     MaskRejected,
     MethodRejected,
     OriginRejected,
     PageNotFound,
     RangeRejected,
-    RateExceeded,
+    RequestRateExceeded,
     RequestRejected,
-    TypeRejected,
     UploadGone,
     UploadRejected,
     UploadTooLarge,
@@ -127,8 +133,8 @@ from core.errors.storage import (
     DatabaseBusy,
     DatabaseDamaged,
     DatabaseError,
-    DatabaseOfAnotherVersion,
     DatabaseUnreachable,
+    DatabaseVersionMismatch,
     FileDamaged,
     FileMissing,
     StorageError,
@@ -136,37 +142,38 @@ from core.errors.storage import (
     StorageReadOnly,
     StorageUnreachable,
 )
-from core.errors.stored import JobError
+from core.errors.stored import StoredError
 
 __all__ = [
-    "COST_WORDS",
-    "AddressWrong",
-    "AnswerCut",
-    "AnswerLate",
-    "AnswerLost",
+    "COST_MESSAGES",
+    "ApiKeyMalformed",
+    "ApiKeyRejected",
     "AppStopping",
     "BackupDamaged",
     "BackupError",
-    "BadAnswer",
     "BadImage",
+    "BadResponse",
     "BillingLimitReached",
     "BodyTooLarge",
     "BudgetSpent",
     "ConnectionLost",
     "ContentFiltered",
+    "ContentTypeRejected",
     "DatabaseBusy",
     "DatabaseDamaged",
     "DatabaseError",
-    "DatabaseOfAnotherVersion",
     "DatabaseUnreachable",
+    "DatabaseVersionMismatch",
     "EnhancementCancelled",
-    "EnhancementCut",
     "EnhancementRefused",
     "EnhancementTooLong",
+    "EnhancementTruncated",
     "FieldsRejected",
     "FileDamaged",
     "FileMissing",
     "HostRejected",
+    "IdempotencyKeyBusy",
+    "IdempotencyKeyReused",
     "ImageAuthError",
     "ImageError",
     "ImageGenerationError",
@@ -175,22 +182,14 @@ __all__ = [
     "InvalidParameter",
     "InviteInvalid",
     "JobCancelled",
-    "JobError",
-    "KeyBusy",
-    "KeyRejected",
-    "KeyReused",
-    "KeyUnusable",
+    "JobNotRetryable",
     "MaskRejected",
     "MethodRejected",
     "ModelRetired",
     "ModelUnavailable",
-    "MoveIncomplete",
-    "NameRejected",
-    "NameTaken",
     "NoImage",
     "NotAllowed",
     "NotDrawable",
-    "NotEnded",
     "OrganisationUnverified",
     "OriginRejected",
     "OutcomeUnknown",
@@ -203,19 +202,23 @@ __all__ = [
     "PromptTooLong",
     "QuotaSpent",
     "RangeRejected",
-    "RateExceeded",
     "RateLimited",
     "RecipeUnreadable",
     "RegionUnsupported",
     "RegistrationClosed",
+    "RequestRateExceeded",
     "RequestRejected",
     "RequestTooLarge",
     "ResetInvalid",
+    "ResponseLost",
+    "ResponseTimeout",
+    "ResponseTruncated",
     "ScopeMissing",
     "ServiceAccessDenied",
+    "ServiceAddressWrong",
     "ServiceBusy",
     "ServiceFailed",
-    "ServiceLate",
+    "ServiceTimeout",
     "ServiceUnreachable",
     "SessionEnded",
     "SettingsError",
@@ -225,18 +228,21 @@ __all__ = [
     "StorageFull",
     "StorageReadOnly",
     "StorageUnreachable",
+    "StoredError",
     "StreamingUnverified",
-    "TokenNotMade",
+    "TextRejected",
+    "TokenOptionsRejected",
     "TokenRejected",
     "TooManyPrompts",
-    "TypeRejected",
+    "TransferIncomplete",
     "UploadGone",
     "UploadRejected",
     "UploadTooLarge",
-    "WebPage",
-    "WordsRejected",
+    "UsernameRejected",
+    "UsernameTaken",
+    "WebPageReceived",
+    "all_errors",
     "by_code",
-    "catalogue",
-    "in_words",
     "scrub",
+    "terminal_message",
 ]

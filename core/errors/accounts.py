@@ -47,13 +47,13 @@ class ScopeMissing(ImageAuthError):
     suggestions = ("Make a token with the scope named above on your account page.",)
 
 
-class NameTaken(ImageAuthError):
+class UsernameTaken(ImageAuthError):
     code, status = "IMG-AUTH-NAME-001", 409
     message = "This username is taken."
     suggestions = ("Choose another username.",)
 
 
-class NameRejected(ImageAuthError):
+class UsernameRejected(ImageAuthError):
     code, status = "IMG-AUTH-NAME-002", 422
     message = "This username can't be used."
     suggestions = ("Use 2 to 64 letters, digits, dots, dashes or underscores.",)
@@ -83,7 +83,7 @@ class ResetInvalid(ImageAuthError):
     suggestions = ("Ask your administrator for a new link.",)
 
 
-class TokenNotMade(ImageAuthError):
+class TokenOptionsRejected(ImageAuthError):
     code, status = "IMG-AUTH-TOKEN-002", 422
     message = "This token can't be created."
     suggestions = (
@@ -91,7 +91,7 @@ class TokenNotMade(ImageAuthError):
     )
 
 
-class KeyRejected(ImageAuthError):
+class ApiKeyRejected(ImageAuthError):
     code, status = "IMG-AUTH-KEY-001", 502
     message = "The image service doesn't accept the API key."
     suggestions = ("Ask your administrator to check OPENAI_API_KEY.",)

@@ -7,7 +7,7 @@ from typing import ClassVar
 from core.errors.redaction import scrub
 
 # By `ImageError.charged`.
-COST_WORDS = {
+COST_MESSAGES = {
     True: "The service has charged for this.",
     False: "This cost nothing.",
     None: "The service may have charged for this.",
@@ -19,7 +19,7 @@ class ImageError(Exception):
 
     `message` and `suggestions` are for anybody; `details` is technical, scrubbed of secrets.
     `retryable` says whether the same request may succeed later; `charged` is True, False, or None where
-    nobody can know. `tells_cost`: the class's own message says so. `categories` are what a moderation names.
+    nobody can know. `states_cost`: the class's own message says so. `categories` are what a moderation names.
     `answer` is what came of a service's answer that no picture could be read from; the tokens, and the price
     in micro-USD, are what such an answer says that it cost, None where it doesn't. `counted`:
     core.usage.error_counts has it already.
@@ -35,7 +35,7 @@ class ImageError(Exception):
     )
     retryable: ClassVar[bool] = True
     charged: bool | None = False
-    tells_cost: ClassVar[bool] = False
+    states_cost: ClassVar[bool] = False
     categories: tuple[str, ...] = ()
     answer: bytes = b""
     input_tokens: int | None = None
@@ -67,7 +67,7 @@ class ImageError(Exception):
         return f"{self.code}: {self.message}" + (f" ({self.details})" if self.details else "")
 
 
-def catalogue() -> tuple[type[ImageError], ...]:
+def all_errors() -> tuple[type[ImageError], ...]:
     """Every error class, parents first, in the order they are defined."""
     found: list[type[ImageError]] = [ImageError]
     for parent in found:
@@ -77,10 +77,10 @@ def catalogue() -> tuple[type[ImageError], ...]:
 
 def by_code(code: str) -> type[ImageError] | None:
     """The error class of a stored code; None for one of another version."""
-    return next((kind for kind in catalogue() if kind.code == code), None)
+    return next((kind for kind in all_errors() if kind.code == code), None)
 
 
-def in_words(error: ImageError) -> str:
+def terminal_message(error: ImageError) -> str:
     """A failure for the person at a terminal: what, its code, the details, and what can be done."""
     details = f"\n  ({error.details})" if error.details else ""
     tips = "".join(f"\n  - {tip}" for tip in error.suggestions)

@@ -43,7 +43,7 @@ class ServiceUnreachable(ImageGenerationError):
     )
 
 
-class ServiceLate(ServiceUnreachable):
+class ServiceTimeout(ServiceUnreachable):
     code, status = "IMG-GEN-CONN-002", 504
     message = "The service didn't answer in time."
     suggestions = (
@@ -99,10 +99,10 @@ class OutcomeUnknown(ImageGenerationError):
         "Check the service's usage page if the cost matters.",
     )
     charged: bool | None = None
-    tells_cost = True
+    states_cost = True
 
 
-class AnswerLate(OutcomeUnknown):
+class ResponseTimeout(OutcomeUnknown):
     code = "IMG-GEN-UNKNOWN-002"
     message = "Outcome unknown: no answer came in time, and the service may have charged for this."
     suggestions = (
@@ -111,7 +111,7 @@ class AnswerLate(OutcomeUnknown):
     )
 
 
-class AnswerLost(OutcomeUnknown):
+class ResponseLost(OutcomeUnknown):
     code = "IMG-GEN-UNKNOWN-003"
     message = "Outcome unknown: the connection was lost, and the service may have charged for this."
     suggestions = (
@@ -120,7 +120,7 @@ class AnswerLost(OutcomeUnknown):
     )
 
 
-class AnswerCut(OutcomeUnknown):
+class ResponseTruncated(OutcomeUnknown):
     code = "IMG-GEN-UNKNOWN-004"
     message = (
         "Outcome unknown: the answer ended before the picture was complete, and the service may have charged "
@@ -128,7 +128,7 @@ class AnswerCut(OutcomeUnknown):
     )
 
 
-class BadAnswer(ImageGenerationError):
+class BadResponse(ImageGenerationError):
     code, status, retryable = "IMG-GEN-ANSWER-001", 502, True
     message = "The service answered with something that isn't an image."
     suggestions: tuple[str, ...] = (
@@ -138,7 +138,7 @@ class BadAnswer(ImageGenerationError):
     charged: bool | None = None
 
 
-class WebPage(BadAnswer):
+class WebPageReceived(BadResponse):
     code = "IMG-GEN-ANSWER-002"
     message = "The service answered with a web page."
     suggestions = (
@@ -147,13 +147,13 @@ class WebPage(BadAnswer):
     )
 
 
-class NoImage(BadAnswer):
+class NoImage(BadResponse):
     code = "IMG-GEN-ANSWER-003"
     message = "The service answered without an image."
     suggestions = ("Try again.", "Change the prompt a little.", "Choose another model under More options.")
 
 
-class AddressWrong(BadAnswer):
+class ServiceAddressWrong(BadResponse):
     code, retryable = "IMG-GEN-ADDR-001", False
     message = "There is no image service at the address in the settings."
     suggestions = (
@@ -209,7 +209,7 @@ class RequestTooLarge(ImageGenerationError):
     suggestions = ("Shorten the prompt.", "Ask for fewer images at once.")
 
 
-class NotEnded(ImageGenerationError):
+class JobNotRetryable(ImageGenerationError):
     code, status, retryable = "IMG-GEN-STATE-001", 409, False
     message = "This image is still being made or is already done."
     suggestions = ("Wait until it has finished.", "Look in your gallery.")

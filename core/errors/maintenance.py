@@ -17,7 +17,7 @@ class BackupDamaged(BackupError):
     suggestions = ("Nothing was changed.", "Use another backup, or copy this one again.")
 
 
-class MoveIncomplete(ImageError):
+class TransferIncomplete(ImageError):
     code = "IMG-MOVE-001"
     message = "Not everything was copied correctly."
     suggestions = (
@@ -33,7 +33,7 @@ class SettingsError(ImageError):
     suggestions: tuple[str, ...] = ("Correct the setting named above, then start again.",)
 
 
-class KeyUnusable(SettingsError):
+class ApiKeyMalformed(SettingsError):
     code = "IMG-SET-KEY-001"
     message = "OPENAI_API_KEY contains characters that can't be in a key."
     suggestions = ("Copy the key again from the service's page: it is one word without quotes or spaces.",)

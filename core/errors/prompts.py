@@ -33,7 +33,7 @@ class TooManyPrompts(ImagePromptError):
     suggestions = ("Remove some lines or alternatives.", "Ask for fewer images of each.")
 
 
-class WordsRejected(ImagePromptError):
+class TextRejected(ImagePromptError):
     code, status, retryable = "IMG-PRM-WORDS-001", 422, False
     message = "This text can't be used as it is."
     suggestions = ("Shorten what is named above, or retype it instead of pasting it.",)
@@ -95,7 +95,7 @@ class EnhancementRefused(ImagePromptError):
     charged = True
 
 
-class EnhancementCut(ImagePromptError):
+class EnhancementTruncated(ImagePromptError):
     code, status, retryable = "IMG-PRM-CUT-001", 502, True
     message = "The enhanced prompt was cut off before it was finished."
     suggestions = ("Try again.",)

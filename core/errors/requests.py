@@ -57,7 +57,7 @@ class RangeRejected(RequestRejected):
         super().__init__(message, details=details or f"the file has {size} bytes")
 
 
-class RateExceeded(RequestRejected):
+class RequestRateExceeded(RequestRejected):
     code, status, retryable = "IMG-REQ-RATE-001", 429, True
     message = "Too many requests in a minute."
     suggestions = (
@@ -66,13 +66,13 @@ class RateExceeded(RequestRejected):
     )
 
 
-class KeyReused(RequestRejected):
+class IdempotencyKeyReused(RequestRejected):
     code, status = "IMG-REQ-KEY-001", 422
     message = "This Idempotency-Key was used for another request."
     suggestions = ("Give each request its own key.", "Send the original request again with this key.")
 
 
-class KeyBusy(RequestRejected):
+class IdempotencyKeyBusy(RequestRejected):
     code, status, retryable = "IMG-REQ-KEY-002", 409, True
     message = "The request with this Idempotency-Key is still being processed."
     suggestions = ("Send it again with the same key in a few seconds.",)
@@ -123,7 +123,7 @@ class FieldsRejected(RequestRejected):
     suggestions = ("Correct the fields named in the details.",)
 
 
-class TypeRejected(RequestRejected):
+class ContentTypeRejected(RequestRejected):
     code, status = "IMG-REQ-TYPE-001", 415
     message = "This content type isn't supported here."
     suggestions = ("Send JSON, with `Content-Type: application/json`.",)

@@ -71,7 +71,7 @@ class DatabaseUnreachable(DatabaseError):
     )
 
 
-class DatabaseOfAnotherVersion(DatabaseError):
+class DatabaseVersionMismatch(DatabaseError):
     code, retryable = "IMG-DATA-VERSION-001", False
     message = "The database was made by another version of Atelier."
     suggestions = (

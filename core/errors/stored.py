@@ -9,7 +9,7 @@ from core import errors
 
 
 @dataclass(frozen=True, slots=True)
-class JobError:
+class StoredError:
     """A failure as it is stored with a job; from `charged` on as in ImageError."""
 
     code: str
@@ -24,14 +24,14 @@ class JobError:
     request_id: str | None = None
 
     @classmethod
-    def of(cls, error: errors.ImageError) -> JobError:
+    def of(cls, error: errors.ImageError) -> StoredError:
         return cls(
             error.code, error.message, tuple(error.suggestions), error.details, error.retryable,
             error.charged, error.categories, error.field, error.retry_after, error.request_id,
         )  # fmt: skip
 
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> JobError:
+    def from_json(cls, fields: dict[str, Any]) -> StoredError:
         kind = errors.by_code(fields["code"]) or errors.ImageError
         # An older row doesn't say what the failure has cost; its code does.
         known = {"charged": kind.charged, "categories": ()} | fields

@@ -19,18 +19,25 @@ from sqlmodel import Session, col
 
 from core import errors
 from core.common.clock import utc_now
-from core.common.text import clean
+from core.common.text import storable_text
 from core.database.database import Database
 from core.database.models import Job, Usage, UsageKind
 from core.generation.job_state import end_with_answer
 from core.images.gallery import Gallery
-from core.images.image_files import Picture, verify
+from core.images.image_files import ImageInfo, verify_image
 from core.prompts.recipe import Recipe
 from core.prompts.styles import styled
 from core.provider.responses import GeneratedImages
-from core.storage.keys import Folder, damaged_key, figures_key, image_key, image_prefix, job_folder
+from core.storage.keys import (
+    Folder,
+    answer_figures_key,
+    damaged_image_key,
+    image_key,
+    image_prefix,
+    job_folder,
+)
 from core.storage.storage import Storage
-from core.usage.error_counts import Failures
+from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import Call, Outcome, UsageLog
 
 log = structlog.get_logger(__name__)
@@ -52,7 +59,7 @@ class Figures:
     def of(cls, made: GeneratedImages) -> Figures:
         return cls(
             count=len(made.images),
-            revised_prompts=tuple(text and clean(text) for text in made.revised_prompts),
+            revised_prompts=tuple(text and storable_text(text) for text in made.revised_prompts),
             request_id=made.request_id,
             price_micros=made.price_micros,
             seconds=made.seconds,
@@ -79,7 +86,7 @@ class Kept:
     index: int
     key: str
     size: int
-    picture: Picture | None
+    picture: ImageInfo | None
     error: errors.BadImage | None = None
 
 
@@ -91,13 +98,13 @@ class Intake:
     storage: Storage
     gallery: Gallery
     usage: UsageLog
-    failures: Failures
+    error_counts: ErrorCounts
     offline: bool = False
     clock: Callable[[], datetime] = utc_now
 
     def enter(self, job: Job) -> None:
         """Enter an answer that is on disk whole. Raises StorageError or DatabaseError."""
-        figures = Figures.from_bytes(self.storage.get(figures_key(job)))
+        figures = Figures.from_bytes(self.storage.get(answer_figures_key(job)))
         self._commit(job, figures, [self._inspect(job, index) for index in range(figures.count)])
 
     def adopt(self, job: Job) -> bool:
@@ -109,7 +116,7 @@ class Intake:
             return False
         if not known:
             seconds = (self.clock() - (job.started_at or job.created_at)).total_seconds()
-            self.storage.put(figures_key(job), Figures(count=len(found), seconds=seconds).to_bytes())
+            self.storage.put(answer_figures_key(job), Figures(count=len(found), seconds=seconds).to_bytes())
         self.enter(job)
         return True
 
@@ -118,14 +125,14 @@ class Intake:
         with suppress(errors.StorageError):
             self.storage.delete(*self.storage.list(job_folder(Folder.PARTIALS, job.id)))
             if figures:
-                self.storage.delete(figures_key(job))
+                self.storage.delete(answer_figures_key(job))
 
     def _has_figures(self, job: Job) -> bool:
         """Whether the figures of the answer are on disk; damaged ones count as lost."""
-        if not self.storage.exists(figures_key(job)):
+        if not self.storage.exists(answer_figures_key(job)):
             return False
         try:
-            Figures.from_bytes(self.storage.get(figures_key(job)))
+            Figures.from_bytes(self.storage.get(answer_figures_key(job)))
         except ValidationError as error:
             log.error("an answer's figures are damaged", job_id=job.id, details=str(error))
             return False
@@ -139,9 +146,9 @@ class Intake:
         except errors.FileDamaged as error:
             return Kept(index, key, 0, None, errors.BadImage(details=error.details))
         try:
-            return Kept(index, key, len(data), verify(data))
+            return Kept(index, key, len(data), verify_image(data))
         except errors.BadImage as error:
-            self.storage.put(damaged_key(job, index), data)
+            self.storage.put(damaged_image_key(job, index), data)
             return Kept(index, key, len(data), None, error)
 
     def _commit(self, job: Job, figures: Figures, kept: list[Kept]) -> None:
@@ -158,12 +165,12 @@ class Intake:
             if ended or new:
                 self._record(session, job, figures, damaged)
         if ended and damaged:
-            self.failures.count(damaged)
+            self.error_counts.count(damaged)
 
     def _add_image(self, session: Session, job: Job, figures: Figures, file: Kept) -> bool:
         """False when the gallery has it already."""
         recipe, price = Recipe.read(job.request), figures.price_micros
-        if file.picture is None or self.gallery.holds(session, file.key):
+        if file.picture is None or self.gallery.has_file(session, file.key):
             return False
         self.gallery.add(
             session,

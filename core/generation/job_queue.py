@@ -73,7 +73,7 @@ class JobQueue:
             return None
         try:
             with self._database.write() as session:
-                self._database.alone(session, AdvisoryLock.QUEUE)
+                self._database.lock(session, AdvisoryLock.QUEUE)
                 job = self._confirmed(session) or self._take(session, now)
                 # Noted at once: a row can't be asked any more when its transaction has failed.
                 claimed = _as_claimed(job) if job else None

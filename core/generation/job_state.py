@@ -11,7 +11,7 @@ from sqlmodel import Session, col
 
 from core import errors
 from core.database.models import LIVE_STATES, Job, JobState
-from core.errors.stored import JobError
+from core.errors.stored import StoredError
 
 
 def same_call(job: Job) -> tuple[ColumnElement[bool], ...]:
@@ -65,7 +65,7 @@ def _end(
     now: datetime,
     *conditions: ColumnElement[bool],
 ) -> bool:
-    stored = asdict(JobError.of(error)) if error else None
+    stored = asdict(StoredError.of(error)) if error else None
     ended = update(Job).where(*conditions).values(state=state, finished_at=now, due_at=None, error=stored)
     return rows_of(session.execute(ended)) == 1
 

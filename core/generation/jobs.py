@@ -18,7 +18,7 @@ from sqlmodel import Session, col, select
 from core import errors
 from core.common.clock import utc_now
 from core.common.ids import new_id
-from core.common.text import clean
+from core.common.text import storable_text
 from core.database.database import AdvisoryLock, Database
 from core.database.models import LIVE_STATES, Image, Job, JobState
 from core.generation.dispatcher import Dispatcher
@@ -125,7 +125,7 @@ class Jobs:
         requests, batch_id = [recipe.to_json() for recipe in recipes], new_id()
         estimates = [self.budgets.reservation(recipe) for recipe in recipes]
         with self.database.write() as session:
-            self.database.alone(session, AdvisoryLock.SUBMISSION)
+            self.database.lock(session, AdvisoryLock.SUBMISSION)
             # Not before the lock: what was submitted while this one waited would be dated later than now.
             now = self.clock()
             if repeats:
@@ -217,16 +217,16 @@ class Jobs:
         """Submit the same recipes again as one batch, on the user's word; the old rows are dismissed.
 
         What has come meanwhile is entered instead. Returns the new batch's id, or the old one's where nothing
-        was left to try. Raises ImageNotFound for anybody but the owner, NotEnded, BudgetSpent, which leaves
-        the old rows as they were, and StorageError.
+        was left to try. Raises ImageNotFound for anybody but the owner, JobNotRetryable, BudgetSpent, which
+        leaves the old rows as they were, and StorageError.
         """
         jobs = [self._owned(owner_id, job_id) for job_id in job_ids]
         if any(job.state not in ENDED_WITHOUT_IMAGE for job in jobs):
-            raise errors.NotEnded
+            raise errors.JobNotRetryable
         self._adopt(jobs)
         batch_id = new_id()
         with self.database.write() as session:
-            self.database.alone(session, AdvisoryLock.SUBMISSION)
+            self.database.lock(session, AdvisoryLock.SUBMISSION)
             now = self.clock()
             taken = [job for job in jobs if self._dismiss(session, owner_id, (job.id,), failed=True)]
             estimates = [self.budgets.reservation(Recipe.read(job.request)) for job in taken]
@@ -302,7 +302,7 @@ class Jobs:
 
     def _owned(self, owner_id: str, job_id: str) -> Job:
         with self.database.read() as session:
-            job = session.get(Job, clean(job_id))
+            job = session.get(Job, storable_text(job_id))
         if job is None or job.owner_id != owner_id:
             raise errors.ImageNotFound
         return job

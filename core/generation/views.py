@@ -8,10 +8,10 @@ from datetime import datetime
 from sqlmodel import col, select
 
 from core import errors
-from core.common.text import clean
+from core.common.text import storable_text
 from core.database.database import Database
 from core.database.models import LIVE_STATES, Image, Job, JobState
-from core.errors.stored import JobError
+from core.errors.stored import StoredError
 from core.generation.job_queue import Place
 from core.prompts.recipe import Recipe
 
@@ -52,10 +52,10 @@ class Batch:
         return (max(ends) - min(job.created_at for job in self.jobs)).total_seconds() if ends else 0.0
 
     @property
-    def failures(self) -> tuple[JobError, ...]:
+    def failures(self) -> tuple[StoredError, ...]:
         """Why images are missing, one for each job that brought none."""
         return tuple(
-            job.error or JobError.of(_missing(job))
+            job.error or StoredError.of(_missing(job))
             for job in self.jobs
             if not job.is_live and not job.image_ids
         )
@@ -75,7 +75,7 @@ class Batches:
         with self._database.read() as session:
             jobs = session.exec(
                 select(Job)
-                .where(Job.batch_id == clean(batch_id), Job.owner_id == owner_id)
+                .where(Job.batch_id == storable_text(batch_id), Job.owner_id == owner_id)
                 .order_by(col(Job.position))
             ).all()
             images = session.exec(
@@ -104,7 +104,7 @@ class JobView:
     recipe: Recipe
     partials: int
     attempts: int
-    error: JobError | None
+    error: StoredError | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -131,7 +131,7 @@ def view_of(job: Job, image_ids: tuple[str, ...], place: Place | None = None) ->
         recipe=Recipe.read(job.request),
         partials=job.partials,
         attempts=job.attempts,
-        error=JobError.from_json(job.error) if job.error else None,
+        error=StoredError.from_json(job.error) if job.error else None,
         created_at=job.created_at,
         started_at=job.started_at,
         finished_at=job.finished_at,

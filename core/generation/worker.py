@@ -24,20 +24,20 @@ from core import errors
 from core.common.clock import utc_now
 from core.database.database import AdvisoryLock, Database
 from core.database.models import Job, JobState, UsageKind
-from core.errors.stored import JobError
+from core.errors.stored import StoredError
 from core.generation.ingest import Figures, Intake
 from core.generation.job_state import end_job, rows_of, same_call
 from core.images import uploads
 from core.images.gallery import Gallery
-from core.images.reencoding import LARGEST, remade
+from core.images.reencoding import LARGEST, reencode
 from core.prompts.recipe import Recipe
 from core.provider.client import ImageClient
 from core.provider.payloads import Attached, Inputs, user_tag
 from core.provider.responses import GeneratedImages
-from core.storage.keys import figures_key, image_key, partial_key, unread_key
+from core.storage.keys import answer_figures_key, image_key, partial_key, unreadable_answer_key
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
-from core.usage.error_counts import Failures
+from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import Call, Outcome, UsageLog
 
 RETRY_KEEP_SECONDS = (0.5, 1, 2, 4, 8, 15, 30)
@@ -70,7 +70,7 @@ class Worker:
     budgets: Budgets
     client: ImageClient
     secret: bytes
-    failures: Failures
+    error_counts: ErrorCounts
     offline: bool = False
     resend_unknown: bool = False
     clock: Callable[[], datetime] = utc_now
@@ -84,7 +84,7 @@ class Worker:
             self.storage,
             self.gallery,
             self.usage,
-            self.failures,
+            self.error_counts,
             offline=self.offline,
             clock=self.clock,
         )
@@ -142,7 +142,7 @@ class Worker:
         return Inputs((_as_png(masked), *others), self._uploaded(owner_id, recipe.mask))
 
     def _own_image(self, owner_id: str, image_id: str) -> Attached:
-        image = self.gallery.usable(owner_id, image_id)
+        image = self.gallery.get_untrashed(owner_id, image_id)
         return Attached(self.gallery.original(owner_id, image_id), image.mime)
 
     def _uploaded(self, owner_id: str, key: str) -> Attached:
@@ -151,7 +151,7 @@ class Worker:
     def _keep_aside(self, job: Job, answer: bytes) -> None:
         """Keep for the administrator what couldn't be read, or not in full: it may have been paid."""
         if answer:
-            key = unread_key(job)
+            key = unreadable_answer_key(job)
             log.error("an answer is kept aside", key=key, size=len(answer))
             self._insist(partial(self._put, key, answer))
 
@@ -159,7 +159,7 @@ class Worker:
         """Bring a paid answer to disk, however long the disk takes to have room for it."""
         for index, data in enumerate(made.images):
             self._insist(partial(self._put, image_key(job, index), data))
-        self._insist(partial(self._put, figures_key(job), Figures.of(made).to_bytes()))
+        self._insist(partial(self._put, answer_figures_key(job), Figures.of(made).to_bytes()))
 
     def _put(self, key: str, data: bytes) -> None:
         """Put, where no fault is the file's own: whatever it is, it may pass."""
@@ -230,7 +230,7 @@ class Worker:
             waits = session.execute(
                 update(Job)
                 .where(*same_call(job), *wanted)
-                .values(state=JobState.QUEUED, due_at=due_at, partials=0, error=asdict(JobError.of(error)))
+                .values(state=JobState.QUEUED, due_at=due_at, partials=0, error=asdict(StoredError.of(error)))
             )
             if rows_of(waits) != 1:
                 return False
@@ -243,7 +243,7 @@ class Worker:
 
         What was reserved for the job counts for the call that has left: the next one needs as much again.
         """
-        self.database.alone(session, AdvisoryLock.SUBMISSION)
+        self.database.lock(session, AdvisoryLock.SUBMISSION)
         if self.usage.may_be_paid(session, job):
             return False
         try:
@@ -267,7 +267,7 @@ class Worker:
             if ended:
                 self.usage.record(session, self._failed_call(job, error))
         if ended and shown:
-            self.failures.count(error)
+            self.error_counts.count(error)
 
     def _rescue(self, job: Job, fault: Exception) -> None:
         """End a job that a fault of ours broke off: with what is on disk, or else as unknown."""
@@ -295,7 +295,7 @@ class Worker:
             log.exception("a call could not be recorded", job_id=job.id)
             with self.database.write() as session:
                 end_job(session, job, JobState.UNKNOWN, error, now=self.clock())
-            self.failures.count(error)
+            self.error_counts.count(error)
 
     def settle(self, job: Job) -> None:
         """End a job whose process died: adopt what was paid for, else say that nobody can know.
@@ -334,7 +334,7 @@ def _as_png(picture: Attached) -> Attached:
     """The picture that a mask lies on: services want both to be of one format, and the mask is a PNG."""
     if picture.mime == "image/png":
         return picture
-    made = remade(BytesIO(picture.data), most_bytes=LARGEST, lossless=True)
+    made = reencode(BytesIO(picture.data), max_bytes=LARGEST, lossless=True)
     return Attached(made.data, made.mime)
 
 

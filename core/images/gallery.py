@@ -21,8 +21,8 @@ from core.accounts.audit_log import Action, Audit
 from core.common import media_types
 from core.common.clock import utc_now
 from core.common.ids import new_id
-from core.common.text import clean
-from core.database.columns import fitted
+from core.common.text import storable_text
+from core.database.columns import fit_to_columns
 from core.database.database import Database
 from core.database.models import Image
 from core.database.pagination import Cursor
@@ -41,7 +41,7 @@ from core.images.gallery_queries import (
     newest_image,
     search_text,
 )
-from core.images.image_files import Picture
+from core.images.image_files import ImageInfo
 from core.prompts.recipe import Recipe
 from core.storage.keys import thumbnail_key
 from core.storage.storage import Storage
@@ -84,7 +84,7 @@ class Gallery:
         owner_id: str,
         job_id: str,
         recipe: Recipe,
-        picture: Picture,
+        picture: ImageInfo,
         file_key: str,
         index: int,
         file_bytes: int,
@@ -118,10 +118,10 @@ class Gallery:
             "price_micros": price_micros,
             "seconds": seconds,
         }
-        self._insert_once(session, fitted(Image, fields))
+        self._insert_once(session, fit_to_columns(Image, fields))
         return self._own(session, owner_id, col(Image.file_key) == file_key)
 
-    def holds(self, session: Session, file_key: str) -> bool:
+    def has_file(self, session: Session, file_key: str) -> bool:
         """Whether the file has its row, in the trash too."""
         found = select(col(Image.id)).where(col(Image.file_key) == file_key)
         return session.execute(found).first() is not None
@@ -143,7 +143,7 @@ class Gallery:
         with self._database.read() as session:
             return image_page(session, owner_id, filters, Cursor.decode(after), limit)
 
-    def older(
+    def page_or_empty(
         self,
         owner_id: str,
         filters: Filters = EVERYTHING,
@@ -170,16 +170,16 @@ class Gallery:
     def get(self, owner_id: str, image_id: str) -> Image:
         """The image, deleted or not. Raises ImageNotFound."""
         with self._database.read() as session:
-            return self._own(session, owner_id, col(Image.id) == clean(image_id))
+            return self._own(session, owner_id, col(Image.id) == storable_text(image_id))
 
-    def usable(self, owner_id: str, image_id: str) -> Image:
+    def get_untrashed(self, owner_id: str, image_id: str) -> Image:
         """The image, which isn't in the trash. Raises ImageNotFound."""
         image = self.get(owner_id, image_id)
         if image.trashed_at:
             raise ImageNotFound
         return image
 
-    def newest_of(self, owner_id: str, recipes: Iterable[Recipe]) -> dict[Recipe, Image]:
+    def newest_by_recipe(self, owner_id: str, recipes: Iterable[Recipe]) -> dict[Recipe, Image]:
         """The newest undeleted image of each recipe that has one: sent the same, it may have other words."""
         with self._database.read() as session:
             found = {recipe: newest_image(session, owner_id, recipe.request_hash) for recipe in set(recipes)}
@@ -195,10 +195,10 @@ class Gallery:
     ) -> Image:
         """Give an image another name, by which it is then found, or mark it. Raises ImageNotFound."""
         with self._database.write() as session:
-            image = self._own(session, owner_id, col(Image.id) == clean(image_id))
+            image = self._own(session, owner_id, col(Image.id) == storable_text(image_id))
             if name is not None:
-                image.name = clean(name)
-                image.search = clean(search_text(image))
+                image.name = storable_text(name)
+                image.search = storable_text(search_text(image))
             if favourite is not None:
                 image.favourite = favourite
             return image
@@ -278,7 +278,7 @@ class Gallery:
         trashed_at: datetime | None,
     ) -> None:
         """Into the trash or out of it; the trail has those alone that were `elsewhere`."""
-        wanted = set(map(clean, image_ids))
+        wanted = set(map(storable_text, image_ids))
         mine = (col(Image.owner_id) == owner_id, col(Image.id).in_(wanted))
         move = update(Image).where(*mine, elsewhere).values(trashed_at=trashed_at).returning(col(Image.id))
         with self._database.write() as session:
@@ -338,4 +338,4 @@ def _file_name(image: Image, suffix: str = "") -> str:
     words = unicodedata.normalize("NFC", (image.name or image.prompt)[: 4 * FILE_NAME_LENGTH])
     kept = "".join(letter if letter.isalnum() else " " for letter in words)
     stem = "-".join(kept.split())[:FILE_NAME_LENGTH].strip("-") or "image"
-    return f"{stem}-{image.id[:8]}{suffix}.{media_types.extension_of(image.mime)}"
+    return f"{stem}-{image.id[:8]}{suffix}.{media_types.file_extension(image.mime)}"

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
-from core.common.text import clean, thinned
+from core.common.text import limit_combining_marks, storable_text
 from core.database.models import Image
-from core.database.pagination import Cursor, beyond, page_of
+from core.database.pagination import Cursor, after_cursor, paginate
 from core.prompts.recipe import Recipe
 from core.prompts.styles import style_of
 
@@ -56,7 +56,9 @@ class Choices:
 
 def fold(words: str) -> str:
     """`words` as they are compared in a search: compatible forms and letter case don't matter."""
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", thinned(words)).casefold())
+    return unicodedata.normalize(
+        "NFKC", unicodedata.normalize("NFKC", limit_combining_marks(words)).casefold()
+    )
 
 
 def search_text(made_from: Recipe | Image) -> str:
@@ -74,10 +76,10 @@ def filter_conditions(owner_id: str, filters: Filters) -> list[Any]:
     if filters.favourites:
         conditions.append(col(Image.favourite))
     if filters.style is not None:
-        conditions.append(col(Image.style) == clean(filters.style))
+        conditions.append(col(Image.style) == storable_text(filters.style))
     if filters.model is not None:
-        conditions.append(col(Image.model) == clean(filters.model))
-    words = fold(clean(filters.search[:SEARCH_LENGTH])).split()[:SEARCH_WORDS]
+        conditions.append(col(Image.model) == storable_text(filters.model))
+    words = fold(storable_text(filters.search[:SEARCH_LENGTH])).split()[:SEARCH_WORDS]
     return conditions + [
         col(Image.search).contains(word[:SEARCH_WORD_LENGTH], autoescape=True) for word in words
     ]
@@ -88,14 +90,14 @@ def image_page(session: Session, owner_id: str, filters: Filters, cursor: Cursor
     matching = select(Image).where(*filter_conditions(owner_id, filters))
 
     def rows(cursor: Cursor | None, limit: int) -> tuple[Image, ...]:
-        found = beyond(matching, cursor, at, col(Image.id)).limit(limit)
+        found = after_cursor(matching, cursor, at, col(Image.id)).limit(limit)
         return tuple(session.execute(found).scalars())
 
-    def place(image: Image) -> Cursor:
+    def cursor_of(image: Image) -> Cursor:
         trashed_at = image.trashed_at if filters.trash else None
         return Cursor(trashed_at or image.created_at, image.id)
 
-    found = page_of(rows, cursor, limit, place)
+    found = paginate(rows, cursor, limit, cursor_of)
     return Page(found.rows, found.next, found.newer)
 
 

@@ -48,7 +48,7 @@ DECODE_ERRORS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ImageInfo:
     """What verified bytes are. `width` and `height` are in pixels, as shown; `sha256` in hex."""
 
     mime: str
@@ -73,7 +73,7 @@ class _Chunk:
         return self.body.partition(b"\0")[0].decode("latin-1")
 
 
-def verify(data: bytes) -> Picture:
+def verify_image(data: bytes) -> ImageInfo:
     """Decode `data` in full and say what it is, whatever its name or declared type.
 
     Takes one still PNG, WebP or JPEG with nothing behind its end, up to 64 MB and 50 million pixels.
@@ -148,11 +148,11 @@ def _check_ends(kind: str, data: bytes) -> None:
         raise ValueError("the JPEG has no end, or something behind it")
 
 
-def _picture(image: Image.Image, data: bytes) -> Picture:
+def _picture(image: Image.Image, data: bytes) -> ImageInfo:
     width, height = image.size
     if _orientation(image) in _SIDEWAYS:
         width, height = height, width
-    return Picture(_MIMES[image.format or ""], width, height, sha256(data).hexdigest())
+    return ImageInfo(_MIMES[image.format or ""], width, height, sha256(data).hexdigest())
 
 
 def _orientation(image: Image.Image) -> int:

@@ -25,7 +25,7 @@ _PHOTOGRAPH = "MPO"
 
 
 @dataclass(frozen=True, slots=True)
-class Remade:
+class ReencodedImage:
     """A PNG or JPEG of pixels alone. `width` and `height` are in pixels."""
 
     data: bytes = field(repr=False)
@@ -34,24 +34,24 @@ class Remade:
     height: int
 
 
-def remade(file: BinaryIO, *, most_bytes: int, lossless: bool = False) -> Remade:
+def reencode(file: BinaryIO, *, max_bytes: int, lossless: bool = False) -> ReencodedImage:
     """The picture in `file`, upright: a PNG if it was one, is transparent or must be `lossless`, else a JPEG.
 
     Its type is what its bytes are. Takes one still PNG, JPEG or WebP, decoded in full. Colours count as
     sRGB: a profile is left behind like everything else. Raises UploadRejected or UploadTooLarge.
     """
-    with _opened(file, most_bytes) as image:
+    with _opened(file, max_bytes) as image:
         was_png = image.format == "PNG"
         pixels = _pixels(image)
     return _encoded(pixels, "PNG" if was_png or lossless or pixels.mode == "RGBA" else "JPEG")
 
 
-def remade_mask(file: BinaryIO, *, size: tuple[int, int], most_bytes: int) -> Remade:
+def reencode_mask(file: BinaryIO, *, size: tuple[int, int], max_bytes: int) -> ReencodedImage:
     """The transparency of the PNG in `file`, which must be `size` in pixels; its colours say nothing.
 
     Raises MaskRejected, UploadRejected or UploadTooLarge.
     """
-    with _opened(file, most_bytes, field="mask") as image:
+    with _opened(file, max_bytes, field="mask") as image:
         if image.format != "PNG":
             raise MaskRejected(f"The mask is a {image.format}, not a PNG.", field="mask")
         pixels = _pixels(image)
@@ -66,12 +66,12 @@ def remade_mask(file: BinaryIO, *, size: tuple[int, int], most_bytes: int) -> Re
 
 
 @contextmanager
-def _opened(file: BinaryIO, most_bytes: int, *, field: str = "image") -> Iterator[Image.Image]:
+def _opened(file: BinaryIO, max_bytes: int, *, field: str = "image") -> Iterator[Image.Image]:
     """The picture with its header read; what decoding it raises comes out as UploadRejected."""
     length = file.seek(0, 2)
     file.seek(0)
-    if length > most_bytes:
-        raise UploadTooLarge(f"A picture can be at most {most_bytes // MEGABYTE} MB.", field=field)
+    if length > max_bytes:
+        raise UploadTooLarge(f"A picture can be at most {max_bytes // MEGABYTE} MB.", field=field)
     try:
         with Image.open(file, formats=_FORMATS) as image:
             _check_shape(image, field)
@@ -105,13 +105,13 @@ def _pixels(image: Image.Image) -> Image.Image:
     return pixels
 
 
-def _encoded(pixels: Image.Image, kind: str) -> Remade:
+def _encoded(pixels: Image.Image, kind: str) -> ReencodedImage:
     file = BytesIO()
     options = {"quality": JPEG_QUALITY} if kind == "JPEG" else {"compress_level": 4}
     pixels.save(file, kind, **options)
     if file.tell() > LARGEST:
         raise UploadTooLarge("Re-encoded, this picture is too large for the service.", field="image")
-    return Remade(file.getvalue(), Image.MIME[kind], *pixels.size)
+    return ReencodedImage(file.getvalue(), Image.MIME[kind], *pixels.size)
 
 
 def _reason(error: Exception) -> str:

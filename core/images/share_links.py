@@ -14,10 +14,10 @@ from core import errors
 from core.accounts.audit_log import Action, Audit
 from core.accounts.identity import SignedIn, check_standing
 from core.common.clock import utc_now
-from core.common.ids import digest_of
-from core.common.text import clean
+from core.common.ids import sha256_hex
+from core.common.text import storable_text
 from core.database.database import Database
-from core.database.models import Image, Share, User
+from core.database.models import Image, ShareLink, User
 
 # How long a link may last, the usual one first.
 LIVES = (timedelta(days=7), timedelta(days=1), timedelta(days=30))
@@ -28,7 +28,7 @@ SHARE_NAME = 8
 
 
 @dataclass(frozen=True, slots=True)
-class OpenShare:
+class ActiveShareLink:
     """A link that still shows its picture. `id` can't be used as one."""
 
     id: str
@@ -50,7 +50,7 @@ class SharedImage:
     sha256: str
 
 
-class Shares:
+class ShareLinks:
     """Tokens leave as text, once, and are stored as SHA-256 only.
 
     A link is looked up at every use: it shows nothing from the moment that its owner stops sharing, puts the
@@ -67,7 +67,7 @@ class Shares:
         self._clock = clock
         self._audit = Audit(database, clock=clock)
 
-    def make(self, user: SignedIn, image_id: str, life: timedelta) -> str:
+    def create(self, user: SignedIn, image_id: str, life: timedelta) -> str:
         """The token of a new link to an image of this user's.
 
         Raises ImageNotFound, InvalidParameter, or SessionEnded where the session has ended in this moment.
@@ -85,8 +85,8 @@ class Shares:
             image = _own(session, user, image_id)
             if image.trashed_at:
                 raise errors.ImageNotFound
-            share = Share(
-                id=digest_of(token),
+            share = ShareLink(
+                id=sha256_hex(token),
                 image_id=image.id,
                 owner_id=user.user_id,
                 created_at=now,
@@ -96,54 +96,56 @@ class Shares:
             self._tell(session, Action.SHARE_MADE, user, share)
         return token
 
-    def image_of(self, token: str, image_id: str) -> SharedImage | None:
+    def shared_image(self, token: str, image_id: str) -> SharedImage | None:
         """What a link shows now; None for a token that is made up, over, withdrawn or another image's."""
         found = (
             select(Image)
-            .join(Share, col(Share.image_id) == col(Image.id))
+            .join(ShareLink, col(ShareLink.image_id) == col(Image.id))
             .join(User, col(User.id) == col(Image.owner_id))
-            .where(Share.id == digest_of(token), Share.expires_at > self._clock())
-            .where(Image.id == clean(image_id), Image.owner_id == Share.owner_id)
+            .where(ShareLink.id == sha256_hex(token), ShareLink.expires_at > self._clock())
+            .where(Image.id == storable_text(image_id), Image.owner_id == ShareLink.owner_id)
             .where(col(Image.trashed_at).is_(None), col(User.withdrawn_at).is_(None))
         )
         with self._database.read() as session:
             image = session.exec(found).one_or_none()
         return SharedImage(image.id, image.owner_id, image.mime, image.sha256) if image else None
 
-    def list(self, user: SignedIn, image_id: str) -> tuple[OpenShare, ...]:
+    def list(self, user: SignedIn, image_id: str) -> tuple[ActiveShareLink, ...]:
         """The links of an image that aren't over, newest first. Raises ImageNotFound."""
         with self._database.read() as session:
             image = _own(session, user, image_id)
             found = session.exec(
-                select(Share)
-                .where(Share.image_id == image.id, Share.owner_id == user.user_id)
-                .where(Share.expires_at > self._clock())
-                .order_by(col(Share.created_at).desc(), col(Share.id))
+                select(ShareLink)
+                .where(ShareLink.image_id == image.id, ShareLink.owner_id == user.user_id)
+                .where(ShareLink.expires_at > self._clock())
+                .order_by(col(ShareLink.created_at).desc(), col(ShareLink.id))
             )
-            return tuple(OpenShare(row.id, row.image_id, row.created_at, row.expires_at) for row in found)
+            return tuple(
+                ActiveShareLink(row.id, row.image_id, row.created_at, row.expires_at) for row in found
+            )
 
-    def withdraw(self, user: SignedIn, share_id: str) -> None:
+    def revoke(self, user: SignedIn, share_id: str) -> None:
         """End one link at once. Raises ImageNotFound for one that isn't this user's, or is gone."""
-        mine = (col(Share.id) == clean(share_id), col(Share.owner_id) == user.user_id)
+        mine = (col(ShareLink.id) == storable_text(share_id), col(ShareLink.owner_id) == user.user_id)
         with self._database.write() as session:
-            ended = session.scalars(delete(Share).where(*mine).returning(Share)).one_or_none()
+            ended = session.scalars(delete(ShareLink).where(*mine).returning(ShareLink)).one_or_none()
             if ended is None:
                 raise errors.ImageNotFound
             self._tell(session, Action.SHARE_WITHDRAWN, user, ended)
 
-    def _tell(self, session: Session, action: Action, user: SignedIn, share: Share) -> None:
+    def _tell(self, session: Session, action: Action, user: SignedIn, share: ShareLink) -> None:
         details = f"link {share.id[:SHARE_NAME]}, until {share.expires_at:%Y-%m-%d %H:%M} UTC"
         self._audit.record(session, action, actor=user.user_id, subject=share.image_id, details=details)
 
     def tidy(self) -> None:
         """Remove links that are over, and those of images that are gone."""
-        gone = ~exists().where(col(Image.id) == col(Share.image_id))
+        gone = ~exists().where(col(Image.id) == col(ShareLink.image_id))
         with self._database.write() as session:
-            session.execute(delete(Share).where((col(Share.expires_at) <= self._clock()) | gone))
+            session.execute(delete(ShareLink).where((col(ShareLink.expires_at) <= self._clock()) | gone))
 
 
 def _own(session: Session, user: SignedIn, image_id: str) -> Image:
-    image = session.get(Image, clean(image_id))
+    image = session.get(Image, storable_text(image_id))
     if image is None or image.owner_id != user.user_id:
         raise errors.ImageNotFound
     return image

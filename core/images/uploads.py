@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import BinaryIO
 
-from core.common.media_types import MEGABYTE, extension_of
+from core.common.media_types import MEGABYTE, file_extension
 from core.errors import FileDamaged, UploadGone
-from core.images.reencoding import Remade, remade, remade_mask
+from core.images.reencoding import ReencodedImage, reencode, reencode_mask
 from core.storage.keys import upload_folder
 from core.storage.storage import Storage
 
@@ -28,34 +28,34 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """The uploads of all users, each under its owner and its SHA-256, of at most `most_megabytes`.
+    """The uploads of all users, each under its owner and its SHA-256, of at most `max_megabytes`.
 
     A decoded picture takes up to 100 MB, so the API decodes one at a time (core.api.upload_queue).
     """
 
     storage: Storage
-    most_megabytes: int
+    max_megabytes: int
 
-    def keep(self, owner_id: str, file: BinaryIO) -> Upload:
-        """Keep the picture in `file`; see `reencoding.remade` for what is taken and what it becomes."""
-        picture = remade(file, most_bytes=self.most_megabytes * MEGABYTE)
+    def store(self, owner_id: str, file: BinaryIO) -> Upload:
+        """Keep the picture in `file`; see `reencoding.reencode` for what is taken and what it becomes."""
+        picture = reencode(file, max_bytes=self.max_megabytes * MEGABYTE)
         return self._put(owner_id, picture)
 
-    def keep_both(self, owner_id: str, file: BinaryIO, mask: BinaryIO) -> tuple[Upload, Upload]:
+    def store_with_mask(self, owner_id: str, file: BinaryIO, mask: BinaryIO) -> tuple[Upload, Upload]:
         """Keep the picture in `file` and the mask for it, or none of them where one is refused."""
-        most = self.most_megabytes * MEGABYTE
+        most = self.max_megabytes * MEGABYTE
         # A mask goes with a picture of its own format.
-        picture = remade(file, most_bytes=most, lossless=True)
-        hole = remade_mask(mask, size=(picture.width, picture.height), most_bytes=most)
+        picture = reencode(file, max_bytes=most, lossless=True)
+        hole = reencode_mask(mask, size=(picture.width, picture.height), max_bytes=most)
         return self._put(owner_id, picture), self._put(owner_id, hole)
 
-    def keep_mask(self, owner_id: str, file: BinaryIO, *, size: tuple[int, int]) -> Upload:
+    def store_mask(self, owner_id: str, file: BinaryIO, *, size: tuple[int, int]) -> Upload:
         """Keep the mask in `file` for a picture of `size` in pixels."""
-        mask = remade_mask(file, size=size, most_bytes=self.most_megabytes * MEGABYTE)
+        mask = reencode_mask(file, size=size, max_bytes=self.max_megabytes * MEGABYTE)
         return self._put(owner_id, mask)
 
-    def _put(self, owner_id: str, picture: Remade) -> Upload:
-        name = f"{_digest(picture.data)}.{extension_of(picture.mime)}"
+    def _put(self, owner_id: str, picture: ReencodedImage) -> Upload:
+        name = f"{_digest(picture.data)}.{file_extension(picture.mime)}"
         key = f"{upload_folder(owner_id)}/{name}"
         # Also where it is there already: what is put anew is young, and isn't cleared away.
         self.storage.put(key, picture.data)

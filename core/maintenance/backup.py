@@ -58,11 +58,11 @@ class _Packing:
     def pack(self) -> None:
         images = select(col(Image.id), col(Image.file_key))
         with progress("Images", self.rows.count(Image)) as bar:
-            for image_id, key in chain.from_iterable(self.rows.in_pages(images, col(Image.id))):
+            for image_id, key in chain.from_iterable(self.rows.row_pages(images, col(Image.id))):
                 self._pack_image(image_id, key)
                 bar.advance()
         open_jobs = select(col(Job.id)).where(col(Job.state).in_(OPEN_STATES))
-        for (job_id,) in chain.from_iterable(self.rows.in_pages(open_jobs, col(Job.id))):
+        for (job_id,) in chain.from_iterable(self.rows.row_pages(open_jobs, col(Job.id))):
             self._pack_open(job_id)
         for folder in (Folder.UPLOADS, Folder.ASIDE):
             for file in self.storage.files(folder):

@@ -17,7 +17,7 @@ from core.database.database import Database
 from core.settings import Settings
 from core.storage.data_folder import DATABASE, FILES, database_url
 from core.storage.folder import FolderStorage
-from core.storage.s3 import BucketStorage, config_of
+from core.storage.s3 import S3Storage, config_of
 from core.storage.storage import Storage
 
 FAILED = 1
@@ -74,7 +74,7 @@ class OperatorCommand(click.Command):
         try:
             return super().invoke(ctx)
         except errors.ImageError as error:
-            click.echo(errors.in_words(error), err=True)
+            click.echo(errors.terminal_message(error), err=True)
             ctx.exit(FAILED)
 
 
@@ -119,7 +119,7 @@ def check_current(database: Database) -> None:
 def open_files(settings: Settings, folder: Path) -> Storage:
     """The installation's files, as they are: nothing is written to try them."""
     if settings.storage_url:
-        return BucketStorage(settings.storage_url, config_of(settings))
+        return S3Storage(settings.storage_url, config_of(settings))
     return FolderStorage(folder / FILES)
 
 

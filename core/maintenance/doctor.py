@@ -26,7 +26,7 @@ from core.maintenance.command_line import (
 )
 from core.maintenance.integrity import Checked, Finding, Inventory, Survey, Trouble
 from core.settings import Settings, load_settings
-from core.usage.error_counts import Failures
+from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import UsageLog
 
 
@@ -119,7 +119,7 @@ def opened(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
     with closing(open_database(settings, folder)) as database:
         storage = open_files(settings, folder)
         gallery = Gallery(database, storage)
-        usage, failures = UsageLog(database), Failures(database)
+        usage, failures = UsageLog(database), ErrorCounts(database)
         intake = Intake(database, storage, gallery, usage, failures, offline=settings.offline)
         yield Doctor(Inventory(database, storage, gallery), intake, repair)
 

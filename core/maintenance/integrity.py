@@ -24,11 +24,11 @@ from sqlmodel import Session, col
 
 from core import errors
 from core.common.clock import utc_now
-from core.database.database import PAGE, Database
+from core.database.database import ROWS_PER_PAGE, Database
 from core.database.models import LIVE_STATES, Image, Job, JobState, User
 from core.images import uploads
 from core.images.gallery import Gallery
-from core.images.image_files import verify
+from core.images.image_files import verify_image
 from core.prompts.recipe import Recipe
 from core.storage.keys import Folder, thumbnail_key
 from core.storage.storage import Storage, StoredFile
@@ -140,7 +140,7 @@ class Inventory:
     def files(self) -> Iterator[Checked]:
         """Each file against the rows, a page at a time."""
         for folder in FOLDERS:
-            for page in pages(self.storage.files(folder), PAGE):
+            for page in pages(self.storage.files(folder), ROWS_PER_PAGE):
                 yield self._check_files([_place(file) for file in page])
 
     def _check_files(self, places: list[_Place]) -> Checked:
@@ -177,7 +177,7 @@ class Inventory:
 
     def _is_whole(self, key: str) -> bool:
         with suppress(errors.FileDamaged, errors.BadImage):
-            verify(self.storage.get(key))
+            verify_image(self.storage.get(key))
             return True
         return False
 
@@ -202,7 +202,7 @@ class Inventory:
     def _images(self) -> Iterator[tuple[Image, str]]:
         """Each image and its owner's name, in the order of their ids."""
         found = select(Image, col(User.username), col(Image.id)).join(User)
-        for page in self.database.in_pages(found, col(Image.id), size=PAGE):
+        for page in self.database.row_pages(found, col(Image.id), size=ROWS_PER_PAGE):
             yield from ((image, owner) for image, owner, _ in page)
 
     def _is_there(self, image_id: str) -> bool:

@@ -25,15 +25,15 @@ from core.database.models import (
     Job,
     JobState,
     PasswordReset,
-    Share,
+    ShareLink,
     SignInSession,
     SignInTicket,
 )
-from core.errors.stored import JobError
+from core.errors.stored import StoredError
 from core.maintenance.backup_archive import count, extract
 from core.maintenance.command_line import HELP_OPTIONS, OperatorCommand, disk_faults, progress, say
 from core.settings import Settings, load_settings
-from core.storage.data_folder import DATABASE, FILES, LOCK, hold_folder
+from core.storage.data_folder import DATABASE, FILES, LOCK, lock_data_folder
 from core.storage.folder import flush_folder
 from core.storage.keys import Folder
 
@@ -75,7 +75,7 @@ def _claimed(folder: Path, *, force: bool) -> Iterator[None]:
         raise errors.BackupError(f"DATA_DIR: {folder} is a separate disk: move what is in it aside yourself.")
     with ExitStack() as held:
         if folder.exists():
-            held.callback(hold_folder(folder).release)
+            held.callback(lock_data_folder(folder).release)
         yield
 
 
@@ -110,7 +110,7 @@ def _make_safe(staged: Path) -> None:
     with closing(Database(sqlite_url(staged / DATABASE))) as database:
         database.migrate()
         with database.write() as session:
-            for table in (SignInSession, SignInTicket, PasswordReset, ApiToken, Share):
+            for table in (SignInSession, SignInTicket, PasswordReset, ApiToken, ShareLink):
                 session.execute(delete(table))
             session.execute(delete(Invite).where(col(Invite.used_by).is_(None)))
             _end_open_jobs(session, staged / FILES / Folder.IMAGES)
@@ -124,7 +124,7 @@ def _end_open_jobs(session: Session, pictures: Path) -> None:
             started = func.coalesce(col(Job.started_at), col(Job.created_at))
             values = {"state": JobState.RUNNING, "attempts": attempt, "started_at": started}
         else:
-            error = asdict(JobError.of(_unknown()))
+            error = asdict(StoredError.of(_unknown()))
             values = {"state": JobState.UNKNOWN, "finished_at": utc_now(), "error": error}
         session.execute(job.values(due_at=None, process=None, **values))
 

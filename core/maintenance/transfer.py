@@ -21,7 +21,7 @@ from core import errors
 from core.database.database import Database
 from core.database.models import LIVE_STATES, Image, Installation, Job, User
 from core.database.models import Table as Tables
-from core.database.ownership import Ownership
+from core.database.process_lock import ProcessLock
 from core.maintenance.command_line import (
     HELP_OPTIONS,
     OperatorCommand,
@@ -33,9 +33,9 @@ from core.maintenance.command_line import (
 )
 from core.maintenance.integrity import pages
 from core.settings import Settings, load_settings
-from core.storage.data_folder import database_url, hold_folder
+from core.storage.data_folder import database_url, lock_data_folder
 from core.storage.keys import Folder
-from core.storage.s3 import open_bucket
+from core.storage.s3 import open_s3
 from core.storage.storage import Storage
 
 # All but pictures on their way: what is moved has stopped.
@@ -82,7 +82,7 @@ class Transfer:
         return self.source.storage is not self.target.storage
 
     def run(self) -> None:
-        """Raises SettingsError for a target that holds something else, or MoveIncomplete at the end."""
+        """Raises SettingsError for a target that holds something else, or TransferIncomplete at the end."""
         if self._moves_rows:
             self._refuse_others()
             self._copy_rows()
@@ -93,7 +93,7 @@ class Transfer:
         if self._moves_files:
             self._verify_files()
         if self.wrong:
-            raise errors.MoveIncomplete(details=f"{self.wrong:,} problems, named above")
+            raise errors.TransferIncomplete(details=f"{self.wrong:,} problems, named above")
 
     def _refuse_others(self) -> None:
         """A target with users or jobs that aren't here is somebody else's, or has been used since."""
@@ -154,7 +154,7 @@ class Transfer:
         rows = self.target.database
         with progress("Verifying images", rows.count(Image)) as bar:
             found = select(col(Image.id), col(Image.file_key), col(Image.sha256))
-            for page in rows.in_pages(found, col(Image.id), size=FILES_AT_ONCE):
+            for page in rows.row_pages(found, col(Image.id), size=FILES_AT_ONCE):
                 keys = {key: digest for _, key, digest in page}
                 arrived = at_once(self._has_arrived, list(keys.items()))
                 for key, right in zip(keys, arrived, strict=True):
@@ -189,7 +189,7 @@ def _table(kind: type[Tables]) -> Table:
 
 
 def _pages(database: Database, table: Table) -> _Rows:
-    return database.in_pages(select(table), *table.primary_key.columns)
+    return database.row_pages(select(table), *table.primary_key.columns)
 
 
 def _figures(database: Database, table: Table) -> TableFigures:
@@ -220,11 +220,11 @@ def opened(settings: Settings, to_database: str | None, to_storage: str | None) 
     target_settings = load_settings(**{name: value for name, value in changes.items() if value})
     with ExitStack() as held:
         if folder.is_dir():
-            held.callback(hold_folder(folder).release)
+            held.callback(lock_data_folder(folder).release)
         source = Place(_source_database(settings, folder, held), open_files(settings, folder))
         database, storage = source.database, source.storage
         if to_storage:
-            storage = open_bucket(target_settings)
+            storage = open_s3(target_settings)
         if to_database:
             database = _target_database(database_url(target_settings, folder), held)
         yield Transfer(source, Place(database, storage))
@@ -257,9 +257,9 @@ def _target_database(url: str, held: ExitStack) -> Database:
 
 
 def _own(database: Database, held: ExitStack) -> None:
-    ownership = Ownership(database)
-    held.callback(ownership.release)
-    ownership.take()
+    process_lock = ProcessLock(database)
+    held.callback(process_lock.release)
+    process_lock.acquire()
 
 
 @click.command("transfer", cls=OperatorCommand, context_settings=HELP_OPTIONS)

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from typing import Any
 
-from core.common.text import thinned
+from core.common.text import limit_combining_marks
 from core.prompts.request import PromptRequest
 
 # What stands in these is found in one pass: a hostile answer of any length takes time in proportion.
@@ -81,4 +81,4 @@ def _says(said: str, fact: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", thinned(text)).casefold().split())
+    return " ".join(unicodedata.normalize("NFKC", limit_combining_marks(text)).casefold().split())

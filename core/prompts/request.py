@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
-from core.common.ids import digest_of
+from core.common.ids import sha256_hex
 from core.prompts.styles import style_of
 
 
@@ -39,7 +39,7 @@ class PromptRequest:
     @property
     def subject_hash(self) -> str:
         """The SHA-256 of what is described, whichever take on it is asked for."""
-        return digest_of(replace(self, variation=0).to_message())
+        return sha256_hex(replace(self, variation=0).to_message())
 
     @property
     def empty(self) -> bool:

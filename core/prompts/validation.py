@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 
-from core.common.text import has_long_run
-from core.errors import WordsRejected
+from core.common.text import has_too_many_marks
+from core.errors import TextRejected
 
 # In characters; traits are counted.
 MAX_LINE = 120
@@ -19,9 +19,9 @@ _LAYOUT = "\t\n\r"
 def check_words(
     *, name: str, traits: tuple[str, ...], base_prompt: str = "", guidance: str = "", prompt: str = ""
 ) -> None:
-    """Refuse what can't be sent or kept. Raises WordsRejected with the field at fault."""
+    """Refuse what can't be sent or kept. Raises TextRejected with the field at fault."""
     if len(traits) > MAX_TRAITS:
-        raise WordsRejected(f"There can be at most {MAX_TRAITS} traits.", field="traits")
+        raise TextRejected(f"There can be at most {MAX_TRAITS} traits.", field="traits")
     _check_text("name", name, MAX_LINE)
     for trait in traits:
         _check_text("traits", trait, MAX_LINE)
@@ -34,8 +34,8 @@ def check_words(
 def _check_text(field: str, text: str, most: int) -> None:
     label = field.replace("_", " ").capitalize()
     if len(text) > most:
-        raise WordsRejected(f"{label}: at most {most:,} characters.", field=field)
+        raise TextRejected(f"{label}: at most {most:,} characters.", field=field)
     if any(unicodedata.category(sign) in _UNSEEN and sign not in _LAYOUT for sign in text):
-        raise WordsRejected(f"{label}: contains a character that can't be printed.", field=field)
-    if has_long_run(text):
-        raise WordsRejected(f"{label}: too many accents on one letter.", field=field)
+        raise TextRejected(f"{label}: contains a character that can't be printed.", field=field)
+    if has_too_many_marks(text):
+        raise TextRejected(f"{label}: too many accents on one letter.", field=field)

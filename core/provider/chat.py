@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.errors import ContentFiltered, EnhancementCut, EnhancementRefused, EnhancementTooLong
+from core.errors import ContentFiltered, EnhancementRefused, EnhancementTooLong, EnhancementTruncated
 from core.provider.error_translation import told
 from core.provider.responses import Writing
 
@@ -21,7 +21,7 @@ def refuse_unfinished(writing: Writing, request_id: str | None, secret: str) -> 
     if writing.finish == "length":
         raise EnhancementTooLong(details="finish_reason length", request_id=request_id)
     if writing.finish is None:
-        raise EnhancementCut(details="the answer ended without a finish_reason", request_id=request_id)
+        raise EnhancementTruncated(details="the answer ended without a finish_reason", request_id=request_id)
 
 
 def refuse_longer(length: int, most: int, request_id: str | None) -> None:

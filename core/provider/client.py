@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 import httpx2
 import structlog
 
-from core.common.text import thinned
+from core.common.text import limit_combining_marks
 from core.errors import (
-    AnswerCut,
-    BadAnswer,
+    BadResponse,
     ImageError,
     ImagePromptError,
     NoImage,
     OutcomeUnknown,
     PromptEmpty,
     PromptFlagged,
+    ResponseTruncated,
     ServiceBusy,
     SettingsError,
-    WebPage,
+    WebPageReceived,
 )
 from core.prompts.extraction import extract_prompt, missing_facts, with_facts
 from core.prompts.instructions import messages
@@ -173,7 +173,7 @@ class ImageClient:
         """Start enhancing `request` with the default text model.
 
         Raises PromptEmpty at once; while iterating, any error of `error_translation`, EnhancementRefused,
-        EnhancementCut, EnhancementTooLong, PromptBlocked or ImagePromptError.
+        EnhancementTruncated, EnhancementTooLong, PromptBlocked or ImagePromptError.
         """
         if request.empty:
             raise PromptEmpty
@@ -193,7 +193,7 @@ class ImageClient:
         With `inputs` they are made from these pictures as well as from the words.
         `on_partial(index, bytes)` is given each partial picture that was asked for, once; what it raises is
         logged. Raises any error of `error_translation`, OutcomeUnknown when it may have been paid, or
-        BadAnswer; these two have in `answer` what came in a picture's place.
+        BadResponse; these two have in `answer` what came in a picture's place.
         """
         started = self._clock()
         deadline = self._deadline(self._settings.image_timeout)
@@ -375,8 +375,8 @@ class ImageClient:
                         refuse_longer(writing.length, MAX_TEXT_LENGTH, self._request_id(answer))
                         if piece:
                             yield piece
-            except BadAnswer as error:
-                if not isinstance(error, WebPage):
+            except BadResponse as error:
+                if not isinstance(error, WebPageReceived):
                     error.message = NOT_A_PROMPT
                 raise
             return self._enhanced(request, writing, self._request_id(answer), self._clock() - started)
@@ -395,7 +395,7 @@ class ImageClient:
             raise empty
         refuse_longer(len(text), MAX_PROMPT, request_id)
         # With more marks on a letter it couldn't be generated.
-        text = thinned(text)
+        text = limit_combining_marks(text)
         missing = missing_facts(text, request)
         model = self._settings.default_text_model
         return Enhanced(
@@ -426,7 +426,7 @@ class ImageClient:
             painting.broken = True
             _log.warning("image_stream_broke_after_the_picture", error=type(error).__name__)
         if not painting.items and is_stream(answer):
-            raise AnswerCut(
+            raise ResponseTruncated(
                 details="the stream ended before the picture was complete",
                 request_id=self._request_id(answer),
             )
@@ -435,7 +435,7 @@ class ImageClient:
     def _pictures(
         self, painting: Painting, answer: Answer, deadline: Deadline
     ) -> list[tuple[bytes, str | None]]:
-        """Every picture that can be had, with its revised prompt. Raises BadAnswer if there is none."""
+        """Every picture that can be had, with its revised prompt. Raises BadResponse if there is none."""
         pictures: list[tuple[bytes, str | None]] = []
         wrong: list[str] = []
         for item in painting.items:
@@ -446,7 +446,7 @@ class ImageClient:
         if wrong:
             _log.warning("picture_unreadable", reasons=wrong, kept=len(pictures))
         if not pictures:
-            kind = BadAnswer if wrong else NoImage
+            kind = BadResponse if wrong else NoImage
             raise kind(details="; ".join(wrong) or "no image in it", request_id=self._request_id(answer))
         return pictures
 
@@ -481,6 +481,6 @@ def _taping(answer: Answer) -> Iterator[None]:
     """Give an error what came of an answer that no picture could be read from: it may have been paid."""
     try:
         yield
-    except (BadAnswer, OutcomeUnknown) as error:
+    except (BadResponse, OutcomeUnknown) as error:
         error.answer = taken(answer.response)
         raise

@@ -18,17 +18,14 @@ from typing import Any
 import httpx2
 
 from core.errors import (
-    AddressWrong,
-    AnswerLate,
-    AnswerLost,
-    BadAnswer,
+    ApiKeyRejected,
+    BadResponse,
     BillingLimitReached,
     ConnectionLost,
     ContentFiltered,
     ImageError,
     ImageGenerationError,
     InvalidParameter,
-    KeyRejected,
     ModelUnavailable,
     NotDrawable,
     OrganisationUnverified,
@@ -39,18 +36,21 @@ from core.errors import (
     RateLimited,
     RegionUnsupported,
     RequestTooLarge,
+    ResponseLost,
+    ResponseTimeout,
     ServiceAccessDenied,
+    ServiceAddressWrong,
     ServiceBusy,
     ServiceFailed,
-    ServiceLate,
+    ServiceTimeout,
     ServiceUnreachable,
     StreamingUnverified,
-    WebPage,
+    WebPageReceived,
     scrub,
 )
 
 _BY_CODE: dict[str, type[ImageError]] = {
-    "invalid_api_key": KeyRejected,
+    "invalid_api_key": ApiKeyRejected,
     "model_not_found": ModelUnavailable,
     "unsupported_country_region_territory": RegionUnsupported,
     "insufficient_quota": QuotaSpent,
@@ -85,11 +85,11 @@ _BY_WORDS: tuple[tuple[re.Pattern[str], type[ImageError]], ...] = (
 )
 _BY_STATUS: dict[int, type[ImageError]] = {
     400: InvalidParameter,
-    401: KeyRejected,
+    401: ApiKeyRejected,
     402: QuotaSpent,
     403: ServiceAccessDenied,
-    404: AddressWrong,
-    405: AddressWrong,
+    404: ServiceAddressWrong,
+    405: ServiceAddressWrong,
     413: RequestTooLarge,
     422: InvalidParameter,
     429: RateLimited,
@@ -231,8 +231,8 @@ def translated(
     return _unreadable(error, secret=secret, response=response)
 
 
-def _unreadable(error: BaseException, *, secret: str, response: httpx2.Response | None) -> BadAnswer:
-    kind = WebPage if _is_web_page(response) else BadAnswer
+def _unreadable(error: BaseException, *, secret: str, response: httpx2.Response | None) -> BadResponse:
+    kind = WebPageReceived if _is_web_page(response) else BadResponse
     return kind(
         details=told(f"{type(error).__name__}: {error}", secret),
         request_id=request_id_of(response, secret=secret),
@@ -257,10 +257,12 @@ def _class_of(fault: ServiceFault, *, paid: bool) -> type[ImageError]:
 
 def _class_of_status(status: int | None, *, paid: bool) -> type[ImageError]:
     if status in _GATEWAY_GAVE_UP:
-        return AnswerLate if paid else ServiceBusy
+        return ResponseTimeout if paid else ServiceBusy
     if status is None or status >= httpx2.codes.INTERNAL_SERVER_ERROR:
         return _BY_STATUS.get(status or 0, ServiceFailed)
-    return _BY_STATUS.get(status, AddressWrong if status < httpx2.codes.BAD_REQUEST else ImageGenerationError)
+    return _BY_STATUS.get(
+        status, ServiceAddressWrong if status < httpx2.codes.BAD_REQUEST else ImageGenerationError
+    )
 
 
 def _lost(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:
@@ -268,7 +270,7 @@ def _lost(error: BaseException, *, paid: bool, secret: str, request_id: str | No
     details = told(f"{type(error).__name__}: {error}", secret)
     if isinstance(error, _NEVER_SENT):
         return ServiceUnreachable(details=details)
-    late, lost = (AnswerLate, AnswerLost) if paid else (ServiceLate, ConnectionLost)
+    late, lost = (ResponseTimeout, ResponseLost) if paid else (ServiceTimeout, ConnectionLost)
     kind = late if isinstance(error, httpx2.TimeoutException) else lost
     return kind(details=details, request_id=request_id)
 

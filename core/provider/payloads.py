@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from dataclasses import dataclass, field, replace
 
-from core.common.media_types import extension_of
+from core.common.media_types import file_extension
 from core.provider.error_translation import ServiceFault
 from core.provider.responses import Body
 
@@ -38,7 +38,7 @@ class Inputs:
         named = [(name, f"image-{number}", image) for number, image in enumerate(self.images, 1)]
         masks = [("mask", "mask", self.mask)] if self.mask else []
         return [
-            (field_name, (f"{stem}.{extension_of(file.mime)}", file.data, file.mime))
+            (field_name, (f"{stem}.{file_extension(file.mime)}", file.data, file.mime))
             for field_name, stem, file in (*named, *masks)
         ]
 

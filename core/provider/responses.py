@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from core.common.text import clean
+from core.common.text import storable_text
 from core.errors import ImageError
 from core.provider.pricing import TokenCount
 
@@ -58,7 +58,7 @@ class Writing:
         """`piece` in whole characters: of one that is split, the first half waits for the next piece."""
         piece = self._half + piece
         self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
-        return clean(piece.removesuffix(self._half))
+        return storable_text(piece.removesuffix(self._half))
 
 
 class Painting:

@@ -11,7 +11,7 @@ import filelock
 
 from core import errors
 from core.database.engines import sqlite_url
-from core.database.installation_key import SECRET_BYTES
+from core.database.installation_key import KEY_BYTES
 from core.settings import Settings
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -71,7 +71,7 @@ def _folder_fault(folder: Path, error: OSError) -> errors.StorageError:
     )
 
 
-def hold_folder(folder: Path) -> filelock.BaseFileLock:
+def lock_data_folder(folder: Path) -> filelock.BaseFileLock:
     """Keep a second process out: two of them would both run the same jobs, and pay twice.
 
     The folder is let go with the lock object: whoever works in it must keep a reference.
@@ -86,13 +86,13 @@ def hold_folder(folder: Path) -> filelock.BaseFileLock:
     return lock
 
 
-def earlier_secret(path: Path) -> bytes | None:
+def legacy_key(path: Path) -> bytes | None:
     """The installation's key from before the database had it. Raises SettingsError or StorageError."""
     try:
         key = path.read_bytes() if path.exists() else None
     except OSError as error:
         raise _folder_fault(path.parent, error) from error
-    if key is not None and len(key) != SECRET_BYTES:
+    if key is not None and len(key) != KEY_BYTES:
         raise errors.SettingsError(
             f"The key file {path} is damaged. Restore it from a backup, or remove it: a new one is made, and "
             "the image service will see your users as new ones."

@@ -55,7 +55,7 @@ class FolderStorage(Storage):
             obstore.delete(self._store, key)
 
 
-def open_storage(root: Path) -> FolderStorage:
+def open_folder(root: Path) -> FolderStorage:
     """The store in the folder `root`, made when missing and rid of what crashes left behind."""
     storage = FolderStorage(root)
     with translated_errors():

@@ -34,7 +34,7 @@ def image_prefix(job: Job) -> str:
     return f"{job.attempts}-"
 
 
-def figures_key(job: Job) -> str:
+def answer_figures_key(job: Job) -> str:
     return f"{job_folder(Folder.ANSWERS, job.id)}/{job.attempts}.json"
 
 
@@ -46,12 +46,12 @@ def thumbnail_key(image_id: str) -> str:
     return f"{Folder.THUMBNAILS}/{image_id}.webp"
 
 
-def damaged_key(job: Job, index: int) -> str:
+def damaged_image_key(job: Job, index: int) -> str:
     """Where a picture that can't be read is kept."""
     return f"{job_folder(Folder.ASIDE, job.id)}/{image_prefix(job)}{index}"
 
 
-def unread_key(job: Job) -> str:
+def unreadable_answer_key(job: Job) -> str:
     """Where an answer is kept that holds no picture."""
     return f"{job_folder(Folder.ASIDE, job.id)}/answer-{job.attempts}"
 

@@ -69,7 +69,7 @@ _AT_START = {
 _AT_START_OTHERWISE = "The bucket {name} at {place} can't be used. Check it, AWS_ENDPOINT_URL and the keys."
 
 
-class BucketStorage(Storage):
+class S3Storage(Storage):
     """Files in a bucket, below a prefix. What the server has confirmed is kept, and each file is whole.
 
     Raises StorageUnreachable when there is no answer or one that says nothing about the file, StorageReadOnly
@@ -125,7 +125,7 @@ class BucketStorage(Storage):
         with suppress(errors.FileDamaged), self._translated():
             obstore.delete(self._store, key)
 
-    def try_out(self) -> None:
+    def check_access(self) -> None:
         """Put, read, list and delete a small file, and see that a missing one is said to be missing."""
         key = f"probe/{uuid4().hex}"
         self.put_preview(key, _PROBE)
@@ -146,11 +146,11 @@ class BucketStorage(Storage):
             raise _fault(str(error)) from None
 
 
-def open_bucket(settings: Settings) -> BucketStorage:
+def open_s3(settings: Settings) -> S3Storage:
     """The bucket of STORAGE_URL, tried out. Raises StorageError with what to mend."""
-    storage = BucketStorage(settings.storage_url or "", config_of(settings))
+    storage = S3Storage(settings.storage_url or "", config_of(settings))
     try:
-        storage.try_out()
+        storage.check_access()
     except errors.StorageError as error:
         raise _fault_at_start(settings, error) from None
     return storage

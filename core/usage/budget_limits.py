@@ -9,13 +9,13 @@ from decimal import Decimal
 from enum import StrEnum
 
 from core import errors
-from core.usage.money import MICROS, money_words
+from core.usage.money import MICROS, format_money
 
 # Stored for one user in place of a limit. NULL is another thing: as the settings say.
 NO_LIMIT = -1
 # More than anybody spends or makes, and no more than a column holds.
-MOST_USD = 1_000_000
-MOST_IMAGES = 1_000_000_000
+MAX_USD_LIMIT = 1_000_000
+MAX_IMAGES_LIMIT = 1_000_000_000
 
 
 class BudgetKind(StrEnum):
@@ -58,7 +58,7 @@ class BudgetLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class OwnLimits:
+class UserLimits:
     """What an administrator has set for one user: None is as the settings say, NO_LIMIT no limit."""
 
     day_micros: int | None = None
@@ -96,7 +96,7 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
-class BudgetLine:
+class BudgetUse:
     """One budget of one person. Money is in micro-USD; `used` includes what is reserved."""
 
     which: BudgetKind
@@ -127,7 +127,7 @@ class BudgetLine:
 class Statement:
     """A person's four budgets at one moment."""
 
-    lines: tuple[BudgetLine, ...]
+    lines: tuple[BudgetUse, ...]
 
     def refusal(self, need: Need) -> errors.BudgetSpent | None:
         """Why `need` isn't covered: of several budgets, by the one that is longest in renewing."""
@@ -135,46 +135,46 @@ class Statement:
         return max(short, key=lambda line: line.renews_at).refusal(need) if short else None
 
 
-def amount_words(which: BudgetKind, amount: int | None) -> str:
+def format_amount(which: BudgetKind, amount: int | None) -> str:
     """So much of one budget as people read it; None is no limit."""
     if amount is None:
         return "no limit"
-    return money_words(amount) if which.is_money else f"{amount:,}"
+    return format_money(amount) if which.is_money else f"{amount:,}"
 
 
-def limit_words(which: BudgetKind, own: int | None) -> str:
+def format_limit(which: BudgetKind, own: int | None) -> str:
     """One user's own limit as people read it."""
     if own is None:
         return "as in the settings"
-    return amount_words(which, None if own < 0 else own)
+    return format_amount(which, None if own < 0 else own)
 
 
-def describe_changes(before: OwnLimits, after: OwnLimits) -> Iterator[str]:
+def describe_changes(before: UserLimits, after: UserLimits) -> Iterator[str]:
     for which in BudgetKind:
         old, new = before.of(which), after.of(which)
         if old != new:
-            yield f"{which.label}: {limit_words(which, old)}, now {limit_words(which, new)}"
+            yield f"{which.label}: {format_limit(which, old)}, now {format_limit(which, new)}"
 
 
-def micros_of(dollars: Decimal | None) -> int | None:
+def micros_from_dollars(dollars: Decimal | None) -> int | None:
     return None if dollars is None else int(dollars * MICROS)
 
 
 def check_limit(which: BudgetKind, limit: int | None) -> None:
-    most = MOST_USD * MICROS if which.is_money else MOST_IMAGES
+    most = MAX_USD_LIMIT * MICROS if which.is_money else MAX_IMAGES_LIMIT
     if limit is not None and not NO_LIMIT <= limit <= most:
         raise errors.InvalidParameter(
-            f"A budget can be 0 to {money_words(most) if which.is_money else f'{most:,} images'}.",
+            f"A budget can be 0 to {format_money(most) if which.is_money else f'{most:,} images'}.",
             suggestions=("Enter another limit, or choose none.",),
             field=which,
         )
 
 
-def _refusal_words(line: BudgetLine, need: Need) -> str:
+def _refusal_words(line: BudgetUse, need: Need) -> str:
     period = "Today's" if line.which.is_daily else "This month's"
     left = line.left or 0
     if line.which.is_money:
-        rest, asked = f"{money_words(left)} left", f"this would cost about {money_words(need.micros)}"
+        rest, asked = f"{format_money(left)} left", f"this would cost about {format_money(need.micros)}"
     else:
         rest, asked = f"room for {left:,} more", f"this would be {need.images:,}"
     said = f"has {rest}, and {asked}" if left else "is used up"

@@ -29,7 +29,7 @@ from core import errors
 from core.accounts.audit_log import Action, Audit
 from core.accounts.identity import SignedIn
 from core.common.clock import utc_now
-from core.common.text import clean
+from core.common.text import storable_text
 from core.database.database import AdvisoryLock, Database
 from core.database.models import LIVE_STATES, Budget, Job, JobState, Usage, User, UtcDateTime
 from core.prompts.recipe import Recipe
@@ -38,13 +38,13 @@ from core.settings import Settings
 from core.usage.budget_limits import (
     BudgetKind,
     BudgetLimits,
-    BudgetLine,
+    BudgetUse,
     Need,
-    OwnLimits,
     Statement,
+    UserLimits,
     check_limit,
     describe_changes,
-    micros_of,
+    micros_from_dollars,
 )
 from core.usage.usage_log import Call, UsageLog
 
@@ -63,9 +63,9 @@ class Budgets:
         self._settings = settings
         self._clock = clock
         self._audit = Audit(database, clock=clock)
-        self.usual = BudgetLimits(
-            micros_of(settings.budget_day_usd),
-            micros_of(settings.budget_month_usd),
+        self.default_limits = BudgetLimits(
+            micros_from_dollars(settings.budget_day_usd),
+            micros_from_dollars(settings.budget_month_usd),
             settings.budget_day_images,
             settings.budget_month_images,
         )
@@ -100,21 +100,21 @@ class Budgets:
         if refusal := self.refusal(user_id, Need.of_text(most)):
             raise refusal
 
-    def begin(self, usage: UsageLog, call: Call) -> str:
+    def begin_text_call(self, usage: UsageLog, call: Call) -> str:
         """Write down a text call before it leaves, with what it reserves; its id, for `usage.end`.
 
         Its outcome is unknown from now on: if this process is killed meanwhile, that stays the truth. Raises
         BudgetSpent where its reservation isn't covered, StorageError or DatabaseError.
         """
         with self._database.write() as session:
-            self._database.alone(session, AdvisoryLock.SUBMISSION)
+            self._database.lock(session, AdvisoryLock.SUBMISSION)
             # Not before the lock: a call counts in the day in which it leaves.
             now = self._clock()
             if refusal := self._refusal(session, call.user_id, Need.of_text(call.reserved_micros), now):
                 raise refusal
             return usage.begin(session, replace(call, started_at=now))
 
-    def any_for(self, user_id: str) -> bool:
+    def has_limits(self, user_id: str) -> bool:
         """Whether any budget holds for this user."""
         with self._database.read() as session:
             return self._limits(session, user_id).any
@@ -123,12 +123,12 @@ class Budgets:
         with self._database.read() as session:
             return _statement(session, user_id, self._limits(session, user_id), self._clock())
 
-    def own(self, user_id: str) -> OwnLimits:
+    def user_limits(self, user_id: str) -> UserLimits:
         """What has been set for this user alone."""
         with self._database.read() as session:
             return _own(session, user_id)
 
-    def change(self, admin: SignedIn, user_id: str, own: OwnLimits) -> None:
+    def change(self, admin: SignedIn, user_id: str, own: UserLimits) -> None:
         """Set one user's limits, from now on. Raises NotAllowed, or InvalidParameter for impossible ones."""
         if not admin.is_admin:
             raise errors.NotAllowed
@@ -136,7 +136,7 @@ class Budgets:
             check_limit(which, own.of(which))
         with self._database.write() as session:
             # Two changes at once are one after the other.
-            user = session.get(User, clean(user_id), with_for_update=True)
+            user = session.get(User, storable_text(user_id), with_for_update=True)
             if user is None:
                 raise errors.NotAllowed("There is no such account.")
             before = _own(session, user.id)
@@ -147,7 +147,7 @@ class Budgets:
             )
 
     def _limits(self, session: Session, user_id: str) -> BudgetLimits:
-        return _own(session, user_id).over(self.usual)
+        return _own(session, user_id).over(self.default_limits)
 
     def _refusal(
         self, session: Session, user_id: str, need: Need, now: datetime
@@ -173,9 +173,9 @@ def month_of(now: datetime) -> datetime:
     return day_of(now).replace(day=1)
 
 
-def _own(session: Session, user_id: str) -> OwnLimits:
+def _own(session: Session, user_id: str) -> UserLimits:
     row = session.get(Budget, user_id)
-    return OwnLimits(*(getattr(row, which) for which in BudgetKind)) if row else OwnLimits()
+    return UserLimits(*(getattr(row, which) for which in BudgetKind)) if row else UserLimits()
 
 
 def _statement(session: Session, user_id: str, limits: BudgetLimits, now: datetime) -> Statement:
@@ -184,7 +184,7 @@ def _statement(session: Session, user_id: str, limits: BudgetLimits, now: dateti
     next_month = month_of(month_of(now) + timedelta(days=31))
     return Statement(
         tuple(
-            BudgetLine(
+            BudgetUse(
                 which, limits.of(which), getattr(used, which), tomorrow if which.is_daily else next_month
             )
             for which in BudgetKind

@@ -14,7 +14,7 @@ from core import errors
 from core.accounts.identity import SignedIn
 from core.common.clock import utc_now
 from core.database.database import Database
-from core.database.models import Failure
+from core.database.models import ErrorCount
 
 LATELY = timedelta(hours=24)
 KEPT = timedelta(days=30)
@@ -32,7 +32,7 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Failures:
+class ErrorCounts:
     """Counts what people were told, each failure once. Safe to share between threads and processes."""
 
     database: Database
@@ -55,10 +55,10 @@ class Failures:
         hour = _hour(self.clock())
         with self.database.write() as session:
             session.execute(
-                self.database.insert(Failure)
+                self.database.insert(ErrorCount)
                 .values(code=code, hour=hour, count=1)
                 .on_conflict_do_update(
-                    index_elements=["code", "hour"], set_={"count": col(Failure.count) + 1}
+                    index_elements=["code", "hour"], set_={"count": col(ErrorCount.count) + 1}
                 )
             )
 
@@ -67,13 +67,13 @@ class Failures:
         if not admin.is_admin:
             raise errors.NotAllowed
         now = _hour(self.clock())
-        lately = func.sum(case((col(Failure.hour) > now - LATELY, col(Failure.count)), else_=0))
-        total = func.sum(Failure.count)
+        lately = func.sum(case((col(ErrorCount.hour) > now - LATELY, col(ErrorCount.count)), else_=0))
+        total = func.sum(ErrorCount.count)
         found = (
-            select(col(Failure.code), lately, total)
-            .where(col(Failure.hour) > now - KEPT)
-            .group_by(Failure.code)
-            .order_by(lately.desc(), total.desc(), col(Failure.code))
+            select(col(ErrorCount.code), lately, total)
+            .where(col(ErrorCount.hour) > now - KEPT)
+            .group_by(ErrorCount.code)
+            .order_by(lately.desc(), total.desc(), col(ErrorCount.code))
         )
         with self.database.read() as session:
             return tuple(_seen(code, int(new), int(every)) for code, new, every in session.execute(found))
@@ -81,7 +81,7 @@ class Failures:
     def tidy(self) -> None:
         """Forget what is older than anybody is shown."""
         with self.database.write() as session:
-            session.execute(delete(Failure).where(col(Failure.hour) <= _hour(self.clock()) - KEPT))
+            session.execute(delete(ErrorCount).where(col(ErrorCount.hour) <= _hour(self.clock()) - KEPT))
 
 
 def _seen(code: str, lately: int, total: int) -> Seen:

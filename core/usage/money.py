@@ -8,7 +8,7 @@ from decimal import Decimal
 MICROS = 1_000_000
 
 
-def money_words(micros: int) -> str:
+def format_money(micros: int) -> str:
     """An amount as people read it, so exactly that a small rest isn't rounded to nothing."""
     amount = Decimal(micros) / MICROS
     return f"${amount:,.2f}" if micros >= MICROS // 100 or not micros else f"${amount:,.4f}"

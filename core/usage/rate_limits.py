@@ -14,7 +14,7 @@ from sqlmodel import col
 
 from core.common.clock import utc_now
 from core.database.database import Database
-from core.database.models import Rate
+from core.database.models import RateWindow
 
 WINDOW = timedelta(minutes=1)
 
@@ -49,14 +49,14 @@ class Window:
         return {f"RateLimit-{name}": str(value) for name, value in zip(names, values, strict=True)}
 
 
-class Rates:
+class RateLimits:
     """One row for each subject and kind: its window, and how many requests were let through in it."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
         self._clock = clock
 
-    def take(self, kind: RateKind, limits: Sequence[Limit]) -> Window:
+    def acquire(self, kind: RateKind, limits: Sequence[Limit]) -> Window:
         """Count one request for all subjects, or for none where one of them has nothing left."""
         now = self._clock()
         try:
@@ -73,7 +73,7 @@ class Rates:
     def tidy(self) -> None:
         """Remove the windows that are over."""
         with self._database.write() as session:
-            session.execute(delete(Rate).where(col(Rate.began_at) <= self._clock() - WINDOW))
+            session.execute(delete(RateWindow).where(col(RateWindow.began_at) <= self._clock() - WINDOW))
 
     def _counted(self, kind: RateKind, limits: Sequence[Limit], now: datetime) -> Any:
         """One statement: whoever counts the same subject at once waits, and finds what this one wrote."""
@@ -81,20 +81,20 @@ class Rates:
             {"subject": limit.subject, "kind": kind, "began_at": now, "count": 1}
             for limit in sorted(limits, key=lambda limit: limit.subject)
         ]
-        began = col(Rate.began_at)
+        began = col(RateWindow.began_at)
         # One from the future was dated by a clock that has been set back since.
         over = or_(began <= now - WINDOW, began > now + WINDOW)
         return (
-            self._database.insert(Rate)
+            self._database.insert(RateWindow)
             .values(rows)
             .on_conflict_do_update(
                 index_elements=["subject", "kind"],
                 set_={
-                    "count": case((over, 1), else_=col(Rate.count) + 1),
+                    "count": case((over, 1), else_=col(RateWindow.count) + 1),
                     "began_at": case((over, now), else_=began),
                 },
             )
-            .returning(col(Rate.subject), col(Rate.count).label("taken"), began)
+            .returning(col(RateWindow.subject), col(RateWindow.count).label("taken"), began)
         )
 
 

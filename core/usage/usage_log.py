@@ -9,7 +9,7 @@ from enum import StrEnum
 from sqlalchemy import and_, case, func, or_, select, update
 from sqlmodel import Session, col
 
-from core.database.columns import fitted
+from core.database.columns import fit_to_columns
 from core.database.database import Database
 from core.database.models import Job, Usage, UsageKind
 
@@ -78,7 +78,7 @@ class UsageLog:
 
     def record(self, session: Session, call: Call) -> None:
         """Add `call` to the caller's transaction."""
-        session.add(Usage(**fitted(Usage, asdict(call))))
+        session.add(Usage(**fit_to_columns(Usage, asdict(call))))
 
     def may_be_paid(self, session: Session, job: Job) -> bool:
         """Whether an earlier call of this job has been paid, or may have been."""
@@ -92,13 +92,13 @@ class UsageLog:
 
     def begin(self, session: Session, call: Call) -> str:
         """Add a call that is about to leave, whose outcome is unknown until `end`; its id."""
-        row = Usage(**fitted(Usage, asdict(replace(call, outcome=Outcome.UNKNOWN))))
+        row = Usage(**fit_to_columns(Usage, asdict(replace(call, outcome=Outcome.UNKNOWN))))
         session.add(row)
         return row.id
 
     def end(self, usage_id: str, call: Call) -> None:
         """Enter how a call that was begun has ended; when it began stays as it was."""
-        fields = fitted(Usage, asdict(call))
+        fields = fit_to_columns(Usage, asdict(call))
         del fields["started_at"]
         with self._database.write() as session:
             session.execute(update(Usage).where(col(Usage.id) == usage_id).values(**fields))

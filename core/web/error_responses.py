@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse
 
 from core import errors
-from core.common.text import clean
+from core.common.text import storable_text
 from core.web import request_context
 from core.web.request_context import HEADER
 
@@ -33,11 +33,11 @@ def error_body(error: errors.ImageError) -> dict[str, Any]:
     """The one shape of every failure; its details end with the service's id of its request, and the cost."""
     foreign = f"request {error.request_id} at the service" if error.request_id else ""
     might_cost = error.charged is not False or isinstance(error, errors.PromptBlocked)
-    cost = errors.COST_WORDS[error.charged] if might_cost else ""
+    cost = errors.COST_MESSAGES[error.charged] if might_cost else ""
     body = ErrorBody(
         code=error.code,
-        message=clean(error.message),
-        details=clean("; ".join(filter(None, (error.details, foreign, cost)))),
+        message=storable_text(error.message),
+        details=storable_text("; ".join(filter(None, (error.details, foreign, cost)))),
         suggestions=list(error.suggestions),
         retryable=error.retryable,
         request_id=request_context.current(),

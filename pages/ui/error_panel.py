@@ -11,8 +11,8 @@ import structlog
 
 from core import bootstrap
 from core.common.ids import new_id
-from core.errors import COST_WORDS, ImageError, OutcomeUnknown, PromptBlocked, by_code
-from core.errors.stored import JobError
+from core.errors import COST_MESSAGES, ImageError, OutcomeUnknown, PromptBlocked, by_code
+from core.errors.stored import StoredError
 from pages.ui.formatting import escape_markdown
 
 REFUSED_KEY = "_refused"
@@ -24,7 +24,7 @@ _RETRY_WORDS = {
 log = structlog.get_logger(__name__)
 
 
-def show_failure(failure: ImageError | JobError, *, key: str) -> None:
+def show_failure(failure: ImageError | StoredError, *, key: str) -> None:
     """The panel for one failure; `key` tells it from others on the page."""
     tips = "\n".join(f"- {escape_markdown(tip)}" for tip in failure.suggestions)
     words = (f"**{escape_markdown(failure.message)}**", cost_text(failure))
@@ -37,19 +37,19 @@ def show_failure(failure: ImageError | JobError, *, key: str) -> None:
                 st.text(failure.details)
 
 
-def _retry_words(failure: ImageError | JobError) -> str:
+def _retry_words(failure: ImageError | StoredError) -> str:
     unknown = issubclass(by_code(failure.code) or ImageError, OutcomeUnknown)
     if unknown and failure.charged is not False:
         return "Trying again may be charged a second time."
     return _RETRY_WORDS[unknown or failure.retryable]
 
 
-def cost_text(failure: ImageError | JobError) -> str:
+def cost_text(failure: ImageError | StoredError) -> str:
     """What a failure has cost, where something might have been paid and its message doesn't say so."""
-    might = isinstance(failure, JobError | PromptBlocked) or failure.charged is not False
+    might = isinstance(failure, StoredError | PromptBlocked) or failure.charged is not False
     kind = by_code(failure.code)
-    told = kind is not None and kind.tells_cost and failure.message == kind.message
-    return COST_WORDS[failure.charged] if might and not told else ""
+    told = kind is not None and kind.states_cost and failure.message == kind.message
+    return COST_MESSAGES[failure.charged] if might and not told else ""
 
 
 def log_failure(failure: ImageError) -> None:
@@ -87,7 +87,7 @@ def show_kept_failure() -> None:
 
 def _count(failure: ImageError) -> None:
     try:
-        bootstrap.studio().failures.count(failure)
+        bootstrap.studio().error_counts.count(failure)
     except Exception as error:
         # Without a studio there is nothing to count in, and the page has its panel to show.
         log.error("a failure could not be counted", code=failure.code, error=repr(error))

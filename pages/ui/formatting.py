@@ -10,7 +10,7 @@ import streamlit as st
 
 from core.database.models import JobState
 from core.generation.views import JobView
-from core.usage.money import money_words
+from core.usage.money import format_money
 
 # What Streamlit turns into links, emoji, icons and arrows even when escaped; then Markdown's own signs.
 _MARKDOWN = re.compile(
@@ -50,7 +50,7 @@ def format_price(micros: int | None, *, about: bool = True) -> str:
         return "price unknown"
     if micros == 0:
         return "free"
-    return f"about {money_words(micros)}" if about else money_words(micros)
+    return f"about {format_money(micros)}" if about else format_money(micros)
 
 
 def format_image_count(count: int) -> str:

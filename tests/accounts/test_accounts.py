@@ -87,7 +87,7 @@ def test_of_first_accounts_made_at_once_one_is_the_administrators(
 def test_a_name_is_given_once_also_at_once(accounts: Accounts) -> None:
     made = in_parallel(8, lambda number: accounts.create_user(("Ada", "ADA", "ada")[number % 3], HASH))
     assert sum(isinstance(user, User) for user in made) == 1
-    assert sum(isinstance(user, errors.NameTaken) for user in made) == 7
+    assert sum(isinstance(user, errors.UsernameTaken) for user in made) == 7
 
 
 @pytest.mark.parametrize("registration", [Registration.INVITE, Registration.CLOSED])
@@ -134,7 +134,7 @@ def test_an_invitation_used_at_once_makes_one_account(
 def test_a_failed_registration_leaves_the_invitation(open_with: Callable[[Registration], Accounts]) -> None:
     accounts = open_with(Registration.INVITE)
     invite = accounts.invite(enter(accounts, "root"))
-    with pytest.raises(errors.NameTaken):
+    with pytest.raises(errors.UsernameTaken):
         accounts.create_user("ROOT", HASH, invite=invite)
     enter(accounts, "ada", invite=invite)
 
@@ -308,7 +308,7 @@ def test_folding_a_name_again_changes_nothing(name: str) -> None:
     ],
 )
 def test_an_unusable_name_is_refused(accounts: Accounts, name: str) -> None:
-    with pytest.raises(errors.NameRejected):
+    with pytest.raises(errors.UsernameRejected):
         accounts.create_user(name, HASH)
 
 
@@ -331,7 +331,7 @@ def test_an_unusable_name_is_refused(accounts: Accounts, name: str) -> None:
 )
 @pytest.mark.parametrize("name", ["a{}da", "{}ada", "ada{}"])
 def test_a_name_has_nothing_that_can_not_be_seen(name: str, sign: str) -> None:
-    with pytest.raises(errors.NameRejected, match=f"invisible character: U\\+{ord(sign):04X}"):
+    with pytest.raises(errors.UsernameRejected, match=f"invisible character: U\\+{ord(sign):04X}"):
         check_username(name.format(sign))
 
 
@@ -346,7 +346,7 @@ def test_a_name_has_nothing_that_can_not_be_seen(name: str, sign: str) -> None:
     ],
 )
 def test_no_word_of_a_name_mixes_scripts(name: str) -> None:
-    with pytest.raises(errors.NameRejected, match="mixes scripts"):
+    with pytest.raises(errors.UsernameRejected, match="mixes scripts"):
         check_username(name)
 
 
@@ -384,14 +384,14 @@ def test_a_name_in_one_script_is_a_name(name: str) -> None:
 )
 def test_no_name_looks_like_another(accounts: Accounts, held: str, wanted: str) -> None:
     accounts.create_user(held, HASH)
-    with pytest.raises(errors.NameTaken, match="looks like"):
+    with pytest.raises(errors.UsernameTaken, match="looks like"):
         accounts.create_user(wanted, HASH)
 
 
 def test_of_names_that_look_alike_one_is_given_also_at_once(accounts: Accounts) -> None:
     made = in_parallel(8, lambda number: accounts.create_user(("ace", "асе")[number % 2], HASH))
     assert sum(isinstance(user, User) for user in made) == 1
-    assert sum(isinstance(user, errors.NameTaken) for user in made) == 7
+    assert sum(isinstance(user, errors.UsernameTaken) for user in made) == 7
 
 
 def test_a_name_is_found_however_it_is_typed(accounts: Accounts) -> None:

@@ -233,7 +233,7 @@ def test_a_cookie_is_no_token_and_a_token_no_cookie(
     ],
 )
 def test_a_name_that_can_not_be_read_is_refused(tokens: Tokens, member: SignedIn, name: str) -> None:
-    with pytest.raises(errors.TokenNotMade):
+    with pytest.raises(errors.TokenOptionsRejected):
         tokens.make(member, name, BOTH, None)
     assert tokens.list(member) == ()
 
@@ -246,12 +246,12 @@ def test_a_name_that_can_be_read_is_kept(tokens: Tokens, member: SignedIn, name:
 
 @pytest.mark.parametrize("life", [0, -1, 1, 31, 10**12])
 def test_only_the_offered_lives_are_given(tokens: Tokens, member: SignedIn, life: int) -> None:
-    with pytest.raises(errors.TokenNotMade):
+    with pytest.raises(errors.TokenOptionsRejected):
         tokens.make(member, "script", BOTH, life)
 
 
 def test_a_token_that_may_do_nothing_is_not_made(tokens: Tokens, member: SignedIn) -> None:
-    with pytest.raises(errors.TokenNotMade):
+    with pytest.raises(errors.TokenOptionsRejected):
         tokens.make(member, "script", [], None)
 
 
@@ -260,7 +260,7 @@ def test_a_user_has_so_many_live_tokens_and_no_more(
 ) -> None:
     for number in range(MOST):
         tokens.make(member, f"script {number}", BOTH, 30)
-    with pytest.raises(errors.TokenNotMade, match="already have 20 API tokens"):
+    with pytest.raises(errors.TokenOptionsRejected, match="already have 20 API tokens"):
         tokens.make(member, "one more", BOTH, 30)
     tokens.make(admin, "another's", BOTH, 30)
     tokens.revoke(member, tokens.list(member)[0].id)
@@ -275,7 +275,7 @@ def test_of_tokens_made_at_once_no_more_are_made(tokens: Tokens, member: SignedI
     for number in range(MOST - 2):
         tokens.make(member, f"script {number}", BOTH, None)
     made = in_parallel(8, lambda number: tokens.make(member, f"at once {number}", BOTH, None))
-    assert sum(isinstance(one, errors.TokenNotMade) for one in made) == 6
+    assert sum(isinstance(one, errors.TokenOptionsRejected) for one in made) == 6
     assert len(tokens.list(member)) == MOST
 
 

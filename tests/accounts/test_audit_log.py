@@ -20,14 +20,14 @@ from core.accounts.identity import SignedIn
 from core.accounts.sign_in import LOCK, MAX_ATTEMPTS
 from core.accounts.users import Accounts
 from core.common.clock import utc_now
-from core.database.database import PAGE, Database
+from core.database.database import ROWS_PER_PAGE, Database
 from core.database.models import AuditEntry, Scope, Table, User
 from core.database.pagination import Cursor
 from core.images.gallery import Gallery
-from core.images.share_links import LIVES, Shares
+from core.images.share_links import LIVES, ShareLinks
 from core.settings import Registration, load_settings
 from core.storage.storage import Storage
-from core.usage.budget_limits import OwnLimits
+from core.usage.budget_limits import UserLimits
 from core.usage.budgets import Budgets
 from tests.support.client_info import called_from
 from tests.support.clock import Clock
@@ -52,7 +52,7 @@ class World:
         self.accounts = Accounts(self.database, registration=Registration.INVITE, clock=self.clock)
         self.tokens = Tokens(self.database, clock=self.clock)
         self.gallery = Gallery(self.database, self.storage, clock=self.clock)
-        self.shares = Shares(self.database, clock=self.clock)
+        self.shares = ShareLinks(self.database, clock=self.clock)
         self.budgets = Budgets(self.database, load_settings(), clock=self.clock)
         self.admin = enter(self.accounts, "root")
         self.member = enter(self.accounts, "ada", invite=self.accounts.invite(self.admin))
@@ -204,19 +204,21 @@ def purge(world: World) -> Act:
 
 def change_budget(world: World) -> Act:
     limits = iter(range(1, 1000))
-    return lambda: world.budgets.change(world.admin, world.member.user_id, OwnLimits(day_images=next(limits)))
+    return lambda: world.budgets.change(
+        world.admin, world.member.user_id, UserLimits(day_images=next(limits))
+    )
 
 
 def share(world: World) -> Act:
     image = world.image()
-    return lambda: world.kept(world.shares.make(world.member, image, LIVES[0]))
+    return lambda: world.kept(world.shares.create(world.member, image, LIVES[0]))
 
 
 def stop_sharing(world: World) -> Act:
     image = world.image()
-    world.kept(world.shares.make(world.member, image, LIVES[0]))
+    world.kept(world.shares.create(world.member, image, LIVES[0]))
     [share] = world.shares.list(world.member, image)
-    return lambda: world.shares.withdraw(world.member, share.id)
+    return lambda: world.shares.revoke(world.member, share.id)
 
 
 CASES = {
@@ -316,13 +318,13 @@ def test_what_can_not_be_recorded_is_not_done(world: World, subtests: pytest.Sub
         ),
         pytest.param(
             lambda w: w.accounts.create_user("ada", HASH, invite=w.accounts.invite(w.admin)),
-            errors.NameTaken,
+            errors.UsernameTaken,
             id="registration",
         ),
         pytest.param(lambda w: w.accounts.use_reset("made-up", HASH), errors.ResetInvalid, id="reset"),
         pytest.param(lambda w: w.accounts.redeem_ticket("made-up"), errors.SessionEnded, id="sign-in"),
         pytest.param(
-            lambda w: w.tokens.make(w.member, "", [Scope.READ], None), errors.TokenNotMade, id="token"
+            lambda w: w.tokens.make(w.member, "", [Scope.READ], None), errors.TokenOptionsRejected, id="token"
         ),
         pytest.param(
             lambda w: w.accounts.withdraw(w.member, w.admin.user_id), errors.NotAllowed, id="withdrawal"
@@ -506,7 +508,7 @@ def test_what_comes_meanwhile_moves_no_page(world: World) -> None:
 
 
 def test_the_whole_trail_is_read_in_portions(world: World) -> None:
-    fill(world, PAGE + 7)
+    fill(world, ROWS_PER_PAGE + 7)
     assert [entry.id for entry in world.audit.all(world.admin)] == [one.id for one in world.entries()][::-1]
 
 

@@ -32,7 +32,7 @@ from core.common.media_types import MEGABYTE
 from core.database.models import Image, Scope
 from core.settings import load_settings
 from core.studio import Studio
-from core.usage.budget_limits import OwnLimits
+from core.usage.budget_limits import UserLimits
 from core.web.guard import MAX_BODY, Guard
 from core.web.urls import EDIT
 from tests.support.hostile_uploads import CLEANED, NAMES, REFUSED, SCRIPT, camera, saved
@@ -274,7 +274,7 @@ def test_nothing_is_kept_of_what_is_refused_by_its_mask(studio: Studio) -> None:
 def test_nothing_is_kept_of_what_no_budget_covers(studio: Studio, service: OpenAIService) -> None:
     person = Person(studio)
     admin = replace(person.user, is_admin=True)
-    studio.budgets.change(admin, person.user.user_id, OwnLimits(day_images=1))
+    studio.budgets.change(admin, person.user.user_id, UserLimits(day_images=1))
     answer = person.edit(WORDS | {"n": "2"}, image=JPEG)
     assert refused(answer) == (errors.BudgetSpent.status, errors.BudgetSpent.code)
     assert uploads(studio, person) == ()

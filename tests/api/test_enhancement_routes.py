@@ -13,9 +13,9 @@ from starlette.types import Message
 from core.api.enhancement_routes import heard, written
 from core.api.events import LATEST, LONGEST_WAIT, MOST_WAITING, Places, streamed, until_the_end
 from core.errors import EnhancementCancelled
-from core.usage.idempotency import KeptRequest
+from core.usage.idempotency import IdempotentRequest
 
-KEPT = KeptRequest.of("ada", "key", "enhance-prompt", {})
+KEPT = IdempotentRequest.of("ada", "key", "enhance-prompt", {})
 
 
 def request_of(message: Message) -> Request:
@@ -47,7 +47,7 @@ def test_a_text_that_nobody_waits_for_and_nobody_has_begun_is_taken_back() -> No
 @pytest.mark.parametrize(
     ("kept", "begun"), [pytest.param(KEPT, False, id="under a key"), pytest.param(None, True, id="begun")]
 )
-def test_what_is_begun_or_may_be_asked_for_again_goes_on(kept: KeptRequest | None, begun: bool) -> None:
+def test_what_is_begun_or_may_be_asked_for_again_goes_on(kept: IdempotentRequest | None, begun: bool) -> None:
     text: Future[str] = Future()
     if begun:
         text.set_running_or_notify_cancel()

@@ -18,7 +18,7 @@ from sqlmodel import col, select
 from core import bootstrap
 from core.api.events import MOST_WAITING, Places
 from core.common.clock import utc_now
-from core.database.models import Image, Job, JobState, KeptAnswer, Scope, Usage, User
+from core.database.models import IdempotentResponse, Image, Job, JobState, Scope, Usage, User
 from core.images.share_links import LIVES
 from core.settings import load_settings
 from core.studio import Studio
@@ -385,16 +385,16 @@ def test_a_key_is_free_after_a_day(studio: Studio, owner: Person, service: OpenA
     key = {"Idempotency-Key": "a"}
     first = owner.client.post(GENERATE, json=ASKED, headers=key).json()
     with studio.database.write() as session:
-        for row in session.exec(select(KeptAnswer)):
+        for row in session.exec(select(IdempotentResponse)):
             row.created_at -= timedelta(days=1)
     second = owner.client.post(GENERATE, json=ASKED, headers=key).json()
     assert first["id"] != second["id"]
     assert paid(service) == 2
     with studio.database.write() as session:
-        for row in session.exec(select(KeptAnswer)):
+        for row in session.exec(select(IdempotentResponse)):
             row.created_at -= timedelta(days=1)
-    studio.kept.tidy()
-    assert rows(studio, KeptAnswer) == []
+    studio.idempotency.tidy()
+    assert rows(studio, IdempotentResponse) == []
 
 
 @ON_SQLITE
@@ -404,7 +404,7 @@ def test_an_enhancement_whose_process_is_gone_is_unknown_and_not_sent_again(
     key = {"Idempotency-Key": "a"}
     assert owner.client.post(ENHANCE, json=FOX, headers=key).status_code == 200
     with studio.database.write() as session:
-        (row,) = session.exec(select(KeptAnswer))
+        (row,) = session.exec(select(IdempotentResponse))
         row.status, row.body = None, None
         row.created_at -= timedelta(minutes=30)
     kept = owner.client.post(ENHANCE, json=FOX, headers=key)
@@ -639,7 +639,7 @@ def test_a_revoked_token_ends_at_once(studio: Studio, owner: Person) -> None:
 @ON_SQLITE
 def test_a_link_opens_its_picture_and_nothing_else(studio: Studio, owner: Person) -> None:
     ids = [owner.client.post(GENERATE, json=ASKED).json()["id"] for _ in range(2)]
-    token = studio.shares.make(owner.user, ids[0], LIVES[0])
+    token = studio.share_links.create(owner.user, ids[0], LIVES[0])
     nobody = client_of(studio)
     for tail in ("", "/thumbnail"):
         answer = nobody.get(f"/api/images/{ids[0]}{tail}?share={token}")
@@ -652,8 +652,8 @@ def test_a_link_opens_its_picture_and_nothing_else(studio: Studio, owner: Person
     for tail in ("/metadata", "/download"):
         assert nobody.get(f"/api/images/{ids[0]}{tail}?share={token}").status_code == 401
     assert nobody.delete(f"/api/images/{ids[0]}?share={token}").status_code == 401
-    for share in studio.shares.list(owner.user, ids[0]):
-        studio.shares.withdraw(owner.user, share.id)
+    for share in studio.share_links.list(owner.user, ids[0]):
+        studio.share_links.revoke(owner.user, share.id)
     assert nobody.get(f"/api/images/{ids[0]}?share={token}").status_code == 404
     assert owner.client.get(f"/api/images/{ids[0]}?share=made-up").status_code == 200
 

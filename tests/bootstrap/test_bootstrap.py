@@ -19,7 +19,7 @@ import pytest
 
 import app as app_module
 from core import bootstrap, errors
-from core.database.installation_key import SECRET_BYTES
+from core.database.installation_key import KEY_BYTES
 from core.prompts.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
@@ -259,15 +259,15 @@ def test_the_installations_key_is_made_once(build: Callable[..., Studio]) -> Non
         keys.add(studio.jobs.worker.secret)
         studio.close()
     (key,) = keys
-    assert len(key) == SECRET_BYTES
+    assert len(key) == KEY_BYTES
 
 
 def test_a_key_from_before_the_database_kept_it_is_taken_over(
     build: Callable[..., Studio], tmp_path: Path
 ) -> None:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "secret.key").write_bytes(b"k" * SECRET_BYTES)
-    assert build().jobs.worker.secret == b"k" * SECRET_BYTES
+    (tmp_path / "data" / "secret.key").write_bytes(b"k" * KEY_BYTES)
+    assert build().jobs.worker.secret == b"k" * KEY_BYTES
 
 
 def test_a_new_data_folder_is_its_owners_alone(build: Callable[..., Studio], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from core.common.clock import utc_now
 from core.common.ids import new_id
 from core.database.models import Image, Job, JobState, User
 from core.enhancement.drafts import DraftState, PromptVersion
-from core.errors.stored import JobError
+from core.errors.stored import StoredError
 from core.prompts.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
@@ -167,7 +167,7 @@ def _jobs(studio: Studio, owner_id: str) -> None:
 
 
 def _job(owner_id: str, name: str, told: Sequence[str], **fields: object) -> Job:
-    error = JobError("IMG-GEN-FAIL-001", " ".join(told), tuple(told), "\n".join(told))
+    error = StoredError("IMG-GEN-FAIL-001", " ".join(told), tuple(told), "\n".join(told))
     request = replace(RECIPE, name=name, prompt=name).to_json()
     return Job(owner_id=owner_id, request=request, error=asdict(error), **fields)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from core.settings import load_settings
-from core.storage.s3 import open_bucket
+from core.storage.s3 import open_s3
 from pages.ui.error_panel import HELP
 from tests.support.app_process import AppProcess
 from tests.support.browser_user import FOX, Visitor
@@ -34,7 +34,7 @@ def test_the_main_job_on_postgresql(browser: Browser, tmp_path: Path, postgres: 
 def test_the_main_job_on_a_bucket(browser: Browser, tmp_path: Path, s3: S3Server) -> None:
     with s3.fresh() as name, AppProcess(tmp_path, env=s3.environment(f"{name}/atelier")) as app:
         main_job(browser, app)
-        kept = open_bucket(load_settings(**s3.settings(f"{name}/atelier")))
+        kept = open_s3(load_settings(**s3.settings(f"{name}/atelier")))
         assert len(kept.list("images")) == 1
         assert not (app.data_dir / "files").exists()
         app.restart()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.accounts.usernames import fold_username
-from core.common.text import MOST_MARKS, has_long_run, thinned
+from core.common.text import MAX_COMBINING_MARKS, has_too_many_marks, limit_combining_marks
 from core.images.gallery_queries import fold
 from core.prompts.extraction import _folded
 
@@ -19,25 +19,25 @@ HOSTILE = [
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_run_of_marks_is_cut_where_no_language_has_as_many(text: str) -> None:
-    assert has_long_run(text)
-    cut = thinned(f"{text} fox é")
-    assert not has_long_run(cut)
-    assert cut.startswith(text[: MOST_MARKS // 2])
+    assert has_too_many_marks(text)
+    cut = limit_combining_marks(f"{text} fox é")
+    assert not has_too_many_marks(cut)
+    assert cut.startswith(text[: MAX_COMBINING_MARKS // 2])
     assert cut.endswith(" fox é")
-    assert len(cut) <= MOST_MARKS + len("a fox é")
+    assert len(cut) <= MAX_COMBINING_MARKS + len("a fox é")
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a fox", "a" + "\u0301" * MOST_MARKS, "é" * 500, "\u0ba8\u0bbf" * 500, "ガ" * 500]
+    "text", ["", "a fox", "a" + "\u0301" * MAX_COMBINING_MARKS, "é" * 500, "\u0ba8\u0bbf" * 500, "ガ" * 500]
 )
 def test_what_languages_write_stays_as_it_is(text: str) -> None:
-    assert thinned(text) == text
-    assert not has_long_run(text)
+    assert limit_combining_marks(text) == text
+    assert not has_too_many_marks(text)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_what_is_compared_is_cut_before_it_is_folded(text: str) -> None:
-    most = 3 * MOST_MARKS
+    most = 3 * MAX_COMBINING_MARKS
     assert len(fold(text)) < most
     assert len(_folded(text)) < most
     assert fold_username(text) == ""

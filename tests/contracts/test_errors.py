@@ -16,7 +16,7 @@ from core import errors
 from core.common.logging import configure_logging
 from core.errors import ImageError, scrub
 
-CLASSES = errors.catalogue()
+CLASSES = errors.all_errors()
 _LETTERS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=14, max_size=60)
 _KEYS = _LETTERS.map(lambda letters: f"a{letters}1")
 
@@ -140,7 +140,7 @@ def test_plain_words_and_request_ids_stay(words: str) -> None:
 
 
 def test_details_are_scrubbed_from_the_start() -> None:
-    assert errors.KeyRejected(details="Incorrect key sk-abcdef123456").details == "Incorrect key [secret]"
+    assert errors.ApiKeyRejected(details="Incorrect key sk-abcdef123456").details == "Incorrect key [secret]"
 
 
 @pytest.mark.parametrize("word", ["a", "ask-", "*", "a****", "Bearer ", "atl_", "sk-a1", "x-", "a" * 400])
@@ -202,4 +202,4 @@ def test_a_logged_message_holds_no_secret(log_lines: io.StringIO) -> None:
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_a_message_that_says_the_cost_is_marked_so(kind: type[ImageError]) -> None:
     """The pages would say it a second time, or not at all."""
-    assert ("charged for this" in kind.message) == kind.tells_cost
+    assert ("charged for this" in kind.message) == kind.states_cost

@@ -22,7 +22,7 @@ from core.accounts.identity import SignedIn
 from core.api.app import create_api, create_auth
 from core.common.logging import configure_logging
 from core.database.models import Table
-from core.errors.stored import JobError
+from core.errors.stored import StoredError
 from core.prompts.recipe import Recipe
 from core.provider.error_translation import ServiceFault, error_of
 from core.settings import load_settings
@@ -171,8 +171,8 @@ def test_no_part_of_an_errors_body_repeats_a_secret(place: str, secret: Secret) 
 
 def _assert_silent(error: errors.ImageError, secret: Secret) -> None:
     """That nothing which is shown, logged, stored or answered of it holds the secret."""
-    shown = (str(error), repr(error), error.details, error.message, errors.in_words(error))
-    stored, answered = repr(JobError.of(error)), failure(error, error.status).body.decode()
+    shown = (str(error), repr(error), error.details, error.message, errors.terminal_message(error))
+    stored, answered = repr(StoredError.of(error)), failure(error, error.status).body.decode()
     for text in (*shown, stored, answered):
         assert secret.core not in text
 
@@ -243,7 +243,7 @@ def test_no_setting_that_is_wrong_is_repeated(variable: str, secret: Secret) -> 
     try:
         load_settings(**{variable: f"{secret.quoted} \n"})
     except errors.SettingsError as error:
-        chain = f"{error!r} {errors.in_words(error)}"
+        chain = f"{error!r} {errors.terminal_message(error)}"
         assert secret.core not in chain
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.errors import catalogue
+from core.errors import all_errors
 from core.settings import Settings
 from tests.support import error_table
 
@@ -112,9 +112,9 @@ def test_every_error_is_in_the_table_once() -> None:
     files = [path for path in ERRORS if path.name not in ("__init__.py", "stored.py")]
     nodes = [node for path in files for node in ast.parse(path.read_text()).body]
     written = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
-    assert written == {kind.__name__ for kind in catalogue()}
+    assert written == {kind.__name__ for kind in all_errors()}
     listed = re.findall(r"^\| `(IMG-[A-Z0-9-]+)` \|", error_table.DOCUMENT.read_text(), re.MULTILINE)
-    assert sorted(listed) == sorted({kind.code for kind in catalogue()})
+    assert sorted(listed) == sorted({kind.code for kind in all_errors()})
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)

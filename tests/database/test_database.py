@@ -323,7 +323,7 @@ def test_migrating_waits_for_whoever_is_at_it(empty_database_url: str) -> None:
             if first.is_sqlite:
                 session.execute(text("CREATE TABLE being_made (id INTEGER)"))
             else:
-                first.alone(session, AdvisoryLock.MIGRATION)
+                first.lock(session, AdvisoryLock.MIGRATION)
             migrating = thread.submit(second.migrate)
             with pytest.raises(TimeoutError):
                 migrating.result(timeout=0.7)

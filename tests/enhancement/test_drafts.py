@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from sqlmodel import select
 
-from core.common.text import clean
+from core.common.text import storable_text
 from core.database.database import Database
 from core.database.models import Draft, User
 from core.enhancement.drafts import (
@@ -24,7 +24,7 @@ from core.enhancement.drafts import (
     PromptVersion,
     plain_prompt,
 )
-from core.errors import WordsRejected
+from core.errors import TextRejected
 from core.prompts.recipe import Recipe
 from core.prompts.request import Enhancement, PromptRequest
 from tests.support.clock import Clock
@@ -83,7 +83,7 @@ def test_the_newest_state_is_kept_once(drafts: Drafts, database: Database, user:
 @pytest.mark.parametrize("text", ["\0", "\ud800", "🦊 ￿", "\u202e", "a" * 100_000])
 def test_any_text_is_stored_in_whole_characters(drafts: Drafts, user: User, text: str) -> None:
     drafts.save(user.id, replace(FULL, prompt=text, traits=(text,)))
-    assert drafts.load(user.id).prompt == clean(text)
+    assert drafts.load(user.id).prompt == storable_text(text)
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_a_text_longer_than_any_is_refused_and_the_stored_draft_stays(
     text = "x" * MOST_TEXT
     longest = replace(FULL, **{name: (text,) if name == "traits" else text})
     longer = replace(FULL, **{name: (text, "y") if name == "traits" else text + "y"})
-    with pytest.raises(WordsRejected, match="100,000") as refused:
+    with pytest.raises(TextRejected, match="100,000") as refused:
         drafts.save(user.id, longer, before=FULL)
     assert refused.value.field == name
     assert drafts.load(user.id) == FULL

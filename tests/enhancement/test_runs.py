@@ -16,7 +16,7 @@ from sqlmodel import col, select
 
 from core import errors
 from core.database.database import Database
-from core.database.models import Take, Usage, User
+from core.database.models import CachedEnhancement, Usage, User
 from core.enhancement.cache import Takes
 from core.enhancement.drafts import Drafts, DraftState
 from core.enhancement.runs import ASKED_AT_ONCE, EnhancementRun, Enhancements
@@ -214,11 +214,11 @@ def test_a_failure_leaves_the_draft(
 
 
 FAILURES = {
-    "key rejected": errors.KeyRejected,
+    "key rejected": errors.ApiKeyRejected,
     "moderation": errors.PromptBlocked,
     "refusal": errors.EnhancementRefused,
     "length": errors.EnhancementTooLong,
-    "html": errors.WebPage,
+    "html": errors.WebPageReceived,
 }
 
 
@@ -595,13 +595,13 @@ def test_housekeeping_removes_what_is_too_old_to_answer(
     clock.forward(hours=23)
     Takes(database, clock=clock).tidy()
     with database.read() as session:
-        assert ["Moss" in take.text for take in session.exec(select(Take))] == [True]
+        assert ["Moss" in take.text for take in session.exec(select(CachedEnhancement))] == [True]
 
 
 class BrokenTakes(Takes):
     """Texts that can be neither kept nor read."""
 
-    def find(self, user_id: str, model: str, request: PromptRequest) -> Take | None:
+    def find(self, user_id: str, model: str, request: PromptRequest) -> CachedEnhancement | None:
         raise errors.DatabaseError
 
     def keep(self, user_id: str, request: PromptRequest, enhanced: Enhanced) -> None:

@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from core.errors import BadImage
-from core.images.image_files import MAX_PIXELS, PROMPT_KEYWORDS, _Chunk, download_copy, thumbnail, verify
+from core.images.image_files import (
+    MAX_PIXELS,
+    PROMPT_KEYWORDS,
+    _Chunk,
+    download_copy,
+    thumbnail,
+    verify_image,
+)
 from tests.support.fuzz_inputs import fuzz
 from tests.support.images import plain_png, png_chunk
 
@@ -38,12 +45,12 @@ small = st.binary(max_size=40)
 def _all_agree(data: bytes) -> None:
     """Whatever the bytes are, each reader of pictures takes them or says BadImage; a bomb is never taken."""
     with suppress(BadImage):
-        picture = verify(data)
+        picture = verify_image(data)
         assert 0 < picture.width * picture.height <= MAX_PIXELS
         assert picture.mime in ("image/png", "image/webp", "image/jpeg")
-        assert verify(thumbnail(data)).mime == "image/webp"
+        assert verify_image(thumbnail(data)).mime == "image/webp"
         assert download_copy(data, recipe_text=None) == data
-        verify(download_copy(data, recipe_text={"prompt": "a fox"}))
+        verify_image(download_copy(data, recipe_text={"prompt": "a fox"}))
     with suppress(BadImage):
         thumbnail(data)
     with suppress(BadImage):
@@ -73,8 +80,8 @@ def test_a_picture_with_odd_metadata_is_whole_and_has_its_thumbnail(kind: str) -
     assert odd != WHOLE[kind]
     if kind == "PNG":
         odd = MAGIC + b"".join(png_chunk(chunk.kind, chunk.body) for chunk in parts_of(odd))
-    assert verify(odd).width == 16
-    small = verify(thumbnail(odd))
+    assert verify_image(odd).width == 16
+    small = verify_image(thumbnail(odd))
     assert (small.width, small.height) == (16, 24)
 
 
@@ -181,7 +188,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(sides: tuple[int, int]) -> None
     header = struct.pack(">IIBBBBB", *sides, 8, 2, 0, 0, 0)
     parts = ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(10**6))), (b"IEND", b""))
     bomb = MAGIC + b"".join(png_chunk(kind, body) for kind, body in parts)
-    for reader in (verify, thumbnail):
+    for reader in (verify_image, thumbnail):
         with pytest.raises(BadImage):
             reader(bomb)
 
@@ -192,4 +199,4 @@ def test_compressed_words_in_a_picture_are_not_unpacked_without_end() -> None:
     whole = plain_png()
     bomb = whole[:33] + packed * 100 + whole[33:]
     with pytest.raises(BadImage):
-        verify(bomb)
+        verify_image(bomb)

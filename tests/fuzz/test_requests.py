@@ -18,9 +18,9 @@ from core import errors
 from core.api.dependencies import user_of
 from core.api.generation_routes import _wants_async
 from core.api.image_responses import _is_known, picture
-from core.common.media_types import sniffed
+from core.common.media_types import sniff_media_type
 from core.settings import Settings, load_settings
-from core.usage.idempotency import KeptRequest
+from core.usage.idempotency import IdempotentRequest
 from core.web.cookies import session_token
 from core.web.guard import check, is_same, is_served
 from core.web.request_context import HEADER, RequestIds
@@ -108,7 +108,7 @@ def test_a_tag_is_known_only_where_it_was_sent(sent: bytes, etag: str) -> None:
 
 @fuzz(data=st.binary(max_size=20) | st.sampled_from([b"\x89PNG", b"RIFF____WEBP", b"<svg", b"<html>"]))
 def test_a_partial_picture_is_never_sent_as_anything_but_a_picture(data: bytes) -> None:
-    assert sniffed(data) in ("image/png", "image/webp", "image/jpeg")
+    assert sniff_media_type(data) in ("image/png", "image/webp", "image/jpeg")
 
 
 ranges = words_of("bytes=", "-", "0", "5", "9" * 18, "9" * 40, ",", " ", "٣")
@@ -151,11 +151,13 @@ def test_any_wish_is_understood_or_left_alone(prefer: str) -> None:
 
 @fuzz(user=any_text, key=any_text, other=any_text, body=json_of())
 def test_a_key_is_one_users_for_one_body(user: str, key: str, other: str, body: object) -> None:
-    kept = KeptRequest.of(user, key, "generate", {"asked": body})
-    assert kept == KeptRequest.of(user, key, "generate", {"asked": body})
-    assert (kept.id == KeptRequest.of(other, key, "generate", {"asked": body}).id) == (user == other)
-    assert (kept.id == KeptRequest.of(user, other, "generate", {"asked": body}).id) == (key == other)
-    assert kept.request_hash != KeptRequest.of(user, key, "enhance-prompt", {"asked": body}).request_hash
+    kept = IdempotentRequest.of(user, key, "generate", {"asked": body})
+    assert kept == IdempotentRequest.of(user, key, "generate", {"asked": body})
+    assert (kept.id == IdempotentRequest.of(other, key, "generate", {"asked": body}).id) == (user == other)
+    assert (kept.id == IdempotentRequest.of(user, other, "generate", {"asked": body}).id) == (key == other)
+    assert (
+        kept.request_hash != IdempotentRequest.of(user, key, "enhance-prompt", {"asked": body}).request_hash
+    )
 
 
 @fuzz(sent=st.binary(max_size=80) | st.from_regex(rb"\A[A-Za-z0-9-]{0,70}\Z"))

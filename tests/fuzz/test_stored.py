@@ -22,26 +22,26 @@ from sqlmodel import col
 
 from core import errors
 from core.common.ids import new_id
-from core.common.text import clean
+from core.common.text import storable_text
 from core.database.database import Database
 from core.database.models import Image, User
 from core.database.pagination import Cursor
 from core.enhancement.drafts import DraftState, PromptVersion
-from core.errors.stored import JobError
+from core.errors.stored import StoredError
 from core.generation.ingest import Figures
 from core.images.gallery import Gallery
 from core.images.gallery_queries import Filters, fold
-from core.images.image_files import Picture
+from core.images.image_files import ImageInfo
 from core.maintenance import backup_archive
 from core.maintenance.integrity import FOLDERS, _place
 from core.prompts.recipe import Recipe
 from core.prompts.request import Enhancement
-from core.storage.folder import FolderStorage, open_storage
+from core.storage.folder import FolderStorage, open_folder
 from core.storage.keys import thumbnail_key
 from core.storage.storage import StoredFile, check_key
 from tests.support.fuzz_inputs import any_text, fuzz, json_of, words_of
 
-kept_text = any_text.map(clean)
+kept_text = any_text.map(storable_text)
 texts = st.lists(kept_text, max_size=3).map(tuple)
 recipes = st.builds(
     Recipe, prompt=kept_text, model=kept_text, name=kept_text, traits=texts, base_prompt=kept_text,
@@ -93,12 +93,12 @@ def test_a_draft_of_another_version_keeps_what_is_known(draft: DraftState, more:
 
 @fuzz(
     error=st.builds(
-        JobError, code=kept_text, message=kept_text, suggestions=texts, details=kept_text,
+        StoredError, code=kept_text, message=kept_text, suggestions=texts, details=kept_text,
         retryable=st.booleans(),
     )
 )  # fmt: skip
-def test_a_jobs_error_comes_back_as_it_was(error: JobError) -> None:
-    assert JobError.from_json(through_json(asdict(error))) == error
+def test_a_jobs_error_comes_back_as_it_was(error: StoredError) -> None:
+    assert StoredError.from_json(through_json(asdict(error))) == error
 
 
 counts = st.none() | st.integers(0, 2**40)
@@ -159,7 +159,7 @@ keys = words_of("..", "/", ".", "a", "images/", "-", "_", "\\", "%2e%2e", "\0", 
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> FolderStorage:
     folder = tmp_path_factory.mktemp("shelf")
     (folder / "outside").write_bytes(b"secret")
-    return open_storage(folder / "files")
+    return open_folder(folder / "files")
 
 
 @fuzz(key=keys)
@@ -295,7 +295,7 @@ def test_any_bytes_are_a_backup_or_refused(
 
 # Search
 
-PICTURE = Picture("image/png", 8, 8, "0" * 64)
+PICTURE = ImageInfo("image/png", 8, 8, "0" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -308,7 +308,7 @@ def searched(
     with database.write() as session:
         user = User(username="ada", display_name="Ada", password_hash="!")
         session.add(user)
-    yield Gallery(database, open_storage(folder / "files")), user.id
+    yield Gallery(database, open_folder(folder / "files")), user.id
     database.close()
 
 
@@ -326,13 +326,13 @@ def test_a_search_finds_what_holds_every_word_of_it_and_nothing_else(
     with gallery._database.write() as session:
         for place, prompt in made.items():
             gallery.add(
-                session, owner_id=owner, job_id=place, recipe=Recipe(prompt=clean(prompt), model="m"),
+                session, owner_id=owner, job_id=place, recipe=Recipe(prompt=storable_text(prompt), model="m"),
                 picture=PICTURE, file_key=f"images/{place}/0", index=0, file_bytes=1,
             )  # fmt: skip
     found = gallery.page(owner, Filters(search=search), limit=100).images
     with gallery._database.write() as session:
         mine = session.scalars(select(Image).where(col(Image.owner_id) == owner)).all()
-        words = fold(clean(search[:200])).split()[:10]
+        words = fold(storable_text(search[:200])).split()[:10]
         wanted = {image.id for image in mine if all(word[:60] in image.search for word in words)}
         for image in mine:
             session.delete(image)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from core import errors
 from core.accounts.passwords import check_password, prehash
 from core.accounts.usernames import check_username, fold_username
-from core.common.text import clean
-from core.database.columns import fitted
+from core.common.text import storable_text
+from core.database.columns import fit_to_columns
 from core.database.models import Image
 from core.errors import scrub
 from core.images.gallery import FILE_NAME_LENGTH, _file_name
@@ -177,7 +177,7 @@ def test_any_model_has_a_record_and_no_price_that_nobody_published(
 def test_a_name_is_refused_or_has_one_spelling(name: str) -> None:
     try:
         folded = check_username(name)
-    except errors.NameRejected:
+    except errors.UsernameRejected:
         return
     assert check_username(folded) == folded == fold_username(name)
     assert 2 <= len(folded) <= 64
@@ -193,10 +193,10 @@ def test_a_password_is_taken_or_refused_and_hashed_the_same_each_time(password: 
 
 @fuzz(text=any_text)
 def test_a_clean_text_can_be_kept_by_every_engine(text: str) -> None:
-    kept = clean(text)
+    kept = storable_text(text)
     assert kept.encode().decode() == kept
     assert "\0" not in kept
-    assert clean(kept) == kept
+    assert storable_text(kept) == kept
     if text.isprintable() and text.isascii():
         assert kept == text
 
@@ -204,7 +204,7 @@ def test_a_clean_text_can_be_kept_by_every_engine(text: str) -> None:
 @fuzz(text=st.text(st.characters(exclude_categories=()), max_size=600))
 def test_what_is_fitted_is_no_longer_than_its_column(text: str) -> None:
     columns = Image.metadata.tables[str(Image.__tablename__)].columns
-    fields = fitted(Image, {"name": text, "model": text, "prompt": text, "traits": [text]})
+    fields = fit_to_columns(Image, {"name": text, "model": text, "prompt": text, "traits": [text]})
     for name in ("name", "model", "prompt"):
         length = getattr(columns[name].type, "length", None)
         assert length is None or len(fields[name]) <= length
@@ -257,7 +257,7 @@ def test_a_deep_answer_is_text() -> None:
 def _refusing(text: str) -> object:
     try:
         return check_username(text)
-    except errors.NameRejected:
+    except errors.UsernameRejected:
         return None
 
 
@@ -270,7 +270,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "an enhancer's answer": extract_prompt,
     "scrub": scrub,
     "a fault's call": fault_in,
-    "columns": clean,
+    "columns": storable_text,
     "names": _refusing,
     "language": language_of,
     "facts": lambda text: missing_facts(text, PromptRequest(name="fox", traits=("a b",))),

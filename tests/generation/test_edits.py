@@ -115,7 +115,7 @@ def edits(service: OpenAIService) -> list[Seen]:
 
 
 def uploaded(studio: Studio, user: SignedIn, data: bytes, **options: Any) -> str:
-    return studio.uploads.keep(user.user_id, io.BytesIO(data), **options).key
+    return studio.uploads.store(user.user_id, io.BytesIO(data), **options).key
 
 
 # What is sent, and what comes of it
@@ -168,7 +168,7 @@ def test_uploads_and_a_mask_go_with_the_words(
 ) -> None:
     keys = [uploaded(studio, ada, saved("JPEG")), uploaded(studio, ada, saved("PNG"))]
     hole = saved("PNG", mode="RGBA")
-    mask = studio.uploads.keep_mask(ada.user_id, io.BytesIO(hole), size=(64, 48)).key
+    mask = studio.uploads.store_mask(ada.user_id, io.BytesIO(hole), size=(64, 48)).key
     recipe = replace(FOX, source_image=fox.id, references=tuple(keys), mask=mask)
     image = made(studio, ada, studio.generate(ada, recipe, 1))
     (seen,) = edits(service)
@@ -189,7 +189,7 @@ def test_a_mask_lies_on_a_png_whatever_the_picture_was_kept_as(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     photograph = uploaded(studio, ada, saved("JPEG"))
-    mask = studio.uploads.keep_mask(ada.user_id, io.BytesIO(saved("PNG", mode="RGBA")), size=(64, 48)).key
+    mask = studio.uploads.store_mask(ada.user_id, io.BytesIO(saved("PNG", mode="RGBA")), size=(64, 48)).key
     made(studio, ada, studio.generate(ada, replace(FOX, references=(photograph,), mask=mask), 1))
     (seen,) = edits(service)
     assert [part[:2] for part in seen.body["files"]] == [["image", "image/png"], ["mask", "image/png"]]

@@ -27,7 +27,7 @@ from core.settings import load_settings
 from core.storage.folder import FolderStorage
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
-from core.usage.error_counts import Failures
+from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import Call, UsageLog
 from tests.support.crashing_worker import RECIPE
 from tests.support.generation import ON_BOTH_STORES, ON_SQLITE, Studio, a_job, at_a_moment
@@ -176,7 +176,7 @@ def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Sto
         session.add(user)
     client = ImageClient(load_settings(), transport=OfflineTransport(seed=1))
     gallery, usage = Gallery(sqlite_database, storage), UsageLog(sqlite_database)
-    budgets, failures = Budgets(sqlite_database, load_settings()), Failures(sqlite_database)
+    budgets, failures = Budgets(sqlite_database, load_settings()), ErrorCounts(sqlite_database)
     worker = Worker(sqlite_database, storage, gallery, usage, budgets, client, b"s", failures, offline=True)
     jobs = Jobs(sqlite_database, storage, worker, JobQueue(sqlite_database), budgets)
     jobs.submit(user.id, Recipe(prompt="a fox", model="offline-painter", size="256x256"), 1)
@@ -270,7 +270,7 @@ def test_a_made_up_job_is_not_found(
             verb()
 
 
-# Failures
+# ErrorCounts
 
 
 @pytest.mark.parametrize(
@@ -278,9 +278,9 @@ def test_a_made_up_job_is_not_found(
     [
         pytest.param("moderation", errors.PromptBlocked, JobState.FAILED, "failed", id="blocked"),
         pytest.param("quota spent", errors.QuotaSpent, JobState.FAILED, "failed", id="quota"),
-        pytest.param("html", errors.WebPage, JobState.FAILED, "failed", id="a web page"),
-        pytest.param("dropped", errors.AnswerLost, JobState.UNKNOWN, "unknown", id="line cut"),
-        pytest.param("gateway timeout", errors.AnswerLate, JobState.UNKNOWN, "unknown", id="gateway"),
+        pytest.param("html", errors.WebPageReceived, JobState.FAILED, "failed", id="a web page"),
+        pytest.param("dropped", errors.ResponseLost, JobState.UNKNOWN, "unknown", id="line cut"),
+        pytest.param("gateway timeout", errors.ResponseTimeout, JobState.UNKNOWN, "unknown", id="gateway"),
     ],
 )
 def test_a_failure_is_kept_with_all_that_helps(
@@ -553,7 +553,7 @@ def test_an_unknown_outcome_is_sent_again_where_the_setting_says_so(
     studio.work()
     job = studio.job()
     assert job.error is not None
-    assert job.error.code == errors.AnswerLost.code
+    assert job.error.code == errors.ResponseLost.code
     assert job.state == (JobState.QUEUED if resend else JobState.UNKNOWN)
     assert [call.outcome for call in studio.rows(Usage)] == ["unknown"]
 
@@ -580,7 +580,7 @@ def test_only_an_ended_job_without_image_is_tried_again(
 ) -> None:
     studio = make_studio(database, started=False)
     job = a_job(database, user, state)
-    with pytest.raises(errors.NotEnded):
+    with pytest.raises(errors.JobNotRetryable):
         studio.jobs.retry(user.id, job.id)
     assert len(studio.rows(Job)) == 1
 

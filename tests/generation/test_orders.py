@@ -104,17 +104,17 @@ def ended(studio: Studio, user: SignedIn) -> tuple[JobView, ...]:
         pytest.param({"quality": "hd"}, 1, errors.InvalidParameter, "quality", id="quality"),
         pytest.param({"prompt": " \n"}, 1, errors.PromptEmpty, "prompt", id="empty"),
         pytest.param({"prompt": "fox " * 8001}, 1, errors.PromptTooLong, "prompt", id="too long"),
-        pytest.param({"prompt": "a \0 fox"}, 1, errors.WordsRejected, "prompt", id="control character"),
-        pytest.param({"prompt": "a \ud800 fox"}, 1, errors.WordsRejected, "prompt", id="half a character"),
-        pytest.param({"prompt": "a" + "\u0300" * 31}, 1, errors.WordsRejected, "prompt", id="31 accents"),
-        pytest.param({"name": "x" * 200}, 1, errors.WordsRejected, "name", id="a name of 200 characters"),
-        pytest.param({"traits": ("x",) * 50}, 1, errors.WordsRejected, "traits", id="50 traits"),
-        pytest.param({"name": "x" * (MAX_LINE + 1)}, 1, errors.WordsRejected, "name", id="long name"),
-        pytest.param({"name": "\x1b[31m"}, 1, errors.WordsRejected, "name", id="control in the name"),
-        pytest.param({"traits": ("x",) * (MAX_TRAITS + 1)}, 1, errors.WordsRejected, "traits", id="traits"),
-        pytest.param({"traits": ("x" * 201,)}, 1, errors.WordsRejected, "traits", id="long trait"),
+        pytest.param({"prompt": "a \0 fox"}, 1, errors.TextRejected, "prompt", id="control character"),
+        pytest.param({"prompt": "a \ud800 fox"}, 1, errors.TextRejected, "prompt", id="half a character"),
+        pytest.param({"prompt": "a" + "\u0300" * 31}, 1, errors.TextRejected, "prompt", id="31 accents"),
+        pytest.param({"name": "x" * 200}, 1, errors.TextRejected, "name", id="a name of 200 characters"),
+        pytest.param({"traits": ("x",) * 50}, 1, errors.TextRejected, "traits", id="50 traits"),
+        pytest.param({"name": "x" * (MAX_LINE + 1)}, 1, errors.TextRejected, "name", id="long name"),
+        pytest.param({"name": "\x1b[31m"}, 1, errors.TextRejected, "name", id="control in the name"),
+        pytest.param({"traits": ("x",) * (MAX_TRAITS + 1)}, 1, errors.TextRejected, "traits", id="traits"),
+        pytest.param({"traits": ("x" * 201,)}, 1, errors.TextRejected, "traits", id="long trait"),
         pytest.param({"model": "made-up"}, 1, errors.ModelUnavailable, "model", id="a model not offered"),
-        pytest.param({"base_prompt": "\udfff"}, 1, errors.WordsRejected, "base_prompt", id="base prompt"),
+        pytest.param({"base_prompt": "\udfff"}, 1, errors.TextRejected, "base_prompt", id="base prompt"),
     ],
 )
 def test_what_can_not_be_made_is_refused_unpaid(
@@ -160,9 +160,9 @@ def test_a_retired_model_is_refused_where_it_is_retired(studio: Studio, ada: Sig
         pytest.param(
             DraftState(prompt="only this"), errors.PromptEmpty, "base_prompt", id="nothing described"
         ),
-        pytest.param(DraftState(name="a\0"), errors.WordsRejected, "name", id="control character"),
+        pytest.param(DraftState(name="a\0"), errors.TextRejected, "name", id="control character"),
         pytest.param(
-            DraftState(name="a", guidance="g" * 8001), errors.WordsRejected, "guidance", id="guidance"
+            DraftState(name="a", guidance="g" * 8001), errors.TextRejected, "guidance", id="guidance"
         ),
     ],
 )

@@ -26,7 +26,7 @@ from core.database.pagination import Cursor
 from core.errors import FileDamaged, ImageNotFound, StorageFull
 from core.images.gallery import THUMBNAILS_AT_ONCE, Gallery
 from core.images.gallery_queries import Filters, Page
-from core.images.image_files import verify
+from core.images.image_files import verify_image
 from core.prompts.recipe import Recipe
 from core.storage.folder import FolderStorage
 from core.storage.keys import thumbnail_key
@@ -203,7 +203,7 @@ def test_a_row_belongs_to_the_callers_transaction(
             owner_id=user.id,
             job_id="j",
             recipe=FOX,
-            picture=verify(plain_png()),
+            picture=verify_image(plain_png()),
             file_key="k",
             index=0,
             file_bytes=1,
@@ -664,7 +664,7 @@ def test_what_is_there_already_is_found_by_its_index(
     sqlite_database: Database, storage: FolderStorage
 ) -> None:
     with plans_of(sqlite_database) as plans:
-        Gallery(sqlite_database, storage).newest_of("ada", [FOX, replace(FOX, prompt="an owl"), FOX])
+        Gallery(sqlite_database, storage).newest_by_recipe("ada", [FOX, replace(FOX, prompt="an owl"), FOX])
     assert len(plans) == 2
     for plan in plans:
         assert " INDEX ix_images_request (owner_id=? AND request_hash=?" in plan

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from core.common.media_types import extension_of
+from core.common.media_types import file_extension
 from core.errors import BadImage
-from core.images.image_files import MAX_BYTES, download_copy, thumbnail, verify
+from core.images.image_files import MAX_BYTES, download_copy, thumbnail, verify_image
 from tests.support.images import plain_png, png_chunk
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -80,8 +80,8 @@ def texts(data: bytes) -> dict[str, str]:
     ],
 )
 def test_whole_pictures_pass(data: bytes, mime: str, extension: str) -> None:
-    picture = verify(data)
-    assert (picture.mime, extension_of(picture.mime), picture.width, picture.height) == (
+    picture = verify_image(data)
+    assert (picture.mime, file_extension(picture.mime), picture.width, picture.height) == (
         mime,
         extension,
         40,
@@ -96,7 +96,7 @@ def test_whole_pictures_pass(data: bytes, mime: str, extension: str) -> None:
 )
 def test_sizes_are_as_shown(orientation: int, size: tuple[int, int]) -> None:
     data = saved("JPEG", exif=exif(orientation))
-    picture = verify(data)
+    picture = verify_image(data)
     assert (picture.width, picture.height) == size
     with Image.open(io.BytesIO(thumbnail(data))) as small:
         assert small.size == size
@@ -149,7 +149,7 @@ REFUSED = [
 @pytest.mark.parametrize(("data", "why"), REFUSED)
 def test_everything_else_is_refused_with_the_reason(data: bytes, why: str) -> None:
     with pytest.raises(BadImage) as caught:
-        verify(data)
+        verify_image(data)
     assert caught.value.details
     assert why in caught.value.details
 
@@ -159,7 +159,7 @@ def test_everything_else_is_refused_with_the_reason(data: bytes, why: str) -> No
 def test_no_cut_passes(kind: str, cut: int) -> None:
     data = PICTURES[kind]
     with pytest.raises(BadImage):
-        verify(data[: cut % len(data)])
+        verify_image(data[: cut % len(data)])
 
 
 @given(
@@ -168,7 +168,7 @@ def test_no_cut_passes(kind: str, cut: int) -> None:
 )
 def test_random_bytes_are_refused_and_nothing_worse(data: bytes, magic: bytes) -> None:
     with pytest.raises(BadImage):
-        verify(magic + data)
+        verify_image(magic + data)
     with pytest.raises(BadImage):
         thumbnail(magic + data)
 
@@ -185,7 +185,7 @@ def test_random_bytes_are_refused_and_nothing_worse(data: bytes, magic: bytes) -
     ],
 )
 def test_thumbnails_fit_and_keep_their_shape(data: bytes, size: tuple[int, int]) -> None:
-    picture = verify(thumbnail(data))
+    picture = verify_image(thumbnail(data))
     assert (picture.mime, picture.width, picture.height) == ("image/webp", *size)
 
 
@@ -218,7 +218,7 @@ def test_with_the_prompt_only_the_prompt_is_added() -> None:
         assert chunk in copy
     assert download_copy(copy, recipe_text={}) == ORIGINAL
     assert download_copy(copy, recipe_text=RECIPE) == copy
-    verify(copy)
+    verify_image(copy)
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from core.accounts.identity import SignedIn
 from core.accounts.users import Accounts
 from core.common.clock import utc_now
 from core.database.database import Database
-from core.database.models import AuditEntry, Image, Share
+from core.database.models import AuditEntry, Image, ShareLink
 from core.images.gallery import Gallery
-from core.images.share_links import LIVES, SharedImage, Shares
+from core.images.share_links import LIVES, SharedImage, ShareLinks
 from core.storage.storage import Storage
 from tests.support.clock import Clock
 from tests.support.sign_in import ticket_of
@@ -34,8 +34,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def shares(database: Database, clock: Clock) -> Shares:
-    return Shares(database, clock=clock)
+def shares(database: Database, clock: Clock) -> ShareLinks:
+    return ShareLinks(database, clock=clock)
 
 
 @pytest.fixture
@@ -66,15 +66,15 @@ def person(shelf: Shelf, *, admin: bool = False) -> SignedIn:
     return replace(found, is_admin=admin)
 
 
-def rows(database: Database) -> list[Share]:
+def rows(database: Database) -> list[ShareLink]:
     with database.read() as session:
-        return list(session.exec(select(Share)))
+        return list(session.exec(select(ShareLink)))
 
 
 def test_a_link_shows_its_picture_and_nothing_that_it_was_made_from(
-    shares: Shares, owner: SignedIn, image: Image, shelf: Shelf
+    shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf
 ) -> None:
-    shown = shares.image_of(shares.make(owner, image.id, WEEK), image.id)
+    shown = shares.shared_image(shares.create(owner, image.id, WEEK), image.id)
     assert shown == SharedImage(image.id, owner.user_id, image.mime, image.sha256)
     assert {field.name for field in fields(SharedImage)} == {"id", "owner_id", "mime", "sha256"}
     assert shelf.gallery.original(shown.owner_id, shown.id)
@@ -82,123 +82,123 @@ def test_a_link_shows_its_picture_and_nothing_that_it_was_made_from(
 
 
 def test_a_session_that_has_ended_makes_no_link(
-    shares: Shares, owner: SignedIn, image: Image, database: Database
+    shares: ShareLinks, owner: SignedIn, image: Image, database: Database
 ) -> None:
     Accounts(database).sign_out_everywhere(owner)
     with pytest.raises(errors.SessionEnded):
-        shares.make(owner, image.id, WEEK)
+        shares.create(owner, image.id, WEEK)
     assert rows(database) == []
 
 
 def test_only_the_hash_of_a_link_is_kept(
-    shares: Shares, owner: SignedIn, image: Image, database: Database
+    shares: ShareLinks, owner: SignedIn, image: Image, database: Database
 ) -> None:
-    token = shares.make(owner, image.id, WEEK)
+    token = shares.create(owner, image.id, WEEK)
     (row,) = rows(database)
     assert token not in repr(row)
-    assert shares.image_of(row.id, image.id) is None
+    assert shares.shared_image(row.id, image.id) is None
     assert token not in repr(shares.list(owner, image.id))
 
 
 @pytest.mark.parametrize("token", ["", "made-up", "\udfff", "x\0", "a" * 10_000], ids=ascii)
-def test_a_made_up_link_shows_nothing(shares: Shares, owner: SignedIn, image: Image, token: str) -> None:
-    shares.make(owner, image.id, WEEK)
-    assert shares.image_of(token, image.id) is None
+def test_a_made_up_link_shows_nothing(shares: ShareLinks, owner: SignedIn, image: Image, token: str) -> None:
+    shares.create(owner, image.id, WEEK)
+    assert shares.shared_image(token, image.id) is None
 
 
 def test_a_link_shows_no_other_image(
-    shares: Shares, owner: SignedIn, other: SignedIn, image: Image, shelf: Shelf, database: Database
+    shares: ShareLinks, owner: SignedIn, other: SignedIn, image: Image, shelf: Shelf, database: Database
 ) -> None:
-    token = shares.make(owner, image.id, WEEK)
+    token = shares.create(owner, image.id, WEEK)
     second = shelf.image(colour=1)
-    assert shares.image_of(token, second.id) is None
-    assert shares.image_of(token, "\udfff") is None
+    assert shares.shared_image(token, second.id) is None
+    assert shares.shared_image(token, "\udfff") is None
 
 
 @pytest.mark.parametrize("life", LIVES, ids=str)
 def test_a_link_is_over_when_its_time_is(
-    shares: Shares, owner: SignedIn, image: Image, clock: Clock, life: timedelta
+    shares: ShareLinks, owner: SignedIn, image: Image, clock: Clock, life: timedelta
 ) -> None:
-    token = shares.make(owner, image.id, life)
+    token = shares.create(owner, image.id, life)
     clock.now += life - timedelta(seconds=1)
-    assert shares.image_of(token, image.id)
+    assert shares.shared_image(token, image.id)
     clock.forward(seconds=1)
-    assert shares.image_of(token, image.id) is None
+    assert shares.shared_image(token, image.id) is None
     assert shares.list(owner, image.id) == ()
 
 
 @pytest.mark.parametrize("life", [timedelta(0), timedelta(days=-1), timedelta(days=31)], ids=str)
 def test_a_link_lasts_no_other_time(
-    shares: Shares, owner: SignedIn, image: Image, database: Database, life: timedelta
+    shares: ShareLinks, owner: SignedIn, image: Image, database: Database, life: timedelta
 ) -> None:
     with pytest.raises(errors.InvalidParameter):
-        shares.make(owner, image.id, life)
+        shares.create(owner, image.id, life)
     assert rows(database) == []
 
 
-def stopped(shares: Shares, owner: SignedIn, image: Image, shelf: Shelf) -> None:
+def stopped(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:
     (share,) = shares.list(owner, image.id)
-    shares.withdraw(owner, share.id)
+    shares.revoke(owner, share.id)
 
 
-def all_stopped(shares: Shares, owner: SignedIn, image: Image, shelf: Shelf) -> None:
+def all_stopped(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:
     for share in shares.list(owner, image.id):
-        shares.withdraw(owner, share.id)
+        shares.revoke(owner, share.id)
 
 
-def trashed(shares: Shares, owner: SignedIn, image: Image, shelf: Shelf) -> None:
+def trashed(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:
     shelf.gallery.trash(owner.user_id, image.id)
 
 
-def purged(shares: Shares, owner: SignedIn, image: Image, shelf: Shelf) -> None:
+def purged(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:
     trashed(shares, owner, image, shelf)
     assert sum(Gallery(shelf.database, shelf.storage, trash_days=1).purge(utc_now() + timedelta(days=2))) == 1
 
 
-def owner_withdrawn(shares: Shares, owner: SignedIn, image: Image, shelf: Shelf) -> None:
+def owner_withdrawn(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:
     accounts = Accounts(shelf.database)
     accounts.withdraw(SignedIn("admin", "admin", "Admin", True, "-"), owner.user_id)
 
 
 @pytest.mark.parametrize("ended", [stopped, all_stopped, trashed, purged, owner_withdrawn])
 def test_a_link_shows_nothing_from_that_moment_on(
-    shares: Shares, owner: SignedIn, image: Image, shelf: Shelf, ended: Callable[..., None]
+    shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf, ended: Callable[..., None]
 ) -> None:
-    token = shares.make(owner, image.id, WEEK)
+    token = shares.create(owner, image.id, WEEK)
     ended(shares, owner, image, shelf)
-    assert shares.image_of(token, image.id) is None
+    assert shares.shared_image(token, image.id) is None
 
 
-def test_stopping_one_link_leaves_the_others(shares: Shares, owner: SignedIn, image: Image) -> None:
-    first, second = (shares.make(owner, image.id, life) for life in LIVES[:2])
+def test_stopping_one_link_leaves_the_others(shares: ShareLinks, owner: SignedIn, image: Image) -> None:
+    first, second = (shares.create(owner, image.id, life) for life in LIVES[:2])
     latest_to_end = max(shares.list(owner, image.id), key=lambda share: share.expires_at)
-    shares.withdraw(owner, latest_to_end.id)
-    assert shares.image_of(first, image.id) is None
-    assert shares.image_of(second, image.id)
+    shares.revoke(owner, latest_to_end.id)
+    assert shares.shared_image(first, image.id) is None
+    assert shares.shared_image(second, image.id)
 
 
 def test_nobody_else_makes_lists_or_stops_links_not_even_an_administrator(
-    shares: Shares, owner: SignedIn, other: SignedIn, image: Image
+    shares: ShareLinks, owner: SignedIn, other: SignedIn, image: Image
 ) -> None:
-    token = shares.make(owner, image.id, WEEK)
+    token = shares.create(owner, image.id, WEEK)
     (share,) = shares.list(owner, image.id)
     admin = replace(other, is_admin=True)
     for stranger in (other, admin):
         for attempt in (
-            lambda who: shares.make(who, image.id, WEEK),
+            lambda who: shares.create(who, image.id, WEEK),
             lambda who: shares.list(who, image.id),
-            lambda who: shares.withdraw(who, share.id),
+            lambda who: shares.revoke(who, share.id),
         ):
             with pytest.raises(errors.ImageNotFound):
                 attempt(stranger)
-    assert shares.image_of(token, image.id)
+    assert shares.shared_image(token, image.id)
 
 
 def test_a_link_lets_nobody_change_or_delete_what_it_shows(
-    shares: Shares, owner: SignedIn, other: SignedIn, image: Image, shelf: Shelf
+    shares: ShareLinks, owner: SignedIn, other: SignedIn, image: Image, shelf: Shelf
 ) -> None:
     """Incident 2: sharing implied deleting."""
-    token = shares.make(owner, image.id, WEEK)
+    token = shares.create(owner, image.id, WEEK)
     gallery = shelf.gallery
     for holder in (other.user_id, token, shares.list(owner, image.id)[0].id):
         for attempt in (
@@ -214,11 +214,11 @@ def test_a_link_lets_nobody_change_or_delete_what_it_shows(
 
 
 def test_an_image_in_the_trash_is_not_shared(
-    shares: Shares, owner: SignedIn, image: Image, shelf: Shelf
+    shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf
 ) -> None:
     shelf.gallery.trash(owner.user_id, image.id)
     with pytest.raises(errors.ImageNotFound):
-        shares.make(owner, image.id, WEEK)
+        shares.create(owner, image.id, WEEK)
 
 
 def trail(database: Database) -> list[AuditEntry]:
@@ -228,11 +228,11 @@ def trail(database: Database) -> list[AuditEntry]:
 
 
 def test_making_and_stopping_is_in_the_audit_trail_without_the_token(
-    shares: Shares, owner: SignedIn, image: Image, shelf: Shelf, database: Database
+    shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf, database: Database
 ) -> None:
-    tokens = [shares.make(owner, image.id, WEEK) for _ in range(3)]
+    tokens = [shares.create(owner, image.id, WEEK) for _ in range(3)]
     for share in shares.list(owner, image.id):
-        shares.withdraw(owner, share.id)
+        shares.revoke(owner, share.id)
     entries = trail(database)
     actions = sorted(entry.action for entry in entries)
     assert actions == [Action.SHARE_MADE] * 3 + [Action.SHARE_WITHDRAWN] * 3
@@ -241,31 +241,33 @@ def test_making_and_stopping_is_in_the_audit_trail_without_the_token(
 
 
 def test_what_is_refused_is_not_in_the_audit_trail(
-    shares: Shares, other: SignedIn, image: Image, database: Database
+    shares: ShareLinks, other: SignedIn, image: Image, database: Database
 ) -> None:
     with pytest.raises(errors.ImageNotFound):
-        shares.withdraw(other, image.id)
+        shares.revoke(other, image.id)
     assert trail(database) == []
 
 
-def test_links_are_listed_newest_first(shares: Shares, owner: SignedIn, image: Image, clock: Clock) -> None:
+def test_links_are_listed_newest_first(
+    shares: ShareLinks, owner: SignedIn, image: Image, clock: Clock
+) -> None:
     for life in LIVES:
-        shares.make(owner, image.id, life)
+        shares.create(owner, image.id, life)
         clock.forward(seconds=1)
     lives = [share.expires_at - share.created_at for share in shares.list(owner, image.id)]
     assert lives == list(reversed(LIVES))
 
 
 def test_tidying_removes_what_is_over_and_what_shows_nothing_any_more(
-    shares: Shares, owner: SignedIn, image: Image, shelf: Shelf, clock: Clock, database: Database
+    shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf, clock: Clock, database: Database
 ) -> None:
     day, week = timedelta(days=1), timedelta(days=7)
-    shares.make(owner, image.id, day)
-    kept = shares.make(owner, image.id, week)
+    shares.create(owner, image.id, day)
+    kept = shares.create(owner, image.id, week)
     gone = shelf.image(colour=1)
-    shares.make(owner, gone.id, week)
+    shares.create(owner, gone.id, week)
     shelf.forget(gone)
     clock.now += day
     shares.tidy()
     assert len(rows(database)) == 1
-    assert shares.image_of(kept, image.id)
+    assert shares.shared_image(kept, image.id)

@@ -14,8 +14,8 @@ from core.common.clock import utc_now
 from core.common.ids import new_id
 from core.common.media_types import MEGABYTE
 from core.database.models import Job, JobState
-from core.images.image_files import verify
-from core.images.reencoding import MAX_PIXELS, Remade, remade, remade_mask
+from core.images.image_files import verify_image
+from core.images.reencoding import MAX_PIXELS, ReencodedImage, reencode, reencode_mask
 from core.images.uploads import Uploads, read
 from core.maintenance.integrity import KEPT, Inventory
 from core.storage.folder import FolderStorage
@@ -26,8 +26,8 @@ from tests.support.stored_images import Shelf
 GPS_PLACE = b"\x00\x00\x00\x30\x00\x00\x00\x01"
 
 
-def made(data: bytes, *, most_bytes: int = MEGABYTE, lossless: bool = False) -> Remade:
-    return remade(io.BytesIO(data), most_bytes=most_bytes, lossless=lossless)
+def made(data: bytes, *, max_bytes: int = MEGABYTE, lossless: bool = False) -> ReencodedImage:
+    return reencode(io.BytesIO(data), max_bytes=max_bytes, lossless=lossless)
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
@@ -58,7 +58,7 @@ def test_nothing_but_pixels_is_left_of_an_upload(data: bytes) -> None:
         image.load()
         assert not image.getexif()
         assert not image.info.keys() - {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
-    assert verify(clean.data).mime == clean.mime
+    assert verify_image(clean.data).mime == clean.mime
 
 
 @pytest.mark.parametrize("data", UNUSUAL.values(), ids=UNUSUAL)
@@ -107,16 +107,16 @@ def test_a_picture_on_its_side_is_turned_upright(kind: str) -> None:
 
 def test_the_most_pixels_are_a_cameras() -> None:
     side = int(MAX_PIXELS**0.5)
-    assert made(saved("PNG", (side, side), mode="1"), most_bytes=4 * MEGABYTE).width == side
+    assert made(saved("PNG", (side, side), mode="1"), max_bytes=4 * MEGABYTE).width == side
     with pytest.raises(errors.UploadTooLarge, match="pixels"):
-        made(saved("PNG", (side + 1, side + 1), mode="1"), most_bytes=4 * MEGABYTE)
+        made(saved("PNG", (side + 1, side + 1), mode="1"), max_bytes=4 * MEGABYTE)
 
 
 # Masks
 
 
-def mask(data: bytes, size: tuple[int, int] = (64, 48)) -> Remade:
-    return remade_mask(io.BytesIO(data), size=size, most_bytes=MEGABYTE)
+def mask(data: bytes, size: tuple[int, int] = (64, 48)) -> ReencodedImage:
+    return reencode_mask(io.BytesIO(data), size=size, max_bytes=MEGABYTE)
 
 
 def test_of_a_mask_only_its_transparency_is_kept() -> None:
@@ -160,15 +160,15 @@ def uploads(storage: FolderStorage) -> Uploads:
 
 
 def test_an_upload_lies_under_its_owner_and_its_hash(uploads: Uploads, storage: FolderStorage) -> None:
-    first = uploads.keep("ada", io.BytesIO(camera("JPEG")))
-    again = uploads.keep("ada", io.BytesIO(camera("JPEG")))
+    first = uploads.store("ada", io.BytesIO(camera("JPEG")))
+    again = uploads.store("ada", io.BytesIO(camera("JPEG")))
     assert first == again
     assert storage.list("uploads") == (first.key,)
     assert read(storage, "ada", first.key) == storage.get(first.key)
 
 
 def test_an_upload_is_its_owners_alone(uploads: Uploads, storage: FolderStorage) -> None:
-    kept = uploads.keep("ada", io.BytesIO(camera("JPEG")))
+    kept = uploads.store("ada", io.BytesIO(camera("JPEG")))
     uploads.check("ada", kept.key)
     foreign = (kept.key, "uploads/grace/../ada/x.png", "images/1/1-0", "", kept.key.upper())
     for key in foreign:
@@ -179,7 +179,7 @@ def test_an_upload_is_its_owners_alone(uploads: Uploads, storage: FolderStorage)
 
 
 def test_an_upload_that_was_changed_on_the_disk_is_not_sent(uploads: Uploads, storage: FolderStorage) -> None:
-    kept = uploads.keep("ada", io.BytesIO(camera("JPEG")))
+    kept = uploads.store("ada", io.BytesIO(camera("JPEG")))
     storage.put(kept.key, b"something else")
     with pytest.raises(errors.FileDamaged):
         read(storage, "ada", kept.key)
@@ -188,7 +188,7 @@ def test_an_upload_that_was_changed_on_the_disk_is_not_sent(uploads: Uploads, st
 def test_what_is_refused_leaves_no_file(uploads: Uploads, storage: FolderStorage) -> None:
     for data in (*REFUSED.values(), *TOO_LARGE.values()):
         with pytest.raises(errors.UploadRejected):
-            uploads.keep("ada", io.BytesIO(data))
+            uploads.store("ada", io.BytesIO(data))
     assert not [path for path in storage.root.rglob("*") if path.is_file()]
 
 
@@ -236,7 +236,7 @@ def test_an_old_upload_goes_when_no_job_needs_it(
     shelf: Shelf, state: JobState, age: timedelta, stays: bool
 ) -> None:
     shelf.image()
-    key = Uploads(shelf.storage, 1).keep(shelf.user.id, io.BytesIO(saved("PNG"))).key
+    key = Uploads(shelf.storage, 1).store(shelf.user.id, io.BytesIO(saved("PNG"))).key
     shelf.age(key)
     referring(shelf, key, state, age)
     assert kept_after_cleaning(shelf) == ((key,) if stays else ())
@@ -245,14 +245,14 @@ def test_an_old_upload_goes_when_no_job_needs_it(
 def test_a_young_upload_stays_for_the_job_that_is_about_to_come(shelf: Shelf) -> None:
     shelf.image()
     uploads = Uploads(shelf.storage, 1)
-    key = uploads.keep(shelf.user.id, io.BytesIO(saved("PNG"))).key
+    key = uploads.store(shelf.user.id, io.BytesIO(saved("PNG"))).key
     assert kept_after_cleaning(shelf) == (key,)
     shelf.age(key)
-    uploads.keep(shelf.user.id, io.BytesIO(saved("PNG")))
+    uploads.store(shelf.user.id, io.BytesIO(saved("PNG")))
     assert kept_after_cleaning(shelf) == (key,), "what is uploaded once more is young again"
 
 
 def test_with_a_wrong_database_no_upload_goes(shelf: Shelf) -> None:
-    key = Uploads(shelf.storage, 1).keep("somebody", io.BytesIO(saved("PNG"))).key
+    key = Uploads(shelf.storage, 1).store("somebody", io.BytesIO(saved("PNG"))).key
     shelf.age(key)
     assert kept_after_cleaning(shelf) == (key,)

@@ -24,18 +24,18 @@ from core.accounts.api_tokens import Tokens
 from core.accounts.users import Accounts
 from core.common.clock import utc_now
 from core.database.database import Database
-from core.database.installation_key import shared_secret
-from core.database.models import Invite, Job, JobState, Scope, Share, SignInSession, SignInTicket, User
+from core.database.installation_key import installation_key
+from core.database.models import Invite, Job, JobState, Scope, ShareLink, SignInSession, SignInTicket, User
 from core.generation.ingest import Figures
-from core.images.share_links import LIVES, Shares
+from core.images.share_links import LIVES, ShareLinks
 from core.maintenance.backup import back_up
 from core.maintenance.backup_archive import MANIFEST, Writer, extract
 from core.maintenance.restore import restore
 from core.prompts.recipe import Recipe
 from core.settings import Settings, load_settings
-from core.storage.data_folder import hold_folder
+from core.storage.data_folder import lock_data_folder
 from core.storage.folder import FolderStorage
-from core.storage.keys import figures_key, thumbnail_key
+from core.storage.keys import answer_figures_key, thumbnail_key
 from tests.support.sign_in import ticket_of
 from tests.support.stored_images import Shelf, a_shelf, installation, run_operator_command
 from tests.support.waiting import until
@@ -98,7 +98,7 @@ def test_everything_comes_back(shelf: Shelf, way: Way) -> None:
     assert back.storage.get("aside/some-job/0") == b"damaged"
     assert back.storage.get(upload) == b"to be worked from"
     assert back.gallery.get(shelf.user.id, image.id).sha256 == image.sha256
-    secrets = [shared_secret(database, lambda: None) for database in (shelf.database, back.database)]
+    secrets = [installation_key(database, lambda: None) for database in (shelf.database, back.database)]
     assert secrets[0] == secrets[1]
     assert [path for path in way.folder.rglob("*") if path.stat().st_mode & 0o077] == []
     assert sorted(path.name for path in way.file.parent.iterdir()) == ["a?b%20.backup", "data", "new"]
@@ -184,7 +184,7 @@ def test_what_was_waiting_is_not_bought_again_by_itself(shelf: Shelf, way: Way, 
 def test_what_had_arrived_is_entered_at_the_start(shelf: Shelf, way: Way, state: JobState) -> None:
     job = shelf.job(state)
     key = shelf.bytes_of(job)
-    shelf.storage.put(figures_key(job), Figures(count=1, price_micros=9).to_bytes())
+    shelf.storage.put(answer_figures_key(job), Figures(count=1, price_micros=9).to_bytes())
     way.there()
     assert way.back().state(job) == JobState.RUNNING
     studio = bootstrap.build(load_settings(data_dir=way.folder))
@@ -202,7 +202,7 @@ def test_no_session_or_link_of_the_backup_comes_to_life_again(shelf: Shelf, way:
     accounts.invite(replace(signed_in, is_admin=True))
     reset = accounts.recovery("ada")
     api_token = Tokens(shelf.database).make(signed_in, "script", [Scope.READ], None)
-    Shares(shelf.database).make(signed_in, shelf.image().id, LIVES[0])
+    ShareLinks(shelf.database).create(signed_in, shelf.image().id, LIVES[0])
     way.there()
     back = way.back()
     restored = Accounts(back.database)
@@ -210,7 +210,7 @@ def test_no_session_or_link_of_the_backup_comes_to_life_again(shelf: Shelf, way:
     assert Tokens(back.database).signed_in(api_token) is None
     with pytest.raises(errors.ResetInvalid):
         restored.check_reset(reset)
-    ended = (SignInSession, SignInTicket, Invite, Share)
+    ended = (SignInSession, SignInTicket, Invite, ShareLink)
     with back.database.read() as session:
         assert not any(session.exec(select(table)).all() for table in ended)
 
@@ -249,7 +249,7 @@ def test_an_empty_folder_is_filled(shelf: Shelf, way: Way) -> None:
 
 def test_a_folder_in_which_atelier_works_is_refused(shelf: Shelf, way: Way) -> None:
     way.there()
-    lock = hold_folder(way.settings.data_dir)
+    lock = lock_data_folder(way.settings.data_dir)
     with pytest.raises(errors.SettingsError, match="Another Atelier"):
         restore(way.settings, way.file, force=True)
     lock.release()

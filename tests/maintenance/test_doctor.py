@@ -17,7 +17,7 @@ from core.generation.ingest import Figures
 from core.maintenance import doctor
 from core.settings import Settings, load_settings
 from core.storage.folder import FolderStorage
-from core.storage.keys import figures_key, partial_key, thumbnail_key
+from core.storage.keys import answer_figures_key, partial_key, thumbnail_key
 from core.usage.usage_log import Call, Outcome, UsageLog
 from tests.support.app_process import AppProcess
 from tests.support.stored_images import Shelf, a_shelf, installation, run_operator_command, stray_key
@@ -83,7 +83,10 @@ def test_repair_mends_what_can_be_mended_and_names_what_remains(
     shelf.storage.delete(thumbnail_key(bare.id))
     job = shelf.job()
     removed = {shelf.file(stray_key(job.id, 1)), shelf.file(partial_key(job.id, 0), old=False)}
-    removed |= {shelf.file(figures_key(job), old=False), shelf.file(thumbnail_key(new_id()), old=False)}
+    removed |= {
+        shelf.file(answer_figures_key(job), old=False),
+        shelf.file(thumbnail_key(new_id()), old=False),
+    }
     young = shelf.file(stray_key(shelf.job().id, 0), old=False)
     assert examine(settings, repair=True) == 1
     said = capsys.readouterr().out
@@ -112,7 +115,7 @@ def test_a_paid_picture_that_was_never_entered_comes_into_the_gallery(
     job = shelf.job(state)
     key = shelf.bytes_of(job)
     answer = Figures(count=1, price_micros=7_000, input_tokens=5)
-    shelf.storage.put(figures_key(job), answer.to_bytes())
+    shelf.storage.put(answer_figures_key(job), answer.to_bytes())
     assert examine(settings, repair=True) == 0
     (image,) = shelf.gallery.page(shelf.user.id).images
     assert (image.file_key, image.price_micros, image.prompt) == (key, 7_000, "a fox in the snow")

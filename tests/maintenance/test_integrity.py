@@ -21,7 +21,7 @@ from core.images.gallery import Gallery
 from core.maintenance.integrity import KEPT, Inventory, pages
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
-from core.storage.keys import figures_key, partial_key, thumbnail_key
+from core.storage.keys import answer_figures_key, partial_key, thumbnail_key
 from tests.support.images import plain_png
 from tests.support.stored_images import Shelf, a_shelf, stray_key
 from tests.support.waiting import until
@@ -91,7 +91,7 @@ def test_what_was_paid_for_and_can_still_be_entered_stays(
 ) -> None:
     shelf.image()
     job = shelf.job(state)
-    files = {shelf.bytes_of(job), shelf.file(figures_key(job))}
+    files = {shelf.bytes_of(job), shelf.file(answer_figures_key(job))}
     clean(inventory)
     assert files < set(shelf.listed())
 
@@ -116,7 +116,7 @@ def test_what_is_left_over_goes_and_what_runs_or_was_put_aside_stays(
     running, done = shelf.job(JobState.RUNNING), shelf.job()
     kept |= {shelf.file(partial_key(running.id, 0)), shelf.file(f"aside/{done.id}/0")}
     kept |= {shelf.file("images/not-ours"), shelf.file("elsewhere/file")}
-    for key in (partial_key(done.id, 0), figures_key(done), thumbnail_key(new_id())):
+    for key in (partial_key(done.id, 0), answer_figures_key(done), thumbnail_key(new_id())):
         shelf.file(key)
     clean(inventory)
     assert set(shelf.listed()) == kept
@@ -278,7 +278,7 @@ def test_a_missing_thumbnail_is_made_again_and_a_damaged_original_keeps_no_other
 def test_more_than_a_page_of_rows_and_files_is_compared(
     shelf: Shelf, inventory: Inventory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.maintenance.integrity.PAGE", 3)
+    monkeypatch.setattr("core.maintenance.integrity.ROWS_PER_PAGE", 3)
     shelf.images(10)
     orphans = {shelf.file(stray_key(shelf.job().id, 0), plain_png()) for _ in range(7)}
     assert sum(checked.count for checked in inventory.rows()) == 10

@@ -23,7 +23,7 @@ from core.settings import Settings, load_settings
 from core.storage import data_folder
 from core.storage.folder import FolderStorage
 from core.storage.keys import thumbnail_key
-from core.storage.s3 import open_bucket
+from core.storage.s3 import open_s3
 from core.storage.storage import Storage
 from tests.support.app_process import ROOT
 from tests.support.servers import TEMPLATE, PostgresServer, S3Server
@@ -88,7 +88,7 @@ def test_everything_moves_to_postgresql_and_a_bucket(
     assert "Everything arrived" in said.stdout
     assert "Verifying images: 5 of 5" in said.stderr
     assert snapshot(settings.data_dir) == before
-    bucket = open_bucket(load_settings(**target))
+    bucket = open_s3(load_settings(**target))
     assert arrived(shelf, new_database, bucket) == 5
     assert bucket.get(thumbnail_key(images[0].id)) == shelf.storage.get(thumbnail_key(images[0].id))
     studio = bootstrap.build(load_settings(database_url=new_database, **target))
@@ -129,7 +129,7 @@ def test_a_move_that_was_killed_goes_on(
     said = run_operator_command("transfer", *to, **env)
     assert said.returncode == 0, said.stderr
     assert snapshot(settings.data_dir) == before
-    bucket = open_bucket(load_settings(**s3.settings(bucket_name)))
+    bucket = open_s3(load_settings(**s3.settings(bucket_name)))
     assert arrived(shelf, new_database, bucket) == 40
 
 
@@ -191,7 +191,7 @@ def test_what_is_missing_or_damaged_here_is_named(
     shelf.storage.delete(missing.file_key)
     shelf.storage.put(damaged.file_key, b"x")
     target = Place(shelf.database, FolderStorage(tmp_path / "other"))
-    with pytest.raises(errors.MoveIncomplete, match="Not everything"):
+    with pytest.raises(errors.TransferIncomplete, match="Not everything"):
         Transfer(Place(shelf.database, shelf.storage), target).run()
     said = capsys.readouterr().out
     assert missing.file_key in said
@@ -208,7 +208,7 @@ def test_rows_that_differ_at_the_end_are_named(
         session.execute(update(Image).where(col(Image.id) == images[0].id).values(favourite=True))
     with (
         opened(settings, new_database, None) as transfer,
-        pytest.raises(errors.MoveIncomplete),
+        pytest.raises(errors.TransferIncomplete),
     ):
         transfer.run()
     assert "table images: 3 rows here, 3 there, not alike" in capsys.readouterr().out
@@ -247,7 +247,7 @@ def test_a_target_that_was_only_started_takes_the_installations_key(
 
 
 def test_an_installation_that_is_at_work_is_refused(settings: Settings, new_database: str) -> None:
-    lock = data_folder.hold_folder(settings.data_dir)
+    lock = data_folder.lock_data_folder(settings.data_dir)
     with pytest.raises(errors.SettingsError, match="Another Atelier"), opened(settings, new_database, None):
         pass
     lock.release()

@@ -188,16 +188,16 @@ def test_a_withdrawn_person_is_refused_like_an_unknown_one(
     with pytest.raises(errors.SignInFailed):
         door.sign_in("ada", PASSWORD)
     assert len(checks) == 1
-    with pytest.raises(errors.NameTaken):
+    with pytest.raises(errors.UsernameTaken):
         door.register("ada", PASSWORD)
 
 
 @pytest.mark.parametrize(
     ("name", "password", "expected"),
     [
-        pytest.param("root", PASSWORD, errors.NameTaken, id="taken"),
-        pytest.param("ＲＯＯＴ", PASSWORD, errors.NameTaken, id="taken in full width"),
-        pytest.param("a b", PASSWORD, errors.NameRejected, id="unusable name"),
+        pytest.param("root", PASSWORD, errors.UsernameTaken, id="taken"),
+        pytest.param("ＲＯＯＴ", PASSWORD, errors.UsernameTaken, id="taken in full width"),
+        pytest.param("a b", PASSWORD, errors.UsernameRejected, id="unusable name"),
         pytest.param("ada", "qhv-82-kz", errors.PasswordRejected, id="nine characters"),
         pytest.param("ada", "password123", errors.PasswordRejected, id="common password"),
     ],
@@ -223,7 +223,7 @@ def test_registration_needs_the_invitation_where_that_is_the_rule(database: Data
 
 def test_one_name_registered_at_once_becomes_one_account(accounts: Accounts, door: Authenticator) -> None:
     def register(_: int) -> str:
-        with tab_of_its_own(), suppress(errors.NameTaken):
+        with tab_of_its_own(), suppress(errors.UsernameTaken):
             return door.register("ada", PASSWORD)
         return ""
 

@@ -22,7 +22,7 @@ from core.common.ids import new_id
 from core.database.models import Job, JobState, Scope
 from core.enhancement.drafts import Drafts, DraftState
 from core.images.gallery_queries import PAGE_SIZE, Filters
-from core.images.image_files import verify
+from core.images.image_files import verify_image
 from core.prompts.recipe import Recipe
 from core.prompts.styles import STYLES
 from core.settings import load_settings
@@ -255,7 +255,7 @@ def keep_images(studio: Studio, name: str, count: int) -> str:
                 owner_id=owner,
                 job_id=job_id,
                 recipe=Recipe(prompt="a fox", model="gpt-image-2", style="ink"),
-                picture=verify(data),
+                picture=verify_image(data),
                 file_key=key,
                 index=0,
                 file_bytes=len(data),
@@ -393,13 +393,13 @@ def test_a_link_is_made_shown_once_and_stopped(open_page: Open, studio: Studio, 
     [link] = [code.value for code in test.code if "share=" in code.value]
     shared, _, token = link.partition("?share=")
     assert shared == f"{address}/api/images/{image.id}"
-    assert studio.shares.image_of(token, image.id)
-    [share] = studio.shares.list(_admin(studio), image.id)
+    assert studio.share_links.shared_image(token, image.id)
+    [share] = studio.share_links.list(_admin(studio), image.id)
     assert share.expires_at - share.created_at == timedelta(days=7)
     again = open_dialog(open_page("chief", "gallery.py"), image.id)
     assert not any("share=" in code.value for code in again.code)
     named(again.button, "Stop sharing").click().run()
-    assert studio.shares.image_of(token, image.id) is None
+    assert studio.share_links.shared_image(token, image.id) is None
     assert "Stop sharing" not in labels(open_dialog(again, image.id).button)
 
 
@@ -412,7 +412,7 @@ def test_a_link_lasts_as_long_as_was_chosen(open_page: Open, studio: Studio) -> 
     assert life.options == ["1 day", "7 days", "30 days"]
     life.set_value(timedelta(days=30))
     named(test.button, "Make a link").click().run()
-    [share] = studio.shares.list(_admin(studio), image.id)
+    [share] = studio.share_links.list(_admin(studio), image.id)
     assert share.expires_at - share.created_at == timedelta(days=30)
 
 
@@ -424,7 +424,7 @@ def test_an_image_that_has_gone_meanwhile_is_not_shared(open_page: Open, studio:
     studio.gallery.trash(owner, image.id)
     named(test.button, "Make a link").click().run()
     assert not test.exception
-    assert studio.shares.list(_admin(studio), image.id) == ()
+    assert studio.share_links.list(_admin(studio), image.id) == ()
 
 
 def metrics(test: AppTest) -> dict[str, str]:
@@ -539,7 +539,7 @@ def test_a_token_is_revoked_on_the_page(open_page: Open, studio: Studio) -> None
 def test_a_token_without_a_name_says_what_is_missing(open_page: Open) -> None:
     test = make_token(open_page, " ")
     assert shown_tokens(test) == []
-    assert any(errors.TokenNotMade.code in caption.value for caption in test.caption)
+    assert any(errors.TokenOptionsRejected.code in caption.value for caption in test.caption)
 
 
 def test_a_tokens_name_is_gone_with_its_owner(open_page: Open) -> None:
@@ -618,7 +618,7 @@ def test_what_a_click_on_a_card_is_refused_is_a_panel(open_page: Open, studio: S
     with studio.database.write() as session:
         session.get_one(Job, job.id).state = JobState.DONE
     next(button for button in test.button if button.label.startswith("Try again")).click().run()
-    assert any(errors.NotEnded.code in caption.value for caption in test.caption)
+    assert any(errors.JobNotRetryable.code in caption.value for caption in test.caption)
 
 
 def test_an_enhancement_that_fails_says_what_can_be_done(open_page: Open, studio: Studio) -> None:
@@ -629,13 +629,13 @@ def test_an_enhancement_that_fails_says_what_can_be_done(open_page: Open, studio
     until(lambda: (run := studio.enhancements.current(owner)) and not run.is_live)
     test.run()
     [box] = [box for box in test.expander if box.label == HELP]
-    assert any(errors.KeyRejected.code in caption.value for caption in box.caption)
+    assert any(errors.ApiKeyRejected.code in caption.value for caption in box.caption)
 
 
 def test_the_administrator_sees_what_failed(open_page: Open, studio: Studio) -> None:
     assert "Nothing failed in the last 30 days." in captions(open_page("chief", "account.py"))
     for _ in range(3):
-        studio.failures.count(errors.QuotaSpent())
+        studio.error_counts.count(errors.QuotaSpent())
     [table] = open_page("chief", "account.py").table
     assert table.value.to_dict("records") == [
         {
@@ -657,4 +657,6 @@ def test_a_link_that_does_not_work_is_one_failure(open_page: Open, studio: Studi
     assert any(errors.ResetInvalid.code in caption.value for caption in test.caption)
     admin = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket_of(studio.accounts, "chief")))
     assert admin
-    assert [(seen.code, seen.all) for seen in studio.failures.seen(admin)] == [(errors.ResetInvalid.code, 1)]
+    assert [(seen.code, seen.all) for seen in studio.error_counts.seen(admin)] == [
+        (errors.ResetInvalid.code, 1)
+    ]

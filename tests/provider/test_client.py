@@ -26,18 +26,17 @@ import pytest
 from PIL import Image
 
 from core.errors import (
-    AddressWrong,
-    BadAnswer,
+    ApiKeyRejected,
+    BadResponse,
     BillingLimitReached,
     ContentFiltered,
-    EnhancementCut,
     EnhancementRefused,
     EnhancementTooLong,
+    EnhancementTruncated,
     ImageError,
     ImageGenerationError,
     ImagePromptError,
     InvalidParameter,
-    KeyRejected,
     ModelUnavailable,
     NoImage,
     NotDrawable,
@@ -52,12 +51,13 @@ from core.errors import (
     RegionUnsupported,
     RequestTooLarge,
     ServiceAccessDenied,
+    ServiceAddressWrong,
     ServiceBusy,
     ServiceFailed,
     ServiceUnreachable,
     SettingsError,
     StreamingUnverified,
-    WebPage,
+    WebPageReceived,
 )
 from core.prompts.recipe import GenerateParams
 from core.prompts.request import Enhancement, PromptRequest
@@ -424,7 +424,7 @@ def test_a_truncated_image_stream_is_an_unknown_outcome(service: OpenAIService, 
 
 def test_a_truncated_text_stream_is_said_to_be_cut(service: OpenAIService, client: ImageClient) -> None:
     service.script("truncated")
-    with pytest.raises(EnhancementCut):
+    with pytest.raises(EnhancementTruncated):
         write(client)
 
 
@@ -467,14 +467,19 @@ def test_an_error_inside_a_200_is_an_error(service: OpenAIService, client: Image
 
 @pytest.mark.parametrize(
     ("fault", "error"),
-    [("html", WebPage), ("malformed", BadAnswer), ("no images", NoImage), ("not an object", BadAnswer)],
+    [
+        ("html", WebPageReceived),
+        ("malformed", BadResponse),
+        ("no images", NoImage),
+        ("not an object", BadResponse),
+    ],
 )
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
 def test_an_answer_that_is_no_image_is_a_bad_answer(
     service: OpenAIService,
     client: ImageClient,
     fault: str,
-    error: type[BadAnswer],
+    error: type[BadResponse],
     params: GenerateParams,
 ) -> None:
     service.script(fault)
@@ -502,14 +507,14 @@ def test_an_answer_that_is_no_image_is_a_bad_answer(
 )
 def test_an_odd_body_is_a_bad_answer(service: OpenAIService, client: ImageClient, body: bytes) -> None:
     service.script(Behaviour(raw=body))
-    with pytest.raises(BadAnswer):
+    with pytest.raises(BadResponse):
         paint(client)
 
 
 @pytest.mark.parametrize("fault", ["malformed", "not an object"])
 def test_an_answer_that_is_no_prompt_says_so(service: OpenAIService, client: ImageClient, fault: str) -> None:
     service.script(fault)
-    with pytest.raises(BadAnswer, match="isn't a prompt"):
+    with pytest.raises(BadResponse, match="isn't a prompt"):
         write(client)
 
 
@@ -674,7 +679,7 @@ def test_an_image_elsewhere_is_not_fetched(
     service: OpenAIService, client: ImageClient, url: str, why: str
 ) -> None:
     service.script(Behaviour(image_urls=(url,)))
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(BadResponse) as caught:
         paint(client, DALL_E)
     assert why in caught.value.details
 
@@ -701,7 +706,7 @@ def test_other_ways_to_give_an_image(
 @pytest.mark.parametrize(
     ("row", "error"),
     [
-        ("key rejected", KeyRejected),
+        ("key rejected", ApiKeyRejected),
         ("organisation unverified", OrganisationUnverified),
         ("model forbidden", ModelUnavailable),
         ("model unknown", ModelUnavailable),
@@ -724,8 +729,8 @@ def test_other_ways_to_give_an_image(
         ("unknown parameter", ParameterRefused),
         ("too long", PromptTooLong),
         ("too large", RequestTooLarge),
-        ("no such path", AddressWrong),
-        ("moved", AddressWrong),
+        ("no such path", ServiceAddressWrong),
+        ("moved", ServiceAddressWrong),
         ("teapot", ImageGenerationError),
     ],
 )
@@ -813,7 +818,7 @@ def test_no_key_stands_in_an_error(
     service: OpenAIService, make_client: Callable[..., ImageClient], key: str
 ) -> None:
     service.script(ErrorRow(401, {"message": f"Incorrect API key provided: {key}. See your account."}))
-    with pytest.raises(KeyRejected) as caught:
+    with pytest.raises(ApiKeyRejected) as caught:
         paint(make_client(openai_api_key=key))
     assert key not in str(caught.value)
     assert "[secret]" in caught.value.details
@@ -843,7 +848,7 @@ def test_a_key_in_an_image_address_is_not_repeated(
     service: OpenAIService, make_client: Callable[..., ImageClient]
 ) -> None:
     service.script(Behaviour(raw=f'{{"data": [{{"url": "http://host:{ECHO}/x"}}]}}'.encode()))
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(BadResponse) as caught:
         paint(make_client(openai_api_key=ECHO))
     assert caught.value.details
     assert ECHO not in caught.value.details
@@ -854,7 +859,7 @@ def test_an_answer_larger_than_any_is_broken_off(
 ) -> None:
     monkeypatch.setattr("core.provider.response_limits.MOST_BYTES", 1 << 16)
     service.script(Behaviour(raw=bytes(1 << 17)))
-    with pytest.raises(BadAnswer, match="isn't an image") as caught:
+    with pytest.raises(BadResponse, match="isn't an image") as caught:
         paint(client)
     assert "larger than 65,536 bytes" in caught.value.details
     assert len(caught.value.answer) <= 1 << 16
@@ -871,7 +876,7 @@ def test_an_answer_is_counted_while_it_is_unpacked(
     spoil = (lambda _: gzip.compress(large)) if packed else (lambda _: large)
     headers = (("content-encoding", "gzip"),) if packed else ()
     service.script(Behaviour(plain=plain, spoil=spoil, headers=headers))
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(BadResponse) as caught:
         paint(client)
     assert "larger than 65,536 bytes" in caught.value.details
     assert len(caught.value.answer) <= 1 << 16
@@ -884,10 +889,10 @@ def test_words_have_less_room_than_pictures(
     client, large = make_client(moderation="on"), bytes(1 << 17)
     service.script(Behaviour(raw=large), Behaviour(raw=large, raw_type="text/event-stream"))
     for ask in (write, write):
-        with pytest.raises(BadAnswer) as caught:
+        with pytest.raises(BadResponse) as caught:
             ask(client)
         assert "larger than 65,536 bytes" in caught.value.details
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(BadResponse) as caught:
         client.moderate(["[[flagged:" + "x" * (1 << 17) + "]]"])
     assert "larger than 65,536 bytes" in caught.value.details
 
@@ -949,7 +954,7 @@ def test_an_object_of_countless_values_is_not_read(
 ) -> None:
     monkeypatch.setattr("core.provider.connection._MOST_JOINTS", 1_000)
     service.script(Behaviour(raw=b'{"data": [' + b"{}," * 1_000 + b"{}]}"))
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(BadResponse) as caught:
         paint(client)
     assert "more than 1,000 values" in caught.value.details
 
@@ -1000,7 +1005,7 @@ def test_a_gateway_that_gave_up_leaves_the_outcome_unknown(
 
 def test_a_redirect_is_not_followed(service: OpenAIService, client: ImageClient) -> None:
     service.script(ErrorRow(307, "", {"Location": f"{service.origin}/v1/chat/completions"}))
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(BadResponse) as caught:
         paint(client)
     assert caught.value.charged is False
     assert len(service.requests) == 1
@@ -1109,7 +1114,7 @@ def test_a_picture_that_drips_from_its_address_is_given_up(
     service: OpenAIService, make_client: Callable[..., ImageClient]
 ) -> None:
     service.script(Behaviour(image_urls=("/pictures/drip.png",), plain=True))
-    with pytest.raises(BadAnswer, match="ReadTimeout"):
+    with pytest.raises(BadResponse, match="ReadTimeout"):
         paint(make_client(image_timeout=0.3))
 
 

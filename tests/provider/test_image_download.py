@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx2
 import pytest
 
-from core.errors import BadAnswer
+from core.errors import BadResponse
 from core.provider.client import ImageClient
 from core.provider.image_download import LARGEST, is_public, resolved
 from core.settings import load_settings
@@ -57,7 +57,7 @@ def client_of(wire: httpx2.BaseTransport | None, base_url: str, *addresses: str)
 def why_not(client: ImageClient, service: OpenAIService, url: str) -> str:
     """Why the picture at `url` isn't fetched."""
     service.script(Behaviour(image_urls=(url,)))
-    with pytest.raises(BadAnswer) as caught:
+    with pytest.raises(BadResponse) as caught:
         client.generate(DALL_E, user_tag=TAG)
     client.close()
     return caught.value.details

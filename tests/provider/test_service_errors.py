@@ -15,7 +15,7 @@ import pytest
 
 from core import errors
 from core.errors import ImageError
-from core.errors.stored import JobError
+from core.errors.stored import StoredError
 from core.prompts.recipe import GenerateParams
 from core.prompts.request import PromptRequest
 from core.provider.capabilities import check
@@ -61,7 +61,7 @@ class Told:
     charged: bool | None
 
     @classmethod
-    def of(cls, error: ImageError | JobError, status: int) -> Told:
+    def of(cls, error: ImageError | StoredError, status: int) -> Told:
         return cls(error.code, status, error.retryable, error.charged)
 
 
@@ -70,12 +70,12 @@ def painted(client: ImageClient, params: GenerateParams = FOX) -> Told:
         client.generate(params, user_tag="tag")
     error = caught.value
     assert error.suggestions
-    stored = JobError.from_json(json.loads(json.dumps(_as_json(JobError.of(error)))))
+    stored = StoredError.from_json(json.loads(json.dumps(_as_json(StoredError.of(error)))))
     assert Told.of(stored, error.status) == Told.of(error, error.status), "the same after a reload"
     return Told.of(error, error.status)
 
 
-def _as_json(stored: JobError) -> dict[str, Any]:
+def _as_json(stored: StoredError) -> dict[str, Any]:
     return {name: getattr(stored, name) for name in stored.__slots__}
 
 
@@ -262,7 +262,7 @@ def test_a_refusal_names_its_categories_also_after_a_reload(
     service.script(row)
     with pytest.raises(errors.PromptBlocked) as caught:
         client.generate(FOX, user_tag="tag")
-    stored = JobError.from_json(json.loads(json.dumps(_as_json(JobError.of(caught.value)))))
+    stored = StoredError.from_json(json.loads(json.dumps(_as_json(StoredError.of(caught.value)))))
     assert (stored.code, stored.categories, stored.charged) == (code, categories, False)
     assert all(name in stored.message for name in categories)
 
@@ -300,9 +300,9 @@ def test_a_stored_failure_of_before_costs_what_its_code_does() -> None:
         "details": "",
         "retryable": True,
     }
-    assert JobError.from_json(old).charged is None
-    assert JobError.from_json(old | {"code": "IMG-GEN-QUOTA-001"}).charged is False
-    assert JobError.from_json(old | {"code": "IMG-NOT-ANY-001"}).charged is False
+    assert StoredError.from_json(old).charged is None
+    assert StoredError.from_json(old | {"code": "IMG-GEN-QUOTA-001"}).charged is False
+    assert StoredError.from_json(old | {"code": "IMG-NOT-ANY-001"}).charged is False
 
 
 def test_a_retired_model_has_a_code_of_its_own_and_names_its_successor() -> None:

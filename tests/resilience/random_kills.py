@@ -41,7 +41,7 @@ from core.prompts.recipe import Recipe
 from core.provider.client import ImageClient
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
-from core.storage.s3 import open_bucket
+from core.storage.s3 import open_s3
 from core.storage.storage import Storage
 from tests.support import forked_app
 from tests.support.app_process import ROOT, free_port
@@ -128,7 +128,7 @@ def home(engine: str, folder: Path) -> Iterator[Home]:
         return
     with postgres_server() as postgres, postgres.fresh() as url, s3_server() as s3, s3.fresh() as bucket:
         images, settings = s3.folder / bucket / "images", load_settings(**s3.settings(bucket))
-        yield Home(engine, folder, url, s3.environment(bucket), images, open_bucket(settings))
+        yield Home(engine, folder, url, s3.environment(bucket), images, open_s3(settings))
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from core.database.models import Image, Job, JobState, Usage, User
 from core.generation.ingest import Figures
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
-from core.storage.keys import figures_key, image_key
-from core.storage.s3 import BucketStorage
+from core.storage.keys import answer_figures_key, image_key
+from core.storage.s3 import S3Storage
 from pages.ui.error_panel import cost_text
 from tests.support.app_process import ROOT, AppProcess
 from tests.support.crashing_worker import RECIPE, Plan
@@ -61,7 +61,7 @@ def test_a_killed_process_loses_no_image_and_pays_for_none_twice(
     if moment == "never":
         studio.service.script(Behaviour(stall="middle"))
     url = database.url.render_as_string(hide_password=False)
-    in_bucket = isinstance(studio.storage, BucketStorage)
+    in_bucket = isinstance(studio.storage, S3Storage)
     bucket = request.getfixturevalue("bucket_settings") if in_bucket else None
     plan = Plan(url, str(tmp_path), studio.service.base_url, user.id, moment, bucket)
     with subprocess.Popen(plan.arguments, cwd=ROOT) as worker:
@@ -97,7 +97,9 @@ def left_running(studio: Studio, user: User) -> Job:
     """A job whose process died when its picture and the answer's figures were on disk."""
     job = a_job(studio.database, user, JobState.RUNNING)
     studio.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
-    studio.storage.put(figures_key(job), Figures(count=1, request_id="req_1", price_micros=7).to_bytes())
+    studio.storage.put(
+        answer_figures_key(job), Figures(count=1, request_id="req_1", price_micros=7).to_bytes()
+    )
     return job
 
 
@@ -121,7 +123,7 @@ def test_damaged_figures_cost_no_picture_and_no_other_job(
 ) -> None:
     studio = make_studio(database, started=False)
     damaged, whole = left_running(studio, user), left_running(studio, user)
-    studio.storage.put(figures_key(damaged), figures)
+    studio.storage.put(answer_figures_key(damaged), figures)
     studio.jobs.start()
     assert states(studio) == {damaged.id: JobState.DONE, whole.id: JobState.DONE}
     prices = {image.job_id: image.price_micros for image in studio.rows(Image)}
@@ -158,7 +160,7 @@ def test_a_job_that_can_not_be_settled_ends_and_stops_nothing(
     unreadable(studio, damaged)
     studio.jobs.start()
     assert states(studio) == {damaged.id: JobState.UNKNOWN, whole.id: JobState.DONE}
-    assert studio.storage.exists(figures_key(damaged))  # nothing that was paid for is thrown away
+    assert studio.storage.exists(answer_figures_key(damaged))  # nothing that was paid for is thrown away
     assert {call.job_id: call.outcome for call in studio.rows(Usage)} == {
         damaged.id: "unknown",
         whole.id: "ok",
@@ -194,7 +196,7 @@ def test_a_full_disk_ends_the_start_and_loses_nothing(
 ) -> None:
     studio = make_studio(database, started=False)
     job = left_running(studio, user)
-    studio.storage.delete(figures_key(job))
+    studio.storage.delete(answer_figures_key(job))
     full = make_studio(database, started=False, storage=FullStorage(tmp_path / "files"))
     with pytest.raises(errors.StorageFull):
         full.jobs.start()

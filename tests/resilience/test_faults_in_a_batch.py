@@ -17,7 +17,7 @@ from core.database.database import Database
 from core.database.models import JobState, User
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
-from core.storage.s3 import BucketStorage
+from core.storage.s3 import S3Storage
 from tests.support import batches
 from tests.support.crashing_worker import RECIPE
 from tests.support.generation import ON_SQLITE, Studio, a_user
@@ -145,7 +145,7 @@ def test_a_restart_of_postgresql_is_outlasted(
     monkeypatch: pytest.MonkeyPatch,
     mode: str,
 ) -> None:
-    monkeypatch.setattr("core.bootstrap.OWNERSHIP_SECONDS", 0.1)
+    monkeypatch.setattr("core.bootstrap.PROCESS_LOCK_SECONDS", 0.1)
     monkeypatch.setattr("core.bootstrap.SWEEP_SECONDS", 0.1)
     settings = load_settings(
         data_dir=tmp_path / "data", database_url=own_database_url, openai_base_url=service.base_url
@@ -243,7 +243,7 @@ def test_a_bucket_that_is_gone_is_outlasted(
     database: Database,
     user: User,
     s3: S3Server,
-    bucket: BucketStorage,
+    bucket: S3Storage,
     logged: list[structlog.typing.EventDict],
     seconds: float,
 ) -> None:

@@ -51,7 +51,7 @@ def books_of(studio: Studio, user: User, behaviour: Behaviour | str) -> tuple[Jo
 # Errors
 
 REFUSED: dict[str, type[errors.ImageError]] = {
-    "key rejected": errors.KeyRejected,
+    "key rejected": errors.ApiKeyRejected,
     "organisation unverified": errors.OrganisationUnverified,
     "model forbidden": errors.ModelUnavailable,
     "model unknown": errors.ModelUnavailable,
@@ -67,7 +67,7 @@ REFUSED: dict[str, type[errors.ImageError]] = {
     "server error": errors.ServiceFailed,
     "server error without code": errors.ServiceFailed,
     "gateway": errors.ServiceFailed,
-    "gateway timeout": errors.AnswerLate,
+    "gateway timeout": errors.ResponseTimeout,
     "moderation": errors.PromptBlocked,
     "content policy": errors.PromptBlocked,
     "content filter": errors.ContentFiltered,
@@ -76,22 +76,22 @@ REFUSED: dict[str, type[errors.ImageError]] = {
     "unknown parameter": errors.ParameterRefused,
     "too long": errors.PromptTooLong,
     "too large": errors.RequestTooLarge,
-    "no such path": errors.AddressWrong,
-    "moved": errors.AddressWrong,
+    "no such path": errors.ServiceAddressWrong,
+    "moved": errors.ServiceAddressWrong,
     "teapot": errors.ImageGenerationError,
 }
 # Sent once more without what is complained of.
 SOFTENED = ("unverified to stream", "unsupported parameter", "unsupported value")
 FAULTY: dict[str, type[errors.ImageError]] = {
-    "truncated": errors.AnswerCut,
-    "dropped": errors.AnswerLost,
-    "stall": errors.AnswerLate,
-    "silent": errors.AnswerLate,
-    "drip": errors.AnswerLate,
-    "drip of JSON": errors.AnswerLate,
-    "html": errors.WebPage,
-    "malformed": errors.BadAnswer,
-    "not an object": errors.BadAnswer,
+    "truncated": errors.ResponseTruncated,
+    "dropped": errors.ResponseLost,
+    "stall": errors.ResponseTimeout,
+    "silent": errors.ResponseTimeout,
+    "drip": errors.ResponseTimeout,
+    "drip of JSON": errors.ResponseTimeout,
+    "html": errors.WebPageReceived,
+    "malformed": errors.BadResponse,
+    "not an object": errors.BadResponse,
     "no images": errors.NoImage,
     "error frame": errors.PromptBlocked,
     "flat error frame": errors.ServiceFailed,

@@ -14,13 +14,13 @@ from sqlalchemy import update
 from core import bootstrap, errors
 from core.common.clock import utc_now
 from core.database.database import Database
-from core.database.installation_key import shared_secret
+from core.database.installation_key import installation_key
 from core.database.models import Image, Job, JobState, Usage, User
-from core.database.ownership import Ownership
+from core.database.process_lock import ProcessLock
 from core.generation.ingest import Figures
 from core.generation.job_queue import JobQueue
 from core.settings import load_settings
-from core.storage.keys import figures_key, image_key
+from core.storage.keys import answer_figures_key, image_key
 from tests.support.crashing_worker import RECIPE
 from tests.support.generation import ON_SQLITE, Studio, a_job
 from tests.support.openai_service import picture
@@ -29,39 +29,39 @@ ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=T
 
 
 @pytest.fixture
-def replica_of() -> Iterator[Callable[[str], Ownership]]:
+def replica_of() -> Iterator[Callable[[str], ProcessLock]]:
     """`replica_of(database_url)`: the claim of one process that shares the database."""
-    made: list[tuple[Database, Ownership]] = []
+    made: list[tuple[Database, ProcessLock]] = []
 
-    def make(url: str) -> Ownership:
+    def make(url: str) -> ProcessLock:
         database = Database(url)
-        made.append((database, Ownership(database, shared=True)))
-        made[-1][1].take()
+        made.append((database, ProcessLock(database, shared=True)))
+        made[-1][1].acquire()
         return made[-1][1]
 
     yield make
-    for database, ownership in made:
-        ownership.release()
+    for database, process_lock in made:
+        process_lock.release()
         database.close()
 
 
 @ON_POSTGRES
 def test_replicas_have_numbers_that_the_others_see_for_as_long_as_they_live(
-    replica_of: Callable[[str], Ownership], database_url: str
+    replica_of: Callable[[str], ProcessLock], database_url: str
 ) -> None:
     first, second = replica_of(database_url), replica_of(database_url)
-    assert first.alive() == second.alive() == {first.number, second.number}
+    assert first.live_processes() == second.live_processes() == {first.process_number, second.process_number}
     second.release()
-    assert first.alive() == {first.number}
+    assert first.live_processes() == {first.process_number}
 
 
 @ON_POSTGRES
 def test_a_process_that_keeps_its_files_to_itself_does_not_join_replicas(
-    replica_of: Callable[[str], Ownership], database: Database, database_url: str
+    replica_of: Callable[[str], ProcessLock], database: Database, database_url: str
 ) -> None:
     replica_of(database_url)
     with pytest.raises(errors.SettingsError, match="STORAGE_URL"):
-        Ownership(database).take()
+        ProcessLock(database).acquire()
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_what_a_dead_replica_had_on_disk_is_adopted_once_by_all_who_sweep(
 ) -> None:
     job = begun_by(replica, 2)
     replica.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
-    replica.storage.put(figures_key(job), Figures(count=1, price_micros=7).to_bytes())
+    replica.storage.put(answer_figures_key(job), Figures(count=1, price_micros=7).to_bytes())
     other = make_studio(database, started=False)
     for studio in (replica, other):
         studio.jobs.worker.settle(job)
@@ -213,8 +213,8 @@ def test_a_late_answer_of_a_job_that_was_let_go_is_in_the_gallery(replica: Studi
 
 
 def test_all_replicas_have_one_secret(database: Database) -> None:
-    first = shared_secret(database, lambda: b"k" * 32)
-    assert first == shared_secret(database, lambda: b"other" * 8) == b"k" * 32
+    first = installation_key(database, lambda: b"k" * 32)
+    assert first == installation_key(database, lambda: b"other" * 8) == b"k" * 32
 
 
 def test_a_job_says_which_process_has_begun_it(
@@ -251,8 +251,8 @@ def test_studios_with_one_data_folder_start_side_by_side_and_leave_it_alone(
         closing(bootstrap.build(load_settings(**shared))) as first,
         closing(bootstrap.build(load_settings(**shared))) as second,
     ):
-        both = {first.ownership.number, second.ownership.number}
-        assert first.ownership.alive() == second.ownership.alive() == both
+        both = {first.process_lock.process_number, second.process_lock.process_number}
+        assert first.process_lock.live_processes() == second.process_lock.live_processes() == both
         first.storage.put("images/a/0", b"bytes")
         assert second.storage.get("images/a/0") == b"bytes"
     assert not (tmp_path / "data").exists()
@@ -278,7 +278,7 @@ def stored_late(replica: Studio) -> Job:
     job = begun_by(replica, 2)
     replica.jobs.worker.settle(job)
     replica.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
-    replica.storage.put(figures_key(job), Figures(count=1, price_micros=7).to_bytes())
+    replica.storage.put(answer_figures_key(job), Figures(count=1, price_micros=7).to_bytes())
     return job
 
 
@@ -298,7 +298,7 @@ def test_giving_up_leaves_the_figures_that_a_late_answer_may_bring(replica: Stud
     job = begun_by(replica, 2)
     partial = "partials/" + job.id + "/0"
     replica.storage.put(partial, b"preview")
-    replica.storage.put(figures_key(job), Figures(count=1, price_micros=7).to_bytes())
+    replica.storage.put(answer_figures_key(job), Figures(count=1, price_micros=7).to_bytes())
     replica.jobs.worker.intake.clear(job, figures=False)
     assert not replica.storage.exists(partial)
-    assert replica.storage.exists(figures_key(job))
+    assert replica.storage.exists(answer_figures_key(job))

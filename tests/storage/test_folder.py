@@ -17,7 +17,7 @@ import pytest
 from core import errors
 from core.common.clock import utc_now
 from core.storage import folder
-from core.storage.folder import STAGING, FolderStorage, open_storage
+from core.storage.folder import STAGING, FolderStorage, open_folder
 from core.storage.storage import Storage
 from tests.support.generation import ON_BOTH_STORES
 
@@ -182,7 +182,7 @@ def test_nothing_but_the_file_itself_is_left(storage: FolderStorage, put: Put) -
 
 def test_a_new_process_finds_what_was_put(storage: FolderStorage) -> None:
     storage.put(KEY, b"x")
-    assert open_storage(storage.root).get(KEY) == b"x"
+    assert open_folder(storage.root).get(KEY) == b"x"
 
 
 def test_the_bytes_are_on_the_disk_before_the_name_and_the_folders_after(
@@ -267,7 +267,7 @@ def small_disk(make_disk: Callable[[str], Path]) -> Path:
 
 @pytest.mark.parametrize("put", BOTH_PUTS)
 def test_a_full_disk_says_so_and_keeps_nothing_half(small_disk: Path, put: Put) -> None:
-    storage = open_storage(small_disk)
+    storage = open_folder(small_disk)
     storage.put(KEY, b"kept")
     with pytest.raises(errors.StorageFull):
         put(storage, "images/0123/1.png", bytes(1024 * 1024))
@@ -278,7 +278,7 @@ def test_a_full_disk_says_so_and_keeps_nothing_half(small_disk: Path, put: Put) 
 
 @pytest.mark.parametrize("put", BOTH_PUTS)
 def test_a_read_only_disk_says_so_and_still_reads(small_disk: Path, put: Put) -> None:
-    storage = open_storage(small_disk)
+    storage = open_folder(small_disk)
     storage.put(KEY, b"kept")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     with pytest.raises(errors.StorageReadOnly):
@@ -287,7 +287,7 @@ def test_a_read_only_disk_says_so_and_still_reads(small_disk: Path, put: Put) ->
         storage.delete(KEY)
     assert storage.get(KEY) == b"kept"
     with pytest.raises(errors.StorageReadOnly):
-        open_storage(small_disk / "new")
+        open_folder(small_disk / "new")
 
 
 @pytest.mark.parametrize("put", BOTH_PUTS)
@@ -305,5 +305,5 @@ def test_opening_removes_only_what_was_left_half_written_long_ago(storage: Folde
         path.write_bytes(b"half")
         then = path.stat().st_mtime - age.total_seconds()
         os.utime(path, (then, then))
-    open_storage(storage.root)
+    open_folder(storage.root)
     assert _files(storage.root) == [f"{STAGING}/new"]

@@ -17,8 +17,8 @@ from core.database.models import Image, JobState, User
 from core.generation.ingest import Figures
 from core.settings import load_settings
 from core.storage import s3
-from core.storage.keys import figures_key, image_key
-from core.storage.s3 import BucketStorage, open_bucket
+from core.storage.keys import answer_figures_key, image_key
+from core.storage.s3 import S3Storage, open_s3
 from core.storage.storage import Storage
 from tests.support.app_process import free_port
 from tests.support.crashing_worker import RECIPE
@@ -52,8 +52,8 @@ def bucket_settings(bucket_settings: dict[str, str], between: Gateway) -> dict[s
     return bucket_settings | {"aws_endpoint_url": between.endpoint}
 
 
-def open_at(settings: dict[str, str], **changes: str) -> BucketStorage:
-    return open_bucket(load_settings(**(settings | changes)))
+def open_at(settings: dict[str, str], **changes: str) -> S3Storage:
+    return open_s3(load_settings(**(settings | changes)))
 
 
 # What it holds
@@ -70,7 +70,7 @@ def test_files_lie_below_the_prefix_and_others_are_not_seen(s3: S3Server) -> Non
         assert ours.get(KEY) == b"ours"
 
 
-def test_a_start_leaves_nothing_behind(bucket: BucketStorage) -> None:
+def test_a_start_leaves_nothing_behind(bucket: S3Storage) -> None:
     assert bucket.list("probe") == ()
 
 
@@ -92,7 +92,7 @@ def test_a_start_leaves_nothing_behind(bucket: BucketStorage) -> None:
     ],
 )
 def test_what_may_pass_is_never_taken_for_a_missing_file(
-    bucket: BucketStorage, between: Gateway, use: str, refusal: Refusal, expected: type[errors.StorageError]
+    bucket: S3Storage, between: Gateway, use: str, refusal: Refusal, expected: type[errors.StorageError]
 ) -> None:
     bucket.put(KEY, b"kept")
     between.always = refusal
@@ -106,7 +106,7 @@ def test_what_may_pass_is_never_taken_for_a_missing_file(
     assert bucket.get(KEY) == b"kept"
 
 
-def test_what_the_bucket_calls_missing_is_missing(bucket: BucketStorage, between: Gateway) -> None:
+def test_what_the_bucket_calls_missing_is_missing(bucket: S3Storage, between: Gateway) -> None:
     between.always = NO_KEY
     assert not bucket.exists(KEY)
     bucket.delete(KEY)
@@ -149,7 +149,7 @@ def test_a_paid_picture_may_take_longer_and_ends_too(
     monkeypatch.setattr(s3, "_PAID", s3._SILENCE / 10)
     monkeypatch.setattr(s3, "_WHOLE", s3._SILENCE / 1000)  # too short for any answer
     settings = load_settings(**bucket_settings)
-    storage = BucketStorage(settings.storage_url or "", s3.config_of(settings))
+    storage = S3Storage(settings.storage_url or "", s3.config_of(settings))
     storage.put(KEY, b"x")
     between.silent.set()
     with pytest.raises(errors.StorageUnreachable, match="Timeout"):
@@ -157,7 +157,7 @@ def test_a_paid_picture_may_take_longer_and_ends_too(
 
 
 @pytest.mark.parametrize("use", USES)
-def test_a_bucket_is_asked_three_times_at_most(bucket: BucketStorage, between: Gateway, use: str) -> None:
+def test_a_bucket_is_asked_three_times_at_most(bucket: S3Storage, between: Gateway, use: str) -> None:
     between.always, between.methods[:] = SLOW_DOWN, []
     with pytest.raises(errors.StorageUnreachable):
         USES[use](bucket)
@@ -166,7 +166,7 @@ def test_a_bucket_is_asked_three_times_at_most(bucket: BucketStorage, between: G
 
 
 @pytest.mark.parametrize("use", USES)
-def test_no_key_and_no_signature_is_repeated(bucket: BucketStorage, between: Gateway, use: str) -> None:
+def test_no_key_and_no_signature_is_repeated(bucket: S3Storage, between: Gateway, use: str) -> None:
     between.always = Refusal(403, "SignatureDoesNotMatch")
     with pytest.raises(errors.StorageReadOnly) as caught:
         USES[use](bucket)
@@ -192,7 +192,7 @@ def test_no_key_and_no_signature_is_repeated(bucket: BucketStorage, between: Gat
 def test_a_paid_picture_outlasts_what_its_bucket_says_for_a_while(
     make_studio: Callable[..., Studio],
     database: Database,
-    bucket: BucketStorage,
+    bucket: S3Storage,
     between: Gateway,
     user: User,
     monkeypatch: pytest.MonkeyPatch,
@@ -217,7 +217,7 @@ def test_a_paid_picture_outlasts_what_its_bucket_says_for_a_while(
 def test_a_bucket_that_fails_at_a_start_costs_no_picture_of_the_last_one(
     make_studio: Callable[..., Studio],
     database: Database,
-    bucket: BucketStorage,
+    bucket: S3Storage,
     between: Gateway,
     user: User,
     monkeypatch: pytest.MonkeyPatch,
@@ -227,7 +227,7 @@ def test_a_bucket_that_fails_at_a_start_costs_no_picture_of_the_last_one(
     studio = make_studio(database, started=False, storage=bucket)
     job = a_job(database, user, JobState.RUNNING)
     bucket.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
-    bucket.put(figures_key(job), Figures(count=1).to_bytes())
+    bucket.put(answer_figures_key(job), Figures(count=1).to_bytes())
     between.always = refusal
     with pytest.raises(errors.StorageError):
         studio.jobs.start()
@@ -309,7 +309,7 @@ def test_with_a_bucket_there_is_no_folder_of_files(bucket_settings: dict[str, st
     before = os.umask(0o022)  # building a studio may make what this process writes private
     try:
         with closing(bootstrap.build(load_settings(data_dir=tmp_path / "data", **bucket_settings))) as studio:
-            assert isinstance(studio.storage, BucketStorage)
+            assert isinstance(studio.storage, S3Storage)
     finally:
         os.umask(before)
     assert not (tmp_path / "data" / "files").exists()

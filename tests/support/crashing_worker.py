@@ -29,10 +29,10 @@ from core.prompts.recipe import Recipe
 from core.provider.client import ImageClient
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
-from core.storage.s3 import BucketStorage, config_of
+from core.storage.s3 import S3Storage, config_of
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
-from core.usage.error_counts import Failures
+from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import UsageLog
 
 RECIPE = Recipe(prompt="a fox in the snow", model="gpt-image-2", size="1024x1024", quality="low")
@@ -65,7 +65,7 @@ def edit_source(storage: Storage, owner_id: str) -> str:
     """An upload to make an image from; its key."""
     picture = BytesIO()
     Image.new("RGB", (64, 48), "teal").save(picture, "PNG")
-    return Uploads(storage, 1).keep(owner_id, picture).key
+    return Uploads(storage, 1).store(owner_id, picture).key
 
 
 def die() -> None:
@@ -107,7 +107,7 @@ class CrashingFolder(Crashing, FolderStorage):
     pass
 
 
-class CrashingBucket(Crashing, BucketStorage):
+class CrashingBucket(Crashing, S3Storage):
     pass
 
 
@@ -122,7 +122,7 @@ def jobs_of(storage: Storage, database: Database, client: ImageClient) -> Jobs:
     """The worker's parts, as the app puts them together."""
     gallery, usage = Gallery(database, storage), UsageLog(database)
     budgets = Budgets(database, load_settings())
-    worker = Worker(database, storage, gallery, usage, budgets, client, b"secret", Failures(database))
+    worker = Worker(database, storage, gallery, usage, budgets, client, b"secret", ErrorCounts(database))
     return Jobs(database, storage, worker, JobQueue(database), budgets)
 
 

@@ -18,7 +18,7 @@ import pytest
 from sqlmodel import select
 
 from core.database.database import Database
-from core.database.ownership import Ownership
+from core.database.process_lock import ProcessLock
 from core.web.cookies import COOKIE
 from tests.support.app_process import ROOT, AppProcess, free_port
 from tests.support.browser_user import Visitor
@@ -114,8 +114,8 @@ class Topology:
     def alive(self) -> frozenset[int]:
         """The numbers of the replicas that hold their locks."""
         with self.database() as database:
-            onlooker = Ownership(database, shared=True)
-            return onlooker.alive() - {onlooker.number}
+            onlooker = ProcessLock(database, shared=True)
+            return onlooker.live_processes() - {onlooker.process_number}
 
     def asked(self) -> list[str]:
         """The prompts that were paid for."""

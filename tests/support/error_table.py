@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from core.errors import ImageError, catalogue
+from core.errors import ImageError, all_errors
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 FAMILIES = {
@@ -47,7 +47,7 @@ def document() -> str:
 def _sections() -> Iterator[str]:
     for name, title in FAMILIES.items():
         kinds = sorted(
-            (kind for kind in catalogue() if family(kind.code) == name), key=lambda kind: kind.code
+            (kind for kind in all_errors() if family(kind.code) == name), key=lambda kind: kind.code
         )
         yield f"## {title} (`{name}`)\n"
         yield _COLUMNS

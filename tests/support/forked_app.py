@@ -90,6 +90,6 @@ def _work() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     print("starting", flush=True)
     studio = bootstrap.build(load_settings())
-    print(f"ready {studio.ownership.number}.", flush=True)
+    print(f"ready {studio.process_lock.process_number}.", flush=True)
     signal.sigwait({signal.SIGTERM})
     studio.close()

@@ -13,7 +13,7 @@ from core.common.ids import new_id
 from core.database.database import Database
 from core.database.models import Image, User
 from core.images.gallery import Gallery
-from core.images.image_files import verify
+from core.images.image_files import verify_image
 from core.prompts.recipe import Recipe
 from core.storage.storage import Storage
 from tests.support.images import plain_png
@@ -34,7 +34,9 @@ class Keeper:
         self.storage.put(key, data)
         fields = {"job_id": job_id, "index": index, "file_key": key, "file_bytes": len(data)} | changes
         with self.database.write() as session:
-            return self.gallery.add(session, owner_id=user.id, recipe=recipe, picture=verify(data), **fields)
+            return self.gallery.add(
+                session, owner_id=user.id, recipe=recipe, picture=verify_image(data), **fields
+            )
 
 
 @contextmanager

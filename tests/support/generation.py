@@ -22,7 +22,7 @@ from core.provider.client import ImageClient
 from core.settings import load_settings
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
-from core.usage.error_counts import Failures
+from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import UsageLog
 from tests.support.clock import Clock
 from tests.support.crashing_worker import RECIPE
@@ -48,7 +48,7 @@ class Studio:
         settings = load_settings(openai_base_url=self.service.base_url, **self.settings)
         gallery, usage = Gallery(self.database, self.storage), UsageLog(self.database)
         budgets, client = Budgets(self.database, settings), ImageClient(settings)
-        failures = Failures(self.database)
+        failures = ErrorCounts(self.database)
         worker = Worker(self.database, self.storage, gallery, usage, budgets, client, b"secret", failures)
         queue = JobQueue(self.database, self.limits)
         self.jobs = Jobs(

@@ -21,7 +21,7 @@ from core.prompts.styles import styled
 from core.storage.storage import Storage
 from tests.support.openai_service import Seen, pictures_in
 
-CODES = frozenset(kind.code for kind in errors.catalogue())
+CODES = frozenset(kind.code for kind in errors.all_errors())
 # An answer that certainly cost nothing; behind any other, one more call might be paid twice.
 FREE = frozenset(range(300, 500)) | {503}
 

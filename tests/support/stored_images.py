@@ -16,10 +16,10 @@ from sqlmodel import col, select
 
 from core.common.ids import new_id
 from core.database.database import Database
-from core.database.installation_key import shared_secret
+from core.database.installation_key import installation_key
 from core.database.models import Image, Job, JobState, User
 from core.images.gallery import Gallery
-from core.images.image_files import thumbnail, verify
+from core.images.image_files import thumbnail, verify_image
 from core.maintenance.integrity import KEPT
 from core.settings import Settings, load_settings
 from core.storage.folder import FolderStorage
@@ -68,7 +68,7 @@ class Shelf:
                 owner_id=self.user.id,
                 job_id=job.id,
                 recipe=RECIPE,
-                picture=verify(data),
+                picture=verify_image(data),
                 file_key=key,
                 index=0,
                 file_bytes=len(data),
@@ -134,7 +134,7 @@ def installation(folder: Path) -> Settings:
     folder.mkdir(mode=0o700)
     database = Database(f"sqlite:///{folder / 'atelier.db'}")
     database.migrate()
-    shared_secret(database, lambda: None)
+    installation_key(database, lambda: None)
     database.close()
     (folder / "files").mkdir()
     return load_settings(data_dir=folder)

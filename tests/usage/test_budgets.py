@@ -26,8 +26,8 @@ from core.prompts.recipe import Recipe
 from core.provider import pricing
 from core.provider.pricing import likely_most
 from core.settings import load_settings
-from core.storage.keys import figures_key, image_key
-from core.usage.budget_limits import MOST_IMAGES, NO_LIMIT, BudgetKind, BudgetLine, Need, OwnLimits
+from core.storage.keys import answer_figures_key, image_key
+from core.usage.budget_limits import MAX_IMAGES_LIMIT, NO_LIMIT, BudgetKind, BudgetUse, Need, UserLimits
 from core.usage.budgets import Budgets
 from core.usage.usage_log import Call, Outcome, UsageLog
 from tests.support.clock import Clock
@@ -315,7 +315,7 @@ def test_an_answer_that_comes_late_counts_once(open_studio: Callable[..., Studio
     assert job
     studio.jobs.worker.run(job)
     studio.storage.put(image_key(job, 0), picture(PRICED.prompt, "1024x1024"))
-    studio.storage.put(figures_key(job), Figures(count=1, price_micros=7).to_bytes())
+    studio.storage.put(answer_figures_key(job), Figures(count=1, price_micros=7).to_bytes())
     studio.jobs.enter_late()
     assert studio.job().state == JobState.DONE
     assert used(studio, user) == sums(7, 1)
@@ -521,7 +521,7 @@ def test_what_is_left_is_what_can_be_had(open_studio: Callable[..., Studio], use
     studio.jobs.submit(user.id, another(1), 3)
 
 
-def lines(studio: Studio, user: User) -> tuple[BudgetLine, ...]:
+def lines(studio: Studio, user: User) -> tuple[BudgetUse, ...]:
     return studio.jobs.budgets.statement(user.id).lines
 
 
@@ -626,16 +626,16 @@ def test_an_administrator_changes_one_users_budget(
 ) -> None:
     studio = open_studio(budget_day_images=1)
     budgets = studio.jobs.budgets
-    budgets.change(admin, user.id, OwnLimits(day_images=2))
+    budgets.change(admin, user.id, UserLimits(day_images=2))
     studio.jobs.submit(user.id, PRICED, 2)
     with pytest.raises(errors.BudgetSpent):
         studio.jobs.submit(other_user.id, PRICED, 2)
-    budgets.change(admin, user.id, OwnLimits(day_images=0))
+    budgets.change(admin, user.id, UserLimits(day_images=0))
     with pytest.raises(errors.BudgetSpent):
         studio.jobs.submit(user.id, another(1), 1)
-    budgets.change(admin, user.id, OwnLimits(day_images=NO_LIMIT))
+    budgets.change(admin, user.id, UserLimits(day_images=NO_LIMIT))
     studio.jobs.submit(user.id, another(2), 4)
-    budgets.change(admin, user.id, OwnLimits())
+    budgets.change(admin, user.id, UserLimits())
     with pytest.raises(errors.BudgetSpent):
         studio.jobs.submit(user.id, another(3), 1)
 
@@ -645,9 +645,9 @@ def test_one_users_limit_leaves_the_others_as_the_settings_say(
 ) -> None:
     studio = open_studio(budget_day_usd=2, budget_month_images=5)
     budgets = studio.jobs.budgets
-    own = OwnLimits(month_micros=7_000_000, month_images=NO_LIMIT)
+    own = UserLimits(month_micros=7_000_000, month_images=NO_LIMIT)
     budgets.change(admin, user.id, own)
-    assert budgets.own(user.id) == own
+    assert budgets.user_limits(user.id) == own
     limits = {line.which: line.limit for line in lines(studio, user)}
     assert limits == {
         BudgetKind.DAY_MICROS: 2_000_000,
@@ -662,8 +662,8 @@ def test_a_change_is_in_the_audit_trail_with_what_was_before(
 ) -> None:
     studio = open_studio()
     budgets = studio.jobs.budgets
-    budgets.change(admin, user.id, OwnLimits(day_micros=2_500_000, day_images=NO_LIMIT))
-    budgets.change(admin, user.id, OwnLimits(day_images=1_000))
+    budgets.change(admin, user.id, UserLimits(day_micros=2_500_000, day_images=NO_LIMIT))
+    budgets.change(admin, user.id, UserLimits(day_images=1_000))
     first, second = sorted(studio.rows(AuditEntry), key=lambda entry: "$2.50, now" in entry.details)
     for entry in (first, second):
         assert (entry.action, entry.actor_id, entry.subject) == (
@@ -686,7 +686,7 @@ def test_no_member_changes_a_budget_not_even_their_own(
     member = SignedIn(user.id, user.username, user.display_name, False, "-")
     for whose in (user.id, other_user.id):
         with pytest.raises(errors.NotAllowed):
-            studio.jobs.budgets.change(member, whose, OwnLimits(day_images=NO_LIMIT))
+            studio.jobs.budgets.change(member, whose, UserLimits(day_images=NO_LIMIT))
     assert studio.rows(Budget) == studio.rows(AuditEntry) == []
 
 
@@ -696,17 +696,17 @@ def test_nobody_who_is_not_there_gets_a_budget(
 ) -> None:
     studio = open_studio()
     with pytest.raises(errors.NotAllowed):
-        studio.jobs.budgets.change(admin, user_id, OwnLimits(day_images=1))
+        studio.jobs.budgets.change(admin, user_id, UserLimits(day_images=1))
 
 
 @pytest.mark.parametrize("which", BudgetKind)
-@pytest.mark.parametrize("limit", [-2, MOST_IMAGES * 1_000_000 + 1])
+@pytest.mark.parametrize("limit", [-2, MAX_IMAGES_LIMIT * 1_000_000 + 1])
 def test_an_impossible_limit_is_refused(
     open_studio: Callable[..., Studio], user: User, admin: SignedIn, which: BudgetKind, limit: int
 ) -> None:
     studio = open_studio()
     with pytest.raises(errors.InvalidParameter) as refused:
-        studio.jobs.budgets.change(admin, user.id, replace(OwnLimits(), **{which.value: limit}))
+        studio.jobs.budgets.change(admin, user.id, replace(UserLimits(), **{which.value: limit}))
     assert refused.value.field == which
     assert studio.rows(Budget) == studio.rows(AuditEntry) == []
 
@@ -716,7 +716,7 @@ def test_changes_of_one_budget_at_once_are_one_after_the_other(
 ) -> None:
     studio = open_studio()
     changes = [
-        lambda limit=limit: studio.jobs.budgets.change(admin, user.id, OwnLimits(day_images=limit))
+        lambda limit=limit: studio.jobs.budgets.change(admin, user.id, UserLimits(day_images=limit))
         for limit in range(8)
     ]
     assert accepted(changes) == 8
@@ -751,7 +751,7 @@ def test_a_refusal_says_which_budget_what_is_left_and_when_it_starts_anew(
     ],
 )
 def test_money_is_said_in_dollars(limit: int, need: Need, words: str) -> None:
-    line = BudgetLine(BudgetKind.MONTH_MICROS, limit, 0, datetime(2026, 6, 1, tzinfo=UTC))
+    line = BudgetUse(BudgetKind.MONTH_MICROS, limit, 0, datetime(2026, 6, 1, tzinfo=UTC))
     message = line.refusal(need).message
     assert message == f"This month's budget {words}. It resets on 01 Jun 2026, 00:00 UTC."
 

@@ -14,8 +14,8 @@ from sqlmodel import select
 from core import errors
 from core.accounts.identity import SignedIn
 from core.database.database import Database
-from core.database.models import Failure, User
-from core.usage.error_counts import Failures, Seen
+from core.database.models import ErrorCount, User
+from core.usage.error_counts import ErrorCounts, Seen
 from tests.support.clock import Clock
 from tests.support.crashing_worker import RECIPE
 from tests.support.generation import ON_SQLITE, Studio
@@ -32,8 +32,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def failures(database: Database, clock: Clock) -> Failures:
-    return Failures(database, clock)
+def failures(database: Database, clock: Clock) -> ErrorCounts:
+    return ErrorCounts(database, clock)
 
 
 ADMIN = SignedIn("id", "ada", "Ada", is_admin=True, session_id="session")
@@ -41,10 +41,12 @@ ADMIN = SignedIn("id", "ada", "Ada", is_admin=True, session_id="session")
 
 def rows(database: Database) -> dict[tuple[str, datetime], int]:
     with database.read() as session:
-        return {(row.code, row.hour): row.count for row in session.exec(select(Failure))}
+        return {(row.code, row.hour): row.count for row in session.exec(select(ErrorCount))}
 
 
-def test_failures_are_counted_by_code_and_hour(failures: Failures, clock: Clock, database: Database) -> None:
+def test_failures_are_counted_by_code_and_hour(
+    failures: ErrorCounts, clock: Clock, database: Database
+) -> None:
     for moment in (HALF_PAST, HALF_PAST + timedelta(minutes=29), HALF_PAST + timedelta(minutes=30)):
         clock.now = moment
         failures.count(errors.QuotaSpent())
@@ -54,27 +56,29 @@ def test_failures_are_counted_by_code_and_hour(failures: Failures, clock: Clock,
     assert rows(database) == {(quota, noon): 2, (quota, one): 1, (rate, one): 1}
 
 
-def test_a_failure_that_passes_two_places_is_counted_once(failures: Failures, database: Database) -> None:
+def test_a_failure_that_passes_two_places_is_counted_once(failures: ErrorCounts, database: Database) -> None:
     error = errors.QuotaSpent()
     failures.count(error)
     failures.count(error)
     assert list(rows(database).values()) == [1]
 
 
-def test_counts_are_exact_where_many_fail_at_once(failures: Failures, database: Database) -> None:
+def test_counts_are_exact_where_many_fail_at_once(failures: ErrorCounts, database: Database) -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(failures.count, [errors.QuotaSpent() for _ in range(200)]))
     assert list(rows(database).values()) == [200]
 
 
-def test_nothing_is_written_while_the_database_is_the_failure(failures: Failures, database: Database) -> None:
+def test_nothing_is_written_while_the_database_is_the_failure(
+    failures: ErrorCounts, database: Database
+) -> None:
     for error in (errors.DatabaseBusy(), errors.DatabaseDamaged(), errors.DatabaseUnreachable()):
         failures.count(error)
     assert rows(database) == {}
 
 
 def test_a_count_that_can_not_be_written_is_the_logs_alone(
-    failures: Failures, database: Database, capsys: pytest.CaptureFixture[str]
+    failures: ErrorCounts, database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with database.write() as session:
         session.execute(text("DROP TABLE failures"))
@@ -82,14 +86,14 @@ def test_a_count_that_can_not_be_written_is_the_logs_alone(
     assert "could not be counted" in capsys.readouterr().out
 
 
-def test_the_administrator_sees_a_day_and_a_month(failures: Failures, clock: Clock) -> None:
+def test_the_administrator_sees_a_day_and_a_month(failures: ErrorCounts, clock: Clock) -> None:
     for hours, kind in (
         (0, errors.RateLimited),
         (23, errors.QuotaSpent),
         (23, errors.QuotaSpent),
         (24, errors.QuotaSpent),
         (24 * 30 - 1, errors.BadImage),
-        (24 * 30, errors.KeyRejected),
+        (24 * 30, errors.ApiKeyRejected),
     ):
         clock.now = HALF_PAST - timedelta(hours=hours)
         failures.count(kind())
@@ -101,19 +105,19 @@ def test_the_administrator_sees_a_day_and_a_month(failures: Failures, clock: Clo
     )
 
 
-def test_nobody_else_sees_them(failures: Failures) -> None:
+def test_nobody_else_sees_them(failures: ErrorCounts) -> None:
     with pytest.raises(errors.NotAllowed):
         failures.seen(replace(ADMIN, is_admin=False))
 
 
-def test_a_code_of_another_version_is_shown_without_words(failures: Failures, database: Database) -> None:
+def test_a_code_of_another_version_is_shown_without_words(failures: ErrorCounts, database: Database) -> None:
     with database.write() as session:
-        session.add(Failure(code="IMG-OLD-001", hour=HALF_PAST.replace(minute=0), count=3))
+        session.add(ErrorCount(code="IMG-OLD-001", hour=HALF_PAST.replace(minute=0), count=3))
     assert failures.seen(ADMIN) == (Seen("IMG-OLD-001", "", 3, 3),)
 
 
 def test_what_is_older_than_a_month_is_forgotten(
-    failures: Failures, clock: Clock, database: Database
+    failures: ErrorCounts, clock: Clock, database: Database
 ) -> None:
     clock.now = HALF_PAST - timedelta(days=31)
     failures.count(errors.QuotaSpent())
@@ -131,7 +135,7 @@ def test_what_is_older_than_a_month_is_forgotten(
     ("behaviour", "kind"),
     [
         pytest.param("quota spent", errors.QuotaSpent, id="refused"),
-        pytest.param("dropped", errors.AnswerLost, id="outcome unknown"),
+        pytest.param("dropped", errors.ResponseLost, id="outcome unknown"),
         pytest.param(Behaviour(raw=b'{"data": [{"b64_json": "aGk="}]}'), errors.BadImage, id="damaged"),
     ],
 )

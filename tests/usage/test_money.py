@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.usage.money import money_words
+from core.usage.money import format_money
 from pages.ui.formatting import format_price
 
 
@@ -19,7 +19,7 @@ from pages.ui.formatting import format_price
     ],
 )
 def test_an_amount_is_said_as_exactly_as_it_needs(micros: int, words: str) -> None:
-    assert money_words(micros) == words
+    assert format_money(micros) == words
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from sqlmodel import select
 
 from core import bootstrap
 from core.database.database import Database
-from core.database.models import Rate, Scope
+from core.database.models import RateWindow, Scope
 from core.settings import load_settings
 from core.studio import Studio
-from core.usage.rate_limits import Limit, RateKind, Rates
+from core.usage.rate_limits import Limit, RateKind, RateLimits
 from tests.support.api_clients import Person, error_of
 from tests.support.clock import Clock
 
@@ -27,59 +27,62 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def rates(database: Database, clock: Clock) -> Rates:
-    return Rates(database, clock=clock)
+def rates(database: Database, clock: Clock) -> RateLimits:
+    return RateLimits(database, clock=clock)
 
 
-def let_through(rates: Rates, limits: list[Limit], times: int, kind: RateKind = RateKind.READ) -> int:
-    return sum(not rates.take(kind, limits).over for _ in range(times))
+def let_through(rates: RateLimits, limits: list[Limit], times: int, kind: RateKind = RateKind.READ) -> int:
+    return sum(not rates.acquire(kind, limits).over for _ in range(times))
 
 
-def test_exactly_so_many_get_through_at_once(database: Database, rates: Rates, clock: Clock) -> None:
-    others = [rates, Rates(Database(database.engine.url.render_as_string(hide_password=False)), clock=clock)]
+def test_exactly_so_many_get_through_at_once(database: Database, rates: RateLimits, clock: Clock) -> None:
+    others = [
+        rates,
+        RateLimits(Database(database.engine.url.render_as_string(hide_password=False)), clock=clock),
+    ]
     with ThreadPoolExecutor(16) as pool:
         through = sum(pool.map(lambda number: let_through(others[number % 2], ADA, 4), range(16)))
     others[1]._database.close()
     assert through == 10
 
 
-def test_a_minute_later_there_is_room_again(rates: Rates, clock: Clock) -> None:
+def test_a_minute_later_there_is_room_again(rates: RateLimits, clock: Clock) -> None:
     assert let_through(rates, ADA, 12) == 10
     clock.forward(seconds=59)
-    refused = rates.take(RateKind.READ, ADA)
+    refused = rates.acquire(RateKind.READ, ADA)
     assert (refused.over, refused.remaining, refused.reset) == (True, 0, 1)
     clock.forward(seconds=1)
-    first = rates.take(RateKind.READ, ADA)
+    first = rates.acquire(RateKind.READ, ADA)
     assert (first.over, first.limit, first.remaining, first.reset) == (False, 10, 9, 60)
 
 
-def test_looking_buying_and_other_users_are_counted_by_themselves(rates: Rates) -> None:
+def test_looking_buying_and_other_users_are_counted_by_themselves(rates: RateLimits) -> None:
     assert let_through(rates, ADA, 11) == 10
     assert let_through(rates, ADA, 11, RateKind.PAID) == 10
     assert let_through(rates, [Limit("user:grace", 3)], 11) == 3
 
 
-def test_a_token_that_is_stopped_takes_nothing_from_its_user(rates: Rates) -> None:
+def test_a_token_that_is_stopped_takes_nothing_from_its_user(rates: RateLimits) -> None:
     assert let_through(rates, [*ADA, Limit("token:a", 4)], 30) == 4
     assert let_through(rates, [*ADA, Limit("token:b", 40)], 30) == 6
     assert let_through(rates, ADA, 1) == 0
 
 
-def test_a_window_from_the_future_is_begun_anew(rates: Rates, clock: Clock) -> None:
+def test_a_window_from_the_future_is_begun_anew(rates: RateLimits, clock: Clock) -> None:
     clock.forward(days=1)
     assert let_through(rates, ADA, 11) == 10
     clock.forward(days=-1)
     assert let_through(rates, ADA, 11) == 10
 
 
-def test_windows_that_are_over_are_removed(rates: Rates, database: Database, clock: Clock) -> None:
-    rates.take(RateKind.READ, ADA)
+def test_windows_that_are_over_are_removed(rates: RateLimits, database: Database, clock: Clock) -> None:
+    rates.acquire(RateKind.READ, ADA)
     clock.forward(seconds=30)
-    rates.take(RateKind.READ, [Limit("user:grace", 3)])
+    rates.acquire(RateKind.READ, [Limit("user:grace", 3)])
     clock.forward(seconds=30)
     rates.tidy()
     with database.read() as session:
-        assert [row.subject for row in session.exec(select(Rate))] == ["user:grace"]
+        assert [row.subject for row in session.exec(select(RateWindow))] == ["user:grace"]
 
 
 # At the API
@@ -134,6 +137,6 @@ def test_pictures_are_counted_for_tokens_and_not_for_a_browser(studio: Studio) -
     person = Person.enter(studio)
     assert {person.client.get("/api/images/x").status_code for _ in range(20)} == {404}
     with studio.database.read() as session:
-        assert session.get(Rate, (f"user:{person.user.user_id}", "read")) is None
+        assert session.get(RateWindow, (f"user:{person.user.user_id}", "read")) is None
     program = person.program([Scope.READ])
     assert [program.get("/api/images/x").status_code for _ in range(5)] == [404] * 4 + [429]

@@ -161,7 +161,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     people, headers = _people(studio)
     owner = people["the owner"]
     image_ids = dict(zip(ROWS, _images(studio, owner.user_id, len(ROWS)), strict=True))
-    links = {row: studio.shares.make(owner, made, timedelta(days=1)) for row, made in image_ids.items()}
+    links = {
+        row: studio.share_links.create(owner, made, timedelta(days=1)) for row, made in image_ids.items()
+    }
     job_id = _waiting_job(studio, owner.user_id)
     studio.close()
     with AppProcess(folder) as app, httpx2.Client(trust_env=False, timeout=60) as client:

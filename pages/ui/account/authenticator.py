@@ -134,7 +134,7 @@ class Authenticator:
     def register(self, username: str, password: str, *, invite: str | None = None) -> str:
         """Make an account and return a ticket for the browser.
 
-        Raises NameRejected, NameTaken, PasswordRejected, RegistrationClosed or InviteInvalid.
+        Raises UsernameRejected, UsernameTaken, PasswordRejected, RegistrationClosed or InviteInvalid.
         """
         self._accounts.check_registration(invite)
         name = check_username(username)
@@ -145,7 +145,7 @@ class Authenticator:
         try:
             controller.register_user(username.strip(), "", "", name, secret, secret, "")
         except RegisterError as error:
-            raise errors.NameTaken from error
+            raise errors.UsernameTaken from error
         return self._accounts.issue_ticket(name, users.held or "")
 
     def change_password(self, username: str, current: str, new: str) -> str:

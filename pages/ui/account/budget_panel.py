@@ -7,14 +7,14 @@ import streamlit as st
 from core.accounts.identity import SignedIn
 from core.accounts.users import Account
 from core.usage.budget_limits import (
-    MOST_IMAGES,
-    MOST_USD,
+    MAX_IMAGES_LIMIT,
+    MAX_USD_LIMIT,
     NO_LIMIT,
     BudgetKind,
-    BudgetLine,
-    OwnLimits,
+    BudgetUse,
     Statement,
-    amount_words,
+    UserLimits,
+    format_amount,
 )
 from core.usage.money import MICROS
 from pages.ui.error_panel import failure_panel
@@ -41,11 +41,13 @@ def _figures(statement: Statement) -> None:
     with st.container(horizontal=True, gap="large"):
         for line in statement.lines:
             with st.container(width="content", gap=None):
-                st.metric(_title(line), escape_markdown(amount_words(line.which, line.used)), width="content")
+                st.metric(
+                    _title(line), escape_markdown(format_amount(line.which, line.used)), width="content"
+                )
                 st.caption(escape_markdown(_rest(line)))
 
 
-def _title(line: BudgetLine) -> str:
+def _title(line: BudgetUse) -> str:
     return f"{'Money' if line.which.is_money else 'Images'} {_period(line.which)}"
 
 
@@ -53,10 +55,10 @@ def _period(which: BudgetKind) -> str:
     return "today" if which.is_daily else "this month"
 
 
-def _rest(line: BudgetLine) -> str:
+def _rest(line: BudgetUse) -> str:
     if line.limit is None:
-        return amount_words(line.which, None)
-    return f"of {amount_words(line.which, line.limit)}, {amount_words(line.which, line.left or 0)} left"
+        return format_amount(line.which, None)
+    return f"of {format_amount(line.which, line.limit)}, {format_amount(line.which, line.left or 0)} left"
 
 
 def _footnotes(statement: Statement) -> list[str]:
@@ -77,20 +79,20 @@ def _body(user: SignedIn, account: Account) -> None:
     rerun_if_signed_out(user)
     statement = studio().budgets.statement(account.user_id)
     _figures(statement)
-    before = studio().budgets.own(account.user_id)
+    before = studio().budgets.user_limits(account.user_id)
     chosen = {which: _choice(account, which, before) for which in BudgetKind}
     if st.button("Save", type="primary", key=f"save-budget-{account.user_id}"):
         with failure_panel("budget"):
-            studio().budgets.change(user, account.user_id, OwnLimits(*chosen.values()))
+            studio().budgets.change(user, account.user_id, UserLimits(*chosen.values()))
             st.rerun()
 
 
-def _choice(account: Account, which: BudgetKind, before: OwnLimits) -> int | None:
+def _choice(account: Account, which: BudgetKind, before: UserLimits) -> int | None:
     """One limit as it is chosen now."""
     own, key = before.of(which), f"{which}-{account.user_id}"
-    usual = studio().budgets.usual.of(which)
+    usual = studio().budgets.default_limits.of(which)
     words = {
-        USUAL: f"As in the settings: {amount_words(which, usual)}",
+        USUAL: f"As in the settings: {format_amount(which, usual)}",
         NONE: "No limit",
         OWN: "Another limit",
     }
@@ -106,11 +108,17 @@ def _choice(account: Account, which: BudgetKind, before: OwnLimits) -> int | Non
 
 def _money_input(which: BudgetKind, limit: int, key: str) -> int:
     typed = st.number_input(
-        f"{which.label}, USD", 0.0, float(MOST_USD), limit / MICROS, 1.0, format="%.2f", key=f"limit-{key}"
+        f"{which.label}, USD",
+        0.0,
+        float(MAX_USD_LIMIT),
+        limit / MICROS,
+        1.0,
+        format="%.2f",
+        key=f"limit-{key}",
     )
     return round(typed * MICROS)
 
 
 def _images_input(which: BudgetKind, limit: int, key: str) -> int:
     label = f"{which.label}, number"
-    return int(st.number_input(label, 0, MOST_IMAGES, limit, 1, key=f"limit-{key}"))
+    return int(st.number_input(label, 0, MAX_IMAGES_LIMIT, limit, 1, key=f"limit-{key}"))

@@ -57,7 +57,7 @@ def _made(image: Image) -> None:
 
 
 def _open_links(user: SignedIn, image: Image) -> None:
-    for share in studio().shares.list(user, image.id):
+    for share in studio().share_links.list(user, image.id):
         with st.container(horizontal=True, vertical_alignment="center", key=f"share-{share.id}"):
             st.markdown(
                 f"Link made on {local_time(share.created_at)}, valid until {local_time(share.expires_at)}"
@@ -71,7 +71,7 @@ def _open_links(user: SignedIn, image: Image) -> None:
 
 
 def _make(user: SignedIn, image: Image) -> None:
-    _keep(image, studio().shares.make(user, image.id, st.session_state[LIFE_KEY]))
+    _keep(image, studio().share_links.create(user, image.id, st.session_state[LIFE_KEY]))
 
 
 def _keep(image: Image, made: str | errors.ImageError) -> None:
@@ -81,7 +81,7 @@ def _keep(image: Image, made: str | errors.ImageError) -> None:
 def _stop(user: SignedIn, image: Image, share_id: str) -> None:
     st.session_state.pop(MADE_KEY, None)
     try:
-        studio().shares.withdraw(user, share_id)
+        studio().share_links.revoke(user, share_id)
     except errors.ImageNotFound as error:
         # Ended already, in another tab or by its time.
         log_failure(error)

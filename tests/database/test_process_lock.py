@@ -11,7 +11,7 @@ from sqlalchemy import text
 from core import bootstrap, errors
 from core.database.database import Database
 from core.database.models import JobState, User
-from core.database.ownership import Ownership
+from core.database.process_lock import ProcessLock
 from core.settings import load_settings
 from core.studio import Studio as App
 from tests.support.generation import ON_SQLITE, Studio, a_job
@@ -21,18 +21,18 @@ ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=T
 
 
 @pytest.fixture
-def owner_of() -> Iterator[Callable[[str], Ownership]]:
+def owner_of() -> Iterator[Callable[[str], ProcessLock]]:
     """`owner_of(database_url)`: as a process of its own would have it."""
-    made: list[tuple[Database, Ownership]] = []
+    made: list[tuple[Database, ProcessLock]] = []
 
-    def make(url: str) -> Ownership:
+    def make(url: str) -> ProcessLock:
         database = Database(url)
-        made.append((database, Ownership(database)))
+        made.append((database, ProcessLock(database)))
         return made[-1][1]
 
     yield make
-    for database, ownership in made:
-        ownership.release()
+    for database, process_lock in made:
+        process_lock.release()
         database.close()
 
 
@@ -42,74 +42,76 @@ def cut_off(database: Database) -> None:
         session.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
 
 
-def test_a_database_has_one_owner_at_a_time(owner_of: Callable[[str], Ownership], database_url: str) -> None:
+def test_a_database_has_one_owner_at_a_time(
+    owner_of: Callable[[str], ProcessLock], database_url: str
+) -> None:
     first, second = owner_of(database_url), owner_of(database_url)
-    first.take()
-    first.keep()
+    first.acquire()
+    first.renew()
     assert first.held
     with pytest.raises(errors.SettingsError, match="DATABASE_URL"):
-        second.take()
+        second.acquire()
     assert not second.held
     first.release()
-    second.take()
+    second.acquire()
     assert second.held
 
 
 @pytest.mark.parametrize("name", ["link.db", "folder/../atelier.db", "file:{}/atelier.db?uri=true"])
 def test_a_database_is_one_by_whatever_name(
-    owner_of: Callable[[str], Ownership], tmp_path: Path, name: str
+    owner_of: Callable[[str], ProcessLock], tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.db").symlink_to(tmp_path / "atelier.db")
-    owner_of(f"sqlite:///{tmp_path / 'atelier.db'}").take()
+    owner_of(f"sqlite:///{tmp_path / 'atelier.db'}").acquire()
     path = name.format(tmp_path) if name.startswith("file:") else str(tmp_path / name)
     with pytest.raises(errors.SettingsError, match="already using"):
-        owner_of(f"sqlite:///{path}").take()
+        owner_of(f"sqlite:///{path}").acquire()
 
 
 @ON_POSTGRES
 def test_a_lost_hold_is_taken_again(
-    owner_of: Callable[[str], Ownership], database: Database, database_url: str
+    owner_of: Callable[[str], ProcessLock], database: Database, database_url: str
 ) -> None:
     first, second = owner_of(database_url), owner_of(database_url)
-    first.take()
+    first.acquire()
     cut_off(database)
-    first.keep()
+    first.renew()
     assert first.held
     with pytest.raises(errors.SettingsError):
-        second.take()
+        second.acquire()
 
 
 @ON_POSTGRES
 def test_a_hold_that_went_to_another_is_missed_until_it_comes_free(
-    owner_of: Callable[[str], Ownership], database: Database, database_url: str
+    owner_of: Callable[[str], ProcessLock], database: Database, database_url: str
 ) -> None:
     first, second = owner_of(database_url), owner_of(database_url)
-    first.take()
+    first.acquire()
     cut_off(database)
-    second.take()
+    second.acquire()
     for _ in range(2):
-        first.keep()
+        first.renew()
         assert not first.held
     second.release()
-    first.keep()
+    first.renew()
     assert first.held
 
 
-def test_a_database_that_cant_be_reached_is_held_by_nobody(owner_of: Callable[[str], Ownership]) -> None:
+def test_a_database_that_cant_be_reached_is_held_by_nobody(owner_of: Callable[[str], ProcessLock]) -> None:
     lost = owner_of("postgresql://127.0.0.1:9/none?connect_timeout=1")
     with pytest.raises(errors.DatabaseError):
-        lost.take()
-    lost.keep()
+        lost.acquire()
+    lost.renew()
     assert not lost.held
 
 
 def test_a_file_that_cant_be_locked_is_a_plain_error(
-    owner_of: Callable[[str], Ownership], tmp_path: Path
+    owner_of: Callable[[str], ProcessLock], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(errors.DatabaseError):
-        owner_of(f"sqlite:///{tmp_path / 'file' / 'atelier.db'}").take()
+        owner_of(f"sqlite:///{tmp_path / 'file' / 'atelier.db'}").acquire()
 
 
 @ON_SQLITE
@@ -153,8 +155,8 @@ def test_two_apps_with_folders_of_their_own_do_not_share_a_database(build: Calla
 def test_the_running_app_keeps_its_database(
     build: Callable[[str], App], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.bootstrap.OWNERSHIP_SECONDS", 0.05)
+    monkeypatch.setattr("core.bootstrap.PROCESS_LOCK_SECONDS", 0.05)
     app = build("one")
-    before = app.ownership._connection
+    before = app.process_lock._connection
     cut_off(app.database)
-    until(lambda: app.ownership.held and app.ownership._connection is not before)
+    until(lambda: app.process_lock.held and app.process_lock._connection is not before)

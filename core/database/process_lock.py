@@ -11,10 +11,10 @@ import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from core.database.database import AdvisoryLock, Database, translated
+from core.database.database import AdvisoryLock, Database, translate_database_errors
 from core.errors import DatabaseError, SettingsError
 
-MOST_PROCESSES = 2**31 - 1
+MAX_PROCESS_NUMBER = 2**31 - 1
 # The server, too, must notice soon that the machine of a process is gone.
 _KEEPALIVES = """
     SELECT set_config('tcp_keepalives_idle', '5', false),
@@ -29,7 +29,7 @@ _HELD = text("""
 log = structlog.get_logger(__name__)
 
 
-class Ownership:
+class ProcessLock:
     """This process's claim to a database, from `take` to `release`, under a `number` of its own.
 
     On PostgreSQL it is two advisory locks: one on the database, which `shared` processes hold together, and
@@ -43,10 +43,10 @@ class Ownership:
         self._shared = shared
         self._file: filelock.BaseFileLock | None = None
         self._connection: Connection | None = None
-        self.number = random.randint(1, MOST_PROCESSES)
+        self.process_number = random.randint(1, MAX_PROCESS_NUMBER)
         self.held = False
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Raises SettingsError when another process has the database, or DatabaseError."""
         self.held = self._take_file() if self._database.is_sqlite else self._take_locks()
         if not self.held:
@@ -56,22 +56,22 @@ class Ownership:
                 f"database{together}."
             )
 
-    def alive(self) -> frozenset[int]:
+    def live_processes(self) -> frozenset[int]:
         """The numbers of all processes that have this database now, and this one's. Raises DatabaseError."""
         if self._database.is_sqlite:
-            return frozenset((self.number,))
+            return frozenset((self.process_number,))
         with self._database.read() as session:
             held = session.execute(_HELD, {"kind": AdvisoryLock.PROCESS}).scalars()
-            return frozenset((self.number, *held))
+            return frozenset((self.process_number, *held))
 
-    def keep(self) -> None:
+    def renew(self) -> None:
         """Take the lock again if it was lost; `held` says whether work may go on."""
         if self._database.is_sqlite or self._is_alive():
             return
         if self.held:
             log.error("the hold on the database was lost; no job is begun until it is taken again")
         self.held = False
-        self._let_go()
+        self._disconnect()
         try:
             self.held = self._take_locks()
         except DatabaseError as error:
@@ -84,7 +84,7 @@ class Ownership:
 
     def release(self) -> None:
         self.held = False
-        self._let_go()
+        self._disconnect()
         if self._file:
             self._file.release()
 
@@ -105,7 +105,7 @@ class Ownership:
             return Path(listed.scalar_one()).resolve()
 
     def _take_locks(self) -> bool:
-        with translated():
+        with translate_database_errors():
             connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             connection.execute(text(_KEEPALIVES))
             taken = self._try_locks(connection)
@@ -122,7 +122,7 @@ class Ownership:
         )
         own = connection.scalar(
             text("SELECT pg_try_advisory_lock(:kind, :number)"),
-            {"kind": AdvisoryLock.PROCESS, "number": self.number},
+            {"kind": AdvisoryLock.PROCESS, "number": self.process_number},
         )
         return bool(whole and own)
 
@@ -133,7 +133,7 @@ class Ownership:
         except SQLAlchemyError:
             return False
 
-    def _let_go(self) -> None:
+    def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             _close(connection)
