@@ -38,16 +38,16 @@ from core.errors import ImageError, SettingsError, terminal_message
 from core.settings import Settings, is_any, is_loopback, load_settings
 from core.studio import Studio
 from core.web.guard import Guard
-from core.web.lazy_app import Later
-from core.web.proxies import TrustedProxies, keep_uvicorn_from_believing
-from core.web.request_context import CallerNamed, RequestIds
+from core.web.lazy_app import LazyApp
+from core.web.proxies import TrustedProxies, disable_uvicorn_proxy_headers
+from core.web.request_context import ClientInfoMiddleware, RequestIdMiddleware
 from core.web.security_headers import page_policy
 from pages.ui.error_panel import on_script_error
 from pages.ui.polling import drop_stale_polls
 
 gc.freeze()
 gc.enable()
-keep_uvicorn_from_believing()
+disable_uvicorn_proxy_headers()
 
 ROOT = Path(__file__).resolve().parent
 MUST_BE_MENDED = 2
@@ -211,17 +211,17 @@ app = st.App(
     on_script_error=on_script_error,
     middleware=[
         Middleware(TrustedProxies, get_settings=lambda: bootstrap.studio().settings),
-        Middleware(RequestIds),
+        Middleware(RequestIdMiddleware),
         Middleware(
             Guard,
             get_settings=lambda: bootstrap.studio().settings,
             policy=page_policy((Path(st.__file__).parent / "static" / "index.html").read_text()),
         ),
-        Middleware(CallerNamed),
+        Middleware(ClientInfoMiddleware),
     ],
     routes=[
-        Mount("/api", Later(_api)),
-        Mount("/auth", Later(_auth)),
+        Mount("/api", LazyApp(_api)),
+        Mount("/auth", LazyApp(_auth)),
     ],
 )
 

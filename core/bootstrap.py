@@ -13,8 +13,8 @@ from typing import Any
 import filelock
 import httpx2
 
-from core.accounts.api_tokens import Tokens
-from core.accounts.audit_log import Audit
+from core.accounts.api_tokens import ApiTokens
+from core.accounts.audit_log import AuditLog
 from core.accounts.users import Accounts
 from core.common.clock import utc_now
 from core.common.logging import configure_logging
@@ -92,8 +92,13 @@ def _assemble(
     if settings.offline and transport is None:
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
     client = ImageClient(settings, transport=transport)
-    gallery = Gallery(database, storage, trash_days=settings.trash_days)
-    usage, error_counts, budgets = UsageLog(database), ErrorCounts(database), Budgets(database, settings)
+    audit_log = AuditLog(database)
+    gallery = Gallery(database, storage, audit_log, trash_days=settings.trash_days)
+    usage, error_counts, budgets = (
+        UsageLog(database),
+        ErrorCounts(database),
+        Budgets(database, settings, audit_log),
+    )
     drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
     worker = Worker(
         database, storage, gallery, usage, budgets, client, secret, error_counts,
@@ -128,15 +133,15 @@ def _assemble(
             settings=settings, enhancements=enhancements, budgets=budgets, idempotency=idempotency
         ),
         jobs=_jobs(settings, process_lock, worker, budgets),
-        audit=Audit(database),
+        audit_log=audit_log,
         accounts=Accounts(
             database,
             registration=settings.who_may_register,
             session_days=settings.session_days,
             on_withdrawal=cancel_live,
         ),
-        tokens=Tokens(database),
-        share_links=ShareLinks(database),
+        api_tokens=ApiTokens(database, audit_log),
+        share_links=ShareLinks(database, audit_log),
         uploads=Uploads(storage, settings.max_upload_mb),
         batches=Batches(database),
         idempotency=idempotency,
@@ -178,7 +183,7 @@ def _chores(studio: Studio, takes: Takes, inventory: Inventory) -> tuple[Chore, 
     tidied = {
         "enter answers that came late": studio.jobs.enter_late,
         "remove ended sessions": studio.accounts.tidy,
-        "remove expired tokens": studio.tokens.tidy,
+        "remove expired tokens": studio.api_tokens.tidy,
         "remove links that are over": studio.share_links.tidy,
         "remove old enhancements": takes.tidy,
         "remove old answers": studio.idempotency.tidy,

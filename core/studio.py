@@ -11,8 +11,8 @@ import filelock
 import structlog
 
 from core import errors
-from core.accounts.api_tokens import Tokens
-from core.accounts.audit_log import Audit
+from core.accounts.api_tokens import ApiTokens
+from core.accounts.audit_log import AuditLog
 from core.accounts.identity import SignedIn
 from core.accounts.users import Accounts
 from core.common.clock import utc_now
@@ -75,8 +75,8 @@ class Studio:
     housekeeping: Housekeeping
     process_lock: ProcessLock
     folder_lock: filelock.BaseFileLock | None
-    audit: Audit
-    tokens: Tokens
+    audit_log: AuditLog
+    api_tokens: ApiTokens
     batches: Batches
     idempotency: IdempotencyStore
     rate_limits: RateLimits

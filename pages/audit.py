@@ -7,7 +7,7 @@ from functools import partial
 
 import streamlit as st
 
-from core.accounts.audit_log import Action, TrailFilter, utc_words
+from core.accounts.audit_log import Action, AuditFilter, utc_words
 from core.accounts.identity import SignedIn
 from core.database.models import AuditEntry
 from core.errors import NotAllowed
@@ -25,7 +25,7 @@ _ID_LENGTH = 40
 class AuditState:
     """Which page of which entries is looked at."""
 
-    which: TrailFilter = field(default_factory=TrailFilter)
+    which: AuditFilter = field(default_factory=AuditFilter)
     cursor: str | None = None
 
 
@@ -40,7 +40,7 @@ def page(user: SignedIn) -> None:
     which = _filters(user, state.which)
     if which != state.which:
         state.which, state.cursor = which, None
-    found = studio().audit.page(user, which, after=state.cursor)
+    found = studio().audit_log.page(user, which, after=state.cursor)
     if found.entries:
         with st.container(key="audit"):
             st.markdown(_table(found.entries))
@@ -56,7 +56,7 @@ def _state() -> AuditState:
     return state
 
 
-def _filters(user: SignedIn, chosen: TrailFilter) -> TrailFilter:
+def _filters(user: SignedIn, chosen: AuditFilter) -> AuditFilter:
     people = ["", *sorted(account.username for account in studio().accounts.accounts(user))]
     actions = ["", *Action]
     with st.container(horizontal=True, vertical_alignment="bottom", key="audit-filters"):
@@ -76,12 +76,12 @@ def _filters(user: SignedIn, chosen: TrailFilter) -> TrailFilter:
             key="audit-action",
             width=220,
         )
-        which = TrailFilter(person or None, Action(action) if action else None)
+        which = AuditFilter(person or None, Action(action) if action else None)
         st.link_button("Download as CSV", _file_url(which), icon=":material/download:")
     return which
 
 
-def _file_url(which: TrailFilter) -> str:
+def _file_url(which: AuditFilter) -> str:
     chosen = {"person": which.person, "action": which.action}
     return with_query(AUDIT_FILE, {name: value for name, value in chosen.items() if value})
 

@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+from core.accounts.audit_log import AuditLog
 from core.database.database import Database
 from core.database.models import User
 from core.images.gallery import Gallery
@@ -203,7 +204,7 @@ def make_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
 
 @pytest.fixture
 def gallery(database: Database, storage: Storage) -> Gallery:
-    return Gallery(database, storage)
+    return Gallery(database, storage, AuditLog(database))
 
 
 @pytest.fixture

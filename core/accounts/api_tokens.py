@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, delete, func, or_, update
 from sqlmodel import Session, col, select
 
 from core import errors
-from core.accounts.audit_log import Action, Audit
-from core.accounts.client_info import caller
+from core.accounts.audit_log import Action, AuditLog
+from core.accounts.client_info import client_info
 from core.accounts.identity import SEEN_EVERY, SignedIn, check_standing
 from core.common.clock import utc_now
 from core.common.ids import sha256_hex
@@ -44,18 +44,19 @@ class Token:
         return self.expires_at is not None and self.expires_at <= now
 
 
-class Tokens:
+class ApiTokens:
     """Every rule about tokens. They leave as text, once, and are stored as SHA-256 only."""
 
     def __init__(
         self,
         database: Database,
+        audit_log: AuditLog,
         *,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._database = database
         self._clock = clock
-        self._audit = Audit(database, clock=clock)
+        self._audit_log = audit_log
 
     def make(self, user: SignedIn, name: str, scopes: Iterable[Scope], life: int | None) -> str:
         """A new token; shown once. `life` is one of LIVES.
@@ -85,7 +86,9 @@ class Tokens:
             session.add(row)
             lasts = f"for {life} days" if life else "until it is revoked"
             details = f"may {' and '.join(sorted(allowed))}; {lasts}"
-            self._audit.record(session, Action.TOKEN_MADE, actor=user.user_id, subject=name, details=details)
+            self._audit_log.record(
+                session, Action.TOKEN_MADE, actor=user.user_id, subject=name, details=details
+            )
         return token
 
     def _check_room(self, session: Session, user_id: str, now: datetime) -> None:
@@ -102,13 +105,13 @@ class Tokens:
         The first use of each day from each address is in the trail, a refused one too; of tokens that nobody
         has, one each hour.
         """
-        now, here = self._clock(), caller.get().address
+        now, here = self._clock(), client_info.get().address
         with self._database.read() as session:
             row, user = _found(session, token)
             refusal = _refusal(row, user, now)
             when = f"{now:%Y-%m-%d}" if row else f"{now:%Y-%m-%d %H}"
             once = f"{row.id if row else 'unknown token'}|{here}|{when}{'|refused' if refusal else ''}"
-            known = self._audit.has(session, once)
+            known = self._audit_log.has(session, once)
         if row is None or user is None or refusal:
             if not known:
                 self._refused(row, user, refusal, once)
@@ -125,13 +128,13 @@ class Tokens:
         """Write into the trail that a token was refused; it is refused all the same where that can't be."""
         subject, details = (user.username, f"{row.name}: {why}") if row and user else ("", why)
         with suppress(errors.StorageError, errors.DatabaseError), self._database.write() as session:
-            self._audit.record(session, Action.TOKEN_FAILURE, subject=subject, details=details, once=once)
+            self._audit_log.record(session, Action.TOKEN_FAILURE, subject=subject, details=details, once=once)
 
     def _touch(self, row: ApiToken, now: datetime, once: str) -> None:
         """Write when it was used, and into the trail the first use of each day from each address."""
         with self._database.write() as session:
             session.execute(update(ApiToken).where(col(ApiToken.id) == row.id).values(used_at=now))
-            self._audit.record(session, Action.TOKEN_USED, actor=row.user_id, subject=row.name, once=once)
+            self._audit_log.record(session, Action.TOKEN_USED, actor=row.user_id, subject=row.name, once=once)
 
     def list(self, user: SignedIn) -> tuple[Token, ...]:
         """This user's tokens, newest first, those that have expired lately too."""
@@ -154,7 +157,7 @@ class Tokens:
         with self._database.write() as session:
             name = session.execute(delete(ApiToken).where(*own).returning(col(ApiToken.name))).scalar()
             if name:
-                self._audit.record(session, Action.TOKEN_REVOKED, actor=user.user_id, subject=name)
+                self._audit_log.record(session, Action.TOKEN_REVOKED, actor=user.user_id, subject=name)
 
     def tidy(self) -> None:
         """Remove tokens that expired long ago."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from sqlalchemy import and_, or_, select
 from sqlmodel import Session, col
 
-from core.accounts.client_info import caller
+from core.accounts.client_info import client_info
 from core.common.clock import utc_now
 from core.common.ids import new_id, sha256_hex
 from core.common.text import storable_text
@@ -77,7 +77,7 @@ class Entries:
 
 
 @dataclass(frozen=True, slots=True)
-class TrailFilter:
+class AuditFilter:
     """Which entries: `person` is the username of who did it, or of whom it was done to."""
 
     person: str | None = None
@@ -91,7 +91,7 @@ class Reader(Protocol):
     def is_admin(self) -> bool: ...
 
 
-class Audit:
+class AuditLog:
     """Adds to the trail and reads it; nobody changes it, which the database sees to."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
@@ -115,7 +115,7 @@ class Audit:
         the first is added. Keys and tokens are taken out of every text, which is cut to its column.
         """
         user = session.get(User, actor) if actor else None
-        here = caller.get()
+        here = client_info.get()
         texts = {
             "actor_name": user.username if user else "",
             "subject": subject,
@@ -141,7 +141,7 @@ class Audit:
         found = select(col(AuditEntry.id)).where(col(AuditEntry.id) == once_id(once))
         return session.execute(found).first() is not None
 
-    def page(self, admin: Reader, which: TrailFilter = TrailFilter(), *, after: str | None = None) -> Entries:
+    def page(self, admin: Reader, which: AuditFilter = AuditFilter(), *, after: str | None = None) -> Entries:
         """PAGE_SIZE entries, newest first. Raises NotAllowed.
 
         `after` is `next` or `newer` of another page; a damaged one gives the first page.
@@ -150,12 +150,12 @@ class Audit:
         with self._database.read() as session:
             return _page(session, which, Cursor.decode(after))
 
-    def all(self, admin: Reader, which: TrailFilter = TrailFilter()) -> Iterator[AuditEntry]:
+    def all(self, admin: Reader, which: AuditFilter = AuditFilter()) -> Iterator[AuditEntry]:
         """Every entry, newest first, read as it is asked for. Raises NotAllowed."""
         _require_admin(admin)
         return self._all(which)
 
-    def _all(self, which: TrailFilter) -> Iterator[AuditEntry]:
+    def _all(self, which: AuditFilter) -> Iterator[AuditEntry]:
         cursor: Cursor | None = None
         while True:
             with self._database.read() as session:
@@ -171,19 +171,19 @@ def _require_admin(reader: Reader) -> None:
         raise NotAllowed
 
 
-def _page(session: Session, which: TrailFilter, cursor: Cursor | None) -> Entries:
+def _page(session: Session, which: AuditFilter, cursor: Cursor | None) -> Entries:
     found = paginate(partial(_rows, session, which), cursor, PAGE_SIZE, _place)
     return Entries(found.rows, found.next, found.newer)
 
 
-def _rows(session: Session, which: TrailFilter, cursor: Cursor | None, limit: int) -> tuple[AuditEntry, ...]:
+def _rows(session: Session, which: AuditFilter, cursor: Cursor | None, limit: int) -> tuple[AuditEntry, ...]:
     """Up to `limit` entries beyond `cursor`, nearest to it first."""
     matching = select(AuditEntry).where(*_conditions(which))
     found = after_cursor(matching, cursor, col(AuditEntry.at), col(AuditEntry.id)).limit(limit)
     return tuple(session.scalars(found))
 
 
-def _conditions(which: TrailFilter) -> list[Any]:
+def _conditions(which: AuditFilter) -> list[Any]:
     conditions: list[Any] = []
     if which.action:
         conditions.append(col(AuditEntry.action) == which.action)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class ClientInfo:
     """From where, with which program, and under which id in the log; empty for what the app does itself."""
 
     address: str = ""
@@ -15,5 +15,5 @@ class Caller:
     request_id: str = ""
 
 
-_NOBODY = Caller()
-caller: ContextVar[Caller] = ContextVar("caller", default=_NOBODY)
+_NOBODY = ClientInfo()
+client_info: ContextVar[ClientInfo] = ContextVar("client_info", default=_NOBODY)

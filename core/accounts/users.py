@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, delete, update
 from sqlmodel import Session, col, select
 
 from core import errors
-from core.accounts.audit_log import Action, Audit
-from core.accounts.client_info import caller
+from core.accounts.audit_log import Action, AuditLog
+from core.accounts.client_info import client_info
 from core.accounts.identity import SEEN_EVERY, SignedIn, lock_user
 from core.accounts.passwords import RESET_LIFE
 from core.accounts.registration import INVITE_LIFE, INVITE_NAME, OpenInvite
@@ -70,7 +70,7 @@ class Accounts:
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._database = database
-        self._audit = Audit(database, clock=clock)
+        self._audit = AuditLog(database, clock=clock)
         self._registration = registration
         self._session_life = timedelta(days=session_days)
         self._on_withdrawal = on_withdrawal
@@ -292,7 +292,7 @@ class Accounts:
             mine = col(SignInAttempt.username) == name
             session.execute(update(SignInAttempt).where(mine).values(at=SignInAttempt.at))
             if not session.exec(select(User.id).where(User.username == name)).first():
-                once = f"unknown name|{caller.get().address}|{now:%Y-%m-%d %H}"
+                once = f"unknown name|{client_info.get().address}|{now:%Y-%m-%d %H}"
                 self._audit.record(session, Action.SIGN_IN_FAILURE, details="unknown name", once=once)
                 return
             self._audit.record(session, Action.SIGN_IN_FAILURE, subject=name, details=details)

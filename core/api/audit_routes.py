@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
-from core.accounts.audit_log import TITLES, Action, TrailFilter, cells
+from core.accounts.audit_log import TITLES, Action, AuditFilter, cells
 from core.accounts.identity import SignedIn
 from core.api.dependencies import CurrentStudio, user_of
 from core.api.image_responses import SAFE
@@ -33,7 +33,7 @@ def get_audit(
     action: Action | None = None,
 ) -> StreamingResponse:
     """The audit trail as a file, for an administrator's browser."""
-    lines = sheet(TITLES, map(cells, studio.audit.all(user, TrailFilter(person, action))))
+    lines = sheet(TITLES, map(cells, studio.audit_log.all(user, AuditFilter(person, action))))
     headers = SAFE | {"Content-Disposition": "attachment; filename=audit.csv", "Cache-Control": "no-store"}
     return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
 

@@ -44,7 +44,7 @@ def user_of(request: Request, studio: CurrentStudio) -> SignedIn:
 
 
 def _by_token(studio: Studio, token: str) -> SignedIn:
-    found = studio.tokens.signed_in(token)
+    found = studio.api_tokens.signed_in(token)
     if found is None:
         raise errors.TokenRejected
     return found

@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlmodel import Session, col
 
-from core.accounts.audit_log import Action, Audit
+from core.accounts.audit_log import Action, AuditLog
 from core.common import media_types
 from core.common.clock import utc_now
 from core.common.ids import new_id
@@ -66,12 +66,13 @@ class Gallery:
         self,
         database: Database,
         storage: Storage,
+        audit_log: AuditLog,
         *,
         trash_days: int = 30,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._database = database
-        self._audit = Audit(database, clock=clock)
+        self._audit_log = audit_log
         self._storage = storage
         self._trash_age = timedelta(days=trash_days)
         self._clock = clock
@@ -286,7 +287,7 @@ class Gallery:
             if session.scalar(select(func.count()).where(*mine)) != len(wanted):
                 raise ImageNotFound
             for image_id in sorted(moved):
-                self._audit.record(session, action, actor=owner_id, subject=image_id)
+                self._audit_log.record(session, action, actor=owner_id, subject=image_id)
 
     def _purge_rows(self, before: datetime) -> dict[str, str]:
         """Remove one batch of rows; their ids and file keys. Rows go first: a crash leaves only files."""
@@ -301,7 +302,7 @@ class Gallery:
             rows = session.execute(gone).all()
             for row in rows:
                 details = f"of user {row.owner_id}, {self._trash_age.days} days after it was deleted"
-                self._audit.record(session, Action.PURGE, subject=row.id, details=details)
+                self._audit_log.record(session, Action.PURGE, subject=row.id, details=details)
             return {row.id: row.file_key for row in rows}
 
     def _bytes_of(self, image: Image) -> bytes:

@@ -11,7 +11,7 @@ from sqlalchemy import delete, exists
 from sqlmodel import Session, col, select
 
 from core import errors
-from core.accounts.audit_log import Action, Audit
+from core.accounts.audit_log import Action, AuditLog
 from core.accounts.identity import SignedIn, check_standing
 from core.common.clock import utc_now
 from core.common.ids import sha256_hex
@@ -60,12 +60,13 @@ class ShareLinks:
     def __init__(
         self,
         database: Database,
+        audit_log: AuditLog,
         *,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._database = database
         self._clock = clock
-        self._audit = Audit(database, clock=clock)
+        self._audit_log = audit_log
 
     def create(self, user: SignedIn, image_id: str, life: timedelta) -> str:
         """The token of a new link to an image of this user's.
@@ -135,7 +136,7 @@ class ShareLinks:
 
     def _tell(self, session: Session, action: Action, user: SignedIn, share: ShareLink) -> None:
         details = f"link {share.id[:SHARE_NAME]}, until {share.expires_at:%Y-%m-%d %H:%M} UTC"
-        self._audit.record(session, action, actor=user.user_id, subject=share.image_id, details=details)
+        self._audit_log.record(session, action, actor=user.user_id, subject=share.image_id, details=details)
 
     def tidy(self) -> None:
         """Remove links that are over, and those of images that are gone."""

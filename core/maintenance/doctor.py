@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 
 import click
 
+from core.accounts.audit_log import AuditLog
 from core.database.models import Image, Job
 from core.generation.ingest import Intake
 from core.images.gallery import Gallery
@@ -118,7 +119,7 @@ def opened(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
     folder = data_folder(settings)
     with closing(open_database(settings, folder)) as database:
         storage = open_files(settings, folder)
-        gallery = Gallery(database, storage)
+        gallery = Gallery(database, storage, AuditLog(database))
         usage, failures = UsageLog(database), ErrorCounts(database)
         intake = Intake(database, storage, gallery, usage, failures, offline=settings.offline)
         yield Doctor(Inventory(database, storage, gallery), intake, repair)

@@ -26,7 +26,7 @@ from sqlalchemy import Select, bindparam, case, func, literal, literal_column, o
 from sqlmodel import Session, col
 
 from core import errors
-from core.accounts.audit_log import Action, Audit
+from core.accounts.audit_log import Action, AuditLog
 from core.accounts.identity import SignedIn
 from core.common.clock import utc_now
 from core.common.text import storable_text
@@ -56,13 +56,14 @@ class Budgets:
         self,
         database: Database,
         settings: Settings,
+        audit_log: AuditLog,
         *,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._database = database
         self._settings = settings
         self._clock = clock
-        self._audit = Audit(database, clock=clock)
+        self._audit_log = audit_log
         self.default_limits = BudgetLimits(
             micros_from_dollars(settings.budget_day_usd),
             micros_from_dollars(settings.budget_month_usd),
@@ -142,7 +143,7 @@ class Budgets:
             before = _own(session, user.id)
             session.merge(Budget(user_id=user.id, **asdict(own), updated_at=self._clock()))
             details = "; ".join(describe_changes(before, own))
-            self._audit.record(
+            self._audit_log.record(
                 session, Action.BUDGET_CHANGE, actor=admin.user_id, subject=user.username, details=details
             )
 

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 
-class Later:
+class LazyApp:
     """What `load` gives: once, whoever asks, and beside the loop. What it raises, the request fails with."""
 
     def __init__(self, load: Callable[[], Starlette]) -> None:

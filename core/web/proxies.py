@@ -33,7 +33,7 @@ class TrustedProxies:
         await self._behind(scope, receive, send)  # type: ignore[arg-type]
 
 
-def keep_uvicorn_from_believing() -> None:
+def disable_uvicorn_proxy_headers() -> None:
     """Leave it to TrustedProxies alone: uvicorn believes whoever connects from this machine.
 
     It is told before it wraps the app, which it does when it has loaded it; `streamlit run` has no option.

@@ -8,7 +8,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.accounts.client_info import Caller, caller
+from core.accounts.client_info import ClientInfo, client_info
 from core.common.ids import new_id
 
 HEADER = "X-Request-ID"
@@ -17,7 +17,7 @@ _OURS = ("/api", "/auth")
 _NAME = "request_id"
 
 
-class CallerNamed:
+class ClientInfoMiddleware:
     """ASGI middleware that sets `caller` for each HTTP request.
 
     The address is the one in the scope. No header is read for it here, for whoever sends a request can write
@@ -30,15 +30,15 @@ class CallerNamed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            caller.set(caller_of(scope))
+            client_info.set(client_info_of(scope))
         await self._app(scope, receive, send)
 
 
-def caller_of(scope: Scope) -> Caller:
+def client_info_of(scope: Scope) -> ClientInfo:
     """The caller of a request; without a client in it (a socket in a file) the address is unknown."""
     address, _port = scope.get("client") or ("", 0)
     request_id = scope.get("state", {}).get("request_id", "")
-    return Caller(address, Headers(scope=scope).get("user-agent", ""), request_id)
+    return ClientInfo(address, Headers(scope=scope).get("user-agent", ""), request_id)
 
 
 def current() -> str:
@@ -47,7 +47,7 @@ def current() -> str:
     return known or new_id()
 
 
-class RequestIds:
+class RequestIdMiddleware:
     """ASGI middleware before all others; the id is also `request.state.request_id`.
 
     Only what is served below `/api` and `/auth` gets one: the pages' own files have nothing to be traced.

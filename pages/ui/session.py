@@ -7,7 +7,7 @@ from collections.abc import Callable
 import streamlit as st
 
 from core import bootstrap
-from core.accounts.client_info import Caller, caller
+from core.accounts.client_info import ClientInfo, client_info
 from core.accounts.identity import SignedIn
 from core.errors import ImageError
 from core.studio import Studio
@@ -34,7 +34,7 @@ def current_user() -> SignedIn | None:
     Asked on every run and poll, so that a withdrawn user is out at the next click. Whatever another person
     left in this tab's state is dropped before anything is drawn.
     """
-    caller.set(current_client())
+    client_info.set(current_client())
     user = studio().accounts.signed_in(token())
     owner = user.session_id if user else None
     if st.session_state.get(OWNER_KEY, owner) != owner:
@@ -44,10 +44,10 @@ def current_user() -> SignedIn | None:
     return user
 
 
-def current_client() -> Caller:
+def current_client() -> ClientInfo:
     """From where this tab is connected; of the server's own computer Streamlit says no address."""
     address = st.context.ip_address or "127.0.0.1"
-    return Caller(address, st.context.headers.get("User-Agent", ""))
+    return ClientInfo(address, st.context.headers.get("User-Agent", ""))
 
 
 def rerun_if_signed_out(user: SignedIn) -> None:

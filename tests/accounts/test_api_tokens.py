@@ -10,8 +10,8 @@ from sqlalchemy import event, text
 from sqlmodel import Session, select
 
 from core import errors
-from core.accounts.api_tokens import KEPT, LIVES, MOST, PREFIX, Token, Tokens
-from core.accounts.audit_log import Action
+from core.accounts.api_tokens import KEPT, LIVES, MOST, PREFIX, ApiTokens, Token
+from core.accounts.audit_log import Action, AuditLog
 from core.accounts.identity import SEEN_EVERY, SignedIn
 from core.accounts.users import Accounts
 from core.database.database import Database
@@ -35,8 +35,8 @@ def accounts(database: Database, clock: Clock) -> Accounts:
 
 
 @pytest.fixture
-def tokens(database: Database, clock: Clock) -> Tokens:
-    return Tokens(database, clock=clock)
+def tokens(database: Database, clock: Clock) -> ApiTokens:
+    return ApiTokens(database, AuditLog(database, clock=clock), clock=clock)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def member(accounts: Accounts, admin: SignedIn) -> SignedIn:
     return enter(accounts, "ada")
 
 
-def only(tokens: Tokens, user: SignedIn) -> Token:
+def only(tokens: ApiTokens, user: SignedIn) -> Token:
     (token,) = tokens.list(user)
     return token
 
@@ -60,7 +60,7 @@ def everything_stored(database: Database) -> str:
         return "".join(str(session.execute(table.select()).all()) for table in Table.metadata.sorted_tables)
 
 
-def test_a_token_stands_for_its_user_with_what_it_may_do(tokens: Tokens, member: SignedIn) -> None:
+def test_a_token_stands_for_its_user_with_what_it_may_do(tokens: ApiTokens, member: SignedIn) -> None:
     token = tokens.make(member, " my  script ", BOTH, 90)
     assert token.startswith(PREFIX)
     assert len(token) > 40
@@ -73,7 +73,7 @@ def test_a_token_stands_for_its_user_with_what_it_may_do(tokens: Tokens, member:
 
 
 def test_only_the_hash_of_a_token_is_stored_anywhere(
-    tokens: Tokens, database: Database, member: SignedIn
+    tokens: ApiTokens, database: Database, member: SignedIn
 ) -> None:
     token = tokens.make(member, "script", BOTH, None)
     assert tokens.signed_in(token)
@@ -93,7 +93,7 @@ def test_a_browsers_session_may_do_everything(member: SignedIn) -> None:
 
 @pytest.mark.parametrize("scope", Scope)
 def test_a_token_may_do_what_it_was_made_for_and_no_more(
-    tokens: Tokens, member: SignedIn, scope: Scope
+    tokens: ApiTokens, member: SignedIn, scope: Scope
 ) -> None:
     user = tokens.signed_in(tokens.make(member, "script", [scope], 30))
     assert user is not None
@@ -103,7 +103,7 @@ def test_a_token_may_do_what_it_was_made_for_and_no_more(
             user.require(other)
 
 
-def test_a_token_is_nobodys_administrator(tokens: Tokens, accounts: Accounts, admin: SignedIn) -> None:
+def test_a_token_is_nobodys_administrator(tokens: ApiTokens, accounts: Accounts, admin: SignedIn) -> None:
     user = tokens.signed_in(tokens.make(admin, "script", BOTH, None))
     assert user is not None
     assert not user.is_admin
@@ -111,7 +111,7 @@ def test_a_token_is_nobodys_administrator(tokens: Tokens, accounts: Accounts, ad
         accounts.invite(user)
 
 
-def test_a_token_makes_and_revokes_no_tokens(tokens: Tokens, member: SignedIn) -> None:
+def test_a_token_makes_and_revokes_no_tokens(tokens: ApiTokens, member: SignedIn) -> None:
     user = tokens.signed_in(tokens.make(member, "script", BOTH, None))
     assert user is not None
     with pytest.raises(errors.ScopeMissing):
@@ -122,7 +122,7 @@ def test_a_token_makes_and_revokes_no_tokens(tokens: Tokens, member: SignedIn) -
 
 
 def test_a_session_that_has_ended_makes_no_token(
-    tokens: Tokens, accounts: Accounts, admin: SignedIn, member: SignedIn, clock: Clock
+    tokens: ApiTokens, accounts: Accounts, admin: SignedIn, member: SignedIn, clock: Clock
 ) -> None:
     accounts.sign_out_everywhere(member)
     with pytest.raises(errors.SessionEnded):
@@ -134,7 +134,7 @@ def test_a_session_that_has_ended_makes_no_token(
 
 
 def test_a_new_password_leaves_no_token_that_is_being_made(
-    tokens: Tokens, accounts: Accounts, database: Database, member: SignedIn
+    tokens: ApiTokens, accounts: Accounts, database: Database, member: SignedIn
 ) -> None:
     with meanwhile(database, "INSERT INTO api_tokens", lambda: change_password(accounts, "ada", "another")):
         token = tokens.make(member, "script", BOTH, None)
@@ -143,7 +143,9 @@ def test_a_new_password_leaves_no_token_that_is_being_made(
 
 
 @pytest.mark.parametrize("life", LIVES)
-def test_a_token_ends_with_its_time(tokens: Tokens, member: SignedIn, clock: Clock, life: int | None) -> None:
+def test_a_token_ends_with_its_time(
+    tokens: ApiTokens, member: SignedIn, clock: Clock, life: int | None
+) -> None:
     token = tokens.make(member, "script", BOTH, life)
     clock.now += timedelta(days=life or 10_000, seconds=-1)
     assert tokens.signed_in(token)
@@ -153,7 +155,7 @@ def test_a_token_ends_with_its_time(tokens: Tokens, member: SignedIn, clock: Clo
     assert only(tokens, member).expired(clock.now) is (life is not None)
 
 
-def test_a_revoked_token_is_over_at_once(tokens: Tokens, member: SignedIn) -> None:
+def test_a_revoked_token_is_over_at_once(tokens: ApiTokens, member: SignedIn) -> None:
     token, other = tokens.make(member, "script", BOTH, None), tokens.make(member, "other", BOTH, None)
     [script] = [one for one in tokens.list(member) if one.name == "script"]
     tokens.revoke(member, script.id)
@@ -162,7 +164,7 @@ def test_a_revoked_token_is_over_at_once(tokens: Tokens, member: SignedIn) -> No
     tokens.revoke(member, script.id)
 
 
-def test_nobody_revokes_anothers_token(tokens: Tokens, admin: SignedIn, member: SignedIn) -> None:
+def test_nobody_revokes_anothers_token(tokens: ApiTokens, admin: SignedIn, member: SignedIn) -> None:
     token = tokens.make(member, "script", BOTH, None)
     tokens.revoke(admin, only(tokens, member).id)
     assert tokens.signed_in(token)
@@ -181,7 +183,7 @@ def test_nobody_revokes_anothers_token(tokens: Tokens, admin: SignedIn, member: 
     ],
 )
 def test_tokens_end_with(
-    tokens: Tokens,
+    tokens: ApiTokens,
     accounts: Accounts,
     admin: SignedIn,
     member: SignedIn,
@@ -196,7 +198,7 @@ def test_tokens_end_with(
 
 
 def test_a_withdrawn_user_has_no_token_whatever_is_in_its_table(
-    tokens: Tokens, database: Database, member: SignedIn
+    tokens: ApiTokens, database: Database, member: SignedIn
 ) -> None:
     token = tokens.make(member, "script", BOTH, None)
     with database.write() as session:
@@ -207,13 +209,13 @@ def test_a_withdrawn_user_has_no_token_whatever_is_in_its_table(
 @pytest.mark.parametrize(
     "token", ["", "atl_", "atl_made-up", "made-up", "\0", "atl_\0", "atl_\ud800", "atl_" + "x" * 10_000]
 )
-def test_a_made_up_token_is_nobody(tokens: Tokens, member: SignedIn, token: str) -> None:
+def test_a_made_up_token_is_nobody(tokens: ApiTokens, member: SignedIn, token: str) -> None:
     tokens.make(member, "script", BOTH, None)
     assert tokens.signed_in(token) is None
 
 
 def test_a_cookie_is_no_token_and_a_token_no_cookie(
-    tokens: Tokens, accounts: Accounts, member: SignedIn
+    tokens: ApiTokens, accounts: Accounts, member: SignedIn
 ) -> None:
     assert tokens.signed_in(accounts.redeem_ticket(ticket_of(accounts, "ada"))) is None
     assert accounts.signed_in(tokens.make(member, "script", BOTH, None)) is None
@@ -232,31 +234,31 @@ def test_a_cookie_is_no_token_and_a_token_no_cookie(
         pytest.param("a\ud800b", id="half a character"),
     ],
 )
-def test_a_name_that_can_not_be_read_is_refused(tokens: Tokens, member: SignedIn, name: str) -> None:
+def test_a_name_that_can_not_be_read_is_refused(tokens: ApiTokens, member: SignedIn, name: str) -> None:
     with pytest.raises(errors.TokenOptionsRejected):
         tokens.make(member, name, BOTH, None)
     assert tokens.list(member) == ()
 
 
 @pytest.mark.parametrize("name", ["x", "x" * 64, "kleines Skript 🦊", "スクリプト", "=1+1", "<b>"])
-def test_a_name_that_can_be_read_is_kept(tokens: Tokens, member: SignedIn, name: str) -> None:
+def test_a_name_that_can_be_read_is_kept(tokens: ApiTokens, member: SignedIn, name: str) -> None:
     tokens.make(member, name, BOTH, None)
     assert only(tokens, member).name == name
 
 
 @pytest.mark.parametrize("life", [0, -1, 1, 31, 10**12])
-def test_only_the_offered_lives_are_given(tokens: Tokens, member: SignedIn, life: int) -> None:
+def test_only_the_offered_lives_are_given(tokens: ApiTokens, member: SignedIn, life: int) -> None:
     with pytest.raises(errors.TokenOptionsRejected):
         tokens.make(member, "script", BOTH, life)
 
 
-def test_a_token_that_may_do_nothing_is_not_made(tokens: Tokens, member: SignedIn) -> None:
+def test_a_token_that_may_do_nothing_is_not_made(tokens: ApiTokens, member: SignedIn) -> None:
     with pytest.raises(errors.TokenOptionsRejected):
         tokens.make(member, "script", [], None)
 
 
 def test_a_user_has_so_many_live_tokens_and_no_more(
-    tokens: Tokens, accounts: Accounts, admin: SignedIn, member: SignedIn, clock: Clock
+    tokens: ApiTokens, accounts: Accounts, admin: SignedIn, member: SignedIn, clock: Clock
 ) -> None:
     for number in range(MOST):
         tokens.make(member, f"script {number}", BOTH, 30)
@@ -271,7 +273,7 @@ def test_a_user_has_so_many_live_tokens_and_no_more(
     tokens.make(again, "when they have expired", BOTH, 30)
 
 
-def test_of_tokens_made_at_once_no_more_are_made(tokens: Tokens, member: SignedIn) -> None:
+def test_of_tokens_made_at_once_no_more_are_made(tokens: ApiTokens, member: SignedIn) -> None:
     for number in range(MOST - 2):
         tokens.make(member, f"script {number}", BOTH, None)
     made = in_parallel(8, lambda number: tokens.make(member, f"at once {number}", BOTH, None))
@@ -280,7 +282,7 @@ def test_of_tokens_made_at_once_no_more_are_made(tokens: Tokens, member: SignedI
 
 
 def test_when_it_was_used_is_written_every_few_minutes_at_most(
-    tokens: Tokens, member: SignedIn, clock: Clock
+    tokens: ApiTokens, member: SignedIn, clock: Clock
 ) -> None:
     token = tokens.make(member, "script", BOTH, None)
     assert only(tokens, member).used_at is None
@@ -295,7 +297,9 @@ def test_when_it_was_used_is_written_every_few_minutes_at_most(
     assert only(tokens, member).used_at == clock.now
 
 
-def test_a_token_in_constant_use_writes_nothing(tokens: Tokens, database: Database, member: SignedIn) -> None:
+def test_a_token_in_constant_use_writes_nothing(
+    tokens: ApiTokens, database: Database, member: SignedIn
+) -> None:
     token = tokens.make(member, "script", BOTH, None)
     assert tokens.signed_in(token)
     written: list[str] = []
@@ -317,7 +321,7 @@ def uses(database: Database) -> list[tuple[str, str]]:
 
 
 def test_the_trail_has_each_address_and_day_of_a_token_once(
-    tokens: Tokens, database: Database, member: SignedIn, clock: Clock
+    tokens: ApiTokens, database: Database, member: SignedIn, clock: Clock
 ) -> None:
     token = tokens.make(member, "script", BOTH, None)
     for address in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.1"):
@@ -353,7 +357,7 @@ def refusals(database: Database) -> list[tuple[str, str, str]]:
     ],
 )
 def test_a_token_that_is_over_is_in_the_trail_once_a_day_and_address_when_it_is_used(
-    tokens: Tokens,
+    tokens: ApiTokens,
     database: Database,
     member: SignedIn,
     clock: Clock,
@@ -376,7 +380,7 @@ def test_a_token_that_is_over_is_in_the_trail_once_a_day_and_address_when_it_is_
 
 
 def test_a_token_that_nobody_has_is_in_the_trail_once_an_hour_and_address(
-    tokens: Tokens, database: Database, clock: Clock
+    tokens: ApiTokens, database: Database, clock: Clock
 ) -> None:
     for address in ("10.0.0.1", "10.0.0.2"):
         with called_from(address):
@@ -391,7 +395,7 @@ def test_a_token_that_nobody_has_is_in_the_trail_once_an_hour_and_address(
 
 
 def test_a_token_used_at_once_is_in_the_trail_once(
-    tokens: Tokens, database: Database, member: SignedIn
+    tokens: ApiTokens, database: Database, member: SignedIn
 ) -> None:
     token = tokens.make(member, "script", BOTH, None)
     found = in_parallel(8, lambda _: tokens.signed_in(token))
@@ -401,7 +405,7 @@ def test_a_token_used_at_once_is_in_the_trail_once(
 
 def test_a_database_that_takes_no_writes_turns_no_token_away(sqlite_database: Database, clock: Clock) -> None:
     user = enter(Accounts(sqlite_database, clock=clock), "ada")
-    tokens = Tokens(sqlite_database, clock=clock)
+    tokens = ApiTokens(sqlite_database, AuditLog(sqlite_database, clock=clock), clock=clock)
     token = tokens.make(user, "script", BOTH, None)
     with sqlite_database.read() as session:
         session.execute(text("PRAGMA query_only=ON"))
@@ -409,7 +413,7 @@ def test_a_database_that_takes_no_writes_turns_no_token_away(sqlite_database: Da
 
 
 def test_expired_tokens_are_listed_for_a_while(
-    tokens: Tokens, database: Database, member: SignedIn, clock: Clock
+    tokens: ApiTokens, database: Database, member: SignedIn, clock: Clock
 ) -> None:
     tokens.make(member, "short", BOTH, 30)
     tokens.make(member, "for ever", BOTH, None)
@@ -423,7 +427,7 @@ def test_expired_tokens_are_listed_for_a_while(
         assert len(session.exec(select(ApiToken)).all()) == 1
 
 
-def test_a_new_account_has_no_tokens(tokens: Tokens, accounts: Accounts, member: SignedIn) -> None:
+def test_a_new_account_has_no_tokens(tokens: ApiTokens, accounts: Accounts, member: SignedIn) -> None:
     tokens.make(member, "script", BOTH, None)
     accounts.create_user("grace", HASH)
     assert tokens.list(enter(accounts, "linus")) == ()

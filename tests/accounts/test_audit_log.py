@@ -14,8 +14,8 @@ from sqlalchemy import text
 from sqlmodel import col, select
 
 from core import errors
-from core.accounts.api_tokens import PREFIX, Tokens
-from core.accounts.audit_log import PAGE_SIZE, Action, Audit, TrailFilter
+from core.accounts.api_tokens import PREFIX, ApiTokens
+from core.accounts.audit_log import PAGE_SIZE, Action, AuditFilter, AuditLog
 from core.accounts.identity import SignedIn
 from core.accounts.sign_in import LOCK, MAX_ATTEMPTS
 from core.accounts.users import Accounts
@@ -48,12 +48,12 @@ class World:
     secrets: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.audit = Audit(self.database, clock=self.clock)
+        self.audit_log = AuditLog(self.database, clock=self.clock)
         self.accounts = Accounts(self.database, registration=Registration.INVITE, clock=self.clock)
-        self.tokens = Tokens(self.database, clock=self.clock)
-        self.gallery = Gallery(self.database, self.storage, clock=self.clock)
-        self.shares = ShareLinks(self.database, clock=self.clock)
-        self.budgets = Budgets(self.database, load_settings(), clock=self.clock)
+        self.tokens = ApiTokens(self.database, self.audit_log, clock=self.clock)
+        self.gallery = Gallery(self.database, self.storage, self.audit_log, clock=self.clock)
+        self.shares = ShareLinks(self.database, self.audit_log, clock=self.clock)
+        self.budgets = Budgets(self.database, load_settings(), self.audit_log, clock=self.clock)
         self.admin = enter(self.accounts, "root")
         self.member = enter(self.accounts, "ada", invite=self.accounts.invite(self.admin))
 
@@ -384,7 +384,7 @@ def test_a_password_typed_as_a_name_is_not_in_the_trail(world: World) -> None:
 def test_foreign_text_is_cut_to_its_column_and_kept_in_every_engine(world: World) -> None:
     caller_ = called_from("x" * 1_000, "\0\ud800 Firefox " * 1_000, "y" * 1_000)
     with caller_, world.database.write() as session:
-        world.audit.record(session, Action.SIGN_IN, subject="s" * 1_000, details="\0" * 1_000)
+        world.audit_log.record(session, Action.SIGN_IN, subject="s" * 1_000, details="\0" * 1_000)
     (entry,) = [one for one in world.entries() if one.subject.startswith("ss")]
     texts = (entry.address, entry.browser, entry.subject, entry.details, entry.request_id)
     assert [len(text) for text in texts] == [64, 200, 128, 400, 64]
@@ -460,17 +460,17 @@ def test_a_link_made_at_the_server_says_so(world: World) -> None:
 
 def test_only_an_administrator_reads_the_trail(world: World) -> None:
     with pytest.raises(errors.NotAllowed):
-        world.audit.page(world.member)
+        world.audit_log.page(world.member)
     with pytest.raises(errors.NotAllowed):
-        world.audit.all(world.member)
-    assert world.audit.page(world.admin).entries
+        world.audit_log.all(world.member)
+    assert world.audit_log.page(world.admin).entries
 
 
 def test_a_token_of_the_administrator_does_not_read_it(world: World) -> None:
     user = world.tokens.signed_in(world.tokens.make(world.admin, "script", list(Scope), None))
     assert user
     with pytest.raises(errors.NotAllowed):
-        world.audit.page(user)
+        world.audit_log.page(user)
 
 
 def fill(world: World, entries: int) -> None:
@@ -480,64 +480,66 @@ def fill(world: World, entries: int) -> None:
         for _ in range(entries):
             if next(number) % 3 == 0:
                 world.clock.forward(seconds=1)
-            world.audit.record(session, Action.SIGN_IN, actor=world.member.user_id)
+            world.audit_log.record(session, Action.SIGN_IN, actor=world.member.user_id)
 
 
 def test_the_pages_go_through_the_whole_trail_and_back(world: World) -> None:
     fill(world, 2 * PAGE_SIZE + 7)
     whole = [entry.id for entry in world.entries()][::-1]
-    first = world.audit.page(world.admin)
-    second = world.audit.page(world.admin, after=first.next)
-    third = world.audit.page(world.admin, after=second.next)
+    first = world.audit_log.page(world.admin)
+    second = world.audit_log.page(world.admin, after=first.next)
+    third = world.audit_log.page(world.admin, after=second.next)
     pages = (first, second, third)
     assert [len(page.entries) for page in pages] == [PAGE_SIZE, PAGE_SIZE, len(whole) - 2 * PAGE_SIZE]
     assert [entry.id for page in pages for entry in page.entries] == whole
     assert (first.newer, third.next) == (None, None)
-    assert world.audit.page(world.admin, after=third.newer).entries == second.entries
-    assert world.audit.page(world.admin, after=second.newer).entries == first.entries
-    assert world.audit.page(world.admin, after="made-up") == first
+    assert world.audit_log.page(world.admin, after=third.newer).entries == second.entries
+    assert world.audit_log.page(world.admin, after=second.newer).entries == first.entries
+    assert world.audit_log.page(world.admin, after="made-up") == first
 
 
 def test_what_comes_meanwhile_moves_no_page(world: World) -> None:
     fill(world, PAGE_SIZE + 9)
-    first = world.audit.page(world.admin)
-    rest = world.audit.page(world.admin, after=first.next)
+    first = world.audit_log.page(world.admin)
+    rest = world.audit_log.page(world.admin, after=first.next)
     fill(world, 5)
-    assert world.audit.page(world.admin, after=first.next).entries == rest.entries
-    assert len(world.audit.page(world.admin, after=rest.newer).entries) == PAGE_SIZE
+    assert world.audit_log.page(world.admin, after=first.next).entries == rest.entries
+    assert len(world.audit_log.page(world.admin, after=rest.newer).entries) == PAGE_SIZE
 
 
 def test_the_whole_trail_is_read_in_portions(world: World) -> None:
     fill(world, ROWS_PER_PAGE + 7)
-    assert [entry.id for entry in world.audit.all(world.admin)] == [one.id for one in world.entries()][::-1]
+    assert [entry.id for entry in world.audit_log.all(world.admin)] == [one.id for one in world.entries()][
+        ::-1
+    ]
 
 
 @pytest.mark.parametrize(
     ("which", "found"),
     [
-        pytest.param(TrailFilter(action=Action.WITHDRAWAL), [("root", "ada")], id="an action"),
-        pytest.param(TrailFilter("ada", Action.WITHDRAWAL), [("root", "ada")], id="done to a person"),
-        pytest.param(TrailFilter("root", Action.WITHDRAWAL), [("root", "ada")], id="done by a person"),
-        pytest.param(TrailFilter("grace", Action.WITHDRAWAL), [], id="another person"),
+        pytest.param(AuditFilter(action=Action.WITHDRAWAL), [("root", "ada")], id="an action"),
+        pytest.param(AuditFilter("ada", Action.WITHDRAWAL), [("root", "ada")], id="done to a person"),
+        pytest.param(AuditFilter("root", Action.WITHDRAWAL), [("root", "ada")], id="done by a person"),
+        pytest.param(AuditFilter("grace", Action.WITHDRAWAL), [], id="another person"),
         pytest.param(
-            TrailFilter("ada", Action.TOKEN_MADE), [("ada", "root")], id="a name like a person's, by her"
+            AuditFilter("ada", Action.TOKEN_MADE), [("ada", "root")], id="a name like a person's, by her"
         ),
-        pytest.param(TrailFilter("root", Action.TOKEN_MADE), [], id="a name like a person's, not about him"),
+        pytest.param(AuditFilter("root", Action.TOKEN_MADE), [], id="a name like a person's, not about him"),
     ],
 )
 def test_the_trail_can_be_looked_through(
-    world: World, which: TrailFilter, found: list[tuple[str, str]]
+    world: World, which: AuditFilter, found: list[tuple[str, str]]
 ) -> None:
     world.tokens.make(world.member, "root", [Scope.READ], None)
     world.withdrawn()
-    entries = world.audit.page(world.admin, which).entries
+    entries = world.audit_log.page(world.admin, which).entries
     assert [(one.actor_name, one.subject) for one in entries] == found
-    assert list(world.audit.all(world.admin, which)) == list(entries)
+    assert list(world.audit_log.all(world.admin, which)) == list(entries)
 
 
 def test_newest_first(world: World) -> None:
     fill(world, 20)
-    times = [entry.at for entry in world.audit.page(world.admin).entries]
+    times = [entry.at for entry in world.audit_log.page(world.admin).entries]
     assert all(later >= earlier for later, earlier in pairwise(times))
 
 
@@ -545,7 +547,7 @@ def test_a_page_is_found_by_the_index_however_long_the_trail(sqlite_database: Da
     admin = SignedIn("1", "root", "root", is_admin=True, session_id="1")
     with plans_of(sqlite_database) as plans:
         for after in (None, Cursor(utc_now(), "f").encode(), Cursor(utc_now(), "0", newer=True).encode()):
-            Audit(sqlite_database).page(admin, after=after)
+            AuditLog(sqlite_database).page(admin, after=after)
     assert len(plans) >= 3
     for plan in plans:
         assert "USING INDEX ix_audit_entries_at" in plan

@@ -17,12 +17,12 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from core import bootstrap
-from core.accounts.audit_log import Action, TrailFilter
-from core.accounts.client_info import Caller, caller
+from core.accounts.audit_log import Action, AuditFilter
+from core.accounts.client_info import ClientInfo, client_info
 from core.api.app import create_auth
 from core.settings import load_settings
 from core.studio import Studio
-from core.web.request_context import CallerNamed, caller_of
+from core.web.request_context import ClientInfoMiddleware, client_info_of
 from tests.support.sign_in import ticket_of
 
 
@@ -39,11 +39,11 @@ class Numbered:
 
 def in_the_pool(_request: Request) -> JSONResponse:
     """Not a coroutine, so it runs in a thread of the pool."""
-    here = caller.get()
+    here = client_info.get()
     return JSONResponse([here.address, here.browser, here.request_id])
 
 
-MIDDLEWARE = [Middleware(Numbered), Middleware(CallerNamed)]
+MIDDLEWARE = [Middleware(Numbered), Middleware(ClientInfoMiddleware)]
 FORWARDED = {
     "X-Forwarded-For": "203.0.113.9",
     "Forwarded": "for=203.0.113.9",
@@ -63,26 +63,26 @@ def test_one_request_leaves_nothing_to_the_next() -> None:
     app = Starlette(routes=[Route("/", in_the_pool)], middleware=MIDDLEWARE)
     TestClient(app, client=("192.0.2.7", 4711)).get("/")
     assert TestClient(app, client=("192.0.2.8", 1)).get("/").json()[0] == "192.0.2.8"
-    assert caller.get() == Caller()
+    assert client_info.get() == ClientInfo()
 
 
 @pytest.mark.parametrize("client", [None, ("", 0)])
 def test_a_connection_without_an_address_has_none(client: tuple[str, int] | None) -> None:
-    assert caller_of({"type": "http", "client": client, "headers": []}) == Caller()
-    assert caller_of({"type": "http", "headers": [(b"user-agent", b"x\xff")]}) == Caller("", "xÿ")
+    assert client_info_of({"type": "http", "client": client, "headers": []}) == ClientInfo()
+    assert client_info_of({"type": "http", "headers": [(b"user-agent", b"x\xff")]}) == ClientInfo("", "xÿ")
 
 
 def test_a_thread_of_its_own_is_the_apps_own_work() -> None:
-    found: list[Caller] = []
+    found: list[ClientInfo] = []
 
     def look() -> None:
-        caller.set(Caller("192.0.2.7"))
-        thread = threading.Thread(target=lambda: found.append(caller.get()))
+        client_info.set(ClientInfo("192.0.2.7"))
+        thread = threading.Thread(target=lambda: found.append(client_info.get()))
         thread.start()
         thread.join()
 
     copy_context().run(look)
-    assert found == [Caller()]
+    assert found == [ClientInfo()]
 
 
 @pytest.fixture
@@ -102,6 +102,6 @@ def test_a_sign_in_over_http_says_from_where(studio: Studio) -> None:
     admin = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket_of(studio.accounts, "ada")))
     assert admin
     for action in (Action.SIGN_OUT, Action.SIGN_IN):
-        entry = studio.audit.page(admin, TrailFilter(action=action)).entries[-1]
+        entry = studio.audit_log.page(admin, AuditFilter(action=action)).entries[-1]
         assert (entry.actor_name, entry.address) == ("ada", "192.0.2.7")
         assert (entry.browser, entry.request_id) == ("Firefox/1", "request-1")

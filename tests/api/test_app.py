@@ -431,7 +431,7 @@ def rows_of(answer: httpx2.Response) -> list[list[str]]:
 
 
 def test_the_administrator_saves_the_trail(studio: Studio, admin: Person, owner: Person) -> None:
-    studio.tokens.make(owner.user, '=HYPERLINK("//x";"y")', [Scope.READ], None)
+    studio.api_tokens.make(owner.user, '=HYPERLINK("//x";"y")', [Scope.READ], None)
     answer = admin.client.get("/api/audit.csv")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"

@@ -404,7 +404,7 @@ def test_the_documentation_shows_the_form(ada: Person) -> None:
 
 def test_a_token_that_may_only_read_edits_nothing(studio: Studio, service: OpenAIService) -> None:
     person = Person(studio)
-    token = studio.tokens.make(person.user, "reader", [Scope.READ], LIVES[0])
+    token = studio.api_tokens.make(person.user, "reader", [Scope.READ], LIVES[0])
     answer = nobody(person).post(
         EDIT, data=WORDS, files={"image": JPEG}, headers={"Authorization": f"Bearer {token}"}
     )

@@ -631,8 +631,8 @@ def test_nobody_is_told_how_to_sign_in_and_nothing_else(studio: Studio) -> None:
 def test_a_revoked_token_ends_at_once(studio: Studio, owner: Person) -> None:
     program = owner.program()
     assert program.get("/api/images").status_code == 200
-    (token,) = studio.tokens.list(owner.user)
-    studio.tokens.revoke(owner.user, token.id)
+    (token,) = studio.api_tokens.list(owner.user)
+    studio.api_tokens.revoke(owner.user, token.id)
     assert program.get("/api/images").status_code == 401
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import update
 from sqlmodel import col, select
 
 from core import errors
+from core.accounts.audit_log import AuditLog
 from core.database.database import Database
 from core.database.models import CachedEnhancement, Usage, User
 from core.enhancement.cache import Takes
@@ -67,7 +68,7 @@ def open_enhancements(
                 Drafts(database),
                 UsageLog(database),
                 Takes(database, clock=clock),
-                Budgets(database, settings, clock=clock),
+                Budgets(database, settings, AuditLog(database, clock=clock), clock=clock),
                 model=settings.default_text_model,
                 offline=False,
                 secret=SECRET,
@@ -277,7 +278,9 @@ def test_a_failed_call_counts_what_it_cost_or_may_have_cost(
 
 def spent(database: Database, user: User, clock: Clock) -> int:
     """What counts of this user's money today, in micro-USD."""
-    statement = Budgets(database, load_settings(), clock=clock).statement(user.id)
+    statement = Budgets(database, load_settings(), AuditLog(database, clock=clock), clock=clock).statement(
+        user.id
+    )
     return next(line.used for line in statement.lines if line.which is BudgetKind.DAY_MICROS)
 
 
@@ -635,7 +638,7 @@ def run_with(database: Database, service: OpenAIService) -> Iterator[Callable[..
 
     def run(drafts: Drafts, user: User, takes: Takes | None = None) -> EnhancementRun:
         usage, takes = UsageLog(database), takes or Takes(database)
-        budgets = Budgets(database, settings)
+        budgets = Budgets(database, settings, AuditLog(database))
         running = Enhancements(client, drafts, usage, takes, budgets, model="m", offline=False, secret=SECRET)
         running.start(user.id, FOX, DRAFT)
         ended = finished(running, user)

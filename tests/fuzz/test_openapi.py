@@ -67,7 +67,7 @@ def _somebody_with_a_picture(data_dir: Path) -> tuple[tuple[dict[str, str], ...]
         session = studio.accounts.redeem_ticket(ticket_of(studio.accounts, "ada"))
         user = studio.accounts.signed_in(session)
         assert user
-        token = studio.tokens.make(user, "fuzz", Scope, 30)
+        token = studio.api_tokens.make(user, "fuzz", Scope, 30)
         recipe = Recipe(prompt="a fox", model="offline-painter", size="64x64")
         batch_id = studio.jobs.submit(user.user_id, recipe, 1)
         image_id = until(lambda: studio.jobs.recent(user.user_id)[0].image_ids)[0]

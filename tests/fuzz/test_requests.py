@@ -23,7 +23,7 @@ from core.settings import Settings, load_settings
 from core.usage.idempotency import IdempotentRequest
 from core.web.cookies import session_token
 from core.web.guard import check, is_same, is_served
-from core.web.request_context import HEADER, RequestIds
+from core.web.request_context import HEADER, RequestIdMiddleware
 from tests.support.fuzz_inputs import HUGE, any_text, fuzz, json_of, words_of
 
 
@@ -168,7 +168,7 @@ def test_an_id_is_taken_over_only_when_nothing_can_be_hidden_in_it(sent: bytes) 
         seen.append(scope["state"]["request_id"])
 
     scope = {"type": "http", "path": "/api/images", "headers": [(HEADER.lower().encode(), sent)]}
-    anyio.run(RequestIds(app), scope, None, None)
+    anyio.run(RequestIdMiddleware(app), scope, None, None)
     assert seen[0].isascii()
     assert all(sign.isalnum() or sign == "-" for sign in seen[0])
     assert 8 <= len(seen[0]) <= 64

@@ -21,6 +21,7 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from core import errors
+from core.accounts.audit_log import AuditLog
 from core.common.ids import new_id
 from core.common.text import storable_text
 from core.database.database import Database
@@ -308,7 +309,7 @@ def searched(
     with database.write() as session:
         user = User(username="ada", display_name="Ada", password_hash="!")
         session.add(user)
-    yield Gallery(database, open_folder(folder / "files")), user.id
+    yield Gallery(database, open_folder(folder / "files"), AuditLog(database)), user.id
     database.close()
 
 

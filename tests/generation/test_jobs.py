@@ -14,6 +14,7 @@ import pytest
 from sqlmodel import Session
 
 from core import errors
+from core.accounts.audit_log import AuditLog
 from core.database.database import Database
 from core.database.models import Image, Job, JobState, Usage, User
 from core.generation.job_queue import JobQueue
@@ -175,8 +176,11 @@ def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Sto
         user = User(username="ada", display_name="Ada", password_hash="!")
         session.add(user)
     client = ImageClient(load_settings(), transport=OfflineTransport(seed=1))
-    gallery, usage = Gallery(sqlite_database, storage), UsageLog(sqlite_database)
-    budgets, failures = Budgets(sqlite_database, load_settings()), ErrorCounts(sqlite_database)
+    gallery, usage = Gallery(sqlite_database, storage, AuditLog(sqlite_database)), UsageLog(sqlite_database)
+    budgets, failures = (
+        Budgets(sqlite_database, load_settings(), AuditLog(sqlite_database)),
+        ErrorCounts(sqlite_database),
+    )
     worker = Worker(sqlite_database, storage, gallery, usage, budgets, client, b"s", failures, offline=True)
     jobs = Jobs(sqlite_database, storage, worker, JobQueue(sqlite_database), budgets)
     jobs.submit(user.id, Recipe(prompt="a fox", model="offline-painter", size="256x256"), 1)

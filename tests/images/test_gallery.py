@@ -18,6 +18,7 @@ import pytest
 from PIL import Image as Pillow
 from sqlalchemy import event
 
+from core.accounts.audit_log import AuditLog
 from core.common.clock import utc_now
 from core.common.ids import new_id
 from core.database.database import Database
@@ -124,7 +125,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def gallery(database: Database, storage: Storage, clock: Clock) -> Gallery:
-    return Gallery(database, storage, trash_days=30, clock=clock)
+    return Gallery(database, storage, AuditLog(database, clock=clock), trash_days=30, clock=clock)
 
 
 @pytest.fixture
@@ -577,7 +578,7 @@ def test_a_full_disk_hides_no_picture(
     database: Database, keep: Callable[..., Image], storage: Storage, user: User
 ) -> None:
     image = keep(user)
-    full = Gallery(database, FullStorage(storage.root))
+    full = Gallery(database, FullStorage(storage.root), AuditLog(database))
     assert full.thumbnail(user.id, image.id).startswith(b"RIFF")
 
 
@@ -632,7 +633,7 @@ def test_file_names_are_safe_on_every_system(
 def test_lists_read_only_what_they_show(
     sqlite_database: Database, storage: Storage, filters: Filters, index: str
 ) -> None:
-    gallery, after = Gallery(sqlite_database, storage), _cursors()
+    gallery, after = Gallery(sqlite_database, storage, AuditLog(sqlite_database)), _cursors()
     with plans_of(sqlite_database) as plans:
         for cursor in after:
             gallery.page("ada", filters, after=cursor)
@@ -649,7 +650,7 @@ def _cursors() -> tuple[str | None, ...]:
 
 
 def test_other_looks_use_their_index_too(sqlite_database: Database, storage: Storage) -> None:
-    gallery = Gallery(sqlite_database, storage)
+    gallery = Gallery(sqlite_database, storage, AuditLog(sqlite_database))
     with plans_of(sqlite_database) as plans:
         gallery.styles_and_models("ada")
     expected = (
@@ -664,7 +665,9 @@ def test_what_is_there_already_is_found_by_its_index(
     sqlite_database: Database, storage: FolderStorage
 ) -> None:
     with plans_of(sqlite_database) as plans:
-        Gallery(sqlite_database, storage).newest_by_recipe("ada", [FOX, replace(FOX, prompt="an owl"), FOX])
+        Gallery(sqlite_database, storage, AuditLog(sqlite_database)).newest_by_recipe(
+            "ada", [FOX, replace(FOX, prompt="an owl"), FOX]
+        )
     assert len(plans) == 2
     for plan in plans:
         assert " INDEX ix_images_request (owner_id=? AND request_hash=?" in plan

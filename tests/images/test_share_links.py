@@ -10,7 +10,7 @@ import pytest
 from sqlmodel import select
 
 from core import errors
-from core.accounts.audit_log import Action
+from core.accounts.audit_log import Action, AuditLog
 from core.accounts.identity import SignedIn
 from core.accounts.users import Accounts
 from core.common.clock import utc_now
@@ -35,7 +35,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def shares(database: Database, clock: Clock) -> ShareLinks:
-    return ShareLinks(database, clock=clock)
+    return ShareLinks(database, AuditLog(database, clock=clock), clock=clock)
 
 
 @pytest.fixture
@@ -152,7 +152,14 @@ def trashed(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> 
 
 def purged(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:
     trashed(shares, owner, image, shelf)
-    assert sum(Gallery(shelf.database, shelf.storage, trash_days=1).purge(utc_now() + timedelta(days=2))) == 1
+    assert (
+        sum(
+            Gallery(shelf.database, shelf.storage, AuditLog(shelf.database), trash_days=1).purge(
+                utc_now() + timedelta(days=2)
+            )
+        )
+        == 1
+    )
 
 
 def owner_withdrawn(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:

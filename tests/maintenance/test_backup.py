@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from sqlmodel import select
 
 from core import bootstrap, errors
-from core.accounts.api_tokens import Tokens
+from core.accounts.api_tokens import ApiTokens
+from core.accounts.audit_log import AuditLog
 from core.accounts.users import Accounts
 from core.common.clock import utc_now
 from core.database.database import Database
@@ -201,13 +202,15 @@ def test_no_session_or_link_of_the_backup_comes_to_life_again(shelf: Shelf, way:
     ticket_of(accounts, "ada")
     accounts.invite(replace(signed_in, is_admin=True))
     reset = accounts.recovery("ada")
-    api_token = Tokens(shelf.database).make(signed_in, "script", [Scope.READ], None)
-    ShareLinks(shelf.database).create(signed_in, shelf.image().id, LIVES[0])
+    api_token = ApiTokens(shelf.database, AuditLog(shelf.database)).make(
+        signed_in, "script", [Scope.READ], None
+    )
+    ShareLinks(shelf.database, AuditLog(shelf.database)).create(signed_in, shelf.image().id, LIVES[0])
     way.there()
     back = way.back()
     restored = Accounts(back.database)
     assert restored.signed_in(token) is None
-    assert Tokens(back.database).signed_in(api_token) is None
+    assert ApiTokens(back.database, AuditLog(back.database)).signed_in(api_token) is None
     with pytest.raises(errors.ResetInvalid):
         restored.check_reset(reset)
     ended = (SignInSession, SignInTicket, Invite, ShareLink)

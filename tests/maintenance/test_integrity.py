@@ -13,6 +13,7 @@ from sqlalchemy import delete, update
 from sqlmodel import col
 
 from core import bootstrap, errors
+from core.accounts.audit_log import AuditLog
 from core.common.clock import utc_now
 from core.common.ids import new_id
 from core.database.database import Database
@@ -202,7 +203,7 @@ def test_a_database_that_cannot_be_read_costs_no_file(
     before = shelf.listed()
     _swap(path, sqlite_template, swapped)
     with closing(Database(f"sqlite:///{path}")) as database:
-        inventory = Inventory(database, storage, Gallery(database, storage))
+        inventory = Inventory(database, storage, Gallery(database, storage, AuditLog(database)))
         if swapped == "empty":
             clean(inventory)
         else:

@@ -14,7 +14,8 @@ from sqlalchemy import delete, func, update
 from sqlmodel import col, select
 
 from core import bootstrap, errors
-from core.accounts.api_tokens import Tokens
+from core.accounts.api_tokens import ApiTokens
+from core.accounts.audit_log import AuditLog
 from core.accounts.users import Accounts
 from core.database.database import Database
 from core.database.models import AuditEntry, Image, Installation, JobState, Scope, User
@@ -144,7 +145,7 @@ def test_the_audit_trail_and_tokens_move_also_when_the_move_is_run_again(
     accounts = Accounts(shelf.database)
     user = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, shelf.user.username)))
     assert user
-    token = Tokens(shelf.database).make(user, "script", [Scope.READ], None)
+    token = ApiTokens(shelf.database, AuditLog(shelf.database)).make(user, "script", [Scope.READ], None)
     before = trail(shelf.database)
     shelf.database.close()
     for _ in range(2):
@@ -153,7 +154,7 @@ def test_the_audit_trail_and_tokens_move_also_when_the_move_is_run_again(
     with closing(Database(new_database)) as database:
         assert trail(database) == before
         assert [entry["action"] for entry in before].count("token made") == 1
-        assert Tokens(database).signed_in(token)
+        assert ApiTokens(database, AuditLog(database)).signed_in(token)
         with pytest.raises(errors.DatabaseError), database.write() as session:
             session.execute(delete(AuditEntry))
 

@@ -16,7 +16,7 @@ from streamlit.runtime.state import SafeSessionState, SessionState
 from streamlit.testing.v1 import AppTest
 
 from core import errors
-from core.accounts.audit_log import Action, Audit, TrailFilter
+from core.accounts.audit_log import Action, AuditFilter, AuditLog
 from core.accounts.identity import SignedIn
 from core.accounts.sign_in import MAX_ATTEMPTS
 from core.accounts.users import Accounts
@@ -136,7 +136,7 @@ def test_wrong_passwords_are_in_the_trail(
             door.sign_in(name, WRONG)
     with pytest.raises(errors.SignInFailed):
         door.change_password("root", WRONG, "another battery")
-    trail = Audit(database).page(admin, TrailFilter(action=Action.SIGN_IN_FAILURE)).entries
+    trail = AuditLog(database).page(admin, AuditFilter(action=Action.SIGN_IN_FAILURE)).entries
     told = {(entry.subject, entry.details) for entry in trail}
     assert told == {("root", ""), ("", "unknown name"), ("root", "the current password, to change it")}
 
@@ -299,7 +299,7 @@ def test_a_password_that_ends_while_it_is_checked_lets_nobody_in(
     with pytest.raises(errors.SignInFailed):
         door.sign_in("ada", PASSWORD) if verb == "sign in" else door.change_password("ada", PASSWORD, WRONG)
     assert door.sign_in("ada", new)
-    assert Audit(database).page(admin, TrailFilter(action=Action.SIGN_IN_FAILURE)).entries
+    assert AuditLog(database).page(admin, AuditFilter(action=Action.SIGN_IN_FAILURE)).entries
 
 
 def test_guessing_the_current_password_is_locked_too(door: Authenticator) -> None:

@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from core import bootstrap, errors
 from core.accounts.audit_log import PAGE_SIZE as AUDIT_PAGE
 from core.accounts.audit_log import Action
-from core.accounts.client_info import Caller
+from core.accounts.client_info import ClientInfo
 from core.accounts.passwords import prehash
 from core.common.clock import utc_now
 from core.common.ids import new_id
@@ -67,7 +67,7 @@ def open_page(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Open:
             token = studio.accounts.redeem_ticket(ticket_of(studio.accounts, name))
         monkeypatch.setattr("pages.ui.session.token", lambda: token)
         monkeypatch.setattr(
-            "pages.ui.session.current_client", lambda: Caller("192.0.2.1", "Firefox/1 (Linux)")
+            "pages.ui.session.current_client", lambda: ClientInfo("192.0.2.1", "Firefox/1 (Linux)")
         )
         test = AppTest.from_file(MAIN, default_timeout=30)
         test.run()
@@ -516,7 +516,7 @@ def shown_tokens(test: AppTest) -> list[str]:
 def test_a_token_is_shown_once_and_listed(open_page: Open, studio: Studio) -> None:
     test = make_token(open_page, "my *script*")
     (token,) = shown_tokens(test)
-    found = studio.tokens.signed_in(token)
+    found = studio.api_tokens.signed_in(token)
     assert found is not None
     assert (found.username, found.scopes) == ("ada", set(Scope))
     test.run()
@@ -532,7 +532,7 @@ def test_a_token_is_revoked_on_the_page(open_page: Open, studio: Studio) -> None
     test = make_token(open_page, "script")
     (token,) = shown_tokens(test)
     named(test.button, "Revoke it").click().run()
-    assert studio.tokens.signed_in(token) is None
+    assert studio.api_tokens.signed_in(token) is None
     assert "Revoke it" not in labels(test.button)
 
 

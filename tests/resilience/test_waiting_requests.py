@@ -13,7 +13,8 @@ import httpx2
 import pytest
 from sqlmodel import select
 
-from core.accounts.api_tokens import Tokens
+from core.accounts.api_tokens import ApiTokens
+from core.accounts.audit_log import AuditLog
 from core.accounts.users import Accounts
 from core.database.database import Database
 from core.database.models import Job, JobState, Scope
@@ -38,7 +39,7 @@ class Program:
         accounts.create_user("ada", "!")
         user = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, "ada")))
         assert user is not None
-        token = Tokens(self.database).make(user, "script", list(Scope), None)
+        token = ApiTokens(self.database, AuditLog(self.database)).make(user, "script", list(Scope), None)
         self.headers = {"Authorization": f"Bearer {token}"}
 
     def send(self, method: str, path: str, body: Any = None, *, timeout: float = 60, **headers: str) -> Any:

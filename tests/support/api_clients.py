@@ -18,7 +18,7 @@ from core.database.models import Scope
 from core.studio import Studio
 from core.web.cookies import COOKIE
 from core.web.guard import Guard
-from core.web.request_context import CallerNamed, RequestIds
+from core.web.request_context import ClientInfoMiddleware, RequestIdMiddleware
 from tests.support.sign_in import ticket_of
 
 BOTH = (Scope.READ, Scope.GENERATE)
@@ -38,9 +38,9 @@ def clients_of(studio: Studio, count: int, **headers: str) -> list[TestClient]:
 def application_of(studio: Studio) -> Starlette:
     routes = [Mount("/api", create_api(lambda: studio)), Mount("/auth", create_auth(lambda: studio))]
     middleware = [
-        Middleware(RequestIds),
+        Middleware(RequestIdMiddleware),
         Middleware(Guard, get_settings=lambda: studio.settings),
-        Middleware(CallerNamed),
+        Middleware(ClientInfoMiddleware),
     ]
     return Starlette(routes=routes, middleware=middleware)
 
@@ -74,7 +74,7 @@ class Person:
         return cls(studio, user, client)
 
     def token(self, scopes: Iterable[Scope] = BOTH) -> str:
-        return self.studio.tokens.make(self.user, "script", scopes, None)
+        return self.studio.api_tokens.make(self.user, "script", scopes, None)
 
     def program(self, scopes: Iterable[Scope] = BOTH) -> TestClient:
         """A program with a token of this person's."""

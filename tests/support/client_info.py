@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from core.accounts.client_info import Caller, caller
+from core.accounts.client_info import ClientInfo, client_info
 
 
 @contextmanager
 def called_from(address: str, browser: str = "", request_id: str = "") -> Iterator[None]:
-    before = caller.set(Caller(address, browser, request_id))
+    before = client_info.set(ClientInfo(address, browser, request_id))
     try:
         yield
     finally:
-        caller.reset(before)
+        client_info.reset(before)

@@ -19,6 +19,7 @@ from typing import Self
 import httpx2
 from PIL import Image
 
+from core.accounts.audit_log import AuditLog
 from core.database.database import Database
 from core.generation.job_queue import JobQueue
 from core.generation.jobs import Jobs
@@ -120,8 +121,8 @@ def storage_of(plan: Plan) -> Storage:
 
 def jobs_of(storage: Storage, database: Database, client: ImageClient) -> Jobs:
     """The worker's parts, as the app puts them together."""
-    gallery, usage = Gallery(database, storage), UsageLog(database)
-    budgets = Budgets(database, load_settings())
+    gallery, usage = Gallery(database, storage, AuditLog(database)), UsageLog(database)
+    budgets = Budgets(database, load_settings(), AuditLog(database))
     worker = Worker(database, storage, gallery, usage, budgets, client, b"secret", ErrorCounts(database))
     return Jobs(database, storage, worker, JobQueue(database), budgets)
 

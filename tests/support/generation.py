@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlmodel import select
 
+from core.accounts.audit_log import AuditLog
 from core.common.clock import utc_now
 from core.common.ids import new_id
 from core.database.database import Database
@@ -46,8 +47,11 @@ class Studio:
 
     def __post_init__(self) -> None:
         settings = load_settings(openai_base_url=self.service.base_url, **self.settings)
-        gallery, usage = Gallery(self.database, self.storage), UsageLog(self.database)
-        budgets, client = Budgets(self.database, settings), ImageClient(settings)
+        gallery, usage = (
+            Gallery(self.database, self.storage, AuditLog(self.database)),
+            UsageLog(self.database),
+        )
+        budgets, client = Budgets(self.database, settings, AuditLog(self.database)), ImageClient(settings)
         failures = ErrorCounts(self.database)
         worker = Worker(self.database, self.storage, gallery, usage, budgets, client, b"secret", failures)
         queue = JobQueue(self.database, self.limits)

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import delete
 from sqlmodel import col, select
 
+from core.accounts.audit_log import AuditLog
 from core.common.ids import new_id
 from core.database.database import Database
 from core.database.installation_key import installation_key
@@ -48,7 +49,7 @@ class Shelf:
 
     @property
     def gallery(self) -> Gallery:
-        return Gallery(self.database, self.storage)
+        return Gallery(self.database, self.storage, AuditLog(self.database))
 
     def job(self, state: JobState = JobState.DONE) -> Job:
         with self.database.write() as session:

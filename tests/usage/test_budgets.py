@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import event, insert, text
 
 from core import errors
-from core.accounts.audit_log import Action
+from core.accounts.audit_log import Action, AuditLog
 from core.accounts.identity import SignedIn
 from core.database.database import Database
 from core.database.models import AuditEntry, Budget, Job, JobState, Usage, UsageKind, User
@@ -58,7 +58,7 @@ def open_studio(
         studio, _ = at_a_moment(make_studio(database, started=False, settings=given))
         studio.jobs.clock = studio.jobs.worker.clock = clock
         studio.jobs.queue = JobQueue(database, Limits(64, 64), clock=clock)
-        budgets = Budgets(database, load_settings(**given), clock=clock)
+        budgets = Budgets(database, load_settings(**given), AuditLog(database, clock=clock), clock=clock)
         studio.jobs.budgets = studio.jobs.worker.budgets = budgets
         return studio
 

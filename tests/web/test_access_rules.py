@@ -182,8 +182,8 @@ def _people(studio: Studio) -> tuple[dict[str, SignedIn], dict[str, dict[str, st
     }
     people = {role: found for role, token in cookies.items() if (found := studio.accounts.signed_in(token))}
     tokens = {
-        ENDED: studio.tokens.make(people["a withdrawn user"], "all", set(Scope), 30),
-        **{scope: studio.tokens.make(people["the owner"], scope, {scope}, 30) for scope in Scope},
+        ENDED: studio.api_tokens.make(people["a withdrawn user"], "all", set(Scope), 30),
+        **{scope: studio.api_tokens.make(people["the owner"], scope, {scope}, 30) for scope in Scope},
     }
     studio.accounts.withdraw(people["the administrator"], people["a withdrawn user"].user_id)
     with studio.database.write() as session:

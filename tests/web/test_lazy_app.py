@@ -11,7 +11,7 @@ from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 from starlette.types import Receive, Scope, Send
 
-from core.web.lazy_app import Later
+from core.web.lazy_app import LazyApp
 from tests.support.waiting import until
 
 
@@ -28,7 +28,7 @@ def test_it_is_loaded_by_the_first_request_and_once() -> None:
         until(lambda: len(asked) == 8)
         return served()
 
-    later = Later(load)
+    later = LazyApp(load)
 
     async def noting(scope: Scope, receive: Receive, send: Send) -> None:
         asked.append(scope["path"])
@@ -51,13 +51,13 @@ def test_what_could_not_be_loaded_is_tried_again_by_the_next_request() -> None:
             raise faults.pop()
         return served()
 
-    with TestClient(Starlette(routes=[Mount("/api", Later(load))])) as client:
+    with TestClient(Starlette(routes=[Mount("/api", LazyApp(load))])) as client:
         with pytest.raises(MemoryError):
             client.get("/api/here")
         assert client.get("/api/here").text == "/api/here"
 
 
 def test_its_routes_can_be_listed() -> None:
-    (route,) = Later(served).routes
+    (route,) = LazyApp(served).routes
     assert isinstance(route, Route)
     assert route.path == "/here"

@@ -44,7 +44,7 @@ def api_tokens(user: SignedIn) -> None:
         else:
             _form(user, desk)
     with right:
-        for token in studio().tokens.list(user):
+        for token in studio().api_tokens.list(user):
             _line(user, token)
 
 
@@ -64,7 +64,7 @@ def _form(user: SignedIn, desk: Desk) -> None:
         life = st.selectbox("Valid", [life or 0 for life in LIVES], format_func=_life_words, width=220)
         sent = st.form_submit_button("Make a token", icon=":material/key:")
     if sent:
-        _attempt(lambda: studio().tokens.make(user, name or "", scopes, life or None), desk)
+        _attempt(lambda: studio().api_tokens.make(user, name or "", scopes, life or None), desk)
 
 
 def _life_words(life: int) -> str:
@@ -122,4 +122,4 @@ def _day(moment: datetime) -> str:
 
 
 def _revoke(user: SignedIn, token: Token) -> None:
-    studio().tokens.revoke(user, token.id)
+    studio().api_tokens.revoke(user, token.id)
