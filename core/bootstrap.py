@@ -36,7 +36,7 @@ from core.images.uploads import Uploads
 from core.maintenance.chores import Chore, Housekeeping, InPortions
 from core.maintenance.integrity import Inventory
 from core.offline.transport import OfflineTransport
-from core.provider.client import ImageClient
+from core.provider.client import ServiceClient
 from core.settings import Settings, load_settings
 from core.storage.data_folder import FILES, SECRET, data_folder, database_url, legacy_key, lock_data_folder
 from core.storage.folder import open_folder
@@ -91,7 +91,7 @@ def _assemble(
     storage = open_s3(settings) if settings.storage_url else open_folder(folder / FILES)
     if settings.offline and transport is None:
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
-    client = ImageClient(settings, transport=transport)
+    client = ServiceClient(settings, transport=transport)
     audit_log = AuditLog(database)
     gallery = Gallery(database, storage, audit_log, trash_days=settings.trash_days)
     usage, error_counts, budgets = (

@@ -36,7 +36,7 @@ from core.prompts.recipe import AUTO, Recipe
 from core.prompts.styles import styled
 from core.prompts.validation import check_words
 from core.provider import capabilities, catalogue
-from core.provider.client import ImageClient
+from core.provider.client import ServiceClient
 from core.settings import Settings
 from core.storage.storage import Storage
 from core.usage.budget_limits import Need
@@ -67,7 +67,7 @@ class Studio:
     usage: UsageLog
     error_counts: ErrorCounts
     budgets: Budgets
-    client: ImageClient
+    client: ServiceClient
     enhancements: Enhancements
     enhancement_orders: EnhancementOrders
     jobs: Jobs
@@ -314,7 +314,9 @@ class Studio:
 
     def _screen(self, recipes: Sequence[Recipe]) -> None:
         """Have each prompt that is going to be paid for looked at. Raises PromptFlagged."""
-        self.client.screen(tuple(dict.fromkeys(styled(each.prompt, each.style) for each in recipes)))
+        self.client.moderation.screen(
+            tuple(dict.fromkeys(styled(recipe.prompt, recipe.style) for recipe in recipes))
+        )
 
     def reuse(self, user: SignedIn, image_id: str) -> DraftState:
         """Put what an image was made from into the draft. Raises ImageNotFound."""

@@ -16,8 +16,8 @@ from core.database.database import Database
 from core.database.models import CachedEnhancement
 from core.prompts.instructions import messages
 from core.prompts.request import PromptRequest
+from core.provider.chat import EnhancedPrompt
 from core.provider.pricing import TokenCount
-from core.provider.responses import Enhanced
 
 LIFE = timedelta(days=1)
 
@@ -38,7 +38,7 @@ class Takes:
             take = session.get(CachedEnhancement, self.key(user_id, model, request))
         return take if take and take.created_at > self._clock() - LIFE else None
 
-    def keep(self, user_id: str, request: PromptRequest, enhanced: Enhanced) -> None:
+    def keep(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
         fields = {
             "id": self.key(user_id, enhanced.model, request),
             "user_id": user_id,
@@ -66,9 +66,9 @@ class Takes:
             )
 
 
-def as_enhanced(take: CachedEnhancement) -> Enhanced:
+def as_enhanced(take: CachedEnhancement) -> EnhancedPrompt:
     """A kept text as it was finished, with the price that was paid for it then."""
-    return Enhanced(
+    return EnhancedPrompt(
         text=take.text,
         added_back=tuple(take.added_back),
         usage=TokenCount(take.input_tokens, take.output_tokens),

@@ -24,9 +24,9 @@ from core.enhancement.enhancer import OnFailure, log_failure
 from core.enhancement.single_flight import Flight, Waiter
 from core.prompts.request import PromptRequest
 from core.provider import pricing
-from core.provider.client import ImageClient
+from core.provider.chat import EnhancedPrompt
+from core.provider.client import ServiceClient
 from core.provider.payloads import user_tag
-from core.provider.responses import Enhanced
 from core.usage.budgets import Budgets
 from core.usage.usage_log import Call, Outcome, UsageLog
 
@@ -54,7 +54,7 @@ class EnhancementRun:
     begun_at: datetime
     kept_at: datetime | None = None
     text: str = ""
-    result: Enhanced | None = None
+    result: EnhancedPrompt | None = None
     error: errors.ImageError | None = None
 
     @property
@@ -71,7 +71,7 @@ class Enhancements:
 
     def __init__(
         self,
-        client: ImageClient,
+        client: ServiceClient,
         drafts: Drafts,
         usage: UsageLog,
         takes: Takes,
@@ -95,7 +95,7 @@ class Enhancements:
         self._on_failure = on_failure
         self._by_user: dict[str, EnhancementRun] = {}
         self._guard = threading.Lock()
-        self._flights: dict[str, Flight[Enhanced]] = {}
+        self._flights: dict[str, Flight[EnhancedPrompt]] = {}
         self._futures: set[Future[Any]] = set()
         self._asked_by: Counter[str] = Counter()
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="enhance")
@@ -115,9 +115,9 @@ class Enhancements:
         if take:
             self._answer(user_id, take)
             return
-        text: Future[Enhanced] = Future()
+        text: Future[EnhancedPrompt] = Future()
         text.add_done_callback(partial(self._shown, user_id))
-        waiter = Waiter[Enhanced](partial(self._grow, user_id), text, lambda enhanced: enhanced)
+        waiter = Waiter[EnhancedPrompt](partial(self._grow, user_id), text, lambda enhanced: enhanced)
         try:
             self._wait(user_id, request, waiter, another=another)
         except errors.AppStopping:
@@ -141,14 +141,16 @@ class Enhancements:
             self._asked_by[user_id] += 1
         text.add_done_callback(partial(self._answered, user_id))
         try:
-            self._wait(user_id, request, Waiter[Enhanced](on_piece, text, lambda enhanced: enhanced.text))
+            self._wait(
+                user_id, request, Waiter[EnhancedPrompt](on_piece, text, lambda enhanced: enhanced.text)
+            )
         except errors.AppStopping:
             text.cancel()
             raise
         return text
 
     def _wait(
-        self, user_id: str, request: PromptRequest, waiter: Waiter[Enhanced], *, another: bool = False
+        self, user_id: str, request: PromptRequest, waiter: Waiter[EnhancedPrompt], *, another: bool = False
     ) -> None:
         """Let `waiter` have the text of the call that is under way for this, or else of a new one.
 
@@ -180,7 +182,7 @@ class Enhancements:
         with self._guard:
             self._asked_by[user_id] -= 1
 
-    def _landed(self, key: str, flight: Flight[Enhanced], future: Future[Any]) -> None:
+    def _landed(self, key: str, flight: Flight[EnhancedPrompt], future: Future[Any]) -> None:
         with self._guard:
             self._futures.discard(future)
             # Another one may have taken its place.
@@ -194,7 +196,9 @@ class Enhancements:
         take = self._kept(user_id, request)
         return take.text if take else None
 
-    def _fly(self, user_id: str, request: PromptRequest, flight: Flight[Enhanced], another: bool) -> None:
+    def _fly(
+        self, user_id: str, request: PromptRequest, flight: Flight[EnhancedPrompt], another: bool
+    ) -> None:
         """Get the text for all who wait for it, in a thread of ours; the first of them pays, if anybody."""
         if not flight.begin():
             return
@@ -212,24 +216,26 @@ class Enhancements:
 
     def _text(
         self, user_id: str, request: PromptRequest, on_piece: Callable[[str], None], *, another: bool
-    ) -> Enhanced:
+    ) -> EnhancedPrompt:
         """What was asked for within a day, or else a bought one. Raises what `_bought` does."""
         if take := None if another else self._kept(user_id, request):
             self._saved(user_id, take.price_micros)
             return as_enhanced(take)
         return self._bought(user_id, request, on_piece)
 
-    def _bought(self, user_id: str, request: PromptRequest, on_piece: Callable[[str], None]) -> Enhanced:
+    def _bought(
+        self, user_id: str, request: PromptRequest, on_piece: Callable[[str], None]
+    ) -> EnhancedPrompt:
         """Ask the service, keep what it writes, and record the call.
 
         Raises PromptFlagged, BudgetSpent, StorageError or DatabaseError before anything is paid, and the
         client's errors.
         """
-        self._client.screen((request.to_message(),))
+        self._client.moderation.screen((request.to_message(),))
         begun, call = time.monotonic(), self._call(user_id, request)
         attempt = self._begin(call)
         try:
-            stream = self._client.enhance(request, user_tag=user_tag(user_id, self._secret))
+            stream = self._client.chat.enhance(request, user_tag=user_tag(user_id, self._secret))
             for piece in stream:
                 on_piece(piece)
         except errors.ImageError as error:
@@ -303,7 +309,7 @@ class Enhancements:
     def _grow(self, user_id: str, piece: str) -> None:
         self._set(user_id, text=self._by_user[user_id].text + piece)
 
-    def _shown(self, user_id: str, text: Future[Enhanced]) -> None:
+    def _shown(self, user_id: str, text: Future[EnhancedPrompt]) -> None:
         """The end of what a page waits for."""
         error = errors.AppStopping() if text.cancelled() else text.exception()
         if isinstance(error, errors.ImageError):
@@ -313,7 +319,7 @@ class Enhancements:
         self._put(user_id, enhanced)
         self._set(user_id, text=enhanced.text, result=enhanced)
 
-    def _record_success(self, attempt: str | None, call: Call, enhanced: Enhanced) -> None:
+    def _record_success(self, attempt: str | None, call: Call, enhanced: EnhancedPrompt) -> None:
         self._record(
             attempt,
             replace(
@@ -328,7 +334,7 @@ class Enhancements:
             ),
         )
 
-    def _put(self, user_id: str, enhanced: Enhanced) -> None:
+    def _put(self, user_id: str, enhanced: EnhancedPrompt) -> None:
         """Put the text into the draft; where that fails, the page still gets what was paid for."""
         run = self._by_user[user_id]
         log_failure(
@@ -336,7 +342,7 @@ class Enhancements:
             lambda: self._drafts.enhanced(user_id, enhanced.text, run.draft_id, run.request),
         )
 
-    def _keep(self, user_id: str, request: PromptRequest, enhanced: Enhanced) -> None:
+    def _keep(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
         """Keep a whole text to answer again; where that fails, it is asked for and paid again."""
         log_failure("an enhancement could not be kept", lambda: self._takes.keep(user_id, request, enhanced))
 
@@ -371,7 +377,7 @@ class Enhancements:
         user_id: str,
         *,
         text: str | None = None,
-        result: Enhanced | None = None,
+        result: EnhancedPrompt | None = None,
         error: errors.ImageError | None = None,
         kept_at: datetime | None = None,
     ) -> None:

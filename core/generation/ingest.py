@@ -27,7 +27,7 @@ from core.images.gallery import Gallery
 from core.images.image_files import ImageInfo, verify_image
 from core.prompts.recipe import Recipe
 from core.prompts.styles import styled
-from core.provider.responses import GeneratedImages
+from core.provider.images import GeneratedImages
 from core.storage.keys import (
     Folder,
     answer_figures_key,

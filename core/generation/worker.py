@@ -31,9 +31,9 @@ from core.images import uploads
 from core.images.gallery import Gallery
 from core.images.reencoding import LARGEST, reencode
 from core.prompts.recipe import Recipe
-from core.provider.client import ImageClient
-from core.provider.payloads import Attached, Inputs, user_tag
-from core.provider.responses import GeneratedImages
+from core.provider.client import ServiceClient
+from core.provider.images import GeneratedImages
+from core.provider.payloads import InputImage, InputImages, user_tag
 from core.storage.keys import answer_figures_key, image_key, partial_key, unreadable_answer_key
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
@@ -68,7 +68,7 @@ class Worker:
     gallery: Gallery
     usage: UsageLog
     budgets: Budgets
-    client: ImageClient
+    client: ServiceClient
     secret: bytes
     error_counts: ErrorCounts
     offline: bool = False
@@ -129,24 +129,24 @@ class Worker:
                 session.execute(update(Job).where(*same_call(job)).values(partials=number + 1))
 
         with _own_fault_as(errors.OutcomeUnknown):
-            return self.client.generate(params, user_tag=tag, inputs=inputs, on_partial=keep_partial)
+            return self.client.images.generate(params, user_tag=tag, inputs=inputs, on_partial=keep_partial)
 
-    def _inputs(self, owner_id: str, recipe: Recipe) -> Inputs:
+    def _inputs(self, owner_id: str, recipe: Recipe) -> InputImages:
         """The pictures that an edit is made from. Raises ImageNotFound, UploadGone or StorageError."""
         own = [recipe.source_image] if recipe.source_image else []
         images = [self._own_image(owner_id, image_id) for image_id in own]
         images += [self._uploaded(owner_id, key) for key in recipe.references]
         if not recipe.mask:
-            return Inputs(tuple(images))
+            return InputImages(tuple(images))
         masked, *others = images
-        return Inputs((_as_png(masked), *others), self._uploaded(owner_id, recipe.mask))
+        return InputImages((_as_png(masked), *others), self._uploaded(owner_id, recipe.mask))
 
-    def _own_image(self, owner_id: str, image_id: str) -> Attached:
+    def _own_image(self, owner_id: str, image_id: str) -> InputImage:
         image = self.gallery.get_untrashed(owner_id, image_id)
-        return Attached(self.gallery.original(owner_id, image_id), image.mime)
+        return InputImage(self.gallery.original(owner_id, image_id), image.mime)
 
-    def _uploaded(self, owner_id: str, key: str) -> Attached:
-        return Attached(uploads.read(self.storage, owner_id, key), uploads.mime_of(key))
+    def _uploaded(self, owner_id: str, key: str) -> InputImage:
+        return InputImage(uploads.read(self.storage, owner_id, key), uploads.mime_of(key))
 
     def _keep_aside(self, job: Job, answer: bytes) -> None:
         """Keep for the administrator what couldn't be read, or not in full: it may have been paid."""
@@ -330,12 +330,12 @@ def _passes(error: errors.ImageError) -> bool:
     return isinstance(error, PASSING) and error.charged is False
 
 
-def _as_png(picture: Attached) -> Attached:
+def _as_png(picture: InputImage) -> InputImage:
     """The picture that a mask lies on: services want both to be of one format, and the mask is a PNG."""
     if picture.mime == "image/png":
         return picture
     made = reencode(BytesIO(picture.data), max_bytes=LARGEST, lossless=True)
-    return Attached(made.data, made.mime)
+    return InputImage(made.data, made.mime)
 
 
 @contextmanager

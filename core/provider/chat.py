@@ -1,30 +1,161 @@
-"""Enhancements: streams a prompt from a text model."""
+"""Enhances prompts: streams a prompt from a text model and checks that it is complete."""
 
 from __future__ import annotations
 
-from core.errors import ContentFiltered, EnhancementRefused, EnhancementTooLong, EnhancementTruncated
-from core.provider.error_translation import told
-from core.provider.responses import Writing
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 
-# In characters: what MOST_ROOM tokens may be, a model's reasoning among them.
-MAX_TEXT_LENGTH = 100_000
-NOT_A_PROMPT = "The service answered with something that isn't a prompt."
+from core.common.text import limit_combining_marks
+from core.errors import (
+    BadResponse,
+    ContentFiltered,
+    EnhancementRefused,
+    EnhancementTooLong,
+    EnhancementTruncated,
+    ImagePromptError,
+    PromptEmpty,
+    WebPageReceived,
+)
+from core.prompts.extraction import extract_prompt, missing_facts, with_facts
+from core.prompts.request import PromptRequest
+from core.provider.catalogue import MAX_PROMPT
+from core.provider.connection import Connection, ResponseStream
+from core.provider.payloads import Call, chat_call
+from core.provider.pricing import TokenCount, text_cost
+from core.provider.responses import ChatResponse, cost_on_error
+from core.settings import Settings
+
+# In characters. The longest text that 16,000 output tokens may hold, including a model's reasoning.
+_MAX_RESPONSE_LENGTH = 100_000
+_NOT_A_PROMPT = "The service answered with something that isn't a prompt."
 
 
-def refuse_unfinished(writing: Writing, request_id: str | None, secret: str) -> None:
-    if writing.refusal:
-        raise EnhancementRefused(details=told(writing.refusal, secret), request_id=request_id)
-    if writing.finish == "content_filter":
-        filtered = ContentFiltered(details="finish_reason content_filter", request_id=request_id)
-        filtered.charged = None
-        raise filtered
-    if writing.finish == "length":
-        raise EnhancementTooLong(details="finish_reason length", request_id=request_id)
-    if writing.finish is None:
-        raise EnhancementTruncated(details="the answer ended without a finish_reason", request_id=request_id)
+@dataclass(frozen=True, slots=True)
+class EnhancedPrompt:
+    """A finished enhancement. `added_back` lists the facts that the model had left out.
+
+    `price_micros` is in micro-USD, None when the price is unknown.
+    """
+
+    text: str
+    added_back: tuple[str, ...]
+    usage: TokenCount
+    request_id: str | None
+    model: str
+    price_micros: int | None
+    seconds: float
 
 
-def refuse_longer(length: int, most: int, request_id: str | None) -> None:
-    """Raise EnhancementTooLong for more characters than `most`."""
-    if length > most:
-        raise EnhancementTooLong(details=f"more than {most:,} characters", request_id=request_id)
+class EnhancementStream:
+    """Iterates over the text chunks of an enhancement as they arrive; afterwards, `result` is set.
+
+    Iterating raises the errors of `ChatClient.enhance`.
+    """
+
+    def __init__(self, chunks: Generator[str, None, EnhancedPrompt]) -> None:
+        self._chunks = chunks
+        self._result: EnhancedPrompt | None = None
+
+    def __iter__(self) -> EnhancementStream:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            return next(self._chunks)
+        except StopIteration as stop:
+            self._result = stop.value or self._result
+            raise StopIteration from None
+
+    @property
+    def result(self) -> EnhancedPrompt:
+        """The finished prompt. Raises RuntimeError until the iteration has ended."""
+        if self._result is None:
+            raise RuntimeError("the enhancement isn't finished")
+        return self._result
+
+
+class ChatClient:
+    """Enhances prompts with the default text model."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+
+    def enhance(self, request: PromptRequest, *, user_tag: str) -> EnhancementStream:
+        """Start enhancing `request`.
+
+        Raises PromptEmpty at once. Iterating raises any error of `error_translation`, EnhancementRefused,
+        EnhancementTruncated, EnhancementTooLong, PromptBlocked or ImagePromptError.
+        """
+        if request.empty:
+            raise PromptEmpty
+        return EnhancementStream(self._stream(request, chat_call(request, self._settings, user_tag)))
+
+    def _stream(self, request: PromptRequest, call: Call) -> Generator[str, None, EnhancedPrompt]:
+        connection, model = self._connection, self._settings.default_text_model
+        started = connection.clock()
+        stream = connection.open_with_retries(call, connection.deadline(self._settings.text_timeout))
+        response = ChatResponse()
+        with cost_on_error(response, lambda usage: text_cost(model, usage)):
+            request_id = connection.request_id(stream)
+            yield from self._chunks(stream, response, request_id)
+            text = self._finished_text(response, request_id)
+            missing = missing_facts(text, request)
+            return EnhancedPrompt(
+                text=with_facts(text, missing),
+                added_back=missing,
+                usage=response.usage,
+                request_id=request_id,
+                model=model,
+                price_micros=text_cost(model, response.usage),
+                seconds=connection.clock() - started,
+            )
+
+    def _chunks(
+        self, stream: ResponseStream, response: ChatResponse, request_id: str | None
+    ) -> Iterator[str]:
+        """Read `stream` into `response`, and yield each chunk of text."""
+        connection = self._connection
+        try:
+            with connection.reading(stream, paid=False):
+                for event in connection.events(stream, paid=False):
+                    chunk = response.add_chunk(event)
+                    _check_length(response.length, _MAX_RESPONSE_LENGTH, request_id)
+                    if chunk:
+                        yield chunk
+        except BadResponse as error:
+            if not isinstance(error, WebPageReceived):
+                error.message = _NOT_A_PROMPT
+            raise
+
+    def _finished_text(self, response: ChatResponse, request_id: str | None) -> str:
+        """The prompt inside a complete response. Raises for one that is incomplete, empty or too long."""
+        self._check_finished(response, request_id)
+        text = extract_prompt(response.text)
+        if not text:
+            error = ImagePromptError(details="empty answer", request_id=request_id)
+            error.charged = True
+            raise error
+        _check_length(len(text), MAX_PROMPT, request_id)
+        # `check_words` would reject the prompt for more combining marks on one letter.
+        return limit_combining_marks(text)
+
+    def _check_finished(self, response: ChatResponse, request_id: str | None) -> None:
+        if response.refusal:
+            details = self._connection.redact(response.refusal)
+            raise EnhancementRefused(details=details, request_id=request_id)
+        if response.finish_reason == "content_filter":
+            filtered = ContentFiltered(details="finish_reason content_filter", request_id=request_id)
+            filtered.charged = None
+            raise filtered
+        if response.finish_reason == "length":
+            raise EnhancementTooLong(details="finish_reason length", request_id=request_id)
+        if response.finish_reason is None:
+            raise EnhancementTruncated(
+                details="the answer ended without a finish_reason", request_id=request_id
+            )
+
+
+def _check_length(length: int, limit: int, request_id: str | None) -> None:
+    if length > limit:
+        raise EnhancementTooLong(details=f"more than {limit:,} characters", request_id=request_id)

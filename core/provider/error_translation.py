@@ -155,7 +155,7 @@ class ServiceFault:
         return ": ".join(part for part in (head, " ".join(self.message.split())) if part)
 
 
-def fault_of_body(body: object, response: httpx2.Response | None = None) -> ServiceFault:
+def fault_from_body(body: object, response: httpx2.Response | None = None) -> ServiceFault:
     """The ServiceFault in `body`, the JSON value of an error (with or without its `error` envelope)."""
     found = body.get("error", body) if isinstance(body, dict) else body
     error: dict[str, Any] = found if isinstance(found, dict) else {"message": str(found or "")}
@@ -168,11 +168,11 @@ def fault_of_body(body: object, response: httpx2.Response | None = None) -> Serv
         categories=_categories(error),
         stage=_word(_dict(error.get("moderation_details")).get("moderation_stage")),
         retry_after=_retry_after(response),
-        request_id=request_id_of(response),
+        request_id=read_request_id(response),
     )
 
 
-def foreign(*own: type[Exception]) -> tuple[type[Exception], ...]:
+def sdk_errors(*own: type[Exception]) -> tuple[type[Exception], ...]:
     """What the SDK, its transport or a parser may raise, and `own`: to be caught with it."""
     import openai  # noqa: PLC0415
 
@@ -181,35 +181,35 @@ def foreign(*own: type[Exception]) -> tuple[type[Exception], ...]:
     )  # fmt: skip
 
 
-def fault_of(error: Exception) -> ServiceFault | None:
+def fault_from_error(error: Exception) -> ServiceFault | None:
     """The ServiceFault behind an answer that the SDK raised as `error`, whose body has lost its envelope."""
     import openai  # noqa: PLC0415
 
     if not isinstance(error, openai.APIStatusError):
         return None
-    return fault_of_body(error.body if error.body is not None else error.message, error.response)
+    return fault_from_body(error.body if error.body is not None else error.message, error.response)
 
 
-def request_id_of(response: httpx2.Response | None, *, secret: str = "") -> str | None:
+def read_request_id(response: httpx2.Response | None, *, secret: str = "") -> str | None:
     """The service's name for this call; None where the header holds anything else, which may be a secret."""
     found = response.headers.get("x-request-id", "") if response is not None else ""
-    return found if _REQUEST_ID.fullmatch(found) and told(found, secret) == found else None
+    return found if _REQUEST_ID.fullmatch(found) and redact(found, secret) == found else None
 
 
-def error_of(fault: ServiceFault, *, paid: bool, secret: str = "") -> ImageError:
+def error_from_fault(fault: ServiceFault, *, paid: bool, secret: str = "") -> ImageError:
     """Our error for `fault`. `paid` says that an image was being bought; `secret` is kept out of it."""
-    details = told(fault.details(), secret)
-    request_id = None if told(fault.request_id or "", secret) != fault.request_id else fault.request_id
+    details = redact(fault.details(), secret)
+    request_id = None if redact(fault.request_id or "", secret) != fault.request_id else fault.request_id
     kind = _class_of(fault, paid=paid)
     if issubclass(kind, PromptBlocked):
-        reasons = tuple(told(reason, secret) for reason in fault.categories)
+        reasons = tuple(redact(reason, secret) for reason in fault.categories)
         blocked = kind(details=details, request_id=request_id, categories=reasons)
         blocked.charged = None if fault.after_work else False
         return blocked
     return kind(details=details, field=fault.param, retry_after=fault.retry_after, request_id=request_id)
 
 
-def translated(
+def translate_error(
     error: Exception, *, paid: bool, secret: str = "", response: httpx2.Response | None = None
 ) -> ImageError:
     """Our error for any `error` that the SDK, its transport or a parser raised.
@@ -222,20 +222,22 @@ def translated(
     if isinstance(cause, httpx2.DecodingError):
         return _unreadable(cause, secret=secret, response=response)
     if isinstance(cause, httpx2.RequestError) or isinstance(error, openai.APIConnectionError):
-        request_id = request_id_of(response, secret=secret)
+        request_id = read_request_id(response, secret=secret)
         return _lost(cause or error, paid=paid, secret=secret, request_id=request_id)
-    if fault := fault_of(error):
-        return error_of(fault, paid=paid, secret=secret)
+    if fault := fault_from_error(error):
+        return error_from_fault(fault, paid=paid, secret=secret)
     if isinstance(error, openai.APIError):
-        return error_of(fault_of_body(error.body or error.message, response), paid=paid, secret=secret)
+        return error_from_fault(
+            fault_from_body(error.body or error.message, response), paid=paid, secret=secret
+        )
     return _unreadable(error, secret=secret, response=response)
 
 
 def _unreadable(error: BaseException, *, secret: str, response: httpx2.Response | None) -> BadResponse:
     kind = WebPageReceived if _is_web_page(response) else BadResponse
     return kind(
-        details=told(f"{type(error).__name__}: {error}", secret),
-        request_id=request_id_of(response, secret=secret),
+        details=redact(f"{type(error).__name__}: {error}", secret),
+        request_id=read_request_id(response, secret=secret),
     )
 
 
@@ -267,7 +269,7 @@ def _class_of_status(status: int | None, *, paid: bool) -> type[ImageError]:
 
 def _lost(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:
     """A connection that failed: before anything was sent, or with the outcome unknown."""
-    details = told(f"{type(error).__name__}: {error}", secret)
+    details = redact(f"{type(error).__name__}: {error}", secret)
     if isinstance(error, _NEVER_SENT):
         return ServiceUnreachable(details=details)
     late, lost = (ResponseTimeout, ResponseLost) if paid else (ServiceTimeout, ConnectionLost)
@@ -309,7 +311,7 @@ def _word(value: object) -> str:
     return str(value) if value is not None else ""
 
 
-def told(text: str, secret: str) -> str:
-    """A foreign `text` without secrets, and then cut: half a key would be known by nothing."""
+def redact(text: str, secret: str) -> str:
+    """A sdk_errors `text` without secrets, and then cut: half a key would be known by nothing."""
     whole = text.replace(secret, "[secret]") if len(secret) >= _SHORTEST_SECRET else text
     return scrub(whole)[:_LONGEST_DETAILS]

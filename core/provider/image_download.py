@@ -1,29 +1,30 @@
-"""The fetch of a picture from the address that a service gave in its place.
+"""Downloads an image from the address that a service sent instead of the image.
 
-An address is whatever the other side likes: it is asked without key or cookie, and only where it may lead.
+The address may lead anywhere, so requests carry no API key and no cookies, and go only to allowed hosts.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
-from core.provider.response_limits import event_hooks
+from core.provider.response_limits import deadline_hooks
 
-LARGEST = 50 * 2**20
-_USUAL_PORTS = {"http": 80, "https": 443}
-# Addresses that carry another one inside, which may be anybody's.
-_CARRIERS = tuple(ipaddress.ip_network(net) for net in ("2002::/16", "2001::/32", "64:ff9b::/96"))
+MAX_IMAGE_BYTES = 50 * 2**20
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# 6to4, Teredo and NAT64 addresses embed an IPv4 address, which may be a private one.
+_EMBEDDING_NETWORKS = tuple(ipaddress.ip_network(net) for net in ("2002::/16", "2001::/32", "64:ff9b::/96"))
 Resolve = Callable[[str, int], frozenset[str]]
 
 
-def resolved(host: str, port: int) -> frozenset[str]:
-    """The addresses of `host`. Raises ValueError where it has none."""
+def resolve_host(host: str, port: int) -> frozenset[str]:
+    """The IP addresses of `host`. Raises ValueError when it has none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -32,89 +33,105 @@ def resolved(host: str, port: int) -> frozenset[str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether `address` is one of the internet's, and neither this machine's nor its neighbours'."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        found = found.ipv4_mapped or found
-    if any(found in carrier for carrier in _CARRIERS if carrier.version == found.version):
+    """Whether an IP address is on the public internet: not this machine, its network or multicast."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        ip = ip.ipv4_mapped or ip
+    if any(ip in network for network in _EMBEDDING_NETWORKS if network.version == ip.version):
         return False
-    return found.is_global and not found.is_multicast
+    return ip.is_global and not ip.is_multicast
 
 
-class Pictures:
-    """Fetches from the service at `base`, and from `hosts` by HTTPS or the service's own scheme.
+class ImageDownloader:
+    """Downloads from the service at `base_url`, and from `hosts` over HTTPS or the service's own scheme.
 
-    The service may be a private address itself; `hosts` must be public ones, and what they are looked up to
-    is what is connected to.
+    The service itself may have a private address. `hosts` must resolve to public addresses, and the
+    connection goes to the address that was checked: a second DNS look-up could return another one.
     """
 
     def __init__(
         self,
-        base: httpx2.URL,
+        base_url: httpx2.URL,
         hosts: frozenset[str],
         *,
         transport: httpx2.BaseTransport | None,
         clock: Callable[[], float],
-        resolve: Resolve = resolved,
+        resolve: Resolve = resolve_host,
     ) -> None:
-        self._base = base
+        self._base_url = base_url
         self._hosts = hosts
+        self._transport = transport
+        self._clock = clock
         self._resolve = resolve
-        self._wire = httpx2.Client(
-            transport=transport,
-            follow_redirects=False,
-            event_hooks=event_hooks(clock),
-            headers={"Accept-Encoding": "identity"},
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-            # A connection was made for one host's certificate: none is used for another's.
-            limits=httpx2.Limits(max_keepalive_connections=0),
-        )
+        self._lock = threading.Lock()
+        self._client: httpx2.Client | None = None
 
     def close(self) -> None:
-        self._wire.close()
+        if self._client:
+            self._client.close()
 
     def fetch(self, url: str, timeout: httpx2.Timeout) -> bytes:
         """The bytes at `url`, which may be relative to the service's. Raises ValueError or HTTPError."""
-        with self._answer(self._request(self._base.join(url), timeout)) as response:
+        client = self._connect()
+        request = self._request(client, self._base_url.join(url), timeout)
+        with _streamed(client, request) as response:
             if response.status_code != httpx2.codes.OK:
                 raise ValueError(f"the image's address answered {response.status_code}")
-            picture = bytearray()
+            image = bytearray()
             for chunk in response.iter_bytes():
-                picture += chunk
-                if len(picture) > LARGEST:
-                    raise ValueError(f"the image is larger than {LARGEST:,} bytes")
-        return bytes(picture)
+                image += chunk
+                if len(image) > MAX_IMAGE_BYTES:
+                    raise ValueError(f"the image is larger than {MAX_IMAGE_BYTES:,} bytes")
+        return bytes(image)
 
-    @contextmanager
-    def _answer(self, request: httpx2.Request) -> Iterator[httpx2.Response]:
-        response = self._wire.send(request, stream=True)
-        try:
-            yield response
-        finally:
-            response.close()
+    def _connect(self) -> httpx2.Client:
+        """The HTTP client, built on first use: most services never send an address."""
+        with self._lock:
+            if self._client is None:
+                self._client = httpx2.Client(
+                    transport=self._transport,
+                    follow_redirects=False,
+                    event_hooks=deadline_hooks(self._clock),
+                    headers={"Accept-Encoding": "identity"},
+                    cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+                    # A kept connection was verified for one host, and requests to another host that shares
+                    # its address would use it.
+                    limits=httpx2.Limits(max_keepalive_connections=0),
+                )
+            return self._client
 
-    def _request(self, url: httpx2.URL, timeout: httpx2.Timeout) -> httpx2.Request:
-        if _origin(url) == _origin(self._base):
-            return self._wire.build_request("GET", url, timeout=timeout)
-        pinned = url.copy_with(host=self._checked(url))
-        told = {"Host": url.netloc.decode("ascii")}
-        name = {"sni_hostname": url.host}
-        return self._wire.build_request("GET", pinned, headers=told, timeout=timeout, extensions=name)
+    def _request(self, client: httpx2.Client, url: httpx2.URL, timeout: httpx2.Timeout) -> httpx2.Request:
+        if _origin(url) == _origin(self._base_url):
+            return client.build_request("GET", url, timeout=timeout)
+        pinned = url.copy_with(host=self._checked_address(url))
+        headers = {"Host": url.netloc.decode("ascii")}
+        tls_name = {"sni_hostname": url.host}
+        return client.build_request("GET", pinned, headers=headers, timeout=timeout, extensions=tls_name)
 
-    def _checked(self, url: httpx2.URL) -> str:
-        """The address to connect to for what lies elsewhere. Raises ValueError where it may not be asked."""
-        usual = url.port in (None, _USUAL_PORTS.get(url.scheme)) and not url.userinfo
-        if url.host.rstrip(".").lower() not in self._hosts or not usual:
+    def _checked_address(self, url: httpx2.URL) -> str:
+        """The IP address to connect to for a `url` outside the service. Raises ValueError if not allowed."""
+        ordinary = url.port in (None, _DEFAULT_PORTS.get(url.scheme)) and not url.userinfo
+        if url.host.rstrip(".").lower() not in self._hosts or not ordinary:
             raise ValueError(
                 f"the image is at {url.scheme}://{url.host}, which is neither the service's own address nor "
                 "one of IMAGE_HOSTS"
             )
-        if url.scheme not in {"https", self._base.scheme}:
+        if url.scheme not in {"https", self._base_url.scheme}:
             raise ValueError(f"the image is at {url.scheme}://{url.host}, which isn't https")
-        addresses = self._resolve(url.host, _USUAL_PORTS[url.scheme])
+        addresses = self._resolve(url.host, _DEFAULT_PORTS[url.scheme])
         if not addresses or not all(is_public(address) for address in addresses):
             raise ValueError(f"{url.host} isn't a public address")
+        # IPv4 first, then alphabetically: always the same one.
         return min(addresses, key=lambda address: (":" in address, address))
+
+
+@contextmanager
+def _streamed(client: httpx2.Client, request: httpx2.Request) -> Iterator[httpx2.Response]:
+    response = client.send(request, stream=True)
+    try:
+        yield response
+    finally:
+        response.close()
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:

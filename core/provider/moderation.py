@@ -1,6 +1,73 @@
-"""Asks the service's moderation about a prompt before it is paid for."""
+"""Asks the service's moderation about a prompt before the prompt is paid for."""
 
 from __future__ import annotations
 
-# It is a courtesy, and somebody waits for it: a service that hangs may hold a few threads, not all there are.
-MODERATION_SECONDS, MODERATIONS_AT_ONCE = 5.0, 8
+import threading
+from collections.abc import Sequence
+
+import structlog
+
+from core.errors import ImageError, PromptFlagged, ServiceBusy
+from core.provider.catalogue import is_official
+from core.provider.connection import Connection
+from core.provider.payloads import moderation_call
+from core.provider.responses import flagged_categories
+from core.settings import Moderation, Settings
+
+log = structlog.get_logger(__name__)
+
+# A user waits for the check, which is optional. A service that hangs may block eight threads at most.
+MODERATION_SECONDS, MAX_CONCURRENT_MODERATIONS = 5.0, 8
+
+
+class ModerationClient:
+    """Checks texts with the service's free moderation endpoint, where the MODERATION setting allows it."""
+
+    def __init__(self, connection: Connection, settings: Settings) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._slots = threading.BoundedSemaphore(MAX_CONCURRENT_MODERATIONS)
+
+    def flagged_categories(self, texts: Sequence[str]) -> tuple[str, ...]:
+        """The categories for which any of `texts` is flagged; () when moderation is off.
+
+        Raises any error of `error_translation`, and ServiceBusy without waiting when
+        MAX_CONCURRENT_MODERATIONS calls are already in progress.
+        """
+        if not self._enabled:
+            return ()
+        if not self._slots.acquire(blocking=False):
+            raise ServiceBusy(details=f"{MAX_CONCURRENT_MODERATIONS} moderation calls are in progress")
+        try:
+            return self._request(texts)
+        finally:
+            self._slots.release()
+
+    def screen(self, texts: Sequence[str]) -> None:
+        """Raise PromptFlagged when the service flags any of `texts`.
+
+        A failed check is logged and passes: the service still moderates the paid call itself.
+        """
+        try:
+            categories = self.flagged_categories(texts)
+        except ImageError as error:
+            log.warning("moderation_failed", code=error.code, details=error.details)
+            return
+        if categories:
+            raise PromptFlagged(categories=categories)
+
+    def _request(self, texts: Sequence[str]) -> tuple[str, ...]:
+        connection = self._connection
+        stream = connection.open(moderation_call(texts), connection.deadline(MODERATION_SECONDS))
+        with connection.reading(stream, paid=False):
+            events = connection.events(stream, paid=False)
+            names = [name for event in events for name in flagged_categories(event)]
+        return tuple(map(connection.redact, names))
+
+    @property
+    def _enabled(self) -> bool:
+        if self._settings.offline:
+            return False
+        if self._settings.moderation is Moderation.AUTO:
+            return is_official(self._settings)
+        return self._settings.moderation is Moderation.ON

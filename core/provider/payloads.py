@@ -1,39 +1,47 @@
-"""The request bodies of image, chat and moderation calls."""
+"""The requests of chat, image and moderation calls: paths, JSON bodies and form parts."""
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from core.common.media_types import file_extension
+from core.prompts.instructions import messages
+from core.prompts.recipe import AUTO, GenerateParams
+from core.prompts.request import PromptRequest
+from core.prompts.styles import styled
+from core.provider.catalogue import image_model, is_official, partials_of, text_model
 from core.provider.error_translation import ServiceFault
-from core.provider.responses import Body
+from core.provider.pricing import text_room
+from core.provider.responses import JsonObject
+from core.settings import Settings
 
 IMAGES_PATH, EDITS_PATH, CHAT_PATH = "/images/generations", "/images/edits", "/chat/completions"
-MODERATIONS_PATH, MODERATION_MODEL = "/moderations", "omni-moderation-latest"
-MULTIPART_HEADERS = {"Content-Type": "multipart/form-data"}
-_KEPT = frozenset({"model", "prompt", "messages", "n", "size"})
-Part = tuple[str, tuple[str, bytes, str]]
+MODERATIONS_PATH, _MODERATION_MODEL = "/moderations", "omni-moderation-latest"
+# Without these the service would make something else than the user asked for.
+_REQUIRED_PARAMETERS = frozenset({"model", "prompt", "messages", "n", "size"})
+FormPart = tuple[str, tuple[str, bytes, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Attached:
-    """A picture that goes with a call; `mime` is its type."""
+class InputImage:
+    """An image that is sent with a call; `mime` is its media type."""
 
     data: bytes = field(repr=False)
     mime: str
 
 
 @dataclass(frozen=True, slots=True)
-class Inputs:
-    """The pictures that an image is made from, and a PNG that is transparent where it may change."""
+class InputImages:
+    """The images that an edit starts from. `mask` is a PNG whose transparent area may change."""
 
-    images: tuple[Attached, ...] = ()
-    mask: Attached | None = None
+    images: tuple[InputImage, ...] = ()
+    mask: InputImage | None = None
 
     @property
-    def parts(self) -> list[Part]:
-        """As parts of a form. A single one has the name that every compatible service knows."""
+    def form_parts(self) -> list[FormPart]:
+        """Multipart form parts. A single image is called `image`, which all compatible services accept."""
         name = "image" if len(self.images) == 1 else "image[]"
         named = [(name, f"image-{number}", image) for number, image in enumerate(self.images, 1)]
         masks = [("mask", "mask", self.mask)] if self.mask else []
@@ -43,38 +51,90 @@ class Inputs:
         ]
 
 
-NO_INPUTS = Inputs()
+NO_INPUTS = InputImages()
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, and how it was softened after the service had refused a part of it."""
+    """One request, and which optional parts were dropped after the service had refused them."""
 
     path: str
-    body: Body
-    inputs: Inputs = NO_INPUTS
-    lightened: bool = False
-    unstreamed: bool = False
+    body: JsonObject
+    inputs: InputImages = NO_INPUTS
+    dropped_parameter: bool = False
+    dropped_streaming: bool = False
 
     @property
     def paid(self) -> bool:
+        """Whether the call buys images, so that it must never be repeated once it may have been charged."""
         return self.path in (IMAGES_PATH, EDITS_PATH)
 
-    def softened(self, fault: ServiceFault) -> Call | None:
-        """The call without what `fault` complains of, each remedy once; None when there is none."""
-        if fault.refuses_streaming and not self.unstreamed and self.body.get("stream"):
-            return replace(self, body=_without(self.body, "stream", "partial_images"), unstreamed=True)
-        name = fault.refused_parameter(frozenset(self.body) - _KEPT)
-        if name is None or self.lightened:
+    def fallback(self, fault: ServiceFault) -> Call | None:
+        """The call without the part that `fault` refuses, or None.
+
+        Streaming is dropped at most once, and so is one parameter.
+        """
+        if fault.refuses_streaming and not self.dropped_streaming and self.body.get("stream"):
+            body = _without(self.body, "stream", "partial_images")
+            return replace(self, body=body, dropped_streaming=True)
+        name = fault.refused_parameter(frozenset(self.body) - _REQUIRED_PARAMETERS)
+        if name is None or self.dropped_parameter:
             return None
-        also = ("partial_images", "stream_options") if name == "stream" else ()
-        return replace(self, body=_without(self.body, name, *also), lightened=True)
+        dependent = ("partial_images", "stream_options") if name == "stream" else ()
+        return replace(self, body=_without(self.body, name, *dependent), dropped_parameter=True)
 
 
-def _without(body: Body, *names: str) -> Body:
-    return {name: value for name, value in body.items() if name not in names}
+def chat_call(request: PromptRequest, settings: Settings, user_tag: str) -> Call:
+    """A streamed chat completion that enhances `request` with the default text model."""
+    model = text_model(settings.default_text_model)
+    body: JsonObject = {
+        "model": model.name,
+        "messages": messages(request),
+        "max_completion_tokens": text_room(request),
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    if model.effort:
+        body["reasoning_effort"] = model.effort
+    return Call(CHAT_PATH, body | _user_field(settings, user_tag))
+
+
+def image_call(params: GenerateParams, settings: Settings, user_tag: str, inputs: InputImages) -> Call:
+    """A call that generates the images of `params`, or edits `inputs`. Options at `auto` are left out."""
+    model = image_model(params.model)
+    api_style = params.style if params.style in model.api_styles else None
+    partials = partials_of(params, settings)
+    body: JsonObject = {
+        "model": model.name,
+        "prompt": styled(params.prompt, params.style),
+        "n": params.n,
+        "size": params.size,
+        "quality": params.quality,
+        "background": params.background,
+        "output_format": params.output_format if params.output_format != "png" else AUTO,
+        "style": api_style or AUTO,
+        "response_format": "b64_json" if model.sends_response_format else AUTO,
+    }
+    if partials:
+        body |= {"stream": True, "partial_images": partials}
+    chosen = {name: value for name, value in body.items() if value != AUTO}
+    path = EDITS_PATH if inputs.images else IMAGES_PATH
+    return Call(path, chosen | _user_field(settings, user_tag), inputs)
+
+
+def moderation_call(texts: Sequence[str]) -> Call:
+    return Call(MODERATIONS_PATH, {"model": _MODERATION_MODEL, "input": list(texts)})
 
 
 def user_tag(user_id: str, secret: bytes) -> str:
-    """32 hex digits that stand for a user at the service, which can't be traced back without `secret`."""
+    """A pseudonym of 32 hex digits for a user at the service; only `secret` links it to the user."""
     return hmac.digest(secret, user_id.encode(), "sha256").hex()[:32]
+
+
+def _user_field(settings: Settings, user_tag: str) -> JsonObject:
+    """Only OpenAI itself is sent the user's tag: other services may reject the field."""
+    return {"safety_identifier": user_tag} if is_official(settings) else {}
+
+
+def _without(body: JsonObject, *names: str) -> JsonObject:
+    return {name: value for name, value in body.items() if name not in names}

@@ -1,4 +1,8 @@
-"""Limits on a response: its deadline, its size, and a recording of its bytes."""
+"""Limits on a response: its deadline, its size, and a recording of its bytes.
+
+A response that can't be read may still have been charged. The recording keeps its bytes, so that a paid
+image can be recovered from them.
+"""
 
 from __future__ import annotations
 
@@ -8,144 +12,147 @@ from dataclasses import dataclass
 
 import httpx2
 
-# What is left is handed on as a timeout, which can't be zero.
-_LEAST = 0.001
-_NAME = "deadline"
-# Ten of the largest pictures, as base64.
-MOST_BYTES = 256 * 2**20
-# Sixteen thousand tokens, each in an event of its own with all that services put around it.
-MOST_TEXT_BYTES = 16 * 2**20
-# No error says more that anybody reads.
-MOST_ERROR_BYTES = 2**20
-_NAME = "tape"
+# The remaining time is used as a timeout, which must be above zero.
+_MIN_TIMEOUT_SECONDS = 0.001
+# Ten of the largest images, as base64.
+MAX_RESPONSE_BYTES = 256 * 2**20
+# 16,000 tokens, each in an event of its own with the fields that services add to it.
+MAX_TEXT_RESPONSE_BYTES = 16 * 2**20
+# No useful error message is longer.
+MAX_ERROR_BYTES = 2**20
+_DEADLINE, _RECORDING = "deadline", "recording"
 
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """`at` is a moment of `clock`, in seconds."""
+    """A moment `at` of `clock`, in seconds."""
 
     at: float
     clock: Callable[[], float]
 
     @property
-    def left(self) -> float:
-        """Seconds until then, never less than a millisecond."""
-        return max(self.at - self.clock(), _LEAST)
+    def remaining(self) -> float:
+        """Seconds until the deadline, at least a millisecond."""
+        return max(self.at - self.clock(), _MIN_TIMEOUT_SECONDS)
 
     @property
-    def over(self) -> bool:
+    def expired(self) -> bool:
         return self.clock() >= self.at
 
 
-def event_hooks(clock: Callable[[], float]) -> dict[str, list[Callable[..., None]]]:
-    """Hooks for an httpx2 client: a request's read timeout then bounds its whole answer.
+def deadline_hooks(clock: Callable[[], float]) -> dict[str, list[Callable[..., None]]]:
+    """Event hooks for an httpx2 client that apply a request's read timeout to its whole response.
 
-    By itself it bounds the wait for each piece alone: a service that sends a byte now and then would never
-    be given up.
+    httpx2 applies the timeout to each chunk alone, so a service that sends a byte now and then would never
+    time out.
     """
 
     def on_request(request: httpx2.Request) -> None:
-        request.extensions[_NAME] = Deadline(clock() + request.extensions["timeout"]["read"], clock)
+        request.extensions[_DEADLINE] = Deadline(clock() + request.extensions["timeout"]["read"], clock)
 
     def on_response(response: httpx2.Response) -> None:
         if isinstance(response.stream, httpx2.SyncByteStream):
-            response.stream = _Bounded(response.stream, response.request.extensions[_NAME])
+            response.stream = _DeadlineStream(response.stream, response.request.extensions[_DEADLINE])
 
     return {"request": [on_request], "response": [on_response]}
 
 
-class _Bounded(httpx2.SyncByteStream):
-    """An answer's bytes. Raises ReadTimeout at the first piece that comes after the deadline."""
+def record_response(response: httpx2.Response) -> None:
+    """Response hook for an httpx2 client: records the body of a POST for `recorded_bytes`.
 
-    def __init__(self, pieces: httpx2.SyncByteStream, deadline: Deadline) -> None:
-        self._pieces = pieces
-        self._deadline = deadline
-
-    def __iter__(self) -> Iterator[bytes]:
-        for piece in self._pieces:
-            if self._deadline.over:
-                raise httpx2.ReadTimeout("the answer was not complete in time")
-            yield piece
-
-    def close(self) -> None:
-        self._pieces.close()
-
-
-def record(response: httpx2.Response) -> None:
-    """A hook for an httpx2 client: `taken` then gives what has come of the answer to a POST.
-
-    Of an error no more than MOST_ERROR_BYTES can be read: what follows is left out.
+    The body of an error response is cut after MAX_ERROR_BYTES.
     """
     if response.request.method == "POST" and isinstance(response.stream, httpx2.SyncByteStream):
-        response.stream = response.extensions[_NAME] = _Tape(response.stream)
+        response.stream = response.extensions[_RECORDING] = _RecordedStream(response.stream)
         if not response.is_success:
-            response.stream = _Beginning(response, response.stream)
+            response.stream = _ErrorStream(response, response.stream)
             response.headers.pop("content-encoding", None)
 
 
-def unpacked(response: httpx2.Response, *, pictures: bool) -> Iterator[bytes]:
-    """The bytes of an answer, counted while they are unpacked.
-
-    Raises DecodingError for more than MOST_BYTES, or MOST_TEXT_BYTES where no `pictures` are awaited.
-    """
-    most, come = MOST_BYTES if pictures else MOST_TEXT_BYTES, 0
-    for piece in response.iter_bytes():
-        come += len(piece)
-        if come > most:
-            raise httpx2.DecodingError(f"the answer is larger than {most:,} bytes")
-        yield piece
+def recorded_bytes(response: httpx2.Response) -> bytes:
+    """The bytes of the body that have been received so far; b"" when the response isn't recorded."""
+    recording = response.extensions.get(_RECORDING)
+    return bytes(recording.received) if isinstance(recording, _RecordedStream) else b""
 
 
-def taken(response: httpx2.Response) -> bytes:
-    tape = response.extensions.get(_NAME)
-    return bytes(tape.bytes) if isinstance(tape, _Tape) else b""
-
-
-def drain(response: httpx2.Response) -> None:
-    """Read the rest of an answer whose reader has given up on it, for `taken` to have it whole."""
+def record_rest(response: httpx2.Response) -> None:
+    """Receive the rest of a body whose reader has failed, so that `recorded_bytes` returns all of it."""
     with suppress(httpx2.HTTPError, httpx2.StreamError):
-        for _ in response.extensions.get(_NAME, ()):
+        for _ in response.extensions.get(_RECORDING, ()):
             pass
 
 
-class _Tape(httpx2.SyncByteStream):
-    """An answer's bytes. Raises DecodingError for more than any answer has."""
+def read_limited(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
+    """The decompressed chunks of a response.
 
-    def __init__(self, pieces: httpx2.SyncByteStream) -> None:
-        self._pieces = pieces
-        # One for all who read: what is left can be read after a reader has given up.
-        self._rest: Iterator[bytes] | None = None
-        self.bytes = bytearray()
+    Raises DecodingError after MAX_RESPONSE_BYTES, or after MAX_TEXT_RESPONSE_BYTES when the response isn't
+    expected to hold `images`.
+    """
+    limit, received = MAX_RESPONSE_BYTES if images else MAX_TEXT_RESPONSE_BYTES, 0
+    for chunk in response.iter_bytes():
+        received += len(chunk)
+        if received > limit:
+            raise httpx2.DecodingError(f"the answer is larger than {limit:,} bytes")
+        yield chunk
+
+
+class _DeadlineStream(httpx2.SyncByteStream):
+    """Raises ReadTimeout at the first chunk that arrives after the deadline."""
+
+    def __init__(self, chunks: httpx2.SyncByteStream, deadline: Deadline) -> None:
+        self._chunks = chunks
+        self._deadline = deadline
 
     def __iter__(self) -> Iterator[bytes]:
-        self._rest = self._rest or iter(self._pieces)
-        for piece in self._rest:
-            if len(self.bytes) + len(piece) > MOST_BYTES:
-                raise httpx2.DecodingError(f"the answer is larger than {MOST_BYTES:,} bytes")
-            self.bytes += piece
-            yield piece
+        for chunk in self._chunks:
+            if self._deadline.expired:
+                raise httpx2.ReadTimeout("the answer was not complete in time")
+            yield chunk
 
     def close(self) -> None:
-        self._pieces.close()
+        self._chunks.close()
 
 
-class _Beginning(httpx2.SyncByteStream):
-    """The first MOST_ERROR_BYTES of an error's body, unpacked."""
+class _RecordedStream(httpx2.SyncByteStream):
+    """Keeps the chunks that it hands on. Raises DecodingError after MAX_RESPONSE_BYTES."""
 
-    def __init__(self, response: httpx2.Response, packed: httpx2.SyncByteStream) -> None:
-        self._packed = packed
-        headers = response.headers.copy()
-        self._whole = httpx2.Response(
-            response.status_code, headers=headers, stream=packed, request=response.request
+    def __init__(self, chunks: httpx2.SyncByteStream) -> None:
+        self._chunks = chunks
+        # Shared by all iterations: `record_rest` continues where the failed reader stopped.
+        self._remaining: Iterator[bytes] | None = None
+        self.received = bytearray()
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._remaining = self._remaining or iter(self._chunks)
+        for chunk in self._remaining:
+            if len(self.received) + len(chunk) > MAX_RESPONSE_BYTES:
+                raise httpx2.DecodingError(f"the answer is larger than {MAX_RESPONSE_BYTES:,} bytes")
+            self.received += chunk
+            yield chunk
+
+    def close(self) -> None:
+        self._chunks.close()
+
+
+class _ErrorStream(httpx2.SyncByteStream):
+    """The first MAX_ERROR_BYTES of an error's body, decompressed."""
+
+    def __init__(self, response: httpx2.Response, compressed: httpx2.SyncByteStream) -> None:
+        self._compressed = compressed
+        self._response = httpx2.Response(
+            response.status_code,
+            headers=response.headers.copy(),
+            stream=compressed,
+            request=response.request,
         )
 
     def __iter__(self) -> Iterator[bytes]:
-        left = MOST_ERROR_BYTES
-        for piece in self._whole.iter_bytes():
-            yield piece[:left]
-            left -= len(piece)
-            if left <= 0:
+        remaining = MAX_ERROR_BYTES
+        for chunk in self._response.iter_bytes():
+            yield chunk[:remaining]
+            remaining -= len(chunk)
+            if remaining <= 0:
                 return
 
     def close(self) -> None:
-        self._packed.close()
+        self._compressed.close()

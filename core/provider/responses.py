@@ -1,35 +1,46 @@
-"""Responses of the service as values: images, text, token counts and moderation flags."""
+"""Reads responses of the service: bytes to JSON objects, and JSON objects to text, images and token counts.
+
+Compatible services leave out fields or send other types than OpenAI, so a field of an unexpected type counts
+as missing.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Generator, Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
+
+import httpx2
 
 from core.common.text import storable_text
 from core.errors import ImageError
 from core.provider.pricing import TokenCount
+from core.provider.response_limits import read_limited
 
-Body = dict[str, Any]
-# As many as any service makes at once.
-MOST_PICTURES = 10
-# More tokens than a column of the database holds are a fault of the service's counting.
-_TOO_MANY = 2**31
+JsonObject = dict[str, Any]
+# No service returns more images at once.
+MAX_IMAGES = 10
+# The database's token columns hold no larger number, and no service counts as many.
+_MAX_TOKENS = 2**31
+_DATA, _END_OF_STREAM = b"data:", b"[DONE]"
+# Separators bound the number of JSON values: a parsed value takes thirty times the memory of its three bytes.
+_SEPARATORS, _MAX_SEPARATORS = (b",", b"[", b"{"), 1_000_000
 
 
-class Writing:
-    """What has come of a chat completion so far."""
+class ChatResponse:
+    """A chat completion as far as it has arrived."""
 
     def __init__(self) -> None:
-        # Lists: a text that grew by a million pieces would be copied a million times.
+        # Lists, because appending to a string copies it: quadratic in the number of chunks.
         self._text, self._refusal = list[str](), list[str]()
-        self._half = ""
-        # In characters, of text and refusal.
+        self._half_character = ""
+        # In characters, of text and refusal together.
         self.length = 0
-        self.finish: str | None = None
+        self.finish_reason: str | None = None
         self.usage = TokenCount()
 
     @property
@@ -40,164 +51,191 @@ class Writing:
     def refusal(self) -> str:
         return "".join(self._refusal)
 
-    def take(self, chunk: Body) -> str:
-        """Add one chunk (or a whole plain completion) and return its new text."""
-        if usage := _dict(chunk.get("usage")):
+    def add_chunk(self, chunk: JsonObject) -> str:
+        """Add one chunk of a stream, or a whole completion, and return its new text."""
+        if usage := as_object(chunk.get("usage")):
             self.usage = _text_usage(usage)
-        choice = _dict(next(iter(_list(chunk.get("choices"))), None))
-        said = _dict(choice.get("delta") or choice.get("message"))
-        piece = self._whole(text_of(said.get("content")))
-        refusal = text_of(said.get("refusal"))
-        self._text.append(piece)
+        choice = as_object(next(iter(_as_list(chunk.get("choices"))), None))
+        message = as_object(choice.get("delta") or choice.get("message"))
+        text = self._join_surrogates(text_content(message.get("content")))
+        refusal = text_content(message.get("refusal"))
+        self._text.append(text)
         self._refusal.append(refusal)
-        self.length += len(piece) + len(refusal)
-        self.finish = choice.get("finish_reason") or self.finish
-        return piece
+        self.length += len(text) + len(refusal)
+        self.finish_reason = choice.get("finish_reason") or self.finish_reason
+        return text
 
-    def _whole(self, piece: str) -> str:
-        """`piece` in whole characters: of one that is split, the first half waits for the next piece."""
-        piece = self._half + piece
-        self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
-        return storable_text(piece.removesuffix(self._half))
+    def _join_surrogates(self, text: str) -> str:
+        """`text` in whole characters: a high surrogate at its end waits for the next chunk."""
+        text = self._half_character + text
+        self._half_character = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
+        return storable_text(text.removesuffix(self._half_character))
 
 
-class Painting:
-    """What has come of an image generation so far; `broken` where that isn't all of it."""
+class ImageResponse:
+    """The images of a response as far as they have arrived.
+
+    `items` are unread: each has base64 text or an address. `incomplete` says that more images may have been
+    paid than `items` holds.
+    """
 
     def __init__(self) -> None:
-        self.items: list[Body] = []
-        self.broken = False
+        self.items: list[JsonObject] = []
+        self.incomplete = False
         self.usage = TokenCount()
 
-    def take(self, body: Body) -> None:
-        """Add a completed event, or a whole plain answer with its list of `data`; MOST_PICTURES in all."""
-        found = _list(body.get("data")) if "data" in body else [body]
+    def add(self, body: JsonObject) -> None:
+        """Add a completed event or a plain response with a `data` list, up to MAX_IMAGES in all."""
+        found = _as_list(body.get("data")) if "data" in body else [body]
         items = [item for item in found if isinstance(item, dict)]
-        room = MOST_PICTURES - len(self.items)
-        self.broken = self.broken or len(items) > room
+        room = MAX_IMAGES - len(self.items)
+        self.incomplete = self.incomplete or len(items) > room
         self.items += items[:room]
-        if usage := _dict(body.get("usage")):
+        if usage := as_object(body.get("usage")):
             self.usage = _image_usage(usage)
 
 
-def flagged_in(body: Body) -> tuple[str, ...]:
-    """The categories that a moderation's answer flags in any of its texts, each once."""
-    flagged = [found for found in map(_dict, _list(body.get("results"))) if found.get("flagged") is True]
-    hits = [name for found in flagged for name, hit in _dict(found.get("categories")).items() if hit is True]
-    return tuple(dict.fromkeys(hits)) or (("unnamed",) if flagged else ())
+def flagged_categories(body: JsonObject) -> tuple[str, ...]:
+    """The categories that a moderation response flags in any of its texts, without repetition."""
+    flagged = [
+        result for result in map(as_object, _as_list(body.get("results"))) if result.get("flagged") is True
+    ]
+    names = [
+        name for result in flagged for name, hit in as_object(result.get("categories")).items() if hit is True
+    ]
+    return tuple(dict.fromkeys(names)) or (("unnamed",) if flagged else ())
 
 
-def decoded(text: str) -> bytes:
-    """The bytes of base64 `text`, with or without a `data:` head. Raises ValueError."""
+@contextmanager
+def cost_on_error(
+    response: ChatResponse | ImageResponse, price: Callable[[TokenCount], int | None]
+) -> Iterator[None]:
+    """Add the reported token counts and their price to an ImageError: a failed call may be charged."""
     try:
-        picture = base64.b64decode(text.rpartition(",")[2].strip(), validate=True)
+        yield
+    except ImageError as error:
+        error.input_tokens = response.usage.input_tokens
+        error.output_tokens = response.usage.output_tokens
+        error.price_micros = price(response.usage)
+        raise
+
+
+def is_event_stream(response: httpx2.Response) -> bool:
+    return str(response.headers.get("content-type", "")).startswith("text/event-stream")
+
+
+def json_texts(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
+    """The JSON texts of a response: each event's data up to [DONE], or the whole of a plain body."""
+    chunks = read_limited(response, images=images)
+    if not is_event_stream(response):
+        return iter((b"".join(chunks),))
+    return takewhile(lambda data: not data.startswith(_END_OF_STREAM), event_data(chunks))
+
+
+def event_data(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The data of each server-sent event in `chunks`. Errors of `chunks` are raised after the last event."""
+    # One buffer, not a list of lines: a list of a million short lines takes ten times their bytes.
+    data: bytearray | None = None
+    for line in _lines(_with_last_event_ended(chunks)):
+        if line.startswith(_DATA):
+            if data is None:
+                data = bytearray()
+            else:
+                data += b"\n"
+            data += line.removeprefix(_DATA).removeprefix(b" ")
+        elif not line and data is not None:
+            yield bytes(data)
+            data = None
+
+
+def parse_object(text: bytes, response: httpx2.Response) -> JsonObject:
+    """The JSON object in `text`. Raises ValueError with the beginning of a text that isn't one."""
+    if sum(text.count(separator) for separator in _SEPARATORS) > _MAX_SEPARATORS:
+        raise ValueError(f"more than {_MAX_SEPARATORS:,} values in one object")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        kind = response.headers.get("content-type", "no content type")
+        raise ValueError(f"{error} in {kind}: {text[:200].decode(errors='replace')}") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, not {type(value).__name__}")
+    return value
+
+
+def decode_image(text: str) -> bytes:
+    """The bytes of base64 `text`, with or without a `data:` prefix. Raises ValueError."""
+    try:
+        image = base64.b64decode(text.rpartition(",")[2].strip(), validate=True)
     except binascii.Error as error:
         raise ValueError(f"not base64: {error}") from error
-    if not picture:
+    if not image:
         raise ValueError("an empty image")
-    return picture
+    return image
 
 
-def text_of(content: object) -> str:
-    """The text of a message's `content`, a string or a list of parts."""
-    parts = [content] if isinstance(content, str) else _list(content)
-    return "".join(part if isinstance(part, str) else str(_dict(part).get("text") or "") for part in parts)
+def text_content(content: object) -> str:
+    """The text of a message's `content`, which is a string or a list of parts."""
+    parts = [content] if isinstance(content, str) else _as_list(content)
+    return "".join(
+        part if isinstance(part, str) else str(as_object(part).get("text") or "") for part in parts
+    )
 
 
-def _text_usage(usage: Body) -> TokenCount:
+def as_object(value: object) -> JsonObject:
+    """`value` if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def _as_list(value: object) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _text_usage(usage: JsonObject) -> TokenCount:
     return TokenCount(
         input_tokens=_count(usage, "prompt_tokens"), output_tokens=_count(usage, "completion_tokens")
     )
 
 
-def _image_usage(usage: Body) -> TokenCount:
-    split = _dict(usage.get("input_tokens_details"))
+def _image_usage(usage: JsonObject) -> TokenCount:
+    details = as_object(usage.get("input_tokens_details"))
     return TokenCount(
         input_tokens=_count(usage, "input_tokens"),
         output_tokens=_count(usage, "output_tokens"),
-        image_input_tokens=_count(split, "image_tokens"),
+        image_input_tokens=_count(details, "image_tokens"),
     )
 
 
-def _count(usage: Body, name: str) -> int | None:
+def _count(usage: JsonObject, name: str) -> int | None:
     value = usage.get(name)
-    return value if isinstance(value, int) and 0 <= value < _TOO_MANY else None
+    return value if isinstance(value, int) and 0 <= value < _MAX_TOKENS else None
 
 
-def _dict(value: object) -> Body:
-    return value if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-@dataclass(frozen=True, slots=True)
-class GeneratedImages:
-    """One paid answer with every picture that came in it, as the service encoded them.
-
-    `revised_prompts` is as long as `images`. `price_micros` is None when the price is unknown. `answer` is
-    the whole of it where a part couldn't be read.
-    """
-
-    images: tuple[bytes, ...]
-    revised_prompts: tuple[str | None, ...]
-    usage: TokenCount
-    request_id: str | None
-    model: str
-    price_micros: int | None
-    seconds: float
-    answer: bytes = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Enhanced:
-    """A finished prompt; `added_back` are the facts that the model had left out."""
-
-    text: str
-    added_back: tuple[str, ...]
-    usage: TokenCount
-    request_id: str | None
-    model: str
-    price_micros: int | None
-    seconds: float
-
-
-class EnhanceStream:
-    """The pieces of an enhancement as they arrive. After the last one, `result` is there.
-
-    Iterating raises the errors of `ImageClient.enhance`.
-    """
-
-    def __init__(self, pieces: Generator[str, None, Enhanced]) -> None:
-        self._pieces = pieces
-        self._result: Enhanced | None = None
-
-    def __iter__(self) -> EnhanceStream:
-        return self
-
-    def __next__(self) -> str:
-        try:
-            return next(self._pieces)
-        except StopIteration as stop:
-            self._result = stop.value or self._result
-            raise StopIteration from None
-
-    @property
-    def result(self) -> Enhanced:
-        """The finished prompt; RuntimeError before the last piece was taken."""
-        if self._result is None:
-            raise RuntimeError("the enhancement isn't finished")
-        return self._result
-
-
-@contextmanager
-def cost_on_error(answer: Writing | Painting, price: Callable[[TokenCount], int | None]) -> Iterator[None]:
-    """Give an error what its answer says that it cost: what failed may have been charged all the same."""
+def _with_last_event_ended(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """`chunks`, and the blank line that a broken connection may have cut off after a complete last object."""
+    end = b""
     try:
-        yield
-    except ImageError as error:
-        error.input_tokens = answer.usage.input_tokens
-        error.output_tokens = answer.usage.output_tokens
-        error.price_micros = price(answer.usage)
+        for chunk in chunks:
+            end = chunk.rstrip() or end
+            yield chunk
+    except httpx2.HTTPError:
+        yield _missing_end(end)
         raise
+    yield _missing_end(end)
+
+
+def _missing_end(end: bytes) -> bytes:
+    return b"\n\n" if end.endswith(b"}") else b""
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines of `chunks` without their line ends: LF, CRLF or CR. An unfinished last line is left out."""
+    pending = bytearray()
+    for chunk in chunks:
+        # Search only the new bytes, or a line in a million chunks would be searched a million times. The
+        # last pending byte may be a CR.
+        start = max(len(pending) - 1, 0)
+        pending += chunk
+        # A CR at the very end may be the first half of a CRLF.
+        complete = max(pending.rfind(b"\n", start), pending.rfind(b"\r", start, -1)) + 1
+        yield from bytes(pending[:complete]).splitlines()
+        del pending[:complete]

@@ -24,7 +24,7 @@ from core.common.logging import configure_logging
 from core.database.models import Table
 from core.errors.stored import StoredError
 from core.prompts.recipe import Recipe
-from core.provider.error_translation import ServiceFault, error_of
+from core.provider.error_translation import ServiceFault, error_from_fault
 from core.settings import load_settings
 from core.studio import Studio
 from core.web.cookies import COOKIE
@@ -158,7 +158,7 @@ def test_no_row_of_the_error_table_repeats_a_secret(row: str, secret: Secret) ->
         message=str(quoting.get("message") or secret.quoted),
     )
     for paid in (True, False):
-        _assert_silent(error_of(fault, paid=paid, secret=CONFIGURED), secret)
+        _assert_silent(error_from_fault(fault, paid=paid, secret=CONFIGURED), secret)
 
 
 @EACH
@@ -166,7 +166,7 @@ def test_no_row_of_the_error_table_repeats_a_secret(row: str, secret: Secret) ->
 def test_no_part_of_an_errors_body_repeats_a_secret(place: str, secret: Secret) -> None:
     value: Any = (secret.quoted,) if place == "categories" else secret.quoted
     fault = ServiceFault(**{"status": 400, "message": "rejected by the safety system", place: value})
-    _assert_silent(error_of(fault, paid=True, secret=CONFIGURED), secret)
+    _assert_silent(error_from_fault(fault, paid=True, secret=CONFIGURED), secret)
 
 
 def _assert_silent(error: errors.ImageError, secret: Secret) -> None:
@@ -282,11 +282,11 @@ def test_no_log_line_holds_a_secret(lines: io.StringIO, secret: Secret, logger: 
 def test_a_servers_line_of_access_keeps_its_parts(lines: io.StringIO) -> None:
     """Its own formatter takes them apart."""
     configure_logging("INFO")
-    record = logging.getLogger("uvicorn.access").makeRecord(
+    record_response = logging.getLogger("uvicorn.access").makeRecord(
         "uvicorn.access", logging.INFO, "", 0, '%s - "%s %s HTTP/%s" %d',
         ("127.0.0.1:9", "GET", "/api/images/a1?share=Ss3vXz81LmnopQrs", "1.1", 200), None,
     )  # fmt: skip
-    assert record.args == ("127.0.0.1:9", "GET", "/api/images/a1?share=[secret]", "1.1", 200)
+    assert record_response.args == ("127.0.0.1:9", "GET", "/api/images/a1?share=[secret]", "1.1", 200)
     assert lines.getvalue() == ""
 
 

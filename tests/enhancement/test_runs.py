@@ -22,10 +22,10 @@ from core.enhancement.cache import Takes
 from core.enhancement.drafts import Drafts, DraftState
 from core.enhancement.runs import ASKED_AT_ONCE, EnhancementRun, Enhancements
 from core.prompts.request import Enhancement, PromptRequest
-from core.provider.client import ImageClient
+from core.provider.chat import EnhancedPrompt
+from core.provider.client import ServiceClient
 from core.provider.pricing import TokenCount as Tokens
 from core.provider.pricing import likely_most_text, text_cost
-from core.provider.responses import Enhanced
 from core.settings import DEFAULT_TEXT_MODEL, load_settings
 from core.usage.budget_limits import BudgetKind
 from core.usage.budgets import Budgets
@@ -61,7 +61,7 @@ def open_enhancements(
             settings = load_settings(
                 openai_base_url=service.base_url, openai_api_key="sk-test-abcdefgh", **given
             )
-            client = ImageClient(settings, sleep=lambda _: None)
+            client = ServiceClient(settings, sleep=lambda _: None)
             work.callback(client.close)
             running = Enhancements(
                 client,
@@ -607,7 +607,7 @@ class BrokenTakes(Takes):
     def find(self, user_id: str, model: str, request: PromptRequest) -> CachedEnhancement | None:
         raise errors.DatabaseError
 
-    def keep(self, user_id: str, request: PromptRequest, enhanced: Enhanced) -> None:
+    def keep(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
         raise errors.StorageFull
 
 
@@ -634,7 +634,7 @@ class BrokenDrafts(Drafts):
 @pytest.fixture
 def run_with(database: Database, service: OpenAIService) -> Iterator[Callable[..., EnhancementRun]]:
     settings = load_settings(openai_base_url=service.base_url)
-    client = ImageClient(settings)
+    client = ServiceClient(settings)
 
     def run(drafts: Drafts, user: User, takes: Takes | None = None) -> EnhancementRun:
         usage, takes = UsageLog(database), takes or Takes(database)

@@ -18,11 +18,16 @@ from core import errors
 from core.offline.transport import OfflineTransport
 from core.prompts.recipe import GenerateParams
 from core.prompts.request import PromptRequest
-from core.provider.client import ImageClient
-from core.provider.connection import frames
-from core.provider.error_translation import ServiceFault, error_of, fault_of_body, request_id_of, told
-from core.provider.response_limits import drain, record, taken
-from core.provider.responses import Painting, Writing, decoded, text_of
+from core.provider.client import ServiceClient
+from core.provider.error_translation import (
+    ServiceFault,
+    error_from_fault,
+    fault_from_body,
+    read_request_id,
+    redact,
+)
+from core.provider.response_limits import record_response, record_rest, recorded_bytes
+from core.provider.responses import ChatResponse, ImageResponse, decode_image, event_data, text_content
 from core.settings import load_settings
 from core.storage.s3 import _fault as bucket_fault
 from tests.support.fuzz_inputs import HUGE, any_text, fuzz, json_of, words_of
@@ -57,7 +62,7 @@ def test_events_are_the_same_however_they_are_cut_into_pieces(
     events: list[bytes], end: bytes, cuts: list[int]
 ) -> None:
     whole = b"".join(b"event: e" + end + b"data: " + event + end + end for event in events)
-    assert list(frames(pieces_of(whole, cuts))) == events
+    assert list(event_data(pieces_of(whole, cuts))) == events
 
 
 @fuzz(
@@ -68,8 +73,8 @@ def test_events_are_the_same_however_they_are_cut_into_pieces(
     cuts=st.lists(st.integers(0, 200), max_size=10),
 )
 def test_any_bytes_have_the_same_events_in_one_piece_or_in_many(sent: bytes, cuts: list[int]) -> None:
-    assert list(frames(pieces_of(sent, cuts))) == list(frames(iter([sent])))
-    assert sum(map(len, frames(iter([sent])))) <= len(sent)
+    assert list(event_data(pieces_of(sent, cuts))) == list(event_data(iter([sent])))
+    assert sum(map(len, event_data(iter([sent])))) <= len(sent)
 
 
 def pieces_of(whole: bytes, cuts: list[int]) -> Iterator[bytes]:
@@ -79,7 +84,7 @@ def pieces_of(whole: bytes, cuts: list[int]) -> Iterator[bytes]:
 
 def test_a_line_in_a_million_pieces_is_read_once() -> None:
     pieces = [b"data: ", *[b"a"] * (4 * HUGE), b"\n\n"]
-    assert list(frames(iter(pieces))) == [b"a" * (4 * HUGE)]
+    assert list(event_data(iter(pieces))) == [b"a" * (4 * HUGE)]
 
 
 # Bodies
@@ -87,8 +92,8 @@ def test_a_line_in_a_million_pieces_is_read_once() -> None:
 
 @fuzz(chunks=st.lists(bodies.filter(lambda body: isinstance(body, dict)), max_size=5))
 def test_any_chunks_are_text_and_counts(chunks: list[dict[str, Any]]) -> None:
-    writing = Writing()
-    said = "".join(map(writing.take, chunks))
+    writing = ChatResponse()
+    said = "".join(map(writing.add_chunk, chunks))
     assert said == writing.text
     assert said.encode() is not None
     assert isinstance(writing.refusal, str)
@@ -98,27 +103,27 @@ def test_any_chunks_are_text_and_counts(chunks: list[dict[str, Any]]) -> None:
 
 @fuzz(pieces=st.lists(st.sampled_from(["a", "é", "\ud83e", "\udd8a", "🦊", "\0"]), max_size=12))
 def test_a_character_split_between_chunks_comes_out_whole(pieces: list[str]) -> None:
-    writing = Writing()
+    writing = ChatResponse()
     for piece in [*pieces, "."]:
-        writing.take({"choices": [{"delta": {"content": piece}}]})
+        writing.add_chunk({"choices": [{"delta": {"content": piece}}]})
     whole = "".join([*pieces, "."]).replace("\0", "\ufffd").encode("utf-16", "surrogatepass")
     assert writing.text == whole.decode("utf-16", "replace")
 
 
 def test_a_text_in_many_pieces_is_joined_once() -> None:
-    writing = Writing()
+    writing = ChatResponse()
     for _ in range(2 * HUGE):
-        writing.take({"choices": [{"delta": {"content": "a é", "refusal": "no"}}]})
+        writing.add_chunk({"choices": [{"delta": {"content": "a é", "refusal": "no"}}]})
     assert len(writing.text) == 6 * HUGE
 
 
 @fuzz(body=bodies)
 def test_any_answer_is_items_and_counts(body: object) -> None:
-    painting = Painting()
+    painting = ImageResponse()
     if isinstance(body, dict):
-        painting.take(body)
+        painting.add(body)
     assert all(isinstance(item, dict) for item in painting.items)
-    assert isinstance(text_of(body), str)
+    assert isinstance(text_content(body), str)
 
 
 @fuzz(
@@ -130,7 +135,7 @@ def test_any_answer_is_items_and_counts(body: object) -> None:
 )
 def test_a_base64_text_is_bytes_or_a_value_error(text: str) -> None:
     try:
-        assert decoded(text)
+        assert decode_image(text)
     except ValueError:
         return
 
@@ -163,18 +168,18 @@ headers = st.dictionaries(
 @fuzz(status=st.integers(100, 999), body=bodies, headers=headers, paid=st.booleans())
 def test_any_failure_is_one_of_ours(status: int, body: object, headers: dict[str, str], paid: bool) -> None:
     response = httpx2.Response(status, headers=headers)
-    error = error_of(fault_of_body(body, response), paid=paid, secret=KEY)
+    error = error_from_fault(fault_from_body(body, response), paid=paid, secret=KEY)
     assert isinstance(error, errors.ImageError)
     assert KEY not in f"{error} {error.details} {error.request_id} {getattr(error, 'categories', '')}"
     assert len(error.details) <= 600
     assert error.retry_after is None or (error.retry_after >= 0 and not math.isnan(error.retry_after))
-    request_id = request_id_of(response, secret=KEY)
+    request_id = read_request_id(response, secret=KEY)
     assert request_id is None or (len(request_id) <= 128 and request_id.isascii())
 
 
 @fuzz(text=words_of(KEY, KEY[:10], "sk-", "Bearer ", "x" * 300), cut=st.integers(0, 600))
 def test_what_is_told_never_holds_a_key_also_where_it_is_cut(text: str, cut: int) -> None:
-    said = told("x" * cut + " " + text.replace(KEY, f" {KEY} "), KEY)
+    said = redact("x" * cut + " " + text.replace(KEY, f" {KEY} "), KEY)
     assert KEY not in said
     assert KEY[:18] not in said
 
@@ -190,7 +195,7 @@ def test_any_words_of_the_bucket_are_an_error_of_the_store(text: str) -> None:
 def test_no_message_takes_more_time_than_its_length(word: str) -> None:
     message = word * (HUGE // len(word))
     fault = ServiceFault(status=400, message=message)
-    assert isinstance(error_of(fault, paid=True), errors.InvalidParameter)
+    assert isinstance(error_from_fault(fault, paid=True), errors.InvalidParameter)
     fault.refused_parameter(frozenset({"n"}))
     bucket_fault(message)
 
@@ -216,9 +221,9 @@ def service() -> Service:
 
 
 @pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[ImageClient]:
+def client(service: Service) -> Iterator[ServiceClient]:
     settings = load_settings(openai_base_url="http://service.test/v1", openai_api_key=KEY)
-    client = ImageClient(settings, transport=service, sleep=lambda _: None)
+    client = ServiceClient(settings, transport=service, sleep=lambda _: None)
     yield client
     client.close()
 
@@ -293,13 +298,13 @@ def named(url: str) -> dict[str, Any]:
 @example(named("/a.png"))
 @fuzz(response=responses)
 def test_a_generation_is_pictures_or_an_error_of_ours_and_the_key_goes_nowhere_else(
-    client: ImageClient, service: Service, response: dict[str, Any]
+    client: ServiceClient, service: Service, response: dict[str, Any]
 ) -> None:
     service.asked.clear()
     service.answer = lambda: httpx2.Response(**response)
     params = GenerateParams(prompt="a fox", model="gpt-image-2.6-flare")
     try:
-        images = client.generate(params, user_tag="tag").images
+        images = client.images.generate(params, user_tag="tag").images
         said = ""
     except errors.ImageError as error:
         images, said = (b"",), str(error)
@@ -315,11 +320,11 @@ def test_a_generation_is_pictures_or_an_error_of_ours_and_the_key_goes_nowhere_e
 
 @fuzz(response=responses)
 def test_an_enhancement_is_a_prompt_or_an_error_of_ours(
-    client: ImageClient, service: Service, response: dict[str, Any]
+    client: ServiceClient, service: Service, response: dict[str, Any]
 ) -> None:
     service.asked.clear()
     service.answer = lambda: httpx2.Response(**response)
-    stream = client.enhance(PromptRequest(name="Juniper", base_prompt="a fox"), user_tag="tag")
+    stream = client.chat.enhance(PromptRequest(name="Juniper", base_prompt="a fox"), user_tag="tag")
     try:
         assert all(stream)
         said = stream.result.text
@@ -387,9 +392,9 @@ def test_the_tape_has_every_byte_whoever_has_read_them(pieces: list[bytes], read
             return iter(pieces)
 
     response = httpx2.Response(200, stream=Pieces(), request=httpx2.Request("POST", "http://service.test/"))
-    record(response)
+    record_response(response)
     reader = iter(response.stream)  # type: ignore[arg-type]
     for _ in range(min(read, len(pieces))):
         next(reader)
-    drain(response)
-    assert taken(response) == b"".join(pieces)
+    record_rest(response)
+    assert recorded_bytes(response) == b"".join(pieces)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.errors import SettingsError
 from core.provider.catalogue import is_official
-from core.provider.client import ImageClient
+from core.provider.client import ServiceClient
 from core.settings import DRIVERS, Settings, is_any, is_loopback, load_settings
 from core.storage.s3 import config_of
 from tests.support.fuzz_inputs import any_text, fuzz, words_of
@@ -50,7 +50,7 @@ def test_any_values_are_settings_or_named_and_never_repeated(given: dict[str, st
 def test_any_service_address_is_one_or_named(url: str) -> None:
     with suppress(SettingsError):
         settings = load_settings(openai_base_url=url)
-        ImageClient(settings)
+        ServiceClient(settings)
         assert not is_official(settings) or "api.openai.com" in url
 
 

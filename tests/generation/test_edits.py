@@ -20,8 +20,8 @@ from core.database.database import Database
 from core.database.models import Image, Job, JobState, User
 from core.generation.views import JobView
 from core.prompts.recipe import Recipe
-from core.provider.client import ImageClient
-from core.provider.payloads import Attached, Inputs
+from core.provider.client import ServiceClient
+from core.provider.payloads import InputImage, InputImages
 from core.settings import load_settings
 from core.studio import Studio
 from tests.support.app_process import ROOT
@@ -196,7 +196,7 @@ def test_a_mask_lies_on_a_png_whatever_the_picture_was_kept_as(
 
 
 def test_no_part_carries_a_name_of_the_users(service: OpenAIService) -> None:
-    parts = Inputs((Attached(b"x", "image/jpeg"),), Attached(b"y", "image/png")).parts
+    parts = InputImages((InputImage(b"x", "image/jpeg"),), InputImage(b"y", "image/png")).form_parts
     assert [(name, file[0]) for name, file in parts] == [("image", "image-1.jpg"), ("mask", "mask.png")]
 
 
@@ -443,7 +443,7 @@ def average(data: bytes, box: tuple[int, int, int, int] | None = None) -> tuple[
 def painted(offline: Studio, **inputs: Any) -> bytes:
     """What the offline engine makes from `inputs`."""
     params = replace(RECIPE, prompt="a fox", model="offline-painter", size="256x256").params()
-    made = offline.client.generate(params, user_tag="t", inputs=Inputs(**inputs))
+    made = offline.client.images.generate(params, user_tag="t", inputs=InputImages(**inputs))
     return made.images[0]
 
 
@@ -451,18 +451,18 @@ def painted(offline: Studio, **inputs: Any) -> bytes:
 def test_the_offline_engine_paints_in_the_pictures_colours(
     offline: Studio, colour: tuple[int, int, int]
 ) -> None:
-    source = Attached(plain_png(64, 64, colour), "image/png")
+    source = InputImage(plain_png(64, 64, colour), "image/png")
     found = average(painted(offline, images=(source,)))
     assert all(abs(one - other) < 25 for one, other in zip(found, colour, strict=True))
 
 
 def test_the_offline_engine_leaves_alone_what_the_mask_covers(offline: Studio) -> None:
-    source = Attached(saved("PNG", (256, 256)), "image/png")
+    source = InputImage(saved("PNG", (256, 256)), "image/png")
     hole = Picture.new("RGBA", (256, 256), (0, 0, 0, 255))
     hole.paste((0, 0, 0, 0), (128, 0, 256, 256))
     file = io.BytesIO()
     hole.save(file, "PNG")
-    mask = Attached(file.getvalue(), "image/png")
+    mask = InputImage(file.getvalue(), "image/png")
     result = painted(offline, images=(source,), mask=mask)
     with Picture.open(io.BytesIO(result)) as image, Picture.open(io.BytesIO(source.data)) as before:
         left, right = (0, 0, 128, 256), (128, 0, 256, 256)
@@ -472,7 +472,7 @@ def test_the_offline_engine_leaves_alone_what_the_mask_covers(offline: Studio) -
 
 def test_the_offline_engine_refuses_what_is_no_picture(offline: Studio) -> None:
     with pytest.raises(errors.ImageError) as caught:
-        painted(offline, images=(Attached(b"no picture", "image/png"),))
+        painted(offline, images=(InputImage(b"no picture", "image/png"),))
     assert not isinstance(caught.value, errors.OutcomeUnknown)
 
 
@@ -486,8 +486,8 @@ def test_an_edit_offline_from_end_to_end(offline: Studio) -> None:
 
 
 def test_the_client_sends_no_form_without_pictures(service: OpenAIService) -> None:
-    client = ImageClient(load_settings(openai_base_url=service.base_url))
-    client.generate(RECIPE.params(), user_tag="t")
+    client = ServiceClient(load_settings(openai_base_url=service.base_url))
+    client.images.generate(RECIPE.params(), user_tag="t")
     client.close()
     (seen,) = service.requests
     assert (seen.path, seen.headers["content-type"]) == ("/v1/images/generations", "application/json")

@@ -23,7 +23,7 @@ from core.generation.worker import RETRY_CALL_SECONDS, Worker
 from core.images.gallery import Gallery
 from core.offline.transport import OfflineTransport
 from core.prompts.recipe import Recipe
-from core.provider.client import ImageClient
+from core.provider.client import ServiceClient
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
 from core.storage.storage import Storage
@@ -175,7 +175,7 @@ def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Sto
     with sqlite_database.write() as session:
         user = User(username="ada", display_name="Ada", password_hash="!")
         session.add(user)
-    client = ImageClient(load_settings(), transport=OfflineTransport(seed=1))
+    client = ServiceClient(load_settings(), transport=OfflineTransport(seed=1))
     gallery, usage = Gallery(sqlite_database, storage, AuditLog(sqlite_database)), UsageLog(sqlite_database)
     budgets, failures = (
         Budgets(sqlite_database, load_settings(), AuditLog(sqlite_database)),
@@ -330,7 +330,7 @@ def test_a_fault_of_ours_during_the_call_is_an_unknown_outcome(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
-    studio.jobs.worker.client = ImageClient(
+    studio.jobs.worker.client = ServiceClient(
         load_settings(openai_base_url="http://x.invalid"), transport=Broken()
     )
     studio.jobs.submit(user.id, RECIPE, 1)
@@ -470,7 +470,7 @@ def test_a_service_that_can_not_be_reached_is_asked_again_and_at_last_given_up(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio, clock = at_a_moment(make_studio(database, started=False))
-    studio.jobs.worker.client = ImageClient(load_settings(openai_base_url="http://127.0.0.1:9/v1"))
+    studio.jobs.worker.client = ServiceClient(load_settings(openai_base_url="http://127.0.0.1:9/v1"))
     studio.jobs.submit(user.id, RECIPE, 1)
     for pause in RETRY_CALL_SECONDS:
         studio.work()

@@ -15,7 +15,7 @@ from core.enhancement.drafts import DraftState
 from core.generation.views import JobView
 from core.prompts.recipe import Recipe
 from core.prompts.validation import MAX_LINE, MAX_TRAITS
-from core.provider.client import ImageClient
+from core.provider.client import ServiceClient
 from core.settings import Moderation, load_settings
 from core.studio import Studio
 from tests.support.openai_service import Behaviour, OpenAIService, openai_service
@@ -354,7 +354,7 @@ def test_a_model_that_has_gone_is_not_tried_again(
 @pytest.fixture
 def moderated(studio: Studio, service: OpenAIService) -> Iterator[Studio]:
     settings = studio.settings.model_copy(update={"moderation": Moderation.ON})
-    client = ImageClient(settings)
+    client = ServiceClient(settings)
     yield replace(studio, client=client)
     client.close()
 

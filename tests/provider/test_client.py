@@ -62,12 +62,14 @@ from core.errors import (
 from core.prompts.recipe import GenerateParams
 from core.prompts.request import Enhancement, PromptRequest
 from core.prompts.validation import check_words
-from core.provider.client import ImageClient
-from core.provider.connection import NO_KEY, frames
-from core.provider.moderation import MODERATIONS_AT_ONCE
+from core.provider.chat import EnhancementStream
+from core.provider.client import ServiceClient
+from core.provider.connection import NO_KEY
+from core.provider.images import GeneratedImages
+from core.provider.moderation import MAX_CONCURRENT_MODERATIONS
 from core.provider.pricing import TokenCount, text_cost
-from core.provider.response_limits import MOST_ERROR_BYTES, record
-from core.provider.responses import MOST_PICTURES, EnhanceStream, GeneratedImages
+from core.provider.response_limits import MAX_ERROR_BYTES, record_response
+from core.provider.responses import MAX_IMAGES, event_data
 from core.settings import DEFAULT_TEXT_MODEL, load_settings
 from tests.support.openai_service import (
     DALL_E,
@@ -84,29 +86,29 @@ from tests.support.openai_service import (
 FOX = GenerateParams("a fox", "gpt-image-2.6-flare")
 SEVERAL = replace(FOX, n=2)
 PIP = PromptRequest(name="Pip", traits=("green coat",), base_prompt="a fox on a pier")
-Call = Callable[[ImageClient], object]
+Call = Callable[[ServiceClient], object]
 Sleep = Callable[[float], None]
 DRIPS = ["drip", "drip of JSON"]
 ECHO = "SECRETKEY-of-another-form"
 
 
 @pytest.fixture
-def make_client(service: OpenAIService) -> Iterator[Callable[..., ImageClient]]:
+def make_client(service: OpenAIService) -> Iterator[Callable[..., ServiceClient]]:
     """`make_client(transport=..., sleep=..., clock=..., **settings)`; the base URL is the loopback service's.
 
     The default transport is the usual one, but for the certificates, whose loading takes its time.
     """
-    made: list[ImageClient] = []
+    made: list[ServiceClient] = []
 
     def make(
         transport: httpx2.BaseTransport | None = None,
         sleep: Sleep = no_sleep,
         clock: Callable[[], float] = time.monotonic,
         **settings: Any,
-    ) -> ImageClient:
+    ) -> ServiceClient:
         given = {"openai_api_key": KEY, "openai_base_url": service.base_url} | settings
         wire = transport or httpx2.HTTPTransport(verify=False)
-        made.append(ImageClient(load_settings(**given), transport=wire, clock=clock, sleep=sleep))
+        made.append(ServiceClient(load_settings(**given), transport=wire, clock=clock, sleep=sleep))
         return made[-1]
 
     yield make
@@ -115,7 +117,7 @@ def make_client(service: OpenAIService) -> Iterator[Callable[..., ImageClient]]:
 
 
 @pytest.fixture
-def client(make_client: Callable[..., ImageClient]) -> ImageClient:
+def client(make_client: Callable[..., ServiceClient]) -> ServiceClient:
     return make_client()
 
 
@@ -146,12 +148,12 @@ class Pieces(httpx2.SyncByteStream):
         return iter(self._pieces)
 
 
-def paint(client: ImageClient, params: GenerateParams = FOX) -> GeneratedImages:
-    return client.generate(params, user_tag=TAG)
+def paint(client: ServiceClient, params: GenerateParams = FOX) -> GeneratedImages:
+    return client.images.generate(params, user_tag=TAG)
 
 
-def write(client: ImageClient, request: PromptRequest = PIP) -> EnhanceStream:
-    stream = client.enhance(request, user_tag=TAG)
+def write(client: ServiceClient, request: PromptRequest = PIP) -> EnhancementStream:
+    stream = client.chat.enhance(request, user_tag=TAG)
     list(stream)
     return stream
 
@@ -166,10 +168,12 @@ def failing(transport_error: Exception) -> httpx2.MockTransport:
 BOTH = [pytest.param(paint, id="image"), pytest.param(write, id="text")]
 
 
-def test_a_streamed_image_comes_with_its_partial_pictures(make_client: Callable[..., ImageClient]) -> None:
+def test_a_streamed_image_comes_with_its_partial_pictures(make_client: Callable[..., ServiceClient]) -> None:
     client = make_client(partial_images=2)
     seen: list[tuple[int, bytes]] = []
-    made = client.generate(FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data)))
+    made = client.images.generate(
+        FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data))
+    )
     assert [index for index, _ in seen] == [0, 1]
     assert all(
         Image.open(BytesIO(data)).size == (1024, 1024) for data in (*made.images, *(d for _, d in seen))
@@ -181,7 +185,7 @@ def test_a_streamed_image_comes_with_its_partial_pictures(make_client: Callable[
 
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
 def test_what_a_gpt_image_model_must_never_be_sent(
-    service: OpenAIService, client: ImageClient, params: GenerateParams
+    service: OpenAIService, client: ServiceClient, params: GenerateParams
 ) -> None:
     paint(client, replace(params, style="ink"))
     body = service.requests[-1].body
@@ -189,7 +193,7 @@ def test_what_a_gpt_image_model_must_never_be_sent(
     assert body["prompt"] == "a fox\n\nStyle: black ink drawing, brush and pen line, hatching, white paper."
 
 
-def test_the_chosen_options_are_sent_and_auto_is_not(service: OpenAIService, client: ImageClient) -> None:
+def test_the_chosen_options_are_sent_and_auto_is_not(service: OpenAIService, client: ServiceClient) -> None:
     chosen = replace(
         SEVERAL, size="1536x1024", quality="high", background="transparent", output_format="webp"
     )
@@ -208,7 +212,7 @@ def test_the_chosen_options_are_sent_and_auto_is_not(service: OpenAIService, cli
     assert second == {"model": FOX.model, "prompt": "a fox", "n": 1, "stream": True, "partial_images": 1}
 
 
-def test_dall_e_3_is_sent_its_own_parameters(service: OpenAIService, client: ImageClient) -> None:
+def test_dall_e_3_is_sent_its_own_parameters(service: OpenAIService, client: ServiceClient) -> None:
     made = paint(client, DALL_E)
     assert service.requests[-1].body == {
         "model": "dall-e-3",
@@ -225,29 +229,31 @@ def test_dall_e_3_is_sent_its_own_parameters(service: OpenAIService, client: Ima
     assert "style" not in service.requests[-1].body
 
 
-def test_previews_can_be_turned_off(service: OpenAIService, make_client: Callable[..., ImageClient]) -> None:
+def test_previews_can_be_turned_off(
+    service: OpenAIService, make_client: Callable[..., ServiceClient]
+) -> None:
     paint(make_client(partial_images=0))
     assert "stream" not in service.requests[-1].body
 
 
-def test_every_image_is_kept_also_more_than_asked_for(service: OpenAIService, client: ImageClient) -> None:
+def test_every_image_is_kept_also_more_than_asked_for(service: OpenAIService, client: ServiceClient) -> None:
     service.script("extra images")
     made = paint(client, SEVERAL)
     assert len(made.images) == len(made.revised_prompts) == 4
     assert len(set(made.images)) == 4
 
 
-def test_a_partial_picture_that_cannot_be_shown_costs_nothing(client: ImageClient) -> None:
+def test_a_partial_picture_that_cannot_be_shown_costs_nothing(client: ServiceClient) -> None:
     def fail(index: int, data: bytes) -> None:
         raise OSError("the disk is full")
 
-    assert len(client.generate(FOX, user_tag=TAG, on_partial=fail).images) == 1
+    assert len(client.images.generate(FOX, user_tag=TAG, on_partial=fail).images) == 1
 
 
 def test_of_the_partial_pictures_those_asked_for_are_shown_once(
-    service: OpenAIService, make_client: Callable[..., ImageClient], monkeypatch: pytest.MonkeyPatch
+    service: OpenAIService, make_client: Callable[..., ServiceClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.provider.client._LONGEST_PREVIEW", 100)
+    monkeypatch.setattr("core.provider.images._MAX_PARTIAL_LENGTH", 100)
     client, small, large = make_client(partial_images=2), b64encode(b"small").decode(), "A" * 104
     sent = [
         (10**9, small),
@@ -266,18 +272,20 @@ def test_of_the_partial_pictures_those_asked_for_are_shown_once(
     frames_sent = b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events)
     service.script(Behaviour(spoil=lambda good: frames_sent + good))
     seen: list[tuple[int, bytes]] = []
-    made = client.generate(FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data)))
+    made = client.images.generate(
+        FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data))
+    )
     assert seen == [(0, b"small"), (1, b"small")]
     assert len(made.images) == 1
 
 
-def test_a_finished_picture_outlives_the_connection(service: OpenAIService, client: ImageClient) -> None:
+def test_a_finished_picture_outlives_the_connection(service: OpenAIService, client: ServiceClient) -> None:
     service.script(Behaviour(broken_after_completed=True))
     assert len(paint(client).images) == 1
 
 
 def test_a_readable_image_is_kept_beside_an_unreadable_one(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
     service.script(
         Behaviour(plain=True, image_urls=("http://other.invalid/x.png", "{origin}/pictures/a.png"))
@@ -286,7 +294,7 @@ def test_a_readable_image_is_kept_beside_an_unreadable_one(
 
 
 def test_an_organisation_that_may_not_stream_gets_its_image_plain(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
     service.script("unverified to stream")
     paint(client)
@@ -295,7 +303,7 @@ def test_an_organisation_that_may_not_stream_gets_its_image_plain(
 
 
 def test_an_organisation_that_is_refused_even_then_is_unverified(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
     service.script("unverified to stream", always=True)
     with pytest.raises(StreamingUnverified):
@@ -321,7 +329,7 @@ def refused(name: str, code: str | None = "unsupported_parameter", param: str | 
     ],
 )
 def test_a_refused_parameter_is_dropped_once(
-    service: OpenAIService, client: ImageClient, row: ErrorRow, dropped: str
+    service: OpenAIService, client: ServiceClient, row: ErrorRow, dropped: str
 ) -> None:
     service.script(row)
     paint(client, replace(SEVERAL, quality="high", background="opaque"))
@@ -329,7 +337,7 @@ def test_a_refused_parameter_is_dropped_once(
     assert set(first) - set(second) == {dropped}
 
 
-def test_a_second_refusal_is_an_error(service: OpenAIService, client: ImageClient) -> None:
+def test_a_second_refusal_is_an_error(service: OpenAIService, client: ServiceClient) -> None:
     service.script(refused("quality"), refused("background"))
     with pytest.raises(ParameterRefused) as caught:
         paint(client, replace(SEVERAL, quality="high", background="opaque"))
@@ -338,7 +346,9 @@ def test_a_second_refusal_is_an_error(service: OpenAIService, client: ImageClien
 
 
 @pytest.mark.parametrize("name", ["size", "n", "model", "prompt"])
-def test_what_was_asked_for_is_never_dropped(service: OpenAIService, client: ImageClient, name: str) -> None:
+def test_what_was_asked_for_is_never_dropped(
+    service: OpenAIService, client: ServiceClient, name: str
+) -> None:
     service.script(refused(name))
     with pytest.raises(ParameterRefused) as caught:
         paint(client, replace(SEVERAL, size="1024x1024"))
@@ -348,7 +358,7 @@ def test_what_was_asked_for_is_never_dropped(service: OpenAIService, client: Ima
 
 @pytest.mark.parametrize("name", ["stream_options", "reasoning_effort"])
 def test_a_text_server_without_a_parameter_still_answers(
-    service: OpenAIService, client: ImageClient, name: str
+    service: OpenAIService, client: ServiceClient, name: str
 ) -> None:
     service.script(refused(name))
     assert "Pip" in write(client).result.text
@@ -358,7 +368,7 @@ def test_a_text_server_without_a_parameter_still_answers(
 @pytest.mark.parametrize("call", BOTH)
 @pytest.mark.parametrize("row", ["quota spent", "credit spent", "billing limit"])
 def test_a_dead_account_is_asked_once(
-    service: OpenAIService, client: ImageClient, call: Call, row: str
+    service: OpenAIService, client: ServiceClient, call: Call, row: str
 ) -> None:
     service.script(row, always=True)
     with pytest.raises((QuotaSpent, BillingLimitReached)) as caught:
@@ -372,7 +382,7 @@ def test_a_dead_account_is_asked_once(
 )
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
 def test_an_image_is_bought_once(
-    service: OpenAIService, make_client: Callable[..., ImageClient], fault: str, params: GenerateParams
+    service: OpenAIService, make_client: Callable[..., ServiceClient], fault: str, params: GenerateParams
 ) -> None:
     service.script(fault if params is FOX or fault != "stall" else "silent", always=True)
     with pytest.raises(ImageError):
@@ -382,7 +392,7 @@ def test_an_image_is_bought_once(
 
 @pytest.mark.parametrize("fault", ["silent", "stall", *DRIPS])
 def test_the_outcome_of_a_timeout_is_unknown(
-    service: OpenAIService, make_client: Callable[..., ImageClient], fault: str
+    service: OpenAIService, make_client: Callable[..., ServiceClient], fault: str
 ) -> None:
     service.script(fault)
     with pytest.raises(OutcomeUnknown) as caught:
@@ -393,7 +403,7 @@ def test_the_outcome_of_a_timeout_is_unknown(
 
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
 def test_the_outcome_of_a_lost_connection_is_unknown(
-    service: OpenAIService, client: ImageClient, params: GenerateParams
+    service: OpenAIService, client: ServiceClient, params: GenerateParams
 ) -> None:
     service.script("dropped")
     with pytest.raises(OutcomeUnknown) as caught:
@@ -401,28 +411,30 @@ def test_the_outcome_of_a_lost_connection_is_unknown(
     assert caught.value.request_id == REQUEST_ID
 
 
-def test_a_plain_answer_to_a_streamed_image_is_taken(service: OpenAIService, client: ImageClient) -> None:
+def test_a_plain_answer_to_a_streamed_image_is_taken(service: OpenAIService, client: ServiceClient) -> None:
     service.script("plain")
     made = paint(client)
     assert service.requests[-1].body["stream"] is True
     assert len(made.images) == 1
 
 
-def test_a_plain_answer_to_a_streamed_text_is_taken(service: OpenAIService, client: ImageClient) -> None:
+def test_a_plain_answer_to_a_streamed_text_is_taken(service: OpenAIService, client: ServiceClient) -> None:
     service.script("plain")
     enhanced = write(client).result
     assert "loopback service" in enhanced.text
     assert enhanced.usage.input_tokens == 400
 
 
-def test_a_truncated_image_stream_is_an_unknown_outcome(service: OpenAIService, client: ImageClient) -> None:
+def test_a_truncated_image_stream_is_an_unknown_outcome(
+    service: OpenAIService, client: ServiceClient
+) -> None:
     service.script("truncated")
     with pytest.raises(OutcomeUnknown) as caught:
         paint(client)
     assert caught.value.request_id == REQUEST_ID
 
 
-def test_a_truncated_text_stream_is_said_to_be_cut(service: OpenAIService, client: ImageClient) -> None:
+def test_a_truncated_text_stream_is_said_to_be_cut(service: OpenAIService, client: ServiceClient) -> None:
     service.script("truncated")
     with pytest.raises(EnhancementTruncated):
         write(client)
@@ -444,7 +456,7 @@ def test_a_truncated_text_stream_is_said_to_be_cut(service: OpenAIService, clien
     ],
 )
 def test_an_error_frame_is_told_by_its_code(
-    service: OpenAIService, client: ImageClient, call: Call, frame: dict[str, Any], error: type[ImageError]
+    service: OpenAIService, client: ServiceClient, call: Call, frame: dict[str, Any], error: type[ImageError]
 ) -> None:
     service.script(Behaviour(frames=(frame,)))
     with pytest.raises(error) as caught:
@@ -452,14 +464,14 @@ def test_an_error_frame_is_told_by_its_code(
     assert caught.value.request_id == REQUEST_ID
 
 
-def test_a_block_inside_a_stream_names_its_categories(service: OpenAIService, client: ImageClient) -> None:
+def test_a_block_inside_a_stream_names_its_categories(service: OpenAIService, client: ServiceClient) -> None:
     service.script("error frame")
     with pytest.raises(PromptBlocked) as caught:
         paint(client)
     assert caught.value.categories == ("violence", "self-harm")
 
 
-def test_an_error_inside_a_200_is_an_error(service: OpenAIService, client: ImageClient) -> None:
+def test_an_error_inside_a_200_is_an_error(service: OpenAIService, client: ServiceClient) -> None:
     service.script(Behaviour(raw=json.dumps({"error": ERRORS["quota spent"].body}).encode()))
     with pytest.raises(QuotaSpent):
         paint(client)
@@ -477,7 +489,7 @@ def test_an_error_inside_a_200_is_an_error(service: OpenAIService, client: Image
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
 def test_an_answer_that_is_no_image_is_a_bad_answer(
     service: OpenAIService,
-    client: ImageClient,
+    client: ServiceClient,
     fault: str,
     error: type[BadResponse],
     params: GenerateParams,
@@ -505,14 +517,16 @@ def test_an_answer_that_is_no_image_is_a_bad_answer(
         pytest.param(b"", id="nothing"),
     ],
 )
-def test_an_odd_body_is_a_bad_answer(service: OpenAIService, client: ImageClient, body: bytes) -> None:
+def test_an_odd_body_is_a_bad_answer(service: OpenAIService, client: ServiceClient, body: bytes) -> None:
     service.script(Behaviour(raw=body))
     with pytest.raises(BadResponse):
         paint(client)
 
 
 @pytest.mark.parametrize("fault", ["malformed", "not an object"])
-def test_an_answer_that_is_no_prompt_says_so(service: OpenAIService, client: ImageClient, fault: str) -> None:
+def test_an_answer_that_is_no_prompt_says_so(
+    service: OpenAIService, client: ServiceClient, fault: str
+) -> None:
     service.script(fault)
     with pytest.raises(BadResponse, match="isn't a prompt"):
         write(client)
@@ -528,7 +542,7 @@ def test_an_answer_that_is_no_prompt_says_so(service: OpenAIService, client: Ima
     ],
 )
 def test_an_odd_completion_is_an_error_of_ours(
-    service: OpenAIService, client: ImageClient, body: dict[str, Any]
+    service: OpenAIService, client: ServiceClient, body: dict[str, Any]
 ) -> None:
     service.script(Behaviour(raw=json.dumps(body).encode()))
     with pytest.raises(ImagePromptError):
@@ -543,7 +557,7 @@ def test_an_odd_completion_is_an_error_of_ours(
     ],
 )
 def test_prose_and_fences_are_taken_off(
-    service: OpenAIService, client: ImageClient, fault: str, text: str
+    service: OpenAIService, client: ServiceClient, fault: str, text: str
 ) -> None:
     service.script(fault)
     enhanced = write(client).result
@@ -562,7 +576,7 @@ def test_prose_and_fences_are_taken_off(
     ],
 )
 def test_an_enhancement_that_did_not_finish_is_not_passed_on(
-    service: OpenAIService, client: ImageClient, fault: str, error: type[ImageError], plain: bool
+    service: OpenAIService, client: ServiceClient, fault: str, error: type[ImageError], plain: bool
 ) -> None:
     service.script(replace(FAULTS[fault], plain=plain))
     with pytest.raises(error) as caught:
@@ -585,19 +599,19 @@ def test_an_enhancement_that_did_not_finish_is_not_passed_on(
     ],
 )
 def test_an_endless_enhancement_is_broken_off(
-    service: OpenAIService, client: ImageClient, text: str, most: str, plain: bool
+    service: OpenAIService, client: ServiceClient, text: str, most: str, plain: bool
 ) -> None:
     service.script(Behaviour(text=text, plain=plain))
     shown: list[str] = []
     with pytest.raises(EnhancementTooLong) as caught:
-        shown.extend(client.enhance(PIP, user_tag=TAG))
+        shown.extend(client.chat.enhance(PIP, user_tag=TAG))
     assert most in caught.value.details
     assert caught.value.request_id == REQUEST_ID
     assert len("".join(shown)) <= 100_000
 
 
 def test_an_enhancement_has_no_more_accents_than_a_prompt_may_have(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
     service.script(Behaviour(text="Pip in a green coat, a" + "\u0301\u0316" * 500 + " fox"))
     text = write(client).result.text
@@ -606,7 +620,7 @@ def test_an_enhancement_has_no_more_accents_than_a_prompt_may_have(
 
 
 def test_a_stray_newline_is_taken_off_the_key(
-    service: OpenAIService, make_client: Callable[..., ImageClient]
+    service: OpenAIService, make_client: Callable[..., ServiceClient]
 ) -> None:
     paint(make_client(openai_api_key=f"{KEY}\n"))
     assert service.requests[-1].headers["authorization"] == f"Bearer {KEY}"
@@ -622,7 +636,7 @@ def test_a_key_that_no_header_can_carry_stops_the_start(key: str) -> None:
 @pytest.mark.parametrize("call", BOTH)
 def test_nothing_is_read_from_the_environment(
     service: OpenAIService,
-    make_client: Callable[..., ImageClient],
+    make_client: Callable[..., ServiceClient],
     monkeypatch: pytest.MonkeyPatch,
     call: Call,
 ) -> None:
@@ -645,7 +659,7 @@ def test_nothing_is_read_from_the_environment(
 
 
 def test_openai_is_asked_at_its_own_address(
-    service: OpenAIService, monkeypatch: pytest.MonkeyPatch, make_client: Callable[..., ImageClient]
+    service: OpenAIService, monkeypatch: pytest.MonkeyPatch, make_client: Callable[..., ServiceClient]
 ) -> None:
     client = make_client(Rerouted(service), openai_base_url=None)
     monkeypatch.setenv("OPENAI_BASE_URL", "http://environment.invalid/v1")
@@ -653,7 +667,9 @@ def test_openai_is_asked_at_its_own_address(
     assert service.requests[-1].headers["host"] == "api.openai.com"
 
 
-def test_an_image_by_address_is_fetched_without_the_key(service: OpenAIService, client: ImageClient) -> None:
+def test_an_image_by_address_is_fetched_without_the_key(
+    service: OpenAIService, client: ServiceClient
+) -> None:
     service.script(Behaviour(image_urls=("{origin}/pictures/a.png",)))
     made = paint(client, DALL_E)
     assert Image.open(BytesIO(made.images[0])).size == (64, 64)
@@ -676,7 +692,7 @@ def test_an_image_by_address_is_fetched_without_the_key(service: OpenAIService, 
     ],
 )
 def test_an_image_elsewhere_is_not_fetched(
-    service: OpenAIService, client: ImageClient, url: str, why: str
+    service: OpenAIService, client: ServiceClient, url: str, why: str
 ) -> None:
     service.script(Behaviour(image_urls=(url,)))
     with pytest.raises(BadResponse) as caught:
@@ -696,7 +712,7 @@ def test_an_image_elsewhere_is_not_fetched(
     ],
 )
 def test_other_ways_to_give_an_image(
-    service: OpenAIService, client: ImageClient, url: str, size: tuple[int, int]
+    service: OpenAIService, client: ServiceClient, url: str, size: tuple[int, int]
 ) -> None:
     service.script(Behaviour(image_urls=(url,)))
     assert Image.open(BytesIO(paint(client, DALL_E).images[0])).size == size
@@ -735,7 +751,7 @@ def test_other_ways_to_give_an_image(
     ],
 )
 def test_every_row_of_the_error_table(
-    service: OpenAIService, client: ImageClient, call: Call, row: str, error: type[ImageError]
+    service: OpenAIService, client: ServiceClient, call: Call, row: str, error: type[ImageError]
 ) -> None:
     service.script(row, always=True)
     with pytest.raises(error) as caught:
@@ -749,7 +765,7 @@ def test_every_row_of_the_error_table(
 @pytest.mark.parametrize("call", BOTH)
 @pytest.mark.parametrize("row", [*ERRORS, *FAULTS])
 def test_no_error_of_the_sdk_gets_out(
-    service: OpenAIService, make_client: Callable[..., ImageClient], call: Call, row: str
+    service: OpenAIService, make_client: Callable[..., ServiceClient], call: Call, row: str
 ) -> None:
     service.script(row, always=True)
     with suppress(ImageError):
@@ -771,7 +787,7 @@ def test_no_error_of_the_sdk_gets_out(
     ],
 )
 def test_when_to_try_again_is_kept(
-    service: OpenAIService, client: ImageClient, row: ErrorRow, seconds: float | None
+    service: OpenAIService, client: ServiceClient, row: ErrorRow, seconds: float | None
 ) -> None:
     service.script(row)
     with pytest.raises(RateLimited) as caught:
@@ -796,7 +812,7 @@ def test_when_to_try_again_is_kept(
     ],
 )
 def test_a_block_names_its_categories(
-    service: OpenAIService, client: ImageClient, row: ErrorRow, categories: tuple[str, ...]
+    service: OpenAIService, client: ServiceClient, row: ErrorRow, categories: tuple[str, ...]
 ) -> None:
     service.script(row)
     with pytest.raises(PromptBlocked) as caught:
@@ -806,7 +822,7 @@ def test_a_block_names_its_categories(
 
 
 def test_an_image_user_error_about_a_parameter_is_no_block(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
     service.script(ErrorRow(400, {"type": "image_generation_user_error", "param": "size", "code": None}))
     with pytest.raises(InvalidParameter):
@@ -815,7 +831,7 @@ def test_an_image_user_error_about_a_parameter_is_no_block(
 
 @pytest.mark.parametrize("key", [KEY, "a-key-of-another-kind"])
 def test_no_key_stands_in_an_error(
-    service: OpenAIService, make_client: Callable[..., ImageClient], key: str
+    service: OpenAIService, make_client: Callable[..., ServiceClient], key: str
 ) -> None:
     service.script(ErrorRow(401, {"message": f"Incorrect API key provided: {key}. See your account."}))
     with pytest.raises(ApiKeyRejected) as caught:
@@ -835,7 +851,7 @@ def test_no_key_stands_in_an_error(
     ],
 )
 def test_no_key_of_whatever_form_comes_back(
-    service: OpenAIService, make_client: Callable[..., ImageClient], row: ErrorRow
+    service: OpenAIService, make_client: Callable[..., ServiceClient], row: ErrorRow
 ) -> None:
     service.script(row)
     with pytest.raises(ImageError) as caught:
@@ -845,7 +861,7 @@ def test_no_key_of_whatever_form_comes_back(
 
 
 def test_a_key_in_an_image_address_is_not_repeated(
-    service: OpenAIService, make_client: Callable[..., ImageClient]
+    service: OpenAIService, make_client: Callable[..., ServiceClient]
 ) -> None:
     service.script(Behaviour(raw=f'{{"data": [{{"url": "http://host:{ECHO}/x"}}]}}'.encode()))
     with pytest.raises(BadResponse) as caught:
@@ -855,9 +871,9 @@ def test_a_key_in_an_image_address_is_not_repeated(
 
 
 def test_an_answer_larger_than_any_is_broken_off(
-    service: OpenAIService, client: ImageClient, monkeypatch: pytest.MonkeyPatch
+    service: OpenAIService, client: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.provider.response_limits.MOST_BYTES", 1 << 16)
+    monkeypatch.setattr("core.provider.response_limits.MAX_RESPONSE_BYTES", 1 << 16)
     service.script(Behaviour(raw=bytes(1 << 17)))
     with pytest.raises(BadResponse, match="isn't an image") as caught:
         paint(client)
@@ -868,10 +884,10 @@ def test_an_answer_larger_than_any_is_broken_off(
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("packed", [False, True])
 def test_an_answer_is_counted_while_it_is_unpacked(
-    service: OpenAIService, client: ImageClient, monkeypatch: pytest.MonkeyPatch, plain: bool, packed: bool
+    service: OpenAIService, client: ServiceClient, monkeypatch: pytest.MonkeyPatch, plain: bool, packed: bool
 ) -> None:
     """Packed, all of it is smaller than what is allowed."""
-    monkeypatch.setattr("core.provider.response_limits.MOST_BYTES", 1 << 16)
+    monkeypatch.setattr("core.provider.response_limits.MAX_RESPONSE_BYTES", 1 << 16)
     large = b'data: {"data": "' + b"a" * (1 << 17) + b'"}\n\n'
     spoil = (lambda _: gzip.compress(large)) if packed else (lambda _: large)
     headers = (("content-encoding", "gzip"),) if packed else ()
@@ -883,9 +899,9 @@ def test_an_answer_is_counted_while_it_is_unpacked(
 
 
 def test_words_have_less_room_than_pictures(
-    service: OpenAIService, make_client: Callable[..., ImageClient], monkeypatch: pytest.MonkeyPatch
+    service: OpenAIService, make_client: Callable[..., ServiceClient], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.provider.response_limits.MOST_TEXT_BYTES", 1 << 16)
+    monkeypatch.setattr("core.provider.response_limits.MAX_TEXT_RESPONSE_BYTES", 1 << 16)
     client, large = make_client(moderation="on"), bytes(1 << 17)
     service.script(Behaviour(raw=large), Behaviour(raw=large, raw_type="text/event-stream"))
     for ask in (write, write):
@@ -893,13 +909,13 @@ def test_words_have_less_room_than_pictures(
             ask(client)
         assert "larger than 65,536 bytes" in caught.value.details
     with pytest.raises(BadResponse) as caught:
-        client.moderate(["[[flagged:" + "x" * (1 << 17) + "]]"])
+        client.moderation.flagged_categories(["[[flagged:" + "x" * (1 << 17) + "]]"])
     assert "larger than 65,536 bytes" in caught.value.details
 
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_of_an_error_no_more_is_read_than_anybody_reads(packed: bool) -> None:
-    body = json.dumps({"error": {"code": "slow_down"}}).encode() + b" " * 3 * MOST_ERROR_BYTES
+    body = json.dumps({"error": {"code": "slow_down"}}).encode() + b" " * 3 * MAX_ERROR_BYTES
     headers = {"content-encoding": "gzip"} if packed else {}
     response = httpx2.Response(
         429,
@@ -907,26 +923,28 @@ def test_of_an_error_no_more_is_read_than_anybody_reads(packed: bool) -> None:
         stream=Pieces((gzip.compress(body) if packed else body,)),
         request=httpx2.Request("POST", "http://service.test/"),
     )
-    record(response)
-    assert len(response.read()) == MOST_ERROR_BYTES
+    record_response(response)
+    assert len(response.read()) == MAX_ERROR_BYTES
     assert response.json() == {"error": {"code": "slow_down"}}
 
 
-def test_nothing_packed_is_asked_for(service: OpenAIService, make_client: Callable[..., ImageClient]) -> None:
+def test_nothing_packed_is_asked_for(
+    service: OpenAIService, make_client: Callable[..., ServiceClient]
+) -> None:
     client = make_client(moderation="on")
     service.script(Behaviour(plain=True, image_urls=("{origin}/pictures/a.png",)))
     paint(client)
     write(client)
-    client.moderate(["a fox"])
+    client.moderation.flagged_categories(["a fox"])
     assert len(service.requests) == 4
     assert {seen.headers["accept-encoding"] for seen in service.requests} == {"identity"}
 
 
-def test_a_moderation_that_hangs_holds_a_few_threads(make_client: Callable[..., ImageClient]) -> None:
+def test_a_moderation_that_hangs_holds_a_few_threads(make_client: Callable[..., ServiceClient]) -> None:
     asked, answered, room = (
         threading.Semaphore(0),
         threading.Event(),
-        threading.Semaphore(MODERATIONS_AT_ONCE),
+        threading.Semaphore(MAX_CONCURRENT_MODERATIONS),
     )
 
     def hang(request: httpx2.Request) -> httpx2.Response:
@@ -936,23 +954,26 @@ def test_a_moderation_that_hangs_holds_a_few_threads(make_client: Callable[..., 
         return httpx2.Response(200, json={"results": []})
 
     client = make_client(httpx2.MockTransport(hang), moderation="on")
-    with ThreadPoolExecutor(MODERATIONS_AT_ONCE) as pool:
-        waiting = [pool.submit(client.moderate, ["a fox"]) for _ in range(MODERATIONS_AT_ONCE)]
+    with ThreadPoolExecutor(MAX_CONCURRENT_MODERATIONS) as pool:
+        waiting = [
+            pool.submit(client.moderation.flagged_categories, ["a fox"])
+            for _ in range(MAX_CONCURRENT_MODERATIONS)
+        ]
         for _ in waiting:
             asked.acquire()
         try:
             with pytest.raises(ServiceBusy):
-                client.moderate(["an owl"])
+                client.moderation.flagged_categories(["an owl"])
         finally:
             answered.set()
-        assert [each.result() for each in waiting] == [()] * MODERATIONS_AT_ONCE
-    assert client.moderate(["an owl"]) == ()
+        assert [each.result() for each in waiting] == [()] * MAX_CONCURRENT_MODERATIONS
+    assert client.moderation.flagged_categories(["an owl"]) == ()
 
 
 def test_an_object_of_countless_values_is_not_read(
-    service: OpenAIService, client: ImageClient, monkeypatch: pytest.MonkeyPatch
+    service: OpenAIService, client: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.provider.connection._MOST_JOINTS", 1_000)
+    monkeypatch.setattr("core.provider.responses._MAX_SEPARATORS", 1_000)
     service.script(Behaviour(raw=b'{"data": [' + b"{}," * 1_000 + b"{}]}"))
     with pytest.raises(BadResponse) as caught:
         paint(client)
@@ -960,18 +981,18 @@ def test_an_object_of_countless_values_is_not_read(
 
 
 def test_of_countless_pictures_the_first_are_kept_and_the_answer_with_them(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
-    service.script(Behaviour(plain=True, extra_images=2 * MOST_PICTURES))
+    service.script(Behaviour(plain=True, extra_images=2 * MAX_IMAGES))
     made = paint(client)
-    assert len(made.images) == MOST_PICTURES
-    assert made.answer.count(b"b64_json") > MOST_PICTURES
+    assert len(made.images) == MAX_IMAGES
+    assert made.answer.count(b"b64_json") > MAX_IMAGES
 
 
 def test_an_event_of_countless_lines_takes_no_more_than_its_bytes() -> None:
     lines = 100_000
     tracemalloc.start()
-    (data,) = frames(chain(repeat(b"data: xy\n", lines), (b"\n",)))
+    (data,) = event_data(chain(repeat(b"data: xy\n", lines), (b"\n",)))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert data == b"\n".join([b"xy"] * lines)
@@ -979,7 +1000,7 @@ def test_an_event_of_countless_lines_takes_no_more_than_its_bytes() -> None:
 
 
 def test_a_date_that_no_calendar_has_says_nothing_about_when(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
     service.script(
         ErrorRow(
@@ -994,7 +1015,7 @@ def test_a_date_that_no_calendar_has_says_nothing_about_when(
 
 
 def test_a_gateway_that_gave_up_leaves_the_outcome_unknown(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
     service.script("gateway timeout", always=True)
     with pytest.raises(OutcomeUnknown):
@@ -1003,7 +1024,7 @@ def test_a_gateway_that_gave_up_leaves_the_outcome_unknown(
         write(client)
 
 
-def test_a_redirect_is_not_followed(service: OpenAIService, client: ImageClient) -> None:
+def test_a_redirect_is_not_followed(service: OpenAIService, client: ServiceClient) -> None:
     service.script(ErrorRow(307, "", {"Location": f"{service.origin}/v1/chat/completions"}))
     with pytest.raises(BadResponse) as caught:
         paint(client)
@@ -1039,7 +1060,7 @@ def hanging_up() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("call", BOTH)
-def test_a_refused_connection_costs_nothing(make_client: Callable[..., ImageClient], call: Call) -> None:
+def test_a_refused_connection_costs_nothing(make_client: Callable[..., ServiceClient], call: Call) -> None:
     with pytest.raises(ServiceUnreachable) as caught:
         call(make_client(openai_base_url=f"http://127.0.0.1:{free_port()}/v1"))
     assert caught.value.charged is False
@@ -1056,14 +1077,14 @@ def test_a_refused_connection_costs_nothing(make_client: Callable[..., ImageClie
     ],
 )
 def test_what_never_left_costs_nothing(
-    make_client: Callable[..., ImageClient], call: Call, error: Exception
+    make_client: Callable[..., ServiceClient], call: Call, error: Exception
 ) -> None:
     with pytest.raises(ServiceUnreachable) as caught:
         call(make_client(failing(error)))
     assert caught.value.charged is False
 
 
-def test_each_call_has_the_timeouts_of_the_settings(make_client: Callable[..., ImageClient]) -> None:
+def test_each_call_has_the_timeouts_of_the_settings(make_client: Callable[..., ServiceClient]) -> None:
     limits: list[Any] = []
 
     def note(request: httpx2.Request) -> httpx2.Response:
@@ -1079,7 +1100,7 @@ def test_each_call_has_the_timeouts_of_the_settings(make_client: Callable[..., I
 
 
 def test_a_softened_request_has_only_the_time_that_is_left(
-    service: OpenAIService, make_client: Callable[..., ImageClient]
+    service: OpenAIService, make_client: Callable[..., ServiceClient]
 ) -> None:
     service.script("unverified to stream", "drip of JSON")
     limits: list[float] = []
@@ -1096,7 +1117,7 @@ def test_a_softened_request_has_only_the_time_that_is_left(
 
 
 def test_a_request_that_was_refused_too_late_is_not_sent_again(
-    make_client: Callable[..., ImageClient],
+    make_client: Callable[..., ServiceClient],
 ) -> None:
     sent: list[float] = []
 
@@ -1111,14 +1132,14 @@ def test_a_request_that_was_refused_too_late_is_not_sent_again(
 
 
 def test_a_picture_that_drips_from_its_address_is_given_up(
-    service: OpenAIService, make_client: Callable[..., ImageClient]
+    service: OpenAIService, make_client: Callable[..., ServiceClient]
 ) -> None:
     service.script(Behaviour(image_urls=("/pictures/drip.png",), plain=True))
     with pytest.raises(BadResponse, match="ReadTimeout"):
         paint(make_client(image_timeout=0.3))
 
 
-def test_a_service_that_hangs_up(make_client: Callable[..., ImageClient]) -> None:
+def test_a_service_that_hangs_up(make_client: Callable[..., ServiceClient]) -> None:
     with hanging_up() as base_url:
         client = make_client(openai_base_url=base_url)
         with pytest.raises(OutcomeUnknown):
@@ -1131,7 +1152,7 @@ def test_a_service_that_hangs_up(make_client: Callable[..., ImageClient]) -> Non
 
 @pytest.mark.parametrize("fault", ["silent", "stall", *DRIPS])
 def test_a_text_service_that_falls_silent(
-    service: OpenAIService, make_client: Callable[..., ImageClient], fault: str
+    service: OpenAIService, make_client: Callable[..., ServiceClient], fault: str
 ) -> None:
     service.script(fault, always=True)
     with pytest.raises(ServiceUnreachable, match="didn't answer in time") as caught:
@@ -1140,8 +1161,8 @@ def test_a_text_service_that_falls_silent(
     assert len(service.requests) == 1
 
 
-def test_an_enhancement_arrives_in_pieces(client: ImageClient) -> None:
-    stream = client.enhance(PIP, user_tag=TAG)
+def test_an_enhancement_arrives_in_pieces(client: ServiceClient) -> None:
+    stream = client.chat.enhance(PIP, user_tag=TAG)
     with pytest.raises(RuntimeError):
         _ = stream.result
     pieces = list(stream)
@@ -1163,19 +1184,19 @@ def test_an_enhancement_arrives_in_pieces(client: ImageClient) -> None:
     ],
 )
 def test_an_enhancement_arrives_in_whole_characters(
-    service: OpenAIService, client: ImageClient, pieces: tuple[str, ...], text: str
+    service: OpenAIService, client: ServiceClient, pieces: tuple[str, ...], text: str
 ) -> None:
     chunks = [f'{{"choices": [{{"delta": {{"content": "{piece}"}}}}]}}' for piece in pieces]
     frames = [*chunks, '{"choices": [{"delta": {}, "finish_reason": "stop"}]}', "[DONE]"]
     stream_of = "".join(f"data: {frame}\n\n" for frame in frames).encode()
     service.script(Behaviour(raw=stream_of, raw_type="text/event-stream"))
-    stream = client.enhance(PromptRequest(base_prompt="fox"), user_tag=TAG)
+    stream = client.chat.enhance(PromptRequest(base_prompt="fox"), user_tag=TAG)
     seen = "".join(stream)
     assert (seen, stream.result.text) == (text, text)
     assert seen.encode()
 
 
-def test_the_enhancer_is_asked_in_the_common_tongue(service: OpenAIService, client: ImageClient) -> None:
+def test_the_enhancer_is_asked_in_the_common_tongue(service: OpenAIService, client: ServiceClient) -> None:
     write(client, replace(PIP, enhancement=Enhancement.RICH))
     body = service.requests[-1].body
     system, user = body.pop("messages")
@@ -1193,28 +1214,28 @@ def test_the_enhancer_is_asked_in_the_common_tongue(service: OpenAIService, clie
 
 @pytest.mark.parametrize("model", ["gpt-6.1-sol", "llama-9"])
 def test_no_effort_is_sent_to_a_model_that_does_not_take_none(
-    service: OpenAIService, make_client: Callable[..., ImageClient], model: str
+    service: OpenAIService, make_client: Callable[..., ServiceClient], model: str
 ) -> None:
     write(make_client(text_model=model))
     assert "reasoning_effort" not in service.requests[-1].body
 
 
-def test_left_out_facts_are_added_back(service: OpenAIService, client: ImageClient) -> None:
+def test_left_out_facts_are_added_back(service: OpenAIService, client: ServiceClient) -> None:
     service.script(Behaviour(text="A fox in a GREEN  coat."))
     enhanced = write(client).result
     assert enhanced.added_back == ("Pip",)
     assert enhanced.text == "A fox in a GREEN  coat.\n\nKeep exactly: Pip."
 
 
-def test_an_answer_without_usage_has_no_price(service: OpenAIService, client: ImageClient) -> None:
+def test_an_answer_without_usage_has_no_price(service: OpenAIService, client: ServiceClient) -> None:
     service.script(Behaviour(usage=False), Behaviour(usage=False))
     assert write(client).result.price_micros is None
     assert paint(client).price_micros is None
 
 
-def test_nothing_given_is_not_sent(service: OpenAIService, client: ImageClient) -> None:
+def test_nothing_given_is_not_sent(service: OpenAIService, client: ServiceClient) -> None:
     with pytest.raises(PromptEmpty):
-        client.enhance(PromptRequest(traits=(" ",), style="ink"), user_tag=TAG)
+        client.chat.enhance(PromptRequest(traits=(" ",), style="ink"), user_tag=TAG)
     assert service.requests == []
 
 
@@ -1226,7 +1247,7 @@ def test_nothing_given_is_not_sent(service: OpenAIService, client: ImageClient) 
     ],
 )
 def test_a_text_call_outlasts_a_passing_fault(
-    service: OpenAIService, make_client: Callable[..., ImageClient], rows: list[str], pauses: list[float]
+    service: OpenAIService, make_client: Callable[..., ServiceClient], rows: list[str], pauses: list[float]
 ) -> None:
     slept: list[float] = []
     service.script(*rows)
@@ -1244,7 +1265,7 @@ def test_a_text_call_outlasts_a_passing_fault(
     ],
 )
 def test_a_text_call_is_not_repeated_for_ever(
-    service: OpenAIService, client: ImageClient, row: ErrorRow, tries: int
+    service: OpenAIService, client: ServiceClient, row: ErrorRow, tries: int
 ) -> None:
     service.script(row, always=True)
     with pytest.raises(ImageError):
@@ -1254,7 +1275,7 @@ def test_a_text_call_is_not_repeated_for_ever(
 
 @pytest.mark.parametrize("call", BOTH)
 def test_the_person_is_named_to_openai_alone_and_by_a_hash(
-    service: OpenAIService, make_client: Callable[..., ImageClient], call: Call
+    service: OpenAIService, make_client: Callable[..., ServiceClient], call: Call
 ) -> None:
     call(make_client(Rerouted(service), openai_base_url=None))
     call(make_client())
@@ -1264,14 +1285,14 @@ def test_the_person_is_named_to_openai_alone_and_by_a_hash(
 
 
 def test_a_service_without_a_key_gets_a_placeholder(
-    service: OpenAIService, make_client: Callable[..., ImageClient]
+    service: OpenAIService, make_client: Callable[..., ServiceClient]
 ) -> None:
     paint(make_client(openai_api_key=None))
     assert service.requests[-1].headers["authorization"] == f"Bearer {NO_KEY}"
 
 
 def test_offline_goes_through_the_given_transport(service: OpenAIService) -> None:
-    client = ImageClient(load_settings(), transport=Rerouted(service))
+    client = ServiceClient(load_settings(), transport=Rerouted(service))
     made = paint(client, replace(FOX, model="offline-painter"))
     assert service.requests[-1].headers["host"] == "offline.invalid"
     assert made.price_micros == 0
@@ -1281,10 +1302,10 @@ def test_offline_goes_through_the_given_transport(service: OpenAIService) -> Non
 
 def test_a_base_url_that_is_no_address_is_a_setting_to_correct() -> None:
     with pytest.raises(SettingsError, match="OPENAI_BASE_URL"):
-        ImageClient(load_settings(openai_base_url="http://[/v1"))
+        ServiceClient(load_settings(openai_base_url="http://[/v1"))
 
 
-def test_one_client_serves_several_threads(service: OpenAIService, client: ImageClient) -> None:
+def test_one_client_serves_several_threads(service: OpenAIService, client: ServiceClient) -> None:
     made: list[GeneratedImages] = []
     prompts = [replace(SEVERAL, prompt=f"fox {number}", size="1024x1024") for number in range(6)]
     threads = [threading.Thread(target=lambda p=p: made.append(paint(client, p))) for p in prompts]
@@ -1301,7 +1322,7 @@ def test_the_service_runs_alone_and_is_steered_by_markers() -> None:
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         base_url = process.stdout.readline().strip()
-        client = ImageClient(load_settings(openai_base_url=base_url))
+        client = ServiceClient(load_settings(openai_base_url=base_url))
         assert (
             "[[image error:quota spent]]"
             in write(client, replace(PIP, base_prompt="[[image error:quota spent]]")).result.text

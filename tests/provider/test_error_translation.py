@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from core.provider.error_translation import ServiceFault, error_of, request_id_of, translated
+from core.provider.error_translation import ServiceFault, error_from_fault, read_request_id, translate_error
 
 SECRETS = [
     pytest.param("sk-proj-abcdefghij0123456789", id="a usual key"),
@@ -19,10 +19,11 @@ LENGTHS = range(560, 620)
 def test_a_key_at_the_end_of_long_details_is_not_cut_in_half(secret: str) -> None:
     told = [f"{'x ' * (length // 2)}{secret}" for length in LENGTHS]
     whole = [
-        error_of(ServiceFault(status=500, message=text), paid=True, secret=secret).details for text in told
+        error_from_fault(ServiceFault(status=500, message=text), paid=True, secret=secret).details
+        for text in told
     ]
-    lost = [translated(httpx2.ReadError(text), paid=True, secret=secret).details for text in told]
-    unread = [translated(ValueError(text), paid=True, secret=secret).details for text in told]
+    lost = [translate_error(httpx2.ReadError(text), paid=True, secret=secret).details for text in told]
+    unread = [translate_error(ValueError(text), paid=True, secret=secret).details for text in told]
     for details in (*whole, *lost, *unread):
         assert len(details) <= 600
         assert secret[:6] not in details
@@ -42,4 +43,4 @@ def test_a_key_at_the_end_of_long_details_is_not_cut_in_half(secret: str) -> Non
 )
 def test_a_request_id_is_a_name_and_nothing_else(header: str, known: bool) -> None:
     response = httpx2.Response(500, headers={"x-request-id": header})
-    assert request_id_of(response) == (header if known else None)
+    assert read_request_id(response) == (header if known else None)

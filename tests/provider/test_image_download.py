@@ -12,8 +12,8 @@ import httpx2
 import pytest
 
 from core.errors import BadResponse
-from core.provider.client import ImageClient
-from core.provider.image_download import LARGEST, is_public, resolved
+from core.provider.client import ServiceClient
+from core.provider.image_download import MAX_IMAGE_BYTES, is_public, resolve_host
 from core.settings import load_settings
 from tests.support.openai_service import DALL_E, KEY, TAG, Behaviour, OpenAIService
 
@@ -45,20 +45,20 @@ def wire(service: OpenAIService) -> Iterator[Carried]:
     wire.close()
 
 
-def client_of(wire: httpx2.BaseTransport | None, base_url: str, *addresses: str) -> ImageClient:
+def client_of(wire: httpx2.BaseTransport | None, base_url: str, *addresses: str) -> ServiceClient:
     """A client that may fetch from NAME, which is at `addresses`."""
     settings = load_settings(
         openai_api_key=KEY, openai_base_url=base_url, image_hosts=f"other.example, {NAME}, localhost"
     )
-    looked_up = (lambda host, port: frozenset(addresses)) if addresses else resolved
-    return ImageClient(settings, transport=wire, resolve=looked_up)
+    looked_up = (lambda host, port: frozenset(addresses)) if addresses else resolve_host
+    return ServiceClient(settings, transport=wire, resolve=looked_up)
 
 
-def why_not(client: ImageClient, service: OpenAIService, url: str) -> str:
+def why_not(client: ServiceClient, service: OpenAIService, url: str) -> str:
     """Why the picture at `url` isn't fetched."""
     service.script(Behaviour(image_urls=(url,)))
     with pytest.raises(BadResponse) as caught:
-        client.generate(DALL_E, user_tag=TAG)
+        client.images.generate(DALL_E, user_tag=TAG)
     client.close()
     return caught.value.details
 
@@ -69,7 +69,7 @@ def test_a_host_that_the_settings_name_is_asked_at_the_address_that_was_checked(
     client = client_of(wire, "https://models.example/v1", PUBLIC)
     for _ in range(2):
         service.script(Behaviour(image_urls=(f"https://{NAME}/pictures/cookie.png?sig=1",)))
-        assert client.generate(DALL_E, user_tag=TAG).images
+        assert client.images.generate(DALL_E, user_tag=TAG).images
     client.close()
     fetched = service.requests[-1]
     assert wire.asked[-1] == (f"https://{PUBLIC}/pictures/cookie.png?sig=1", NAME)
@@ -82,7 +82,7 @@ def test_the_services_own_pictures_get_neither_key_nor_cookie(service: OpenAISer
     client = client_of(None, service.base_url)
     for _ in range(2):
         service.script(Behaviour(image_urls=("{origin}/pictures/cookie.png",)))
-        client.generate(DALL_E, user_tag=TAG)
+        client.images.generate(DALL_E, user_tag=TAG)
     client.close()
     for fetched in service.asked("cookie.png"):
         assert not {"authorization", "cookie"} & set(fetched.headers)
@@ -129,7 +129,7 @@ def test_one_private_address_among_public_ones_is_one_too_many(service: OpenAISe
         pytest.param("https://models.example:8443/x.png", "neither", id="the service's name, another port"),
         pytest.param("http://models.example/x.png", "neither", id="the service's name, without TLS"),
         pytest.param(f"https://{NAME}/pictures/moved.png", "302", id="a redirect"),
-        pytest.param(f"https://{NAME}/pictures/huge.png", f"{LARGEST:,}", id="51 MB"),
+        pytest.param(f"https://{NAME}/pictures/huge.png", f"{MAX_IMAGE_BYTES:,}", id="51 MB"),
     ],
 )
 def test_nothing_else_is_fetched(service: OpenAIService, wire: Carried, url: str, why: str) -> None:
@@ -143,7 +143,7 @@ def test_without_tls_itself_a_service_may_name_pictures_without_it(
 ) -> None:
     client = client_of(wire, "http://models.example/v1", PUBLIC)
     service.script(Behaviour(image_urls=(f"http://{NAME}/pictures/a.png",)))
-    assert client.generate(DALL_E, user_tag=TAG).images
+    assert client.images.generate(DALL_E, user_tag=TAG).images
     client.close()
     assert wire.asked[-1] == (f"http://{PUBLIC}/pictures/a.png", NAME)
 
@@ -186,5 +186,5 @@ def test_no_address_leads_to_another_server_on_this_machine(service: OpenAIServi
 
 def test_a_name_that_nobody_has_is_said(service: OpenAIService) -> None:
     settings = load_settings(openai_base_url=service.base_url, image_hosts="nobody.invalid")
-    client = ImageClient(settings)
+    client = ServiceClient(settings)
     assert "nobody.invalid has no address" in why_not(client, service, "http://nobody.invalid/x.png")

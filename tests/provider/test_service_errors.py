@@ -19,7 +19,7 @@ from core.errors.stored import StoredError
 from core.prompts.recipe import GenerateParams
 from core.prompts.request import PromptRequest
 from core.provider.capabilities import check
-from core.provider.client import ImageClient
+from core.provider.client import ServiceClient
 from core.settings import load_settings
 from tests.support.openai_service import ERRORS, FAULTS, Behaviour, ErrorRow, OpenAIService
 
@@ -28,17 +28,17 @@ FOX = GenerateParams("a fox", "gpt-image-2.6-flare")
 # A service sends no stream for several images at once.
 PLAIN = replace(FOX, n=2)
 PIP = PromptRequest(name="Pip", traits=("green coat",), base_prompt="a fox on a pier")
-Make = Callable[..., ImageClient]
+Make = Callable[..., ServiceClient]
 
 
 @pytest.fixture
 def make_client(service: OpenAIService) -> Iterator[Make]:
-    made: list[ImageClient] = []
+    made: list[ServiceClient] = []
 
-    def make(transport: httpx2.BaseTransport | None = None, **settings: Any) -> ImageClient:
+    def make(transport: httpx2.BaseTransport | None = None, **settings: Any) -> ServiceClient:
         given = {"openai_api_key": KEY, "openai_base_url": service.base_url} | settings
         wire = transport or httpx2.HTTPTransport(verify=False)
-        made.append(ImageClient(load_settings(**given), transport=wire, sleep=lambda _seconds: None))
+        made.append(ServiceClient(load_settings(**given), transport=wire, sleep=lambda _seconds: None))
         return made[-1]
 
     yield make
@@ -47,7 +47,7 @@ def make_client(service: OpenAIService) -> Iterator[Make]:
 
 
 @pytest.fixture
-def client(make_client: Make) -> ImageClient:
+def client(make_client: Make) -> ServiceClient:
     return make_client()
 
 
@@ -65,9 +65,9 @@ class Told:
         return cls(error.code, status, error.retryable, error.charged)
 
 
-def painted(client: ImageClient, params: GenerateParams = FOX) -> Told:
+def painted(client: ServiceClient, params: GenerateParams = FOX) -> Told:
     with pytest.raises(ImageError) as caught:
-        client.generate(params, user_tag="tag")
+        client.images.generate(params, user_tag="tag")
     error = caught.value
     assert error.suggestions
     stored = StoredError.from_json(json.loads(json.dumps(_as_json(StoredError.of(error)))))
@@ -79,9 +79,9 @@ def _as_json(stored: StoredError) -> dict[str, Any]:
     return {name: getattr(stored, name) for name in stored.__slots__}
 
 
-def written(client: ImageClient) -> Told:
+def written(client: ServiceClient) -> Told:
     with pytest.raises(ImageError) as caught:
-        list(client.enhance(PIP, user_tag="tag"))
+        list(client.chat.enhance(PIP, user_tag="tag"))
     assert caught.value.suggestions
     return Told.of(caught.value, caught.value.status)
 
@@ -139,7 +139,7 @@ ROWS = [
 @pytest.mark.parametrize(("row", "told"), ROWS)
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(PLAIN, id="plain")])
 def test_a_row_of_the_error_table_for_an_image(
-    service: OpenAIService, client: ImageClient, row: str, told: Told, params: GenerateParams
+    service: OpenAIService, client: ServiceClient, row: str, told: Told, params: GenerateParams
 ) -> None:
     service.script(row, always=True)
     assert painted(client, params) == told
@@ -148,7 +148,7 @@ def test_a_row_of_the_error_table_for_an_image(
 
 @pytest.mark.parametrize(("row", "told"), ROWS)
 def test_a_row_of_the_error_table_for_a_text(
-    service: OpenAIService, client: ImageClient, row: str, told: Told
+    service: OpenAIService, client: ServiceClient, row: str, told: Told
 ) -> None:
     service.script(row, always=True)
     assert written(client) == told
@@ -158,17 +158,17 @@ def test_a_row_of_the_error_table_for_a_text(
 
 @pytest.mark.parametrize("row", ["unsupported parameter", "unsupported value"])
 def test_a_row_of_the_error_table_unsupported_is_tried_once_without_it(
-    service: OpenAIService, client: ImageClient, row: str
+    service: OpenAIService, client: ServiceClient, row: str
 ) -> None:
     params = replace(PLAIN, quality="high", background="opaque")
     service.script(row)
-    assert client.generate(params, user_tag="tag").images
+    assert client.images.generate(params, user_tag="tag").images
     assert ["quality" in seen.body for seen in service.requests] == [True, False]
 
 
 @pytest.mark.parametrize("code", ["unsupported_parameter", "unsupported_value"])
 def test_a_row_of_the_error_table_unsupported_twice(
-    service: OpenAIService, client: ImageClient, code: str
+    service: OpenAIService, client: ServiceClient, code: str
 ) -> None:
     refused = [ErrorRow(400, {"code": code, "param": name}) for name in ("quality", "background")]
     service.script(*refused)
@@ -178,15 +178,15 @@ def test_a_row_of_the_error_table_unsupported_twice(
 
 
 def test_a_row_of_the_error_table_verified_to_stream_is_tried_once_without_stream(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
     service.script("unverified to stream")
-    assert client.generate(FOX, user_tag="tag").images
+    assert client.images.generate(FOX, user_tag="tag").images
     assert [bool(seen.body.get("stream")) for seen in service.requests] == [True, False]
 
 
 def test_a_row_of_the_error_table_verified_to_stream_even_then(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
     service.script("unverified to stream", always=True)
     assert painted(client) == Told("IMG-AUTH-ORG-002", 502, False, False)
@@ -204,7 +204,7 @@ def test_a_row_of_the_error_table_timeout_of_a_text(service: OpenAIService, make
 
 
 def test_a_row_of_the_error_table_gateway_timeout_of_an_image(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
     service.script("gateway timeout")
     assert painted(client) == Told("IMG-GEN-UNKNOWN-002", 504, False, None)
@@ -212,14 +212,14 @@ def test_a_row_of_the_error_table_gateway_timeout_of_an_image(
 
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(PLAIN, id="plain")])
 def test_a_row_of_the_error_table_connection_lost_for_an_image(
-    service: OpenAIService, client: ImageClient, params: GenerateParams
+    service: OpenAIService, client: ServiceClient, params: GenerateParams
 ) -> None:
     service.script("dropped")
     assert painted(client, params) == Told("IMG-GEN-UNKNOWN-003", 504, False, None)
 
 
 def test_a_row_of_the_error_table_connection_lost_for_a_text(
-    service: OpenAIService, client: ImageClient
+    service: OpenAIService, client: ServiceClient
 ) -> None:
     service.script("dropped", always=True)
     assert written(client) == Told("IMG-GEN-CONN-003", 502, True, None)
@@ -235,7 +235,7 @@ def test_a_row_of_the_error_table_connection_refused(make_client: Make) -> None:
 
 @pytest.mark.parametrize("row", ERRORS)
 def test_no_row_is_retryable_where_nothing_would_change(
-    service: OpenAIService, client: ImageClient, row: str
+    service: OpenAIService, client: ServiceClient, row: str
 ) -> None:
     """4xx but 429 and what is unknown: the same again would be refused again."""
     service.script(row, always=True)
@@ -257,11 +257,11 @@ def test_no_row_is_retryable_where_nothing_would_change(
     ],
 )
 def test_a_refusal_names_its_categories_also_after_a_reload(
-    service: OpenAIService, client: ImageClient, row: str, code: str, categories: tuple[str, ...]
+    service: OpenAIService, client: ServiceClient, row: str, code: str, categories: tuple[str, ...]
 ) -> None:
     service.script(row)
     with pytest.raises(errors.PromptBlocked) as caught:
-        client.generate(FOX, user_tag="tag")
+        client.images.generate(FOX, user_tag="tag")
     stored = StoredError.from_json(json.loads(json.dumps(_as_json(StoredError.of(caught.value)))))
     assert (stored.code, stored.categories, stored.charged) == (code, categories, False)
     assert all(name in stored.message for name in categories)
@@ -280,13 +280,13 @@ def test_a_refusal_names_its_categories_also_after_a_reload(
     ],
 )
 def test_a_refusal_that_comes_after_the_work_may_have_cost_something(
-    service: OpenAIService, client: ImageClient, behaviour: str | ErrorRow
+    service: OpenAIService, client: ServiceClient, behaviour: str | ErrorRow
 ) -> None:
     service.script(behaviour)
     assert painted(client) == Told("IMG-PRM-BLOCK-001", 422, False, None)
 
 
-def test_a_user_error_that_speaks_of_safety_is_a_block(service: OpenAIService, client: ImageClient) -> None:
+def test_a_user_error_that_speaks_of_safety_is_a_block(service: OpenAIService, client: ServiceClient) -> None:
     message = "Your request was rejected by the safety system."
     service.script(ErrorRow(400, {"type": "image_generation_user_error", "message": message}))
     assert painted(client).code == "IMG-PRM-BLOCK-001"
@@ -320,7 +320,7 @@ def test_a_retired_model_has_a_code_of_its_own_and_names_its_successor() -> None
 # The traps
 
 
-def test_trap_1_a_dead_account_is_asked_once(service: OpenAIService, client: ImageClient) -> None:
+def test_trap_1_a_dead_account_is_asked_once(service: OpenAIService, client: ServiceClient) -> None:
     service.script("quota spent", always=True)
     assert written(client) == painted(client) == Told("IMG-GEN-QUOTA-001", 402, False, False)
     assert len(service.requests) == 2
@@ -334,14 +334,14 @@ def test_trap_2_an_image_that_timed_out_is_not_bought_again(
     assert len(service.requests) == 1
 
 
-def test_trap_3_a_plain_answer_to_a_stream_is_read(service: OpenAIService, client: ImageClient) -> None:
+def test_trap_3_a_plain_answer_to_a_stream_is_read(service: OpenAIService, client: ServiceClient) -> None:
     service.script("plain", "plain")
-    assert client.generate(FOX, user_tag="tag").images
-    assert "".join(client.enhance(PIP, user_tag="tag"))
+    assert client.images.generate(FOX, user_tag="tag").images
+    assert "".join(client.chat.enhance(PIP, user_tag="tag"))
     assert all(seen.body["stream"] for seen in service.requests)
 
 
-def test_trap_4_a_truncated_stream_has_failed(service: OpenAIService, client: ImageClient) -> None:
+def test_trap_4_a_truncated_stream_has_failed(service: OpenAIService, client: ServiceClient) -> None:
     service.script("truncated", "truncated")
     assert painted(client) == Told("IMG-GEN-UNKNOWN-004", 504, False, None)
     assert written(client) == Told("IMG-PRM-CUT-001", 502, True, None)
@@ -357,11 +357,11 @@ def test_trap_4_a_truncated_stream_has_failed(service: OpenAIService, client: Im
     ],
 )
 def test_trap_5_an_error_frame_is_an_error_with_its_code_and_request(
-    service: OpenAIService, client: ImageClient, frame: dict[str, Any], code: str
+    service: OpenAIService, client: ServiceClient, frame: dict[str, Any], code: str
 ) -> None:
     service.script(Behaviour(frames=(frame,)))
     with pytest.raises(ImageError) as caught:
-        client.generate(FOX, user_tag="tag")
+        client.images.generate(FOX, user_tag="tag")
     assert (caught.value.code, caught.value.request_id) == (code, "req_loopback")
 
 
@@ -376,7 +376,7 @@ def test_trap_5_an_error_frame_is_an_error_with_its_code_and_request(
 )
 @pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(PLAIN, id="plain")])
 def test_trap_6_an_answer_that_is_no_image_is_an_error(
-    service: OpenAIService, client: ImageClient, fault: str, told: Told, params: GenerateParams
+    service: OpenAIService, client: ServiceClient, fault: str, told: Told, params: GenerateParams
 ) -> None:
     service.script(fault)
     assert painted(client, params) == told
@@ -391,7 +391,7 @@ def test_trap_6_an_answer_that_is_no_image_is_an_error(
     ],
 )
 def test_trap_7_an_enhancement_that_is_none_is_an_error(
-    service: OpenAIService, client: ImageClient, fault: str, told: Told
+    service: OpenAIService, client: ServiceClient, fault: str, told: Told
 ) -> None:
     service.script(FAULTS[fault])
     assert written(client) == told
@@ -399,10 +399,10 @@ def test_trap_7_an_enhancement_that_is_none_is_an_error(
 
 @pytest.mark.parametrize("fault", ["prose", "fenced"])
 def test_trap_7_prose_and_fenced_json_are_read(
-    service: OpenAIService, client: ImageClient, fault: str
+    service: OpenAIService, client: ServiceClient, fault: str
 ) -> None:
     service.script(fault)
-    stream = client.enhance(PIP, user_tag="tag")
+    stream = client.chat.enhance(PIP, user_tag="tag")
     list(stream)
     assert stream.result.text.startswith("A quiet harbour.")
 
@@ -422,20 +422,22 @@ def test_trap_8_a_stray_newline_is_stripped(service: OpenAIService, make_client:
 
 
 def test_trap_9_nothing_is_read_from_the_environment(
-    service: OpenAIService, client: ImageClient, monkeypatch: pytest.MonkeyPatch
+    service: OpenAIService, client: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://environment.invalid/v1")
     monkeypatch.setenv("OPENAI_ORG_ID", "org-environment")
     monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-environment")
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Environment: yes")
-    client.generate(FOX, user_tag="tag")
+    client.images.generate(FOX, user_tag="tag")
     (seen,) = service.requests
     assert "environment" not in json.dumps(seen.headers)
 
 
-def test_trap_10_a_host_of_images_is_never_sent_the_key(service: OpenAIService, client: ImageClient) -> None:
+def test_trap_10_a_host_of_images_is_never_sent_the_key(
+    service: OpenAIService, client: ServiceClient
+) -> None:
     service.script(Behaviour(image_urls=("{origin}/pictures/a.png",)))
-    client.generate(replace(FOX, model="dall-e-3", size="1024x1024", quality="hd"), user_tag="tag")
+    client.images.generate(replace(FOX, model="dall-e-3", size="1024x1024", quality="hd"), user_tag="tag")
     asked, fetched = service.requests
     assert KEY in json.dumps(asked.headers)
     assert KEY not in json.dumps(fetched.headers)
@@ -446,11 +448,11 @@ def test_trap_10_a_host_of_images_is_never_sent_the_key(service: OpenAIService, 
 
 def test_a_moderation_names_what_it_flags(service: OpenAIService, make_client: Make) -> None:
     client = make_client(moderation="on")
-    assert client.moderate(["a fox", "a [[flagged:violence,hate/threatening]] fox"]) == (
+    assert client.moderation.flagged_categories(["a fox", "a [[flagged:violence,hate/threatening]] fox"]) == (
         "violence",
         "hate/threatening",
     )
-    assert client.moderate(["a fox"]) == ()
+    assert client.moderation.flagged_categories(["a fox"]) == ()
     assert service.requests[0].body == {
         "model": "omni-moderation-latest",
         "input": ["a fox", "a [[flagged:violence,hate/threatening]] fox"],

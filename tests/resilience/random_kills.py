@@ -38,7 +38,7 @@ from core.database.database import Database
 from core.database.models import LIVE_STATES, Image, Job, JobState, Usage, User
 from core.generation.jobs import Jobs
 from core.prompts.recipe import Recipe
-from core.provider.client import ImageClient
+from core.provider.client import ServiceClient
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
 from core.storage.s3 import open_s3
@@ -334,7 +334,7 @@ class Chaos:
     def _fed_from_outside(self) -> Iterator[None]:
         self._await_ready(*self.working)
         self._users = _add_users(self.database)
-        client = ImageClient(load_settings(openai_base_url=self.service.base_url))
+        client = ServiceClient(load_settings(openai_base_url=self.service.base_url))
         jobs, ended = jobs_of(self.home.storage, self.database, client), threading.Event()
         thread = threading.Thread(target=self._feed, args=(jobs, ended))
         thread.start()

@@ -27,7 +27,7 @@ from core.generation.worker import Worker
 from core.images.gallery import Gallery
 from core.images.uploads import Uploads
 from core.prompts.recipe import Recipe
-from core.provider.client import ImageClient
+from core.provider.client import ServiceClient
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
 from core.storage.s3 import S3Storage, config_of
@@ -119,7 +119,7 @@ def storage_of(plan: Plan) -> Storage:
     return CrashingBucket(settings.storage_url or "", config_of(settings)).crash_at(plan.moment)
 
 
-def jobs_of(storage: Storage, database: Database, client: ImageClient) -> Jobs:
+def jobs_of(storage: Storage, database: Database, client: ServiceClient) -> Jobs:
     """The worker's parts, as the app puts them together."""
     gallery, usage = Gallery(database, storage, AuditLog(database)), UsageLog(database)
     budgets = Budgets(database, load_settings(), AuditLog(database))
@@ -131,7 +131,7 @@ def main() -> None:
     plan = Plan(**json.loads(sys.argv[1]))
     signal.alarm(LONGEST_LIFE)
     settings = load_settings(openai_base_url=plan.service_url, partial_images=1)
-    client = ImageClient(settings, transport=Transport(plan.moment))
+    client = ServiceClient(settings, transport=Transport(plan.moment))
     jobs = jobs_of(storage_of(plan), Database(plan.database_url), client)
     if plan.moment == "queued":
         jobs.submit(plan.user_id, plan.recipe, 1)

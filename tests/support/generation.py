@@ -19,7 +19,7 @@ from core.generation.jobs import Jobs
 from core.generation.views import JobView
 from core.generation.worker import Worker
 from core.images.gallery import Gallery
-from core.provider.client import ImageClient
+from core.provider.client import ServiceClient
 from core.settings import load_settings
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
@@ -51,7 +51,7 @@ class Studio:
             Gallery(self.database, self.storage, AuditLog(self.database)),
             UsageLog(self.database),
         )
-        budgets, client = Budgets(self.database, settings, AuditLog(self.database)), ImageClient(settings)
+        budgets, client = Budgets(self.database, settings, AuditLog(self.database)), ServiceClient(settings)
         failures = ErrorCounts(self.database)
         worker = Worker(self.database, self.storage, gallery, usage, budgets, client, b"secret", failures)
         queue = JobQueue(self.database, self.limits)

@@ -1,0 +1,188 @@
+"""Generates and edits images: one paid call, and everything that can be saved of its response."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import httpx2
+import structlog
+
+from core.errors import BadResponse, ImageError, NoImage, OutcomeUnknown, ResponseTruncated
+from core.prompts.recipe import GenerateParams
+from core.provider.catalogue import partials_of
+from core.provider.connection import Connection, ResponseStream
+from core.provider.error_translation import sdk_errors
+from core.provider.image_download import ImageDownloader
+from core.provider.payloads import NO_INPUTS, InputImages, image_call
+from core.provider.pricing import TokenCount, cost
+from core.provider.response_limits import Deadline, record_rest, recorded_bytes
+from core.provider.responses import (
+    ImageResponse,
+    JsonObject,
+    cost_on_error,
+    decode_image,
+    is_event_stream,
+    text_content,
+)
+from core.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+# In characters of base64: twelve megabytes of an image.
+_MAX_PARTIAL_LENGTH = 16 * 2**20
+OnPartial = Callable[[int, bytes], None]
+
+
+def ignore_partial(index: int, image: bytes) -> None:
+    """An `on_partial` for callers without previews."""
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedImages:
+    """One paid response with all its images, byte for byte as the service encoded them.
+
+    `revised_prompts` has one entry per image. `price_micros` is in micro-USD, None when the price is
+    unknown. `answer` is the whole response body when a part of it couldn't be read, otherwise b"".
+    """
+
+    images: tuple[bytes, ...]
+    revised_prompts: tuple[str | None, ...]
+    usage: TokenCount
+    request_id: str | None
+    model: str
+    price_micros: int | None
+    seconds: float
+    answer: bytes = b""
+
+
+class ImagesClient:
+    """Buys images. A call is never repeated once it may have been charged."""
+
+    def __init__(self, connection: Connection, settings: Settings, downloader: ImageDownloader) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._downloader = downloader
+
+    def generate(
+        self,
+        params: GenerateParams,
+        *,
+        user_tag: str,
+        inputs: InputImages = NO_INPUTS,
+        on_partial: OnPartial = ignore_partial,
+    ) -> GeneratedImages:
+        """Buy the images of `params` in one call: new ones, or edits of `inputs`.
+
+        `on_partial(index, bytes)` receives each partial image once; its exceptions are logged. Raises any
+        error of `error_translation`, OutcomeUnknown when the call may have been charged, or BadResponse. The
+        last two carry the response body in `answer`.
+        """
+        connection = self._connection
+        started = connection.clock()
+        deadline = connection.deadline(self._settings.image_timeout)
+        stream = connection.open(image_call(params, self._settings, user_tag, inputs), deadline)
+        partials = _PartialImages(partials_of(params, self._settings), on_partial)
+        with _body_on_error(stream), connection.reading(stream, paid=True):
+            response = self._read(stream, partials)
+            with cost_on_error(response, lambda usage: cost(params.model, usage)):
+                images = self._images(response, stream, deadline)
+        incomplete = response.incomplete or len(images) < len(response.items)
+        return GeneratedImages(
+            images=tuple(image for image, _ in images),
+            revised_prompts=tuple(revised for _, revised in images),
+            usage=response.usage,
+            request_id=connection.request_id(stream),
+            model=params.model,
+            price_micros=cost(params.model, response.usage),
+            seconds=connection.clock() - started,
+            answer=recorded_bytes(stream.response) if incomplete else b"",
+        )
+
+    def _read(self, stream: ResponseStream, partials: _PartialImages) -> ImageResponse:
+        """Read the response to its end. Images that have arrived are kept when the rest fails."""
+        response = ImageResponse()
+        streamed = is_event_stream(stream.response)
+        try:
+            for event in self._connection.events(stream, paid=True):
+                kind = str(event.get("type", ""))
+                if kind.endswith(".partial_image"):
+                    partials.show(event)
+                elif kind.endswith(".completed") or not streamed:
+                    response.add(event)
+        except sdk_errors(ImageError) as error:
+            if isinstance(error, httpx2.DecodingError):
+                record_rest(stream.response)
+            if not response.items:
+                raise
+            response.incomplete = True
+            log.warning("image_stream_broken_after_image", error=type(error).__name__)
+        if not response.items and streamed:
+            raise ResponseTruncated(
+                details="the stream ended before the image was complete",
+                request_id=self._connection.request_id(stream),
+            )
+        return response
+
+    def _images(
+        self, response: ImageResponse, stream: ResponseStream, deadline: Deadline
+    ) -> list[tuple[bytes, str | None]]:
+        """Each readable image with its revised prompt. Raises BadResponse when there is none."""
+        images: list[tuple[bytes, str | None]] = []
+        problems: list[str] = []
+        for item in response.items:
+            try:
+                revised = text_content(item.get("revised_prompt")) or None
+                images.append((self._image_bytes(item, deadline), revised))
+            except sdk_errors() as error:
+                problems.append(self._connection.redact(f"{type(error).__name__}: {error}"))
+        if problems:
+            log.warning("image_unreadable", reasons=problems, readable=len(images))
+        if not images:
+            kind = BadResponse if problems else NoImage
+            raise kind(
+                details="; ".join(problems) or "no image in it",
+                request_id=self._connection.request_id(stream),
+            )
+        return images
+
+    def _image_bytes(self, item: JsonObject, deadline: Deadline) -> bytes:
+        """The bytes of one item, from its base64 text or its address. Raises ValueError or HTTPError."""
+        encoded, url = item.get("b64_json"), item.get("url")
+        if isinstance(encoded, str) and encoded:
+            return decode_image(encoded)
+        if not isinstance(url, str) or not url:
+            raise ValueError("an image without b64_json or url")
+        if url.startswith("data:"):
+            return decode_image(url)
+        return self._downloader.fetch(url, self._connection.timeout(deadline))
+
+
+class _PartialImages:
+    """The partial images of one call. Shows each of the first `count` once, because each is stored."""
+
+    def __init__(self, count: int, on_partial: OnPartial) -> None:
+        self._awaited = set(range(count))
+        self._on_partial = on_partial
+
+    def show(self, event: JsonObject) -> None:
+        """Hand a partial image on. A failure is only logged: the paid image is still to come."""
+        index, encoded = event.get("partial_image_index") or 0, str(event.get("b64_json") or "")
+        if not isinstance(index, int) or index not in self._awaited or len(encoded) > _MAX_PARTIAL_LENGTH:
+            return
+        self._awaited.remove(index)
+        try:
+            self._on_partial(int(index), decode_image(encoded))
+        except Exception as error:
+            log.warning("partial_image_not_shown", error=f"{type(error).__name__}: {error}")
+
+
+@contextmanager
+def _body_on_error(stream: ResponseStream) -> Iterator[None]:
+    """Add the received body to an error that may have been charged, to recover the image from it."""
+    try:
+        yield
+    except (BadResponse, OutcomeUnknown) as error:
+        error.answer = recorded_bytes(stream.response)
+        raise
