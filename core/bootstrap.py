@@ -21,8 +21,9 @@ from core.common.logging import configure_logging
 from core.database.database import Database
 from core.database.installation_key import installation_key
 from core.database.process_lock import ProcessLock
-from core.enhancement.cache import Takes
+from core.enhancement.cache import EnhancementCache
 from core.enhancement.drafts import Drafts
+from core.enhancement.enhancer import Enhancer
 from core.enhancement.orders import EnhancementOrders
 from core.enhancement.runs import Enhancements
 from core.generation.job_queue import JobQueue, Limits
@@ -99,22 +100,22 @@ def _assemble(
         ErrorCounts(database),
         Budgets(database, settings, audit_log),
     )
-    drafts, takes = Drafts(database), Takes(database, service=settings.openai_base_url or "")
+    drafts, cache = Drafts(database), EnhancementCache(database, service=settings.openai_base_url or "")
     worker = Worker(
         database, storage, gallery, usage, budgets, client, secret, error_counts,
         offline=settings.offline, resend_unknown=settings.resend_unknown,
     )  # fmt: skip
-    enhancements = Enhancements(
+    enhancer = Enhancer(
         client,
-        drafts,
         usage,
-        takes,
+        cache,
         budgets,
         model=settings.default_text_model,
         offline=settings.offline,
         secret=secret,
         on_failure=error_counts.count,
     )
+    enhancements = Enhancements(enhancer, drafts)
     idempotency = IdempotencyStore(database)
     studio = Studio(
         settings=settings,
@@ -130,7 +131,7 @@ def _assemble(
         drafts=drafts,
         enhancements=enhancements,
         enhancement_orders=EnhancementOrders(
-            settings=settings, enhancements=enhancements, budgets=budgets, idempotency=idempotency
+            settings=settings, enhancements=enhancements, idempotency=idempotency
         ),
         jobs=_jobs(settings, process_lock, worker, budgets),
         audit_log=audit_log,
@@ -149,7 +150,7 @@ def _assemble(
         housekeeping=Housekeeping(),
     )
     studio.jobs.start()
-    studio.housekeeping.start(_chores(studio, takes, Inventory(database, storage, gallery)))
+    studio.housekeeping.start(_chores(studio, cache, Inventory(database, storage, gallery)))
     return studio
 
 
@@ -179,13 +180,13 @@ def _jobs(settings: Settings, process_lock: ProcessLock, worker: Worker, budgets
     )
 
 
-def _chores(studio: Studio, takes: Takes, inventory: Inventory) -> tuple[Chore, ...]:
+def _chores(studio: Studio, cache: EnhancementCache, inventory: Inventory) -> tuple[Chore, ...]:
     tidied = {
         "enter answers that came late": studio.jobs.enter_late,
         "remove ended sessions": studio.accounts.tidy,
         "remove expired tokens": studio.api_tokens.tidy,
         "remove links that are over": studio.share_links.tidy,
-        "remove old enhancements": takes.tidy,
+        "remove old enhancements": cache.tidy,
         "remove old answers": studio.idempotency.tidy,
         "remove ended rate windows": studio.rate_limits.tidy,
         "forget old failures": studio.error_counts.tidy,

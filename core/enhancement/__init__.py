@@ -1,1 +1,1 @@
-"""One paid text: enhancement runs, the cache of finished ones, and drafts."""
+"""Prompt enhancement: the paid call, the runs that pages watch, the cache of the last day, and drafts."""

@@ -1,4 +1,4 @@
-"""Finished enhancements of the last day, each of which answers the same request of the same user again."""
+"""The enhancement cache: finished enhancements of the last day, reused when a user repeats a request."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from core.prompts.request import PromptRequest
 from core.provider.chat import EnhancedPrompt
 from core.provider.pricing import TokenCount
 
-LIFE = timedelta(days=1)
+MAX_AGE = timedelta(days=1)
 
 
-class Takes:
-    """One text for each thing that was asked of `service`; nobody is answered from another user's."""
+class EnhancementCache:
+    """The latest text for each request, per user and per `service`. Users never share entries."""
 
     def __init__(
         self, database: Database, *, service: str = "", clock: Callable[[], datetime] = utc_now
@@ -33,47 +33,55 @@ class Takes:
         self._clock = clock
 
     def find(self, user_id: str, model: str, request: PromptRequest) -> CachedEnhancement | None:
-        """What this user got for the same words, under the same instructions, within a day."""
+        """The user's entry for this request, unless it is older than MAX_AGE or the instructions changed."""
         with self._database.read() as session:
-            take = session.get(CachedEnhancement, self.key(user_id, model, request))
-        return take if take and take.created_at > self._clock() - LIFE else None
+            entry = session.get(CachedEnhancement, self.key(user_id, model, request))
+        return entry if entry and entry.created_at > self._clock() - MAX_AGE else None
 
-    def keep(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
-        fields = {
-            "id": self.key(user_id, enhanced.model, request),
-            "user_id": user_id,
-            "created_at": self._clock(),
-            "model": enhanced.model,
-            "text": enhanced.text,
-            "added_back": enhanced.added_back,
-            "input_tokens": enhanced.usage.input_tokens,
-            "output_tokens": enhanced.usage.output_tokens,
-            "price_micros": enhanced.price_micros,
-        }
-        with self._database.write() as session:
-            session.merge(CachedEnhancement(**fit_to_columns(CachedEnhancement, fields)))
-
-    def key(self, user_id: str, model: str, request: PromptRequest) -> str:
-        """Stands for who asks, which model of which service, and for what: 64 hexadecimal digits."""
-        asked = json.dumps([user_id, self._service, model, messages(request)])
-        return sha256(asked.encode()).hexdigest()
-
-    def tidy(self) -> None:
-        """Remove what is too old to answer."""
+    def store(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
+        """Add the text, or replace the entry for the same request."""
+        fields = fit_to_columns(
+            CachedEnhancement,
+            {
+                "id": self.key(user_id, enhanced.model, request),
+                "user_id": user_id,
+                "created_at": self._clock(),
+                "model": enhanced.model,
+                "text": enhanced.text,
+                "added_back": enhanced.added_back,
+                "input_tokens": enhanced.usage.input_tokens,
+                "output_tokens": enhanced.usage.output_tokens,
+                "price_micros": enhanced.price_micros,
+            },
+        )
         with self._database.write() as session:
             session.execute(
-                delete(CachedEnhancement).where(col(CachedEnhancement.created_at) <= self._clock() - LIFE)
+                self._database.insert(CachedEnhancement)
+                .values(fields)
+                .on_conflict_do_update(index_elements=["id"], set_=fields)
+            )
+
+    def key(self, user_id: str, model: str, request: PromptRequest) -> str:
+        """The SHA-256, in hexadecimal, of the user, the service, the model and all messages sent to it."""
+        identity = json.dumps([user_id, self._service, model, messages(request)])
+        return sha256(identity.encode()).hexdigest()
+
+    def tidy(self) -> None:
+        """Delete entries older than MAX_AGE."""
+        with self._database.write() as session:
+            session.execute(
+                delete(CachedEnhancement).where(col(CachedEnhancement.created_at) <= self._clock() - MAX_AGE)
             )
 
 
-def as_enhanced(take: CachedEnhancement) -> EnhancedPrompt:
-    """A kept text as it was finished, with the price that was paid for it then."""
+def as_enhanced(entry: CachedEnhancement) -> EnhancedPrompt:
+    """The entry as a result. Its price is what the original call cost."""
     return EnhancedPrompt(
-        text=take.text,
-        added_back=tuple(take.added_back),
-        usage=TokenCount(take.input_tokens, take.output_tokens),
+        text=entry.text,
+        added_back=tuple(entry.added_back),
+        usage=TokenCount(entry.input_tokens, entry.output_tokens),
         request_id=None,
-        model=take.model,
-        price_micros=take.price_micros,
+        model=entry.model,
+        price_micros=entry.price_micros,
         seconds=0.0,
     )

@@ -1,25 +1,183 @@
-"""Calls the service for one enhancement and records what it cost."""
+"""The paid call of an enhancement: reserve its price, call the service, record the call, cache the text."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
 from typing import TypeVar
 
 import structlog
 
 from core import errors
+from core.common.clock import utc_now
+from core.database.models import CachedEnhancement, UsageKind
+from core.enhancement.cache import EnhancementCache
+from core.prompts.request import PromptRequest
+from core.provider import pricing
+from core.provider.chat import EnhancedPrompt
+from core.provider.client import ServiceClient
+from core.provider.payloads import user_tag
+from core.usage.budgets import Budgets
+from core.usage.usage_log import Call, Outcome, UsageLog
 
 T = TypeVar("T")
+OnFailure = Callable[[errors.ImageError], None]
 log = structlog.get_logger(__name__)
 
 
-OnFailure = Callable[[errors.ImageError], None]
+class Enhancer:
+    """Enhances prompts with one text model. Every paid call is in the usage log before it is sent.
+
+    The offline engine is free: its calls reserve nothing, and are recorded only when they have ended.
+    """
+
+    def __init__(
+        self,
+        client: ServiceClient,
+        usage: UsageLog,
+        cache: EnhancementCache,
+        budgets: Budgets,
+        *,
+        model: str,
+        offline: bool,
+        secret: bytes,
+        clock: Callable[[], datetime] = utc_now,
+        on_failure: OnFailure = lambda _error: None,
+    ) -> None:
+        self._client = client
+        self._usage = usage
+        self._cache = cache
+        self._budgets = budgets
+        self._model = model
+        self._offline = offline
+        self._secret = secret
+        self._clock = clock
+        self._on_failure = on_failure
+
+    def key(self, user_id: str, request: PromptRequest) -> str:
+        """Identical requests of one user have the same key."""
+        return self._cache.key(user_id, self._model, request)
+
+    def find_cached(self, user_id: str, request: PromptRequest) -> CachedEnhancement | None:
+        """The cached text for this request; None if there is none, or if the cache can't be read."""
+        return log_failure(
+            "enhancement_cache_unreadable", lambda: self._cache.find(user_id, self._model, request)
+        )
+
+    def check_budget(self, user_id: str, request: PromptRequest) -> None:
+        """Raise BudgetSpent if the user's budget doesn't cover a call for `request`."""
+        if not self._offline:
+            self._budgets.check_enhancement(user_id, pricing.likely_most_text(self._model, request))
+
+    def enhance(
+        self, user_id: str, request: PromptRequest, on_chunk: Callable[[str], None]
+    ) -> EnhancedPrompt:
+        """Call the service, pass its chunks on, then cache the text and record the call.
+
+        Raises PromptFlagged, BudgetSpent, StorageError or DatabaseError before anything is paid, and the
+        errors of `ChatClient.enhance`.
+        """
+        self._client.moderation.screen((request.to_message(),))
+        started, call = time.monotonic(), self._new_call(user_id, request)
+        call_id = self._reserve(call)
+        try:
+            stream = self._client.chat.enhance(request, user_tag=user_tag(user_id, self._secret))
+            for chunk in stream:
+                on_chunk(chunk)
+        except errors.ImageError as error:
+            self._record_failure(call_id, replace(call, seconds=time.monotonic() - started), error)
+            raise
+        except Exception as error:
+            log.exception("enhancement_crashed")
+            failure = errors.ImagePromptError(details=repr(error))
+            failure.charged = None
+            self._record_failure(call_id, replace(call, seconds=time.monotonic() - started), failure)
+            raise failure from error
+        self._store(user_id, request, stream.result)
+        self._record_success(call_id, call, stream.result)
+        return stream.result
+
+    def record_reuse(self, user_id: str, price_micros: int | None) -> None:
+        """Record that a text which had cost `price_micros` was reused, free of charge."""
+        call = replace(self._new_call(user_id), outcome=Outcome.SAVED, price_micros=0)
+        self._record(None, replace(call, saved_micros=price_micros))
+
+    def _new_call(self, user_id: str, request: PromptRequest | None = None) -> Call:
+        """The usage entry of a call that has not ended. With a `request`, it reserves the likely maximum."""
+        most = pricing.likely_most_text(self._model, request) if request and not self._offline else None
+        return Call(
+            user_id=user_id, kind=UsageKind.ENHANCE, model=self._model, offline=self._offline,
+            started_at=self._clock(), seconds=0.0, outcome=Outcome.FAILED, reserved_micros=most,
+        )  # fmt: skip
+
+    def _reserve(self, call: Call) -> str | None:
+        """Write the call to the usage log before it is sent; returns its id there, or None if not written.
+
+        A user without a budget gets the text even if the disk is full or the database is busy. Raises
+        BudgetSpent, and for a user with a budget also StorageError or DatabaseError.
+        """
+        if self._offline:
+            return None
+        try:
+            return self._budgets.begin_text_call(self._usage, call)
+        except (errors.StorageError, errors.DatabaseError) as error:
+            if self._budgets.has_limits(call.user_id):
+                raise
+            log.error("usage_reservation_failed", code=error.code)
+            return None
+
+    def _store(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
+        """Cache the text. If that fails, repeating the request costs money again."""
+        log_failure("enhancement_not_cached", lambda: self._cache.store(user_id, request, enhanced))
+
+    def _record_success(self, call_id: str | None, call: Call, enhanced: EnhancedPrompt) -> None:
+        self._record(
+            call_id,
+            replace(
+                call,
+                outcome=Outcome.OK,
+                model=enhanced.model,
+                seconds=enhanced.seconds,
+                input_tokens=enhanced.usage.input_tokens,
+                output_tokens=enhanced.usage.output_tokens,
+                price_micros=enhanced.price_micros,
+                request_id=enhanced.request_id,
+            ),
+        )
+
+    def _record_failure(self, call_id: str | None, call: Call, error: errors.ImageError) -> None:
+        log.warning(
+            "enhancement_failed", code=error.code, details=error.details, service_request_id=error.request_id
+        )
+        self._on_failure(error)
+        self._record(
+            call_id,
+            replace(
+                call,
+                error_code=error.code,
+                request_id=error.request_id,
+                input_tokens=error.input_tokens,
+                output_tokens=error.output_tokens,
+                price_micros=error.price_micros,
+                # A call that may have been charged keeps its reservation, the most that it may have cost.
+                reserved_micros=None if error.charged is False else call.reserved_micros,
+            ),
+        )
+
+    def _record(self, call_id: str | None, call: Call) -> None:
+        """Write an ended call to the usage log. A failure to write is only logged: the user gets the text."""
+        if call_id:
+            log_failure("usage_not_recorded", lambda: self._usage.end(call_id, call))
+        else:
+            log_failure("usage_not_recorded", lambda: self._usage.record_now(call))
 
 
-def log_failure(failure: str, action: Callable[[], T]) -> T | None:
-    """What `action` gives; a text that was paid for is shown whatever becomes of what is done beside it."""
+def log_failure(event: str, action: Callable[[], T]) -> T | None:
+    """The result of `action`; if it raises, log `event` and return None, so that no paid text is lost."""
     try:
         return action()
     except Exception as error:
-        log.error(failure, error=repr(error))
+        log.error(event, error=repr(error))
         return None

@@ -20,9 +20,8 @@ from core.errors.stored import StoredError
 from core.prompts.request import PromptRequest
 from core.prompts.styles import style_of
 from core.prompts.validation import check_words
-from core.provider import capabilities, catalogue, pricing
+from core.provider import capabilities, catalogue
 from core.settings import Settings
-from core.usage.budgets import Budgets
 from core.usage.idempotency import IdempotencyStore, IdempotentRequest
 
 log = structlog.get_logger(__name__)
@@ -34,20 +33,19 @@ class EnhancementOrders:
 
     settings: Settings
     enhancements: Enhancements
-    budgets: Budgets
     idempotency: IdempotencyStore
     clock: Callable[[], datetime] = utc_now
 
     def enhance_draft(self, user: SignedIn, draft: DraftState) -> None:
         """Start enhancing the user's draft in the background.
 
-        A draft that has been enhanced already gets a new text. The same request within a day is answered from
-        the cache, free of charge. Raises TextRejected, PromptEmpty, ModelRetired or BudgetSpent.
+        A draft that has been enhanced already gets a rewrite. Any other request that was made within a day is
+        answered from the cache, free of charge. Raises TextRejected, PromptEmpty, ModelRetired, BudgetSpent
+        or AppStopping.
         """
         request = draft.request()
-        another = draft.is_enhanced
-        self._check(user, request, another=another)
-        self.enhancements.start(user.user_id, request, draft.id, another=another)
+        self._check(request)
+        self.enhancements.start(user.user_id, request, draft.id, rewrite=draft.is_enhanced)
 
     def enhance_request(
         self,
@@ -67,14 +65,14 @@ class EnhancementOrders:
         """
         if kept and (earlier := self.idempotency.find(kept)):
             return self._earlier_text(user, request, kept, earlier)
-        self._check(user, request)
+        self._check(request)
         if request.style and style_of(request.style) is None:
             tips = ("Choose another style, or none.",)
             raise errors.InvalidParameter("There is no such style.", suggestions=tips, field="style")
         if kept and (earlier := self.idempotency.begin(kept)):
             return self._earlier_text(user, request, kept, earlier)
         try:
-            future = self.enhancements.ask(user.user_id, request, on_chunk)
+            future = self.enhancements.submit(user.user_id, request, on_chunk)
         except errors.ImageError:
             if kept:
                 self.idempotency.forget(kept)
@@ -92,7 +90,7 @@ class EnhancementOrders:
         body = earlier.body or {}
         if earlier.status not in (None, HTTPStatus.OK):
             raise StoredError.from_json(body).to_error()
-        text = body.get("text") or self.enhancements.kept(user.user_id, request)
+        text = body.get("text") or self.enhancements.cached_text(user.user_id, request)
         if text is None:
             raise errors.OutcomeUnknown(details="the app was stopped while the call was in flight")
         done: Future[str] = Future()
@@ -120,8 +118,8 @@ class EnhancementOrders:
         except errors.ImageError as fault:
             log.error("idempotent_answer_not_stored", code=fault.code, details=fault.details)
 
-    def _check(self, user: SignedIn, request: PromptRequest, *, another: bool = False) -> None:
-        """Refuse a request that can't be sent, or whose likely cost the user's budgets don't cover."""
+    def _check(self, request: PromptRequest) -> None:
+        """Refuse a request that can't be sent."""
         check_words(
             name=request.name,
             traits=request.traits,
@@ -132,7 +130,3 @@ class EnhancementOrders:
             capabilities.check_text(self.settings.default_text_model, today=self.clock().date())
         if request.empty:
             raise errors.PromptEmpty(field="base_prompt")
-        free = self.settings.offline or (not another and self.enhancements.is_free(user.user_id, request))
-        if not free:
-            likely_cost = pricing.likely_most_text(self.settings.default_text_model, request)
-            self.budgets.check_enhancement(user.user_id, likely_cost)

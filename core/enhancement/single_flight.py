@@ -1,4 +1,4 @@
-"""One call that several wait for: each hears its pieces and its end, and gives up without the others."""
+"""Single-flight: concurrent identical requests share one call and all receive its chunks and its result."""
 
 from __future__ import annotations
 
@@ -16,74 +16,108 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Waiter(Generic[T]):
-    """Somebody who waits. `on_piece` must not take long: the others' pieces come after it.
+    """One subscriber of a shared call.
 
-    `future` ends with what `shaped` makes of the result. Until the call has left it can be cancelled.
+    `on_chunk` must return quickly: the other waiters' chunks queue behind it. `future` receives
+    `convert(result)`; it can be cancelled until the call starts.
     """
 
-    on_piece: Callable[[str], None]
+    on_chunk: Callable[[str], None]
     future: Future[Any]
-    shaped: Callable[[T], Any]
+    convert: Callable[[T], Any]
 
-    def tell(self, piece: str) -> None:
+    def send(self, chunk: str) -> None:
         try:
-            self.on_piece(piece)
+            self.on_chunk(chunk)
         except Exception as error:
-            # Whoever can't hear it any more takes no text from the others.
-            log.warning("a piece could not be told", error=repr(error))
+            # One broken subscriber must not stop the text for the others.
+            log.warning("subscriber_failed", error=repr(error))
 
 
-class Flight(Generic[T]):
-    """Safe to share between threads; one of them makes the call."""
+class SharedCall(Generic[T]):
+    """One call with any number of waiters. One thread makes the call; every method is thread-safe."""
 
     def __init__(self, first: Waiter[T]) -> None:
         self._lock = threading.Lock()
         self._waiters = [first]
         self._text = ""
-        self._begun = self._over = False
+        self._started = self._ended = False
 
     def join(self, waiter: Waiter[T]) -> bool:
-        """Wait too, and hear what has come so far; False once it is over."""
+        """Add a waiter and send it the text so far; False if the call has already ended."""
         with self._lock:
-            if self._over:
+            if self._ended:
                 return False
-            if self._begun:
+            if self._started:
                 waiter.future.set_running_or_notify_cancel()
             if self._text:
-                waiter.tell(self._text)
+                waiter.send(self._text)
             self._waiters.append(waiter)
             return True
 
-    def begin(self) -> bool:
-        """From here on nobody takes it back; False where everybody has given up already."""
+    def start(self) -> bool:
+        """From now on no waiter can cancel; False if all of them have cancelled, which ends the call."""
         with self._lock:
-            self._waiters = [each for each in self._waiters if each.future.set_running_or_notify_cancel()]
-            self._begun, self._over = True, not self._waiters
-            return bool(self._waiters)
+            return self._start()
 
-    def tell(self, piece: str) -> None:
+    def send(self, chunk: str) -> None:
+        """Pass a chunk of text on to every waiter."""
         with self._lock:
-            self._text += piece
+            self._text += chunk
             for waiter in self._waiters:
-                waiter.tell(piece)
+                waiter.send(chunk)
 
-    def land(self, result: T) -> int:
-        """Give everybody the result; how many they were."""
+    def finish(self, result: T) -> int:
+        """Give every waiter the result; returns how many there were."""
         waiters = self._end()
         for waiter in waiters:
-            waiter.future.set_result(waiter.shaped(result))
+            waiter.future.set_result(waiter.convert(result))
         return len(waiters)
 
     def fail(self, error: Exception) -> None:
+        """Give every waiter the error."""
         for waiter in self._end():
             waiter.future.set_exception(error)
 
-    def abandon(self) -> None:
-        """Cancel what was never begun."""
-        for waiter in self._end():
+    def cancel(self) -> None:
+        """Cancel a call that has not started, for every waiter."""
+        with self._lock:
+            self._ended = True
+            waiters = self._waiters
+        for waiter in waiters:
             waiter.future.cancel()
+
+    def _start(self) -> bool:
+        if not self._started:
+            self._waiters = [each for each in self._waiters if each.future.set_running_or_notify_cancel()]
+            self._started, self._ended = True, not self._waiters
+        return bool(self._waiters)
 
     def _end(self) -> list[Waiter[T]]:
         with self._lock:
-            self._over = True
+            self._start()
+            self._ended = True
             return self._waiters
+
+
+class SingleFlight(Generic[T]):
+    """The shared calls under way, by key."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: dict[str, SharedCall[T]] = {}
+
+    def join(self, key: str, waiter: Waiter[T]) -> SharedCall[T] | None:
+        """Join the call under way for `key`, or register and return a new one, which the caller must make."""
+        with self._lock:
+            under_way = self._calls.get(key)
+            if under_way and under_way.join(waiter):
+                return None
+            call = self._calls[key] = SharedCall(waiter)
+            return call
+
+    def remove(self, key: str, call: SharedCall[T]) -> None:
+        """Forget an ended call, unless a newer one has replaced it."""
+        with self._lock:
+            if self._calls.get(key) is call:
+                del self._calls[key]

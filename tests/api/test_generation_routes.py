@@ -18,7 +18,16 @@ from sqlmodel import col, select
 from core import bootstrap
 from core.api.events import MOST_WAITING, Places
 from core.common.clock import utc_now
-from core.database.models import IdempotentResponse, Image, Job, JobState, Scope, Usage, User
+from core.database.models import (
+    CachedEnhancement,
+    IdempotentResponse,
+    Image,
+    Job,
+    JobState,
+    Scope,
+    Usage,
+    User,
+)
 from core.images.share_links import LIVES
 from core.settings import load_settings
 from core.studio import Studio
@@ -409,7 +418,9 @@ def test_an_enhancement_whose_process_is_gone_is_unknown_and_not_sent_again(
         row.created_at -= timedelta(minutes=30)
     kept = owner.client.post(ENHANCE, json=FOX, headers=key)
     assert kept.status_code == 200  # its text had been kept
-    studio.enhancements._takes._clock = lambda: row.created_at + timedelta(days=2)
+    with studio.database.write() as session:
+        (cached,) = session.exec(select(CachedEnhancement))
+        cached.created_at -= timedelta(days=2)
     lost = owner.client.post(ENHANCE, json=FOX, headers=key)
     assert (lost.status_code, error_of(lost)["code"]) == (504, "IMG-GEN-UNKNOWN-001")
     assert enhanced(service) == 1

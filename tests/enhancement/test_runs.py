@@ -18,9 +18,10 @@ from core import errors
 from core.accounts.audit_log import AuditLog
 from core.database.database import Database
 from core.database.models import CachedEnhancement, Usage, User
-from core.enhancement.cache import Takes
+from core.enhancement.cache import EnhancementCache
 from core.enhancement.drafts import Drafts, DraftState
-from core.enhancement.runs import ASKED_AT_ONCE, EnhancementRun, Enhancements
+from core.enhancement.enhancer import Enhancer
+from core.enhancement.runs import MAX_CONCURRENT_PER_USER, EnhancementRun, Enhancements
 from core.prompts.request import Enhancement, PromptRequest
 from core.provider.chat import EnhancedPrompt
 from core.provider.client import ServiceClient
@@ -63,17 +64,17 @@ def open_enhancements(
             )
             client = ServiceClient(settings, sleep=lambda _: None)
             work.callback(client.close)
-            running = Enhancements(
+            enhancer = Enhancer(
                 client,
-                Drafts(database),
                 UsageLog(database),
-                Takes(database, clock=clock),
+                EnhancementCache(database, clock=clock),
                 Budgets(database, settings, AuditLog(database, clock=clock), clock=clock),
                 model=settings.default_text_model,
                 offline=False,
                 secret=SECRET,
                 clock=clock,
             )
+            running = Enhancements(enhancer, Drafts(database), clock=clock)
             work.callback(running.close, grace_seconds=30)
             return running
 
@@ -163,7 +164,7 @@ def test_the_end_is_there_for_every_tab(enhancements: Enhancements, user: User) 
     enhancements.start(user.id, FOX, DRAFT)
     first = finished(enhancements, user)
     assert finished(enhancements, user) == first
-    enhancements.start(user.id, FOX, DRAFT, another=True)
+    enhancements.start(user.id, FOX, DRAFT, rewrite=True)
     assert finished(enhancements, user).id != first.id
 
 
@@ -278,9 +279,8 @@ def test_a_failed_call_counts_what_it_cost_or_may_have_cost(
 
 def spent(database: Database, user: User, clock: Clock) -> int:
     """What counts of this user's money today, in micro-USD."""
-    statement = Budgets(database, load_settings(), AuditLog(database, clock=clock), clock=clock).statement(
-        user.id
-    )
+    budgets = Budgets(database, load_settings(), AuditLog(database, clock=clock), clock=clock)
+    statement = budgets.statement(user.id)
     return next(line.used for line in statement.lines if line.which is BudgetKind.DAY_MICROS)
 
 
@@ -320,7 +320,7 @@ def test_what_costs_nothing_reserves_nothing(
     paid = spent(database, user, clock)
     broke = open_enhancements(budget_day_usd=0)
     assert HELLO in written(broke, user)
-    assert HELLO in broke.ask(user.id, FOX, ignored).result(timeout=30)
+    assert HELLO in broke.submit(user.id, FOX, ignored).result(timeout=30)
     assert (asked(service), spent(database, user, clock)) == (1, paid)
 
 
@@ -328,9 +328,9 @@ def test_of_a_model_without_a_price_a_text_is_refused_once_the_money_is_spent(
     open_enhancements: Callable[..., Enhancements], service: OpenAIService, user: User
 ) -> None:
     foreign = {"text_model": "another-writer"}
-    assert HELLO in open_enhancements(**foreign, budget_day_usd=1).ask(user.id, FOX, ignored).result(30)
+    assert HELLO in open_enhancements(**foreign, budget_day_usd=1).submit(user.id, FOX, ignored).result(30)
     with pytest.raises(errors.BudgetSpent):
-        open_enhancements(**foreign, budget_day_usd=0).ask(user.id, another(1), ignored).result(timeout=30)
+        open_enhancements(**foreign, budget_day_usd=0).submit(user.id, another(1), ignored).result(timeout=30)
     assert asked(service) == 1
 
 
@@ -354,16 +354,19 @@ def test_of_twenty_texts_at_once_as_many_are_asked_for_as_there_is_money(
     service.script(Behaviour(usage=False), always=True)
     most = likely_most_text(DEFAULT_TEXT_MODEL, another(0)) or 0
     room = Decimal(8 * most - 1) / 1_000_000
-    processes = [open_enhancements(budget_day_usd=room) for _ in range(20 // (ASKED_AT_ONCE + 1))]
+    processes = [open_enhancements(budget_day_usd=room) for _ in range(20 // (MAX_CONCURRENT_PER_USER + 1))]
     ready = Barrier(20)
 
     def ask(number: int) -> bool:
         here, program = processes[number % len(processes)], number // len(processes)
         ready.wait()
-        if not program:
+        try:
+            if program:
+                return here.submit(user.id, another(number), ignored).exception(timeout=60) is None
             here.start(user.id, another(number), DRAFT)
-            return finished(here, user).error is None
-        return here.ask(user.id, another(number), ignored).exception(timeout=60) is None
+        except errors.BudgetSpent:
+            return False
+        return finished(here, user).error is None
 
     with ThreadPoolExecutor(20) as pool:
         assert sum(pool.map(ask, range(20))) == 7
@@ -387,7 +390,7 @@ def busy(database: Database, user: User, monkeypatch: pytest.MonkeyPatch) -> Ite
 def test_where_nothing_can_be_written_and_no_budget_holds_the_service_is_asked(
     open_enhancements: Callable[..., Enhancements], busy: Database, user: User
 ) -> None:
-    assert HELLO in open_enhancements(busy).ask(user.id, FOX, ignored).result(timeout=30)
+    assert HELLO in open_enhancements(busy).submit(user.id, FOX, ignored).result(timeout=30)
 
 
 @ON_SQLITE
@@ -399,7 +402,7 @@ def test_where_nothing_can_be_written_and_a_budget_holds_nothing_is_asked(
     user: User,
     kind: str,
 ) -> None:
-    text = open_enhancements(busy, **{kind: 1}).ask(user.id, FOX, ignored)
+    text = open_enhancements(busy, **{kind: 1}).submit(user.id, FOX, ignored)
     with pytest.raises(errors.DatabaseBusy):
         text.result(timeout=30)
     assert asked(service) == 0
@@ -412,15 +415,14 @@ def test_the_same_request_several_times_at_once_is_paid_once(
     enhancements: Enhancements, service: OpenAIService, user: User, calls: Callable[[], list[Usage]]
 ) -> None:
     service.script(Behaviour(latency=1, pause=0.1))
-    heard: list[list[str]] = [[] for _ in range(ASKED_AT_ONCE)]
-    texts = [enhancements.ask(user.id, FOX, pieces.append) for pieces in heard]
-    assert enhancements.is_free(user.id, FOX)
+    heard: list[list[str]] = [[] for _ in range(MAX_CONCURRENT_PER_USER)]
+    texts = [enhancements.submit(user.id, FOX, pieces.append) for pieces in heard]
     enhancements.start(user.id, FOX, DRAFT)
     written_here = finished(enhancements, user).text
     assert {text.result(timeout=30) for text in texts} == {written_here}
     assert {"".join(pieces) for pieces in heard} == {"".join(heard[0])}
     assert asked(service) == 1
-    outcomes = ["ok", *["saved"] * ASKED_AT_ONCE]
+    outcomes = ["ok", *["saved"] * MAX_CONCURRENT_PER_USER]
     until(lambda: sorted(call.outcome for call in calls()) == outcomes)
 
 
@@ -428,8 +430,8 @@ def test_another_take_and_another_user_wait_for_nobody(
     enhancements: Enhancements, service: OpenAIService, user: User, other_user: User
 ) -> None:
     service.script(*[Behaviour(latency=1)] * 3)
-    texts = [enhancements.ask(each.id, FOX, ignored) for each in (user, other_user)]
-    enhancements.start(user.id, FOX, DRAFT, another=True)
+    texts = [enhancements.submit(each.id, FOX, ignored) for each in (user, other_user)]
+    enhancements.start(user.id, FOX, DRAFT, rewrite=True)
     finished(enhancements, user)
     assert all(HELLO in text.result(timeout=30) for text in texts)
     assert asked(service) == 3
@@ -439,7 +441,7 @@ def test_whoever_gives_up_takes_no_text_from_the_others(
     enhancements: Enhancements, service: OpenAIService, user: User
 ) -> None:
     service.script(Behaviour(latency=1))
-    first, second = (enhancements.ask(user.id, FOX, ignored) for _ in range(2))
+    first, second = (enhancements.submit(user.id, FOX, ignored) for _ in range(2))
     first.cancel()
     assert HELLO in second.result(timeout=30)
     assert asked(service) == 1
@@ -449,11 +451,11 @@ def test_a_failure_is_told_to_all_who_wait_and_recorded_once(
     enhancements: Enhancements, service: OpenAIService, user: User, calls: Callable[[], list[Usage]]
 ) -> None:
     service.script(Behaviour(latency=1, finish="length"))
-    texts = [enhancements.ask(user.id, FOX, ignored) for _ in range(3)]
+    texts = [enhancements.submit(user.id, FOX, ignored) for _ in range(3)]
     failures = {type(text.exception(timeout=30)) for text in texts}
     assert failures == {errors.EnhancementTooLong}
     assert [call.outcome for call in calls()] == ["failed"]
-    assert HELLO in enhancements.ask(user.id, FOX, ignored).result(timeout=30)
+    assert HELLO in enhancements.submit(user.id, FOX, ignored).result(timeout=30)
 
 
 def test_after_a_failure_one_may_try_again(
@@ -494,7 +496,7 @@ def test_the_same_request_of_a_day_is_answered_at_once_and_is_a_saved_call(
     enhancements.start(user.id, FOX, DRAFT)
     run = enhancements.current(user.id)
     assert run is not None
-    assert (run.is_live, run.text, run.kept_at) == (False, text, begun)
+    assert (run.is_live, run.text, run.cached_at) == (False, text, begun)
     assert run.result is not None
     draft = drafts.load(user.id)
     assert (draft.prompt, draft.has_had("typed meanwhile")) == (text, True)
@@ -521,7 +523,7 @@ OTHER_REQUESTS = {
     "style": {"style": "ink"},
     "how far": {"enhancement": Enhancement.RICH},
     "guidance": {"guidance": "darker"},
-    "take": {"variation": 1},
+    "rewrite": {"variation": 1},
 }
 
 
@@ -556,8 +558,8 @@ def test_another_take_is_always_asked_for_and_then_kept(
 ) -> None:
     again = replace(FOX, variation=1)
     written(enhancements, user)
-    written(enhancements, user, again, another=True)
-    latest = written(enhancements, user, again, another=True)
+    written(enhancements, user, again, rewrite=True)
+    latest = written(enhancements, user, again, rewrite=True)
     assert asked(service) == 3
     assert written(enhancements, user, again) == latest
     clock.forward(seconds=3)
@@ -571,10 +573,10 @@ def test_the_second_click_on_an_answer_that_was_there_at_once_asks_for_nothing(
     written(enhancements, user)
     written(enhancements, user)
     clock.forward(seconds=0.9)
-    written(enhancements, user, replace(FOX, variation=1), another=True)
+    written(enhancements, user, replace(FOX, variation=1), rewrite=True)
     assert asked(service) == 1
     clock.forward(seconds=0.1)
-    written(enhancements, user, replace(FOX, variation=1), another=True)
+    written(enhancements, user, replace(FOX, variation=1), rewrite=True)
     assert asked(service) == 2
 
 
@@ -596,25 +598,25 @@ def test_housekeeping_removes_what_is_too_old_to_answer(
     clock.forward(hours=1)
     written(enhancements, user, replace(FOX, name="Moss"))
     clock.forward(hours=23)
-    Takes(database, clock=clock).tidy()
+    EnhancementCache(database, clock=clock).tidy()
     with database.read() as session:
-        assert ["Moss" in take.text for take in session.exec(select(CachedEnhancement))] == [True]
+        assert ["Moss" in entry.text for entry in session.exec(select(CachedEnhancement))] == [True]
 
 
-class BrokenTakes(Takes):
+class BrokenCache(EnhancementCache):
     """Texts that can be neither kept nor read."""
 
     def find(self, user_id: str, model: str, request: PromptRequest) -> CachedEnhancement | None:
         raise errors.DatabaseError
 
-    def keep(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
+    def store(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
         raise errors.StorageFull
 
 
 def test_where_nothing_can_be_kept_the_service_is_asked(
     run_with: Callable[..., EnhancementRun], database: Database, drafts: Drafts, user: User
 ) -> None:
-    assert HELLO in run_with(drafts, user, BrokenTakes(database)).text
+    assert HELLO in run_with(drafts, user, BrokenCache(database)).text
 
 
 class FullDrafts(Drafts):
@@ -636,10 +638,11 @@ def run_with(database: Database, service: OpenAIService) -> Iterator[Callable[..
     settings = load_settings(openai_base_url=service.base_url)
     client = ServiceClient(settings)
 
-    def run(drafts: Drafts, user: User, takes: Takes | None = None) -> EnhancementRun:
-        usage, takes = UsageLog(database), takes or Takes(database)
+    def run(drafts: Drafts, user: User, cache: EnhancementCache | None = None) -> EnhancementRun:
+        usage, cache = UsageLog(database), cache or EnhancementCache(database)
         budgets = Budgets(database, settings, AuditLog(database))
-        running = Enhancements(client, drafts, usage, takes, budgets, model="m", offline=False, secret=SECRET)
+        enhancer = Enhancer(client, usage, cache, budgets, model="m", offline=False, secret=SECRET)
+        running = Enhancements(enhancer, drafts)
         running.start(user.id, FOX, DRAFT)
         ended = finished(running, user)
         running.close(grace_seconds=30)

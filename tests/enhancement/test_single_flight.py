@@ -7,7 +7,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from core.enhancement.single_flight import Flight, Waiter
+from core.enhancement.single_flight import SharedCall, Waiter
 
 
 def waiter(on_piece: Callable[[str], None] = lambda _: None) -> Waiter[str]:
@@ -18,50 +18,50 @@ def test_whoever_comes_later_hears_what_has_come_so_far() -> None:
     early: list[str] = []
     late: list[str] = []
     first, second = waiter(early.append), waiter(late.append)
-    flight = Flight(first)
-    assert flight.begin()
-    flight.tell("a ")
-    flight.tell("red ")
-    assert flight.join(second)
-    flight.tell("fox")
-    assert flight.land("a red fox") == 2
+    call = SharedCall(first)
+    assert call.start()
+    call.send("a ")
+    call.send("red ")
+    assert call.join(second)
+    call.send("fox")
+    assert call.finish("a red fox") == 2
     assert (early, late) == (["a ", "red ", "fox"], ["a red ", "fox"])
     assert first.future.result() == second.future.result() == "A RED FOX"
 
 
 def test_whoever_gives_up_before_it_is_begun_is_let_go_alone() -> None:
     first, second = waiter(), waiter()
-    flight = Flight(first)
-    flight.join(second)
+    call = SharedCall(first)
+    call.join(second)
     assert first.future.cancel()
-    assert flight.begin()
-    assert flight.land("fox") == 1
+    assert call.start()
+    assert call.finish("fox") == 1
     assert second.future.result() == "FOX"
 
 
 def test_what_is_begun_is_taken_back_by_nobody() -> None:
     first, second = waiter(), waiter()
-    flight = Flight(first)
-    assert flight.begin()
-    flight.join(second)
+    call = SharedCall(first)
+    assert call.start()
+    call.join(second)
     assert not first.future.cancel()
     assert not second.future.cancel()
-    assert flight.land("fox") == 2
+    assert call.finish("fox") == 2
 
 
 def test_what_everybody_has_given_up_is_never_begun_and_not_joined() -> None:
     first = waiter()
-    flight = Flight(first)
+    call = SharedCall(first)
     first.future.cancel()
-    assert not flight.begin()
-    assert not flight.join(waiter())
+    assert not call.start()
+    assert not call.join(waiter())
 
 
 def test_what_is_over_is_not_joined() -> None:
-    flight = Flight(waiter())
-    flight.begin()
-    flight.land("fox")
-    assert not flight.join(waiter())
+    call = SharedCall(waiter())
+    call.start()
+    call.finish("fox")
+    assert not call.join(waiter())
 
 
 def test_whoever_can_not_hear_it_takes_nothing_from_the_others() -> None:
@@ -69,19 +69,19 @@ def test_whoever_can_not_hear_it_takes_nothing_from_the_others() -> None:
         raise RuntimeError("the loop is closed")
 
     heard: list[str] = []
-    flight = Flight(waiter(deaf))
-    flight.begin()
-    flight.join(waiter(heard.append))
-    flight.tell("fox")
+    call = SharedCall(waiter(deaf))
+    call.start()
+    call.join(waiter(heard.append))
+    call.send("fox")
     assert heard == ["fox"]
 
 
 def test_a_failure_is_everybodys() -> None:
     first, second = waiter(), waiter()
-    flight = Flight(first)
-    flight.join(second)
-    flight.begin()
-    flight.fail(ZeroDivisionError())
+    call = SharedCall(first)
+    call.join(second)
+    call.start()
+    call.fail(ZeroDivisionError())
     for each in (first, second):
         with pytest.raises(ZeroDivisionError):
             each.future.result()
@@ -89,8 +89,8 @@ def test_a_failure_is_everybodys() -> None:
 
 def test_what_is_never_begun_is_cancelled_for_all() -> None:
     first, second = waiter(), waiter()
-    flight = Flight(first)
-    flight.join(second)
-    flight.abandon()
+    call = SharedCall(first)
+    call.join(second)
+    call.cancel()
     assert first.future.cancelled()
     assert second.future.cancelled()

@@ -144,7 +144,7 @@ def take_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | N
     state.handled = run.id
     state.failure = run.error
     if run.result:
-        state.added_back, state.kept_at = run.result.added_back, run.kept_at
+        state.added_back, state.kept_at = run.result.added_back, run.cached_at
         adopt(user, state, state.draft.with_enhanced(run.text, run.draft_id, run.request, now=utc_now()))
         state.prompt_epoch = new_id()
 
