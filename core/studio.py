@@ -31,10 +31,10 @@ from core.images.gallery import Gallery
 from core.images.share_links import ShareLinks
 from core.images.uploads import Uploads
 from core.maintenance.chores import Housekeeping
-from core.prompts.expansion import count_prompts, write_prompts
+from core.prompts.expansion import count_prompts, expand_prompts
 from core.prompts.recipe import AUTO, Recipe
-from core.prompts.styles import styled
-from core.prompts.validation import check_words
+from core.prompts.styles import with_style
+from core.prompts.validation import check_prompt_texts
 from core.provider import capabilities, catalogue
 from core.provider.client import ServiceClient
 from core.settings import Settings
@@ -99,7 +99,7 @@ class Studio:
             prompts=count,
             images=count * draft.images,
             price=self.price(recipes),
-            length=max(len(styled(each.prompt, each.style)) for each in (recipes or [recipe])),
+            length=max(len(with_style(each.prompt, each.style)) for each in (recipes or [recipe])),
             limit=catalogue.image_model(recipe.model).max_prompt,
             excess=excess,
         )
@@ -121,7 +121,7 @@ class Studio:
         most = self.settings.max_batch
         if not many:
             return [recipe] * count
-        prompts = write_prompts(recipe.prompt, most=most)
+        prompts = expand_prompts(recipe.prompt, limit=most)
         if len(prompts) * count > most:
             raise errors.TooManyPrompts(
                 f"That would be {len(prompts) * count:,} images; a batch can have at most {most:,}.",
@@ -183,7 +183,7 @@ class Studio:
         Raises ImageNotFound or TextRejected.
         """
         if name is not None:
-            check_words(name=name, traits=())
+            check_prompt_texts(name=name, traits=())
         return self.gallery.change(user.user_id, image_id, name=name, favourite=favourite)
 
     def offer(self, user: SignedIn, recipe: Recipe, count: int, *, many: bool = False) -> Offer | None:
@@ -252,11 +252,11 @@ class Studio:
         return self.jobs.retry(user.user_id, *job_ids)
 
     def _check(self, user: SignedIn, recipe: Recipe) -> None:
-        check_words(
+        check_prompt_texts(
             name=recipe.name, traits=recipe.traits, base_prompt=recipe.base_prompt, prompt=recipe.prompt
         )
         official = catalogue.is_official(self.settings)
-        capabilities.check(recipe.params(), today=self.clock().date(), official=official)
+        capabilities.check_params(recipe.params(), today=self.clock().date(), official=official)
         if recipe.model not in {model.name for model in self.models()}:
             raise errors.ModelUnavailable(
                 details=f"models: {', '.join(model.name for model in self.models())}", field="model"
@@ -267,8 +267,8 @@ class Studio:
 
     def check_edit(self, user: SignedIn, recipe: Recipe, count: int) -> None:
         """Refuse what can't be made, before any picture for it is taken in. Raises what `generate` does."""
-        params = replace(recipe.params(), inputs=1)
-        capabilities.check_inputs(params, catalogue.image_model(recipe.model))
+        params = replace(recipe.params(), input_count=1)
+        capabilities.check_input_images(params, catalogue.image_model(recipe.model))
         recipes = self._checked(user, recipe, count, many=False)
         # It costs what it will with its picture, of which there is nothing yet but that it comes.
         each = self.budgets.reservation(replace(recipe, references=("",)))
@@ -286,14 +286,14 @@ class Studio:
         if model != recipe.model:
             recipe = replace(recipe, model=model, size=AUTO, quality=AUTO)
         try:
-            capabilities.check_inputs(recipe.params(), catalogue.image_model(model))
+            capabilities.check_input_images(recipe.params(), catalogue.image_model(model))
         except errors.InvalidParameter as error:
             obstacle = error
         return Remake(recipe, self.price([recipe]), obstacle)
 
     def _editing_model(self, name: str) -> str:
         """The image's own model where that edits and may be chosen, else the default one."""
-        offered = {model.name for model in self.models() if model.edits}
+        offered = {model.name for model in self.models() if model.can_edit}
         return name if name in offered else self.settings.default_image_model
 
     def variation(self, user: SignedIn, image_id: str) -> str:
@@ -315,7 +315,7 @@ class Studio:
     def _screen(self, recipes: Sequence[Recipe]) -> None:
         """Have each prompt that is going to be paid for looked at. Raises PromptFlagged."""
         self.client.moderation.screen(
-            tuple(dict.fromkeys(styled(recipe.prompt, recipe.style) for recipe in recipes))
+            tuple(dict.fromkeys(with_style(recipe.prompt, recipe.style) for recipe in recipes))
         )
 
     def reuse(self, user: SignedIn, image_id: str) -> DraftState:

@@ -14,9 +14,9 @@ from core.common.clock import utc_now
 from core.common.ids import new_id
 from core.enhancement.drafts import EXAMPLE, MOST_TEXT, PromptVersion
 from core.generation.quotes import Quote
-from core.prompts.expansion import open_brace
-from core.prompts.request import Enhancement
-from core.prompts.styles import style_of
+from core.prompts.expansion import find_unclosed_brace
+from core.prompts.request import EnhancementLevel
+from core.prompts.styles import find_style
 from pages.ui.create.draft_form import (
     ENHANCEMENT_WORDS,
     OPTION_FIELDS,
@@ -100,10 +100,10 @@ def _use_example(user: SignedIn, state: CreateState) -> None:
 def _enhance_fields(state: CreateState) -> None:
     st.segmented_control(
         "Enhancement",
-        list(Enhancement),
+        list(EnhancementLevel),
         default=state.draft.enhancement,
         key=state.key("enhancement"),
-        format_func=lambda level: ENHANCEMENT_WORDS[Enhancement(level)],
+        format_func=lambda level: ENHANCEMENT_WORDS[EnhancementLevel(level)],
         required=True,
         width="stretch",
     )
@@ -188,7 +188,7 @@ def _figures(state: CreateState) -> None:
         st.warning(escape_markdown(quote.excess.message), icon=":material/stacks:")
     else:
         _length_and_price(state, quote)
-    if state.draft.many and (line := open_brace(state.draft.prompt)):
+    if state.draft.many and (line := find_unclosed_brace(state.draft.prompt)):
         st.caption(f"Line {line}: a brace isn't closed, so it is sent as it is.")
     if state.added_back:
         words = ", ".join(escape_markdown(word) for word in state.added_back)
@@ -196,7 +196,7 @@ def _figures(state: CreateState) -> None:
     if state.kept_at and state.draft.prompt == state.draft.enhanced_prompt:
         day = relative_day(to_local_time(state.kept_at).date(), to_local_time(utc_now()).date())
         st.caption(f"From your enhancement {day}, free of charge.")
-    if outdated := style_of(state.draft.outdated_style):
+    if outdated := find_style(state.draft.outdated_style):
         st.caption(
             f"This prompt was enhanced for “{escape_markdown(outdated.label)}”: enhance it again, or edit it."
         )

@@ -12,7 +12,7 @@ import streamlit as st
 from core.accounts.identity import SignedIn
 from core.common.ids import new_id
 from core.images.gallery_queries import Filters, Page
-from core.prompts.styles import style_of
+from core.prompts.styles import find_style
 from core.provider.catalogue import image_model
 from pages.ui.formatting import escape_markdown, format_image_count
 from pages.ui.gallery.image_dialog import TRASHED_KEY, image_dialog
@@ -154,7 +154,7 @@ def _model_words(name: str) -> str:
 
 
 def _style_words(key: str) -> str:
-    style = style_of(key)
+    style = find_style(key)
     return style.label if style else key or "Any style"
 
 

@@ -19,7 +19,7 @@ from core import errors
 from core.api.schemas import JobStatus
 from core.common.media_types import sniff_media_type
 from core.generation.views import Batch
-from core.provider.catalogue import MOST_PARTIALS
+from core.provider.catalogue import MAX_PARTIAL_IMAGES
 from core.web.error_responses import error_body
 from core.web.urls import partial_url
 
@@ -178,11 +178,11 @@ async def _partials(
 ) -> AsyncIterator[Partial]:
     """The partial pictures of each call that weren't `seen` yet; those of an ended job are gone.
 
-    There are MOST_PARTIALS at most, whatever number a row has: looking for more would outlast the job.
+    There are MAX_PARTIAL_IMAGES at most, whatever number a row has: looking for more would outlast the job.
     """
     for job in batch.jobs:
         call = job.id, job.attempts
-        most = min(job.partials, MOST_PARTIALS) if job.is_live else 0
+        most = min(job.partials, MAX_PARTIAL_IMAGES) if job.is_live else 0
         for number in range(seen.get(call, 0), most):
             seen[call] = number + 1
             with suppress(errors.ImageNotFound, errors.StorageError):

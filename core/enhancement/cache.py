@@ -14,7 +14,7 @@ from core.common.clock import utc_now
 from core.database.columns import fit_to_columns
 from core.database.database import Database
 from core.database.models import CachedEnhancement
-from core.prompts.instructions import messages
+from core.prompts.instructions import chat_messages
 from core.prompts.request import PromptRequest
 from core.provider.chat import EnhancedPrompt
 from core.provider.pricing import TokenCount
@@ -63,7 +63,7 @@ class EnhancementCache:
 
     def key(self, user_id: str, model: str, request: PromptRequest) -> str:
         """The SHA-256, in hexadecimal, of the user, the service, the model and all messages sent to it."""
-        identity = json.dumps([user_id, self._service, model, messages(request)])
+        identity = json.dumps([user_id, self._service, model, chat_messages(request)])
         return sha256(identity.encode()).hexdigest()
 
     def tidy(self) -> None:

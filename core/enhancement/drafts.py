@@ -17,7 +17,7 @@ from core.database.database import Database
 from core.database.models import Draft
 from core.errors import TextRejected
 from core.prompts.recipe import Recipe
-from core.prompts.request import Enhancement, PromptRequest
+from core.prompts.request import EnhancementLevel, PromptRequest
 
 MAX_VERSIONS = 50
 # In characters. Many prompts share one field, each of which a model takes up to 32,000 of.
@@ -48,7 +48,7 @@ class DraftState:
     traits: tuple[str, ...] = ()
     base_prompt: str = ""
     style: str = ""
-    enhancement: str = Enhancement.BALANCED
+    enhancement: str = EnhancementLevel.BALANCED
     guidance: str = ""
     prompt: str = ""
     enhanced_prompt: str = ""
@@ -93,7 +93,7 @@ class DraftState:
             traits=self.traits,
             base_prompt=self.base_prompt,
             style=self.style or None,
-            enhancement=Enhancement(self.enhancement),
+            enhancement=EnhancementLevel(self.enhancement),
             guidance=self.guidance,
         )
 
@@ -162,7 +162,7 @@ class DraftState:
         given["traits"] = tuple(given.get("traits", ()))
         versions = (_known(PromptVersion, version) for version in given.get("versions", ()))
         given["versions"] = tuple(PromptVersion(**version) for version in versions)
-        if given.get("enhancement") not in set(Enhancement):
+        if given.get("enhancement") not in set(EnhancementLevel):
             given.pop("enhancement", None)
         return cls(**given)
 

@@ -69,7 +69,7 @@ class Enhancer:
     def check_budget(self, user_id: str, request: PromptRequest) -> None:
         """Raise BudgetSpent if the user's budget doesn't cover a call for `request`."""
         if not self._offline:
-            self._budgets.check_enhancement(user_id, pricing.likely_most_text(self._model, request))
+            self._budgets.check_enhancement(user_id, pricing.max_text_price(self._model, request))
 
     def enhance(
         self, user_id: str, request: PromptRequest, on_chunk: Callable[[str], None]
@@ -106,7 +106,7 @@ class Enhancer:
 
     def _new_call(self, user_id: str, request: PromptRequest | None = None) -> Call:
         """The usage entry of a call that has not ended. With a `request`, it reserves the likely maximum."""
-        most = pricing.likely_most_text(self._model, request) if request and not self._offline else None
+        most = pricing.max_text_price(self._model, request) if request and not self._offline else None
         return Call(
             user_id=user_id, kind=UsageKind.ENHANCE, model=self._model, offline=self._offline,
             started_at=self._clock(), seconds=0.0, outcome=Outcome.FAILED, reserved_micros=most,

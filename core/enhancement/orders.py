@@ -18,8 +18,8 @@ from core.enhancement.drafts import DraftState
 from core.enhancement.runs import Enhancements
 from core.errors.stored import StoredError
 from core.prompts.request import PromptRequest
-from core.prompts.styles import style_of
-from core.prompts.validation import check_words
+from core.prompts.styles import find_style
+from core.prompts.validation import check_prompt_texts
 from core.provider import capabilities, catalogue
 from core.settings import Settings
 from core.usage.idempotency import IdempotencyStore, IdempotentRequest
@@ -66,7 +66,7 @@ class EnhancementOrders:
         if kept and (earlier := self.idempotency.find(kept)):
             return self._earlier_text(user, request, kept, earlier)
         self._check(request)
-        if request.style and style_of(request.style) is None:
+        if request.style and find_style(request.style) is None:
             tips = ("Choose another style, or none.",)
             raise errors.InvalidParameter("There is no such style.", suggestions=tips, field="style")
         if kept and (earlier := self.idempotency.begin(kept)):
@@ -120,13 +120,13 @@ class EnhancementOrders:
 
     def _check(self, request: PromptRequest) -> None:
         """Refuse a request that can't be sent."""
-        check_words(
+        check_prompt_texts(
             name=request.name,
             traits=request.traits,
             base_prompt=request.base_prompt,
             guidance=request.guidance,
         )
         if catalogue.is_official(self.settings):
-            capabilities.check_text(self.settings.default_text_model, today=self.clock().date())
+            capabilities.check_text_model(self.settings.default_text_model, today=self.clock().date())
         if request.empty:
             raise errors.PromptEmpty(field="base_prompt")

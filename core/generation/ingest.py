@@ -26,7 +26,7 @@ from core.generation.job_state import end_with_answer
 from core.images.gallery import Gallery
 from core.images.image_files import ImageInfo, verify_image
 from core.prompts.recipe import Recipe
-from core.prompts.styles import styled
+from core.prompts.styles import with_style
 from core.provider.images import GeneratedImages
 from core.storage.keys import (
     Folder,
@@ -169,7 +169,7 @@ class Intake:
 
     def _add_image(self, session: Session, job: Job, figures: Figures, file: Kept) -> bool:
         """False when the gallery has it already."""
-        recipe, price = Recipe.read(job.request), figures.price_micros
+        recipe, price = Recipe.from_any_version(job.request), figures.price_micros
         if file.picture is None or self.gallery.has_file(session, file.key):
             return False
         self.gallery.add(
@@ -181,7 +181,7 @@ class Intake:
             file_key=file.key,
             index=file.index,
             file_bytes=file.size,
-            sent_prompt=styled(recipe.prompt, recipe.style),
+            sent_prompt=with_style(recipe.prompt, recipe.style),
             revised_prompt=next(iter(figures.revised_prompts[file.index : file.index + 1]), None) or "",
             price_micros=price // figures.count if price is not None else None,
             seconds=figures.seconds,

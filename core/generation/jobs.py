@@ -229,7 +229,7 @@ class Jobs:
             self.database.lock(session, AdvisoryLock.SUBMISSION)
             now = self.clock()
             taken = [job for job in jobs if self._dismiss(session, owner_id, (job.id,), failed=True)]
-            estimates = [self.budgets.reservation(Recipe.read(job.request)) for job in taken]
+            estimates = [self.budgets.reservation(Recipe.from_any_version(job.request)) for job in taken]
             self.budgets.reserve(session, owner_id, estimates, now)
             new = _batch(batch_id, owner_id, [job.request for job in taken], estimates, now)
             session.add_all(new)

@@ -13,7 +13,7 @@ from core.common.text import limit_combining_marks, storable_text
 from core.database.models import Image
 from core.database.pagination import Cursor, after_cursor, paginate
 from core.prompts.recipe import Recipe
-from core.prompts.styles import style_of
+from core.prompts.styles import find_style
 
 PAGE_SIZE = 24
 MAX_PAGE_SIZE = 200
@@ -63,7 +63,7 @@ def fold(words: str) -> str:
 
 def search_text(made_from: Recipe | Image) -> str:
     """What the gallery's search looks through."""
-    style = style_of(made_from.style)
+    style = find_style(made_from.style)
     parts = (made_from.name, *made_from.traits, style.label if style else "", made_from.prompt)
     texts = dict.fromkeys((*parts, made_from.base_prompt, made_from.enhanced_prompt))
     return fold("\n".join(part for part in texts if part)[:SEARCH_TEXT_LENGTH])[:SEARCH_TEXT_LENGTH]

@@ -316,7 +316,7 @@ def _needed(session: Session, owners: set[str], since: datetime) -> frozenset[st
         or_(col(Job.state).in_(LIVE_STATES), col(Job.created_at) > since),
         cast(col(Job.request), Text).contains(f"{Folder.UPLOADS}/"),
     )
-    recipes = (Recipe.read(request) for request in session.scalars(wanted))
+    recipes = (Recipe.from_any_version(request) for request in session.scalars(wanted))
     return frozenset(key for recipe in recipes for key in recipe.uploads)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from core.offline.phrases import PHRASES, TELLTALES, Phrases
-from core.prompts.request import Enhancement
+from core.prompts.request import EnhancementLevel
 
 _SCRIPTS = (
     ("ja", re.compile(r"[\u3040-\u30ff]")),
@@ -18,7 +18,7 @@ _SCRIPTS = (
     ("ar", re.compile(r"[\u0600-\u06ff]")),
 )
 _SENTENCE_END = tuple(".!?…。！？؟:;\"'»“”)")
-_DEPTHS = {Enhancement.LIGHT: 0, Enhancement.BALANCED: 1, Enhancement.RICH: 2}
+_DEPTHS = {EnhancementLevel.LIGHT: 0, EnhancementLevel.BALANCED: 1, EnhancementLevel.RICH: 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Words:
     traits: tuple[str, ...] = ()
     base_prompt: str = ""
     style: str = ""
-    enhancement: Enhancement = Enhancement.BALANCED
+    enhancement: EnhancementLevel = EnhancementLevel.BALANCED
     guidance: str = ""
     variation: int = 0
 

@@ -13,12 +13,12 @@ from core.offline.multipart import KIND, read_form
 from core.offline.prompt_writer import Words
 from core.offline.responses import tokens
 from core.offline.simulated_faults import Fault
-from core.prompts.request import Enhancement
-from core.provider.catalogue import FLARE_TOKENS, FREE_SIZES, MAX_PROMPT, PARTIAL_TOKENS
+from core.prompts.request import EnhancementLevel
+from core.provider.catalogue import CUSTOM_SIZES, FLARE_TOKENS, MAX_PROMPT, PARTIAL_TOKENS
 
 _SIZE = re.compile(r"([0-9]{2,4})x([0-9]{2,4})")
 # Smaller than the service takes, for tests that needn't be big.
-_SIZES = replace(FREE_SIZES, min_pixels=64 * 64)
+_SIZES = replace(CUSTOM_SIZES, min_pixels=64 * 64)
 # What a picture to be made from is counted as, so that there is a number.
 _INPUT_TOKENS = 256
 _OUTPUT_TOKENS = FLARE_TOKENS | {"auto": FLARE_TOKENS["medium"]}
@@ -124,7 +124,7 @@ def description_of(message: str) -> Words:
             traits=tuple(str(trait) for trait in fields.get("traits") or ()),
             base_prompt=str(fields.get("base_prompt") or ""),
             style=str(fields.get("style") or ""),
-            enhancement=Enhancement(fields.get("enhancement") or Enhancement.BALANCED),
+            enhancement=EnhancementLevel(fields.get("enhancement") or EnhancementLevel.BALANCED),
             guidance=str(fields.get("guidance") or ""),
             variation=int(fields.get("variation") or 0),
         )

@@ -14,9 +14,9 @@ from itertools import chain, pairwise, product
 from core.errors import TooManyPrompts
 
 # Deeper braces are letters: nobody reads them.
-DEEPEST = 10
+MAX_DEPTH = 10
 # Where counting ends: the product of a long text has a million digits, takes minutes, and says no more.
-UNCOUNTED = 10**12
+MAX_COUNT = 10**12
 _ESCAPED = ("{", "|", "}", "\\")
 
 
@@ -36,31 +36,31 @@ class _Part:
 
 
 def count_prompts(text: str) -> int:
-    """How many prompts `text` stands for, UNCOUNTED at most; nothing is written out."""
+    """How many prompts `text` stands for, MAX_COUNT at most; nothing is written out."""
     return _sum(map(_parse, _lines(text)))
 
 
-def write_prompts(text: str, *, most: int) -> tuple[str, ...]:
+def expand_prompts(text: str, *, limit: int) -> tuple[str, ...]:
     """The prompts that `text` stands for, in order and with single spaces.
 
-    Raises TooManyPrompts for more than `most`, before any is written out.
+    Raises TooManyPrompts for more than `limit`, before any is written out.
     """
     lines = [_parse(line) for line in _lines(text)]
     count = _sum(lines)
-    if count > most:
+    if count > limit:
         raise TooManyPrompts(
-            f"These are {_figure(count)} prompts; a batch can have at most {most:,}.", field="prompt"
+            f"These are {_figure(count)} prompts; a batch can have at most {limit:,}.", field="prompt"
         )
     return tuple(" ".join(prompt.split()) for line in lines for prompt in _each(line))
 
 
-def open_brace(text: str) -> int | None:
+def find_unclosed_brace(text: str) -> int | None:
     """The first line, counted from 1, in which a brace is opened and not closed."""
     return next((number for number, line in enumerate(text.splitlines(), 1) if _signs(line).left_open), None)
 
 
 def _figure(count: int) -> str:
-    return f"{count:,}" if count < UNCOUNTED else "more than a trillion"
+    return f"{count:,}" if count < MAX_COUNT else "more than a trillion"
 
 
 def _lines(text: str) -> list[str]:
@@ -68,11 +68,11 @@ def _lines(text: str) -> list[str]:
 
 
 def _count(parts: list[_Part]) -> int:
-    return reduce(lambda count, part: min(count * part.count, UNCOUNTED), parts, 1)
+    return reduce(lambda count, part: min(count * part.count, MAX_COUNT), parts, 1)
 
 
 def _sum(texts: Iterable[list[_Part]]) -> int:
-    return min(sum(map(_count, texts)), UNCOUNTED)
+    return min(sum(map(_count, texts)), MAX_COUNT)
 
 
 def _each(parts: list[_Part]) -> Iterator[str]:
@@ -109,7 +109,7 @@ def _read(line: str, start: int, end: int, signs: _Signs, depth: int) -> list[_P
         if _escapes(line, place):
             letters.append(line[place + 1])
             place += 2
-        elif place in signs.closed and depth < DEEPEST and (cuts := signs.cuts(place)):
+        elif place in signs.closed and depth < MAX_DEPTH and (cuts := signs.cuts(place)):
             bounds = [place, *cuts, signs.closed[place]]
             options = [_read(line, left + 1, right, signs, depth + 1) for left, right in pairwise(bounds)]
             parts += [_Part("".join(letters)), _Part(options=options)]

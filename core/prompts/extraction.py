@@ -63,12 +63,12 @@ def _unquoted(text: str) -> str:
 
 def missing_facts(text: str, request: PromptRequest) -> tuple[str, ...]:
     """The name and traits that `text` lacks; case, spacing and Unicode forms don't count."""
-    said = _folded(text)
+    said = _normalised(text)
     facts = (fact.strip() for fact in (request.name, *request.traits))
-    return tuple(dict.fromkeys(fact for fact in facts if fact and not _says(said, _folded(fact))))
+    return tuple(dict.fromkeys(fact for fact in facts if fact and not _says(said, _normalised(fact))))
 
 
-def with_facts(text: str, facts: tuple[str, ...]) -> str:
+def append_facts(text: str, facts: tuple[str, ...]) -> str:
     """`text` with `facts` as its last line."""
     return f"{text}\n\nKeep exactly: {'; '.join(facts)}." if facts else text
 
@@ -80,5 +80,5 @@ def _says(said: str, fact: str) -> bool:
     return re.search(before + re.escape(fact) + after, said) is not None
 
 
-def _folded(text: str) -> str:
+def _normalised(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", limit_combining_marks(text)).casefold().split())

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from core.prompts.request import Enhancement, PromptRequest
+from core.prompts.request import EnhancementLevel, PromptRequest
 
 _LEVELS = {
-    Enhancement.LIGHT: "Light: tidy wording and order, add at most one short phrase. Under 80 words.",
-    Enhancement.BALANCED: "Balanced: add framing, light and materials where they lack. 80 to 180 words.",
-    Enhancement.RICH: "Rich: work out the whole scene, with texture, mood and background. 180 to 350 words.",
+    EnhancementLevel.LIGHT: ("Light: tidy wording and order, add at most one short phrase. Under 80 words."),
+    EnhancementLevel.BALANCED: (
+        "Balanced: add framing, light and materials where they lack. 80 to 180 words."
+    ),
+    EnhancementLevel.RICH: (
+        "Rich: work out the whole scene, with texture, mood and background. 180 to 350 words."
+    ),
 }
 _INSTRUCTIONS = """\
 You write prompts for an image model. The user's message is one JSON object that describes a picture.
@@ -34,14 +38,14 @@ If the JSON has a style, the picture has that style.
 Answer with the prompt alone, as plain text: no title, no explanation, no code fence, no JSON."""
 
 
-def instructions(request: PromptRequest) -> str:
+def system_message(request: PromptRequest) -> str:
     """The system message for the enhancer: the rules, and how far this request lets it go."""
     return _INSTRUCTIONS.format(level=_LEVELS[request.enhancement])
 
 
-def messages(request: PromptRequest) -> list[dict[str, str]]:
+def chat_messages(request: PromptRequest) -> list[dict[str, str]]:
     """All that the enhancer is told."""
     return [
-        {"role": "system", "content": instructions(request)},
+        {"role": "system", "content": system_message(request)},
         {"role": "user", "content": request.to_message()},
     ]

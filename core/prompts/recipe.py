@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Self
 
 from core.errors import RecipeUnreadable
-from core.prompts.styles import style_of, styled
+from core.prompts.styles import find_style, with_style
 
 _OF_EDITS = ("source_image", "references", "mask")
 AUTO = "auto"
@@ -41,7 +41,7 @@ class Recipe:
         return (*self.references, self.mask) if self.mask else self.references
 
     @property
-    def inputs(self) -> int:
+    def input_count(self) -> int:
         """How many pictures it is made from."""
         return len(self.references) + bool(self.source_image)
 
@@ -52,16 +52,16 @@ class Recipe:
             size=self.size,
             quality=self.quality,
             style=self.style,
-            inputs=self.inputs,
+            input_count=self.input_count,
         )
 
     @property
     def request_hash(self) -> str:
         """The SHA-256 of what the service is sent: recipes that differ in other words alone have the same."""
-        own_style = "" if style_of(self.style) else self.style or ""
-        sent = (styled(self.prompt, self.style), self.model, self.size, self.quality, own_style)
+        own_style = "" if find_style(self.style) else self.style or ""
+        sent = (with_style(self.prompt, self.style), self.model, self.size, self.quality, own_style)
         # Only where there are any: what was made before edits keeps its hash.
-        from_what = (self.source_image, *self.references, self.mask) if self.inputs else ()
+        from_what = (self.source_image, *self.references, self.mask) if self.input_count else ()
         return sha256(json.dumps(sent + from_what).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Recipe:
             raise RecipeUnreadable(details=str(error)) from error
 
     @classmethod
-    def read(cls, stored: dict[str, Any]) -> Self:
+    def from_any_version(cls, stored: dict[str, Any]) -> Self:
         """What any version stored, to be shown or kept: a field that is unknown here is left out."""
         known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
         return cls.from_json({"prompt": "", "model": ""} | known)
@@ -93,7 +93,7 @@ class GenerateParams:
     """What one generation asks for.
 
     `style` is the key of a preset in core.prompts.extraction or a style of the model's own; `auto` leaves a
-    choice to the service and is never sent. `inputs` is how many pictures it is made from, none being a
+    choice to the service and is never sent. `input_count` is how many pictures it is made from, none being a
     generation from words alone.
     """
 
@@ -105,4 +105,4 @@ class GenerateParams:
     style: str | None = None
     background: str = AUTO
     output_format: str = "png"
-    inputs: int = 0
+    input_count: int = 0

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 
 from core.common.ids import sha256_hex
-from core.prompts.styles import style_of
+from core.prompts.styles import find_style
 
 
-class Enhancement(StrEnum):
+class EnhancementLevel(StrEnum):
     """How far the enhancer may go."""
 
     LIGHT = "light"
@@ -26,13 +26,13 @@ class PromptRequest:
     traits: tuple[str, ...] = ()
     base_prompt: str = ""
     style: str | None = None
-    enhancement: Enhancement = Enhancement.BALANCED
+    enhancement: EnhancementLevel = EnhancementLevel.BALANCED
     guidance: str = ""
     variation: int = 0
 
     def to_message(self) -> str:
         """The user's message to the enhancer: one JSON object with these fields, style in words."""
-        style = style_of(self.style)
+        style = find_style(self.style)
         fields = asdict(self) | {"style": f"{style.label}: {style.words}" if style else ""}
         return json.dumps(fields, ensure_ascii=False)
 

@@ -131,12 +131,12 @@ STYLES: tuple[Style, ...] = (
 _BY_KEY = {style.key: style for style in STYLES}
 
 
-def style_of(key: str | None) -> Style | None:
+def find_style(key: str | None) -> Style | None:
     """The preset called `key`, or None for no style or an unknown one."""
     return _BY_KEY.get(key or "")
 
 
-def styled(prompt: str, style_key: str | None) -> str:
+def with_style(prompt: str, style_key: str | None) -> str:
     """`prompt` with the preset's words as its last line, for models without a style parameter."""
-    style = style_of(style_key)
+    style = find_style(style_key)
     return f"{prompt.rstrip()}\n\nStyle: {style.words}." if style else prompt

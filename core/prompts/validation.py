@@ -8,25 +8,25 @@ from core.common.text import has_too_many_marks
 from core.errors import TextRejected
 
 # In characters; traits are counted.
-MAX_LINE = 120
-MAX_TEXT = 8_000
+MAX_LINE_LENGTH = 120
+MAX_TEXT_LENGTH = 8_000
 MAX_TRAITS = 40
 # Control characters and halves of characters; new lines and tabs are wanted.
 _UNSEEN = ("Cc", "Cs")
 _LAYOUT = "\t\n\r"
 
 
-def check_words(
+def check_prompt_texts(
     *, name: str, traits: tuple[str, ...], base_prompt: str = "", guidance: str = "", prompt: str = ""
 ) -> None:
     """Refuse what can't be sent or kept. Raises TextRejected with the field at fault."""
     if len(traits) > MAX_TRAITS:
         raise TextRejected(f"There can be at most {MAX_TRAITS} traits.", field="traits")
-    _check_text("name", name, MAX_LINE)
+    _check_text("name", name, MAX_LINE_LENGTH)
     for trait in traits:
-        _check_text("traits", trait, MAX_LINE)
-    _check_text("base_prompt", base_prompt, MAX_TEXT)
-    _check_text("guidance", guidance, MAX_TEXT)
+        _check_text("traits", trait, MAX_LINE_LENGTH)
+    _check_text("base_prompt", base_prompt, MAX_TEXT_LENGTH)
+    _check_text("guidance", guidance, MAX_TEXT_LENGTH)
     # How long a prompt may be is the model's to say.
     _check_text("prompt", prompt, len(prompt))
 

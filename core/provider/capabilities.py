@@ -8,14 +8,14 @@ from datetime import date
 
 from core.errors import InvalidParameter, ModelRetired, PromptEmpty, PromptTooLong
 from core.prompts.recipe import AUTO, GenerateParams
-from core.prompts.styles import style_of, styled
+from core.prompts.styles import find_style, with_style
 from core.provider.catalogue import ImageModel, image_model, text_model
 from core.settings import DEFAULT_IMAGE_MODEL, DEFAULT_TEXT_MODEL
 
 _SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 
 
-def check(params: GenerateParams, *, today: date, official: bool) -> None:
+def check_params(params: GenerateParams, *, today: date, official: bool) -> None:
     """Refuse what the model can't do, before it is paid for.
 
     `official` says that OpenAI itself is asked, where a retired model is gone. Raises PromptEmpty,
@@ -24,27 +24,27 @@ def check(params: GenerateParams, *, today: date, official: bool) -> None:
     model = image_model(params.model)
     if not params.prompt.strip():
         raise PromptEmpty(field="prompt")
-    if official and model.ended(today):
+    if official and model.is_retired(today):
         raise _retired(model.label, image_model(model.successor or DEFAULT_IMAGE_MODEL).label, field="model")
-    if len(styled(params.prompt, params.style)) > model.max_prompt:
+    if len(with_style(params.prompt, params.style)) > model.max_prompt:
         raise PromptTooLong(
             f"The prompt is too long: {model.label} accepts at most {model.max_prompt:,} characters.",
             field="prompt",
         )
     check_size(params.size, model)
-    check_inputs(params, model)
+    check_input_images(params, model)
     _check_choices(params, model)
 
 
-def check_inputs(params: GenerateParams, model: ImageModel) -> None:
+def check_input_images(params: GenerateParams, model: ImageModel) -> None:
     """Raise InvalidParameter for pictures that `model` can't work from."""
-    if params.inputs and not model.edits:
+    if params.input_count and not model.can_edit:
         raise InvalidParameter(
             f"{model.label} makes images from text only.",
             suggestions=("Choose a model that can edit images.",),
             field="model",
         )
-    if params.inputs > model.max_inputs:
+    if params.input_count > model.max_inputs:
         raise InvalidParameter(
             f"{model.label} can work from at most {model.max_inputs} images.",
             suggestions=("Use fewer images.",),
@@ -52,10 +52,10 @@ def check_inputs(params: GenerateParams, model: ImageModel) -> None:
         )
 
 
-def check_text(name: str, *, today: date) -> None:
+def check_text_model(name: str, *, today: date) -> None:
     """Raise ModelRetired, naming the successor, when OpenAI no longer serves the text model `name`."""
     model = text_model(name)
-    if model.ends is not None and today >= model.ends:
+    if model.retires_on is not None and today >= model.retires_on:
         retired = _retired(model.label, text_model(model.successor or DEFAULT_TEXT_MODEL).label)
         retired.suggestions = ("Ask your administrator to set TEXT_MODEL to the successor named above.",)
         raise retired
@@ -88,7 +88,7 @@ def _check_choices(params: GenerateParams, model: ImageModel) -> None:
     _check_choice(model, "quality", params.quality, (AUTO, *model.qualities))
     _check_choice(model, "background", params.background, (AUTO, *model.backgrounds))
     _check_choice(model, "output_format", params.output_format, model.formats)
-    if params.style and style_of(params.style) is None:
+    if params.style and find_style(params.style) is None:
         _check_choice(model, "style", params.style, model.api_styles)
     if params.background == "transparent" and params.output_format == "jpeg":
         raise InvalidParameter("A JPEG can't be transparent: choose PNG or WebP.", field="background")

@@ -26,7 +26,7 @@ from core.settings import (
 
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 # Previews of one image, with any model.
-MOST_PARTIALS = 3
+MAX_PARTIAL_IMAGES = 3
 MAX_PROMPT = 32_000
 _FINE = (AUTO, "low", "medium", "high", "xhigh", "max")
 _SQUARE = "1024x1024"
@@ -72,9 +72,9 @@ class SizeRule:
 class TokenPrice:
     """USD per million tokens."""
 
-    text_in: Decimal
-    image_in: Decimal
-    out: Decimal
+    text_input: Decimal
+    image_input: Decimal
+    output: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +82,15 @@ class ImageModel:
     """What one image model can do and costs.
 
     `status` is current, live, ending, retired, compatible (only other services speak it) or offline;
-    `ends` is the first day without it. `sizes` are offered in a form, `size_rule` admits others.
-    `tokens` holds the output tokens of one image by (size, quality), as far as they are published.
+    `retires_on` is the first day without it. `sizes` are offered in a form, `size_rule` admits others.
+    `output_tokens` holds the output tokens of one image by (size, quality), as far as they are published.
     `max_inputs` is how many pictures an image can be made from; 0 for a model that only follows words.
     """
 
     name: str
     label: str
     status: str
-    ends: date | None = None
+    retires_on: date | None = None
     successor: str | None = None
     sizes: tuple[str, ...] = (AUTO, "1024x1024", "1536x1024", "1024x1536")
     size_rule: SizeRule | None = None
@@ -99,47 +99,50 @@ class ImageModel:
     max_prompt: int = MAX_PROMPT
     backgrounds: tuple[str, ...] = (AUTO, "opaque", "transparent")
     formats: tuple[str, ...] = ("png", "webp", "jpeg")
-    max_partials: int = MOST_PARTIALS
+    max_partial_images: int = MAX_PARTIAL_IMAGES
     max_inputs: int = 16
     api_styles: tuple[str, ...] = ()
     sends_response_format: bool = False
     price: TokenPrice | None = None
-    tokens: dict[tuple[str, str], int] = field(default_factory=dict, hash=False)
+    output_tokens: dict[tuple[str, str], int] = field(default_factory=dict, hash=False)
     partial_tokens: int | None = None
 
     @property
-    def any_size(self) -> bool:
+    def accepts_custom_sizes(self) -> bool:
         """Whether sizes beside the listed ones are taken."""
         return self.size_rule is not None
 
     @property
-    def edits(self) -> bool:
+    def can_edit(self) -> bool:
         """Whether it makes images from others."""
         return self.max_inputs > 0
 
-    def ended(self, today: date) -> bool:
-        return self.status == "retired" or (self.ends is not None and today >= self.ends)
+    def is_retired(self, today: date) -> bool:
+        return self.status == "retired" or (self.retires_on is not None and today >= self.retires_on)
 
 
 @dataclass(frozen=True, slots=True)
 class TextModel:
-    """What one enhancing model costs; `effort` is the reasoning effort it is sent, None for none."""
+    """The price and the options of one text model.
+
+    Prices are in USD per million tokens. `reasoning_effort` is sent with each call, None sends none.
+    """
 
     name: str
     label: str
-    price_in: Decimal | None = None
-    price_out: Decimal | None = None
-    effort: str | None = None
-    ends: date | None = None
+    input_price: Decimal | None = None
+    output_price: Decimal | None = None
+    reasoning_effort: str | None = None
+    retires_on: date | None = None
     successor: str | None = None
 
 
-FREE_SIZES = SizeRule(step=16, max_edge=3840, max_ratio=3, min_pixels=655_360, max_pixels=8_294_400)
+CUSTOM_SIZES = SizeRule(step=16, max_edge=3840, max_ratio=3, min_pixels=655_360, max_pixels=8_294_400)
 _ANY_SIZES = SizeRule(step=1, max_edge=8192, max_ratio=16, min_pixels=4096, max_pixels=2**26)
-_GPT_PRICE = TokenPrice(text_in=Decimal(5), image_in=Decimal(8), out=Decimal(30))
-_GPT_2 = ImageModel("gpt-image-2", "GPT Image 2", "live", size_rule=FREE_SIZES, price=_GPT_PRICE)
+_GPT_PRICE = TokenPrice(text_input=Decimal(5), image_input=Decimal(8), output=Decimal(30))
+_GPT_2 = ImageModel("gpt-image-2", "GPT Image 2", "live", size_rule=CUSTOM_SIZES, price=_GPT_PRICE)
 _GPT_1 = ImageModel("gpt-image-1", "GPT Image 1", "retired", date(2026, 10, 23), DEFAULT_IMAGE_MODEL)
-_ENDING = replace(_GPT_1, status="ending", ends=date(2026, 12, 1))
+_ENDING = replace(_GPT_1, status="ending", retires_on=date(2026, 12, 1))
 _DALL_E_3 = ImageModel(
     "dall-e-3",
     "DALL·E 3",
@@ -152,7 +155,7 @@ _DALL_E_3 = ImageModel(
     max_prompt=4_000,
     backgrounds=(AUTO,),
     formats=("png",),
-    max_partials=0,
+    max_partial_images=0,
     max_inputs=0,
     api_styles=("vivid", "natural"),
     sends_response_format=True,
@@ -166,7 +169,7 @@ IMAGE_MODELS: tuple[ImageModel, ...] = (
         name="gpt-image-2.5-flare",
         label="GPT Image 2.5 Flare",
         qualities=_FINE,
-        tokens={(_SQUARE, quality): tokens for quality, tokens in FLARE_TOKENS.items()},
+        output_tokens={(_SQUARE, quality): tokens for quality, tokens in FLARE_TOKENS.items()},
         partial_tokens=PARTIAL_TOKENS,
     ),
     replace(_GPT_2, name="gpt-image-2.5-sunburst", label="GPT Image 2.5 Sunburst", qualities=_FINE),
@@ -191,7 +194,7 @@ IMAGE_MODELS: tuple[ImageModel, ...] = (
         "Offline painter",
         "offline",
         sizes=(_SQUARE, "1536x1024", "1024x1536"),
-        size_rule=FREE_SIZES,
+        size_rule=CUSTOM_SIZES,
         qualities=("low", "medium", "high"),
     ),
 )
@@ -201,15 +204,15 @@ _COMPATIBLE = ImageModel(
     "compatible",
     size_rule=_ANY_SIZES,
     qualities=(AUTO, "low", "medium", "high", "standard", "hd"),
-    max_partials=0,
+    max_partial_images=0,
     sends_response_format=True,
 )
 TEXT_MODELS: tuple[TextModel, ...] = (
-    TextModel(DEFAULT_TEXT_MODEL, "GPT-6 Luna", Decimal("0.10"), Decimal("0.50"), effort="none"),
-    TextModel("gpt-6.1-terra", "GPT-6.1 Terra", Decimal(1), Decimal(5), effort="none"),
+    TextModel(DEFAULT_TEXT_MODEL, "GPT-6 Luna", Decimal("0.10"), Decimal("0.50"), reasoning_effort="none"),
+    TextModel("gpt-6.1-terra", "GPT-6.1 Terra", Decimal(1), Decimal(5), reasoning_effort="none"),
     TextModel("gpt-6.1-sol", "GPT-6.1 Sol", Decimal(2), Decimal(10)),
     *(
-        TextModel(name, name, ends=ends, successor=DEFAULT_TEXT_MODEL)
+        TextModel(name, name, retires_on=ends, successor=DEFAULT_TEXT_MODEL)
         for ends, names in _ENDS.items()
         for name in names
     ),
@@ -255,10 +258,10 @@ def offered_models(settings: Settings, *, today: date | None = None) -> tuple[Im
         return (default,)
     spoken = [model for model in IMAGE_MODELS if model.status != "offline"]
     if is_official(settings):
-        spoken = [model for model in spoken if not model.ended(today or date.today())]
+        spoken = [model for model in spoken if not model.is_retired(today or date.today())]
     return (default, *(model for model in spoken if model.name != default.name))
 
 
-def partials_of(params: GenerateParams, settings: Settings) -> int:
+def count_partial_images(params: GenerateParams, settings: Settings) -> int:
     """How many partial pictures are asked for, and paid; a service sends none for several images at once."""
-    return min(settings.partial_images, image_model(params.model).max_partials) if params.n == 1 else 0
+    return min(settings.partial_images, image_model(params.model).max_partial_images) if params.n == 1 else 0

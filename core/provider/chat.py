@@ -16,12 +16,12 @@ from core.errors import (
     PromptEmpty,
     WebPageReceived,
 )
-from core.prompts.extraction import extract_prompt, missing_facts, with_facts
+from core.prompts.extraction import append_facts, extract_prompt, missing_facts
 from core.prompts.request import PromptRequest
 from core.provider.catalogue import MAX_PROMPT
 from core.provider.connection import Connection, ResponseStream
 from core.provider.payloads import Call, chat_call
-from core.provider.pricing import TokenCount, text_cost
+from core.provider.pricing import TokenCount, text_price
 from core.provider.responses import ChatResponse, cost_on_error
 from core.settings import Settings
 
@@ -96,18 +96,18 @@ class ChatClient:
         started = connection.clock()
         stream = connection.open_with_retries(call, connection.deadline(self._settings.text_timeout))
         response = ChatResponse()
-        with cost_on_error(response, lambda usage: text_cost(model, usage)):
+        with cost_on_error(response, lambda usage: text_price(model, usage)):
             request_id = connection.request_id(stream)
             yield from self._chunks(stream, response, request_id)
             text = self._finished_text(response, request_id)
             missing = missing_facts(text, request)
             return EnhancedPrompt(
-                text=with_facts(text, missing),
+                text=append_facts(text, missing),
                 added_back=missing,
                 usage=response.usage,
                 request_id=request_id,
                 model=model,
-                price_micros=text_cost(model, response.usage),
+                price_micros=text_price(model, response.usage),
                 seconds=connection.clock() - started,
             )
 
@@ -137,7 +137,7 @@ class ChatClient:
             error.charged = True
             raise error
         _check_length(len(text), MAX_PROMPT, request_id)
-        # `check_words` would reject the prompt for more combining marks on one letter.
+        # `check_prompt_texts` would reject the prompt for more combining marks on one letter.
         return limit_combining_marks(text)
 
     def _check_finished(self, response: ChatResponse, request_id: str | None) -> None:

@@ -11,12 +11,12 @@ import structlog
 
 from core.errors import BadResponse, ImageError, NoImage, OutcomeUnknown, ResponseTruncated
 from core.prompts.recipe import GenerateParams
-from core.provider.catalogue import partials_of
+from core.provider.catalogue import count_partial_images
 from core.provider.connection import Connection, ResponseStream
 from core.provider.error_translation import sdk_errors
 from core.provider.image_download import ImageDownloader
 from core.provider.payloads import NO_INPUTS, InputImages, image_call
-from core.provider.pricing import TokenCount, cost
+from core.provider.pricing import TokenCount, image_price
 from core.provider.response_limits import Deadline, record_rest, recorded_bytes
 from core.provider.responses import (
     ImageResponse,
@@ -83,10 +83,10 @@ class ImagesClient:
         started = connection.clock()
         deadline = connection.deadline(self._settings.image_timeout)
         stream = connection.open(image_call(params, self._settings, user_tag, inputs), deadline)
-        partials = _PartialImages(partials_of(params, self._settings), on_partial)
+        partials = _PartialImages(count_partial_images(params, self._settings), on_partial)
         with _body_on_error(stream), connection.reading(stream, paid=True):
             response = self._read(stream, partials)
-            with cost_on_error(response, lambda usage: cost(params.model, usage)):
+            with cost_on_error(response, lambda usage: image_price(params.model, usage)):
                 images = self._images(response, stream, deadline)
         incomplete = response.incomplete or len(images) < len(response.items)
         return GeneratedImages(
@@ -95,7 +95,7 @@ class ImagesClient:
             usage=response.usage,
             request_id=connection.request_id(stream),
             model=params.model,
-            price_micros=cost(params.model, response.usage),
+            price_micros=image_price(params.model, response.usage),
             seconds=connection.clock() - started,
             answer=recorded_bytes(stream.response) if incomplete else b"",
         )

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from core.common.media_types import file_extension
-from core.prompts.instructions import messages
+from core.prompts.instructions import chat_messages
 from core.prompts.recipe import AUTO, GenerateParams
 from core.prompts.request import PromptRequest
-from core.prompts.styles import styled
-from core.provider.catalogue import image_model, is_official, partials_of, text_model
+from core.prompts.styles import with_style
+from core.provider.catalogue import count_partial_images, image_model, is_official, text_model
 from core.provider.error_translation import ServiceFault
-from core.provider.pricing import text_room
+from core.provider.pricing import max_output_tokens
 from core.provider.responses import JsonObject
 from core.settings import Settings
 
@@ -89,13 +89,13 @@ def chat_call(request: PromptRequest, settings: Settings, user_tag: str) -> Call
     model = text_model(settings.default_text_model)
     body: JsonObject = {
         "model": model.name,
-        "messages": messages(request),
-        "max_completion_tokens": text_room(request),
+        "messages": chat_messages(request),
+        "max_completion_tokens": max_output_tokens(request),
         "stream": True,
         "stream_options": {"include_usage": True},
     }
-    if model.effort:
-        body["reasoning_effort"] = model.effort
+    if model.reasoning_effort:
+        body["reasoning_effort"] = model.reasoning_effort
     return Call(CHAT_PATH, body | _user_field(settings, user_tag))
 
 
@@ -103,10 +103,10 @@ def image_call(params: GenerateParams, settings: Settings, user_tag: str, inputs
     """A call that generates the images of `params`, or edits `inputs`. Options at `auto` are left out."""
     model = image_model(params.model)
     api_style = params.style if params.style in model.api_styles else None
-    partials = partials_of(params, settings)
+    partials = count_partial_images(params, settings)
     body: JsonObject = {
         "model": model.name,
-        "prompt": styled(params.prompt, params.style),
+        "prompt": with_style(params.prompt, params.style),
         "n": params.n,
         "size": params.size,
         "quality": params.quality,

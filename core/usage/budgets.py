@@ -74,13 +74,15 @@ class Budgets:
     def estimate(self, recipe: Recipe) -> int | None:
         """What one image will cost in micro-USD; None where that isn't known beforehand."""
         params = recipe.params()
-        return pricing.estimate(params, partial_images=catalogue.partials_of(params, self._settings))
+        return pricing.estimate_image_price(
+            params, partial_images=catalogue.count_partial_images(params, self._settings)
+        )
 
     def reservation(self, recipe: Recipe) -> int | None:
         """What is set aside for one image: its price, or the most that it is likely to cost."""
         known, params = self.estimate(recipe), recipe.params()
-        partials = catalogue.partials_of(params, self._settings)
-        return known if known is not None else pricing.likely_most(params, partial_images=partials)
+        partials = catalogue.count_partial_images(params, self._settings)
+        return known if known is not None else pricing.max_image_price(params, partial_images=partials)
 
     def reserve(self, session: Session, user_id: str, estimates: Sequence[int | None], now: datetime) -> None:
         """Refuse what isn't covered; the caller adds the jobs, which are its reservation.

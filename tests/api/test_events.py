@@ -8,7 +8,7 @@ from typing import Any
 
 from core import errors
 from core.api.events import _partials
-from core.provider.catalogue import MOST_PARTIALS
+from core.provider.catalogue import MAX_PARTIAL_IMAGES
 
 
 def test_no_more_partial_pictures_are_looked_for_than_there_can_be() -> None:
@@ -17,7 +17,7 @@ def test_no_more_partial_pictures_are_looked_for_than_there_can_be() -> None:
 
     def partial(job_id: str, number: int) -> bytes:
         looked.append(number)
-        assert number < MOST_PARTIALS
+        assert number < MAX_PARTIAL_IMAGES
         if number == 1:
             raise errors.ImageNotFound
         return b"\x89PNG"

@@ -7,7 +7,7 @@ import pytest
 from core.accounts.usernames import fold_username
 from core.common.text import MAX_COMBINING_MARKS, has_too_many_marks, limit_combining_marks
 from core.images.gallery_queries import fold
-from core.prompts.extraction import _folded
+from core.prompts.extraction import _normalised
 
 ACCENTS = "\u0301\u0316"
 HOSTILE = [
@@ -39,5 +39,5 @@ def test_what_languages_write_stays_as_it_is(text: str) -> None:
 def test_what_is_compared_is_cut_before_it_is_folded(text: str) -> None:
     most = 3 * MAX_COMBINING_MARKS
     assert len(fold(text)) < most
-    assert len(_folded(text)) < most
+    assert len(_normalised(text)) < most
     assert fold_username(text) == ""

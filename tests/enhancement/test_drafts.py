@@ -26,7 +26,7 @@ from core.enhancement.drafts import (
 )
 from core.errors import TextRejected
 from core.prompts.recipe import Recipe
-from core.prompts.request import Enhancement, PromptRequest
+from core.prompts.request import EnhancementLevel, PromptRequest
 from tests.support.clock import Clock
 
 FULL = DraftState(
@@ -34,7 +34,7 @@ FULL = DraftState(
     traits=("red fox", "scarf"),
     base_prompt="reading",
     style="ink",
-    enhancement=Enhancement.RICH,
+    enhancement=EnhancementLevel.RICH,
     guidance="for a cover",
     prompt="A fox.",
     enhanced_prompt="A red fox.",

@@ -22,11 +22,11 @@ from core.enhancement.cache import EnhancementCache
 from core.enhancement.drafts import Drafts, DraftState
 from core.enhancement.enhancer import Enhancer
 from core.enhancement.runs import MAX_CONCURRENT_PER_USER, EnhancementRun, Enhancements
-from core.prompts.request import Enhancement, PromptRequest
+from core.prompts.request import EnhancementLevel, PromptRequest
 from core.provider.chat import EnhancedPrompt
 from core.provider.client import ServiceClient
 from core.provider.pricing import TokenCount as Tokens
-from core.provider.pricing import likely_most_text, text_cost
+from core.provider.pricing import max_text_price, text_price
 from core.settings import DEFAULT_TEXT_MODEL, load_settings
 from core.usage.budget_limits import BudgetKind
 from core.usage.budgets import Budgets
@@ -240,7 +240,7 @@ def test_a_failed_call_is_recorded(
     assert (call.outcome, call.error_code) == ("failed", FAILURES[behaviour].code)
 
 
-MOST = likely_most_text(DEFAULT_TEXT_MODEL, FOX)
+MOST = max_text_price(DEFAULT_TEXT_MODEL, FOX)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_a_failed_call_counts_what_it_cost_or_may_have_cost(
     enhancements.start(user.id, FOX, DRAFT)
     assert finished(enhancements, user).error
     (call,) = calls()
-    price = text_cost(DEFAULT_TEXT_MODEL, Tokens(call.input_tokens, call.output_tokens))
+    price = text_price(DEFAULT_TEXT_MODEL, Tokens(call.input_tokens, call.output_tokens))
     assert (call.outcome, call.price_micros) == ("failed", price)
     assert spent(database, user, clock) == {"price": price, "most": MOST, "nothing": 0}[counted]
     assert (price is None) == (counted != "price")
@@ -352,7 +352,7 @@ def test_of_twenty_texts_at_once_as_many_are_asked_for_as_there_is_money(
 ) -> None:
     """In four processes, each with one of the Create page and as many of a program as it lets go at once."""
     service.script(Behaviour(usage=False), always=True)
-    most = likely_most_text(DEFAULT_TEXT_MODEL, another(0)) or 0
+    most = max_text_price(DEFAULT_TEXT_MODEL, another(0)) or 0
     room = Decimal(8 * most - 1) / 1_000_000
     processes = [open_enhancements(budget_day_usd=room) for _ in range(20 // (MAX_CONCURRENT_PER_USER + 1))]
     ready = Barrier(20)
@@ -521,7 +521,7 @@ OTHER_REQUESTS = {
     "traits": {"traits": ("red fox", "scarf")},
     "base prompt": {"base_prompt": "asleep"},
     "style": {"style": "ink"},
-    "how far": {"enhancement": Enhancement.RICH},
+    "how far": {"enhancement": EnhancementLevel.RICH},
     "guidance": {"guidance": "darker"},
     "rewrite": {"variation": 1},
 }

@@ -21,15 +21,15 @@ from core.images.gallery import FILE_NAME_LENGTH, _file_name
 from core.images.gallery_queries import fold
 from core.offline.prompt_writer import Words, language_of, write_prompt
 from core.offline.simulated_faults import fault_in
-from core.prompts.expansion import count_prompts, write_prompts
-from core.prompts.extraction import extract_prompt, missing_facts, with_facts
-from core.prompts.instructions import instructions
+from core.prompts.expansion import count_prompts, expand_prompts
+from core.prompts.extraction import append_facts, extract_prompt, missing_facts
+from core.prompts.instructions import system_message
 from core.prompts.recipe import GenerateParams
-from core.prompts.request import Enhancement, PromptRequest
-from core.prompts.styles import style_of, styled
+from core.prompts.request import EnhancementLevel, PromptRequest
+from core.prompts.styles import find_style, with_style
 from core.provider.capabilities import check_size
 from core.provider.catalogue import image_model, text_model
-from core.provider.pricing import estimate
+from core.provider.pricing import estimate_image_price
 from pages.ui.create.draft_form import _as_size
 from pages.ui.formatting import escape_markdown, shorten
 from tests.support.fuzz_inputs import HUGE, any_text, fuzz, words_of
@@ -41,7 +41,7 @@ requests = st.builds(
     traits=st.lists(any_text, max_size=4).map(tuple),
     base_prompt=any_text,
     style=st.one_of(st.none(), any_text, st.sampled_from(["clay", "watercolour"])),
-    enhancement=st.sampled_from(Enhancement),
+    enhancement=st.sampled_from(EnhancementLevel),
     guidance=any_text,
     variation=st.integers(0, 10**6),
 )
@@ -56,9 +56,9 @@ def test_alternatives_are_counted_as_they_are_written_or_refused_before(text: st
     count = count_prompts(text)
     if count > MOST:
         with pytest.raises(errors.TooManyPrompts):
-            write_prompts(text, most=MOST)
+            expand_prompts(text, limit=MOST)
         return
-    written = write_prompts(text, most=MOST)
+    written = expand_prompts(text, limit=MOST)
     assert len(written) == count
     assert all(prompt == " ".join(prompt.split()) for prompt in written)
 
@@ -66,7 +66,7 @@ def test_alternatives_are_counted_as_they_are_written_or_refused_before(text: st
 @fuzz(text=words_of("fox", "a big owl", " ").filter(lambda text: not set(text) & set("{|}\\")))
 def test_a_text_without_braces_is_its_lines(text: str) -> None:
     lines = tuple(" ".join(line.split()) for line in text.splitlines() if line.strip())
-    assert write_prompts(text, most=10**6) == lines
+    assert expand_prompts(text, limit=10**6) == lines
 
 
 # What an enhancer answers
@@ -102,7 +102,7 @@ def test_what_a_model_wraps_around_a_prompt_is_taken_off(prompt: str, wrap: str)
 
 @fuzz(request=requests, text=any_text)
 def test_no_fact_is_missing_once_it_was_added_back(request: PromptRequest, text: str) -> None:
-    whole = with_facts(text, missing_facts(text, request))
+    whole = append_facts(text, missing_facts(text, request))
     assert whole.startswith(text)
     assert missing_facts(whole, request) == ()
 
@@ -112,14 +112,14 @@ def test_any_description_is_one_json_object_with_every_word_in_it(request: Promp
     told = json.loads(request.to_message())
     assert told["base_prompt"] == request.base_prompt
     assert told["traits"] == list(request.traits)
-    assert instructions(request)
+    assert system_message(request)
     assert len(request.subject_hash) == 64
 
 
 @fuzz(prompt=any_text, style=any_text)
 def test_a_style_adds_to_a_prompt_and_takes_nothing_from_it(prompt: str, style: str) -> None:
-    assert styled(prompt, style).startswith(prompt.rstrip())
-    assert style_of(style) is None or style_of(style) == style_of(style_of(style).key)  # type: ignore[union-attr]
+    assert with_style(prompt, style).startswith(prompt.rstrip())
+    assert find_style(style) is None or find_style(style) == find_style(find_style(style).key)  # type: ignore[union-attr]
 
 
 @fuzz(
@@ -167,7 +167,7 @@ def test_any_model_has_a_record_and_no_price_that_nobody_published(
 ) -> None:
     assert image_model(name).name == text_model(name).name == name
     params = GenerateParams(prompt=prompt, model=name, size=size, quality=quality, n=n)
-    assert estimate(params) is None
+    assert estimate_image_price(params) is None
 
 
 # Names, passwords, columns

@@ -19,7 +19,7 @@ from core.enhancement.drafts import DraftState
 from core.generation.existing_images import Offer
 from core.generation.views import JobView
 from core.prompts.recipe import Recipe
-from core.prompts.styles import styled
+from core.prompts.styles import with_style
 from core.settings import load_settings
 from core.studio import Studio
 from core.usage.usage_log import Outcome, Totals
@@ -104,7 +104,7 @@ def test_an_image_that_is_there_is_offered_and_nothing_is_bought(
 
 def test_it_is_what_is_sent_that_counts(studio: Studio, ada: SignedIn) -> None:
     made(studio, ada)
-    written_out = replace(FOX, name="", style=None, prompt=styled(FOX.prompt, FOX.style))
+    written_out = replace(FOX, name="", style=None, prompt=with_style(FOX.prompt, FOX.style))
     assert studio.offer(ada, written_out, 1)
     for changes in ({"prompt": "an owl"}, {"style": "photo"}, {"quality": "high"}, {"size": "1536x1024"}):
         assert studio.offer(ada, replace(FOX, **changes), 1) is None

@@ -14,7 +14,7 @@ from core.accounts.identity import SignedIn
 from core.enhancement.drafts import DraftState
 from core.generation.views import JobView
 from core.prompts.recipe import Recipe
-from core.prompts.validation import MAX_LINE, MAX_TRAITS
+from core.prompts.validation import MAX_LINE_LENGTH, MAX_TRAITS
 from core.provider.client import ServiceClient
 from core.settings import Moderation, load_settings
 from core.studio import Studio
@@ -109,7 +109,7 @@ def ended(studio: Studio, user: SignedIn) -> tuple[JobView, ...]:
         pytest.param({"prompt": "a" + "\u0300" * 31}, 1, errors.TextRejected, "prompt", id="31 accents"),
         pytest.param({"name": "x" * 200}, 1, errors.TextRejected, "name", id="a name of 200 characters"),
         pytest.param({"traits": ("x",) * 50}, 1, errors.TextRejected, "traits", id="50 traits"),
-        pytest.param({"name": "x" * (MAX_LINE + 1)}, 1, errors.TextRejected, "name", id="long name"),
+        pytest.param({"name": "x" * (MAX_LINE_LENGTH + 1)}, 1, errors.TextRejected, "name", id="long name"),
         pytest.param({"name": "\x1b[31m"}, 1, errors.TextRejected, "name", id="control in the name"),
         pytest.param({"traits": ("x",) * (MAX_TRAITS + 1)}, 1, errors.TextRejected, "traits", id="traits"),
         pytest.param({"traits": ("x" * 201,)}, 1, errors.TextRejected, "traits", id="long trait"),
@@ -135,7 +135,10 @@ def test_what_can_not_be_made_is_refused_unpaid(
 
 def test_what_is_at_the_limit_is_taken(studio: Studio, ada: SignedIn) -> None:
     recipe = replace(
-        FOX, name="x" * MAX_LINE, traits=("t" * MAX_LINE,) * MAX_TRAITS, prompt="a\tb\r\nc 🦊\u200d"
+        FOX,
+        name="x" * MAX_LINE_LENGTH,
+        traits=("t" * MAX_LINE_LENGTH,) * MAX_TRAITS,
+        prompt="a\tb\r\nc 🦊\u200d",
     )
     assert make_image(studio, ada, recipe)
 

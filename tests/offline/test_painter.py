@@ -8,7 +8,7 @@ from PIL import Image
 
 from core.offline.painter.paint import SOFTWARE, encode, paint
 from core.offline.painter.plan import read
-from core.prompts.styles import STYLES, styled
+from core.prompts.styles import STYLES, with_style
 
 
 def picture(prompt: str, width: int = 256, height: int = 256, seed: int = 7, **options) -> Image.Image:
@@ -24,12 +24,12 @@ def difference(one: Image.Image, other: Image.Image) -> float:
 
 @pytest.fixture(scope="module")
 def styled_foxes() -> dict[str, Image.Image]:
-    return {style.key: picture(styled("A fox in the forest", style.key)) for style in STYLES}
+    return {style.key: picture(with_style("A fox in the forest", style.key)) for style in STYLES}
 
 
 def test_a_style_that_is_chosen_after_the_prompt_was_written_counts():
     for first, last in (("watercolour", "ink"), ("ink", "watercolour")):
-        assert read(styled(styled("a fox in the forest", first), last)).style == last
+        assert read(with_style(with_style("a fox in the forest", first), last)).style == last
 
 
 @pytest.mark.parametrize("style", [pytest.param(style.key, id=style.key) for style in STYLES])
@@ -51,7 +51,7 @@ def test_every_style_differs_from_the_plain_picture_and_from_the_others(style, s
         pytest.param("a rocket", "space", "rocket", id="home of the subject"),
         pytest.param("a cup on a white background", "plain", "cup", id="plain backdrop"),
         pytest.param("zorblax", "plain", None, id="unknown word"),
-        pytest.param(styled("a cat in the forest", "product"), "plain", "cat", id="product shot"),
+        pytest.param(with_style("a cat in the forest", "product"), "plain", "cat", id="product shot"),
     ],
 )
 def test_words_choose_scene_and_subject(prompt, scene, subject):
@@ -145,7 +145,7 @@ def test_partial_pictures_come_closer_to_the_finished_one():
     "style", [pytest.param(key, id=key or "none") for key in ("", "watercolour", "pixel")]
 )
 def test_transparent_shows_the_subject_alone(style):
-    alpha = np.asarray(picture(styled("a fox in the forest", style), transparent=True).getchannel("A"))
+    alpha = np.asarray(picture(with_style("a fox in the forest", style), transparent=True).getchannel("A"))
     assert alpha[:10].max() == 0
     assert 0.08 < (alpha > 128).mean() < 0.5
 

@@ -6,7 +6,7 @@ import pytest
 
 from core.offline.phrases import PHRASES
 from core.offline.prompt_writer import Words, language_of, write_prompt
-from core.prompts.request import Enhancement
+from core.prompts.request import EnhancementLevel
 from core.prompts.styles import STYLES
 
 FOX = Words(
@@ -33,7 +33,7 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(("language", "words"), REQUESTS)
-@pytest.mark.parametrize("level", list(Enhancement))
+@pytest.mark.parametrize("level", list(EnhancementLevel))
 def test_every_fact_of_the_user_stays_verbatim(language, words, level):
     text = write_prompt(replace(words, enhancement=level))
     for fact in (words.name, *words.traits, words.base_prompt, words.guidance):
@@ -64,7 +64,7 @@ def test_text_is_the_same_in_every_process():
 
 
 def test_levels_grow():
-    light, balanced, rich = (len(write_prompt(replace(FOX, enhancement=level))) for level in Enhancement)
+    light, balanced, rich = (len(write_prompt(replace(FOX, enhancement=level))) for level in EnhancementLevel)
     assert light < balanced < rich
 
 
@@ -90,7 +90,7 @@ def test_missing_fields_leave_no_empty_parts(words):
 
 @pytest.mark.parametrize(("language", "words"), REQUESTS)
 def test_little_is_added(language, words):
-    long = replace(words, base_prompt="x" * 9000, enhancement=Enhancement.RICH)
+    long = replace(words, base_prompt="x" * 9000, enhancement=EnhancementLevel.RICH)
     assert len(write_prompt(long)) - 9000 < 3000
 
 

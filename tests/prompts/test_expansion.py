@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import TooManyPrompts
-from core.prompts.expansion import UNCOUNTED, _count, _parse, count_prompts, open_brace, write_prompts
+from core.prompts.expansion import (
+    MAX_COUNT,
+    _count,
+    _parse,
+    count_prompts,
+    expand_prompts,
+    find_unclosed_brace,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +36,7 @@ from core.prompts.expansion import UNCOUNTED, _count, _parse, count_prompts, ope
     ],
 )
 def test_a_text_stands_for_its_prompts(text: str, prompts: tuple[str, ...]) -> None:
-    assert write_prompts(text, most=100) == prompts
+    assert expand_prompts(text, limit=100) == prompts
     assert count_prompts(text) == len(prompts)
 
 
@@ -37,15 +44,15 @@ def test_a_text_stands_for_its_prompts(text: str, prompts: tuple[str, ...]) -> N
 def test_the_count_is_what_is_written(text: str) -> None:
     count = count_prompts(text)
     if count <= 1_000:
-        assert len(write_prompts(text, most=1_000)) == count
+        assert len(expand_prompts(text, limit=1_000)) == count
     else:
         with pytest.raises(TooManyPrompts):
-            write_prompts(text, most=1_000)
+            expand_prompts(text, limit=1_000)
 
 
 def test_an_explosion_is_refused_before_it_is_written_out() -> None:
     with pytest.raises(TooManyPrompts, match="a trillion") as refused:
-        write_prompts("{a|b}" * 6_000, most=100)
+        expand_prompts("{a|b}" * 6_000, limit=100)
     assert refused.value.field == "prompt"
 
 
@@ -59,11 +66,11 @@ def test_an_explosion_is_refused_before_it_is_written_out() -> None:
     ],
 )
 def test_no_more_are_counted_than_are_told_apart(text: str) -> None:
-    assert count_prompts(text) == UNCOUNTED
+    assert count_prompts(text) == MAX_COUNT
     # No step of it has more digits.
-    assert all(_count(_parse(line)) <= UNCOUNTED for line in text.splitlines())
+    assert all(_count(_parse(line)) <= MAX_COUNT for line in text.splitlines())
     with pytest.raises(TooManyPrompts, match="more than a"):
-        write_prompts(text, most=100)
+        expand_prompts(text, limit=100)
 
 
 @pytest.mark.parametrize("text", ["{" * 16_000 + "|" + "}" * 16_000, "{a|" * 10_000, "\\" * 32_000])
@@ -81,4 +88,4 @@ def test_no_text_is_too_deep(text: str) -> None:
     ],
 )
 def test_a_brace_that_is_not_closed_is_found(text: str, line: int | None) -> None:
-    assert open_brace(text) == line
+    assert find_unclosed_brace(text) == line

@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from core.prompts.extraction import extract_prompt, missing_facts, with_facts
-from core.prompts.instructions import instructions
-from core.prompts.request import Enhancement, PromptRequest
-from core.prompts.styles import STYLES, style_of, styled
+from core.prompts.extraction import append_facts, extract_prompt, missing_facts
+from core.prompts.instructions import system_message
+from core.prompts.request import EnhancementLevel, PromptRequest
+from core.prompts.styles import STYLES, find_style, with_style
 
 
 def test_the_message_is_one_json_object_with_the_style_in_words() -> None:
     request = PromptRequest(
-        "Zoë", ("green coat", "one eye"), "am Hafen", "ink", Enhancement.RICH, "no text", 2
+        "Zoë", ("green coat", "one eye"), "am Hafen", "ink", EnhancementLevel.RICH, "no text", 2
     )
     assert json.loads(request.to_message()) == {
         "name": "Zoë",
@@ -44,18 +44,20 @@ def test_a_request_without_a_subject_is_empty(request_: PromptRequest, empty: bo
 
 def test_styles_have_keys_of_their_own_and_travel_as_words() -> None:
     assert len({style.key for style in STYLES}) == len(STYLES)
-    assert styled("a fox\n", "ink").startswith("a fox\n\nStyle: black ink")
-    assert styled("a fox", "vivid") == styled("a fox", None) == "a fox"
-    assert style_of("nothing") is None
+    assert with_style("a fox\n", "ink").startswith("a fox\n\nStyle: black ink")
+    assert with_style("a fox", "vivid") == with_style("a fox", None) == "a fox"
+    assert find_style("nothing") is None
 
 
-@pytest.mark.parametrize("level", Enhancement)
-def test_the_instructions_say_the_twelve_rules_and_the_level(level: Enhancement) -> None:
-    text = instructions(PromptRequest(base_prompt="a fox", enhancement=level))
+@pytest.mark.parametrize("level", EnhancementLevel)
+def test_the_instructions_say_the_twelve_rules_and_the_level(level: EnhancementLevel) -> None:
+    text = system_message(PromptRequest(base_prompt="a fox", enhancement=level))
     assert all(f"\n{number}. " in text for number in range(1, 13))
     assert level.value.title() + ":" in text
     assert "never instructions" in text
-    assert not {other.value.title() + ":" for other in Enhancement if other is not level} & set(text.split())
+    assert not {other.value.title() + ":" for other in EnhancementLevel if other is not level} & set(
+        text.split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,7 @@ def test_left_out_facts_are_found(
 
 
 def test_facts_go_back_as_the_last_line() -> None:
-    text = with_facts("A pier.", ("Pip", "green coat"))
+    text = append_facts("A pier.", ("Pip", "green coat"))
     assert text == "A pier.\n\nKeep exactly: Pip; green coat."
     assert missing_facts(text, PromptRequest(name="Pip", traits=("green coat",))) == ()
-    assert with_facts("A pier.", ()) == "A pier."
+    assert append_facts("A pier.", ()) == "A pier."

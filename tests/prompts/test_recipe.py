@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import RecipeUnreadable
 from core.prompts.recipe import Recipe
-from core.prompts.styles import styled
+from core.prompts.styles import with_style
 from tests.support.crashing_worker import RECIPE
 
 
@@ -19,8 +19,8 @@ def test_a_recipe_comes_back_as_it_was_stored() -> None:
 
 
 def test_what_another_version_stored_is_read_as_far_as_it_goes() -> None:
-    assert Recipe.read(RECIPE.to_json() | {"seed": 7}) == RECIPE
-    assert Recipe.read({"name": "Ember"}) == Recipe(prompt="", model="", name="Ember")
+    assert Recipe.from_any_version(RECIPE.to_json() | {"seed": 7}) == RECIPE
+    assert Recipe.from_any_version({"name": "Ember"}) == Recipe(prompt="", model="", name="Ember")
 
 
 OTHERWISE_SENT = {
@@ -44,7 +44,7 @@ def test_what_is_sent_otherwise_is_another_request(changes: dict[str, Any]) -> N
 
 def test_what_is_sent_alike_is_one_request_whatever_else_was_typed() -> None:
     typed = replace(RECIPE, name="Juniper", traits=("red",), base_prompt="a fox", enhanced_prompt="A fox.")
-    written_out = replace(RECIPE, prompt=styled(RECIPE.prompt, "ink"))
+    written_out = replace(RECIPE, prompt=with_style(RECIPE.prompt, "ink"))
     assert typed.request_hash == RECIPE.request_hash
     assert written_out.request_hash == replace(RECIPE, style="ink").request_hash
     assert len(RECIPE.request_hash) == 64

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from core.errors import ImageError, InvalidParameter, ModelRetired, PromptEmpty, PromptTooLong
-from core.prompts.instructions import instructions
+from core.prompts.instructions import system_message
 from core.prompts.recipe import GenerateParams
 from core.prompts.request import PromptRequest
-from core.provider.capabilities import check, check_text
+from core.provider.capabilities import check_params, check_text_model
 from core.provider.catalogue import (
     IMAGE_MODELS,
     TEXT_MODELS,
@@ -22,13 +22,13 @@ from core.provider.catalogue import (
     text_model,
 )
 from core.provider.pricing import (
-    MOST_ROOM,
+    MAX_OUTPUT_TOKENS,
     TokenCount,
-    cost,
-    estimate,
-    likely_most_text,
-    text_cost,
-    text_room,
+    estimate_image_price,
+    image_price,
+    max_output_tokens,
+    max_text_price,
+    text_price,
 )
 from core.settings import Settings, load_settings
 
@@ -58,7 +58,7 @@ ELSEWHERE = load_settings(openai_base_url="http://127.0.0.1:9/v1")
     ],
 )
 def test_what_a_model_can_do_passes(params: GenerateParams) -> None:
-    check(params, today=TODAY, official=True)
+    check_params(params, today=TODAY, official=True)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_what_a_model_cannot_do_is_refused(
     params: GenerateParams, error: type[ImageError], field: str | None
 ) -> None:
     with pytest.raises(error) as caught:
-        check(params, today=TODAY, official=False)
+        check_params(params, today=TODAY, official=False)
     assert caught.value.field == field
 
 
@@ -116,12 +116,12 @@ def test_what_a_model_cannot_do_is_refused(
 def test_a_retired_model_names_its_successor(model: str, today: date) -> None:
     params = GenerateParams("a fox", model)
     with pytest.raises(ModelRetired, match=r"GPT Image 2\.6 Flare"):
-        check(params, today=today, official=True)
-    check(params, today=today, official=False)
+        check_params(params, today=today, official=True)
+    check_params(params, today=today, official=False)
 
 
 def test_dall_e_keeps_its_own_styles() -> None:
-    check(replace(DALL_E, style="vivid"), today=TODAY, official=False)
+    check_params(replace(DALL_E, style="vivid"), today=TODAY, official=False)
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,10 @@ def test_dall_e_keeps_its_own_styles() -> None:
 )
 def test_a_retired_text_model_names_its_successor(name: str, today: date, gone: bool) -> None:
     if not gone:
-        check_text(name, today=today)
+        check_text_model(name, today=today)
         return
     with pytest.raises(ModelRetired, match="GPT-6 Luna"):
-        check_text(name, today=today)
+        check_text_model(name, today=today)
 
 
 def test_openai_is_offered_what_it_serves_today() -> None:
@@ -200,7 +200,7 @@ def test_who_is_openai_itself(settings: Settings, official: bool) -> None:
 def test_an_estimate_is_a_figure_or_unknown(
     params: GenerateParams, partial_images: int, micros: int | None
 ) -> None:
-    assert estimate(params, partial_images=partial_images) == micros
+    assert estimate_image_price(params, partial_images=partial_images) == micros
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_an_estimate_is_a_figure_or_unknown(
     ],
 )
 def test_the_true_cost_comes_from_the_usage(model: str, usage: TokenCount, micros: int | None) -> None:
-    assert cost(model, usage) == micros
+    assert image_price(model, usage) == micros
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_the_true_cost_comes_from_the_usage(model: str, usage: TokenCount, micro
     ],
 )
 def test_the_cost_of_an_enhancement(model: str, usage: TokenCount, micros: int | None) -> None:
-    assert text_cost(model, usage) == micros
+    assert text_price(model, usage) == micros
 
 
 LONG = PromptRequest(base_prompt="f" * 8_000, guidance="g" * 8_000)
@@ -243,19 +243,19 @@ LONG = PromptRequest(base_prompt="f" * 8_000, guidance="g" * 8_000)
     [
         pytest.param(PromptRequest(), 4_000, id="short"),
         pytest.param(PromptRequest(base_prompt="f" * 8_000), 12_000, id="long"),
-        pytest.param(LONG, MOST_ROOM, id="as long as it may be"),
+        pytest.param(LONG, MAX_OUTPUT_TOKENS, id="as long as it may be"),
     ],
 )
 def test_an_enhancement_has_room_for_what_it_is_told(asked: PromptRequest, room: int) -> None:
-    assert room <= text_room(asked) <= min(room + 200, MOST_ROOM)
+    assert room <= max_output_tokens(asked) <= min(room + 200, MAX_OUTPUT_TOKENS)
 
 
 def test_of_an_enhancement_the_longest_answer_is_set_aside_and_all_that_it_is_told() -> None:
     """Even in a script of which each sign is a token."""
     asked = PromptRequest(base_prompt="狐" * 8_000)
-    told = instructions(asked) + asked.to_message()
-    dearest = text_cost("gpt-6-luna", TokenCount(len(told), text_room(asked)))
-    likely = likely_most_text("gpt-6-luna", asked)
+    told = system_message(asked) + asked.to_message()
+    dearest = text_price("gpt-6-luna", TokenCount(len(told), max_output_tokens(asked)))
+    likely = max_text_price("gpt-6-luna", asked)
     assert dearest
     assert likely
     assert dearest <= likely < 2 * dearest
@@ -263,26 +263,26 @@ def test_of_an_enhancement_the_longest_answer_is_set_aside_and_all_that_it_is_to
 
 @pytest.mark.parametrize(("model", "micros"), [("llama-9", None), ("offline-writer", 0)])
 def test_of_an_enhancement_without_a_price_nothing_is_set_aside(model: str, micros: int | None) -> None:
-    assert likely_most_text(model, LONG) == micros
+    assert max_text_price(model, LONG) == micros
 
 
 @pytest.mark.parametrize("model", IMAGE_MODELS, ids=lambda model: model.name)
 def test_every_record_is_sound(model: Any) -> None:
     assert hash(model) == hash(image_model(model.name))
-    assert not (model.max_partials and (model.sends_response_format or model.api_styles))
-    assert (model.ends is None) == (model.status not in ("ending", "retired"))
-    if model.ends:
+    assert not (model.max_partial_images and (model.sends_response_format or model.api_styles))
+    assert (model.retires_on is None) == (model.status not in ("ending", "retired"))
+    if model.retires_on:
         assert image_model(model.successor).status == "current"
 
 
 @pytest.mark.parametrize("model", TEXT_MODELS, ids=lambda model: model.name)
 def test_every_text_record_is_sound(model: Any) -> None:
     assert text_model(model.name) == model
-    assert (model.ends is None) == (model.successor is None)
+    assert (model.retires_on is None) == (model.successor is None)
 
 
 def test_a_gpt_image_model_of_tomorrow_is_treated_as_one_without_a_price() -> None:
     model = image_model("openai/gpt-image-4")
-    assert model.max_partials
+    assert model.max_partial_images
     assert not model.sends_response_format
     assert model.price is None

@@ -60,14 +60,14 @@ from core.errors import (
     WebPageReceived,
 )
 from core.prompts.recipe import GenerateParams
-from core.prompts.request import Enhancement, PromptRequest
-from core.prompts.validation import check_words
+from core.prompts.request import EnhancementLevel, PromptRequest
+from core.prompts.validation import check_prompt_texts
 from core.provider.chat import EnhancementStream
 from core.provider.client import ServiceClient
 from core.provider.connection import NO_KEY
 from core.provider.images import GeneratedImages
 from core.provider.moderation import MAX_CONCURRENT_MODERATIONS
-from core.provider.pricing import TokenCount, text_cost
+from core.provider.pricing import TokenCount, text_price
 from core.provider.response_limits import MAX_ERROR_BYTES, record_response
 from core.provider.responses import MAX_IMAGES, event_data
 from core.settings import DEFAULT_TEXT_MODEL, load_settings
@@ -587,7 +587,7 @@ def test_an_enhancement_that_did_not_finish_is_not_passed_on(
     assert caught.value.charged is not False
     used = TokenCount(caught.value.input_tokens, caught.value.output_tokens)
     assert used.input_tokens == 400
-    assert caught.value.price_micros == text_cost(DEFAULT_TEXT_MODEL, used)
+    assert caught.value.price_micros == text_price(DEFAULT_TEXT_MODEL, used)
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -615,7 +615,7 @@ def test_an_enhancement_has_no_more_accents_than_a_prompt_may_have(
 ) -> None:
     service.script(Behaviour(text="Pip in a green coat, a" + "\u0301\u0316" * 500 + " fox"))
     text = write(client).result.text
-    check_words(name="", traits=(), prompt=text)
+    check_prompt_texts(name="", traits=(), prompt=text)
     assert text == "Pip in a green coat, a" + "\u0301\u0316" * 15 + " fox"
 
 
@@ -1197,7 +1197,7 @@ def test_an_enhancement_arrives_in_whole_characters(
 
 
 def test_the_enhancer_is_asked_in_the_common_tongue(service: OpenAIService, client: ServiceClient) -> None:
-    write(client, replace(PIP, enhancement=Enhancement.RICH))
+    write(client, replace(PIP, enhancement=EnhancementLevel.RICH))
     body = service.requests[-1].body
     system, user = body.pop("messages")
     assert body.pop("max_completion_tokens") >= 2_000

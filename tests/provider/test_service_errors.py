@@ -18,7 +18,7 @@ from core.errors import ImageError
 from core.errors.stored import StoredError
 from core.prompts.recipe import GenerateParams
 from core.prompts.request import PromptRequest
-from core.provider.capabilities import check
+from core.provider.capabilities import check_params
 from core.provider.client import ServiceClient
 from core.settings import load_settings
 from tests.support.openai_service import ERRORS, FAULTS, Behaviour, ErrorRow, OpenAIService
@@ -307,7 +307,7 @@ def test_a_stored_failure_of_before_costs_what_its_code_does() -> None:
 
 def test_a_retired_model_has_a_code_of_its_own_and_names_its_successor() -> None:
     with pytest.raises(errors.ModelRetired) as caught:
-        check(
+        check_params(
             replace(FOX, model="dall-e-3", size="1024x1024", quality="hd"),
             today=date(2026, 11, 25),
             official=True,

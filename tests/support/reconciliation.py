@@ -17,7 +17,7 @@ from core import errors
 from core.database.database import Database
 from core.database.models import LIVE_STATES, Image, Job, JobState, Usage, UsageKind
 from core.prompts.recipe import Recipe
-from core.prompts.styles import styled
+from core.prompts.styles import with_style
 from core.storage.storage import Storage
 from tests.support.openai_service import Seen, pictures_in
 
@@ -160,8 +160,8 @@ class _Reckoning:
 
 
 def _prompt(job: Job) -> str:
-    recipe = Recipe.read(job.request)
-    return styled(recipe.prompt, recipe.style)
+    recipe = Recipe.from_any_version(job.request)
+    return with_style(recipe.prompt, recipe.style)
 
 
 def _sha256(storage: Storage, key: str) -> str:

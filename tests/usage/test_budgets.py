@@ -24,7 +24,7 @@ from core.generation.ingest import Figures
 from core.generation.job_queue import JobQueue, Limits
 from core.prompts.recipe import Recipe
 from core.provider import pricing
-from core.provider.pricing import likely_most
+from core.provider.pricing import max_image_price
 from core.settings import load_settings
 from core.storage.keys import answer_figures_key, image_key
 from core.usage.budget_limits import MAX_IMAGES_LIMIT, NO_LIMIT, BudgetKind, BudgetUse, Need, UserLimits
@@ -72,9 +72,9 @@ def admin(make_user: Callable[[str], User]) -> SignedIn:
 
 def estimate() -> int:
     """What PRICED, and each of `another`, is reckoned to cost."""
-    known = pricing.estimate(PRICED.params())
+    known = pricing.estimate_image_price(PRICED.params())
     assert known
-    assert known == pricing.estimate(another(1).params())
+    assert known == pricing.estimate_image_price(another(1).params())
     return known
 
 
@@ -413,7 +413,7 @@ def test_an_answer_without_a_price_counts_what_was_reserved_for_it(
 def test_where_no_price_is_published_the_most_that_is_likely_is_set_aside(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
-    likely = likely_most(RECIPE.params())
+    likely = max_image_price(RECIPE.params())
     assert likely
     studio = open_studio(budget_day_usd=dollars(2 * likely))
     studio.jobs.submit(user.id, RECIPE, 2)

@@ -16,8 +16,8 @@ from core.enhancement.drafts import MOST_TEXT, DraftState
 from core.enhancement.runs import EnhancementRun
 from core.generation.existing_images import Offer
 from core.generation.quotes import Quote
-from core.prompts.request import Enhancement
-from core.prompts.styles import STYLES, TRAIT_SUGGESTIONS, style_of
+from core.prompts.request import EnhancementLevel
+from core.prompts.styles import STYLES, TRAIT_SUGGESTIONS, find_style
 from core.provider.capabilities import check_size
 from core.provider.catalogue import ImageModel, quality_label
 from pages.ui.error_panel import log_failure, show_failure
@@ -42,9 +42,9 @@ FIELDS = (
 OPTION_FIELDS = ("model", "size", "quality", "n", "background", "output_format")
 PLACED = ("name", "traits", "base_prompt", "style", "guidance", *OPTION_FIELDS)
 ENHANCEMENT_WORDS = {
-    Enhancement.LIGHT: "Light touch",
-    Enhancement.BALANCED: "Balanced",
-    Enhancement.RICH: "Rich",
+    EnhancementLevel.LIGHT: "Light touch",
+    EnhancementLevel.BALANCED: "Balanced",
+    EnhancementLevel.RICH: "Rich",
 }
 _SHAPES = {
     "1024x1024": "Square",
@@ -237,7 +237,7 @@ def option_fields(state: CreateState) -> None:
                 _sizes(model, state.draft.size),
                 (_PREFERRED_SIZE,),
                 labels=_size_words,
-                free=model.any_size,
+                free=model.accepts_custom_sizes,
             )
         with right:
             _select(state, "quality", model.qualities, _PREFERRED_QUALITIES, labels=quality_label)
@@ -247,7 +247,7 @@ def option_fields(state: CreateState) -> None:
         field_failure(state, *OPTION_FIELDS)
         if not at_fault:
             _size_check(state.draft.size, model)
-        if model.any_size:
+        if model.accepts_custom_sizes:
             st.caption(f"You can also type a size, such as 2048x1152: {model.size_rule}.")
 
 
@@ -259,7 +259,7 @@ def _size_check(size: str, model: ImageModel) -> None:
 
 
 def _sizes(model: ImageModel, chosen: str) -> list[str]:
-    typed = [chosen] if model.any_size and chosen not in model.sizes else []
+    typed = [chosen] if model.accepts_custom_sizes and chosen not in model.sizes else []
     return [*model.sizes, *typed]
 
 
@@ -287,7 +287,7 @@ def _select(
 
 
 def _style_words(key: str) -> str:
-    style = style_of(key)
+    style = find_style(key)
     return f"{style.label} — {style.description}" if style else "None"
 
 

@@ -177,7 +177,7 @@ def _setback(user: SignedIn, group: list[JobView]) -> None:
                 args=(ids,),
             )
             # A draft has no place for the pictures that an edit is made from.
-            if not first.recipe.inputs and st.button(
+            if not first.recipe.input_count and st.button(
                 "Edit prompt", key=f"edit-{first.id}", icon=":material/edit:"
             ):
                 _edit(user, first.id)

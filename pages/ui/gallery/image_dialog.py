@@ -6,7 +6,7 @@ import streamlit as st
 
 from core.accounts.identity import SignedIn
 from core.database.models import Image
-from core.prompts.styles import style_of
+from core.prompts.styles import find_style
 from core.provider.catalogue import image_model, quality_label
 from core.web.urls import download_url
 from pages.ui.create.draft_form import drop_create_state
@@ -78,7 +78,7 @@ def _words(text: str) -> None:
 
 
 def _facts(image: Image) -> dict[str, str]:
-    style = style_of(image.style)
+    style = find_style(image.style)
     engine = "Offline engine, not an image model" if image.offline else "Image service"
     facts = {
         "Name": escape_markdown(image.name),
