@@ -35,7 +35,7 @@ from starlette.routing import Mount
 
 from core import bootstrap
 from core.errors import ImageError, SettingsError, terminal_message
-from core.settings import Settings, is_any, is_loopback, load_settings
+from core.settings import Settings, is_loopback, is_unspecified, load_settings
 from core.studio import Studio
 from core.web.guard import Guard
 from core.web.lazy_app import LazyApp
@@ -150,7 +150,11 @@ def explain(error: ImageError) -> str:
 
 def banner(settings: Settings) -> str:
     """Where the app is and which engine answers."""
-    host = "localhost" if is_loopback(settings.host) or is_any(settings.host) else settings.host.strip("[]")
+    host = (
+        "localhost"
+        if is_loopback(settings.host) or is_unspecified(settings.host)
+        else settings.host.strip("[]")
+    )
     address = f"[{host}]" if ":" in host else host
     engine = (
         "offline engine (no key needed; set OPENAI_API_KEY for the real service)"
@@ -164,7 +168,7 @@ def listening(settings: Settings) -> socket.socket:
     """The socket to serve on: a taken port is found before anything is started. Raises SettingsError."""
     host = settings.host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = family == socket.AF_INET6 and is_any(host)
+    both = family == socket.AF_INET6 and is_unspecified(host)
     try:
         found = socket.create_server((host, settings.port), family=family, dualstack_ipv6=both)
     except OSError as error:

@@ -72,7 +72,7 @@ def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) 
     configure_logging(settings.log_level, secrets=settings.secrets)
     with ExitStack() as undo:
         lock = None
-        if not settings.shared:
+        if not settings.allows_replicas:
             lock = lock_data_folder(data_folder(settings.data_dir))
             undo.callback(lock.release)
         studio = _assemble(settings, lock, transport, undo)
@@ -137,7 +137,7 @@ def _assemble(
         audit_log=audit_log,
         accounts=Accounts(
             database,
-            registration=settings.who_may_register,
+            registration=settings.effective_registration,
             session_days=settings.session_days,
             on_withdrawal=cancel_live,
         ),
@@ -158,7 +158,7 @@ def _lock_database(settings: Settings, folder: Path, undo: ExitStack) -> tuple[D
     """The database, which is this process's to work on, with its tables up to date."""
     database = Database(database_url(settings, folder))
     undo.callback(database.close)
-    process_lock = ProcessLock(database, shared=settings.shared)
+    process_lock = ProcessLock(database, shared=settings.allows_replicas)
     undo.callback(process_lock.release)
     process_lock.acquire()
     database.migrate()
@@ -176,7 +176,7 @@ def _jobs(settings: Settings, process_lock: ProcessLock, worker: Worker, budgets
         places=settings.concurrency,
         may_work=lambda: process_lock.held,
         alive=process_lock.live_processes,
-        share=settings.shared,
+        share=settings.allows_replicas,
     )
 
 

@@ -1,4 +1,4 @@
-"""Every setting, read once from the environment and `.env`, typed and bounded."""
+"""All settings: read once from the environment and the file `.env`, with types and bounds."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from sqlalchemy.exc import ArgumentError
 from core.errors import ApiKeyMalformed, SettingsError
 
 ENV_FILE = Path(".env")
-# A shorter one would be found within ordinary words.
-_SHORTEST_SECRET = 6
+# Shorter secrets aren't masked in the log: their letters occur within ordinary words.
+_MIN_MASKED_LENGTH = 6
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -45,132 +45,208 @@ class Moderation(StrEnum):
 
 
 class Settings(BaseSettings):
-    """The settings of one process. Variables are the field names in capitals, such as `DATA_DIR`."""
+    """The settings of one process, each read from the variable of its name in capitals, such as `DATA_DIR`.
+
+    docs/settings.md is generated from the descriptions (`make settings`). A new setting also needs a line in
+    .env.example and an example in tests/contracts/test_settings.py.
+    """
 
     model_config = SettingsConfigDict(
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    host: str = Field("127.0.0.1", description="Address to listen on")
+    # Where Atelier listens
+    host: str = Field(
+        "127.0.0.1",
+        description="Address to listen on. `127.0.0.1` admits only this computer; `0.0.0.0` admits the whole "
+        "network",
+    )
     port: int = Field(8501, ge=1, le=65535, description="Port to listen on")
-    data_dir: Path = Field(Path("data"), description="Folder for the database and the images")
     allowed_hosts: str | None = Field(
         None,
-        description="Names the app answers to besides `localhost`, comma-separated; `*` is any name, "
-        "and the default unless the app is for this computer alone",
+        description="Host names that Atelier answers to besides `localhost`, separated by commas; `*` stands "
+        "for every name. If unset: only `localhost` when `HOST` is a loopback address and `PUBLIC_HTTPS` is "
+        "off, otherwise every name",
     )
-    database_url: str | None = Field(
-        None, description="SQLAlchemy URL; by default a SQLite file in `DATA_DIR`"
-    )
-    storage_url: str | None = Field(
-        None,
-        description="`s3://bucket` or `s3://bucket/prefix` to keep images in; by default a folder in "
-        "`DATA_DIR`",
-    )
-    aws_endpoint_url: str | None = Field(
-        None, description="Address of the bucket's server if it isn't AWS, such as `http://minio:9000`"
-    )
-    aws_region: str | None = Field(None, description="Region of the bucket; by default `us-east-1`")
-    aws_access_key_id: SecretStr | None = Field(
-        None,
-        description="Access key ID for the bucket. Without it and its secret, the machine's role is asked "
-        "for (by calls to the address of AWS's metadata service, where nothing answers outside AWS)",
-    )
-    aws_secret_access_key: SecretStr | None = Field(None, description="Secret access key for the bucket")
-    registration: Registration | None = Field(
-        None,
-        description="`open`, `invite` or `closed`; by default `open` where only this computer can reach the "
-        "app, otherwise `invite`",
-    )
-    session_days: int = Field(30, ge=1, le=365, description="Days a sign-in lasts without being used")
     public_https: bool = Field(
         False,
-        description="`true` when people reach the app over HTTPS, through a proxy (cookies become Secure, "
-        "and browsers stay on HTTPS)",
+        description="`true` if people reach Atelier over HTTPS through a proxy. Cookies are then marked "
+        "Secure, and browsers are told to stay on HTTPS",
     )
     trusted_proxies: str | None = Field(
         None,
-        description="Addresses or networks of the proxies in front of the app, comma-separated. "
-        "`X-Forwarded-For` and `X-Forwarded-Proto` are believed only from them",
+        description="IP addresses or networks of the proxies in front of Atelier, separated by commas, such "
+        "as `10.0.0.7` or `10.0.0.0/8`. `X-Forwarded-For` and `X-Forwarded-Proto` are honoured only from "
+        "these. If unset: never",
     )
+
+    # Where data is kept
+    data_dir: Path = Field(Path("data"), description="Folder for the database and the images")
+    database_url: str | None = Field(
+        None,
+        description="SQLAlchemy URL of the database, `sqlite:///…` or `postgresql://…`. If unset: the SQLite "
+        "file `atelier.db` in `DATA_DIR`",
+    )
+    storage_url: str | None = Field(
+        None,
+        description="S3 bucket to keep images in, as `s3://bucket` or `s3://bucket/prefix`. If unset: the "
+        "folder `files` in `DATA_DIR`",
+    )
+    aws_endpoint_url: str | None = Field(
+        None,
+        description="Address of the bucket's server, such as `http://minio:9000`. If unset: AWS. Used only "
+        "with `STORAGE_URL`, like the other `AWS_` settings",
+    )
+    aws_region: str | None = Field(None, description="Region of the bucket. If unset: `us-east-1`")
+    aws_access_key_id: SecretStr | None = Field(
+        None,
+        description="Access key ID for the bucket; set it together with `AWS_SECRET_ACCESS_KEY`. If both are "
+        "unset: the role of the AWS machine, which is looked up at AWS's metadata address and is only "
+        "available on AWS",
+    )
+    aws_secret_access_key: SecretStr | None = Field(None, description="Secret access key for the bucket")
+    log_level: str = Field(
+        "INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="Least severe level that is written to the log",
+    )
+
+    # People
+    registration: Registration | None = Field(
+        None,
+        description="Who may create an account: `open` (everybody), `invite` (people with an invitation from "
+        "an administrator) or `closed` (nobody). The first account can always be created, and becomes the "
+        "administrator. If unset: `open` when only this computer can reach Atelier, otherwise `invite`",
+    )
+    session_days: int = Field(
+        30, ge=1, le=365, description="Days until somebody who doesn't use Atelier is signed out"
+    )
+    trash_days: int = Field(30, ge=1, le=3650, description="Days for which a deleted image can be restored")
+
+    # The image service
     openai_api_key: SecretStr | None = Field(
         None,
-        description="API key for the image service; without key or base URL, the offline engine is used",
+        description="API key for the image service. If neither this nor `OPENAI_BASE_URL` is set, the "
+        "offline engine creates the images",
     )
-    openai_base_url: str | None = Field(None, description="Address of an OpenAI-compatible service")
+    openai_base_url: str | None = Field(
+        None,
+        description="Base URL of an OpenAI-compatible service, such as `http://localhost:8080/v1`. If unset: "
+        "OpenAI itself",
+    )
     image_hosts: str | None = Field(
         None,
-        description="Other hosts that the service's pictures may be fetched from when it answers with an "
-        "address, comma-separated; always without the key",
+        description="Further host names that images may be downloaded from when the service answers with a "
+        "link instead of an image, separated by commas. The API key is never sent there. If unset: only the "
+        "service's own host",
     )
-    image_model: str | None = Field(None, description="Default image model")
-    text_model: str | None = Field(None, description="Model that enhances prompts")
+    image_model: str | None = Field(
+        None,
+        description=f"Image model that is chosen at first. If unset: `{DEFAULT_IMAGE_MODEL}`. The offline "
+        "engine ignores it",
+    )
+    text_model: str | None = Field(
+        None,
+        description=f"Model that enhances prompts. If unset: `{DEFAULT_TEXT_MODEL}`. The offline engine "
+        "ignores it",
+    )
     moderation: Moderation = Field(
         Moderation.AUTO,
-        description="Whether the service's free moderation checks a prompt before it is paid for: `auto` "
-        "(where OpenAI itself answers), `on` or `off`",
+        description="Whether the service's free moderation checks each prompt before anything is paid: `on`, "
+        "`off`, or `auto` (on when OpenAI itself is the service)",
     )
-    connect_timeout: Seconds = Field(10, description="Seconds to wait for a connection")
-    text_timeout: Seconds = Field(60, description="Seconds to wait for an enhancement")
+    connect_timeout: Seconds = Field(10, description="Seconds to wait for a connection to the service")
+    text_timeout: Seconds = Field(60, description="Seconds to wait for an enhanced prompt")
     image_timeout: Seconds = Field(300, description="Seconds to wait for an image")
     partial_images: int = Field(
-        1, ge=0, le=3, description="Previews requested while an image is made; each adds to its price"
+        1,
+        ge=0,
+        le=3,
+        description="Previews to show while an image is being generated; the service charges a little for "
+        "each. `0` asks for none",
+    )
+    resend_unknown: bool = Field(
+        False,
+        description="`true` to send a call once more by itself when its outcome is unknown and the user's "
+        "budget covers it. The service may then charge twice. With `false`, the user decides",
+    )
+
+    # How much work is done at once
+    concurrency: int = Field(
+        4, ge=1, le=64, description="Maximum number of images generated at the same time"
+    )
+    user_concurrency: int = Field(
+        4, ge=1, le=64, description="Maximum number of images generated at the same time for one user"
+    )
+    requests_per_minute: int = Field(
+        0,
+        ge=0,
+        le=100_000,
+        description="Maximum number of image requests that are sent to the service per minute. `0` means "
+        "no limit",
     )
     shutdown_grace: float = Field(
         120,
         ge=0,
         le=3600,
-        description="Seconds that images being made have to finish when the app is stopped",
+        description="Seconds that running generations get to finish when Atelier is stopped",
     )
-    concurrency: int = Field(4, ge=1, le=64, description="Images made at the same time")
-    user_concurrency: int = Field(4, ge=1, le=64, description="Images made at the same time per user")
-    requests_per_minute: int = Field(
-        0, ge=0, le=100_000, description="Maximum number of image requests sent per minute; 0 for no limit"
-    )
+
+    # Budgets and limits
     budget_day_usd: Dollars | None = Field(
         None,
-        description="USD that each user may spend per day (UTC), enhancements included; unset: no limit",
+        description="US dollars that each user may spend per day, enhanced prompts included. Days and months "
+        "are those of UTC. An administrator can set another budget for one user. If unset: no limit",
     )
-    budget_month_usd: Dollars | None = Field(None, description="The same per month (UTC)")
+    budget_month_usd: Dollars | None = Field(
+        None, description="US dollars that each user may spend per month. If unset: no limit"
+    )
     budget_day_images: Count | None = Field(
-        None, description="Images that each user may have made per day (UTC); unset: no limit"
+        None, description="Images that each user may generate per day. If unset: no limit"
     )
-    budget_month_images: Count | None = Field(None, description="The same per month (UTC)")
-    resend_unknown: bool = Field(
-        False,
-        description="`true` to send a call once more when its outcome is unknown, if the budgets cover it; "
-        "it may then be charged twice",
+    budget_month_images: Count | None = Field(
+        None, description="Images that each user may generate per month. If unset: no limit"
     )
-    max_images: int = Field(10, ge=1, le=10, description="Maximum number of images per generation")
+    max_images: int = Field(
+        10, ge=1, le=10, description="Maximum number of images of one prompt per click on Generate"
+    )
     max_batch: int = Field(
-        100, ge=1, le=1000, description="Maximum number of images per batch of many prompts"
+        100,
+        ge=1,
+        le=1000,
+        description="Maximum number of images per click on Generate when the text stands for many prompts",
     )
-    max_upload_mb: int = Field(20, ge=1, le=50, description="Maximum size of an uploaded picture, in MB")
+    max_upload_mb: int = Field(20, ge=1, le=50, description="Maximum size of an uploaded image, in MB")
     user_reads_per_minute: int = Field(
         600,
         ge=1,
         le=1_000_000,
-        description="API requests that only read, per user and minute",
+        description="Maximum number of API requests that only read, per user and minute",
     )
     user_paid_per_minute: int = Field(
         60,
         ge=1,
         le=1_000_000,
-        description="API requests that buy or change something, per user and minute",
+        description="Maximum number of API requests that cost money or change something, per user and minute",
     )
     token_reads_per_minute: int = Field(
-        300, ge=1, le=1_000_000, description="API requests that only read, per token and minute"
+        300,
+        ge=1,
+        le=1_000_000,
+        description="Maximum number of API requests that only read, per API token and minute",
     )
     token_paid_per_minute: int = Field(
-        30, ge=1, le=1_000_000, description="API requests that buy or change something, per token and minute"
+        30,
+        ge=1,
+        le=1_000_000,
+        description="Maximum number of API requests that cost money or change something, per API token and "
+        "minute",
     )
-    trash_days: int = Field(30, ge=1, le=3650, description="Days a deleted image can be restored")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="Lowest level logged")
 
     @field_validator("openai_api_key", mode="after")
     @classmethod
     def _clean_key(cls, key: SecretStr | None) -> SecretStr | None:
-        """A pasted key often ends in a newline, which no HTTP header can carry."""
+        """Strip white space: a pasted key often ends in a newline, which isn't allowed in an HTTP header."""
         if key is None or not (text := key.get_secret_value().strip()):
             return None
         if not text.isascii() or not text.isprintable() or " " in text:
@@ -179,16 +255,16 @@ class Settings(BaseSettings):
 
     @field_validator("trusted_proxies", mode="after")
     @classmethod
-    def _check_proxies(cls, places: str | None) -> str | None:
-        if not all(_is_network(place) for place in _listed(places)):
+    def _check_proxies(cls, networks: str | None) -> str | None:
+        if not all(_is_network(network) for network in _split_names(networks)):
             raise ValueError("must be addresses such as 10.0.0.7 or networks such as 10.0.0.0/8")
-        return places
+        return networks
 
     @field_validator("allowed_hosts", "image_hosts", mode="after")
     @classmethod
     def _check_hosts(cls, names: str | None) -> str | None:
-        if any(re.search(r"[:/@\s]", name) and not _is_ip(name) for name in _listed(names)):
-            raise ValueError("must be comma-separated names, without port or path")
+        if any(re.search(r"[:/@\s]", name) and not _is_ip(name) for name in _split_names(names)):
+            raise ValueError("must be host names separated by commas, without port or path")
         return names
 
     @field_validator("openai_base_url", mode="after")
@@ -200,7 +276,7 @@ class Settings(BaseSettings):
         try:
             _ = urlsplit(url or "").port
         except ValueError:
-            # Not chained: the message may repeat a password.
+            # Not chained: the original message may contain a password.
             raise ValueError("has an invalid port") from None
         return url or None
 
@@ -219,12 +295,12 @@ class Settings(BaseSettings):
         try:
             address = make_url(url)
         except (ArgumentError, ValueError):
-            # Not chained: SQLAlchemy's message may repeat the password.
+            # Not chained: SQLAlchemy's message may contain the password.
             raise ValueError("isn't a valid database URL") from None
         if address.drivername not in DRIVERS:
             raise ValueError("must begin with sqlite:/// or postgresql://")
         if address.get_backend_name() == "sqlite" and address.database in (None, "", ":memory:"):
-            raise ValueError("must name a file: a database in memory would be lost")
+            raise ValueError("must name a file: a database in memory is lost when Atelier stops")
         return url
 
     @field_validator(
@@ -248,14 +324,16 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_bucket(self) -> Self:
-        """Only with a bucket: these variables may be other programs', and keep nobody from starting."""
+        """Check the `AWS_` variables only if a bucket is used: else they may be meant for other programs."""
         if self.storage_url is None:
             return self
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
             raise ValueError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY must be set together or not at all")
         for name in ("aws_access_key_id", "aws_secret_access_key", "aws_region"):
             if not _is_one_word(getattr(self, name)):
-                raise ValueError(f"{name.upper()} contains characters that it can't have; copy it again")
+                raise ValueError(
+                    f"{name.upper()} contains characters that aren't allowed in it; copy it again"
+                )
         if self.aws_endpoint_url and not _is_plain_address(self.aws_endpoint_url):
             raise ValueError("AWS_ENDPOINT_URL must be an http:// or https:// address without a password")
         return self
@@ -267,16 +345,16 @@ class Settings(BaseSettings):
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no log line may hold, whatever it looks like."""
+        """Keys and passwords that are masked wherever they occur in the log."""
         keys = (self.openai_api_key, self.aws_access_key_id, self.aws_secret_access_key)
-        addresses = (self.database_url, self.openai_base_url)
-        passwords = (_password_in(address) for address in addresses)
+        urls = (self.database_url, self.openai_base_url)
+        passwords = (_password_in(url) for url in urls)
         found = (*(key.get_secret_value() for key in keys if key), *passwords)
-        return tuple(secret for secret in found if len(secret) >= _SHORTEST_SECRET)
+        return tuple(secret for secret in found if len(secret) >= _MIN_MASKED_LENGTH)
 
     @property
-    def shared(self) -> bool:
-        """Whether other processes may do the same work beside this one: all of them reach rows and files."""
+    def allows_replicas(self) -> bool:
+        """Whether several processes may run side by side: all of them reach PostgreSQL and a bucket."""
         engine = make_url(self.database_url).get_backend_name() if self.database_url else "sqlite"
         return engine == "postgresql" and self.storage_url is not None
 
@@ -289,43 +367,43 @@ class Settings(BaseSettings):
         return OFFLINE_TEXT_MODEL if self.offline else self.text_model or DEFAULT_TEXT_MODEL
 
     @property
-    def who_may_register(self) -> Registration:
+    def effective_registration(self) -> Registration:
         if self.registration is not None:
             return self.registration
         return Registration.OPEN if self.is_private else Registration.INVITE
 
     @property
     def is_private(self) -> bool:
-        """Whether only this machine can reach the app: a proxy makes a loopback address public."""
+        """Whether only this computer can reach Atelier. Behind a proxy, a loopback address is public too."""
         return is_loopback(self.host) and not self.public_https
 
     @property
     def served_hosts(self) -> frozenset[str]:
-        """The names besides loopback's that a request may be addressed to; `*` among them means any."""
+        """The host names besides loopback's that requests may be addressed to; `*` stands for every name."""
         if self.allowed_hosts is None:
             return frozenset() if self.is_private else frozenset("*")
-        return frozenset(_listed(self.allowed_hosts))
+        return frozenset(_split_names(self.allowed_hosts))
 
     @property
-    def proxies(self) -> tuple[str, ...]:
-        """Whose word on where a request comes from is believed."""
-        return tuple(_listed(self.trusted_proxies))
+    def trusted_networks(self) -> tuple[str, ...]:
+        """The addresses and networks whose `X-Forwarded-*` headers are honoured."""
+        return tuple(_split_names(self.trusted_proxies))
 
     @property
-    def picture_hosts(self) -> frozenset[str]:
-        """The names of other hosts that pictures may be fetched from."""
-        return frozenset(_listed(self.image_hosts))
+    def image_download_hosts(self) -> frozenset[str]:
+        """The host names besides the service's own that images may be downloaded from."""
+        return frozenset(_split_names(self.image_hosts))
 
 
-def _listed(names: str | None) -> list[str]:
-    """The names in a comma list, as a request's host is compared with them."""
+def _split_names(names: str | None) -> list[str]:
+    """The names of a comma-separated list, in lower case, without brackets and trailing dots."""
     folded = (name.strip().strip("[]").rstrip(".").lower() for name in (names or "").split(","))
     return [name for name in folded if name]
 
 
-def _password_in(address: str | None) -> str:
-    """The password that stands in an address, as it is written there."""
-    return urlsplit(address or "").netloc.rpartition("@")[0].partition(":")[2]
+def _password_in(url: str | None) -> str:
+    """The password in a URL, still percent-encoded; "" if it has none."""
+    return urlsplit(url or "").netloc.rpartition("@")[0].partition(":")[2]
 
 
 def _is_one_word(value: SecretStr | str | None) -> bool:
@@ -334,7 +412,7 @@ def _is_one_word(value: SecretStr | str | None) -> bool:
 
 
 def _is_plain_address(url: str) -> bool:
-    """Whether it is a web address with neither a password nor a query."""
+    """Whether `url` is an HTTP URL without user, password, query and fragment."""
     try:
         address = urlsplit(url)
         _ = address.port
@@ -352,24 +430,24 @@ def _is_ip(name: str) -> bool:
     return True
 
 
-def _is_network(place: str) -> bool:
+def _is_network(text: str) -> bool:
     try:
-        ipaddress.ip_network(place)
+        ipaddress.ip_network(text)
     except ValueError:
         return False
     return True
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
+    """Whether `host` can be reached only from this machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
 
 
-def is_any(host: str) -> bool:
-    """Whether `host` stands for every address of this machine."""
+def is_unspecified(host: str) -> bool:
+    """Whether `host` stands for every address of this machine, such as 0.0.0.0."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_unspecified
     except ValueError:
@@ -377,20 +455,20 @@ def is_any(host: str) -> bool:
 
 
 def _check_env_file() -> None:
-    """Raise SettingsError for lines that would be left out silently, such as a quote that isn't closed."""
+    """Raise SettingsError for lines that the parser would skip silently, such as one with an open quote."""
     if ENV_FILE.is_dir():
-        raise SettingsError("The file .env is a folder. Move it aside.")
+        raise SettingsError("The file .env is a folder. Rename or remove it.")
     if ENV_FILE.is_file():
         with ENV_FILE.open(encoding="utf-8") as lines:
-            wrong = next((found for found in parse_stream(lines) if found.error), None)
+            wrong = next((line for line in parse_stream(lines) if line.error), None)
         if wrong:
             raise SettingsError(f"The file .env can't be read from line {wrong.original.line} on.")
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Settings from the environment, `overrides` first.
+    """Read the settings: `overrides` win over the environment, and that over the file `.env`.
 
-    Raises SettingsError naming every wrong variable; never repeats its value, which may be a secret.
+    Raises SettingsError, which names every wrong variable but no value, since a value may be a secret.
     """
     try:
         _check_env_file()

@@ -118,7 +118,7 @@ def _sign_out_everywhere(user: SignedIn) -> None:
 
 def _invitations(user: SignedIn) -> None:
     st.subheader("Invite someone", anchor=False)
-    registration = studio().settings.who_may_register
+    registration = studio().settings.effective_registration
     if registration is Registration.CLOSED:
         st.caption("New accounts are switched off (REGISTRATION=closed).")
         return

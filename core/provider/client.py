@@ -35,7 +35,7 @@ class ServiceClient:
         self._connection = Connection(settings, transport=transport, clock=clock, sleep=sleep)
         self._downloader = ImageDownloader(
             self._connection.base_url,
-            settings.picture_hosts,
+            settings.image_download_hosts,
             transport=transport,
             clock=clock,
             resolve=resolve,

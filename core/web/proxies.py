@@ -28,7 +28,7 @@ class TrustedProxies:
             return
         if self._behind is None:
             # The settings aren't there yet while the app is put together.
-            trusted = self._get_settings().proxies
+            trusted = self._get_settings().trusted_networks
             self._behind = ProxyHeadersMiddleware(self._app, trusted_hosts=list(trusted))  # type: ignore[arg-type]
         await self._behind(scope, receive, send)  # type: ignore[arg-type]
 

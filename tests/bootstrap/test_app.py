@@ -31,7 +31,7 @@ def test_accounts_are_open_by_default_only_where_nobody_else_can_reach(
     argv: list[str], registration: Registration, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamlit.get_option", {"server.address": "127.0.0.1"}.get)
-    assert load_settings(host=served_address(argv)).who_may_register is registration
+    assert load_settings(host=served_address(argv)).effective_registration is registration
 
 
 @pytest.mark.parametrize(
@@ -53,4 +53,4 @@ def test_uvicorns_environment_counts_like_its_options(
 ) -> None:
     monkeypatch.setenv(variable, value)
     address = served_address(["uvicorn", "app:app", *options])
-    assert load_settings(host=address).who_may_register is registration
+    assert load_settings(host=address).effective_registration is registration

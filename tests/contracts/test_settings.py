@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.errors import SettingsError
-from core.settings import Moderation, Registration, Settings, is_any, is_loopback, load_settings
+from core.settings import Moderation, Registration, Settings, is_loopback, is_unspecified, load_settings
 
 GIVEN: dict[str, tuple[str, Any]] = {
     "host": ("0.0.0.0", "0.0.0.0"),
@@ -280,26 +280,26 @@ def test_the_chosen_models_are_used() -> None:
     ],
 )
 def test_who_may_register_follows_the_address(host: str, registration: Registration) -> None:
-    assert load_settings(host=host).who_may_register is registration
+    assert load_settings(host=host).effective_registration is registration
     assert is_loopback(host) is (registration is Registration.OPEN)
     chosen = load_settings(host=host, registration="closed")
-    assert chosen.who_may_register is Registration.CLOSED
+    assert chosen.effective_registration is Registration.CLOSED
 
 
 @pytest.mark.parametrize(
     ("host", "expected"), [("0.0.0.0", True), ("[::]", True), ("10.0.0.1", False), ("x", False)]
 )
 def test_an_address_that_stands_for_all_is_known(host: str, expected: bool) -> None:
-    assert is_any(host) is expected
+    assert is_unspecified(host) is expected
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_behind_a_proxy_nothing_is_for_this_machine_alone(host: str) -> None:
     settings = load_settings(host=host, public_https=True)
-    assert settings.who_may_register is Registration.INVITE
+    assert settings.effective_registration is Registration.INVITE
     assert settings.served_hosts == {"*"}
     chosen = load_settings(host=host, public_https=True, registration="open", allowed_hosts="atelier.example")
-    assert chosen.who_may_register is Registration.OPEN
+    assert chosen.effective_registration is Registration.OPEN
     assert chosen.served_hosts == {"atelier.example"}
 
 

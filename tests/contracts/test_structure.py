@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import all_errors
 from core.settings import Settings
-from tests.support import error_table
+from tests.support import error_table, settings_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -80,16 +80,10 @@ def test_a_module_opens_with_one_sentence(path: Path) -> None:
 # What is written down
 
 
-def first_column(document: str) -> set[str]:
-    """What stands in backticks in the first column of a document's Markdown tables."""
-    return set(re.findall(r"^\|\s*`([^`]+)`\s*\|", (ROOT / document).read_text(), re.MULTILINE))
-
-
-def test_the_readme_lists_every_setting() -> None:
-    known = {name.upper() for name in Settings.model_fields}
-    listed = {name for name in first_column("README.md") if not name.startswith("IMG-")}
-    assert known <= listed
-    assert {name for name in listed if re.fullmatch(r"[A-Z_]+", name)} <= known
+def test_the_tables_of_settings_are_those_of_the_code() -> None:
+    """`make settings` writes them."""
+    assert settings_table.DOCUMENT.read_text(encoding="utf-8") == settings_table.document()
+    assert set(settings_table.SECTIONS) <= set(Settings.model_fields)
 
 
 def test_the_example_env_file_lists_every_setting() -> None:

@@ -1,9 +1,9 @@
 """A data folder of an earlier version opens without any step by hand, and everything in it still works.
 
 `old_data_folder.tar.gz` was written by commit b4c0c18 (November 2026, revision 0008) with the offline engine.
-It holds the administrator Ada and the member Grace. Grace has an enhanced draft, four images of 64 x 64 pixels
-(one of them in the trash), a failed job, a share link, an API token and two idempotency keys. Everything that
-expires was moved to the year 2099, so the test doesn't depend on today's date.
+It holds the administrator Ada and the member Grace. Grace has an enhanced draft, four images of 64 x 64
+pixels (one of them in the trash), a failed job, a share link, an API token and two idempotency keys. All
+times of expiry were moved to the year 2099, so the test doesn't depend on today's date.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from core.errors import SettingsError
 from core.provider.catalogue import is_official
 from core.provider.client import ServiceClient
-from core.settings import DRIVERS, Settings, is_any, is_loopback, load_settings
+from core.settings import DRIVERS, Settings, is_loopback, is_unspecified, load_settings
 from core.storage.s3 import config_of
 from tests.support.fuzz_inputs import any_text, fuzz, words_of
 
@@ -37,7 +37,7 @@ def test_any_values_are_settings_or_named_and_never_repeated(given: dict[str, st
         return
     assert 1 <= settings.port <= 65535
     assert SECRET not in repr((settings.openai_api_key, settings.aws_secret_access_key))
-    assert isinstance(settings.shared, bool)
+    assert isinstance(settings.allows_replicas, bool)
     assert "" not in settings.served_hosts
     assert settings.database_url is None or settings.database_url.split(":")[0] in DRIVERS
 
@@ -78,4 +78,4 @@ def test_any_env_file_is_read_or_named(content: bytes) -> None:
 
 @fuzz(host=words_of("localhost", "127.0.0.1", "::1", "0.0.0.0", "[", "]", "%eth0", "::ffff:127.0.0.1"))
 def test_any_host_is_loopback_or_any_or_neither(host: str) -> None:
-    assert not (is_loopback(host) and is_any(host))
+    assert not (is_loopback(host) and is_unspecified(host))
