@@ -138,7 +138,7 @@ def test_a_share_link_still_shows_its_image(studio: Studio) -> None:
 
 
 def test_an_api_token_still_signs_in(studio: Studio) -> None:
-    user = studio.tokens.signed_in(API_TOKEN)
+    user = studio.api_tokens.signed_in(API_TOKEN)
     assert user is not None
     assert user.user_id == GRACE
     assert user.scopes == {Scope.READ, Scope.GENERATE}
