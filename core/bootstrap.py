@@ -34,8 +34,9 @@ from core.generation.worker import Worker
 from core.images.gallery import Gallery
 from core.images.share_links import ShareLinks
 from core.images.uploads import Uploads
-from core.maintenance.chores import Chore, Housekeeping, InPortions
-from core.maintenance.integrity import Inventory
+from core.maintenance.chores import Chore, Chores, PortionedWork
+from core.maintenance.integrity import IntegrityCheck
+from core.maintenance.repairs import Repairs
 from core.offline.transport import OfflineTransport
 from core.provider.client import ServiceClient
 from core.settings import Settings, load_settings
@@ -147,10 +148,11 @@ def _assemble(
         batches=Batches(database),
         idempotency=idempotency,
         rate_limits=RateLimits(database),
-        housekeeping=Housekeeping(),
+        chores=Chores(),
     )
     studio.jobs.start()
-    studio.housekeeping.start(_chores(studio, cache, Inventory(database, storage, gallery)))
+    repairs = Repairs(IntegrityCheck(database, storage), gallery)
+    studio.chores.start(_chores(studio, cache, repairs))
     return studio
 
 
@@ -180,7 +182,7 @@ def _jobs(settings: Settings, process_lock: ProcessLock, worker: Worker, budgets
     )
 
 
-def _chores(studio: Studio, cache: EnhancementCache, inventory: Inventory) -> tuple[Chore, ...]:
+def _chores(studio: Studio, cache: EnhancementCache, repairs: Repairs) -> tuple[Chore, ...]:
     tidied = {
         "enter answers that came late": studio.jobs.enter_late,
         "remove ended sessions": studio.accounts.tidy,
@@ -195,19 +197,19 @@ def _chores(studio: Studio, cache: EnhancementCache, inventory: Inventory) -> tu
         Chore("keep the database", PROCESS_LOCK_SECONDS, studio.process_lock.renew),
         Chore("settle the jobs of processes that are gone", SWEEP_SECONDS, studio.jobs.sweep),
         # Streamlit would collect after every run and poll, which costs each of them more than its work.
-        Chore("collect garbage", GARBAGE_SECONDS, gc.collect, first=GARBAGE_SECONDS),
+        Chore("collect garbage", GARBAGE_SECONDS, gc.collect, delay_seconds=GARBAGE_SECONDS),
         # What a start needn't wait for, the first picture needn't either.
-        Chore("load what makes pictures", None, lambda: _prepare(studio), first=PREPARE_SECONDS),
+        Chore("load what makes pictures", None, lambda: _prepare(studio), delay_seconds=PREPARE_SECONDS),
         *(Chore(name, TIDY_SECONDS, work) for name, work in tidied.items()),
-        _slow("empty the trash", lambda: studio.gallery.purge(utc_now()), rest=TIDY_SECONDS),
-        _slow("remove old files without a row", inventory.clean),
-        _slow("make missing thumbnails", inventory.thumbnails),
+        _slow("empty the trash", lambda: studio.gallery.purge(utc_now()), pause_seconds=TIDY_SECONDS),
+        _slow("remove old files without a row", repairs.remove_orphans),
+        _slow("make missing thumbnails", repairs.make_thumbnails),
     )
 
 
-def _slow(name: str, work: Callable[[], Iterator[object]], *, rest: float = DAY_SECONDS) -> Chore:
-    """Work that goes through many rows or files, in portions, and begins anew after `rest` seconds."""
-    return Chore(name, PORTION_EVERY_SECONDS, InPortions(work, rest=rest))
+def _slow(name: str, work: Callable[[], Iterator[object]], *, pause_seconds: float = DAY_SECONDS) -> Chore:
+    """A chore that goes through many rows or files in portions, and starts again after `pause_seconds`."""
+    return Chore(name, PORTION_EVERY_SECONDS, PortionedWork(work, pause_seconds=pause_seconds))
 
 
 def _prepare(studio: Studio) -> None:

@@ -30,7 +30,7 @@ from core.generation.views import Batches
 from core.images.gallery import Gallery
 from core.images.share_links import ShareLinks
 from core.images.uploads import Uploads
-from core.maintenance.chores import Housekeeping
+from core.maintenance.chores import Chores
 from core.prompts.expansion import count_prompts, expand_prompts
 from core.prompts.recipe import AUTO, Recipe
 from core.prompts.styles import with_style
@@ -72,7 +72,7 @@ class Studio:
     enhancement_orders: EnhancementOrders
     jobs: Jobs
     uploads: Uploads
-    housekeeping: Housekeeping
+    chores: Chores
     process_lock: ProcessLock
     folder_lock: filelock.BaseFileLock | None
     audit_log: AuditLog
@@ -350,7 +350,7 @@ class Studio:
         jobs_ended = self.jobs.stop(grace_seconds=max(0.0, ends - time.monotonic()))
         texts_ended = self.enhancements.close(grace_seconds=max(0.0, ends - time.monotonic()))
         # Not before: among the chores is what keeps the database to this process.
-        self.housekeeping.stop()
+        self.chores.stop()
         if jobs_ended and texts_ended:
             self.client.close()
             self.process_lock.release()

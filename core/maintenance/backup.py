@@ -18,14 +18,14 @@ from core import errors
 from core.database.database import Database
 from core.database.engines import sqlite_url
 from core.database.models import LIVE_STATES, Image, Job, JobState
-from core.maintenance.backup_archive import Writer
+from core.maintenance.backup_archive import BackupWriter
 from core.maintenance.command_line import (
     HELP_OPTIONS,
     OperatorCommand,
     data_folder,
-    disk_faults,
+    print_line,
     progress,
-    say,
+    translate_disk_errors,
 )
 from core.settings import Settings, load_settings
 from core.storage.data_folder import DATABASE, FILES, SECRET, database_url
@@ -33,58 +33,58 @@ from core.storage.folder import FolderStorage, flush_folder
 from core.storage.keys import Folder, job_folder
 from core.storage.storage import Storage
 
-# Of these the bytes may be there without a row, and can still be entered.
+# Jobs in these states may have image files without rows, which can still be added to the gallery.
 OPEN_STATES = (*LIVE_STATES, JobState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """What a backup holds; `missing` images have a row and no file, here as well."""
+class BackupSummary:
+    """The number of files in a backup. `missing` images have no file, in the installation as well."""
 
     files: int
     missing: int
 
 
 @dataclass(slots=True)
-class _Packing:
-    """The files of one moment's rows on their way into the archive."""
+class _BackupRun:
+    """Copies the files that belong to `snapshot`, a copy of the `live` database, into the archive."""
 
-    rows: Database
+    snapshot: Database
     live: Database
     storage: Storage
-    archive: Writer
+    archive: BackupWriter
     missing: int = 0
 
-    def pack(self) -> None:
+    def add_files(self) -> None:
         images = select(col(Image.id), col(Image.file_key))
-        with progress("Images", self.rows.count(Image)) as bar:
-            for image_id, key in chain.from_iterable(self.rows.row_pages(images, col(Image.id))):
-                self._pack_image(image_id, key)
+        with progress("Images", self.snapshot.count(Image)) as bar:
+            for image_id, key in chain.from_iterable(self.snapshot.row_pages(images, col(Image.id))):
+                self._add_image(image_id, key)
                 bar.advance()
         open_jobs = select(col(Job.id)).where(col(Job.state).in_(OPEN_STATES))
-        for (job_id,) in chain.from_iterable(self.rows.row_pages(open_jobs, col(Job.id))):
-            self._pack_open(job_id)
+        for (job_id,) in chain.from_iterable(self.snapshot.row_pages(open_jobs, col(Job.id))):
+            self._add_open_job(job_id)
         for folder in (Folder.UPLOADS, Folder.ASIDE):
             for file in self.storage.files(folder):
-                self._pack(file.key)
+                self._add(file.key)
 
-    def _pack_image(self, image_id: str, key: str) -> None:
-        if self._pack(key):
+    def _add_image(self, image_id: str, key: str) -> None:
+        if self._add(key):
             return
-        if self._is_live(image_id):
+        if self._is_still_live(image_id):
             self.missing += 1
-        else:  # deleted for good since the moment of the backup
-            with self.rows.write() as session:
+        else:  # deleted for good since the snapshot
+            with self.snapshot.write() as session:
                 session.execute(delete(Image).where(col(Image.id) == image_id))
 
-    def _pack_open(self, job_id: str) -> None:
-        """The figures first: they are written last, so that where they are, all pictures are."""
+    def _add_open_job(self, job_id: str) -> None:
+        """Add the answer record first. It is written last, so where it exists all image files exist, too."""
         for folder in (Folder.ANSWERS, Folder.IMAGES):
             for key in self.storage.list(job_folder(folder, job_id)):
-                self._pack(key)
+                self._add(key)
 
-    def _pack(self, key: str) -> bool:
-        """Whether there is such a file."""
+    def _add(self, key: str) -> bool:
+        """Add a file to the archive; False when it doesn't exist."""
         try:
             data = self.storage.get(key)
         except errors.FileDamaged:
@@ -92,13 +92,13 @@ class _Packing:
         self.archive.add(f"{FILES}/{key}", data)
         return True
 
-    def _is_live(self, image_id: str) -> bool:
+    def _is_still_live(self, image_id: str) -> bool:
         with self.live.read() as session:
             return session.execute(select(col(Image.id)).where(col(Image.id) == image_id)).first() is not None
 
 
-def back_up(settings: Settings, target: Path, *, force: bool = False) -> Made:
-    """Write the backup, which appears under its name only when it is whole.
+def back_up(settings: Settings, target: Path, *, force: bool = False) -> BackupSummary:
+    """Write a backup to `target`. It gets this name only when it is complete.
 
     Raises SettingsError, BackupError, DatabaseError or StorageError.
     """
@@ -107,37 +107,37 @@ def back_up(settings: Settings, target: Path, *, force: bool = False) -> Made:
     target = target.expanduser().resolve()
     if target.is_dir() or (target.exists() and not force):
         raise errors.BackupError(f"{target} already exists. Choose another file name, or add --force.")
-    with disk_faults(target.parent), _beside(target) as part:
-        _copy_database(source, part / DATABASE)
+    with translate_disk_errors(target.parent), _temporary_folder(target) as temporary:
+        _copy_database(source, temporary / DATABASE)
         with (
             closing(Database(sqlite_url(source))) as live,
-            Writer(part / "backup") as archive,
+            BackupWriter(temporary / "backup") as archive,
         ):
-            made = _pack(part, folder, live, archive)
-        (part / "backup").replace(target)
+            summary = _fill(temporary, folder, live, archive)
+        (temporary / "backup").replace(target)
         flush_folder(target.parent)
-    return made
+    return summary
 
 
-def _pack(part: Path, folder: Path, live: Database, archive: Writer) -> Made:
-    with closing(Database(sqlite_url(part / DATABASE))) as rows:
-        packing = _Packing(rows, live, FolderStorage(folder / FILES), archive)
-        packing.pack()
+def _fill(temporary: Path, folder: Path, live: Database, archive: BackupWriter) -> BackupSummary:
+    with closing(Database(sqlite_url(temporary / DATABASE))) as snapshot:
+        run = _BackupRun(snapshot, live, FolderStorage(folder / FILES), archive)
+        run.add_files()
     files = archive.count
-    # Only now: rows may have been taken out of it.
-    archive.add_file(DATABASE, part / DATABASE)
+    # The database goes last, because the run may have deleted rows from it.
+    archive.add_file(DATABASE, temporary / DATABASE)
     if (folder / SECRET).is_file():
         archive.add_file(SECRET, folder / SECRET)
-    return Made(files, packing.missing)
+    return BackupSummary(files, run.missing)
 
 
 def _database_file(settings: Settings, folder: Path) -> Path:
-    """The database's file. Raises SettingsError for an installation that isn't of one machine."""
+    """The database's file. Raises SettingsError for an installation with PostgreSQL or a bucket."""
     with closing(Database(database_url(settings, folder))) as database:
         path = Path(database.url.database or "").resolve()
         if not database.is_sqlite or settings.storage_url:
             raise errors.SettingsError(
-                "This installation isn't on one machine alone: back up PostgreSQL with pg_dump, "
+                "This installation isn't on one machine: back up PostgreSQL with pg_dump, "
                 "and a bucket with its own versioning.",
                 suggestions=("See the README, “Keeping it”.",),
             )
@@ -147,7 +147,7 @@ def _database_file(settings: Settings, folder: Path) -> Path:
 
 
 def _copy_database(source: Path, copy: Path) -> None:
-    """One moment of the database, by SQLite's own means: also of one that is being written to."""
+    """Copy a consistent snapshot with SQLite's backup API, which allows concurrent writes."""
     copy.touch(mode=0o600)
     try:
         with (
@@ -155,22 +155,22 @@ def _copy_database(source: Path, copy: Path) -> None:
             closing(sqlite3.connect(copy)) as new,
         ):
             old.backup(new)
-            (found,) = new.execute("PRAGMA quick_check(1)").fetchone()
+            (result,) = new.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.OperationalError as error:
         full = error.sqlite_errorcode == sqlite3.SQLITE_FULL
-        words = f"There is no space left in {copy.parent}." if full else "The database can't be read now."
-        raise errors.BackupError(words, details=str(error)) from error
+        message = f"There is no space left in {copy.parent}." if full else "The database can't be read now."
+        raise errors.BackupError(message, details=str(error)) from error
     except sqlite3.DatabaseError as error:
         raise errors.DatabaseDamaged(details=str(error)) from error
-    if found != "ok":
-        raise errors.DatabaseDamaged(details=str(found))
+    if result != "ok":
+        raise errors.DatabaseDamaged(details=str(result))
 
 
 @contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A private folder on the disk of `target`, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix=f"{target.name}.", suffix=".part", dir=target.parent) as part:
-        yield Path(part)
+def _temporary_folder(target: Path) -> Iterator[Path]:
+    """A private temporary folder beside `target`, on the same disk."""
+    with tempfile.TemporaryDirectory(prefix=f"{target.name}.", suffix=".part", dir=target.parent) as path:
+        yield Path(path)
 
 
 @click.command("backup", cls=OperatorCommand, context_settings=HELP_OPTIONS)
@@ -185,9 +185,7 @@ def command(file: Path, *, force: bool) -> None:
 
     With PostgreSQL or a bucket, use pg_dump and the bucket's versioning instead.
     """
-    made = back_up(load_settings(), file, force=force)
-    say(f"{file} holds the database and {made.files:,} files.")
-    if made.missing:
-        say(
-            f"{made.missing:,} images have no file, here and in the backup: python -m core doctor lists them."
-        )
+    summary = back_up(load_settings(), file, force=force)
+    print_line(f"{file} holds the database and {summary.files:,} files.")
+    if summary.missing:
+        print_line(f"{summary.missing:,} images have no file. To list them, run: python -m core doctor")

@@ -1,4 +1,4 @@
-"""What has to be done again and again while the app runs, each chore at its own pace."""
+"""Chores: background work that the running app repeats, each chore at its own interval."""
 
 from __future__ import annotations
 
@@ -9,57 +9,57 @@ from dataclasses import dataclass
 
 import structlog
 
-# Between such portions the app can be stopped, and others have the processor.
+# Slow work pauses after this long, so that the app can stop and other threads get the processor.
 PORTION_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """`work` is done `first` seconds after the start and then every `seconds`; None: only once."""
+    """Work that runs `delay_seconds` after the start and then every `interval_seconds`, or once for None."""
 
     name: str
-    seconds: float | None
+    interval_seconds: float | None
     work: Callable[[], object]
-    first: float = 0
+    delay_seconds: float = 0
 
 
-class InPortions:
-    """Long work as a chore: each turn does a portion of it, so that stopping the app never waits for its end.
+class PortionedWork:
+    """Long work for a chore, done in portions, so that stopping the app never waits for all of it.
 
-    `begin` gives the work as steps; when they are done, or one has failed, the next round begins after
-    `rest` seconds. The first round begins at once.
+    `start_round` returns the work as an iterator of steps. Each call runs steps for `portion_seconds`. When
+    a round has ended or failed, the next one starts after `pause_seconds`. The first starts at once.
     """
 
     def __init__(
         self,
-        begin: Callable[[], Iterator[object]],
+        start_round: Callable[[], Iterator[object]],
         *,
-        rest: float,
-        portion: float = PORTION_SECONDS,
+        pause_seconds: float,
+        portion_seconds: float = PORTION_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._begin = begin
-        self._rest = rest
-        self._portion = portion
+        self._start_round = start_round
+        self._pause_seconds = pause_seconds
+        self._portion_seconds = portion_seconds
         self._clock = clock
         self._steps: Iterator[object] | None = None
-        self._due = clock()
+        self._next_round_at = clock()
 
     def __call__(self) -> None:
-        if self._steps is None and self._clock() < self._due:
+        if self._steps is None and self._clock() < self._next_round_at:
             return
-        steps, self._steps = self._steps or self._begin(), None
-        self._due = self._clock() + self._rest
-        ends = self._clock() + self._portion
+        steps, self._steps = self._steps or self._start_round(), None
+        self._next_round_at = self._clock() + self._pause_seconds
+        portion_ends = self._clock() + self._portion_seconds
         for _ in steps:
-            if self._clock() >= ends:
+            if self._clock() >= portion_ends:
                 self._steps = steps
                 return
 
 
-class Housekeeping:
-    """Does each chore in a thread of its own: none waits for another. One that fails has its next turn."""
+class Chores:
+    """Runs each chore in a thread of its own, so that none waits for another. A failed chore runs again."""
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -72,20 +72,20 @@ class Housekeeping:
             thread.start()
 
     def stop(self) -> None:
-        """Return when what is being done has been done."""
+        """Stop all chores; return when the work that is running has ended."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
 
     def _repeat(self, chore: Chore) -> None:
-        pause: float | None = chore.first
+        pause: float | None = chore.delay_seconds
         while pause is not None and not self._stopping.wait(pause):
-            self._do(chore)
-            pause = chore.seconds
+            self._run(chore)
+            pause = chore.interval_seconds
 
-    def _do(self, chore: Chore) -> None:
+    def _run(self, chore: Chore) -> None:
         try:
             chore.work()
         except Exception:
-            # Nothing that people need waits for a chore, and its next turn may succeed.
-            log.exception("a chore failed", chore=chore.name)
+            # No user waits for a chore, and the next run may succeed.
+            log.exception("chore_failed", chore=chore.name)

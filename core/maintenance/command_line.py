@@ -1,4 +1,4 @@
-"""What the command line modules share: the installation they work on, how they speak, and a progress bar."""
+"""The shared parts of the operator commands: error reports, a progress bar, and the installation's stores."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FAILED = 1
 # Hides the app's routine log events from the person who runs a command.
 LOG_LEVEL = "WARNING"
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
-# Where no terminal draws a bar, a line is written each time another tenth is done.
+# Without a terminal, progress is a line for each tenth of the work.
 TENTHS = 10
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Progress:
-    """How far a piece of work has come: a bar on a terminal, else a line now and then, on stderr."""
+    """Shows progress on stderr: a bar on a terminal, otherwise a line for each tenth of the work."""
 
     def __init__(self, label: str, total: int, bar: Callable[[int], None] | None) -> None:
         self._label = label
@@ -42,16 +42,16 @@ class Progress:
         before, self._done = self._done, self._done + steps
         if self._bar:
             self._bar(steps)
-        elif self._tenth(before) != self._tenth(self._done):
+        elif self._tenths_of(before) != self._tenths_of(self._done):
             click.echo(f"{self._label}: {self._done:,} of {self._total:,}", err=True)
 
-    def _tenth(self, done: int) -> int:
+    def _tenths_of(self, done: int) -> int:
         return done * TENTHS // max(self._total, 1)
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Progress]:
-    """Shows how much of `total` steps is done; more steps than that are no error."""
+    """Show how many of `total` steps are done. It is no error to advance past `total`."""
     if not sys.stderr.isatty():
         yield Progress(label, total, None)
         return
@@ -59,8 +59,8 @@ def progress(label: str, total: int) -> Iterator[Progress]:
         yield Progress(label, total, bar.update)
 
 
-def say(line: str) -> None:
-    """Write a line of the answer; a bar that is being drawn makes room for it."""
+def print_line(line: str) -> None:
+    """Print a line on stdout, after erasing a progress bar that is being drawn."""
     if sys.stderr.isatty():
         click.echo("\r\033[K", nl=False, err=True)
     click.echo(line)
@@ -89,7 +89,7 @@ def run_by_old_name(command: click.Command) -> None:
 
 
 def data_folder(settings: Settings) -> Path:
-    """The folder of an installation that is there. Raises SettingsError."""
+    """The data folder of an existing installation. Raises SettingsError when it has no database."""
     folder = settings.data_dir.expanduser().resolve()
     if not settings.database_url and not (folder / DATABASE).is_file():
         raise errors.SettingsError(f"DATA_DIR: there is no database in {folder}. Name Atelier's own folder.")
@@ -97,7 +97,7 @@ def data_folder(settings: Settings) -> Path:
 
 
 def open_database(settings: Settings, folder: Path) -> Database:
-    """The installation's database, as it is. Raises SettingsError when another version made it."""
+    """Open the installation's database without migrating it. Raises SettingsError when it isn't current."""
     database = Database(database_url(settings, folder))
     try:
         check_current(database)
@@ -108,7 +108,7 @@ def open_database(settings: Settings, folder: Path) -> Database:
 
 
 def check_current(database: Database) -> None:
-    """Raise SettingsError for tables that aren't those of this version."""
+    """Raise SettingsError when another version of Atelier made the tables."""
     if not database.is_current():
         raise errors.SettingsError(
             "The database is from another version of Atelier. Start Atelier once to bring it up to date.",
@@ -117,18 +117,18 @@ def check_current(database: Database) -> None:
 
 
 def open_files(settings: Settings, folder: Path) -> Storage:
-    """The installation's files, as they are: nothing is written to try them."""
+    """Open the installation's files without a trial write."""
     if settings.storage_url:
         return S3Storage(settings.storage_url, config_of(settings))
     return FolderStorage(folder / FILES)
 
 
 @contextmanager
-def disk_faults(folder: Path) -> Iterator[None]:
-    """Says the faults of a disk that a command writes to in our words."""
+def translate_disk_errors(folder: Path) -> Iterator[None]:
+    """Raise BackupError in place of an OSError of the disk that `folder` is on."""
     try:
         yield
     except OSError as error:
-        full = error.errno in _NO_ROOM
-        words = f"There is no space left in {folder}." if full else f"{folder} can't be used for this."
-        raise errors.BackupError(words, details=str(error)) from error
+        full = error.errno in _DISK_FULL
+        message = f"There is no space left in {folder}." if full else f"{folder} can't be used for this."
+        raise errors.BackupError(message, details=str(error)) from error

@@ -22,10 +22,11 @@ from core.maintenance.command_line import (
     data_folder,
     open_database,
     open_files,
+    print_line,
     progress,
-    say,
 )
-from core.maintenance.integrity import Checked, Finding, Inventory, Survey, Trouble
+from core.maintenance.integrity import CheckedPage, Finding, IntegrityCheck, Problem
+from core.maintenance.repairs import Repairs
 from core.settings import Settings, load_settings
 from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import UsageLog
@@ -33,96 +34,94 @@ from core.usage.usage_log import UsageLog
 
 @dataclass(slots=True)
 class Doctor:
-    """Says and counts what it finds; `repair` mends what can be mended."""
+    """Prints and counts the problems of an installation; with `repair` it also repairs what it can."""
 
-    inventory: Inventory
+    check: IntegrityCheck
+    repairs: Repairs
     intake: Intake
     repair: bool = False
-    mended: Counter[Trouble] = field(default_factory=Counter)
-    remaining: Counter[Trouble] = field(default_factory=Counter)
-    trusted: bool = False
-    _entered: set[str] = field(default_factory=set)
+    repaired: Counter[Problem] = field(default_factory=Counter)
+    remaining: Counter[Problem] = field(default_factory=Counter)
+    rows_match_files: bool = False
+    _recorded_calls: set[str] = field(default_factory=set)
 
     def examine(self) -> int:
-        """The exit code: 0 when nothing remains."""
-        survey = self._survey()
-        self.trusted = survey.trusted
-        with progress("Files", survey.files) as bar:
-            for checked in self.inventory.files():
-                self._treat(checked)
-                bar.advance(checked.count)
-        with progress("Images", self.inventory.database.count(Image)) as bar:
-            for checked in self.inventory.rows():
-                self._treat(checked)
-                bar.advance(checked.count)
-        self._conclude()
+        """Check all files and rows. Returns the exit code: 0 when no problem remains."""
+        totals = self.check.file_totals()
+        self.rows_match_files = totals.rows_match_files
+        with progress("Files", totals.files) as bar:
+            for page in self.check.files():
+                self._handle(page)
+                bar.advance(page.count)
+        with progress("Images", self.check.database.count(Image)) as bar:
+            for page in self.check.rows():
+                self._handle(page)
+                bar.advance(page.count)
+        self._print_totals()
         return FAILED if self.remaining else 0
 
-    def _survey(self) -> Survey:
-        survey = Survey(self.inventory.clock())
-        for checked in self.inventory.files():
-            survey.add(checked)
-        return survey
+    def _handle(self, page: CheckedPage) -> None:
+        for finding in page.findings:
+            repaired = self.repair and self._repair(finding)
+            (self.repaired if repaired else self.remaining)[finding.problem] += 1
+            print_line(f"{'repaired' if repaired else 'found'}: {_describe(finding)}")
 
-    def _treat(self, checked: Checked) -> None:
-        for finding in checked.findings:
-            mended = self.repair and self._mend(finding)
-            (self.mended if mended else self.remaining)[finding.trouble] += 1
-            say(f"{'repaired' if mended else 'found'}: {_described(finding)}")
-
-    def _mend(self, finding: Finding) -> bool:
-        if finding.trouble is Trouble.NO_THUMBNAIL:
-            return self.inventory.make_thumbnail(finding)
-        if finding.trouble is Trouble.UNENTERED:
-            return self._enter(finding)
-        if not self.trusted or not self.inventory.may_go(finding, at_once=True):
+    def _repair(self, finding: Finding) -> bool:
+        if finding.problem is Problem.NO_THUMBNAIL:
+            return self.repairs.make_thumbnail(finding)
+        if finding.problem is Problem.UNRECORDED:
+            return self._record_images(finding)
+        if not self.rows_match_files or not self.repairs.is_removable(finding, on_request=True):
             return False
-        self.inventory.remove([finding])
+        self.repairs.remove([finding])
         return True
 
-    def _enter(self, finding: Finding) -> bool:
-        """Enter all files of the file's call at once."""
+    def _record_images(self, finding: Finding) -> bool:
+        """Add the images of the finding's call to the gallery, all at once."""
         attempt = PurePosixPath(finding.key).name.partition("-")[0]
         call = f"{finding.job_id}/{attempt}"
-        if call not in self._entered:
+        if call not in self._recorded_calls:
             with self.intake.database.read() as session:
                 job = session.get(Job, finding.job_id)
             if job is None or not attempt.isdecimal():
                 return False
-            # The row stands for the latest call; the file may be an earlier one's.
+            # The row has the number of the latest call; the file may be from an earlier one.
             job.attempts = int(attempt)
             if not self.intake.adopt(job):
                 return False
             self.intake.clear(job)
-            self._entered.add(call)
+            self._recorded_calls.add(call)
         return True
 
-    def _conclude(self) -> None:
-        for counts, what in ((self.mended, "repaired"), (self.remaining, "remaining")):
-            for trouble, count in sorted(counts.items()):
-                say(f"{what}: {count:,} × {trouble}")
-        if self.repair and not self.trusted and self.remaining:
-            say("Nothing was removed: more files have no row than have one. Is this the right database?")
-        if not self.mended and not self.remaining:
-            say("Everything is in order.")
+    def _print_totals(self) -> None:
+        for counts, label in ((self.repaired, "repaired"), (self.remaining, "remaining")):
+            for problem, count in sorted(counts.items()):
+                print_line(f"{label}: {count:,} × {problem}")
+        if self.repair and not self.rows_match_files and self.remaining:
+            print_line(
+                "Nothing was removed: more files have no row than have one. Is this the right database?"
+            )
+        if not self.repaired and not self.remaining:
+            print_line("Everything is in order.")
 
 
-def _described(finding: Finding) -> str:
-    whose = f", image {finding.image_id} “{finding.name}” of {finding.owner}" if finding.image_id else ""
-    made = f", of {finding.modified:%Y-%m-%d}" if finding.modified else ""
-    return f"{finding.trouble}: {finding.key}{whose}{made}"
+def _describe(finding: Finding) -> str:
+    image = f", image {finding.image_id} “{finding.name}” of {finding.owner}" if finding.image_id else ""
+    date = f", of {finding.modified:%Y-%m-%d}" if finding.modified else ""
+    return f"{finding.problem}: {finding.key}{image}{date}"
 
 
 @contextmanager
-def opened(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
-    """A doctor for the installation of these settings. Raises SettingsError, DatabaseError, StorageError."""
+def open_doctor(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
+    """Open the installation of these settings. Raises SettingsError, DatabaseError or StorageError."""
     folder = data_folder(settings)
     with closing(open_database(settings, folder)) as database:
         storage = open_files(settings, folder)
         gallery = Gallery(database, storage, AuditLog(database))
         usage, failures = UsageLog(database), ErrorCounts(database)
         intake = Intake(database, storage, gallery, usage, failures, offline=settings.offline)
-        yield Doctor(Inventory(database, storage, gallery), intake, repair)
+        check = IntegrityCheck(database, storage)
+        yield Doctor(check, Repairs(check, gallery), intake, repair)
 
 
 @click.command("doctor", cls=OperatorCommand, context_settings=HELP_OPTIONS)
@@ -137,5 +136,5 @@ def command(*, repair: bool) -> None:
     files that are no longer needed. Files without a row are removed only when they are older than 7 days.
     Rows are never removed.
     """
-    with opened(load_settings(), repair=repair) as doctor:
+    with open_doctor(load_settings(), repair=repair) as doctor:
         sys.exit(doctor.examine())

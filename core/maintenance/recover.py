@@ -10,15 +10,16 @@ import click
 from core.accounts.passwords import RESET_LIFE, RESET_PARAM
 from core.accounts.users import Accounts
 from core.database.database import Database
-from core.maintenance.command_line import HELP_OPTIONS, OperatorCommand, data_folder, say
+from core.maintenance.command_line import HELP_OPTIONS, OperatorCommand, data_folder, print_line
 from core.settings import Settings, load_settings
 from core.storage.data_folder import database_url
 
 
 def recovery_link(settings: Settings, username: str) -> str:
-    """The link, with the address that this computer reaches the app by.
+    """Create a password reset link, with the app's address on this computer.
 
-    Raises SettingsError where there is no database yet, NotAllowed for a name without access, DatabaseError.
+    Raises SettingsError when there is no database yet, NotAllowed for an unknown or withdrawn user, or
+    DatabaseError.
     """
     with closing(Database(database_url(settings, data_folder(settings)))) as database:
         token = Accounts(database).recovery(username)
@@ -32,6 +33,7 @@ def command(username: str) -> None:
 
     Use it to let in an administrator who has forgotten the password. Atelier may be running meanwhile.
     """
-    say(f"{recovery_link(load_settings(), username)}\n")
-    say(f"It can be used once to set a new password, within {RESET_LIFE.total_seconds() / 3600:.0f} hours.")
-    say("If people reach Atelier at another address, put that before the /?")
+    print_line(f"{recovery_link(load_settings(), username)}\n")
+    hours = RESET_LIFE.total_seconds() / 3600
+    print_line(f"The link sets a new password once, within {hours:.0f} hours.")
+    print_line("If people reach Atelier at another address, put it before the /?")

@@ -30,21 +30,27 @@ from core.database.models import (
     SignInTicket,
 )
 from core.errors.stored import StoredError
-from core.maintenance.backup_archive import count, extract
-from core.maintenance.command_line import HELP_OPTIONS, OperatorCommand, disk_faults, progress, say
+from core.maintenance.backup_archive import count_members, extract
+from core.maintenance.command_line import (
+    HELP_OPTIONS,
+    OperatorCommand,
+    print_line,
+    progress,
+    translate_disk_errors,
+)
 from core.settings import Settings, load_settings
 from core.storage.data_folder import DATABASE, FILES, LOCK, lock_data_folder
 from core.storage.folder import flush_folder
 from core.storage.keys import Folder
 
-# The number of a job's call, as the table can hold it.
-_CALL = re.compile(r"[0-9]{1,6}")
+# The number of a job's attempt, small enough for the column.
+_ATTEMPT = re.compile(r"[0-9]{1,6}")
 
 
 def restore(settings: Settings, backup: Path, *, force: bool = False) -> Path | None:
-    """Bring the backup back into DATA_DIR; the folder that was moved aside for it, if any.
+    """Restore the backup into DATA_DIR. Returns the folder to which the old contents were moved, if any.
 
-    Raises SettingsError, BackupError or DatabaseError, and has changed nothing then.
+    Raises SettingsError, BackupError or DatabaseError; then nothing has been changed.
     """
     for name in ("database_url", "storage_url"):
         if getattr(settings, name):
@@ -54,25 +60,28 @@ def restore(settings: Settings, backup: Path, *, force: bool = False) -> Path | 
     if not backup.is_file():
         raise errors.BackupError(f"There is no file {backup}.")
     folder = settings.data_dir.expanduser().resolve()
-    with disk_faults(folder.parent), _claimed(folder, force=force), _staged_beside(folder) as staged:
+    with (
+        translate_disk_errors(folder.parent),
+        _locked(folder, force=force),
+        _staging_folder(folder) as staged,
+    ):
         _unpack(backup, staged)
-        _make_safe(staged)
+        _clear_access_and_jobs(staged)
         return _put_in_place(staged, folder)
 
 
 @contextmanager
-def _claimed(folder: Path, *, force: bool) -> Iterator[None]:
-    """The folder held, so that no Atelier is at work in it or begins to be."""
+def _locked(folder: Path, *, force: bool) -> Iterator[None]:
+    """Lock the folder, so that no Atelier uses it meanwhile."""
     if folder.exists() and not folder.is_dir():
         raise errors.BackupError(f"DATA_DIR: {folder} is a file.")
     occupied = any(_contents(folder))
     if occupied and not force:
         raise errors.BackupError(
-            f"DATA_DIR: {folder} isn't empty. Name another folder, or add --force: "
-            "what is there is then moved aside."
+            f"DATA_DIR: {folder} isn't empty. Name another folder, or add --force to move its contents aside."
         )
     if occupied and os.path.ismount(folder):
-        raise errors.BackupError(f"DATA_DIR: {folder} is a separate disk: move what is in it aside yourself.")
+        raise errors.BackupError(f"DATA_DIR: {folder} is a separate disk: move its contents aside yourself.")
     with ExitStack() as held:
         if folder.exists():
             held.callback(lock_data_folder(folder).release)
@@ -80,72 +89,75 @@ def _claimed(folder: Path, *, force: bool) -> Iterator[None]:
 
 
 def _contents(folder: Path) -> Iterator[Path]:
-    """What is in the folder, its lock aside."""
+    """The folder's contents without its lock file."""
     if folder.is_dir():
         yield from (path for path in folder.iterdir() if path.name != LOCK)
 
 
 @contextmanager
-def _staged_beside(folder: Path) -> Iterator[Path]:
-    """A private folder on the disk of `folder`, to be moved to its place; else gone afterwards."""
+def _staging_folder(folder: Path) -> Iterator[Path]:
+    """A private folder on the disk of `folder`, to be moved into its place; removed after a failure."""
     parent = folder if os.path.ismount(folder) else folder.parent
     parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", suffix=".part", dir=parent) as part:
-        staged = Path(part) / "data"
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", suffix=".part", dir=parent) as temporary:
+        staged = Path(temporary) / "data"
         staged.mkdir(mode=0o700)
         yield staged
 
 
 def _unpack(backup: Path, staged: Path) -> None:
-    with progress("Files", count(backup)) as bar:
+    with progress("Files", count_members(backup)) as bar:
         for _ in extract(backup, staged):
             bar.advance()
     if not (staged / DATABASE).is_file():
-        raise errors.BackupDamaged(details="there is no database in it")
+        raise errors.BackupDamaged(details="it has no database")
     (staged / FILES).mkdir(mode=0o700, exist_ok=True)
 
 
-def _make_safe(staged: Path) -> None:
-    """Bring the database up to date, and take out what must not come to life again."""
+def _clear_access_and_jobs(staged: Path) -> None:
+    """Migrate the database, remove sign-ins, tokens, links and open invitations, and stop open jobs."""
     with closing(Database(sqlite_url(staged / DATABASE))) as database:
         database.migrate()
         with database.write() as session:
             for table in (SignInSession, SignInTicket, PasswordReset, ApiToken, ShareLink):
                 session.execute(delete(table))
             session.execute(delete(Invite).where(col(Invite.used_by).is_(None)))
-            _end_open_jobs(session, staged / FILES / Folder.IMAGES)
+            _stop_open_jobs(session, staged / FILES / Folder.IMAGES)
 
 
-def _end_open_jobs(session: Session, pictures: Path) -> None:
-    """Jobs whose bytes are there are entered at the start, and no other is bought again by itself."""
+def _stop_open_jobs(session: Session, images: Path) -> None:
+    """Mark open jobs without image files as unknown, so that none is bought again automatically.
+
+    A job with image files stays running: Atelier adds these to the gallery when it starts.
+    """
     for job_id in session.exec(select(Job.id).where(col(Job.state).in_(LIVE_STATES))).all():
         job = update(Job).where(col(Job.id) == job_id)
-        if attempt := _arrived(pictures / job_id):
+        if attempt := _latest_attempt(images / job_id):
             started = func.coalesce(col(Job.started_at), col(Job.created_at))
             values = {"state": JobState.RUNNING, "attempts": attempt, "started_at": started}
         else:
-            error = asdict(StoredError.of(_unknown()))
+            error = asdict(StoredError.of(_outcome_unknown()))
             values = {"state": JobState.UNKNOWN, "finished_at": utc_now(), "error": error}
         session.execute(job.values(due_at=None, process=None, **values))
 
 
-def _arrived(pictures: Path) -> int:
-    """The latest call of a job of which pictures are there, or 0."""
-    names = (path.name.partition("-")[0] for path in pictures.glob("*"))
-    return max((int(name) for name in names if _CALL.fullmatch(name)), default=0)
+def _latest_attempt(images: Path) -> int:
+    """The number of a job's latest attempt that left image files, or 0."""
+    names = (path.name.partition("-")[0] for path in images.glob("*"))
+    return max((int(name) for name in names if _ATTEMPT.fullmatch(name)), default=0)
 
 
-def _unknown() -> errors.OutcomeUnknown:
+def _outcome_unknown() -> errors.OutcomeUnknown:
     return errors.OutcomeUnknown(
         "Outcome unknown: this was waiting or being made when the backup was taken.",
-        details="it may have been made and charged after the backup that was restored",
+        details="it may have been made and charged after the restored backup was taken",
     )
 
 
 def _put_in_place(staged: Path, folder: Path) -> Path | None:
     _flush_folders(staged)
     if os.path.ismount(folder):
-        # The database last: without it nothing starts here.
+        # The database goes last: without it, Atelier can't use a half-filled folder.
         for path in sorted(staged.iterdir(), key=lambda path: path.name == DATABASE):
             path.rename(folder / path.name)
         flush_folder(folder)
@@ -189,6 +201,6 @@ def command(file: Path, *, force: bool) -> None:
     """
     settings = load_settings()
     aside = restore(settings, file, force=force)
-    say(f"{settings.data_dir} holds what was in {file}. Thumbnails are made again as needed.")
+    print_line(f"{settings.data_dir} holds the contents of {file}. Thumbnails are made again as needed.")
     if aside:
-        say(f"What was there before is in {aside}.")
+        print_line(f"The previous contents are in {aside}.")

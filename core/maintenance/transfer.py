@@ -28,50 +28,50 @@ from core.maintenance.command_line import (
     check_current,
     data_folder,
     open_files,
+    print_line,
     progress,
-    say,
 )
-from core.maintenance.integrity import pages
+from core.maintenance.integrity import chunked
 from core.settings import Settings, load_settings
 from core.storage.data_folder import database_url, lock_data_folder
 from core.storage.keys import Folder
 from core.storage.s3 import open_s3
 from core.storage.storage import Storage
 
-# All but pictures on their way: what is moved has stopped.
+# All folders but partial images: a stopped installation needs none.
 FOLDERS = tuple(folder for folder in Folder if folder is not Folder.PARTIALS)
-# Row hashes are added up, so that the order in which an engine gives the rows doesn't matter.
-_SUM = 2**256
-# So many pictures are in memory together.
-FILES_AT_ONCE = 8
+# Row hashes are summed modulo this, because the two engines may order the rows differently.
+_CHECKSUM_MODULUS = 2**256
+# How many files are copied in parallel, and are in memory together.
+PARALLEL_FILES = 8
 T = TypeVar("T")
 R = TypeVar("R")
 _Rows = Iterator[list[Row[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where an installation is kept."""
+class Location:
+    """The database and the file storage of an installation."""
 
     database: Database
     storage: Storage
 
 
 @dataclass(frozen=True, slots=True)
-class TableFigures:
-    """What a table holds: how many rows, and a sum over their contents."""
+class TableSummary:
+    """A table's number of rows, and a checksum of their contents."""
 
     rows: int
-    total: int
+    checksum: int
 
 
 @dataclass(slots=True)
 class Transfer:
-    """Copies from `source` to `target` what they don't share. `wrong` counts what didn't arrive."""
+    """Copies the database, the files, or both, whichever differ between the two locations."""
 
-    source: Place
-    target: Place
-    wrong: int = 0
+    source: Location
+    target: Location
+    mismatches: int = 0
 
     @property
     def _moves_rows(self) -> bool:
@@ -82,9 +82,9 @@ class Transfer:
         return self.source.storage is not self.target.storage
 
     def run(self) -> None:
-        """Raises SettingsError for a target that holds something else, or TransferIncomplete at the end."""
+        """Raises SettingsError for a target with other data, and TransferIncomplete for a mismatch."""
         if self._moves_rows:
-            self._refuse_others()
+            self._refuse_other_data()
             self._copy_rows()
         if self._moves_files:
             self._copy_files()
@@ -92,11 +92,11 @@ class Transfer:
             self._verify_rows()
         if self._moves_files:
             self._verify_files()
-        if self.wrong:
-            raise errors.TransferIncomplete(details=f"{self.wrong:,} problems, named above")
+        if self.mismatches:
+            raise errors.TransferIncomplete(details=f"{self.mismatches:,} problems, named above")
 
-    def _refuse_others(self) -> None:
-        """A target with users or jobs that aren't here is somebody else's, or has been used since."""
+    def _refuse_other_data(self) -> None:
+        """Raise SettingsError when the target has users or jobs that the source hasn't."""
         for kind in (User, Job):
             for page in _pages(self.target.database, _table(kind)):
                 ids = {row.id for row in page}
@@ -111,7 +111,7 @@ class Transfer:
 
     def _copy_rows(self) -> None:
         if not self.target.database.count(User):
-            # A start of Atelier has made a key there that nothing hangs on yet.
+            # If Atelier was started there once, it made a key of its own, which nothing uses yet.
             with self.target.database.write() as session:
                 session.execute(delete(Installation))
         for table in Tables.metadata.sorted_tables:
@@ -129,10 +129,10 @@ class Transfer:
 
     def _verify_rows(self) -> None:
         for table in Tables.metadata.sorted_tables:
-            here, there = (_figures(place.database, table) for place in (self.source, self.target))
-            if here != there:
-                self._say_wrong(
-                    f"table {table.name}: {here.rows:,} rows here, {there.rows:,} there, not alike"
+            source, target = _summary(self.source.database, table), _summary(self.target.database, table)
+            if source != target:
+                self._report_mismatch(
+                    f"table {table.name}: {source.rows:,} rows here and {target.rows:,} there differ"
                 )
 
     # Files
@@ -141,8 +141,8 @@ class Transfer:
         for folder in FOLDERS:
             total = sum(1 for _ in self.source.storage.files(folder))
             with progress(f"Copying {folder}", total) as bar:
-                for page in pages(self.source.storage.files(folder), FILES_AT_ONCE):
-                    at_once(self._copy_file, [file.key for file in page])
+                for page in chunked(self.source.storage.files(folder), PARALLEL_FILES):
+                    in_parallel(self._copy_file, [file.key for file in page])
                     bar.advance(len(page))
 
     def _copy_file(self, key: str) -> None:
@@ -150,36 +150,36 @@ class Transfer:
             self.target.storage.put(key, self.source.storage.get(key))
 
     def _verify_files(self) -> None:
-        """Each picture, read back from the target, against the hash in its row there."""
+        """Read each image back from the target and compare it with the hash in its row there."""
         rows = self.target.database
         with progress("Verifying images", rows.count(Image)) as bar:
-            found = select(col(Image.id), col(Image.file_key), col(Image.sha256))
-            for page in rows.row_pages(found, col(Image.id), size=FILES_AT_ONCE):
+            images = select(col(Image.id), col(Image.file_key), col(Image.sha256))
+            for page in rows.row_pages(images, col(Image.id), size=PARALLEL_FILES):
                 keys = {key: digest for _, key, digest in page}
-                arrived = at_once(self._has_arrived, list(keys.items()))
-                for key, right in zip(keys, arrived, strict=True):
-                    if not right:
-                        self._say_wrong(f"{key}: no file with the right hash")
+                matches = in_parallel(self._matches, list(keys.items()))
+                for key, is_match in zip(keys, matches, strict=True):
+                    if not is_match:
+                        self._report_mismatch(f"{key}: no file with the right hash")
                 bar.advance(len(page))
 
-    def _has_arrived(self, file: tuple[str, str]) -> bool:
+    def _matches(self, file: tuple[str, str]) -> bool:
         key, digest = file
-        return _hash(self.target.storage, key) == digest or self._mend(key, digest)
+        return _hash(self.target.storage, key) == digest or self._copy_again(key, digest)
 
-    def _mend(self, key: str, digest: str) -> bool:
-        """Copy once more what arrived otherwise; False when it is missing or damaged here as well."""
+    def _copy_again(self, key: str, digest: str) -> bool:
+        """Copy a mismatching file again; False when the source's file is missing or damaged as well."""
         if _hash(self.source.storage, key) != digest:
             return False
         self.target.storage.put(key, self.source.storage.get(key))
         return _hash(self.target.storage, key) == digest
 
-    def _say_wrong(self, what: str) -> None:
-        self.wrong += 1
-        say(f"wrong: {what}")
+    def _report_mismatch(self, description: str) -> None:
+        self.mismatches += 1
+        print_line(f"wrong: {description}")
 
 
-def at_once(work: Callable[[T], R], items: list[T]) -> list[R]:
-    """What `work` gives for each of the few `items`: a store that is far away takes its time with each."""
+def in_parallel(work: Callable[[T], R], items: list[T]) -> list[R]:
+    """Apply `work` to each of a few `items`, one thread each, because a remote store is slow to respond."""
     with ThreadPoolExecutor(len(items)) as threads:
         return list(threads.map(work, items))
 
@@ -192,12 +192,12 @@ def _pages(database: Database, table: Table) -> _Rows:
     return database.row_pages(select(table), *table.primary_key.columns)
 
 
-def _figures(database: Database, table: Table) -> TableFigures:
-    rows, total = 0, 0
+def _summary(database: Database, table: Table) -> TableSummary:
+    rows, checksum = 0, 0
     for page in _pages(database, table):
         rows += len(page)
-        total += sum(int.from_bytes(_row_hash(row)) for row in page)
-    return TableFigures(rows, total % _SUM)
+        checksum += sum(int.from_bytes(_row_hash(row)) for row in page)
+    return TableSummary(rows, checksum % _CHECKSUM_MODULUS)
 
 
 def _row_hash(row: Row[Any]) -> bytes:
@@ -205,7 +205,7 @@ def _row_hash(row: Row[Any]) -> bytes:
 
 
 def _hash(storage: Storage, key: str) -> str:
-    """The SHA-256 of a stored file, or '' when it isn't there."""
+    """The SHA-256 of a stored file, or '' when it is missing."""
     try:
         return sha256(storage.get(key)).hexdigest()
     except errors.FileDamaged:
@@ -213,32 +213,32 @@ def _hash(storage: Storage, key: str) -> str:
 
 
 @contextmanager
-def opened(settings: Settings, to_database: str | None, to_storage: str | None) -> Iterator[Transfer]:
-    """A transfer from what the settings name. Nobody else is at work at either place until it ends."""
+def open_transfer(settings: Settings, to_database: str | None, to_storage: str | None) -> Iterator[Transfer]:
+    """Open a transfer from the installation of `settings`, and keep other processes out of both databases."""
     folder = data_folder(settings)
     changes = {"database_url": to_database, "storage_url": to_storage}
     target_settings = load_settings(**{name: value for name, value in changes.items() if value})
-    with ExitStack() as held:
+    with ExitStack() as stack:
         if folder.is_dir():
-            held.callback(lock_data_folder(folder).release)
-        source = Place(_source_database(settings, folder, held), open_files(settings, folder))
+            stack.callback(lock_data_folder(folder).release)
+        source = Location(_source_database(settings, folder, stack), open_files(settings, folder))
         database, storage = source.database, source.storage
         if to_storage:
             storage = open_s3(target_settings)
         if to_database:
-            database = _target_database(database_url(target_settings, folder), held)
-        yield Transfer(source, Place(database, storage))
+            database = _target_database(database_url(target_settings, folder), stack)
+        yield Transfer(source, Location(database, storage))
 
 
-def _source_database(settings: Settings, folder: Path, held: ExitStack) -> Database:
-    database = held.enter_context(closing(Database(_read_only(database_url(settings, folder)))))
+def _source_database(settings: Settings, folder: Path, stack: ExitStack) -> Database:
+    database = stack.enter_context(closing(Database(_read_only(database_url(settings, folder)))))
     check_current(database)
-    _own(database, held)
+    _lock_database(database, stack)
     return database
 
 
 def _read_only(url: str) -> str:
-    """The address of the same database, by which a file can't be written to."""
+    """The URL of the same database, read-only if it is a SQLite file."""
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
         return url
@@ -249,16 +249,16 @@ def _read_only(url: str) -> str:
     return read_only.render_as_string(hide_password=False)
 
 
-def _target_database(url: str, held: ExitStack) -> Database:
-    database = held.enter_context(closing(Database(url)))
-    _own(database, held)
+def _target_database(url: str, stack: ExitStack) -> Database:
+    database = stack.enter_context(closing(Database(url)))
+    _lock_database(database, stack)
     database.migrate()
     return database
 
 
-def _own(database: Database, held: ExitStack) -> None:
+def _lock_database(database: Database, stack: ExitStack) -> None:
     process_lock = ProcessLock(database)
-    held.callback(process_lock.release)
+    stack.callback(process_lock.release)
     process_lock.acquire()
 
 
@@ -277,15 +277,17 @@ def command(to_database: str | None, to_storage: str | None) -> None:
     """
     if not to_database and not to_storage:
         raise click.UsageError("Name the target: --to-database, --to-storage, or both.")
-    with opened(load_settings(), to_database, to_storage) as transfer:
+    with open_transfer(load_settings(), to_database, to_storage) as transfer:
         transfer.run()
         _conclude(transfer)
 
 
 def _conclude(transfer: Transfer) -> None:
-    say("Everything arrived: every table and every picture was compared.")
+    print_line("Everything arrived: every table and every image was compared.")
     with transfer.source.database.read() as session:
         waiting = select(func.count()).where(col(Job.state).in_(LIVE_STATES))
         count = int(session.execute(waiting).scalar_one())
     if count:
-        say(f"{count:,} images are still waiting: don't start Atelier here again, or both would make them.")
+        print_line(
+            f"{count:,} images are still waiting: don't start Atelier here again, or both would make them."
+        )

@@ -34,7 +34,7 @@ from core.images.gallery import Gallery
 from core.images.gallery_queries import Filters, fold
 from core.images.image_files import ImageInfo
 from core.maintenance import backup_archive
-from core.maintenance.integrity import FOLDERS, _place
+from core.maintenance.integrity import FOLDERS, _parse
 from core.prompts.recipe import Recipe
 from core.prompts.request import EnhancementLevel
 from core.storage.folder import FolderStorage, open_folder
@@ -195,12 +195,12 @@ def test_what_is_kept_under_a_key_comes_back_or_is_refused(
     | words_of("images/", "thumbnails/", "answers/", "partials/", "abc", ".webp", ".json", "/0", "aside/")
 )
 def test_a_file_is_known_by_its_key_or_left_alone(key: str) -> None:
-    place = _place(StoredFile(key, 0, datetime.now(UTC)))
-    if place.folder:
-        assert place.folder in FOLDERS
-        assert key.startswith(f"{place.folder}/")
-        assert bool(place.job_id) != bool(place.image_id)
-        assert not place.image_id or key == thumbnail_key(place.image_id)
+    parsed = _parse(StoredFile(key, 0, datetime.now(UTC)))
+    if parsed.folder:
+        assert parsed.folder in FOLDERS
+        assert key.startswith(f"{parsed.folder}/")
+        assert bool(parsed.job_id) != bool(parsed.image_id)
+        assert not parsed.image_id or key == thumbnail_key(parsed.image_id)
 
 
 # Backup files
@@ -223,7 +223,7 @@ lies = st.sampled_from(
 
 
 def packed(members: list[tuple[str, bytes, bytes]], lie: str) -> bytes:
-    """A tar as `archive.Writer` writes it, of any members, and with one lie."""
+    """A tar as `backup_archive.BackupWriter` writes it, of any members, and with one lie."""
     file, lines = (
         BytesIO(),
         [{"format": backup_archive.FORMAT, "version": 2 if lie == "version" else backup_archive.VERSION}],
@@ -292,7 +292,7 @@ def test_any_bytes_are_a_backup_or_refused(
         with pytest.raises(errors.BackupDamaged):
             list(backup_archive.extract(folder / "backup", folder / "data"))
         with suppress(errors.BackupDamaged):
-            assert backup_archive.count(folder / "backup") <= 1
+            assert backup_archive.count_members(folder / "backup") <= 1
 
 
 # Search

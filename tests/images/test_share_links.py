@@ -21,7 +21,7 @@ from core.images.share_links import LIVES, SharedImage, ShareLinks
 from core.storage.storage import Storage
 from tests.support.clock import Clock
 from tests.support.sign_in import ticket_of
-from tests.support.stored_images import Shelf, a_shelf
+from tests.support.stored_images import StoredImages, images_of_new_user
 
 WEEK = LIVES[0]
 
@@ -39,29 +39,29 @@ def shares(database: Database, clock: Clock) -> ShareLinks:
 
 
 @pytest.fixture
-def shelf(database: Database, storage: Storage) -> Shelf:
-    return a_shelf(database, storage)
+def stored(database: Database, storage: Storage) -> StoredImages:
+    return images_of_new_user(database, storage)
 
 
 @pytest.fixture
-def owner(shelf: Shelf) -> SignedIn:
-    return person(shelf)
+def owner(stored: StoredImages) -> SignedIn:
+    return person(stored)
 
 
 @pytest.fixture
 def other(database: Database, storage: Storage) -> SignedIn:
-    return person(a_shelf(database, storage, "grace"))
+    return person(images_of_new_user(database, storage, "grace"))
 
 
 @pytest.fixture
-def image(shelf: Shelf) -> Image:
-    return shelf.image()
+def image(stored: StoredImages) -> Image:
+    return stored.image()
 
 
-def person(shelf: Shelf, *, admin: bool = False) -> SignedIn:
+def person(stored: StoredImages, *, admin: bool = False) -> SignedIn:
     """Somebody who is signed in."""
-    accounts = Accounts(shelf.database)
-    found = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, shelf.user.username)))
+    accounts = Accounts(stored.database)
+    found = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, stored.user.username)))
     assert found
     return replace(found, is_admin=admin)
 
@@ -72,13 +72,13 @@ def rows(database: Database) -> list[ShareLink]:
 
 
 def test_a_link_shows_its_picture_and_nothing_that_it_was_made_from(
-    shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf
+    shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages
 ) -> None:
     shown = shares.shared_image(shares.create(owner, image.id, WEEK), image.id)
     assert shown == SharedImage(image.id, owner.user_id, image.mime, image.sha256)
     assert {field.name for field in fields(SharedImage)} == {"id", "owner_id", "mime", "sha256"}
-    assert shelf.gallery.original(shown.owner_id, shown.id)
-    assert shelf.gallery.thumbnail(shown.owner_id, shown.id)
+    assert stored.gallery.original(shown.owner_id, shown.id)
+    assert stored.gallery.thumbnail(shown.owner_id, shown.id)
 
 
 def test_a_session_that_has_ended_makes_no_link(
@@ -107,10 +107,15 @@ def test_a_made_up_link_shows_nothing(shares: ShareLinks, owner: SignedIn, image
 
 
 def test_a_link_shows_no_other_image(
-    shares: ShareLinks, owner: SignedIn, other: SignedIn, image: Image, shelf: Shelf, database: Database
+    shares: ShareLinks,
+    owner: SignedIn,
+    other: SignedIn,
+    image: Image,
+    stored: StoredImages,
+    database: Database,
 ) -> None:
     token = shares.create(owner, image.id, WEEK)
-    second = shelf.image(colour=1)
+    second = stored.image(colour=1)
     assert shares.shared_image(token, second.id) is None
     assert shares.shared_image(token, "\udfff") is None
 
@@ -136,25 +141,25 @@ def test_a_link_lasts_no_other_time(
     assert rows(database) == []
 
 
-def stopped(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:
+def stopped(shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages) -> None:
     (share,) = shares.list(owner, image.id)
     shares.revoke(owner, share.id)
 
 
-def all_stopped(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:
+def all_stopped(shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages) -> None:
     for share in shares.list(owner, image.id):
         shares.revoke(owner, share.id)
 
 
-def trashed(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:
-    shelf.gallery.trash(owner.user_id, image.id)
+def trashed(shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages) -> None:
+    stored.gallery.trash(owner.user_id, image.id)
 
 
-def purged(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:
-    trashed(shares, owner, image, shelf)
+def purged(shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages) -> None:
+    trashed(shares, owner, image, stored)
     assert (
         sum(
-            Gallery(shelf.database, shelf.storage, AuditLog(shelf.database), trash_days=1).purge(
+            Gallery(stored.database, stored.storage, AuditLog(stored.database), trash_days=1).purge(
                 utc_now() + timedelta(days=2)
             )
         )
@@ -162,17 +167,17 @@ def purged(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> N
     )
 
 
-def owner_withdrawn(shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf) -> None:
-    accounts = Accounts(shelf.database)
+def owner_withdrawn(shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages) -> None:
+    accounts = Accounts(stored.database)
     accounts.withdraw(SignedIn("admin", "admin", "Admin", True, "-"), owner.user_id)
 
 
 @pytest.mark.parametrize("ended", [stopped, all_stopped, trashed, purged, owner_withdrawn])
 def test_a_link_shows_nothing_from_that_moment_on(
-    shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf, ended: Callable[..., None]
+    shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages, ended: Callable[..., None]
 ) -> None:
     token = shares.create(owner, image.id, WEEK)
-    ended(shares, owner, image, shelf)
+    ended(shares, owner, image, stored)
     assert shares.shared_image(token, image.id) is None
 
 
@@ -202,11 +207,11 @@ def test_nobody_else_makes_lists_or_stops_links_not_even_an_administrator(
 
 
 def test_a_link_lets_nobody_change_or_delete_what_it_shows(
-    shares: ShareLinks, owner: SignedIn, other: SignedIn, image: Image, shelf: Shelf
+    shares: ShareLinks, owner: SignedIn, other: SignedIn, image: Image, stored: StoredImages
 ) -> None:
     """Incident 2: sharing implied deleting."""
     token = shares.create(owner, image.id, WEEK)
-    gallery = shelf.gallery
+    gallery = stored.gallery
     for holder in (other.user_id, token, shares.list(owner, image.id)[0].id):
         for attempt in (
             lambda who: gallery.trash(who, image.id),
@@ -221,9 +226,9 @@ def test_a_link_lets_nobody_change_or_delete_what_it_shows(
 
 
 def test_an_image_in_the_trash_is_not_shared(
-    shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf
+    shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages
 ) -> None:
-    shelf.gallery.trash(owner.user_id, image.id)
+    stored.gallery.trash(owner.user_id, image.id)
     with pytest.raises(errors.ImageNotFound):
         shares.create(owner, image.id, WEEK)
 
@@ -235,7 +240,7 @@ def trail(database: Database) -> list[AuditEntry]:
 
 
 def test_making_and_stopping_is_in_the_audit_trail_without_the_token(
-    shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf, database: Database
+    shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages, database: Database
 ) -> None:
     tokens = [shares.create(owner, image.id, WEEK) for _ in range(3)]
     for share in shares.list(owner, image.id):
@@ -266,14 +271,14 @@ def test_links_are_listed_newest_first(
 
 
 def test_tidying_removes_what_is_over_and_what_shows_nothing_any_more(
-    shares: ShareLinks, owner: SignedIn, image: Image, shelf: Shelf, clock: Clock, database: Database
+    shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages, clock: Clock, database: Database
 ) -> None:
     day, week = timedelta(days=1), timedelta(days=7)
     shares.create(owner, image.id, day)
     kept = shares.create(owner, image.id, week)
-    gone = shelf.image(colour=1)
+    gone = stored.image(colour=1)
     shares.create(owner, gone.id, week)
-    shelf.forget(gone)
+    stored.delete_row(gone)
     clock.now += day
     shares.tidy()
     assert len(rows(database)) == 1

@@ -17,11 +17,12 @@ from core.database.models import Job, JobState
 from core.images.image_files import verify_image
 from core.images.reencoding import MAX_PIXELS, ReencodedImage, reencode, reencode_mask
 from core.images.uploads import Uploads, read
-from core.maintenance.integrity import KEPT, Inventory
+from core.maintenance.integrity import ORPHAN_RETENTION, IntegrityCheck
+from core.maintenance.repairs import Repairs
 from core.storage.folder import FolderStorage
 from tests.support.crashing_worker import RECIPE
 from tests.support.hostile_uploads import CLEANED, REFUSED, SCRIPT, TOO_LARGE, UNUSUAL, camera, saved
-from tests.support.stored_images import Shelf
+from tests.support.stored_images import StoredImages
 
 GPS_PLACE = b"\x00\x00\x00\x30\x00\x00\x00\x01"
 
@@ -195,14 +196,14 @@ def test_what_is_refused_leaves_no_file(uploads: Uploads, storage: FolderStorage
 # Clearing away
 
 
-def referring(shelf: Shelf, key: str, state: JobState, age: timedelta) -> None:
+def referring(stored: StoredImages, key: str, state: JobState, age: timedelta) -> None:
     request = RECIPE.to_json() | {"references": [key]}
-    with shelf.database.write() as session:
+    with stored.database.write() as session:
         session.add(
             Job(
                 id=new_id(),
                 batch_id=new_id(),
-                owner_id=shelf.user.id,
+                owner_id=stored.user.id,
                 state=state,
                 request=request,
                 created_at=utc_now() - age,
@@ -211,48 +212,48 @@ def referring(shelf: Shelf, key: str, state: JobState, age: timedelta) -> None:
 
 
 @pytest.fixture
-def shelf(database: object, storage: FolderStorage, user: object) -> Shelf:
-    return Shelf(database, storage, user)  # type: ignore[arg-type]
+def stored(database: object, storage: FolderStorage, user: object) -> StoredImages:
+    return StoredImages(database, storage, user)  # type: ignore[arg-type]
 
 
-def kept_after_cleaning(shelf: Shelf) -> tuple[str, ...]:
-    for _ in Inventory(shelf.database, shelf.storage, shelf.gallery).clean():
+def kept_after_cleaning(stored: StoredImages) -> tuple[str, ...]:
+    for _ in Repairs(IntegrityCheck(stored.database, stored.storage), stored.gallery).remove_orphans():
         pass
-    return shelf.storage.list("uploads")
+    return stored.storage.list("uploads")
 
 
 @pytest.mark.parametrize(
     ("state", "age", "stays"),
     [
-        pytest.param(JobState.QUEUED, 30 * KEPT, True, id="a job that waits"),
-        pytest.param(JobState.RUNNING, 30 * KEPT, True, id="a job that runs"),
-        pytest.param(JobState.FAILED, KEPT / 2, True, id="a job that failed lately"),
-        pytest.param(JobState.DONE, KEPT / 2, True, id="a job that ended lately"),
-        pytest.param(JobState.FAILED, 2 * KEPT, False, id="a job that failed long ago"),
-        pytest.param(JobState.DONE, 2 * KEPT, False, id="a job that ended long ago"),
+        pytest.param(JobState.QUEUED, 30 * ORPHAN_RETENTION, True, id="a job that waits"),
+        pytest.param(JobState.RUNNING, 30 * ORPHAN_RETENTION, True, id="a job that runs"),
+        pytest.param(JobState.FAILED, ORPHAN_RETENTION / 2, True, id="a job that failed lately"),
+        pytest.param(JobState.DONE, ORPHAN_RETENTION / 2, True, id="a job that ended lately"),
+        pytest.param(JobState.FAILED, 2 * ORPHAN_RETENTION, False, id="a job that failed long ago"),
+        pytest.param(JobState.DONE, 2 * ORPHAN_RETENTION, False, id="a job that ended long ago"),
     ],
 )
 def test_an_old_upload_goes_when_no_job_needs_it(
-    shelf: Shelf, state: JobState, age: timedelta, stays: bool
+    stored: StoredImages, state: JobState, age: timedelta, stays: bool
 ) -> None:
-    shelf.image()
-    key = Uploads(shelf.storage, 1).store(shelf.user.id, io.BytesIO(saved("PNG"))).key
-    shelf.age(key)
-    referring(shelf, key, state, age)
-    assert kept_after_cleaning(shelf) == ((key,) if stays else ())
+    stored.image()
+    key = Uploads(stored.storage, 1).store(stored.user.id, io.BytesIO(saved("PNG"))).key
+    stored.age(key)
+    referring(stored, key, state, age)
+    assert kept_after_cleaning(stored) == ((key,) if stays else ())
 
 
-def test_a_young_upload_stays_for_the_job_that_is_about_to_come(shelf: Shelf) -> None:
-    shelf.image()
-    uploads = Uploads(shelf.storage, 1)
-    key = uploads.store(shelf.user.id, io.BytesIO(saved("PNG"))).key
-    assert kept_after_cleaning(shelf) == (key,)
-    shelf.age(key)
-    uploads.store(shelf.user.id, io.BytesIO(saved("PNG")))
-    assert kept_after_cleaning(shelf) == (key,), "what is uploaded once more is young again"
+def test_a_young_upload_stays_for_the_job_that_is_about_to_come(stored: StoredImages) -> None:
+    stored.image()
+    uploads = Uploads(stored.storage, 1)
+    key = uploads.store(stored.user.id, io.BytesIO(saved("PNG"))).key
+    assert kept_after_cleaning(stored) == (key,)
+    stored.age(key)
+    uploads.store(stored.user.id, io.BytesIO(saved("PNG")))
+    assert kept_after_cleaning(stored) == (key,), "what is uploaded once more is young again"
 
 
-def test_with_a_wrong_database_no_upload_goes(shelf: Shelf) -> None:
-    key = Uploads(shelf.storage, 1).store("somebody", io.BytesIO(saved("PNG"))).key
-    shelf.age(key)
-    assert kept_after_cleaning(shelf) == (key,)
+def test_with_a_wrong_database_no_upload_goes(stored: StoredImages) -> None:
+    key = Uploads(stored.storage, 1).store("somebody", io.BytesIO(saved("PNG"))).key
+    stored.age(key)
+    assert kept_after_cleaning(stored) == (key,)

@@ -1,4 +1,4 @@
-"""A backup holds everything of one moment, also while the app works, and comes back whole or not at all."""
+"""A backup is a consistent snapshot, even of a running app, and is restored completely or not at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from core.database.models import Invite, Job, JobState, Scope, ShareLink, SignIn
 from core.generation.ingest import Figures
 from core.images.share_links import LIVES, ShareLinks
 from core.maintenance.backup import back_up
-from core.maintenance.backup_archive import MANIFEST, Writer, extract
+from core.maintenance.backup_archive import MANIFEST, BackupWriter, extract
 from core.maintenance.restore import restore
 from core.prompts.recipe import Recipe
 from core.settings import Settings, load_settings
@@ -38,126 +38,133 @@ from core.storage.data_folder import lock_data_folder
 from core.storage.folder import FolderStorage
 from core.storage.keys import answer_figures_key, thumbnail_key
 from tests.support.sign_in import ticket_of
-from tests.support.stored_images import Shelf, a_shelf, installation, run_operator_command
+from tests.support.stored_images import (
+    StoredImages,
+    create_installation,
+    images_of_new_user,
+    run_operator_command,
+)
 from tests.support.waiting import until
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return installation(tmp_path / "data")
+    return create_installation(tmp_path / "data")
 
 
-def shelf_of(folder: Path) -> Shelf:
-    """The shelf of an installation that is there."""
+def stored_in(folder: Path) -> StoredImages:
+    """The first user's images in an existing installation."""
     database = Database(f"sqlite:///{folder / 'atelier.db'}")
     with database.read() as session:
         user = session.exec(select(User)).first()
-    return Shelf(database, FolderStorage(folder / "files"), user or User(username="nobody"))
+    return StoredImages(database, FolderStorage(folder / "files"), user or User(username="nobody"))
 
 
 @pytest.fixture
-def shelf(settings: Settings) -> Iterator[Shelf]:
+def stored(settings: Settings) -> Iterator[StoredImages]:
     with closing(Database(f"sqlite:///{settings.data_dir / 'atelier.db'}")) as database:
-        yield a_shelf(database, FolderStorage(settings.data_dir / "files"))
+        yield images_of_new_user(database, FolderStorage(settings.data_dir / "files"))
 
 
 @dataclass
-class Way:
-    """From the installation into a file and back into another folder."""
+class RoundTrip:
+    """Backs up an installation to `file` and restores it into `folder`."""
 
     settings: Settings
     file: Path
     folder: Path
 
-    def there(self) -> None:
+    def back_up(self) -> None:
         back_up(self.settings, self.file)
 
-    def back(self) -> Shelf:
+    def restore(self) -> StoredImages:
         restore(load_settings(data_dir=self.folder), self.file)
-        return shelf_of(self.folder)
+        return stored_in(self.folder)
 
 
 @pytest.fixture
-def way(settings: Settings, tmp_path: Path) -> Way:
-    return Way(settings, tmp_path / "a?b%20.backup", tmp_path / "new")
+def round_trip(settings: Settings, tmp_path: Path) -> RoundTrip:
+    return RoundTrip(settings, tmp_path / "a?b%20.backup", tmp_path / "new")
 
 
 def members(path: Path) -> list[str]:
-    """As any tar reads them."""
+    """The member names, as a standard tar reader sees them."""
     with tarfile.open(path) as tar:
         return tar.getnames()
 
 
-def test_everything_comes_back(shelf: Shelf, way: Way) -> None:
-    image, *_ = shelf.images(5)
-    shelf.file("aside/some-job/0", b"damaged")
-    upload = shelf.file(f"uploads/{shelf.user.id}/{'0' * 43}.png", b"to be worked from")
-    way.there()
-    assert stat.S_IMODE(way.file.stat().st_mode) == 0o600
-    back = way.back()
-    assert back.all_right() == 5
-    assert back.storage.get("aside/some-job/0") == b"damaged"
-    assert back.storage.get(upload) == b"to be worked from"
-    assert back.gallery.get(shelf.user.id, image.id).sha256 == image.sha256
-    secrets = [installation_key(database, lambda: None) for database in (shelf.database, back.database)]
+def test_everything_is_restored(stored: StoredImages, round_trip: RoundTrip) -> None:
+    image, *_ = stored.images(5)
+    stored.file("aside/some-job/0", b"damaged")
+    upload = stored.file(f"uploads/{stored.user.id}/{'0' * 43}.png", b"an upload")
+    round_trip.back_up()
+    assert stat.S_IMODE(round_trip.file.stat().st_mode) == 0o600
+    restored = round_trip.restore()
+    assert restored.count_whole() == 5
+    assert restored.storage.get("aside/some-job/0") == b"damaged"
+    assert restored.storage.get(upload) == b"an upload"
+    assert restored.gallery.get(stored.user.id, image.id).sha256 == image.sha256
+    secrets = [installation_key(database, lambda: None) for database in (stored.database, restored.database)]
     assert secrets[0] == secrets[1]
-    assert [path for path in way.folder.rglob("*") if path.stat().st_mode & 0o077] == []
-    assert sorted(path.name for path in way.file.parent.iterdir()) == ["a?b%20.backup", "data", "new"]
+    assert [path for path in round_trip.folder.rglob("*") if path.stat().st_mode & 0o077] == []
+    assert sorted(path.name for path in round_trip.file.parent.iterdir()) == ["a?b%20.backup", "data", "new"]
 
 
-def test_thumbnails_are_left_out_and_made_again(shelf: Shelf, way: Way) -> None:
-    image = shelf.image()
-    way.there()
-    assert not [name for name in members(way.file) if "thumbnails" in name]
-    back = way.back()
-    assert back.gallery.thumbnail(shelf.user.id, image.id) == shelf.storage.get(thumbnail_key(image.id))
-
-
-def test_an_image_deleted_for_good_meanwhile_is_out_of_the_backup(
-    shelf: Shelf, way: Way, monkeypatch: pytest.MonkeyPatch
+def test_thumbnails_are_left_out_and_made_again_after_the_restore(
+    stored: StoredImages, round_trip: RoundTrip
 ) -> None:
-    kept, gone = shelf.images(2)
-    shelf.gallery.trash(shelf.user.id, gone.id)
-    take = FolderStorage.get
+    image = stored.image()
+    round_trip.back_up()
+    assert not [name for name in members(round_trip.file) if "thumbnails" in name]
+    restored = round_trip.restore()
+    assert restored.gallery.thumbnail(stored.user.id, image.id) == stored.storage.get(thumbnail_key(image.id))
 
-    def purge_then_take(storage: FolderStorage, key: str) -> bytes:
-        sum(shelf.gallery.purge(utc_now() + timedelta(days=31)))
-        return take(storage, key)
 
-    monkeypatch.setattr(FolderStorage, "get", purge_then_take)
-    way.there()
+def test_an_image_deleted_for_good_during_the_backup_is_left_out(
+    stored: StoredImages, round_trip: RoundTrip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, gone = stored.images(2)
+    stored.gallery.trash(stored.user.id, gone.id)
+    get = FolderStorage.get
+
+    def purge_then_get(storage: FolderStorage, key: str) -> bytes:
+        sum(stored.gallery.purge(utc_now() + timedelta(days=31)))
+        return get(storage, key)
+
+    monkeypatch.setattr(FolderStorage, "get", purge_then_get)
+    round_trip.back_up()
     monkeypatch.undo()
-    back = way.back()
-    assert back.all_right() == 1
-    assert back.gallery.get(shelf.user.id, kept.id)
+    restored = round_trip.restore()
+    assert restored.count_whole() == 1
+    assert restored.gallery.get(stored.user.id, kept.id)
 
 
-def test_a_row_without_a_file_is_said_and_stays(shelf: Shelf, way: Way) -> None:
-    missing, _ = shelf.images(2)
-    shelf.storage.delete(missing.file_key)
-    assert back_up(way.settings, way.file).missing == 1
-    assert way.back().gallery.get(shelf.user.id, missing.id)
+def test_a_row_without_a_file_is_counted_and_kept(stored: StoredImages, round_trip: RoundTrip) -> None:
+    missing, _ = stored.images(2)
+    stored.storage.delete(missing.file_key)
+    assert back_up(round_trip.settings, round_trip.file).missing == 1
+    assert round_trip.restore().gallery.get(stored.user.id, missing.id)
 
 
-def test_a_backup_taken_while_images_are_made_is_whole(tmp_path: Path, way: Way) -> None:
-    studio = bootstrap.build(load_settings(data_dir=way.settings.data_dir))
+def test_a_backup_taken_while_images_are_made_is_consistent(tmp_path: Path, round_trip: RoundTrip) -> None:
+    studio = bootstrap.build(load_settings(data_dir=round_trip.settings.data_dir))
     user = studio.accounts.create_user("ada", "!")
     recipe = Recipe(prompt="a fox", model="offline-painter")
     studio.jobs.submit(user.id, recipe, 12)
     until(lambda: len(studio.gallery.page(user.id).images) >= 2)
     for number in range(3):
         file, folder = tmp_path / f"{number}.backup", tmp_path / f"back-{number}"
-        back_up(way.settings, file)
+        back_up(round_trip.settings, file)
         restore(load_settings(data_dir=folder), file)
-        back = shelf_of(folder)
-        assert 2 <= back.all_right() <= 12
+        restored = stored_in(folder)
+        assert 2 <= restored.count_whole() <= 12
         _check_settles(folder, user)
     until(lambda: len(studio.gallery.page(user.id).images) == 12)
     studio.close()
 
 
 def _check_settles(folder: Path, user: User) -> None:
-    """What was restored starts; nothing is bought, and each job has its picture or says that nobody knows."""
+    """Start the restored app: nothing is bought again, and each job is done or has an unknown outcome."""
     studio = bootstrap.build(load_settings(data_dir=folder))
     states = [job.state for job in studio.jobs.recent(user.id)]
     made = studio.gallery.page(user.id).images
@@ -165,15 +172,17 @@ def _check_settles(folder: Path, user: User) -> None:
     assert len(states) == 12
     assert set(states) <= {JobState.DONE, JobState.UNKNOWN}
     assert states.count(JobState.DONE) == len(made)
-    assert shelf_of(folder).all_right() == len(made)
+    assert stored_in(folder).count_whole() == len(made)
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
-def test_what_was_waiting_is_not_bought_again_by_itself(shelf: Shelf, way: Way, state: JobState) -> None:
-    job = shelf.job(state)
-    way.there()
-    back = way.back()
-    with back.database.read() as session:
+def test_an_open_job_is_not_bought_again_automatically(
+    stored: StoredImages, round_trip: RoundTrip, state: JobState
+) -> None:
+    job = stored.job(state)
+    round_trip.back_up()
+    restored = round_trip.restore()
+    with restored.database.read() as session:
         row = session.get(Job, job.id)
     error = (row and row.error) or {}
     assert row
@@ -182,155 +191,163 @@ def test_what_was_waiting_is_not_bought_again_by_itself(shelf: Shelf, way: Way, 
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
-def test_what_had_arrived_is_entered_at_the_start(shelf: Shelf, way: Way, state: JobState) -> None:
-    job = shelf.job(state)
-    key = shelf.bytes_of(job)
-    shelf.storage.put(answer_figures_key(job), Figures(count=1, price_micros=9).to_bytes())
-    way.there()
-    assert way.back().state(job) == JobState.RUNNING
-    studio = bootstrap.build(load_settings(data_dir=way.folder))
-    (image,) = studio.gallery.page(shelf.user.id).images
+def test_an_image_file_of_an_open_job_is_recorded_at_the_start(
+    stored: StoredImages, round_trip: RoundTrip, state: JobState
+) -> None:
+    job = stored.job(state)
+    key = stored.image_file(job)
+    stored.storage.put(answer_figures_key(job), Figures(count=1, price_micros=9).to_bytes())
+    round_trip.back_up()
+    assert round_trip.restore().state(job) == JobState.RUNNING
+    studio = bootstrap.build(load_settings(data_dir=round_trip.folder))
+    (image,) = studio.gallery.page(stored.user.id).images
     studio.close()
     assert (image.file_key, image.price_micros) == (key, 9)
 
 
-def test_no_session_or_link_of_the_backup_comes_to_life_again(shelf: Shelf, way: Way) -> None:
-    accounts = Accounts(shelf.database)
+def test_no_session_token_or_link_of_the_backup_works_again(
+    stored: StoredImages, round_trip: RoundTrip
+) -> None:
+    accounts = Accounts(stored.database)
     token = accounts.redeem_ticket(ticket_of(accounts, "ada"))
     signed_in = accounts.signed_in(token)
     assert signed_in
     ticket_of(accounts, "ada")
     accounts.invite(replace(signed_in, is_admin=True))
     reset = accounts.recovery("ada")
-    api_token = ApiTokens(shelf.database, AuditLog(shelf.database)).make(
+    api_token = ApiTokens(stored.database, AuditLog(stored.database)).make(
         signed_in, "script", [Scope.READ], None
     )
-    ShareLinks(shelf.database, AuditLog(shelf.database)).create(signed_in, shelf.image().id, LIVES[0])
-    way.there()
-    back = way.back()
-    restored = Accounts(back.database)
-    assert restored.signed_in(token) is None
-    assert ApiTokens(back.database, AuditLog(back.database)).signed_in(api_token) is None
+    ShareLinks(stored.database, AuditLog(stored.database)).create(signed_in, stored.image().id, LIVES[0])
+    round_trip.back_up()
+    restored = round_trip.restore()
+    accounts = Accounts(restored.database)
+    assert accounts.signed_in(token) is None
+    assert ApiTokens(restored.database, AuditLog(restored.database)).signed_in(api_token) is None
     with pytest.raises(errors.ResetInvalid):
-        restored.check_reset(reset)
-    ended = (SignInSession, SignInTicket, Invite, ShareLink)
-    with back.database.read() as session:
-        assert not any(session.exec(select(table)).all() for table in ended)
+        accounts.check_reset(reset)
+    removed = (SignInSession, SignInTicket, Invite, ShareLink)
+    with restored.database.read() as session:
+        assert not any(session.exec(select(table)).all() for table in removed)
 
 
 # What is refused
 
 
-def test_a_file_that_is_there_is_replaced_only_with_force(shelf: Shelf, way: Way) -> None:
-    way.file.write_bytes(b"precious")
+def test_an_existing_file_is_replaced_only_with_force(stored: StoredImages, round_trip: RoundTrip) -> None:
+    round_trip.file.write_bytes(b"precious")
     with pytest.raises(errors.BackupError, match="--force"):
-        way.there()
-    assert way.file.read_bytes() == b"precious"
-    back_up(way.settings, way.file, force=True)
-    assert MANIFEST in members(way.file)
+        round_trip.back_up()
+    assert round_trip.file.read_bytes() == b"precious"
+    back_up(round_trip.settings, round_trip.file, force=True)
+    assert MANIFEST in members(round_trip.file)
 
 
-def test_a_folder_that_is_not_empty_is_moved_aside_only_with_force(shelf: Shelf, way: Way) -> None:
-    shelf.image()
-    way.there()
-    way.folder.mkdir()
-    (way.folder / "precious").write_bytes(b"x")
-    settings = load_settings(data_dir=way.folder)
+def test_a_nonempty_folder_is_moved_aside_only_with_force(
+    stored: StoredImages, round_trip: RoundTrip
+) -> None:
+    stored.image()
+    round_trip.back_up()
+    round_trip.folder.mkdir()
+    (round_trip.folder / "precious").write_bytes(b"x")
+    settings = load_settings(data_dir=round_trip.folder)
     with pytest.raises(errors.BackupError, match="isn't empty"):
-        restore(settings, way.file)
-    aside = restore(settings, way.file, force=True)
+        restore(settings, round_trip.file)
+    aside = restore(settings, round_trip.file, force=True)
     assert aside
     assert (aside / "precious").read_bytes() == b"x"
-    assert shelf_of(way.folder).all_right() == 1
+    assert stored_in(round_trip.folder).count_whole() == 1
 
 
-def test_an_empty_folder_is_filled(shelf: Shelf, way: Way) -> None:
-    way.there()
-    way.folder.mkdir()
-    way.back()
+def test_an_empty_folder_is_accepted(stored: StoredImages, round_trip: RoundTrip) -> None:
+    round_trip.back_up()
+    round_trip.folder.mkdir()
+    round_trip.restore()
 
 
-def test_a_folder_in_which_atelier_works_is_refused(shelf: Shelf, way: Way) -> None:
-    way.there()
-    lock = lock_data_folder(way.settings.data_dir)
+def test_the_folder_of_a_running_atelier_is_refused(stored: StoredImages, round_trip: RoundTrip) -> None:
+    round_trip.back_up()
+    lock = lock_data_folder(round_trip.settings.data_dir)
     with pytest.raises(errors.SettingsError, match="Another Atelier"):
-        restore(way.settings, way.file, force=True)
+        restore(round_trip.settings, round_trip.file, force=True)
     lock.release()
 
 
-def test_other_installations_are_told_what_to_use(tmp_path: Path, way: Way) -> None:
+def test_an_installation_on_postgresql_is_told_to_use_pg_dump(tmp_path: Path, round_trip: RoundTrip) -> None:
     url = "postgresql://nobody@127.0.0.1:1/none"
     with pytest.raises(errors.SettingsError, match="pg_dump"):
-        back_up(load_settings(data_dir=way.settings.data_dir, database_url=url), way.file)
+        back_up(load_settings(data_dir=round_trip.settings.data_dir, database_url=url), round_trip.file)
     with pytest.raises(errors.BackupError, match="There is no file"):
-        restore(load_settings(data_dir=way.folder), tmp_path / "nothing")
-    assert not way.file.exists()
+        restore(load_settings(data_dir=round_trip.folder), tmp_path / "nothing")
+    assert not round_trip.file.exists()
 
 
-def test_a_damaged_database_makes_no_backup(way: Way) -> None:
-    path = way.settings.data_dir / "atelier.db"
+def test_a_damaged_database_makes_no_backup(round_trip: RoundTrip) -> None:
+    path = round_trip.settings.data_dir / "atelier.db"
     whole = path.read_bytes()
     path.write_bytes(whole[:8192] + os.urandom(len(whole) - 8192))
     with pytest.raises((errors.DatabaseError, errors.BackupError)):
-        way.there()
-    assert not way.file.exists()
+        round_trip.back_up()
+    assert not round_trip.file.exists()
 
 
-def test_a_full_disk_leaves_no_half_backup(shelf: Shelf, way: Way, make_disk: Callable[[str], Path]) -> None:
-    shelf.images(3)
+def test_a_full_disk_leaves_no_partial_backup(
+    stored: StoredImages, round_trip: RoundTrip, make_disk: Callable[[str], Path]
+) -> None:
+    stored.images(3)
     disk = make_disk("256k")
     with pytest.raises(errors.BackupError, match="no space"):
-        back_up(way.settings, disk / "backup")
+        back_up(round_trip.settings, disk / "backup")
     assert list(disk.iterdir()) == []
 
 
-def test_the_commands_go_there_and_back(shelf: Shelf, way: Way) -> None:
-    shelf.images(2)
-    said = run_operator_command("backup", str(way.file), data_dir=way.settings.data_dir)
-    assert (said.returncode, "2 files" in said.stdout) == (0, True)
-    said = run_operator_command("restore", str(way.file), data_dir=way.folder)
-    assert said.returncode == 0, said.stderr
-    assert shelf_of(way.folder).all_right() == 2
-    said = run_operator_command("restore", str(way.file), data_dir=way.folder)
-    assert (said.returncode, errors.BackupError.code in said.stderr) == (1, True)
+def test_the_commands_back_up_and_restore(stored: StoredImages, round_trip: RoundTrip) -> None:
+    stored.images(2)
+    result = run_operator_command("backup", str(round_trip.file), data_dir=round_trip.settings.data_dir)
+    assert (result.returncode, "2 files" in result.stdout) == (0, True)
+    result = run_operator_command("restore", str(round_trip.file), data_dir=round_trip.folder)
+    assert result.returncode == 0, result.stderr
+    assert stored_in(round_trip.folder).count_whole() == 2
+    result = run_operator_command("restore", str(round_trip.file), data_dir=round_trip.folder)
+    assert (result.returncode, errors.BackupError.code in result.stderr) == (1, True)
 
 
-# Archives that are damaged or evil
+# Damaged and malicious archives
 
 
-def refused(way: Way) -> str:
-    """Why the file is refused; nothing of it stays."""
+def refused(round_trip: RoundTrip) -> str:
+    """Assert that the restore is refused and leaves no files; returns the error's details."""
     with pytest.raises(errors.BackupDamaged) as caught:
-        way.back()
-    assert not way.folder.exists()
-    assert not [path for path in way.folder.parent.iterdir() if path.name.endswith(".part")]
+        round_trip.restore()
+    assert not round_trip.folder.exists()
+    assert not [path for path in round_trip.folder.parent.iterdir() if path.name.endswith(".part")]
     return caught.value.details
 
 
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 0.99])
-def test_a_file_that_was_cut_off_is_refused(shelf: Shelf, way: Way, share: float) -> None:
-    shelf.images(2)
-    way.there()
-    whole = way.file.read_bytes()
-    way.file.write_bytes(whole[: int(len(whole) * share)])
-    refused(way)
+def test_a_truncated_file_is_refused(stored: StoredImages, round_trip: RoundTrip, share: float) -> None:
+    stored.images(2)
+    round_trip.back_up()
+    whole = round_trip.file.read_bytes()
+    round_trip.file.write_bytes(whole[: int(len(whole) * share)])
+    refused(round_trip)
 
 
-def test_an_altered_picture_is_refused(shelf: Shelf, way: Way) -> None:
-    image = shelf.image()
-    way.there()
-    whole, picture = way.file.read_bytes(), shelf.storage.get(image.file_key)
-    way.file.write_bytes(whole.replace(picture, picture[:-1] + b"\0"))
-    assert "was altered" in refused(way)
+def test_an_altered_image_is_refused(stored: StoredImages, round_trip: RoundTrip) -> None:
+    image = stored.image()
+    round_trip.back_up()
+    whole, image_bytes = round_trip.file.read_bytes(), stored.storage.get(image.file_key)
+    round_trip.file.write_bytes(whole.replace(image_bytes, image_bytes[:-1] + b"\0"))
+    assert "was altered" in refused(round_trip)
 
 
-def test_any_changed_byte_is_found_or_changes_nothing(
+def test_any_changed_byte_is_detected_or_harmless(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("archive")
-    with Writer(folder / "backup") as archive:
+    with BackupWriter(folder / "backup") as archive:
         archive.add("atelier.db", b"rows" * 200)
-        archive.add("files/images/0123/0", b"picture")
+        archive.add("files/images/0123/0", b"image")
     whole = (folder / "backup").read_bytes()
 
     @hypothesis_settings(max_examples=300, suppress_health_check=list(HealthCheck))
@@ -344,7 +361,7 @@ def test_any_changed_byte_is_found_or_changes_nothing(
             return
         assert found == {"atelier.db", "files/images/0123/0"}
         assert (into / "data/atelier.db").read_bytes() == b"rows" * 200
-        assert (into / "data/files/images/0123/0").read_bytes() == b"picture"
+        assert (into / "data/files/images/0123/0").read_bytes() == b"image"
 
     change()
 
@@ -372,15 +389,17 @@ def header(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0) -> bytes:
         pytest.param(header("files/images/x/0", tarfile.XHDTYPE), id="extended header"),
         pytest.param(header("files/images/x/0", size=2**40), id="a terabyte"),
         pytest.param(header("files/images/x/0", size=-512), id="negative size"),
-        pytest.param(header("secret.key"), id="not in the list"),
+        pytest.param(header("secret.key"), id="not in the manifest"),
         pytest.param(b"\xff" * 512, id="no header"),
     ],
 )
-def test_what_no_backup_has_is_refused(shelf: Shelf, way: Way, block: bytes) -> None:
-    shelf.image()
-    way.there()
-    way.file.write_bytes(block + way.file.read_bytes())
-    refused(way)
+def test_a_member_that_no_backup_has_is_refused(
+    stored: StoredImages, round_trip: RoundTrip, block: bytes
+) -> None:
+    stored.image()
+    round_trip.back_up()
+    round_trip.file.write_bytes(block + round_trip.file.read_bytes())
+    refused(round_trip)
 
 
 @pytest.mark.parametrize(
@@ -388,13 +407,13 @@ def test_what_no_backup_has_is_refused(shelf: Shelf, way: Way, block: bytes) -> 
     [b"", b"x", b"PK\3\4" + bytes(600), bytes(10240), os.urandom(5000)],
     ids=lambda data: str(len(data)),
 )
-def test_a_file_of_another_kind_is_refused(way: Way, data: bytes) -> None:
-    way.file.write_bytes(data)
-    refused(way)
+def test_a_file_of_another_kind_is_refused(round_trip: RoundTrip, data: bytes) -> None:
+    round_trip.file.write_bytes(data)
+    refused(round_trip)
 
 
 @pytest.mark.parametrize(
-    "listed",
+    "manifest",
     [
         pytest.param(b'{"format": "atelier backup", "version": 2}\n', id="another version"),
         pytest.param(b'{"format": "other", "version": 1}\n', id="another format"),
@@ -407,57 +426,59 @@ def test_a_file_of_another_kind_is_refused(way: Way, data: bytes) -> None:
         ),
     ],
 )
-def test_a_list_that_does_not_fit_is_refused(way: Way, listed: bytes) -> None:
-    with tarfile.open(way.file, "w") as tar:
+def test_a_wrong_manifest_is_refused(round_trip: RoundTrip, manifest: bytes) -> None:
+    with tarfile.open(round_trip.file, "w") as tar:
         member = tarfile.TarInfo(MANIFEST)
-        member.size = len(listed)
-        tar.addfile(member, io.BytesIO(listed))
-    refused(way)
+        member.size = len(manifest)
+        tar.addfile(member, io.BytesIO(manifest))
+    refused(round_trip)
 
 
-def test_a_backup_of_a_newer_atelier_is_named(shelf: Shelf, way: Way) -> None:
-    with shelf.database.write() as session:
+def test_a_backup_of_a_newer_atelier_is_refused(stored: StoredImages, round_trip: RoundTrip) -> None:
+    with stored.database.write() as session:
         session.connection().exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    way.there()
+    round_trip.back_up()
     with pytest.raises(errors.DatabaseError, match="another version"):
-        way.back()
-    assert not way.folder.exists()
+        round_trip.restore()
+    assert not round_trip.folder.exists()
 
 
-def test_rows_written_during_the_copy_do_no_harm(shelf: Shelf, way: Way) -> None:
-    """Another thread adds images all the time; each backup has the files of the rows it has."""
-    going = True
+def test_rows_written_during_the_backup_do_no_harm(stored: StoredImages, round_trip: RoundTrip) -> None:
+    """Another thread keeps adding images. Each backup has the files of all its rows."""
+    running = True
 
     def add() -> None:
         number = 0
-        while going:
-            shelf.image(colour=(number := number + 1))
+        while running:
+            stored.image(colour=(number := number + 1))
 
     writer = Thread(target=add)
     writer.start()
     try:
         for number in range(5):
-            file = way.file.with_name(f"{number}")
-            back_up(way.settings, file)
-            folder = way.folder.with_name(f"n{number}")
+            file = round_trip.file.with_name(f"{number}")
+            back_up(round_trip.settings, file)
+            folder = round_trip.folder.with_name(f"n{number}")
             restore(load_settings(data_dir=folder), file)
-            shelf_of(folder).all_right()
+            stored_in(folder).count_whole()
     finally:
-        going = False
+        running = False
         writer.join()
 
 
 @pytest.mark.parametrize(
     "name", ["../outside", "/etc/outside", "files/images/../../../outside", "files/thumbnails/x", "other"]
 )
-def test_a_name_that_no_backup_has_is_refused_also_where_the_list_has_it(way: Way, name: str) -> None:
-    with Writer(way.file) as archive:
+def test_a_name_that_no_backup_has_is_refused_even_if_the_manifest_lists_it(
+    round_trip: RoundTrip, name: str
+) -> None:
+    with BackupWriter(round_trip.file) as archive:
         archive.add(name, b"x")
-    assert "doesn't belong in a backup" in refused(way)
+    assert "doesn't belong in a backup" in refused(round_trip)
 
 
-def test_a_member_that_is_there_twice_is_refused(way: Way) -> None:
-    with Writer(way.file) as archive:
+def test_a_member_that_occurs_twice_is_refused(round_trip: RoundTrip) -> None:
+    with BackupWriter(round_trip.file) as archive:
         archive.add("files/images/x/0", b"first")
         archive.add("files/images/x/0", b"second")
-    assert "twice" in refused(way)
+    assert "twice" in refused(round_trip)

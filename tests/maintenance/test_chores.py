@@ -1,4 +1,4 @@
-"""Chores are done again and again, whatever becomes of one of them."""
+"""Chores: each repeats at its own interval, even after a failure."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from core import errors
-from core.maintenance.chores import Chore, Housekeeping, InPortions
+from core.maintenance.chores import Chore, Chores, PortionedWork
 from tests.support.waiting import until
 
 
 @pytest.fixture
-def keep_house() -> Iterator[Callable[..., None]]:
-    begun: list[Housekeeping] = []
+def start_chores() -> Iterator[Callable[..., None]]:
+    started: list[Chores] = []
 
-    def begin(chores: Sequence[Chore]) -> None:
-        begun.append(Housekeeping())
-        begun[-1].start(chores)
+    def start(chores: Sequence[Chore]) -> None:
+        started.append(Chores())
+        started[-1].start(chores)
 
-    yield begin
-    for housekeeping in begun:
-        housekeeping.stop()
+    yield start
+    for chores in started:
+        chores.stop()
 
 
 @pytest.mark.parametrize("fault", [errors.DatabaseBusy(), ZeroDivisionError(), MemoryError()], ids=repr)
-def test_a_chore_that_fails_has_its_next_turn_and_keeps_no_other(
-    keep_house: Callable[..., None], fault: Exception
+def test_a_failed_chore_runs_again_and_does_not_delay_others(
+    start_chores: Callable[..., None], fault: Exception
 ) -> None:
     done: list[str] = []
 
@@ -35,13 +35,13 @@ def test_a_chore_that_fails_has_its_next_turn_and_keeps_no_other(
         done.append("failing")
         raise fault
 
-    keep_house([Chore("failing", 0.01, failing), Chore("other", 0.01, lambda: done.append("other"))])
+    start_chores([Chore("failing", 0.01, failing), Chore("other", 0.01, lambda: done.append("other"))])
     until(lambda: done.count("failing") > 2 and done.count("other") > 2)
 
 
-def test_each_chore_has_its_own_pace(keep_house: Callable[..., None]) -> None:
+def test_each_chore_has_its_own_interval(start_chores: Callable[..., None]) -> None:
     done: list[str] = []
-    keep_house(
+    start_chores(
         [
             Chore("often", 0.01, lambda: done.append("often")),
             Chore("rarely", 3600, lambda: done.append("rarely")),
@@ -51,14 +51,14 @@ def test_each_chore_has_its_own_pace(keep_house: Callable[..., None]) -> None:
     assert done.count("rarely") == 1
 
 
-def test_a_thread_without_chores_of_now_waits_and_can_be_stopped() -> None:
-    housekeeping = Housekeeping()
-    housekeeping.start([Chore("rarely", 3600, gc.collect)])
-    housekeeping.stop()
+def test_a_waiting_chore_can_be_stopped() -> None:
+    chores = Chores()
+    chores.start([Chore("rarely", 3600, gc.collect)])
+    chores.stop()
 
 
 class Round:
-    """Work of three steps, at which the clock moves on by one; what has been done is noted."""
+    """A round of three steps. Each step takes one second of its clock and is counted in `done`."""
 
     def __init__(self, fails: bool = False) -> None:
         self.now, self.done, self._fails = 0.0, 0, fails
@@ -66,38 +66,38 @@ class Round:
     def clock(self) -> float:
         return self.now
 
-    def begin(self) -> Iterator[None]:
+    def steps(self) -> Iterator[None]:
         for _ in range(3):
             self.now, self.done = self.now + 1, self.done + 1
             if self._fails:
                 raise errors.DatabaseBusy
             yield
 
-    def chore(self, portion: float) -> InPortions:
-        return InPortions(self.begin, rest=10, portion=portion, clock=self.clock)
+    def portioned(self, portion_seconds: float) -> PortionedWork:
+        return PortionedWork(self.steps, pause_seconds=10, portion_seconds=portion_seconds, clock=self.clock)
 
 
-def test_long_work_is_done_in_portions_and_begun_anew_after_its_rest() -> None:
+def test_long_work_runs_in_portions_and_starts_again_after_a_pause() -> None:
     work = Round()
-    turn = work.chore(portion=2)
-    turn()
-    assert work.done == 2  # the other chores have their turn now
-    turn()
+    run = work.portioned(portion_seconds=2)
+    run()
+    assert work.done == 2  # the portion ends here
+    run()
     assert work.done == 3
-    turn()
+    run()
     assert work.done == 3
     work.now += 10
-    turn()
+    run()
     assert work.done == 5
 
 
-def test_long_work_that_fails_is_begun_anew_only_after_its_rest() -> None:
+def test_failed_long_work_starts_again_only_after_a_pause() -> None:
     work = Round(fails=True)
-    turn = work.chore(portion=2)
+    run = work.portioned(portion_seconds=2)
     with pytest.raises(errors.DatabaseBusy):
-        turn()
-    turn()
+        run()
+    run()
     assert work.done == 1
     work.now += 10
     with pytest.raises(errors.DatabaseBusy):
-        turn()
+        run()

@@ -36,10 +36,10 @@ def run_by_old_name(name: str, *arguments: str, folder: Path) -> subprocess.Comp
 
 
 def test_the_group_lists_every_command_with_one_whole_sentence() -> None:
-    answer = run_operator_command("--help")
-    assert answer.returncode == 0
+    result = run_operator_command("--help")
+    assert result.returncode == 0
     for name in NAMES:
-        (line,) = (line for line in answer.stdout.splitlines() if line.split()[:1] == [name])
+        (line,) = (line for line in result.stdout.splitlines() if line.split()[:1] == [name])
         assert line.endswith(".")
         assert not line.endswith("...")
     assert sorted(operator_commands.commands) == list(NAMES)
@@ -48,9 +48,9 @@ def test_the_group_lists_every_command_with_one_whole_sentence() -> None:
 @pytest.mark.parametrize("option", ["--help", "-h"])
 @pytest.mark.parametrize("name", NAMES)
 def test_each_command_explains_itself(name: str, option: str) -> None:
-    answer = run_operator_command(name, option)
-    assert answer.returncode == 0
-    assert f"Usage: python -m core {name} " in answer.stdout
+    result = run_operator_command(name, option)
+    assert result.returncode == 0
+    assert f"Usage: python -m core {name} " in result.stdout
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,6 +67,6 @@ def test_the_old_name_does_the_same_and_names_the_new_one(name: str, tmp_path: P
 
 @pytest.mark.parametrize("arguments", [["backup"], ["transfer"], ["doctor", "--mend"], ["paint"]])
 def test_a_wrong_call_is_explained_and_exits_with_2(arguments: list[str]) -> None:
-    answer = run_operator_command(*arguments)
-    assert (answer.returncode, answer.stdout) == (2, "")
-    assert "Usage: python -m core" in answer.stderr
+    result = run_operator_command(*arguments)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "Usage: python -m core" in result.stderr

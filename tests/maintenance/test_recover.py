@@ -1,4 +1,4 @@
-"""Whoever runs the server can let a person set a new password, also the only administrator."""
+"""The operator can print a password reset link for any user, including the only administrator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.stored_images import run_operator_command
 
 @pytest.fixture
 def accounts(tmp_path: Path) -> Iterator[Accounts]:
-    """Of an installation that is running."""
+    """The accounts of a running installation."""
     with closing(Database(f"sqlite:///{tmp_path / 'atelier.db'}")) as database:
         database.migrate()
         accounts = Accounts(database)
@@ -30,23 +30,23 @@ def recover(name: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return run_operator_command("recover", name, data_dir=folder, port=8765)
 
 
-def test_the_only_administrator_comes_back(accounts: Accounts, tmp_path: Path) -> None:
-    said = recover("Root", tmp_path)
-    link = urlsplit(said.stdout.splitlines()[0])
-    assert (said.returncode, link.netloc) == (0, "localhost:8765")
+def test_the_only_administrator_can_set_a_new_password(accounts: Accounts, tmp_path: Path) -> None:
+    result = recover("Root", tmp_path)
+    link = urlsplit(result.stdout.splitlines()[0])
+    assert (result.returncode, link.netloc) == (0, "localhost:8765")
     (token,) = parse_qs(link.query)[RESET_PARAM]
     assert accounts.use_reset(token, "the new one") == "root"
     assert accounts.password_hash("root") == "the new one"
 
 
-def test_a_name_that_nobody_has_is_refused(accounts: Accounts, tmp_path: Path) -> None:
-    said = recover("nobody", tmp_path)
-    assert (said.returncode, said.stdout) == (1, "")
-    assert "IMG-AUTH-ROLE-001" in said.stderr
+def test_an_unknown_username_is_refused(accounts: Accounts, tmp_path: Path) -> None:
+    result = recover("nobody", tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "IMG-AUTH-ROLE-001" in result.stderr
 
 
-def test_a_folder_without_a_database_is_named_and_left_as_it_is(tmp_path: Path) -> None:
-    said = recover("root", tmp_path / "elsewhere")
-    assert (said.returncode, said.stdout) == (1, "")
-    assert str(tmp_path / "elsewhere") in said.stderr
+def test_a_folder_without_a_database_is_reported_and_not_created(tmp_path: Path) -> None:
+    result = recover("root", tmp_path / "elsewhere")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert str(tmp_path / "elsewhere") in result.stderr
     assert not (tmp_path / "elsewhere").exists()

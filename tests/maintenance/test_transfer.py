@@ -1,4 +1,4 @@
-"""A move arrives whole or says what didn't, goes on where it was cut off, and changes nothing here."""
+"""A transfer is complete or lists what is missing, can be continued, and never changes its source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.accounts.audit_log import AuditLog
 from core.accounts.users import Accounts
 from core.database.database import Database
 from core.database.models import AuditEntry, Image, Installation, JobState, Scope, User
-from core.maintenance.transfer import Place, Transfer, opened
+from core.maintenance.transfer import Location, Transfer, open_transfer
 from core.settings import Settings, load_settings
 from core.storage import data_folder
 from core.storage.folder import FolderStorage
@@ -30,10 +30,10 @@ from tests.support.app_process import ROOT
 from tests.support.servers import TEMPLATE, PostgresServer, S3Server
 from tests.support.sign_in import ticket_of
 from tests.support.stored_images import (
-    Shelf,
-    a_shelf,
+    StoredImages,
+    create_installation,
     environment,
-    installation,
+    images_of_new_user,
     operator_command,
     run_operator_command,
 )
@@ -41,13 +41,13 @@ from tests.support.stored_images import (
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return installation(tmp_path / "data 1% #2")
+    return create_installation(tmp_path / "data 1% #2")
 
 
 @pytest.fixture
-def shelf(settings: Settings) -> Iterator[Shelf]:
+def stored(settings: Settings) -> Iterator[StoredImages]:
     with closing(Database(f"sqlite:///{settings.data_dir / 'atelier.db'}")) as database:
-        yield a_shelf(database, FolderStorage(settings.data_dir / "files"))
+        yield images_of_new_user(database, FolderStorage(settings.data_dir / "files"))
 
 
 @pytest.fixture
@@ -57,64 +57,66 @@ def new_database(postgres: PostgresServer) -> Iterator[str]:
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """All files and their bytes, what SQLite and the locks keep beside the database aside."""
-    passing = ("-wal", "-shm", ".lock")
+    """The hash of each file, without SQLite's temporary files and the locks."""
+    temporary = ("-wal", "-shm", ".lock")
     return {
         str(path.relative_to(folder)): sha256(path.read_bytes()).hexdigest()
         for path in folder.rglob("*")
-        if path.is_file() and not path.name.endswith(passing)
+        if path.is_file() and not path.name.endswith(temporary)
     }
 
 
-def arrived(shelf: Shelf, url: str, storage: Storage) -> int:
+def count_whole(stored: StoredImages, url: str, storage: Storage) -> int:
     with closing(Database(url)) as database:
-        return Shelf(database, storage, shelf.user).all_right()
+        return StoredImages(database, storage, stored.user).count_whole()
 
 
-def test_everything_moves_to_postgresql_and_a_bucket(
-    settings: Settings, shelf: Shelf, new_database: str, s3: S3Server, bucket_name: str
+def test_everything_is_copied_to_postgresql_and_a_bucket(
+    settings: Settings, stored: StoredImages, new_database: str, s3: S3Server, bucket_name: str
 ) -> None:
-    images = shelf.images(5)
-    shelf.job(JobState.UNKNOWN)
-    shelf.database.close()
+    images = stored.images(5)
+    stored.job(JobState.UNKNOWN)
+    stored.database.close()
     before = snapshot(settings.data_dir)
     target = s3.settings(f"{bucket_name}/all")
-    said = run_operator_command(
+    result = run_operator_command(
         "transfer",
         *("--to-database", new_database, "--to-storage", target["storage_url"]),
         **{name: value for name, value in target.items() if name != "storage_url"},
         data_dir=settings.data_dir,
     )
-    assert said.returncode == 0, said.stderr
-    assert "Everything arrived" in said.stdout
-    assert "Verifying images: 5 of 5" in said.stderr
+    assert result.returncode == 0, result.stderr
+    assert "Everything arrived" in result.stdout
+    assert "Verifying images: 5 of 5" in result.stderr
     assert snapshot(settings.data_dir) == before
     bucket = open_s3(load_settings(**target))
-    assert arrived(shelf, new_database, bucket) == 5
-    assert bucket.get(thumbnail_key(images[0].id)) == shelf.storage.get(thumbnail_key(images[0].id))
+    assert count_whole(stored, new_database, bucket) == 5
+    assert bucket.get(thumbnail_key(images[0].id)) == stored.storage.get(thumbnail_key(images[0].id))
     studio = bootstrap.build(load_settings(database_url=new_database, **target))
-    page = studio.gallery.page(shelf.user.id).images
+    page = studio.gallery.page(stored.user.id).images
     studio.close()
     assert {image.id for image in page} == {image.id for image in images}
 
 
-def test_either_part_moves_alone(settings: Settings, shelf: Shelf, new_database: str, tmp_path: Path) -> None:
-    shelf.images(3)
-    upload = shelf.file(f"uploads/{shelf.user.id}/{'0' * 43}.png", b"to be worked from")
-    with opened(settings, new_database, None) as transfer:
-        transfer.run()
-    assert arrived(shelf, new_database, shelf.storage) == 3
-    other = FolderStorage(tmp_path / "other")
-    Transfer(Place(shelf.database, shelf.storage), Place(shelf.database, other)).run()
-    assert Shelf(shelf.database, other, shelf.user).all_right() == 3
-    assert other.get(upload) == b"to be worked from"
-
-
-def test_a_move_that_was_killed_goes_on(
-    settings: Settings, shelf: Shelf, new_database: str, s3: S3Server, bucket_name: str
+def test_the_database_or_the_files_can_be_copied_alone(
+    settings: Settings, stored: StoredImages, new_database: str, tmp_path: Path
 ) -> None:
-    shelf.images(40)
-    shelf.database.close()
+    stored.images(3)
+    upload = stored.file(f"uploads/{stored.user.id}/{'0' * 43}.png", b"an upload")
+    with open_transfer(settings, new_database, None) as transfer:
+        transfer.run()
+    assert count_whole(stored, new_database, stored.storage) == 3
+    other = FolderStorage(tmp_path / "other")
+    Transfer(Location(stored.database, stored.storage), Location(stored.database, other)).run()
+    assert StoredImages(stored.database, other, stored.user).count_whole() == 3
+    assert other.get(upload) == b"an upload"
+
+
+def test_a_killed_transfer_continues(
+    settings: Settings, stored: StoredImages, new_database: str, s3: S3Server, bucket_name: str
+) -> None:
+    stored.images(40)
+    stored.database.close()
     before, env = snapshot(settings.data_dir), s3.environment(bucket_name)
     to = ("--to-database", new_database, "--to-storage", env.pop("STORAGE_URL"))
     run = operator_command("transfer", *to)
@@ -127,49 +129,49 @@ def test_a_move_that_was_killed_goes_on(
             next(line for line in process.stderr if moment in line)
             process.kill()
         assert process.returncode == -signal.SIGKILL
-    said = run_operator_command("transfer", *to, **env)
-    assert said.returncode == 0, said.stderr
+    result = run_operator_command("transfer", *to, **env)
+    assert result.returncode == 0, result.stderr
     assert snapshot(settings.data_dir) == before
     bucket = open_s3(load_settings(**s3.settings(bucket_name)))
-    assert arrived(shelf, new_database, bucket) == 40
+    assert count_whole(stored, new_database, bucket) == 40
 
 
-def trail(database: Database) -> list[dict[str, object]]:
+def audit_entries(database: Database) -> list[dict[str, object]]:
     with database.read() as session:
         return [entry.model_dump() for entry in session.exec(select(AuditEntry).order_by(AuditEntry.id))]
 
 
-def test_the_audit_trail_and_tokens_move_also_when_the_move_is_run_again(
-    settings: Settings, shelf: Shelf, new_database: str
+def test_the_audit_log_and_tokens_are_copied_once_when_the_transfer_is_repeated(
+    settings: Settings, stored: StoredImages, new_database: str
 ) -> None:
-    accounts = Accounts(shelf.database)
-    user = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, shelf.user.username)))
+    accounts = Accounts(stored.database)
+    user = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, stored.user.username)))
     assert user
-    token = ApiTokens(shelf.database, AuditLog(shelf.database)).make(user, "script", [Scope.READ], None)
-    before = trail(shelf.database)
-    shelf.database.close()
+    token = ApiTokens(stored.database, AuditLog(stored.database)).make(user, "script", [Scope.READ], None)
+    before = audit_entries(stored.database)
+    stored.database.close()
     for _ in range(2):
-        with opened(settings, new_database, None) as transfer:
+        with open_transfer(settings, new_database, None) as transfer:
             transfer.run()
     with closing(Database(new_database)) as database:
-        assert trail(database) == before
+        assert audit_entries(database) == before
         assert [entry["action"] for entry in before].count("token made") == 1
         assert ApiTokens(database, AuditLog(database)).signed_in(token)
         with pytest.raises(errors.DatabaseError), database.write() as session:
             session.execute(delete(AuditEntry))
 
 
-def test_files_that_are_there_are_not_copied_again(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.images(20)
-    other = Counting(tmp_path / "other")
-    transfer = Transfer(Place(shelf.database, shelf.storage), Place(shelf.database, other))
+def test_existing_files_are_not_copied_again(stored: StoredImages, tmp_path: Path) -> None:
+    stored.images(20)
+    other = CountingStorage(tmp_path / "other")
+    transfer = Transfer(Location(stored.database, stored.storage), Location(stored.database, other))
     transfer.run()
     first, other.puts = other.puts, 0
     transfer.run()
     assert (first, other.puts) == (40, 0)
 
 
-class Counting(FolderStorage):
+class CountingStorage(FolderStorage):
     puts = 0
 
     def put(self, key: str, data: bytes) -> None:
@@ -177,53 +179,53 @@ class Counting(FolderStorage):
         super().put(key, data)
 
 
-def test_bytes_that_arrived_otherwise_are_copied_once_more(shelf: Shelf, tmp_path: Path) -> None:
-    image, *_ = shelf.images(2)
+def test_a_file_that_arrived_damaged_is_copied_again(stored: StoredImages, tmp_path: Path) -> None:
+    image, *_ = stored.images(2)
     other = FolderStorage(tmp_path / "other")
     other.put(image.file_key, b"half of it")
-    Transfer(Place(shelf.database, shelf.storage), Place(shelf.database, other)).run()
-    assert Shelf(shelf.database, other, shelf.user).all_right() == 2
+    Transfer(Location(stored.database, stored.storage), Location(stored.database, other)).run()
+    assert StoredImages(stored.database, other, stored.user).count_whole() == 2
 
 
-def test_what_is_missing_or_damaged_here_is_named(
-    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_files_missing_or_damaged_in_the_source_are_listed(
+    stored: StoredImages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    missing, damaged, _ = shelf.images(3)
-    shelf.storage.delete(missing.file_key)
-    shelf.storage.put(damaged.file_key, b"x")
-    target = Place(shelf.database, FolderStorage(tmp_path / "other"))
+    missing, damaged, _ = stored.images(3)
+    stored.storage.delete(missing.file_key)
+    stored.storage.put(damaged.file_key, b"x")
+    target = Location(stored.database, FolderStorage(tmp_path / "other"))
     with pytest.raises(errors.TransferIncomplete, match="Not everything"):
-        Transfer(Place(shelf.database, shelf.storage), target).run()
-    said = capsys.readouterr().out
-    assert missing.file_key in said
-    assert damaged.file_key in said
+        Transfer(Location(stored.database, stored.storage), target).run()
+    output = capsys.readouterr().out
+    assert missing.file_key in output
+    assert damaged.file_key in output
 
 
-def test_rows_that_differ_at_the_end_are_named(
-    settings: Settings, shelf: Shelf, new_database: str, capsys: pytest.CaptureFixture[str]
+def test_a_table_that_differs_at_the_end_is_listed(
+    settings: Settings, stored: StoredImages, new_database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    images = shelf.images(3)
-    with opened(settings, new_database, None) as transfer:
+    images = stored.images(3)
+    with open_transfer(settings, new_database, None) as transfer:
         transfer.run()
     with closing(Database(new_database)) as database, database.write() as session:
         session.execute(update(Image).where(col(Image.id) == images[0].id).values(favourite=True))
     with (
-        opened(settings, new_database, None) as transfer,
+        open_transfer(settings, new_database, None) as transfer,
         pytest.raises(errors.TransferIncomplete),
     ):
         transfer.run()
-    assert "table images: 3 rows here, 3 there, not alike" in capsys.readouterr().out
+    assert "table images: 3 rows here and 3 there differ" in capsys.readouterr().out
 
 
-def test_a_target_of_other_people_is_refused_and_left_as_it_is(
-    settings: Settings, shelf: Shelf, postgres: PostgresServer
+def test_a_target_with_other_users_is_refused_and_left_unchanged(
+    settings: Settings, stored: StoredImages, postgres: PostgresServer
 ) -> None:
-    shelf.image()
+    stored.image()
     with postgres.fresh(TEMPLATE) as url:
         with closing(Database(url)) as database, database.write() as session:
             session.add(User(username="grace", display_name="Grace", password_hash="!"))
         with (
-            opened(settings, url, None) as transfer,
+            open_transfer(settings, url, None) as transfer,
             pytest.raises(errors.SettingsError, match="users that aren't here"),
         ):
             transfer.run()
@@ -231,51 +233,54 @@ def test_a_target_of_other_people_is_refused_and_left_as_it_is(
             assert session.scalar(select(func.count()).select_from(User)) == 1
 
 
-def test_a_target_that_was_only_started_takes_the_installations_key(
-    settings: Settings, shelf: Shelf, postgres: PostgresServer
+def test_a_target_that_was_only_started_receives_the_sources_key(
+    settings: Settings, stored: StoredImages, postgres: PostgresServer
 ) -> None:
-    shelf.image()
-    with shelf.database.write() as session:
+    stored.image()
+    with stored.database.write() as session:
         session.execute(delete(Installation))
         session.add(Installation(id=1, secret="aa" * 32))
     with postgres.fresh(TEMPLATE) as url:
         with closing(Database(url)) as database, database.write() as session:
             session.add(Installation(id=1, secret="bb" * 32))
-        with opened(settings, url, None) as transfer:
+        with open_transfer(settings, url, None) as transfer:
             transfer.run()
         with closing(Database(url)) as database, database.read() as session:
             assert session.exec(select(Installation.secret)).one() == "aa" * 32
 
 
-def test_an_installation_that_is_at_work_is_refused(settings: Settings, new_database: str) -> None:
+def test_a_running_installation_is_refused(settings: Settings, new_database: str) -> None:
     lock = data_folder.lock_data_folder(settings.data_dir)
-    with pytest.raises(errors.SettingsError, match="Another Atelier"), opened(settings, new_database, None):
+    with (
+        pytest.raises(errors.SettingsError, match="Another Atelier"),
+        open_transfer(settings, new_database, None),
+    ):
         pass
     lock.release()
 
 
-def test_the_source_cannot_be_written_to(settings: Settings, shelf: Shelf, new_database: str) -> None:
-    shelf.database.close()
-    with opened(settings, new_database, None) as transfer:
+def test_the_source_is_opened_read_only(settings: Settings, stored: StoredImages, new_database: str) -> None:
+    stored.database.close()
+    with open_transfer(settings, new_database, None) as transfer:
         with pytest.raises(errors.StorageReadOnly), transfer.source.database.write() as session:
             session.execute(delete(User))
         transfer.run()
 
 
-def test_a_wrong_address_is_named_without_its_password(settings: Settings) -> None:
-    said = run_operator_command(
+def test_a_wrong_url_is_reported_without_its_password(settings: Settings) -> None:
+    result = run_operator_command(
         "transfer", "--to-database", "mysql://me:hunter2@there/db", data_dir=settings.data_dir
     )
-    assert said.returncode == 1
-    assert "DATABASE_URL" in said.stderr
-    assert "hunter2" not in said.stderr
+    assert result.returncode == 1
+    assert "DATABASE_URL" in result.stderr
+    assert "hunter2" not in result.stderr
     assert run_operator_command("transfer", data_dir=settings.data_dir).returncode == 2
 
 
-def test_queued_images_are_said_not_to_wait_at_both_places(
-    settings: Settings, shelf: Shelf, new_database: str
+def test_the_operator_is_warned_of_images_still_waiting(
+    settings: Settings, stored: StoredImages, new_database: str
 ) -> None:
-    shelf.job(JobState.QUEUED)
-    shelf.database.close()
-    said = run_operator_command("transfer", "--to-database", new_database, data_dir=settings.data_dir)
-    assert "1 images are still waiting: don't start Atelier here again" in said.stdout
+    stored.job(JobState.QUEUED)
+    stored.database.close()
+    result = run_operator_command("transfer", "--to-database", new_database, data_dir=settings.data_dir)
+    assert "1 images are still waiting: don't start Atelier here again" in result.stdout

@@ -1,4 +1,4 @@
-"""Images with their rows, jobs and files, the damage that can come to them, and the commands that mend it."""
+"""Stored images with their rows, jobs and files, ways to damage them, and the operator commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from core.database.installation_key import installation_key
 from core.database.models import Image, Job, JobState, User
 from core.images.gallery import Gallery
 from core.images.image_files import thumbnail, verify_image
-from core.maintenance.integrity import KEPT
+from core.maintenance.integrity import ORPHAN_RETENTION
 from core.settings import Settings, load_settings
 from core.storage.folder import FolderStorage
 from core.storage.keys import image_key, thumbnail_key
@@ -32,16 +32,16 @@ from tests.support.images import plain_png
 
 
 def stray_key(job_id: str, number: int = 0) -> str:
-    """Where a picture of the first call of a job would be."""
+    """The key of an image file of the job's first attempt."""
     return f"images/{job_id}/1-{number}"
 
 
-OLD = KEPT.total_seconds() + 60
+OLD_SECONDS = ORPHAN_RETENTION.total_seconds() + 60
 
 
 @dataclass
-class Shelf:
-    """What one user's finished and unfinished jobs left."""
+class StoredImages:
+    """The rows and files of one user's jobs and images."""
 
     database: Database
     storage: Storage
@@ -59,7 +59,7 @@ class Shelf:
         return job
 
     def image(self, *, colour: int = 0) -> Image:
-        """A picture, whole: job, file, row and thumbnail."""
+        """A complete image: job, file, row and thumbnail."""
         job, data = self.job(), plain_png(8, 8, (colour % 256, colour // 256 % 256, 7))
         key = image_key(job, 0)
         self.storage.put(key, data)
@@ -81,32 +81,32 @@ class Shelf:
         return [self.image(colour=number) for number in range(count)]
 
     def file(self, key: str, data: bytes = b"x", *, old: bool = True) -> str:
-        """A file without a row, `old` enough to be removed."""
+        """A file without a row; `old` means past ORPHAN_RETENTION."""
         self.storage.put(key, data)
         if old:
             self.age(key)
         return key
 
-    def bytes_of(self, job: Job, *, old: bool = True) -> str:
-        """A whole picture that came for a job and was never entered."""
+    def image_file(self, job: Job, *, old: bool = True) -> str:
+        """A whole image file of a job, without a row."""
         return self.file(image_key(job, 0), plain_png(), old=old)
 
     def age(self, *keys: str) -> None:
         assert isinstance(self.storage, FolderStorage)
         for key in keys:
-            os.utime(self.storage.root / key, (time.time() - OLD,) * 2)
+            os.utime(self.storage.root / key, (time.time() - OLD_SECONDS,) * 2)
 
     def age_all(self) -> None:
-        self.age(*self.listed())
+        self.age(*self.all_keys())
 
-    def listed(self) -> list[str]:
-        """All files, whatever folder they are in."""
+    def all_keys(self) -> list[str]:
+        """The keys of all files in all folders, sorted."""
         assert isinstance(self.storage, FolderStorage)
         paths = (path for path in self.storage.root.rglob("*") if path.is_file())
         return sorted(path.relative_to(self.storage.root).as_posix() for path in paths)
 
-    def forget(self, image: Image) -> None:
-        """Remove the row alone."""
+    def delete_row(self, image: Image) -> None:
+        """Delete the image's row but not its files."""
         with self.database.write() as session:
             session.execute(delete(Image).where(col(Image.id) == image.id))
 
@@ -114,8 +114,8 @@ class Shelf:
         with self.database.read() as session:
             return session.exec(select(Job.state).where(Job.id == job.id)).one()
 
-    def all_right(self) -> int:
-        """How many images there are; each has a file with the right hash."""
+    def count_whole(self) -> int:
+        """The number of images; asserts that each has a file with the right hash."""
         with self.database.read() as session:
             rows = session.exec(select(Image)).all()
         for image in rows:
@@ -123,15 +123,15 @@ class Shelf:
         return len(rows)
 
 
-def a_shelf(database: Database, storage: Storage, name: str = "ada") -> Shelf:
+def images_of_new_user(database: Database, storage: Storage, name: str = "ada") -> StoredImages:
     with database.write() as session:
         user = User(username=name, display_name=name.title(), password_hash="!")
         session.add(user)
-    return Shelf(database, storage, user)
+    return StoredImages(database, storage, user)
 
 
-def installation(folder: Path) -> Settings:
-    """The settings of an installation that has been started once in `folder`."""
+def create_installation(folder: Path) -> Settings:
+    """Create an installation in `folder`, as after its first start; returns its settings."""
     folder.mkdir(mode=0o700)
     database = Database(f"sqlite:///{folder / 'atelier.db'}")
     database.migrate()
