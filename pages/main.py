@@ -1,11 +1,11 @@
-"""The entry script: the sign-in gate and the ways between the pages."""
+"""The entry script: shows the sign-in page to visitors, and the pages with their navigation to users."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from pages.ui.account.sign_in import sign_in_page
-from pages.ui.create.draft_form import keep_typed
+from pages.ui.create.state import store_typed_text
 from pages.ui.error_panel import show_kept_failure
 from pages.ui.navigation import navigation_bar
 from pages.ui.session import current_user
@@ -34,8 +34,8 @@ else:
         ],
         position="hidden",
     )
-    keep_typed(user)
-    navigation_bar(user, tell=page.title != "Create")
+    store_typed_text(user)
+    navigation_bar(user, with_toasts=page.title != "Create")
     show_kept_failure()
 page.run()
 show_queued_toasts()

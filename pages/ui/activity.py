@@ -1,4 +1,4 @@
-"""What is being made, on every page: how much runs and waits, what failed, and a word when it has ended."""
+"""Progress of a user's jobs, on every page: a panel while any are live, and a toast when they end."""
 
 from __future__ import annotations
 
@@ -14,83 +14,96 @@ from pages.ui.formatting import describe_job_state, escape_markdown, format_imag
 from pages.ui.polling import stop_polling
 from pages.ui.session import rerun_if_signed_out, studio
 
-WATCH_SECONDS = 2.0
+POLL_SECONDS = 2.0
 LIVE_KEY = "_activity_live"
-_LISTED = 12
-# What is finished and what has failed.
-_TOASTS = 2
+_MAX_LISTED = 12
+# One for the finished jobs and one for the failed ones.
+_MAX_TOASTS = 2
 
 
-def job_status(user: SignedIn, *, tell: bool) -> None:
-    """The panel, while anything is being made; `tell` what ends, where the page doesn't show it."""
+def job_status(user: SignedIn, *, with_toasts: bool) -> None:
+    """Draw the panel while any job is live.
+
+    `with_toasts` shows a toast when jobs end, for pages that don't show the jobs themselves.
+    """
     jobs = studio().jobs.recent(user.user_id)
     if any(job.is_live for job in jobs):
-        st.fragment(run_every=WATCH_SECONDS)(_panel)(user, tell)
-        _keep_places()
+        st.fragment(run_every=POLL_SECONDS)(_panel)(user, with_toasts)
+        _reserve_toast_elements()
     else:
-        _tell(jobs, tell)
+        _report_ended(jobs, with_toasts)
 
 
-def _keep_places() -> None:
-    """Toasts are drawn where dialogs are: without a place of their own, later ones close an open image."""
-    for _ in range(_TOASTS):
+def _reserve_toast_elements() -> None:
+    """Add empty elements where the toasts will be.
+
+    Streamlit adds toasts and dialogs to the same list of elements: a new toast would shift an open dialog and
+    close it.
+    """
+    for _ in range(_MAX_TOASTS):
         st.html("<style></style>")
 
 
 def mark_seen(jobs: Sequence[JobView]) -> None:
-    """These were shown: only what ends from now on is told."""
+    """Remember which of `jobs` are live: toasts report only these when they end."""
     st.session_state[LIVE_KEY] = frozenset(job.id for job in jobs if job.is_live)
 
 
-def _panel(user: SignedIn, tell: bool) -> None:
+def _panel(user: SignedIn, with_toasts: bool) -> None:
     rerun_if_signed_out(user)
     jobs = studio().jobs.recent(user.user_id)
-    _tell(jobs, tell)
+    _report_ended(jobs, with_toasts)
     live = [job for job in jobs if job.is_live]
     if not live:
-        # In the panel's place: a run that the next poll cuts short leaves what it hasn't drawn as it was.
+        # Replace the panel explicitly: if another poll interrupts this run, Streamlit keeps the old elements.
         st.empty()
         stop_polling()
         return
     counts = studio().jobs.counts(user.user_id)
     with st.popover(_summary(counts), icon=":material/brush:", type="tertiary", key="activity"):
-        batch = [job for job in jobs if job.batch_id in {one.batch_id for one in live}]
-        ended, still = len(batch) - len(live), sum(counts.values())
-        st.progress(ended / (ended + still or 1), f"{ended} of {format_image_count(ended + still)} finished")
-        if failed := [job for job in batch if job.state in ENDED_WITHOUT_IMAGE]:
-            st.caption(
-                f":material/error: {format_image_count(len(failed))} couldn't be made: {_title(failed[0])}"
-            )
-        for job in live[:_LISTED]:
-            st.caption(f"**{_title(job)}** · {escape_markdown(describe_job_state(job, utc_now()))}")
-        if still > _LISTED:
-            st.caption(f"and {still - _LISTED:,} more")
-        st.page_link("create.py", label="Show them", icon=":material/visibility:")
+        _progress(jobs, live, sum(counts.values()))
+
+
+def _progress(jobs: Sequence[JobView], live: Sequence[JobView], live_count: int) -> None:
+    """How far the batches with live jobs are; `live_count` also has the jobs that `live` doesn't list."""
+    batch = [job for job in jobs if job.batch_id in {one.batch_id for one in live}]
+    ended = len(batch) - len(live)
+    total = ended + live_count
+    st.progress(ended / (total or 1), f"{ended} of {format_image_count(total)} finished")
+    if failed := [job for job in batch if job.state in ENDED_WITHOUT_IMAGE]:
+        st.caption(f":material/error: {format_image_count(len(failed))} failed: {_title(failed[0])}")
+    for job in live[:_MAX_LISTED]:
+        st.caption(f"**{_title(job)}** · {escape_markdown(describe_job_state(job, utc_now()))}")
+    if live_count > _MAX_LISTED:
+        st.caption(f"and {live_count - _MAX_LISTED:,} more")
+    st.page_link("create.py", label="Show on Create", icon=":material/visibility:")
 
 
 def _summary(counts: dict[JobState, int]) -> str:
-    words = {"painting": counts.get(JobState.RUNNING, 0), "waiting": counts.get(JobState.QUEUED, 0)}
-    # Between two readings the last one may have ended.
+    words = {"generating": counts.get(JobState.RUNNING, 0), "waiting": counts.get(JobState.QUEUED, 0)}
+    # The last job may have ended after the jobs were read.
     return " · ".join(f"{count:,} {word}" for word, count in words.items() if count) or "finished"
 
 
-def _tell(jobs: Sequence[JobView], tell: bool) -> None:
-    """Say what has ended since this tab last looked."""
+def _report_ended(jobs: Sequence[JobView], with_toasts: bool) -> None:
+    """Show toasts for the jobs that have ended since this tab last looked."""
     before: frozenset[str] = st.session_state.get(LIVE_KEY, frozenset())
     ended = [job for job in jobs if job.id in before and not job.is_live]
-    if tell and ended:
+    if with_toasts and ended:
         _toast(ended)
-    # Not before: a run that is cut short at a toast must say it the next time.
+    # After the toasts: if this run is interrupted at one, the next run shows it.
     mark_seen(jobs)
 
 
 def _toast(ended: Sequence[JobView]) -> None:
     failed = [job for job in ended if job.state in ENDED_WITHOUT_IMAGE]
-    if made := len(ended) - len(failed):
-        names = _title(next(job for job in ended if job not in failed))
-        st.toast(f"{names} is finished." if made == 1 else f"{format_image_count(made)} are finished.")
+    if finished := len(ended) - len(failed):
+        title = _title(next(job for job in ended if job not in failed))
+        st.toast(
+            f"{title} is finished." if finished == 1 else f"{format_image_count(finished)} are finished."
+        )
     if failed:
-        st.toast(f"{_title(failed[0])} couldn't be made: see Create.", icon=":material/error:")
+        st.toast(f"{_title(failed[0])} failed. Create shows why.", icon=":material/error:")
 
 
 def _title(job: JobView) -> str:

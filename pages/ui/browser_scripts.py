@@ -1,4 +1,4 @@
-"""Small scripts for the browser: what Streamlit can't do by itself."""
+"""Small browser scripts for what Streamlit can't do by itself: session cookies and delayed page links."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ export default function ({ data }) {
     credentials: "same-origin",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(data.body),
-  }).then((answer) => {
-    if (answer.ok || data.always) window.location.replace(data.then || window.location.pathname)
+  }).then((response) => {
+    if (response.ok || data.always) window.location.replace(data.then || window.location.pathname)
     else window.location.reload()
   }, () => window.location.reload())
 }
 """
 
-# A text field sends what was typed a moment after it is left. A click that leads to another page would be
-# sent before that, and the text then calls the page back that was just left: so the click waits for the text.
-_PATIENCE_JS = """
+# A text field sends its text a moment after it loses the focus. A click on a page link is sent before that,
+# and the late text then makes Streamlit go back to the page that was left. So the click waits for the text.
+_PAGE_LINKS_JS = """
 export default function () {
-  if (window.__atelierPatient) return
-  window.__atelierPatient = true
-  let left = -Infinity
+  if (window.__atelierPageLinks) return
+  window.__atelierPageLinks = true
+  let leftField = -Infinity
   document.addEventListener("blur", ({ target }) => {
-    if (target.matches?.("input, textarea")) left = performance.now()
+    if (target.matches?.("input, textarea")) leftField = performance.now()
   }, true)
   document.addEventListener("pointerdown", ({ target }) => {
     if (target.closest?.("a") && document.activeElement?.matches("input, textarea"))
       document.activeElement.blur()
   }, true)
   document.addEventListener("click", (event) => {
-    const way = event.target.closest?.(".st-key-ways a")
-    const other = event.ctrlKey || event.metaKey || event.shiftKey
-    if (!way || other || performance.now() - left > 150) return
+    const link = event.target.closest?.(".st-key-page-links a")
+    const opensTab = event.ctrlKey || event.metaKey || event.shiftKey
+    if (!link || opensTab || performance.now() - leftField > 150) return
     event.preventDefault()
     event.stopPropagation()
-    left = -Infinity
-    setTimeout(() => way.click(), 150)
+    leftField = -Infinity
+    setTimeout(() => link.click(), 150)
   }, true)
 }
 """
@@ -54,20 +54,23 @@ def _component(name: str, js: str) -> Any:
 
 
 def begin_session(ticket: str, *, then: str | None = None) -> None:
-    """Exchange the ticket for the cookie and load the page afresh: a tab's cookies never change in place."""
+    """Exchange the sign-in ticket for the session cookie, then reload the page or load the path `then`.
+
+    The reload is needed: Streamlit reads a tab's cookies only when the tab connects.
+    """
     _post("/auth/session", {"ticket": ticket}, once=ticket, then=then)
 
 
-def delay_page_links() -> None:
-    """Let a click on a way to another page wait until what was just typed is sent."""
-    _component("atelier.patience", _PATIENCE_JS)(key="patience", height="content")
-
-
-def end_session(once: str) -> None:
-    """Clear the cookie, then load the page afresh."""
-    _post("/auth/sign-out", {}, once=once, then="/")
+def end_session(click_id: str) -> None:
+    """Clear the session cookie, then load the sign-in page; once for each `click_id`."""
+    _post("/auth/sign-out", {}, once=click_id, then="/")
 
 
 def _post(path: str, body: dict[str, str], *, once: str, then: str | None) -> None:
     data = {"path": path, "body": body, "once": once, "then": then, "always": path == "/auth/sign-out"}
     _component("atelier.session", _SESSION_JS)(key="session", data=data, height="content")
+
+
+def delay_page_links() -> None:
+    """Delay a click on a page link until the text that was just typed has been sent."""
+    _component("atelier.page_links", _PAGE_LINKS_JS)(key="page-link-delay", height="content")

@@ -1,4 +1,4 @@
-"""How a failure looks: what happened, and folded below it what can be done, the code and the details."""
+"""The panel for a failure: what happened and what it cost, with advice, code and details folded below."""
 
 from __future__ import annotations
 
@@ -15,91 +15,98 @@ from core.errors import COST_MESSAGES, ImageError, OutcomeUnknown, PromptBlocked
 from core.errors.stored import StoredError
 from pages.ui.formatting import escape_markdown
 
-REFUSED_KEY = "_refused"
+KEPT_KEY = "_kept_failure"
 HELP = "What can I do?"
-_RETRY_WORDS = {
+_RETRY_ADVICE = {
     True: "Trying again may help.",
-    False: "Trying again helps only once something has changed.",
+    False: "Change the prompt or the settings before you try again.",
 }
 log = structlog.get_logger(__name__)
 
 
 def show_failure(failure: ImageError | StoredError, *, key: str) -> None:
-    """The panel for one failure; `key` tells it from others on the page."""
+    """Draw the panel for one failure; `key` must be unique on the page."""
     tips = "\n".join(f"- {escape_markdown(tip)}" for tip in failure.suggestions)
-    words = (f"**{escape_markdown(failure.message)}**", cost_text(failure))
+    sentences = (f"**{escape_markdown(failure.message)}**", cost_text(failure))
     with st.container(key=f"failure-{key}", gap="small"):
-        st.error(" ".join(filter(None, words)), icon=":material/error:")
+        st.error(" ".join(filter(None, sentences)), icon=":material/error:")
         with st.expander(HELP):
             st.markdown(tips)
-            st.caption(f"Code {failure.code} · {_retry_words(failure)}")
+            st.caption(f"Code {failure.code} · {_retry_advice(failure)}")
             if failure.details:
                 st.text(failure.details)
 
 
-def _retry_words(failure: ImageError | StoredError) -> str:
-    unknown = issubclass(by_code(failure.code) or ImageError, OutcomeUnknown)
-    if unknown and failure.charged is not False:
-        return "Trying again may be charged a second time."
-    return _RETRY_WORDS[unknown or failure.retryable]
+def _retry_advice(failure: ImageError | StoredError) -> str:
+    outcome_unknown = issubclass(by_code(failure.code) or ImageError, OutcomeUnknown)
+    if outcome_unknown and failure.charged is not False:
+        return "You may be charged twice if you try again."
+    return _RETRY_ADVICE[outcome_unknown or failure.retryable]
 
 
 def cost_text(failure: ImageError | StoredError) -> str:
-    """What a failure has cost, where something might have been paid and its message doesn't say so."""
-    might = isinstance(failure, StoredError | PromptBlocked) or failure.charged is not False
+    """A sentence on the failure's cost; empty if nothing was sent, or if the message itself says the cost."""
+    might_cost = isinstance(failure, StoredError | PromptBlocked) or failure.charged is not False
     kind = by_code(failure.code)
-    told = kind is not None and kind.states_cost and failure.message == kind.message
-    return COST_MESSAGES[failure.charged] if might and not told else ""
+    in_message = kind is not None and kind.states_cost and failure.message == kind.message
+    return COST_MESSAGES[failure.charged] if might_cost and not in_message else ""
 
 
 def log_failure(failure: ImageError) -> None:
-    """The log has everything, the administrator the count; the page only what helps."""
+    """Log the failure with its details, and count it for the administrator's list of failures."""
     log.warning(
-        "shown to a user", code=failure.code, details=failure.details, service_request_id=failure.request_id
+        "failure_shown",
+        code=failure.code,
+        details=failure.details,
+        service_request_id=failure.request_id,
     )
     _count(failure)
 
 
 @contextmanager
-def catch_failure(keep: Callable[[ImageError], object]) -> Iterator[None]:
-    """What fails within is logged and given to `keep`, and the page goes on."""
+def catch_failure(on_failure: Callable[[ImageError], object]) -> Iterator[None]:
+    """Log an ImageError raised in the block, pass it to `on_failure`, and go on."""
     try:
         yield
     except ImageError as error:
         log_failure(error)
-        keep(error)
+        on_failure(error)
 
 
 def failure_panel(key: str) -> AbstractContextManager[None]:
-    """What fails within is shown in its place."""
+    """Log an ImageError raised in the block, and show its panel here."""
     return catch_failure(partial(show_failure, key=key))
 
 
 def keep_failure(failure: ImageError) -> None:
-    """For a widget's callback, which can't draw: `show_refusal` does, in the run that the click has begun."""
-    st.session_state[REFUSED_KEY] = failure
+    """Keep a callback's failure for `show_kept_failure`: a callback itself can't draw."""
+    st.session_state[KEPT_KEY] = failure
 
 
 def show_kept_failure() -> None:
-    if failure := st.session_state.pop(REFUSED_KEY, None):
-        show_failure(failure, key="refused")
+    """Show the failure of the click that started this run."""
+    if failure := st.session_state.pop(KEPT_KEY, None):
+        show_failure(failure, key="kept")
 
 
 def _count(failure: ImageError) -> None:
     try:
         bootstrap.studio().error_counts.count(failure)
     except Exception as error:
-        # Without a studio there is nothing to count in, and the page has its panel to show.
-        log.error("a failure could not be counted", code=failure.code, error=repr(error))
+        # The studio may be what failed; the panel is shown anyway.
+        log.error("failure_not_counted", code=failure.code, error=repr(error))
 
 
 def on_script_error(error: Exception) -> bool:
-    """Show what a page didn't expect as a panel, never as a traceback; True: nothing more is drawn."""
+    """Show an exception that a page didn't handle as a panel instead of a traceback.
+
+    Returns True, which tells Streamlit that the error is handled.
+    """
     if isinstance(error, ImageError):
         failure = error
         log_failure(failure)
     else:
-        log.error("a page failed", exc_info=error)
+        log.error("page_failed", exc_info=error)
         failure = ImageError(details=type(error).__name__)
         _count(failure)
     show_failure(failure, key=f"page-{new_id()}")

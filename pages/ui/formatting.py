@@ -1,4 +1,4 @@
-"""Text from people and services, made safe for places that read Markdown, and figures in words."""
+"""Text for the pages: Markdown escaped, and figures, times and job states in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from core.database.models import JobState
 from core.generation.views import JobView
 from core.usage.money import format_money
 
-# What Streamlit turns into links, emoji, icons and arrows even when escaped; then Markdown's own signs.
+# `replaced`: text that Streamlit turns into links, emoji, icons or arrows even when it is escaped.
+# The rest are Markdown's special characters.
 _MARKDOWN = re.compile(
     r"(?P<replaced>[:@]|(?<=www)\.|[<>=~-](?=[<>=~-]))"
     r"|[\\`*_{}\[\]()<>#+\-.!|~$&=/^]",
@@ -20,7 +21,7 @@ _MARKDOWN = re.compile(
 )
 STATE_LABELS = {
     JobState.QUEUED: "Queued",
-    JobState.RUNNING: "Painting",
+    JobState.RUNNING: "Generating",
     JobState.DONE: "Finished",
     JobState.FAILED: "Failed",
     JobState.UNKNOWN: "Outcome unknown",
@@ -29,23 +30,23 @@ STATE_LABELS = {
 
 
 def escape_markdown(text: str) -> str:
-    """`text` in one line, shown as it is by a label or caption, which would read it as Markdown."""
-    return _MARKDOWN.sub(_as_it_is, " ".join(text.split()))
+    """`text` on one line, escaped so that a label or caption, which are Markdown, shows it literally."""
+    return _MARKDOWN.sub(_escape, " ".join(text.split()))
 
 
-def _as_it_is(found: re.Match[str]) -> str:
-    # A colour that says none: an element of its own, across which nothing is replaced.
+def _escape(found: re.Match[str]) -> str:
+    # An empty colour directive makes an element of its own; Streamlit replaces nothing across elements.
     return f":color[\\{found[0]}]" if found["replaced"] else f"\\{found[0]}"
 
 
 def shorten(text: str, length: int) -> str:
-    """The start of `text` in one line of at most `length` characters."""
+    """`text` on one line, cut to at most `length` characters."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def format_price(micros: int | None, *, about: bool = True) -> str:
-    """A price for people: "free" for the offline engine, "price unknown" where nobody knows."""
+    """A price in micro-USD as text: "about $0.04", "free" or "price unknown"."""
     if micros is None:
         return "price unknown"
     if micros == 0:
@@ -58,7 +59,7 @@ def format_image_count(count: int) -> str:
 
 
 def to_local_time(moment: datetime) -> datetime:
-    """`moment` by the clock of the browser's owner."""
+    """`moment` in the browser's time zone."""
     try:
         zone = ZoneInfo(st.context.timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError):
@@ -67,12 +68,12 @@ def to_local_time(moment: datetime) -> datetime:
 
 
 def local_time(moment: datetime) -> str:
-    """A time as the browser's owner reads it."""
+    """`moment` as text, in the browser's time zone."""
     return to_local_time(moment).strftime("%d %b %Y, %H:%M")
 
 
 def relative_day(day: date, today: date) -> str:
-    """A day of the last two."""
+    """The name of a day that is either `today` or the day before."""
     return "today" if day == today else "yesterday"
 
 
@@ -83,7 +84,7 @@ def format_duration(seconds: float) -> str:
 
 
 def browser_name(agent: str) -> str:
-    """The browser and system a person would name, or a script's own name, out of a user agent."""
+    """Browser and system from a user agent ("Firefox on Linux"), or the name of a script's HTTP client."""
     browsers = (
         ("Edg/", "Edge"),
         ("OPR/", "Opera"),
@@ -106,20 +107,21 @@ def browser_name(agent: str) -> str:
 
 
 def image_alt_text(name: str, prompt: str) -> str:
-    """An image in words, for those who can't see it: its name and the start of its prompt."""
+    """Alternative text for screen readers: the image's name and the start of its prompt."""
     return ": ".join(part for part in (name.strip(), shorten(prompt, 120)) if part) or "Untitled image"
 
 
 def describe_job_state(job: JobView, now: datetime) -> str:
-    """How far a job has come, or how long it still waits."""
-    words = STATE_LABELS[job.state]
+    """The job's state with its elapsed time, or with the likely time until it starts."""
+    label = STATE_LABELS[job.state]
     if job.state is JobState.CANCELLED:
-        return words
+        return label
     if job.state is not JobState.QUEUED:
-        return f"{words} · {format_duration(job.elapsed(now))}"
+        return f"{label} · {format_duration(job.elapsed(now))}"
     if job.due_at:
-        left = max(0.0, (job.due_at - now).total_seconds())
-        return f"Waiting for the service · next try in {format_duration(left)}"
+        seconds = max(0.0, (job.due_at - now).total_seconds())
+        return f"Waiting for the service · next try in {format_duration(seconds)}"
     if job.place is None or not job.place.seconds:
-        return f"{words} · {format_duration(job.elapsed(now))}"
-    return f"{words} · {job.place.ahead} ahead of it · about {format_duration(job.place.seconds)}"
+        return f"{label} · {format_duration(job.elapsed(now))}"
+    position = f"{label} · {job.place.ahead:,} ahead" if job.place.ahead else "Next in line"
+    return f"{position} · about {format_duration(job.place.seconds)}"

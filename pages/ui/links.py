@@ -1,4 +1,4 @@
-"""Addresses of pictures and pages: absolute and of this origin, which is what `st.image` takes."""
+"""Absolute URLs of images and pages on this server; `st.image` takes no relative ones."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from core.images.share_links import SHARE_PARAM
 from core.web import urls
 from pages.ui.session import studio
 
-# Opens an image over the gallery page.
+# Query parameter of the gallery page: the image to open.
 OPEN_PARAM = "image"
 
 
 def origin() -> str:
-    """Where the browser sees the app: by its address bar, or else by the host it asked for."""
+    """The app's origin as the browser sees it: from its address bar, or from the request's Host header."""
     parts = urlsplit(st.context.url or "")
     if parts.scheme in ("http", "https") and parts.netloc:
         return f"{parts.scheme}://{parts.netloc}"
-    # core.web.guard has let nothing pass that isn't addressed to this server.
+    # core.web.guard has checked that the Host header names this server.
     host = st.context.headers.get("Host")
     return f"{'https' if studio().settings.public_https else 'http'}://{host}" if host else ""
 
 
 def page_url(param: str, value: str) -> str:
-    """The sign-in page with one parameter, to be handed on."""
+    """The sign-in page's URL with one query parameter: an invitation or a password link."""
     return f"{origin()}/?{urlencode({param: value})}"
 
 
@@ -34,7 +34,7 @@ def image_url(image_id: str) -> str:
 
 
 def share_url(image_id: str, token: str) -> str:
-    """The picture alone, for whoever has this address."""
+    """The image's public URL: anyone who has it can see the image."""
     return f"{image_url(image_id)}?{urlencode({SHARE_PARAM: token})}"
 
 

@@ -1,4 +1,4 @@
-"""What stands around every page: name, ways to go, the engine's badge and the way out."""
+"""The parts around every page: links to the pages, job progress, the engine's badge and the user's menu."""
 
 from __future__ import annotations
 
@@ -11,48 +11,48 @@ from pages.ui.browser_scripts import delay_page_links, end_session
 from pages.ui.formatting import escape_markdown
 from pages.ui.session import studio
 
-LEAVING_KEY = "_leaving"
+SIGNING_OUT_KEY = "_signing_out"
 
 
-def navigation_bar(user: SignedIn, *, tell: bool) -> None:
-    """The bar of every page: at the top of a wide window; on a phone its ways stand at the bottom.
+def navigation_bar(user: SignedIn, *, with_toasts: bool) -> None:
+    """Draw the bar: at the top of a wide window; on a phone its links are at the bottom.
 
-    `tell` says that what has ended is to be told, for the page doesn't show it.
+    `with_toasts` shows a toast when jobs end, for pages that don't show the jobs themselves.
     """
-    if once := st.session_state.get(LEAVING_KEY):
+    if click_id := st.session_state.get(SIGNING_OUT_KEY):
         st.info("Signing out…", icon=":material/logout:")
-        end_session(once)
+        end_session(click_id)
         st.stop()
-    with st.container(horizontal=True, vertical_alignment="center", key="ways"):
+    with st.container(horizontal=True, vertical_alignment="center", key="page-links"):
         st.page_link("create.py", label="Create", icon=":material/brush:")
         st.page_link("gallery.py", label="Gallery", icon=":material/photo_library:")
         st.page_link("account.py", label="Account", icon=":material/manage_accounts:")
         delay_page_links()
     with st.container(
-        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="bar"
+        horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="status-bar"
     ):
-        job_status(user, tell=tell)
+        job_status(user, with_toasts=with_toasts)
         engine_badge()
-        with st.popover(
-            escape_markdown(user.display_name), icon=":material/account_circle:", type="tertiary"
-        ):
+        name = escape_markdown(user.display_name)
+        with st.popover(name, icon=":material/account_circle:", type="tertiary"):
             st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=sign_out)
 
 
 def engine_badge() -> None:
-    """Says on every page when pictures don't come from a real service, and how to change that."""
+    """Show the model's name, or that images come from the offline engine and how to connect a service."""
     settings = studio().settings
     if not settings.offline:
         st.badge(escape_markdown(settings.default_image_model), icon=":material/cloud:", color="green")
         return
     with st.popover("Offline engine", icon=":material/wifi_off:", type="secondary"):
         st.markdown(
-            "Pictures and prompts are made on this computer, free of charge, **not** by an image model. "
-            "They show how Atelier works.\n\n"
-            "For the real service, set `OPENAI_API_KEY` (or `OPENAI_BASE_URL` for a compatible server) "
-            "in the file `.env` or in the environment, and start Atelier again."
+            "Images and prompts are created on this computer, free of charge, and **not** by an image model. "
+            "They only show how Atelier works.\n\n"
+            "To connect a real image service, your administrator sets `OPENAI_API_KEY` (or `OPENAI_BASE_URL` "
+            "for a compatible service) in the file `.env` or in the environment, and restarts Atelier."
         )
 
 
 def sign_out() -> None:
-    st.session_state[LEAVING_KEY] = new_id()
+    """For a button's callback: the next run ends the session."""
+    st.session_state[SIGNING_OUT_KEY] = new_id()

@@ -1,4 +1,4 @@
-"""The two buttons below a list that lead to its newer and its older page."""
+"""The buttons below a list that lead to its newer and its older page."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Callable
 import streamlit as st
 
 
-def pager(newer: str | None, older: str | None, turn: Callable[[str | None], None]) -> None:
-    """Nothing where one page holds everything; else `turn` is called with the cursor of the page asked for.
+def pager(newer: str | None, older: str | None, go_to: Callable[[str | None], None]) -> None:
+    """Draw the buttons, unless there is only one page. A click calls `go_to` with that page's cursor.
 
-    It may touch nothing but this tab: it runs before the page asks who is there.
+    `go_to` may only change this tab's own state: it runs before the page checks who is signed in.
     """
     if not (newer or older):
         return
     with st.container(horizontal=True, horizontal_alignment="center", key="pager"):
         st.button(
-            "Newer", icon=":material/chevron_left:", disabled=newer is None, on_click=turn, args=(newer,)
+            "Newer", icon=":material/chevron_left:", disabled=newer is None, on_click=go_to, args=(newer,)
         )
         st.button(
             "Older",
             icon=":material/chevron_right:",
             icon_position="right",
             disabled=older is None,
-            on_click=turn,
+            on_click=go_to,
             args=(older,),
         )

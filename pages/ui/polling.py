@@ -1,4 +1,8 @@
-"""What polling asks of Streamlit beyond its own ways."""
+"""Hooks into Streamlit's private classes that polling fragments need.
+
+Streamlit 1.67 has no public way to stop a fragment's timer from inside the fragment, or to ignore a poll from
+a page that the user has left. tests/pages/test_polling.py fails if these classes change.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,10 @@ from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState,
 
 
 def stop_polling() -> None:
-    """Let the fragment that is running by itself now do so no more: a whole run would close an open dialog.
+    """Stop the timer of the fragment that is running now.
 
-    Streamlit sends this message only for fragments that a surrounding one no longer draws.
+    A run of the whole page would stop it too, but would close an open dialog. Streamlit itself sends this
+    message only for nested fragments that are no longer drawn.
     """
     context, state = get_script_run_ctx(), ThreadState.get()
     if context and state.fragment_id:
@@ -21,9 +26,10 @@ def stop_polling() -> None:
 
 
 class StalePollFilter(ScriptRequests):
-    """A session's requests, where a poll that was sent from the page before takes nobody back to it.
+    """A session's rerun requests, without the polls of a page that the user has left.
 
-    Streamlit puts what waits together under the latest request's page, be it a timer's.
+    Streamlit merges waiting requests and runs them on the page of the latest one. A poll that was under way
+    during a page change would take the user back.
     """
 
     _page = ""
@@ -37,5 +43,5 @@ class StalePollFilter(ScriptRequests):
 
 
 def drop_stale_polls() -> None:
-    """Give the sessions that begin from now on StalePollFilter."""
+    """Use StalePollFilter for all sessions that start from now on."""
     script_runner.ScriptRequests = StalePollFilter  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Who is using this page, and the studio that serves them."""
+"""The signed-in user of a page's tab, checked in every run, and access to the studio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.web.cookies import session_token
 from pages.ui.error_panel import catch_failure, keep_failure
 
 OWNER_KEY = "_session_owner"
-# Whether a sign-in of this tab has ended, from wherever.
+# Set when this tab's session has ended, even if it was ended elsewhere.
 ENDED_KEY = "_session_ended"
 
 
@@ -24,15 +24,15 @@ def studio() -> Studio:
 
 
 def token() -> str | None:
-    """The session's token as it was when this tab connected; the guard lets through what may hold one."""
+    """The session token that the browser sent when this tab connected."""
     return session_token(dict(st.context.cookies))
 
 
 def current_user() -> SignedIn | None:
-    """The person whose session row still stands.
+    """The user whose session is still valid, or None.
 
-    Asked on every run and poll, so that a withdrawn user is out at the next click. Whatever another person
-    left in this tab's state is dropped before anything is drawn.
+    Every run and poll asks the database, so that withdrawn access takes effect at the next click. If another
+    user has signed in, this tab's session state is cleared before anything is drawn.
     """
     client_info.set(current_client())
     user = studio().accounts.signed_in(token())
@@ -45,13 +45,13 @@ def current_user() -> SignedIn | None:
 
 
 def current_client() -> ClientInfo:
-    """From where this tab is connected; of the server's own computer Streamlit says no address."""
+    """The address and browser of this tab. Streamlit reports no address for the server's own computer."""
     address = st.context.ip_address or "127.0.0.1"
     return ClientInfo(address, st.context.headers.get("User-Agent", ""))
 
 
 def rerun_if_signed_out(user: SignedIn) -> None:
-    """For what reruns alone (a fragment, a dialog): a whole run when this person is no longer here."""
+    """For fragments and dialogs, which rerun alone: rerun the whole page if `user` is no longer signed in."""
     if current_user() != user:
         st.rerun()
 
@@ -60,23 +60,24 @@ def as_user(
     user: SignedIn,
     action: Callable[..., None],
     *,
-    keep: Callable[[ImageError], object] = keep_failure,
+    on_failure: Callable[[ImageError], object] = keep_failure,
 ) -> Callable[..., None]:
-    """`action` as a widget's callback, called with `user` first; `keep` gets what it is refused.
+    """Wrap `action` as a widget's callback that runs only if `user` is still signed in.
 
-    Callbacks run before the page asks who is there: for a person who is no longer signed in, nothing is done.
+    Streamlit runs callbacks before the page checks the session. `action` gets `user` as its first argument.
+    An ImageError that it raises is logged and passed to `on_failure`.
     """
 
-    def act(*args: object) -> None:
-        with catch_failure(keep):
+    def callback(*args: object) -> None:
+        with catch_failure(on_failure):
             if current_user() == user:
                 action(user, *args)
 
-    return act
+    return callback
 
 
 def require_user() -> SignedIn:
-    """The signed-in user; without one the page goes no further, and the next run shows the sign-in."""
+    """The signed-in user. Without one the page stops, and the next run shows the sign-in page."""
     user = current_user()
     if user is None:
         st.rerun()

@@ -1,4 +1,4 @@
-"""The logo, and the rules of style that Streamlit's theme settings don't reach."""
+"""The logo, and the styles that Streamlit's theme settings can't express."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ICON = str(ASSETS / "icon.svg")
 
 
 def show_logo() -> None:
-    """The wordmark in the ink of the browser's theme; Streamlit draws a local SVG as a data address."""
+    """Show the logo in the colour of the browser's theme. Streamlit embeds a local SVG as a data URL."""
     variant = "dark" if st.context.theme.type == "dark" else "light"
     st.logo(str(ASSETS / f"logo-{variant}.svg"), size="large")
 
@@ -23,12 +23,12 @@ def apply_theme() -> None:
 
 @cache
 def _css() -> str:
-    """The rules, with the theme's colours as variables, which Streamlit gives only to components."""
+    """theme.css, with the theme's colours as CSS variables: Streamlit sets these only inside components."""
     names = {"--ground": "backgroundColor", "--accent": "primaryColor"}
-    colours = " ".join(f"{name}: {_both(option)};" for name, option in names.items())
+    colours = " ".join(f"{name}: {_light_dark(option)};" for name, option in names.items())
     return f".stApp {{ {colours} }}\n{(ASSETS / 'theme.css').read_text()}"
 
 
-def _both(option: str) -> str:
+def _light_dark(option: str) -> str:
     light, dark = (st.get_option(f"theme.{variant}.{option}") for variant in ("light", "dark"))
     return f"light-dark({light}, {dark})"

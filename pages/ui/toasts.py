@@ -1,22 +1,22 @@
-"""What a click has to say, said when its run draws the page.
+"""Toasts from a widget's callback, shown when the run after the click draws the page.
 
-A toast from a callback takes the place of the page's first element, its styles, until the next run.
+Streamlit draws a toast from a callback in place of the page's first element, which holds the styles.
 """
 
 from __future__ import annotations
 
 import streamlit as st
 
-NEWS_KEY = "_news"
+QUEUE_KEY = "_queued_toasts"
 
 
 def queue_toast(text: str) -> None:
-    """For callbacks: `text` is Markdown."""
-    st.session_state.setdefault(NEWS_KEY, []).append(text)
+    """Queue a toast from a callback. `text` is Markdown."""
+    st.session_state.setdefault(QUEUE_KEY, []).append(text)
 
 
 def show_queued_toasts() -> None:
-    """Say what is to be said; where a run is cut short, the next one says it."""
-    for text in st.session_state.get(NEWS_KEY, ()):
+    """Show the queued toasts. If this run is interrupted, the next one shows them."""
+    for text in st.session_state.get(QUEUE_KEY, ()):
         st.toast(text)
-    st.session_state.pop(NEWS_KEY, None)
+    st.session_state.pop(QUEUE_KEY, None)

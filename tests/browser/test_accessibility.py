@@ -119,7 +119,7 @@ def test_the_keyboard_alone_does_the_whole_main_job(browser: Browser, app: AppPr
         hands.fill("Repeat password", PASSWORD)
         hands.press("Enter")
         person.expect_signed_in("hands")
-        _make_a_picture(person, hands)
+        _generate_an_image(person, hands)
         hands.push("link", "Gallery")
         expect(person.tiles).to_have_count(1)
         hands.go_to(person.tiles.first)
@@ -132,7 +132,7 @@ def test_the_keyboard_alone_does_the_whole_main_job(browser: Browser, app: AppPr
         expect(dialog).to_have_count(0)
 
 
-def _make_a_picture(person: Visitor, hands: Keyboard) -> None:
+def _generate_an_image(person: Visitor, hands: Keyboard) -> None:
     prompt = person.field("Prompt")
     hands.fill("Name", "Juniper")
     hands.fill("Traits", "red fox")
@@ -142,7 +142,7 @@ def _make_a_picture(person: Visitor, hands: Keyboard) -> None:
     hands.fill("Base prompt", "reading under a tree")
     hands.push("button", "Enhance prompt")
     expect(prompt).to_have_value(re.compile("Juniper"))
-    expect(person.page.get_by_role("button", name="Another take")).to_be_enabled()
+    expect(person.page.get_by_role("button", name="Rewrite")).to_be_enabled()
     expect(prompt).to_be_enabled()
     hands.go_to(prompt)
     hands.press("Control+End")

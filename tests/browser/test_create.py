@@ -1,4 +1,4 @@
-"""The Create page in a real browser: what is typed is kept, what goes wrong says what can be done."""
+"""The Create page in a real browser: text that is typed is kept, and errors say what the user can do."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def test_every_earlier_prompt_can_be_brought_back(browser: Browser, app: AppProc
         expect(person.field("Prompt")).to_have_value("Something else entirely.")
 
 
-def test_the_same_description_is_free_and_another_take_is_not(browser: Browser, app: AppProcess) -> None:
+def test_enhancing_the_same_description_again_is_free_but_a_rewrite_is_not(
+    browser: Browser, app: AppProcess
+) -> None:
     with Visitor(browser, app.base_url) as person:
         page = person.page
         person.sign_up("economist")
@@ -57,31 +59,31 @@ def test_the_same_description_is_free_and_another_take_is_not(browser: Browser, 
         person.enhance()
         person.type("Name", FOX["name"])
         assert person.enhance() == first
-        free = page.get_by_text("From your enhancement today, free of charge.")
+        free = page.get_by_text("Reused from your enhancement today, free of charge.")
         expect(free).to_be_visible()
 
-        def another() -> bool:
-            # Right after an answer that was there at once, a click passes for the second of two.
-            page.get_by_role("button", name="Another take").first.click()
+        def rewritten() -> bool:
+            # A click right after a reused enhancement counts as the second click of a double click.
+            page.get_by_role("button", name="Rewrite").first.click()
             return person.field("Prompt").input_value() != first
 
-        until(another)
+        until(rewritten)
         expect(free).to_have_count(0)
-        expect(page.get_by_role("button", name="Another take")).to_be_enabled()
+        expect(page.get_by_role("button", name="Rewrite")).to_be_enabled()
 
 
 def saved_calls(person: Visitor) -> Locator:
-    """What the account page counts."""
+    """The number of saved calls on the account page."""
     person.go("Account")
     return (
         person.page.get_by_test_id("stMetric").filter(has_text="Saved calls").get_by_test_id("stMetricValue")
     )
 
 
-def test_what_is_there_already_is_opened_or_generated_anyway(browser: Browser, app: AppProcess) -> None:
+def test_an_existing_image_is_opened_or_generated_anyway(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
         page = person.page
-        offer = page.get_by_text("You already have this image")
+        offer = page.get_by_text("You already have this image", exact=True)
         person.sign_up("repeater")
         person.type("Prompt", "a heron in the reeds")
         person.generate()
@@ -99,14 +101,14 @@ def test_what_is_there_already_is_opened_or_generated_anyway(browser: Browser, a
         expect(saved_calls(person)).to_have_text("0")
         person.go("Create")
         person.generate()
-        page.get_by_role("button", name="Open it").click()
+        page.get_by_role("button", name="Open image").click()
         expect(page.get_by_role("dialog").get_by_text("a heron in the reeds").first).to_be_visible()
         page.keyboard.press("Escape")
         expect(person.tiles).to_have_count(2)
         expect(saved_calls(person)).to_have_text("1")
 
 
-def test_of_many_prompts_only_the_new_ones_are_made(browser: Browser, app: AppProcess) -> None:
+def test_only_the_new_ones_of_many_prompts_are_generated(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
         page = person.page
         person.sign_up("cataloguer")
@@ -116,12 +118,12 @@ def test_of_many_prompts_only_the_new_ones_are_made(browser: Browser, app: AppPr
         person.finished(2)
         person.type("Prompt", "a {heron|stork}\nan egret")
         page.get_by_role("button", name="Generate 3 images · free").click()
-        expect(page.get_by_text("You already have 2 of these 3")).to_be_visible()
+        expect(page.get_by_text("You already have 2 of these 3 images", exact=True)).to_be_visible()
         expect(page.get_by_role("button", name="Generate all anyway · free")).to_be_enabled()
         page.get_by_role("button", name="Generate the new one · free").click()
         person.finished(3)
         page.get_by_role("button", name="Generate 3 images · free").click()
-        expect(page.get_by_text("You already have these 3 images")).to_be_visible()
+        expect(page.get_by_text("You already have these 3 images", exact=True)).to_be_visible()
         page.get_by_role("button", name="Open gallery").click()
         expect(person.tiles).to_have_count(3)
         expect(saved_calls(person)).to_have_text("5")
@@ -159,13 +161,13 @@ def test_an_error_says_what_can_be_done_and_keeps_the_form(
         person.generate()
         expect(person.page.get_by_text(message)).to_be_visible()
         expect(person.page.get_by_text(f"Code {code}")).to_be_hidden()
-        # The keyboard alone is enough.
+        # The panel opens with the keyboard alone.
         person.page.locator("summary", has_text=HELP).press("Enter")
         expect(person.page.get_by_text(f"Code {code}")).to_be_visible()
         expect(person.page.get_by_role("button", name="Try again")).to_be_visible()
         expect(person.field("Prompt")).to_have_value(prompt)
         expect(person.field("Name")).to_have_value("Juniper")
-        person.page.get_by_role("button", name="Let it go").click()
+        person.page.get_by_role("button", name="Dismiss").click()
         expect(person.page.get_by_text(message)).to_have_count(0)
 
 
@@ -179,7 +181,7 @@ def test_an_enhancement_that_fails_keeps_the_prompt(browser: Browser, app: AppPr
         expect(person.field("Prompt")).to_have_value("Words of my own.")
 
 
-def test_nothing_to_draw_is_said_before_anything_is_sent(browser: Browser, app: AppProcess) -> None:
+def test_an_empty_description_is_refused_before_anything_is_sent(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
         person.sign_up("blank")
         person.generate()
@@ -193,7 +195,7 @@ def test_nothing_to_draw_is_said_before_anything_is_sent(browser: Browser, app: 
         pytest.param("Base prompt", "x" * 8001, "at most 8,000 characters", id="base prompt"),
     ],
 )
-def test_a_fault_stands_beside_its_field_and_nothing_typed_is_lost(
+def test_a_field_error_is_shown_at_its_field_and_nothing_typed_is_lost(
     browser: Browser, app: AppProcess, label: str, text: str, words: str
 ) -> None:
     with Visitor(browser, app.base_url) as person:
@@ -209,7 +211,7 @@ def test_a_fault_stands_beside_its_field_and_nothing_typed_is_lost(
         expect(person.field("Prompt")).to_have_value("a prompt of my own")
 
 
-def test_a_fault_in_the_options_opens_them(browser: Browser, app: AppProcess) -> None:
+def test_an_error_in_the_options_opens_them(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
         person.sign_up("sized")
         person.type("Prompt", "a lighthouse")
@@ -225,7 +227,7 @@ def test_a_fault_in_the_options_opens_them(browser: Browser, app: AppProcess) ->
         expect(person.field("Size")).to_be_visible()
 
 
-def test_what_was_being_typed_when_enhance_was_clicked_is_a_version(
+def test_text_typed_just_before_enhance_is_clicked_is_kept_in_the_history(
     browser: Browser, app: AppProcess
 ) -> None:
     with Visitor(browser, app.base_url) as person:
@@ -239,7 +241,7 @@ def test_what_was_being_typed_when_enhance_was_clicked_is_a_version(
 
 
 @pytest.mark.parametrize("label", ["Name", "Base prompt", "Prompt"])
-def test_what_was_just_typed_and_the_click_that_leaves_it_both_count(
+def test_text_typed_just_before_a_page_link_is_clicked_is_kept(
     browser: Browser, tmp_path: Path, label: str
 ) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
@@ -264,9 +266,7 @@ def test_a_refused_prompt_is_edited_before_it_is_tried_again(browser: Browser, t
         person.finished()
 
 
-def test_a_wrong_size_is_said_where_one_looks_and_a_shape_is_understood(
-    browser: Browser, tmp_path: Path
-) -> None:
+def test_a_wrong_size_is_shown_at_once_and_a_shape_can_be_typed(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
         person.sign_up("own-sizes")
         person.type("Prompt", "a fox")
@@ -294,14 +294,14 @@ def test_many_prompts_are_counted_before_they_are_sent(browser: Browser, tmp_pat
         person.sign_up("explorer")
         person.type("Prompt", "a {red|blue} fox\nan owl")
         person.page.get_by_text("Many prompts", exact=True).click()
-        expect(person.page.get_by_text("3 prompts · the longest")).to_be_visible()
+        expect(person.page.get_by_text("3 prompts · longest")).to_be_visible()
         person.page.get_by_role("button", name="Generate 3 images · free").click()
         person.finished(3)
         person.type("Prompt", "{1|2|3}{1|2|3}{1|2|3}")
         expect(person.page.get_by_role("button", name="Generate 27 images", exact=True)).to_be_disabled()
         expect(person.page.get_by_text("These are 27 prompts; a batch can have at most 6.")).to_be_visible()
         person.type("Prompt", "an {otter|elk")
-        expect(person.page.get_by_text("Line 1: a brace isn't closed")).to_be_visible()
+        expect(person.page.get_by_text("Line 1: “{” has no closing “}”")).to_be_visible()
         person.go("Gallery")
         expect(person.tiles).to_have_count(3)
         assert {tile.get_attribute("alt") for tile in person.tiles.locator("img").all()} == {

@@ -1,4 +1,4 @@
-"""An image made from another, in a real browser on the offline engine."""
+"""Edits and variations of an image, in a real browser on the offline engine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from playwright.sync_api import Browser, expect
 from tests.support.app_process import AppProcess
 from tests.support.browser_user import Visitor
 
-EDIT = "Edit with words · free"
+EDIT = "Edit image · free"
 
 
-def test_an_image_edited_with_words_knows_what_it_was_made_from(browser: Browser, app: AppProcess) -> None:
+def test_an_edited_image_links_to_its_original(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
         person.sign_up("editor")
         person.describe(name="Juniper", base_prompt="a fox in the snow")
@@ -25,12 +25,12 @@ def test_an_image_edited_with_words_knows_what_it_was_made_from(browser: Browser
         expect(dialog.get_by_text("Say what to change.")).to_be_visible()
         dialog.get_by_label("What should change?").fill("Make it night")
         dialog.get_by_role("button", name=EDIT).click()
-        # What was on its way is there as soon as it has ended, without leaving the image.
+        # The new image appears in the open dialog as soon as it is finished.
         dialog.get_by_role("button", name="Open the new image").click()
         expect(dialog.get_by_text("Make it night").first).to_be_visible()
-        dialog.get_by_role("button", name="Made from Juniper").click()
+        dialog.get_by_role("button", name="Based on Juniper").click()
         expect(dialog.get_by_text("a fox in the snow").first).to_be_visible()
-        expect(dialog.get_by_role("button", name=re.compile("^Made from"))).to_have_count(0)
+        expect(dialog.get_by_role("button", name=re.compile("^Based on"))).to_have_count(0)
 
 
 def test_a_variation_is_one_click(browser: Browser, app: AppProcess) -> None:
@@ -41,16 +41,16 @@ def test_a_variation_is_one_click(browser: Browser, app: AppProcess) -> None:
         person.finished()
         person.go("Gallery")
         dialog = person.open_tile()
-        dialog.get_by_role("button", name="Make a variation · free").click()
+        dialog.get_by_role("button", name="Create a variation · free").click()
         expect(dialog.get_by_role("button", name="Open the new image")).to_be_visible()
-        expect(dialog.get_by_text("on the way")).to_have_count(0)
+        expect(dialog.get_by_text("generating")).to_have_count(0)
         person.page.keyboard.press("Escape")
         expect(person.tiles).to_have_count(2)
         person.go("Create")
         person.finished(2)
 
 
-def test_a_model_that_can_not_edit_says_so_on_its_buttons(browser: Browser, tmp_path: Path) -> None:
+def test_the_buttons_are_disabled_for_a_model_that_can_not_edit(browser: Browser, tmp_path: Path) -> None:
     env = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "IMAGE_MODEL": "dall-e-3"}
     with AppProcess(tmp_path) as app:
         with Visitor(browser, app.base_url) as person:
@@ -66,6 +66,6 @@ def test_a_model_that_can_not_edit_says_so_on_its_buttons(browser: Browser, tmp_
             later.open("/gallery")
             later.sign_in("drawer")
             dialog = later.open_tile()
-            expect(dialog.get_by_role("button", name=re.compile("^Edit with words"))).to_be_disabled()
-            expect(dialog.get_by_role("button", name=re.compile("^Make a variation"))).to_be_disabled()
+            expect(dialog.get_by_role("button", name=re.compile("^Edit image"))).to_be_disabled()
+            expect(dialog.get_by_role("button", name=re.compile("^Create a variation"))).to_be_disabled()
             expect(dialog.get_by_text("DALL·E 3 makes images from text only.")).to_be_visible()

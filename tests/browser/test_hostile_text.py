@@ -282,7 +282,7 @@ def test_what_the_service_answers_stays_words(browser: Browser, house: House, se
         page.get_by_text(HELP).first.click()
         expect(page.get_by_text(re.compile("^Code IMG-"))).to_be_visible()
         watch.shows(page.get_by_test_id("stMain"), [CORPUS[0], CORPUS[1]])
-        page.get_by_role("button", name="Let it go").click()
+        page.get_by_role("button", name="Dismiss").click()
         person.type("Prompt", everything)
         person.generate()
         person.finished()

@@ -1,4 +1,4 @@
-"""The whole main job in a real browser on the offline engine, and who sees what."""
+"""The main job in a real browser on the offline engine: describe, enhance, generate, and find the image."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def test_the_main_job_on_a_bucket(browser: Browser, tmp_path: Path, s3: S3Server
         assert len(kept.list("images")) == 1
         assert not (app.data_dir / "files").exists()
         app.restart()
-        kept.delete(*kept.list("thumbnails"))  # so that the picture itself is read again
+        kept.delete(*kept.list("thumbnails"))  # so that the app has to read the image itself
         with Visitor(browser, app.base_url, fresh=True) as later:
             later.open("/gallery")
             later.sign_in("main-job")
             expect(later.tiles).to_have_count(1)
-            picture = later.tiles.first.get_by_role("img")
-            until(lambda: picture.evaluate("image => image.naturalWidth"))
+            image = later.tiles.first.get_by_role("img")
+            until(lambda: image.evaluate("image => image.naturalWidth"))
 
 
 def main_job(browser: Browser, app: AppProcess) -> None:
@@ -62,8 +62,8 @@ def main_job(browser: Browser, app: AppProcess) -> None:
         person.finished()
         person.go("Gallery")
         expect(person.tiles).to_have_count(1)
-        picture = person.tiles.first.get_by_role("img")
-        expect(picture).to_have_attribute("alt", re.compile("^Juniper: "))
+        image = person.tiles.first.get_by_role("img")
+        expect(image).to_have_attribute("alt", re.compile("^Juniper: "))
         dialog = person.open_tile()
         for words in (
             "paper lantern",
@@ -112,7 +112,7 @@ def test_search_filters_favourites_trash_and_reuse(browser: Browser, app: AppPro
         expect(person.field("Name")).to_have_value("Aurora")
 
 
-def test_a_download_is_the_picture_with_or_without_the_prompt(browser: Browser, app: AppProcess) -> None:
+def test_a_download_contains_the_image_with_or_without_the_prompt(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
         person.sign_up("keepsake")
         person.describe(name="Pebble")
@@ -120,15 +120,15 @@ def test_a_download_is_the_picture_with_or_without_the_prompt(browser: Browser, 
         person.finished()
         person.go("Gallery")
         person.open_tile()
-        pictures = []
+        images = []
         for label in ("With the prompt", "Without the prompt"):
             person.page.get_by_role("button", name="Download").click()
             with person.page.expect_download() as download:
                 person.page.get_by_role("link", name=label).click()
             assert download.value.suggested_filename.startswith("Pebble")
-            pictures.append(Image.open(io.BytesIO(Path(download.value.path()).read_bytes())))
+            images.append(Image.open(io.BytesIO(Path(download.value.path()).read_bytes())))
             person.page.keyboard.press("Escape")
-        with_prompt, without = pictures
+        with_prompt, without = images
         assert with_prompt.format == without.format == "PNG"
         assert with_prompt.tobytes() == without.tobytes()
         assert "Pebble" in with_prompt.info["prompt"]
@@ -150,7 +150,7 @@ def test_a_restart_keeps_the_session_the_draft_and_the_image(browser: Browser, t
         expect(person.tiles).to_have_count(1)
 
 
-def test_words_from_people_are_shown_as_text(browser: Browser, app: AppProcess) -> None:
+def test_text_from_users_is_shown_literally(browser: Browser, app: AppProcess) -> None:
     hostile = '<img src=x onerror="window.ran=1"> **bold** [link](http://outside.invalid/) :red[x] $x$'
     with Visitor(browser, app.base_url) as person:
         person.sign_up("hostile")
@@ -179,18 +179,18 @@ def test_a_broken_database_is_a_panel_and_not_a_traceback(browser: Browser, tmp_
         assert "Traceback" not in person.page.inner_text("body")
 
 
-def test_the_gallery_tells_of_what_is_on_its_way(browser: Browser, tmp_path: Path) -> None:
+def test_the_gallery_offers_new_images_as_they_finish(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
         person.sign_up("impatient")
         person.type("Prompt", "a fox")
         person.page.get_by_text("More options", exact=True).click()
         person.field("Images").fill("4")
         person.field("Images").press("Enter")
-        # Whoever is about to pay looks at the button first.
+        # Wait until the button shows the new number of images.
         expect(person.page.get_by_role("button", name=re.compile("^Generate 4 images"))).to_be_visible()
         person.generate()
         person.go("Gallery")
-        # The first ones show themselves, for nothing is looked at yet; the others wait for a click.
+        # An empty gallery shows the first images by itself; the others wait for a click.
         expect(person.tiles.first).to_be_visible()
         more = person.page.get_by_role("button", name=re.compile("^Show . new"))
         if person.tiles.count() < 4:
@@ -198,7 +198,7 @@ def test_the_gallery_tells_of_what_is_on_its_way(browser: Browser, tmp_path: Pat
         expect(person.tiles).to_have_count(4)
 
 
-def test_a_picture_whose_file_is_gone_says_so(browser: Browser, tmp_path: Path) -> None:
+def test_an_image_whose_file_is_missing_says_so(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app:
         with Visitor(browser, app.base_url) as person:
             person.sign_up("unlucky-owner")
@@ -210,14 +210,14 @@ def test_a_picture_whose_file_is_gone_says_so(browser: Browser, tmp_path: Path) 
         with Visitor(browser, app.base_url, fresh=True) as later:
             later.open("/gallery")
             later.sign_in("unlucky-owner")
-            expect(later.tiles.first).to_contain_text("This picture can't be shown.")
+            expect(later.tiles.first).to_contain_text("This image can't be shown.")
             dialog = later.open_tile()
             expect(dialog.get_by_text("This image's file is missing.")).to_be_visible()
             dialog.get_by_text(HELP).click()
             expect(dialog.get_by_text("Ask your administrator to restore it")).to_be_visible()
 
 
-# Whatever can be scrolled: the page, a dialog, and what a button opens.
+# The parts that can scroll: the page, a dialog and a popover.
 SCROLLED = '[data-testid="stMain"], [role="dialog"], [data-testid="stPopoverBody"]'
 
 

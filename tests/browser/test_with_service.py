@@ -72,7 +72,7 @@ def test_the_prompt_streams_in(browser: Browser, app: AppProcess) -> None:
         expect(person.page.get_by_role("button", name="Enhancing…")).to_be_visible()
         expect(person.field("Prompt")).to_have_value(re.compile("."))
         begun = person.field("Prompt").input_value()
-        expect(person.page.get_by_role("button", name="Another take")).to_be_enabled()
+        expect(person.page.get_by_role("button", name="Rewrite")).to_be_enabled()
         ended = person.field("Prompt").input_value()
         assert len(ended) > len(begun)
 
@@ -86,10 +86,10 @@ def test_leaving_during_a_generation_loses_nothing(
         person.sign_up(f"leaver-{leave.replace(' ', '-')}")
         person.type("Prompt", f"{marker} [[image latency:5]]")
         person.generate()
-        expect(person.page.get_by_text(re.compile("^(Queued|Painting)"))).to_be_visible()
+        expect(person.page.get_by_text(re.compile("^(Queued|Next in line|Generating)"))).to_be_visible()
         if leave == "another page":
             person.go("Gallery")
-            expect(person.page.get_by_text("Your first images are on the way")).to_be_visible()
+            expect(person.page.get_by_text("Your first images are generating")).to_be_visible()
             person.go("Create")
         elif leave == "a reload":
             person.page.reload()
@@ -126,7 +126,7 @@ def test_every_page_tells_what_is_made_and_when_it_has_ended(
         person.type("Prompt", "a fox elsewhere [[image latency:4]]")
         person.generate()
         person.go("Account")
-        panel = person.page.get_by_role("button", name="1 painting")
+        panel = person.page.get_by_role("button", name="1 generating")
         panel.click()
         expect(person.page.get_by_text("0 of 1 image finished")).to_be_visible()
         expect(person.page.get_by_text("Ember is finished.")).to_be_visible()
@@ -146,12 +146,12 @@ def test_when_all_has_ended_nothing_is_asked_and_an_open_image_stays(
         person.type("Prompt", "a second fox [[image latency:6]]")
         person.generate()
         person.go("Gallery")
-        expect(person.page.get_by_role("button", name="1 painting")).to_be_visible()
+        expect(person.page.get_by_role("button", name="1 generating")).to_be_visible()
         person.settle()
         dialog = person.open_tile()
         show = person.page.get_by_text("Show 1 new")
         expect(show).to_have_count(1)
-        expect(person.page.get_by_text("1 painting")).to_have_count(0)
+        expect(person.page.get_by_text("1 generating")).to_have_count(0)
         expect(dialog).to_be_visible()
         person.settle()
         before = len(sent)
@@ -191,7 +191,7 @@ def test_a_withdrawn_persons_click_buys_nothing(
         assert images_asked(service, "withdrawn-marker") == 0
 
 
-def test_a_partial_picture_is_seen_before_the_end(browser: Browser, app: AppProcess) -> None:
+def test_a_preview_is_shown_before_the_image_is_finished(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
         person.sign_up("previewer")
         person.type("Prompt", "a slow one [[image pause:2.5]]")

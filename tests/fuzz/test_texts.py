@@ -30,7 +30,7 @@ from core.prompts.styles import find_style, with_style
 from core.provider.capabilities import check_size
 from core.provider.catalogue import image_model, text_model
 from core.provider.pricing import estimate_image_price
-from pages.ui.create.draft_form import _as_size
+from pages.ui.create.state import parse_size
 from pages.ui.formatting import escape_markdown, shorten
 from tests.support.fuzz_inputs import HUGE, any_text, fuzz, words_of
 
@@ -151,8 +151,8 @@ def test_a_call_for_a_fault_is_a_fault_or_none(text: str) -> None:
     name=st.one_of(any_text, st.sampled_from(["gpt-image-2.6-flare", "offline-painter", "dall-e-3", "flux"])),
 )
 def test_a_typed_size_is_one_of_the_models_or_refused(typed: str, name: str) -> None:
-    model, size = image_model(name), _as_size(typed)
-    assert _as_size(size) == size
+    model, size = image_model(name), parse_size(typed)
+    assert parse_size(size) == size
     try:
         check_size(size, model)
     except errors.InvalidParameter:

@@ -29,7 +29,7 @@ from core.settings import load_settings
 from core.studio import Studio
 from pages.ui.error_panel import HELP
 from pages.ui.formatting import escape_markdown
-from pages.ui.gallery.image_dialog import TRASHED_KEY
+from pages.ui.gallery.state import STATE_KEY as GALLERY_STATE
 from pages.ui.links import page_url
 from tests.support.app_process import MAIN
 from tests.support.images import plain_png
@@ -315,7 +315,7 @@ def test_undo_is_offered_until_one_looks_elsewhere(open_page: Open, studio: Stud
     test, owner = gallery_of(open_page, studio, 2)
     image = studio.gallery.page(owner).images[0]
     studio.gallery.trash(owner, image.id)
-    test.session_state[TRASHED_KEY] = image.id
+    test.session_state[GALLERY_STATE].trashed_id = image.id
     test.run()
     assert "Undo" in labels(test.button)
     if leave == "filter":
@@ -331,7 +331,7 @@ def test_undo_brings_the_picture_back(open_page: Open, studio: Studio) -> None:
     test, owner = gallery_of(open_page, studio, 1)
     image = studio.gallery.page(owner).images[0]
     studio.gallery.trash(owner, image.id)
-    test.session_state[TRASHED_KEY] = image.id
+    test.session_state[GALLERY_STATE].trashed_id = image.id
     test.run()
     next(button for button in test.button if button.label == "Undo").click().run()
     assert "Undo" not in labels(test.button)
@@ -342,7 +342,7 @@ def test_a_click_that_is_refused_keeps_the_page(open_page: Open, studio: Studio)
     test, owner = gallery_of(open_page, studio, 2)
     image = studio.gallery.page(owner).images[0]
     studio.gallery.trash(owner, image.id)
-    test.session_state[TRASHED_KEY] = image.id
+    test.session_state[GALLERY_STATE].trashed_id = image.id
     test.run()
     assert sum(studio.gallery.purge(utc_now() + timedelta(days=100))) == 1
     named(test.button, "Undo").click().run()
@@ -388,7 +388,7 @@ def test_a_link_is_made_shown_once_and_stopped(open_page: Open, studio: Studio, 
     test, owner = gallery_of(open_page, studio, 1)
     image = studio.gallery.page(owner).images[0]
     open_dialog(test, image.id)
-    named(test.button, "Make a link").click().run()
+    named(test.button, "Create a link").click().run()
     open_dialog(test, image.id)
     [link] = [code.value for code in test.code if "share=" in code.value]
     shared, _, token = link.partition("?share=")
@@ -408,10 +408,10 @@ def test_a_link_lasts_as_long_as_was_chosen(open_page: Open, studio: Studio) -> 
     test, owner = gallery_of(open_page, studio, 1)
     image = studio.gallery.page(owner).images[0]
     open_dialog(test, image.id)
-    [life] = [group for group in test.segmented_control if group.label == "The link lasts"]
+    [life] = [group for group in test.segmented_control if group.label == "Expires in"]
     assert life.options == ["1 day", "7 days", "30 days"]
     life.set_value(timedelta(days=30))
-    named(test.button, "Make a link").click().run()
+    named(test.button, "Create a link").click().run()
     [share] = studio.share_links.list(_admin(studio), image.id)
     assert share.expires_at - share.created_at == timedelta(days=30)
 
@@ -422,7 +422,7 @@ def test_an_image_that_has_gone_meanwhile_is_not_shared(open_page: Open, studio:
     image = studio.gallery.page(owner).images[0]
     open_dialog(test, image.id)
     studio.gallery.trash(owner, image.id)
-    named(test.button, "Make a link").click().run()
+    named(test.button, "Create a link").click().run()
     assert not test.exception
     assert studio.share_links.list(_admin(studio), image.id) == ()
 
@@ -608,7 +608,7 @@ def test_a_failed_job_says_what_can_be_done_and_what_it_cost(open_page: Open, st
         assert any("Code IMG" in caption.value for caption in box.caption)
 
 
-def test_what_a_click_on_a_card_is_refused_is_a_panel(open_page: Open, studio: Studio) -> None:
+def test_a_failed_click_on_a_card_shows_a_panel(open_page: Open, studio: Studio) -> None:
     open_page("chief")
     owner = keep_images(studio, "chief", 0)
     studio.jobs.submit(owner, Recipe(prompt="a fox !fail key", model="offline-painter"), 1)

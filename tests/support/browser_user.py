@@ -1,4 +1,4 @@
-"""A person at a real browser, who names things by what the page shows."""
+"""A user at a real browser, who finds things by their visible text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ expect.set_options(timeout=WAIT_MS)
 
 @dataclass(frozen=True)
 class _Kind:
-    """What a profile is made with."""
+    """The properties of a browser profile."""
 
     width: int
     height: int
@@ -52,16 +52,16 @@ class _Kind:
         return made
 
 
-# The profiles that nobody uses now.
+# Profiles that are free for the next visitor.
 _idle: WeakKeyDictionary[Browser, dict[_Kind, list[BrowserContext]]] = WeakKeyDictionary()
 
 
 class Visitor:
     """One browser profile.
 
-    At the end no other host may have been asked, no script have failed, and the pages' policy
-    (Content-Security-Policy) have had nothing to stop. Without `fresh` it may be that of an earlier visitor,
-    signed out and with nothing stored: what it has in its cache is a third of the work of loading a page.
+    At its end it asserts that the pages have sent no request to another host, that no script has failed, and
+    that the Content-Security-Policy has blocked nothing. Without `fresh` it reuses the profile of an earlier
+    visitor, signed out and with empty storage: its cache saves a third of the time to load a page.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class Visitor:
             assert self.failures == []
 
     def _leave(self) -> None:
-        """Leave the profile to the next visitor."""
+        """Hand the profile on to the next visitor."""
         for event, note in self._noted.items():
             self.context.remove_listener(event, note)
         for page in self.context.pages:
@@ -127,7 +127,7 @@ class Visitor:
         if "Content Security Policy" in line.text:
             self.failures.append(line.text)
 
-    # The door
+    # Sign-in
 
     def open(self, path: str = "/") -> None:
         self.page.goto(self.base_url + path)
@@ -167,7 +167,7 @@ class Visitor:
         self.page.get_by_role("button", name="Sign out", exact=True).click()
         self.expect_sign_in()
 
-    # The ways between the pages
+    # Links between the pages
 
     def go(self, title: str) -> None:
         self.page.get_by_role("link", name=title, exact=True).first.click()
@@ -175,7 +175,7 @@ class Visitor:
     # Create
 
     def field(self, label: str) -> Locator:
-        """The field; until a run's end the one that it replaces can still stand after it."""
+        """The field; until the end of a run the one that it replaces may still follow it."""
         return self.page.get_by_label(label, exact=True).first
 
     def describe(self, *, name: str = "", traits: tuple[str, ...] = (), base_prompt: str = "") -> None:
@@ -190,29 +190,29 @@ class Visitor:
             self.type("Base prompt", base_prompt)
 
     def type(self, label: str, text: str) -> None:
-        """Fill a field and leave it, which is when the page hears of it."""
+        """Fill a field and leave it: the page gets the text only then."""
         self.field(label).fill(text)
         self.field(label).blur()
         self.settle()
 
     def settle(self) -> None:
-        """Wait until the page has answered what was done to it."""
+        """Wait until the page has handled the last action."""
         self._reruns[self.page].wait()
         expect(self.page.locator('[data-testid="stApp"][data-test-script-state="running"]')).to_have_count(0)
 
     def still(self) -> None:
-        """Wait until nothing fades or slides any more; what moves for ever doesn't count."""
+        """Wait until all animations have ended, except endless ones."""
         self.page.wait_for_function(
             """() => document.getAnimations().every((one) =>
               one.playState !== "running" || one.effect.getComputedTiming().iterations === Infinity)"""
         )
 
     def choose(self, label: str, option: str) -> None:
-        """Choose by typing its beginning: a long list draws only the options in sight."""
+        """Choose an option by typing its start: a long list draws only the visible options."""
         entry = self.page.get_by_role("option", name=re.compile(f"^{re.escape(option)}"))
 
         def chosen() -> bool:
-            # What was typed before may still be on its way, and its answer closes the list.
+            # A run for the text typed before may still arrive and close the list.
             self.field(label).scroll_into_view_if_needed()
             self.field(label).click()
             self.field(label).press_sequentially(option)
@@ -226,9 +226,9 @@ class Visitor:
         self.settle()
 
     def enhance(self) -> str:
-        """Enhance, wait for the end, and return the prompt."""
+        """Enhance the prompt, wait for the end, and return it."""
         before = self.field("Prompt").input_value()
-        enhance = self.page.get_by_role("button", name=re.compile("^(Enhance prompt|Another take)$"))
+        enhance = self.page.get_by_role("button", name=re.compile("^(Enhance prompt|Rewrite)$"))
         enhance.click()
         expect(self.page.locator("textarea[aria-label='Prompt']:enabled").first).not_to_have_value(before)
         expect(enhance).to_be_enabled()
@@ -238,10 +238,11 @@ class Visitor:
         self.page.get_by_role("button", name=re.compile(r"^Generate [\d,]+ image")).click()
 
     def finished(self, count: int = 1) -> None:
-        """Wait for so many finished pictures, drawn; a card that is being replaced can be there twice."""
+        """Wait until `count` images are finished and drawn. A card that is being replaced may exist twice."""
         cards = self.page.get_by_text(re.compile("^Finished"))
         expect(cards).to_have_count(count)
-        expect(self.page.get_by_text(re.compile("^(Queued|Painting|Waiting)"))).to_have_count(0)
+        live = self.page.get_by_text(re.compile("^(Queued|Next in line|Generating|Waiting)"))
+        expect(live).to_have_count(0)
         self.settle()
         expect(cards).to_have_count(count)
         self.page.wait_for_function(

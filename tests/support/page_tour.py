@@ -1,4 +1,4 @@
-"""Every page of the app in every state worth a look, visited one after the other."""
+"""A tour through every page of the app, in every state that should be looked at."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Look = Callable[[str], None]
 
 
 def tour(person: Visitor, name: str, look: Look) -> None:
-    """Through all the pages as the new account `name`; `look` is called in each state with its name.
+    """Visit all pages as the new account `name`, and call `look` with the name of each state.
 
-    The app must have its administrator, `ADMIN`, already.
+    The administrator `ADMIN` must exist already.
     """
-    _door(person, name, look)
+    _sign_in(person, name, look)
     _create(person, look)
-    _pictures(person, look)
+    _images(person, look)
     _gallery(person, look)
     _account(person, name, look)
 
 
-def _door(person: Visitor, name: str, look: Look) -> None:
+def _sign_in(person: Visitor, name: str, look: Look) -> None:
     person.open()
     person.expect_sign_in()
     person.sign_in("nobody", "not the password")
@@ -58,11 +58,11 @@ def _create(person: Visitor, look: Look) -> None:
     person.enhance()
     person.type("Name", "Juniper")
     person.enhance()
-    expect(page.get_by_text("From your enhancement")).to_be_visible()
+    expect(page.get_by_text("Reused from your enhancement")).to_be_visible()
     look("create, enhanced before")
 
 
-def _pictures(person: Visitor, look: Look) -> None:
+def _images(person: Visitor, look: Look) -> None:
     page = person.page
     person.generate()
     person.finished()
@@ -74,22 +74,22 @@ def _pictures(person: Visitor, look: Look) -> None:
     person.type("Base prompt", "!fail overloaded")
     page.get_by_role("button", name="Enhance prompt").click()
     expect(page.get_by_text("overloaded right now")).to_be_visible()
-    look("create, errors and a picture")
-    page.get_by_role("button", name="Let it go").click()
+    look("create, errors and an image")
+    page.get_by_role("button", name="Dismiss").click()
     person.type("Prompt", prompt)
     person.generate()
-    expect(page.get_by_text("You already have this image")).to_be_visible()
-    look("create, there already")
+    expect(page.get_by_text("You already have this image", exact=True)).to_be_visible()
+    look("create, image exists already")
     person.type("Prompt", "a fox")
     person.generate()
     person.finished(2)
-    look("create, pictures")
+    look("create, images")
     person.type("Prompt", "a {fox|hare|owl}")
     page.get_by_text("Many prompts", exact=True).click()
-    expect(page.get_by_text("3 prompts · the longest")).to_be_visible()
+    expect(page.get_by_text("3 prompts · longest")).to_be_visible()
     person.generate()
-    expect(page.get_by_text("You already have 1 of these 3")).to_be_visible()
-    look("create, some there already")
+    expect(page.get_by_text("You already have 1 of these 3 images", exact=True)).to_be_visible()
+    look("create, some images exist already")
 
 
 def _gallery(person: Visitor, look: Look) -> None:
@@ -155,7 +155,7 @@ def _account(person: Visitor, name: str, look: Look) -> None:
 
 
 def _open(person: Visitor, button: str | re.Pattern[str], look: Look, name: str) -> None:
-    """Look at what a button opens, and close it again."""
+    """Open a popover by its button, look at it, and close it again."""
     opener = person.page.get_by_role("button", name=button, exact=isinstance(button, str))
     opener.click()
     expect(opener).to_have_attribute("aria-expanded", "true")

@@ -1,9 +1,6 @@
-"""Beside an open image: make a variation of it, or edit it with words."""
+"""Edits and variations of an open image, and the link from an image to the one that it is based on."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
-from functools import partial
 
 import streamlit as st
 
@@ -16,105 +13,98 @@ from core.generation.views import Batch
 from core.provider.catalogue import image_model
 from pages.ui.error_panel import show_failure
 from pages.ui.formatting import escape_markdown, format_image_count, format_price, image_alt_text
+from pages.ui.gallery.state import EditState, GalleryState
 from pages.ui.links import OPEN_PARAM, thumbnail_url
 from pages.ui.polling import stop_polling
 from pages.ui.session import as_user, rerun_if_signed_out, studio
 
-STATE_KEY = "remake-state"
-WATCH_SECONDS = 1.0
+POLL_SECONDS = 1.0
 THUMBNAIL_WIDTH = 56
 
 
-@dataclass(slots=True)
-class RemakeState:
-    """What was done with the open image: the batches that were submitted, or what went wrong."""
-
-    sent: tuple[str, ...] = ()
-    failure: errors.ImageError | None = None
-
-
-def remake_panel(user: SignedIn, image: Image) -> None:
-    remake, words_key = studio().remake(user, image.id), f"remake-words-{image.id}"
-    state = st.session_state.setdefault(f"{STATE_KEY}-{image.id}", RemakeState())
-    with st.container(key="remake", gap="small"):
+def edit_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
+    """A field for the change, the buttons, and the new images that they bring."""
+    remake = studio().remake(user, image.id)
+    edits, text_key = state.edits_of(image.id), f"edit-text-{image.id}"
+    with st.container(key="edit-panel", gap="small"):
         st.text_area(
             "What should change?",
             max_chars=MOST_TEXT,
-            key=words_key,
+            key=text_key,
             height=80,
             placeholder="Make it night, with lanterns in the trees. Keep everything else.",
             disabled=remake.obstacle is not None,
         )
-        _buttons(user, image, remake, state, words_key)
+        _buttons(user, edits, image, remake, text_key)
         st.caption(escape_markdown(_caption(image, remake)))
-        _outcome(user, state)
+        _results(user, edits)
 
 
-def _buttons(user: SignedIn, image: Image, remake: Remake, state: RemakeState, words_key: str) -> None:
-    price, off = escape_markdown(format_price(remake.price)), remake.obstacle is not None
+def _buttons(user: SignedIn, edits: EditState, image: Image, remake: Remake, text_key: str) -> None:
+    price, disabled = escape_markdown(format_price(remake.price)), remake.obstacle is not None
     with st.container(horizontal=True):
         st.button(
-            f"Edit with words · {price}",
-            key="edit-with-words",
+            f"Edit image · {price}",
+            key="edit-image",
             icon=":material/edit:",
-            disabled=off,
-            on_click=as_user(user, _edit, keep=partial(_refused, state)),
-            args=(state, image.id, words_key),
+            disabled=disabled,
+            on_click=as_user(user, _edit, on_failure=edits.keep_failure),
+            args=(edits, image.id, text_key),
         )
         st.button(
-            f"Make a variation · {price}",
-            key="make-variation",
+            f"Create a variation · {price}",
+            key="create-variation",
             icon=":material/auto_awesome_motion:",
-            disabled=off,
-            on_click=as_user(user, _vary, keep=partial(_refused, state)),
-            args=(state, image.id),
+            disabled=disabled,
+            on_click=as_user(user, _vary, on_failure=edits.keep_failure),
+            args=(edits, image.id),
         )
 
 
 def _caption(image: Image, remake: Remake) -> str:
     if remake.obstacle:
         return remake.obstacle.message
-    other = remake.recipe.model != image.model
-    label = image_model(remake.recipe.model).label
-    return f"A new image, made by {label}; this one stays." if other else "A new image; this one stays."
+    if remake.recipe.model == image.model:
+        return "Creates a new image. The original is kept."
+    return f"Creates a new image with {image_model(remake.recipe.model).label}. The original is kept."
 
 
-def _outcome(user: SignedIn, state: RemakeState) -> None:
-    if state.failure:
-        show_failure(state.failure, key="remake")
-    elif state.sent:
-        live = any(batch.is_live for batch in _batches(user, state))
-        st.fragment(run_every=WATCH_SECONDS if live else None)(_progress)(user, state)
+def _results(user: SignedIn, edits: EditState) -> None:
+    if edits.failure:
+        show_failure(edits.failure, key="edit")
+    elif edits.batch_ids:
+        live = any(batch.is_live for batch in _batches(user, edits))
+        st.fragment(run_every=POLL_SECONDS if live else None)(_progress)(user, edits)
 
 
-def _batches(user: SignedIn, state: RemakeState) -> list[Batch]:
-    return [studio().batches.find(user.user_id, batch_id) for batch_id in state.sent]
+def _batches(user: SignedIn, edits: EditState) -> list[Batch]:
+    return [studio().batches.find(user.user_id, batch_id) for batch_id in edits.batch_ids]
 
 
-def _progress(user: SignedIn, state: RemakeState) -> None:
-    """What becomes of the new images, newest first."""
+def _progress(user: SignedIn, edits: EditState) -> None:
+    """The number of images still to come, then the new images and failures, newest first."""
     rerun_if_signed_out(user)
-    batches = _batches(user, state)
-    if waiting := sum(batch.is_live for batch in batches):
-        st.success(f"{format_image_count(waiting)} on the way; you can carry on.", icon=":material/brush:")
-        st.page_link("create.py", label="Watch it on Create", icon=":material/visibility:")
+    batches = _batches(user, edits)
+    if live := sum(batch.is_live for batch in batches):
+        st.info(f"{format_image_count(live)} generating", icon=":material/brush:")
+        st.page_link("create.py", label="Show on Create", icon=":material/visibility:")
     else:
         stop_polling()
     for batch in reversed(batches):
         for image in batch.images:
-            _finished(image)
+            _new_image(image)
         for failure in () if batch.is_live else batch.failures:
-            show_failure(failure, key=f"remake-{batch.id}")
+            show_failure(failure, key=f"edit-{batch.id}")
 
 
-def _finished(image: Image) -> None:
+def _new_image(image: Image) -> None:
     if image.trashed_at is None:
         with st.container(
-            horizontal=True, vertical_alignment="center", key=f"remade-{image.id}", gap="small"
+            horizontal=True, vertical_alignment="center", key=f"new-image-{image.id}", gap="small"
         ):
             alt = image_alt_text(image.name, image.prompt)
             st.image(thumbnail_url(image.id), alt=alt, width=THUMBNAIL_WIDTH)
-            if st.button("Open the new image", type="tertiary", key=f"open-remade-{image.id}"):
+            if st.button("Open the new image", type="tertiary", key=f"open-new-{image.id}"):
                 _open(image)
 
 
@@ -123,36 +113,27 @@ def _open(image: Image) -> None:
     st.rerun()
 
 
-def _edit(user: SignedIn, state: RemakeState, image_id: str, words_key: str) -> None:
-    words = str(st.session_state.get(words_key, ""))
-    _sent(state, studio().edit(user, image_id, words))
+def _edit(user: SignedIn, edits: EditState, image_id: str, text_key: str) -> None:
+    instruction = str(st.session_state.get(text_key, ""))
+    edits.add_batch(studio().edit(user, image_id, instruction))
 
 
-def _vary(user: SignedIn, state: RemakeState, image_id: str) -> None:
-    _sent(state, studio().variation(user, image_id))
+def _vary(user: SignedIn, edits: EditState, image_id: str) -> None:
+    edits.add_batch(studio().variation(user, image_id))
 
 
-def _sent(state: RemakeState, batch_id: str) -> None:
-    # The second click of a double click gets the batch of the first.
-    state.sent, state.failure = tuple(dict.fromkeys((*state.sent, batch_id))), None
-
-
-def _refused(state: RemakeState, error: errors.ImageError) -> None:
-    state.failure = error
-
-
-def made_from(user: SignedIn, image: Image) -> None:
-    """The image that this one was made from, and the way to it."""
+def source_image(user: SignedIn, image: Image) -> None:
+    """The image that this one was edited or varied from, with a button that opens it."""
     if not image.source_id:
         return
     try:
         source = studio().gallery.get(user.user_id, image.source_id)
     except errors.ImageNotFound:
-        st.caption("Made from an image that no longer exists.")
+        st.caption("Based on an image that no longer exists.")
         return
-    with st.container(horizontal=True, vertical_alignment="center", key="made-from", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", key="source-image", gap="small"):
         alt = image_alt_text(source.name, source.prompt)
         st.image(thumbnail_url(source.id), alt=alt, width=THUMBNAIL_WIDTH)
         name = escape_markdown(source.name) or "another image"
-        if st.button(f"Made from {name}", icon=":material/arrow_back:", type="tertiary", key="open-source"):
+        if st.button(f"Based on {name}", icon=":material/arrow_back:", type="tertiary", key="open-source"):
             _open(source)

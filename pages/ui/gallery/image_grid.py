@@ -1,4 +1,4 @@
-"""A grid of thumbnails; a click, Enter or Space opens one."""
+"""A grid of thumbnails; a click, Enter or Space opens an image."""
 
 from __future__ import annotations
 
@@ -12,18 +12,16 @@ from core.database.models import Image
 from pages.ui.formatting import image_alt_text, shorten
 from pages.ui.links import thumbnail_url
 
-ASSETS = Path(__file__).parents[1] / "assets"
-
 
 @cache
-def _asset(name: str) -> str:
-    return (ASSETS / name).read_text()
+def _source(suffix: str) -> str:
+    return Path(__file__).with_suffix(suffix).read_text()
 
 
 def image_grid(images: Sequence[Image], *, key: str) -> str | None:
-    """Draw the tiles and return the id of the one that was opened just now."""
+    """Draw the tiles, and return the id of the image that was just opened, if any."""
     grid = st.components.v2.component(
-        "atelier.grid", html='<div class="grid"></div>', css=_asset("grid.css"), js=_asset("grid.js")
+        "atelier.grid", html='<div class="grid"></div>', css=_source(".css"), js=_source(".js")
     )
     tiles = [
         {

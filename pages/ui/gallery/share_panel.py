@@ -1,4 +1,4 @@
-"""Sharing one image: making a link, and ending those that are there."""
+"""Share links of one image: create one, and stop sharing those that exist."""
 
 from __future__ import annotations
 
@@ -15,77 +15,79 @@ from core.images.share_links import LIVES
 from core.settings import is_loopback
 from pages.ui.error_panel import log_failure, show_failure
 from pages.ui.formatting import local_time
+from pages.ui.gallery.state import GalleryState, ShareState
 from pages.ui.links import origin, share_url
 from pages.ui.session import as_user, studio
 
-MADE_KEY = "_share_made"
-LIFE_KEY = "share-life"
+LIFETIME_KEY = "share-life"
 
 
-def share_panel(user: SignedIn, image: Image) -> None:
+def share_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
     with st.popover("Share", icon=":material/share:", key="share"):
-        st.markdown("Anyone with the link can see this picture, but nothing of what it was made from.")
+        st.markdown("Anyone with the link can see this image, but not the prompt.")
         st.segmented_control(
-            "The link lasts",
+            "Expires in",
             sorted(LIVES),
             default=LIVES[0],
-            key=LIFE_KEY,
-            format_func=_life_words,
+            key=LIFETIME_KEY,
+            format_func=_lifetime_label,
             required=True,
         )
         st.button(
-            "Make a link",
+            "Create a link",
             key="make-share",
             icon=":material/add_link:",
-            on_click=as_user(user, _make, keep=partial(_keep, image)),
-            args=(image,),
+            on_click=as_user(user, _create, on_failure=partial(_keep_failure, state, image)),
+            args=(state, image),
         )
-        _made(image)
-        _open_links(user, image)
+        _new_link(state, image)
+        _open_links(user, state, image)
 
 
-def _made(image: Image) -> None:
-    """The link just made: it can be read here alone, and only now."""
-    made = st.session_state.get(MADE_KEY, {}).get(image.id)
-    if isinstance(made, errors.ImageError):
-        show_failure(made, key="share")
-    elif made:
-        st.code(share_url(image.id, made), language=None, wrap_lines=True)
+def _new_link(state: GalleryState, image: Image) -> None:
+    """The link that was just created: it is shown only here and only once."""
+    share = state.share
+    if share is None or share.image_id != image.id:
+        return
+    if share.failure:
+        show_failure(share.failure, key="share")
+    elif share.token:
+        st.code(share_url(image.id, share.token), language=None, wrap_lines=True)
         if is_loopback(urlsplit(origin()).hostname or ""):
-            st.caption("This link opens on this computer alone: Atelier can't be reached from elsewhere.")
-        st.caption("Copy it now: it won't be shown again.")
+            st.caption("This link only works on this computer.")
+        st.caption("Copy the link now. It won't be shown again.")
 
 
-def _open_links(user: SignedIn, image: Image) -> None:
+def _open_links(user: SignedIn, state: GalleryState, image: Image) -> None:
     for share in studio().share_links.list(user, image.id):
         with st.container(horizontal=True, vertical_alignment="center", key=f"share-{share.id}"):
-            st.markdown(
-                f"Link made on {local_time(share.created_at)}, valid until {local_time(share.expires_at)}"
-            )
+            created, expires = local_time(share.created_at), local_time(share.expires_at)
+            st.markdown(f"Link created on {created}, expires on {expires}")
             st.button(
                 "Stop sharing",
                 key=f"stop-share-{share.id}",
                 on_click=as_user(user, _stop),
-                args=(image, share.id),
+                args=(state, share.id),
             )
 
 
-def _make(user: SignedIn, image: Image) -> None:
-    _keep(image, studio().share_links.create(user, image.id, st.session_state[LIFE_KEY]))
+def _create(user: SignedIn, state: GalleryState, image: Image) -> None:
+    token = studio().share_links.create(user, image.id, st.session_state[LIFETIME_KEY])
+    state.share = ShareState(image.id, token=token)
 
 
-def _keep(image: Image, made: str | errors.ImageError) -> None:
-    st.session_state[MADE_KEY] = {image.id: made}
+def _keep_failure(state: GalleryState, image: Image, failure: errors.ImageError) -> None:
+    state.share = ShareState(image.id, failure=failure)
 
 
-def _stop(user: SignedIn, image: Image, share_id: str) -> None:
-    st.session_state.pop(MADE_KEY, None)
+def _stop(user: SignedIn, state: GalleryState, share_id: str) -> None:
+    state.share = None
     try:
         studio().share_links.revoke(user, share_id)
     except errors.ImageNotFound as error:
-        # Ended already, in another tab or by its time.
+        # The link was stopped in another tab, or has expired.
         log_failure(error)
 
 
-def _life_words(life: timedelta) -> str:
+def _lifetime_label(life: timedelta) -> str:
     return "1 day" if life.days == 1 else f"{life.days} days"

@@ -1,18 +1,18 @@
-// The gallery's tiles. Everything from people is set as text or as an attribute, never as markup.
-const BROKEN = "This picture can't be shown. Open it to see what can be done."
+// The gallery's tiles. Text from users is set as text or as an attribute, never as HTML.
+const BROKEN = "This image can't be shown. Open it to see why."
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const grid = parentElement.querySelector(".grid")
-  const wanted = new Set(data.tiles.map((tile) => tile.id))
-  for (const old of [...grid.children]) {
-    if (!wanted.has(old.dataset.id)) old.remove()
+  const ids = new Set(data.tiles.map((tile) => tile.id))
+  for (const button of [...grid.children]) {
+    if (!ids.has(button.dataset.id)) button.remove()
   }
-  data.tiles.forEach((tile, place) => {
+  data.tiles.forEach((tile, position) => {
     const known = [...grid.children].find((child) => child.dataset.id === tile.id)
     const button = known ?? makeTile(tile.id)
     fill(button, tile)
     button.onclick = () => setTriggerValue("open", tile.id)
-    if (grid.children[place] !== button) grid.insertBefore(button, grid.children[place] ?? null)
+    if (grid.children[position] !== button) grid.insertBefore(button, grid.children[position] ?? null)
   })
 
   function makeTile(id) {
@@ -26,32 +26,32 @@ export default function ({ data, parentElement, setTriggerValue }) {
     image.onload = () => button.classList.remove("loading")
     image.onerror = () => {
       button.classList.replace("loading", "broken")
-      words.textContent = BROKEN
+      message.textContent = BROKEN
     }
-    const words = makeSpan("broken-words")
+    const message = makeSpan("broken-message")
     const star = makeSpan("star", "★")
     star.setAttribute("role", "img")
     star.setAttribute("aria-label", "Favourite")
     const frame = makeSpan("frame")
-    frame.append(image, words, star)
+    frame.append(image, message, star)
     button.append(frame, makeSpan("caption"))
     return button
   }
 
-  function makeSpan(name, words = "") {
+  function makeSpan(name, text = "") {
     const span = document.createElement("span")
     span.className = name
-    span.textContent = words
+    span.textContent = text
     return span
   }
 
   function fill(button, tile) {
     const image = button.querySelector("img")
-    // What couldn't be had a moment ago may be there now.
-    const again = button.classList.contains("broken")
-    if (again || image.getAttribute("src") !== tile.src) {
+    // Load a broken image again: the failure may have been temporary.
+    const retry = button.classList.contains("broken")
+    if (retry || image.getAttribute("src") !== tile.src) {
       button.classList.remove("broken")
-      button.querySelector(".broken-words").textContent = ""
+      button.querySelector(".broken-message").textContent = ""
       button.classList.add("loading")
       image.src = tile.src
     }

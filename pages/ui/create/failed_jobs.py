@@ -1,0 +1,115 @@
+"""Jobs that ended without an image: the reason, and buttons to try again, edit the prompt or dismiss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from core.accounts.identity import SignedIn
+from core.database.models import JobState
+from core.generation.views import ENDED_WITHOUT_IMAGE, JobView
+from pages.ui.create.state import CreateState, reset_create_state
+from pages.ui.error_panel import catch_failure, show_failure
+from pages.ui.formatting import STATE_LABELS, escape_markdown, format_image_count, format_price, shorten
+from pages.ui.session import as_user, studio
+
+# Further groups are folded: the images below must stay in sight.
+_MAX_OPEN_GROUPS = 2
+
+
+def failed_jobs(user: SignedIn, state: CreateState, jobs: Sequence[JobView]) -> None:
+    groups = _groups(jobs)
+    for group in groups[:_MAX_OPEN_GROUPS]:
+        _group_box(user, state, group)
+    if rest := groups[_MAX_OPEN_GROUPS:]:
+        hidden = [job for group in rest for job in group]
+        with st.expander(_hidden_label(hidden), icon=":material/error:"):
+            st.button(
+                "Dismiss all",
+                key="dismiss-rest",
+                on_click=as_user(user, _dismiss, on_failure=state.keep_jobs_failure),
+                args=(state, tuple(job.id for job in hidden)),
+            )
+            for group in rest:
+                _group_box(user, state, group)
+
+
+def _groups(jobs: Sequence[JobView]) -> list[list[JobView]]:
+    """The jobs that ended without an image, grouped by batch, state and error code.
+
+    Groups with an unknown outcome, which may have been paid for, come first.
+    """
+    groups: dict[tuple[str, str, str], list[JobView]] = {}
+    for job in jobs:
+        if job.state in ENDED_WITHOUT_IMAGE:
+            code = job.error.code if job.error else ""
+            groups.setdefault((job.batch_id, job.state, code), []).append(job)
+    return sorted(groups.values(), key=lambda group: group[0].state is not JobState.UNKNOWN)
+
+
+def _hidden_label(jobs: Sequence[JobView]) -> str:
+    cancelled = [job.state is JobState.CANCELLED for job in jobs]
+    ended = "cancelled" if all(cancelled) else "failed or cancelled" if any(cancelled) else "failed"
+    count = len(jobs)
+    return f"{count:,} more {'image' if count == 1 else 'images'} {ended}"
+
+
+def _group_box(user: SignedIn, state: CreateState, group: Sequence[JobView]) -> None:
+    first = group[0]
+    with st.container(border=True, key=f"failed-{first.id}"):
+        title = escape_markdown(shorten(first.recipe.name or first.recipe.prompt, 60))
+        st.markdown(f"**{title}** · {format_image_count(len(group))} · {STATE_LABELS[first.state].lower()}")
+        if first.recipe.name and (prompts := dict.fromkeys(job.recipe.prompt for job in group)):
+            st.caption(escape_markdown(shorten(" · ".join(prompts), 160)))
+        if first.error:
+            show_failure(first.error, key=first.id)
+        _buttons(user, state, group)
+
+
+def _buttons(user: SignedIn, state: CreateState, group: Sequence[JobView]) -> None:
+    first, ids = group[0], tuple(job.id for job in group)
+    with st.container(horizontal=True):
+        st.button(
+            _retry_label(group),
+            key=f"retry-{first.id}",
+            on_click=as_user(user, _retry, on_failure=state.keep_jobs_failure),
+            args=(state, ids),
+        )
+        # The draft has no field for the source images of an edit.
+        if not first.recipe.input_count and st.button(
+            "Edit prompt", key=f"edit-{first.id}", icon=":material/edit:"
+        ):
+            _edit(user, state, first.id)
+        st.button(
+            "Dismiss",
+            key=f"dismiss-{first.id}",
+            type="tertiary",
+            on_click=as_user(user, _dismiss, on_failure=state.keep_jobs_failure),
+            args=(state, ids),
+        )
+
+
+def _retry_label(group: Sequence[JobView]) -> str:
+    price = format_price(studio().price([job.recipe for job in group]))
+    count = f" · {format_image_count(len(group))}" if len(group) > 1 else ""
+    return f"Try again{count} · {escape_markdown(price)}"
+
+
+def _retry(user: SignedIn, state: CreateState, job_ids: tuple[str, ...]) -> None:
+    state.jobs_failure = None
+    studio().retry(user, *job_ids)
+
+
+def _edit(user: SignedIn, state: CreateState, job_id: str) -> None:
+    """Copy the job's prompt and options into the draft, so that the user can change them first."""
+    with catch_failure(state.keep_jobs_failure):
+        studio().rework(user, job_id)
+        reset_create_state()
+        st.rerun()
+    st.rerun(scope="fragment")
+
+
+def _dismiss(user: SignedIn, state: CreateState, job_ids: tuple[str, ...]) -> None:
+    state.jobs_failure = None
+    studio().jobs.dismiss(user.user_id, *job_ids)

@@ -1,0 +1,206 @@
+"""The prompt with its length and price, and the buttons that enhance it and generate images."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core import errors
+from core.accounts.identity import SignedIn
+from core.common.clock import utc_now
+from core.enhancement.drafts import MOST_TEXT
+from core.enhancement.runs import EnhancementRun
+from core.generation.quotes import Quote
+from core.prompts.expansion import find_unclosed_brace
+from core.prompts.styles import find_style
+from pages.ui.create.draft_form import field_failure
+from pages.ui.create.existing_images import offer_panel, offer_title
+from pages.ui.create.prompt_history import prompt_history
+from pages.ui.create.state import (
+    FIELDS_WITH_FAILURE,
+    OPTION_FIELDS,
+    CreateState,
+    is_unshown,
+    read_widgets,
+)
+from pages.ui.error_panel import show_failure
+from pages.ui.formatting import (
+    escape_markdown,
+    format_image_count,
+    format_price,
+    relative_day,
+    to_local_time,
+)
+from pages.ui.session import as_user, rerun_if_signed_out, studio
+from pages.ui.toasts import queue_toast
+
+ENHANCE_POLL_SECONDS = 0.3
+
+
+def prompt_panel(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
+    """Draw the panel; while the enhancement `run` is live, as a fragment that polls for its text.
+
+    Without a live enhancement it isn't a fragment: text typed in a fragment is lost if the user's next click
+    leads to another page.
+    """
+    polling = run is not None and run.is_live
+    panel = st.fragment(run_every=ENHANCE_POLL_SECONDS)(_panel) if polling else _panel
+    panel(user, state, polling)
+
+
+def _panel(user: SignedIn, state: CreateState, polling: bool) -> None:
+    rerun_if_signed_out(user)
+    run = studio().enhancements.current(user.user_id)
+    live = run if run and run.is_live else None
+    if bool(live) != polling or is_unshown(state, run) or state.rerun_page:
+        # Only a run of the whole page can start or stop polling, or redraw the other fields.
+        state.rerun_page = False
+        st.rerun()
+    st.subheader("Prompt", anchor=False)
+    if live:
+        _streamed_prompt(live.text)
+    else:
+        _prompt_field(state)
+    field_failure(state, "prompt")
+    st.toggle(
+        "Many prompts",
+        state.draft.many,
+        key=state.key("many"),
+        disabled=bool(live),
+        help="Each line is a separate prompt. {red|blue} creates one prompt for each alternative.",
+    )
+    if not live:
+        read_widgets(user, state)
+    quote = studio().quote(state.draft)
+    _notes(state, quote)
+    _buttons(user, state, quote, live=bool(live))
+    _budget_warning(user, state, quote)
+    offer_panel(user, state, quote)
+    _show_failures(state)
+
+
+def _prompt_field(state: CreateState) -> None:
+    st.text_area(
+        "Prompt",
+        state.draft.prompt,
+        max_chars=MOST_TEXT,
+        key=state.key("prompt"),
+        height=260,
+        label_visibility="collapsed",
+        placeholder="Click Enhance prompt, or write a prompt of your own. "
+        "If you leave this empty, your description is the prompt.",
+    )
+
+
+def _streamed_prompt(text: str) -> None:
+    """The enhancement's text so far, in a widget of its own so that it never counts as the user's edit."""
+    st.session_state["prompt-stream"] = text
+    st.text_area("Prompt", key="prompt-stream", height=260, disabled=True, label_visibility="collapsed")
+
+
+def _notes(state: CreateState, quote: Quote) -> None:
+    """Length and price, and what the user should know about the prompt."""
+    if quote.excess:
+        st.warning(escape_markdown(quote.excess.message), icon=":material/stacks:")
+    else:
+        _length_and_price(state, quote)
+    if state.draft.many and (line := find_unclosed_brace(state.draft.prompt)):
+        opening, closing = escape_markdown("{"), escape_markdown("}")
+        st.caption(f"Line {line}: “{opening}” has no closing “{closing}”, so this line is used as written.")
+    if state.added_back:
+        words = ", ".join(escape_markdown(word) for word in state.added_back)
+        st.caption(f"Left out by the enhancement and added at the end: {words}.")
+    if state.reused_from and state.draft.prompt == state.draft.enhanced_prompt:
+        day = relative_day(to_local_time(state.reused_from).date(), to_local_time(utc_now()).date())
+        st.caption(f"Reused from your enhancement {day}, free of charge.")
+    if outdated := find_style(state.draft.outdated_style):
+        label = escape_markdown(outdated.label)
+        st.caption(f"This prompt was written for the style “{label}”. Enhance it again, or edit it.")
+
+
+def _length_and_price(state: CreateState, quote: Quote) -> None:
+    style = ", including the style" if quote.recipe.style else ""
+    many = f"{quote.prompts:,} prompts · longest: " if state.draft.many else ""
+    price = escape_markdown(format_price(quote.price))
+    st.caption(f"{many}{quote.length:,} of {quote.limit:,} characters{style} · {price}")
+
+
+def _buttons(user: SignedIn, state: CreateState, quote: Quote, *, live: bool) -> None:
+    with st.container(horizontal=True):
+        st.button(
+            _enhance_label(state, live=live),
+            icon=":material/auto_fix_high:",
+            key="enhance",
+            disabled=live,
+            on_click=as_user(user, _enhance, on_failure=state.keep_failure),
+            args=(state,),
+        )
+        st.button(
+            _generate_label(quote),
+            icon=":material/brush:",
+            type="primary",
+            key="generate",
+            disabled=live or quote.excess is not None,
+            on_click=as_user(user, _generate, on_failure=state.keep_failure),
+            args=(state,),
+        )
+        if state.draft.versions:
+            prompt_history(user, state)
+
+
+def _enhance_label(state: CreateState, *, live: bool) -> str:
+    if live:
+        return "Enhancing…"
+    return "Rewrite" if state.draft.is_enhanced else "Enhance prompt"
+
+
+def _generate_label(quote: Quote) -> str:
+    label = f"Generate {format_image_count(quote.images)}"
+    return label if quote.excess else f"{label} · {escape_markdown(format_price(quote.price))}"
+
+
+def _budget_warning(user: SignedIn, state: CreateState, quote: Quote) -> None:
+    """Warn before the click if the user's budget doesn't cover the images."""
+    shortfall = studio().shortfall(user, quote)
+    if shortfall and not isinstance(state.failure, errors.BudgetSpent):
+        st.warning(escape_markdown(shortfall.message), icon=":material/savings:")
+
+
+def _show_failures(state: CreateState) -> None:
+    """The last click's failure, or where to find it; and the failure to store the draft."""
+    if failure := state.failure_at(*FIELDS_WITH_FAILURE):
+        where = "under More options" if state.failure_at(*OPTION_FIELDS) else "below the field"
+        st.error(f"{escape_markdown(failure.message)} See the details {where}.", icon=":material/error:")
+    elif state.failure and not state.failure_at("prompt"):
+        show_failure(state.failure, key="create")
+    if state.save_failure:
+        show_failure(state.save_failure, key="unsaved")
+
+
+def _enhance(user: SignedIn, state: CreateState) -> None:
+    _begin_click(user, state)
+    state.added_back, state.reused_from = (), None
+    many = state.draft.many and bool(state.draft.prompt.strip())
+    studio().enhancement_orders.enhance_draft(user, state.draft)
+    state.welcome = False
+    if many:
+        queue_toast("The enhancement writes one prompt. Your list of prompts is kept under History.")
+
+
+def _generate(user: SignedIn, state: CreateState) -> None:
+    """Order the images, or offer existing ones first."""
+    _begin_click(user, state)
+    quote, draft = studio().quote(state.draft), state.draft
+    state.offer = studio().offer(user, quote.recipe, draft.images, many=draft.many)
+    state.offer_quote = quote
+    if state.offer:
+        # A phone shows the offer below the visible part of the page, and a screen reader reads only toasts.
+        queue_toast(f"{offer_title(state.offer)}. Nothing was charged.")
+        return
+    studio().generate(user, quote.recipe, draft.images, many=draft.many)
+    state.welcome = False
+
+
+def _begin_click(user: SignedIn, state: CreateState) -> None:
+    read_widgets(user, state)
+    # The whole page has to run again: it still shows the last failure, and not the new jobs.
+    state.failure, state.offer, state.rerun_page = None, None, True

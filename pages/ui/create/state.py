@@ -1,0 +1,179 @@
+"""The Create page's state in one browser tab: the draft, its widgets' keys, and the last failure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import streamlit as st
+
+from core import errors
+from core.accounts.identity import SignedIn
+from core.common.clock import utc_now
+from core.common.ids import new_id
+from core.enhancement.drafts import DraftState
+from core.enhancement.runs import EnhancementRun
+from core.generation.existing_images import Offer
+from core.generation.quotes import Quote
+from pages.ui.error_panel import log_failure
+from pages.ui.session import studio
+
+STATE_KEY = "create-state"
+FIELDS = (
+    "name",
+    "traits",
+    "base_prompt",
+    "style",
+    "enhancement",
+    "guidance",
+    "prompt",
+    "many",
+    "model",
+    "size",
+    "quality",
+    "images",
+)
+# Field names as core's errors carry them; `n` is the number of images.
+OPTION_FIELDS = ("model", "size", "quality", "n", "background", "output_format")
+# Fields whose failure is shown beside them instead of below the buttons.
+FIELDS_WITH_FAILURE = ("name", "traits", "base_prompt", "style", "guidance", *OPTION_FIELDS)
+SHAPES = {
+    "1024x1024": "Square",
+    "1536x1024": "Landscape",
+    "1024x1536": "Portrait",
+    "1792x1024": "Wide",
+    "1024x1792": "Tall",
+}
+
+
+@dataclass(slots=True)
+class CreateState:
+    """The Create page's state in one browser tab.
+
+    A draft that doesn't come from the widgets (the example, a reused image) gets new widgets, whose keys
+    contain a new `form_id` or `prompt_form_id`. Writing the value into the session state of a widget that is
+    on the page isn't reliable: under load the browser sends its old value back.
+    """
+
+    draft: DraftState
+    # The draft as this tab stored it last: the base for merging with another tab's changes.
+    saved_draft: DraftState
+    form_id: str = field(default_factory=new_id)
+    prompt_form_id: str = field(default_factory=new_id)
+    # The highest number of images that the form offers; a part of that widget's key.
+    max_images: int = 1
+    failure: errors.ImageError | None = None
+    # Counts the failures about options: each one opens the options again.
+    option_failures: int = 0
+    # The reason why the draft can't be stored at the moment.
+    save_failure: errors.ImageError | None = None
+    jobs_failure: errors.ImageError | None = None
+    # The last enhancement whose end this tab has shown.
+    shown_run_id: str | None = None
+    # Words of the description that the enhancement had left out.
+    added_back: tuple[str, ...] = ()
+    # When the enhanced prompt was written, if it was reused from an earlier enhancement.
+    reused_from: datetime | None = None
+    # Existing images that answer the draft, and the quote that they were found for.
+    offer: Offer | None = None
+    offer_quote: Quote | None = None
+    # A click in the prompt panel also changed the rest of the page.
+    rerun_page: bool = False
+    # The tab began with an empty draft. Typing doesn't reset this: the fields would move under the cursor.
+    welcome: bool = False
+
+    def key(self, name: str) -> str:
+        """The key of a field's widget."""
+        form_id = self.prompt_form_id if name in ("prompt", "many") else self.form_id
+        return f"draft-{name}-{self.max_images}-{form_id}" if name == "images" else f"draft-{name}-{form_id}"
+
+    def failure_at(self, *names: str) -> errors.ImageError | None:
+        """The last failure, if it is about one of these fields."""
+        return self.failure if self.failure and self.failure.field in names else None
+
+    def keep_failure(self, failure: errors.ImageError) -> None:
+        """Keep the failure of a click; the next run shows it beside its field."""
+        self.failure = failure
+        self.option_failures += failure.field in OPTION_FIELDS
+
+    def keep_jobs_failure(self, failure: errors.ImageError) -> None:
+        """Keep the failure of a click on a job's card; the next run shows it above the cards."""
+        self.jobs_failure = failure
+
+
+def create_state(user: SignedIn) -> CreateState:
+    """This tab's state; a new tab starts with the stored draft."""
+    if STATE_KEY not in st.session_state:
+        run = studio().enhancements.current(user.user_id)
+        draft = studio().drafts.load(user.user_id)
+        already_stored = run is not None and not run.is_live and draft.has_had(run.text)
+        shown = run is not None and (already_stored or run.error is not None)
+        st.session_state[STATE_KEY] = CreateState(
+            draft, draft, welcome=draft.is_blank, shown_run_id=run.id if run and shown else None
+        )
+    state: CreateState = st.session_state[STATE_KEY]
+    return state
+
+
+def reset_create_state() -> None:
+    """Make the Create page start again from the stored draft, after another page has changed it."""
+    st.session_state.pop(STATE_KEY, None)
+
+
+def store_typed_text(user: SignedIn) -> None:
+    """Store the text typed last on the Create page, even if another page is already being drawn."""
+    if STATE_KEY in st.session_state:
+        read_widgets(user, st.session_state[STATE_KEY])
+
+
+def read_widgets(user: SignedIn, state: CreateState) -> None:
+    """Copy the widgets' values into the draft, and store it if it has changed."""
+    typed = {
+        name: st.session_state[state.key(name)] for name in FIELDS if state.key(name) in st.session_state
+    }
+    typed["traits"] = tuple(
+        trait.strip() for trait in typed.get("traits", state.draft.traits) if trait.strip()
+    )
+    prompt = typed.pop("prompt", state.draft.prompt)
+    if "size" in typed:
+        typed["size"] = parse_size(typed["size"])
+    draft = replace(state.draft, **typed).with_prompt(prompt, "edited", now=utc_now())
+    update_draft(user, state, draft)
+
+
+def update_draft(user: SignedIn, state: CreateState, draft: DraftState) -> None:
+    """Make `draft` this tab's draft and store it; if that fails, the page shows why and keeps the draft."""
+    if draft == state.draft and not state.save_failure:
+        return
+    state.draft = draft
+    try:
+        studio().drafts.save(user.user_id, draft, before=state.saved_draft)
+        state.saved_draft, state.save_failure = draft, None
+    except errors.ImageError as error:
+        if state.save_failure is None:
+            log_failure(error)
+        state.save_failure = error
+
+
+def is_unshown(state: CreateState, run: EnhancementRun | None) -> bool:
+    """Whether the enhancement `run` has ended and this tab hasn't shown its end yet."""
+    return run is not None and not run.is_live and run.id != state.shown_run_id
+
+
+def apply_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
+    """Put a finished enhancement's text, or its failure, into the state; once in each tab."""
+    if run is None or not is_unshown(state, run):
+        return
+    state.shown_run_id = run.id
+    state.failure = run.error
+    if run.result:
+        state.added_back, state.reused_from = run.result.added_back, run.cached_at
+        draft = state.draft.with_enhanced(run.text, run.draft_id, run.request, now=utc_now())
+        update_draft(user, state, draft)
+        state.prompt_form_id = new_id()
+
+
+def parse_size(typed: str | None) -> str:
+    """A size in the service's notation (`1024x1024`) from "1024 × 1024", "1024*1024" or "Square"."""
+    text = "".join((typed or "").casefold().replace("×", "x").replace("*", "x").split())
+    return next((size for size, shape in SHAPES.items() if shape.casefold() == text), text)

@@ -1,0 +1,37 @@
+"""A button that shows images finished while the gallery is open."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.accounts.identity import SignedIn
+from pages.ui.polling import stop_polling
+from pages.ui.session import rerun_if_signed_out, studio
+
+POLL_SECONDS = 2.0
+
+
+def new_images_button(user: SignedIn, *, is_empty: bool) -> None:
+    """Poll while jobs are live, and offer to show their images; an empty gallery shows the first by itself.
+
+    A gallery with images isn't redrawn without a click: that would close an open image and move the others.
+    """
+    if job_ids := live_job_ids(user):
+        st.fragment(run_every=POLL_SECONDS)(_poll)(user, job_ids, is_empty)
+
+
+def live_job_ids(user: SignedIn) -> frozenset[str]:
+    return frozenset(job.id for job in studio().jobs.recent(user.user_id) if job.is_live)
+
+
+def _poll(user: SignedIn, job_ids: frozenset[str], is_empty: bool) -> None:
+    rerun_if_signed_out(user)
+    jobs = [job for job in studio().jobs.recent(user.user_id) if job.id in job_ids]
+    if not any(job.is_live for job in jobs):
+        stop_polling()
+    count = sum(len(job.image_ids) for job in jobs)
+    if count and is_empty:
+        st.rerun()
+    label = "Show 1 new image" if count == 1 else f"Show {count:,} new images"
+    if count and st.button(label, icon=":material/refresh:"):
+        st.rerun()
