@@ -1,4 +1,4 @@
-"""A person's tokens for the Images API: made, shown once, limited in scope and life, listed and revoked."""
+"""API tokens: a script signs in to the Images API with one, in place of its owner's password."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from sqlmodel import Session, col, select
 from core import errors
 from core.accounts.audit_log import Action, AuditLog
 from core.accounts.client_info import client_info
-from core.accounts.identity import SEEN_EVERY, SignedIn, check_standing
+from core.accounts.identity import LAST_SEEN_INTERVAL, SignedIn, check_standing, lock_accounts
 from core.common.clock import utc_now
 from core.common.ids import sha256_hex
-from core.database.database import AdvisoryLock, Database
+from core.database.database import Database
 from core.database.models import ApiToken, Scope, User
 
 PREFIX = "atl_"
 NAME_LENGTH = range(1, 65)
-# Days that a token can live; None is until it is revoked.
-LIVES: tuple[int | None, ...] = (30, 90, 365, None)
-MOST = 20
-# What has expired is still listed for so long, so that its owner sees why a script has stopped.
-KEPT = timedelta(days=30)
+# The lifetimes on offer, in days. A token with None is valid until it is revoked.
+LIFETIMES_DAYS: tuple[int | None, ...] = (30, 90, 365, None)
+MAX_TOKENS_PER_USER = 20
+# Expired tokens stay in the owner's list for this time, to show why a script has stopped working.
+EXPIRED_LISTED_FOR = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """A token as its owner sees one. `id` can't be used as one."""
+class TokenSummary:
+    """A token as its owner sees it. `id` is a hash: nobody can sign in with it."""
 
     id: str
     name: str
@@ -45,113 +45,116 @@ class Token:
 
 
 class ApiTokens:
-    """Every rule about tokens. They leave as text, once, and are stored as SHA-256 only."""
+    """Creates, checks, lists and revokes tokens. A token is returned as text once and stored as SHA-256."""
 
     def __init__(
-        self,
-        database: Database,
-        audit_log: AuditLog,
-        *,
-        clock: Callable[[], datetime] = utc_now,
+        self, database: Database, audit_log: AuditLog, *, clock: Callable[[], datetime] = utc_now
     ) -> None:
         self._database = database
-        self._clock = clock
         self._audit_log = audit_log
+        self._clock = clock
 
-    def make(self, user: SignedIn, name: str, scopes: Iterable[Scope], life: int | None) -> str:
-        """A new token; shown once. `life` is one of LIVES.
+    def create(self, user: SignedIn, name: str, scopes: Iterable[Scope], lifetime_days: int | None) -> str:
+        """Return a new token, which can't be read again. `lifetime_days` is one of LIFETIMES_DAYS.
 
-        Raises TokenOptionsRejected, also where the user has MOST already, ScopeMissing, for a token makes no
-        token,
-        and SessionEnded where the session has ended in this moment: a new password leaves no token.
+        Raises TokenOptionsRejected, also for a user with MAX_TOKENS_PER_USER; ScopeMissing, because a token
+        can't create tokens; and SessionEnded if the user's session has ended, by a new password for example.
         """
         _require_browser(user)
         name, allowed = _checked_name(name), frozenset(scopes)
-        if not allowed or life not in LIVES:
+        if not allowed or lifetime_days not in LIFETIMES_DAYS:
             raise errors.TokenOptionsRejected
         token = PREFIX + secrets.token_urlsafe(32)
         with self._database.write() as session:
-            self._database.lock(session, AdvisoryLock.ACCOUNTS)
+            lock_accounts(self._database, session)
             now = self._clock()
             check_standing(session, user, now)
-            self._check_room(session, user.user_id, now)
+            self._check_count(session, user.user_id, now)
             row = ApiToken(
                 id=sha256_hex(token),
                 user_id=user.user_id,
                 name=name,
                 scopes=" ".join(sorted(allowed)),
                 created_at=now,
-                expires_at=now + timedelta(days=life) if life else None,
+                expires_at=now + timedelta(days=lifetime_days) if lifetime_days else None,
             )
             session.add(row)
-            lasts = f"for {life} days" if life else "until it is revoked"
-            details = f"may {' and '.join(sorted(allowed))}; {lasts}"
+            validity = f"for {lifetime_days} days" if lifetime_days else "until it is revoked"
+            details = f"may {' and '.join(sorted(allowed))}; {validity}"
             self._audit_log.record(
                 session, Action.TOKEN_MADE, actor=user.user_id, subject=name, details=details
             )
         return token
 
-    def _check_room(self, session: Session, user_id: str, now: datetime) -> None:
-        mine = (col(ApiToken.user_id) == user_id, _live(now))
-        count = session.execute(select(func.count()).select_from(ApiToken).where(*mine)).scalar_one()
-        if count >= MOST:
+    def _check_count(self, session: Session, user_id: str, now: datetime) -> None:
+        valid = (col(ApiToken.user_id) == user_id, _is_valid(now))
+        count = session.execute(select(func.count()).select_from(ApiToken).where(*valid)).scalar_one()
+        if count >= MAX_TOKENS_PER_USER:
             raise errors.TokenOptionsRejected(
-                f"You already have {MOST} API tokens.", suggestions=("Revoke one that is no longer used.",)
+                f"You already have {MAX_TOKENS_PER_USER} API tokens.",
+                suggestions=("Revoke one that is no longer used.",),
             )
 
-    def signed_in(self, token: str) -> SignedIn | None:
-        """Whom this token stands for: nobody when it is made up, expired, revoked or of a withdrawn user.
+    def authenticate(self, token: str) -> SignedIn | None:
+        """Return the user whose token this is.
 
-        The first use of each day from each address is in the trail, a refused one too; of tokens that nobody
-        has, one each hour.
+        None for a token that is unknown, expired or revoked, or whose user was withdrawn. The audit log gets
+        the first use of each day and address, and the first refusal. Of unknown tokens it gets one entry per
+        hour and address.
         """
-        now, here = self._clock(), client_info.get().address
+        now, address = self._clock(), client_info.get().address
         with self._database.read() as session:
-            row, user = _found(session, token)
+            row, user = _find(session, token)
             refusal = _refusal(row, user, now)
             when = f"{now:%Y-%m-%d}" if row else f"{now:%Y-%m-%d %H}"
-            once = f"{row.id if row else 'unknown token'}|{here}|{when}{'|refused' if refusal else ''}"
-            known = self._audit_log.has(session, once)
+            key = f"{row.id if row else 'unknown token'}|{address}|{when}{'|refused' if refusal else ''}"
+            recorded = self._audit_log.is_recorded(session, key)
         if row is None or user is None or refusal:
-            if not known:
-                self._refused(row, user, refusal, once)
+            if not recorded:
+                self._record_refusal(row, user, refusal, key)
             return None
-        if not known or row.used_at is None or now - row.used_at > SEEN_EVERY:
+        if not recorded or row.used_at is None or now - row.used_at > LAST_SEEN_INTERVAL:
             with suppress(errors.StorageError, errors.DatabaseError):  # a full disk turns nobody away
-                self._touch(row, now, once)
+                self._record_use(row, now, key)
         return SignedIn(
-            user.id, user.username, user.display_name, is_admin=False, session_id="",
-            scopes=_scopes(row), token_id=row.id,
-        )  # fmt: skip
+            user.id,
+            user.username,
+            user.display_name,
+            is_admin=False,
+            session_id="",
+            scopes=_scopes(row),
+            token_id=row.id,
+        )
 
-    def _refused(self, row: ApiToken | None, user: User | None, why: str, once: str) -> None:
-        """Write into the trail that a token was refused; it is refused all the same where that can't be."""
-        subject, details = (user.username, f"{row.name}: {why}") if row and user else ("", why)
+    def _record_refusal(self, row: ApiToken | None, user: User | None, reason: str, key: str) -> None:
+        """Record a refused token. The token is refused even where the entry can't be written."""
+        subject, details = (user.username, f"{row.name}: {reason}") if row and user else ("", reason)
         with suppress(errors.StorageError, errors.DatabaseError), self._database.write() as session:
-            self._audit_log.record(session, Action.TOKEN_FAILURE, subject=subject, details=details, once=once)
+            self._audit_log.record(
+                session, Action.TOKEN_FAILURE, subject=subject, details=details, unique_key=key
+            )
 
-    def _touch(self, row: ApiToken, now: datetime, once: str) -> None:
-        """Write when it was used, and into the trail the first use of each day from each address."""
+    def _record_use(self, row: ApiToken, now: datetime, key: str) -> None:
         with self._database.write() as session:
             session.execute(update(ApiToken).where(col(ApiToken.id) == row.id).values(used_at=now))
-            self._audit_log.record(session, Action.TOKEN_USED, actor=row.user_id, subject=row.name, once=once)
+            self._audit_log.record(
+                session, Action.TOKEN_USED, actor=row.user_id, subject=row.name, unique_key=key
+            )
 
-    def list(self, user: SignedIn) -> tuple[Token, ...]:
-        """This user's tokens, newest first, those that have expired lately too."""
-        newest = (col(ApiToken.created_at).desc(), col(ApiToken.id))
+    def list(self, user: SignedIn) -> tuple[TokenSummary, ...]:
+        """The user's tokens, newest first. Expired ones are included for EXPIRED_LISTED_FOR."""
+        newest_first = (col(ApiToken.created_at).desc(), col(ApiToken.id))
         with self._database.read() as session:
             rows = session.exec(
-                select(ApiToken).where(ApiToken.user_id == user.user_id).order_by(*newest)
+                select(ApiToken).where(ApiToken.user_id == user.user_id).order_by(*newest_first)
             ).all()
         return tuple(
-            Token(row.id, row.name, _scopes(row), row.created_at, row.expires_at, row.used_at) for row in rows
+            TokenSummary(row.id, row.name, _scopes(row), row.created_at, row.expires_at, row.used_at)
+            for row in rows
         )
 
     def revoke(self, user: SignedIn, token_id: str) -> None:
-        """End a token at once; another user's stays, and one that is gone is no fault.
-
-        Raises ScopeMissing.
-        """
+        """Delete one of the user's own tokens. A token that doesn't exist is ignored. Raises ScopeMissing."""
         _require_browser(user)
         own = (col(ApiToken.id) == token_id, col(ApiToken.user_id) == user.user_id)
         with self._database.write() as session:
@@ -160,14 +163,26 @@ class ApiTokens:
                 self._audit_log.record(session, Action.TOKEN_REVOKED, actor=user.user_id, subject=name)
 
     def tidy(self) -> None:
-        """Remove tokens that expired long ago."""
+        """Remove tokens that expired longer than EXPIRED_LISTED_FOR ago."""
         with self._database.write() as session:
-            session.execute(delete(ApiToken).where(col(ApiToken.expires_at) <= self._clock() - KEPT))
+            session.execute(
+                delete(ApiToken).where(col(ApiToken.expires_at) <= self._clock() - EXPIRED_LISTED_FOR)
+            )
+
+
+def end_tokens(
+    session: Session, audit_log: AuditLog, user: User, reason: str, *, actor: str | None = None
+) -> None:
+    """Delete every token of a user, with one entry in the audit log for each."""
+    deleted = delete(ApiToken).where(col(ApiToken.user_id) == user.id).returning(col(ApiToken.name))
+    for name in session.scalars(deleted).all():
+        details = f"of {user.username}, by {reason}"
+        audit_log.record(session, Action.TOKEN_REVOKED, actor=actor, subject=name, details=details)
 
 
 def _require_browser(user: SignedIn) -> None:
     if user.scopes is not None:
-        raise errors.ScopeMissing("API tokens can only be made and revoked on the account page.")
+        raise errors.ScopeMissing("API tokens can only be created and revoked on the account page.")
 
 
 def _checked_name(name: str) -> str:
@@ -177,14 +192,14 @@ def _checked_name(name: str) -> str:
     return line
 
 
-def _found(session: Session, token: str) -> tuple[ApiToken | None, User | None]:
-    """The row of a token, and its user."""
+def _find(session: Session, token: str) -> tuple[ApiToken | None, User | None]:
+    """The row of a token, and the row of its user."""
     row = session.get(ApiToken, sha256_hex(token)) if token.startswith(PREFIX) else None
     return row, session.get(User, row.user_id) if row else None
 
 
 def _refusal(row: ApiToken | None, user: User | None, now: datetime) -> str:
-    """Why a token lets nobody in; empty where it does."""
+    """The reason why a token is refused; empty for a valid one."""
     if row is None or user is None:
         return "unknown token"
     if user.withdrawn_at:
@@ -192,7 +207,7 @@ def _refusal(row: ApiToken | None, user: User | None, now: datetime) -> str:
     return "it has expired" if row.expires_at is not None and row.expires_at <= now else ""
 
 
-def _live(now: datetime) -> ColumnElement[bool]:
+def _is_valid(now: datetime) -> ColumnElement[bool]:
     return or_(col(ApiToken.expires_at).is_(None), col(ApiToken.expires_at) > now)
 
 

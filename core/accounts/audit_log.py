@@ -1,4 +1,7 @@
-"""The audit trail: who did what, to what, when and from where, added in the transaction of what it tells."""
+"""The audit log: who did what to what, when and from where.
+
+An entry is written in the transaction of the change that it describes: both are stored, or neither.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from sqlalchemy import and_, or_, select
 from sqlmodel import Session, col
 
 from core.accounts.client_info import client_info
+from core.accounts.identity import SignedIn, require_admin
 from core.common.clock import utc_now
 from core.common.ids import new_id, sha256_hex
 from core.common.text import storable_text
@@ -20,15 +24,15 @@ from core.database.columns import fit_to_columns
 from core.database.database import ROWS_PER_PAGE, Database
 from core.database.models import AuditEntry, User
 from core.database.pagination import Cursor, after_cursor, paginate
-from core.errors import NotAllowed, scrub
+from core.errors import scrub
 
 PAGE_SIZE = 50
-# The titles of `cells`.
-TITLES = ("Time (UTC)", "Action", "Person", "Target", "Details", "Address", "Browser", "Request")
+# The columns of `table_row`.
+COLUMN_TITLES = ("Time (UTC)", "Action", "Person", "Target", "Details", "Address", "Browser", "Request")
 
 
 class Action(StrEnum):
-    """What is recorded."""
+    """The actions on record. The values are stored in the database and must not change."""
 
     SIGN_IN = "sign-in"
     SIGN_IN_FAILURE = "sign-in failure"
@@ -54,8 +58,8 @@ class Action(StrEnum):
     SHARE_WITHDRAWN = "share withdrawn"
 
 
-# Their subject is the username of whom it was done to.
-_DONE_TO_PEOPLE = (
+# The subject of these entries is a username: the person that the action was done to.
+_SUBJECT_IS_USERNAME = (
     Action.SIGN_IN_FAILURE,
     Action.LOCK_OUT,
     Action.TOKEN_FAILURE,
@@ -68,8 +72,11 @@ _DONE_TO_PEOPLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Entries:
-    """Some of the trail, newest first. `next` and `newer` are cursors for `after`; None: nothing follows."""
+class AuditPage:
+    """One page of entries, newest first.
+
+    `next` and `newer` are cursors of the neighbouring pages for `AuditLog.page`; None where there is none.
+    """
 
     entries: tuple[AuditEntry, ...]
     next: str | None = None
@@ -78,21 +85,17 @@ class Entries:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Which entries: `person` is the username of who did it, or of whom it was done to."""
+    """Conditions on entries; None matches all.
+
+    `person` is a username. It matches what this person did, and what was done to this person.
+    """
 
     person: str | None = None
     action: Action | None = None
 
 
-class Reader(Protocol):
-    """Who asks; `core.accounts.identity.SignedIn` is one."""
-
-    @property
-    def is_admin(self) -> bool: ...
-
-
 class AuditLog:
-    """Adds to the trail and reads it; nobody changes it, which the database sees to."""
+    """Adds entries and reads them. Triggers in the database refuse every change to an entry."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
@@ -106,26 +109,27 @@ class AuditLog:
         actor: str | None = None,
         subject: str = "",
         details: str = "",
-        once: str | None = None,
+        unique_key: str | None = None,
     ) -> None:
-        """Add an entry to the caller's write transaction: it stands if what it tells of does.
+        """Add an entry to the write transaction of `session`.
 
-        `actor` is a user's id, None where nobody is signed in or the app did it by itself. `subject` is a
-        username where it was done to a person, else an id or a name. Of entries with the same `once` only
-        the first is added. Keys and tokens are taken out of every text, which is cut to its column.
+        `actor` is a user's id; None where nobody is signed in, or the app acts by itself. `subject` is a
+        username for what is done to a person, and otherwise an id or a name. Of several entries with the same
+        `unique_key` only the first is stored. API keys and tokens are removed from all texts, and the texts
+        are cut to the length of their columns.
         """
         user = session.get(User, actor) if actor else None
-        here = client_info.get()
+        client = client_info.get()
         texts = {
             "actor_name": user.username if user else "",
             "subject": subject,
             "details": details,
-            "address": here.address,
-            "browser": here.browser,
-            "request_id": here.request_id,
+            "address": client.address,
+            "browser": client.browser,
+            "request_id": client.request_id,
         }
         fields = {name: scrub(text) for name, text in texts.items()} | {
-            "id": once_id(once) if once else new_id(),
+            "id": _unique_id(unique_key) if unique_key else new_id(),
             "at": self._clock(),
             "action": action,
             "actor_id": actor,
@@ -136,78 +140,75 @@ class AuditLog:
             .on_conflict_do_nothing()
         )
 
-    def has(self, session: Session, once: str) -> bool:
-        """Whether the entry of that `once` is there."""
-        found = select(col(AuditEntry.id)).where(col(AuditEntry.id) == once_id(once))
+    def is_recorded(self, session: Session, unique_key: str) -> bool:
+        """Whether there is an entry with this `unique_key`."""
+        found = select(col(AuditEntry.id)).where(col(AuditEntry.id) == _unique_id(unique_key))
         return session.execute(found).first() is not None
 
-    def page(self, admin: Reader, which: AuditFilter = AuditFilter(), *, after: str | None = None) -> Entries:
-        """PAGE_SIZE entries, newest first. Raises NotAllowed.
+    def page(
+        self, admin: SignedIn, filters: AuditFilter = AuditFilter(), *, after: str | None = None
+    ) -> AuditPage:
+        """Return up to PAGE_SIZE entries, newest first. Raises NotAllowed.
 
-        `after` is `next` or `newer` of another page; a damaged one gives the first page.
+        `after` is the cursor `next` or `newer` of another page. An invalid cursor gives the first page.
         """
-        _require_admin(admin)
+        require_admin(admin)
         with self._database.read() as session:
-            return _page(session, which, Cursor.decode(after))
+            found = paginate(partial(_rows, session, filters), Cursor.decode(after), PAGE_SIZE, _cursor_at)
+        return AuditPage(found.rows, found.next, found.newer)
 
-    def all(self, admin: Reader, which: AuditFilter = AuditFilter()) -> Iterator[AuditEntry]:
-        """Every entry, newest first, read as it is asked for. Raises NotAllowed."""
-        _require_admin(admin)
-        return self._all(which)
+    def iterate(self, admin: SignedIn, filters: AuditFilter = AuditFilter()) -> Iterator[AuditEntry]:
+        """Yield every matching entry, newest first, reading in portions. Raises NotAllowed at the call."""
+        require_admin(admin)
+        return self._iterate(filters)
 
-    def _all(self, which: AuditFilter) -> Iterator[AuditEntry]:
+    def _iterate(self, filters: AuditFilter) -> Iterator[AuditEntry]:
         cursor: Cursor | None = None
         while True:
             with self._database.read() as session:
-                found = _rows(session, which, cursor, ROWS_PER_PAGE)
+                found = _rows(session, filters, cursor, ROWS_PER_PAGE)
             yield from found
             if len(found) < ROWS_PER_PAGE:
                 return
-            cursor = _place(found[-1])
+            cursor = _cursor_at(found[-1])
 
 
-def _require_admin(reader: Reader) -> None:
-    if not reader.is_admin:
-        raise NotAllowed
-
-
-def _page(session: Session, which: AuditFilter, cursor: Cursor | None) -> Entries:
-    found = paginate(partial(_rows, session, which), cursor, PAGE_SIZE, _place)
-    return Entries(found.rows, found.next, found.newer)
-
-
-def _rows(session: Session, which: AuditFilter, cursor: Cursor | None, limit: int) -> tuple[AuditEntry, ...]:
+def _rows(
+    session: Session, filters: AuditFilter, cursor: Cursor | None, limit: int
+) -> tuple[AuditEntry, ...]:
     """Up to `limit` entries beyond `cursor`, nearest to it first."""
-    matching = select(AuditEntry).where(*_conditions(which))
+    matching = select(AuditEntry).where(*_conditions(filters))
     found = after_cursor(matching, cursor, col(AuditEntry.at), col(AuditEntry.id)).limit(limit)
     return tuple(session.scalars(found))
 
 
-def _conditions(which: AuditFilter) -> list[Any]:
+def _conditions(filters: AuditFilter) -> list[Any]:
     conditions: list[Any] = []
-    if which.action:
-        conditions.append(col(AuditEntry.action) == which.action)
-    if which.person is not None:
-        person = storable_text(which.person)
+    if filters.action:
+        conditions.append(col(AuditEntry.action) == filters.action)
+    if filters.person is not None:
+        person = storable_text(filters.person)
         actor = select(col(User.id)).where(col(User.username) == person).scalar_subquery()
-        to_them = and_(col(AuditEntry.subject) == person, col(AuditEntry.action).in_(_DONE_TO_PEOPLE))
-        conditions.append(or_(col(AuditEntry.actor_id) == actor, to_them))
+        done_to_person = and_(
+            col(AuditEntry.subject) == person, col(AuditEntry.action).in_(_SUBJECT_IS_USERNAME)
+        )
+        conditions.append(or_(col(AuditEntry.actor_id) == actor, done_to_person))
     return conditions
 
 
-def _place(entry: AuditEntry) -> Cursor:
+def _cursor_at(entry: AuditEntry) -> Cursor:
     return Cursor(entry.at, entry.id)
 
 
-def utc_words(moment: datetime) -> str:
-    """A time as it stands in the trail."""
+def format_utc(moment: datetime) -> str:
+    """A time as the audit log shows it, without the zone."""
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-def cells(entry: AuditEntry) -> tuple[str, ...]:
-    """An entry as a line of a table."""
+def table_row(entry: AuditEntry) -> tuple[str, ...]:
+    """The cells of an entry, in the order of COLUMN_TITLES."""
     return (
-        utc_words(entry.at),
+        format_utc(entry.at),
         entry.action,
         entry.actor_name,
         entry.subject,
@@ -218,6 +219,6 @@ def cells(entry: AuditEntry) -> tuple[str, ...]:
     )
 
 
-def once_id(once: str) -> str:
-    """The id that makes an entry the only one of its kind."""
-    return sha256_hex(once)[:32]
+def _unique_id(unique_key: str) -> str:
+    """An id made from the key: a second entry with the same key violates the primary key."""
+    return sha256_hex(unique_key)[:32]

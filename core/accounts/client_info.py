@@ -1,4 +1,4 @@
-"""The client that a request came from: address, browser and request id, for the audit log."""
+"""The client that sent a request (address, browser, request id), for the audit log."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
-    """From where, with which program, and under which id in the log; empty for what the app does itself."""
+    """Address, User-Agent and request id of the current request. All are empty for the app's own work."""
 
     address: str = ""
     browser: str = ""
     request_id: str = ""
 
 
-_NOBODY = ClientInfo()
-client_info: ContextVar[ClientInfo] = ContextVar("client_info", default=_NOBODY)
+_NO_CLIENT = ClientInfo()
+# Set for each HTTP request by core.web.request_context, and for each page run by pages.ui.session.
+client_info: ContextVar[ClientInfo] = ContextVar("client_info", default=_NO_CLIENT)

@@ -1,19 +1,156 @@
-"""Invitations, as the administrator sees them."""
+"""Creating accounts: who may register, and the invitations that let somebody in."""
 
 from __future__ import annotations
 
+import secrets
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-INVITE_LIFE = timedelta(days=7)
-# So many digits of an invitation's hash name it in the audit trail.
-INVITE_NAME = 8
+from sqlalchemy import delete
+from sqlmodel import Session, col, select
+
+from core import errors
+from core.accounts.audit_log import Action, AuditLog
+from core.accounts.identity import SignedIn, lock_accounts, require_admin
+from core.accounts.usernames import check_free, check_username
+from core.common.clock import utc_now
+from core.common.ids import sha256_hex
+from core.database.database import Database
+from core.database.models import Invite, Role, User
+from core.settings import RegistrationMode
+
+INVITE_LIFETIME = timedelta(days=7)
+# An invitation appears in the audit log as the first digits of its hash.
+_LOGGED_ID_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class OpenInvite:
-    """An invitation that nobody has used yet. `id` can't be used as one."""
+    """An invitation that hasn't been used. `id` is a hash: nobody can register with it."""
 
     id: str
     created_at: datetime
     expires_at: datetime
+
+
+class Registration:
+    """Creates accounts as the setting REGISTRATION allows. The first account needs no permission."""
+
+    def __init__(
+        self,
+        database: Database,
+        audit_log: AuditLog,
+        *,
+        mode: RegistrationMode = RegistrationMode.OPEN,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database = database
+        self._audit_log = audit_log
+        self._mode = mode
+        self._clock = clock
+
+    def has_users(self) -> bool:
+        with self._database.read() as session:
+            return _has_users(session)
+
+    def check(self, invite: str | None = None) -> None:
+        """Raise RegistrationClosed or InviteInvalid unless an account can be created now."""
+        with self._database.read() as session:
+            self._check(session, invite)
+
+    def create_user(self, username: str, password_hash: str, *, invite: str | None = None) -> User:
+        """Create an account and use up its invitation. The first account becomes the administrator.
+
+        Raises UsernameRejected, UsernameTaken, RegistrationClosed or InviteInvalid.
+        """
+        folded = check_username(username)
+        with self._database.write() as session:
+            # Of two concurrent first accounts only one may become the administrator.
+            lock_accounts(self._database, session)
+            first = not _has_users(session)
+            used_invite = self._check(session, invite)
+            check_free(session, folded)
+            user = User(
+                username=folded,
+                display_name=unicodedata.normalize("NFKC", username).strip(),
+                password_hash=password_hash,
+                role=Role.ADMIN if first else Role.MEMBER,
+                created_at=self._clock(),
+            )
+            session.add(user)
+            session.flush()
+            details = "administrator" if first else "member"
+            if used_invite:
+                used_invite.used_by = user.id
+                details += f", by invitation {_logged_id(used_invite.id)}"
+            self._audit_log.record(
+                session, Action.REGISTRATION, actor=user.id, subject=folded, details=details
+            )
+            return user
+
+    def _check(self, session: Session, invite: str | None) -> Invite | None:
+        """The row of the invitation, where one is needed."""
+        if self._mode is RegistrationMode.OPEN or not _has_users(session):
+            return None
+        if self._mode is RegistrationMode.CLOSED or not invite:
+            raise errors.RegistrationClosed
+        row = session.get(Invite, sha256_hex(invite))
+        if row is None or row.used_by or row.expires_at <= self._clock():
+            raise errors.InviteInvalid
+        return row
+
+    def create_invite(self, admin: SignedIn) -> str:
+        """Return a token that creates one account within INVITE_LIFETIME. It can't be read again.
+
+        Raises NotAllowed.
+        """
+        require_admin(admin)
+        token = secrets.token_urlsafe(24)
+        now, invite_id = self._clock(), sha256_hex(token)
+        with self._database.write() as session:
+            session.add(
+                Invite(
+                    id=invite_id,
+                    created_by=admin.user_id,
+                    created_at=now,
+                    expires_at=now + INVITE_LIFETIME,
+                )
+            )
+            self._audit_log.record(
+                session, Action.INVITATION_MADE, actor=admin.user_id, subject=_logged_id(invite_id)
+            )
+        return token
+
+    def open_invites(self, admin: SignedIn) -> list[OpenInvite]:
+        """The invitations that can still be used, newest first. Raises NotAllowed."""
+        require_admin(admin)
+        usable = (col(Invite.used_by).is_(None), col(Invite.expires_at) > self._clock())
+        with self._database.read() as session:
+            found = session.exec(select(Invite).where(*usable).order_by(col(Invite.created_at).desc())).all()
+        return [OpenInvite(invite.id, invite.created_at, invite.expires_at) for invite in found]
+
+    def withdraw_invite(self, admin: SignedIn, invite_id: str) -> None:
+        """Delete an unused invitation. Raises NotAllowed."""
+        require_admin(admin)
+        with self._database.write() as session:
+            unused = (col(Invite.id) == invite_id, col(Invite.used_by).is_(None))
+            deleted = session.execute(delete(Invite).where(*unused).returning(col(Invite.id))).scalar()
+            if deleted:
+                self._audit_log.record(
+                    session, Action.INVITATION_WITHDRAWN, actor=admin.user_id, subject=_logged_id(deleted)
+                )
+
+    def tidy(self) -> None:
+        """Remove expired invitations."""
+        with self._database.write() as session:
+            session.execute(delete(Invite).where(col(Invite.expires_at) <= self._clock()))
+
+
+def _has_users(session: Session) -> bool:
+    return session.exec(select(User.id).limit(1)).first() is not None
+
+
+def _logged_id(invite_id: str) -> str:
+    return invite_id[:_LOGGED_ID_LENGTH]

@@ -1,0 +1,158 @@
+"""Browser sessions: a sign-in ticket is exchanged once for the token in the browser's cookie."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, update
+from sqlmodel import Session, col, select
+
+from core import errors
+from core.accounts.audit_log import Action, AuditLog
+from core.accounts.identity import LAST_SEEN_INTERVAL, SignedIn, lock_user, lock_verified_user
+from core.common.clock import utc_now
+from core.common.ids import sha256_hex
+from core.database.database import Database
+from core.database.models import Role, SignInSession, SignInTicket, User
+
+TICKET_LIFETIME = timedelta(seconds=60)
+_MAX_BROWSER_LENGTH = 200
+
+
+class Sessions:
+    """Issues tickets and opens, finds and ends sessions.
+
+    Tickets and session tokens are returned as text once. The database has their SHA-256 only.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        audit_log: AuditLog,
+        *,
+        session_days: int = 30,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._database = database
+        self._audit_log = audit_log
+        self._lifetime = timedelta(days=session_days)
+        self._clock = clock
+
+    def issue_ticket(self, username: str, verified_hash: str) -> str:
+        """Return a ticket that `redeem_ticket` exchanges for a session, once and within TICKET_LIFETIME.
+
+        `verified_hash` is the stored hash that the password matched. Raises SignInFailed if the user has
+        another hash by now, or no access.
+        """
+        ticket = secrets.token_urlsafe(32)
+        with self._database.write() as session:
+            user = lock_verified_user(session, username, verified_hash)
+            expires_at = self._clock() + TICKET_LIFETIME
+            session.add(SignInTicket(id=sha256_hex(ticket), user_id=user.id, expires_at=expires_at))
+        return ticket
+
+    def redeem_ticket(self, ticket: str, *, browser: str = "") -> str:
+        """Open a session and return its token.
+
+        Raises SessionEnded for a ticket that is unknown, used or expired, or was issued before a new password
+        or before the withdrawal of its user.
+        """
+        token, now = secrets.token_urlsafe(32), self._clock()
+        valid = (col(SignInTicket.id) == sha256_hex(ticket), col(SignInTicket.expires_at) > now)
+        with self._database.write() as session:
+            # Lock the user's row first, then the ticket: `end_sessions` takes the same order, so the two
+            # can't deadlock.
+            user_id = session.execute(select(SignInTicket.user_id).where(*valid)).scalar()
+            user = lock_user(session, user_id) if user_id else None
+            used = session.execute(delete(SignInTicket).where(*valid).returning(col(SignInTicket.id))).scalar()
+            if user is None or user.withdrawn_at or not used:
+                raise errors.SessionEnded
+            session.add(
+                SignInSession(
+                    id=sha256_hex(token),
+                    user_id=user.id,
+                    created_at=now,
+                    seen_at=now,
+                    expires_at=now + self._lifetime,
+                    browser=browser[:_MAX_BROWSER_LENGTH],
+                )
+            )
+            self._audit_log.record(session, Action.SIGN_IN, actor=user.id)
+        return token
+
+    def authenticate(self, token: str | None) -> SignedIn | None:
+        """Return the user whose session has this token.
+
+        None after sign-out, expiry, a new password or the withdrawal of the user.
+        """
+        if not token:
+            return None
+        now = self._clock()
+        with self._database.read() as session:
+            found = session.exec(
+                select(SignInSession, User)
+                .where(SignInSession.id == sha256_hex(token), SignInSession.user_id == User.id)
+                .where(SignInSession.expires_at > now, col(User.withdrawn_at).is_(None))
+            ).first()
+        if found is None:
+            return None
+        row, user = found
+        if now - row.seen_at > LAST_SEEN_INTERVAL:
+            with suppress(errors.StorageError, errors.DatabaseError):  # a full disk signs nobody out
+                self._extend(row.id, now)
+        return SignedIn(user.id, user.username, user.display_name, user.role == Role.ADMIN, row.id)
+
+    def _extend(self, session_id: str, now: datetime) -> None:
+        """Write that the session is in use, which moves its expiry."""
+        with self._database.write() as session:
+            session.execute(
+                update(SignInSession)
+                .where(col(SignInSession.id) == session_id)
+                .values(seen_at=now, expires_at=now + self._lifetime)
+            )
+
+    def sign_out(self, token: str | None) -> None:
+        """End the session of this token, in every tab of the browser."""
+        if token:
+            own = col(SignInSession.id) == sha256_hex(token)
+            with self._database.write() as session:
+                ended = delete(SignInSession).where(own).returning(col(SignInSession.user_id))
+                if user_id := session.execute(ended).scalar():
+                    self._audit_log.record(session, Action.SIGN_OUT, actor=user_id)
+
+    def sign_out_everywhere(self, user: SignedIn) -> None:
+        """End every session of this user."""
+        with self._database.write() as session:
+            end_sessions(session, user.user_id)
+            self._audit_log.record(session, Action.SIGN_OUT, actor=user.user_id, details="everywhere")
+
+    def list(self, user: SignedIn) -> tuple[SignInSession, ...]:
+        """The user's sessions, one per browser, most recently seen first."""
+        with self._database.read() as session:
+            return tuple(
+                session.exec(
+                    select(SignInSession)
+                    .where(SignInSession.user_id == user.user_id, SignInSession.expires_at > self._clock())
+                    .order_by(col(SignInSession.seen_at).desc())
+                )
+            )
+
+    def tidy(self) -> None:
+        """Remove expired sessions and tickets."""
+        with self._database.write() as session:
+            now = self._clock()
+            session.execute(delete(SignInTicket).where(col(SignInTicket.expires_at) <= now))
+            session.execute(delete(SignInSession).where(col(SignInSession.expires_at) <= now))
+
+
+def end_sessions(session: Session, user_id: str) -> None:
+    """End every session and ticket of a user, also one that a concurrent request is creating.
+
+    Whoever creates one holds the user's row lock, so it is committed by the time this gets the lock.
+    """
+    lock_user(session, user_id)
+    session.execute(delete(SignInSession).where(col(SignInSession.user_id) == user_id))
+    session.execute(delete(SignInTicket).where(col(SignInTicket.user_id) == user_id))

@@ -1,0 +1,113 @@
+"""Counting sign-in attempts, and locking a username after too many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, update
+from sqlmodel import Session, col, select
+
+from core import errors
+from core.accounts.audit_log import Action, AuditLog
+from core.accounts.client_info import client_info
+from core.accounts.identity import lock_accounts
+from core.accounts.usernames import USERNAME_LENGTH, fold_username
+from core.common.clock import utc_now
+from core.database.database import Database
+from core.database.models import SignInAttempt, User
+
+MAX_ATTEMPTS = 5
+# MAX_ATTEMPTS within this time lock a username, for this time after the last of them.
+LOCKOUT = timedelta(minutes=15)
+
+
+class SignInAttempts:
+    """Locks a username for LOCKOUT after MAX_ATTEMPTS. Names that nobody has are locked in the same way."""
+
+    def __init__(
+        self, database: Database, audit_log: AuditLog, *, clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._database = database
+        self._audit_log = audit_log
+        self._clock = clock
+
+    def begin(self, username: str) -> None:
+        """Count an attempt before the password is checked, so that parallel attempts can't pass the limit.
+
+        Raises SignInLocked while the username is locked.
+        """
+        name = _attempted_name(username)
+        with self._database.write() as session:
+            now = self._lock(session)
+            if locked_at := self._locked_at(session, name, now):
+                raise errors.SignInLocked(retry_after=(locked_at + LOCKOUT - now).total_seconds())
+            session.add(SignInAttempt(username=name, at=now))
+
+    def record_failure(self, username: str, *, details: str = "") -> None:
+        """Record a wrong password in the audit log, and the lock-out if this attempt caused it.
+
+        For unknown usernames one entry per hour and address is recorded, without the username, because
+        people type passwords into the wrong field.
+        """
+        name = _attempted_name(username)
+        with self._database.write() as session:
+            now = self._lock(session)
+            # Write something for unknown usernames too, so that the time taken doesn't tell which names exist.
+            own_attempts = col(SignInAttempt.username) == name
+            session.execute(update(SignInAttempt).where(own_attempts).values(at=SignInAttempt.at))
+            if not session.exec(select(User.id).where(User.username == name)).first():
+                key = f"unknown name|{client_info.get().address}|{now:%Y-%m-%d %H}"
+                self._audit_log.record(
+                    session, Action.SIGN_IN_FAILURE, details="unknown name", unique_key=key
+                )
+                return
+            self._audit_log.record(session, Action.SIGN_IN_FAILURE, subject=name, details=details)
+            if locked_at := self._locked_at(session, name, now):
+                key = f"lock-out|{name}|{locked_at.isoformat()}"
+                self._audit_log.record(session, Action.LOCK_OUT, subject=name, unique_key=key)
+
+    def clear(self, username: str) -> None:
+        """Forget the attempts of a username after a successful sign-in."""
+        with self._database.write() as session:
+            clear_attempts(session, _attempted_name(username))
+
+    def tidy(self) -> None:
+        """Remove attempts that no longer count."""
+        with self._database.write() as session:
+            now = self._lock(session)
+            # An attempt in the future was dated by a clock that has been set back since.
+            expired = (col(SignInAttempt.at) <= now - 2 * LOCKOUT) | (col(SignInAttempt.at) > now)
+            session.execute(delete(SignInAttempt).where(expired))
+
+    def _lock(self, session: Session) -> datetime:
+        """Take the accounts lock and return the time.
+
+        The clock is read once the lock is held. An attempt with a later time was therefore dated by another
+        clock, not by a concurrent request.
+        """
+        lock_accounts(self._database, session)
+        return self._clock()
+
+    def _locked_at(self, session: Session, name: str, now: datetime) -> datetime | None:
+        """The time of the attempt that locked this username; None if it isn't locked."""
+        latest = session.exec(
+            select(SignInAttempt.at)
+            .where(SignInAttempt.username == name)
+            .where(SignInAttempt.at > now - 2 * LOCKOUT, SignInAttempt.at <= now)
+            .order_by(col(SignInAttempt.at).desc())
+            .limit(MAX_ATTEMPTS)
+        ).all()
+        locked = (
+            len(latest) == MAX_ATTEMPTS and latest[0] - latest[-1] < LOCKOUT and now - latest[0] < LOCKOUT
+        )
+        return latest[0] if locked else None
+
+
+def clear_attempts(session: Session, folded_name: str) -> None:
+    session.execute(delete(SignInAttempt).where(col(SignInAttempt.username) == folded_name))
+
+
+def _attempted_name(username: str) -> str:
+    """The folded username, cut to the length of its column."""
+    return fold_username(username)[: max(USERNAME_LENGTH)]
