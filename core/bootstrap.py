@@ -15,7 +15,11 @@ import httpx2
 
 from core.accounts.api_tokens import ApiTokens
 from core.accounts.audit_log import AuditLog
-from core.accounts.users import Accounts
+from core.accounts.passwords import Passwords
+from core.accounts.registration import Registration
+from core.accounts.sessions import Sessions
+from core.accounts.sign_in_attempts import SignInAttempts
+from core.accounts.users import Users
 from core.common.clock import utc_now
 from core.common.logging import configure_logging
 from core.database.database import Database
@@ -136,12 +140,11 @@ def _assemble(
         ),
         jobs=_jobs(settings, process_lock, worker, budgets),
         audit_log=audit_log,
-        accounts=Accounts(
-            database,
-            registration=settings.effective_registration,
-            session_days=settings.session_days,
-            on_withdrawal=cancel_live,
-        ),
+        users=Users(database, audit_log, on_withdrawal=cancel_live),
+        registration=Registration(database, audit_log, mode=settings.effective_registration),
+        passwords=Passwords(database, audit_log),
+        sign_in_attempts=SignInAttempts(database, audit_log),
+        sessions=Sessions(database, audit_log, session_days=settings.session_days),
         api_tokens=ApiTokens(database, audit_log),
         share_links=ShareLinks(database, audit_log),
         uploads=Uploads(storage, settings.max_upload_mb),
@@ -185,7 +188,10 @@ def _jobs(settings: Settings, process_lock: ProcessLock, worker: Worker, budgets
 def _chores(studio: Studio, cache: EnhancementCache, repairs: Repairs) -> tuple[Chore, ...]:
     tidied = {
         "enter answers that came late": studio.jobs.enter_late,
-        "remove ended sessions": studio.accounts.tidy,
+        "remove expired sessions": studio.sessions.tidy,
+        "remove old sign-in attempts": studio.sign_in_attempts.tidy,
+        "remove expired password links": studio.passwords.tidy,
+        "remove expired invitations": studio.registration.tidy,
         "remove expired tokens": studio.api_tokens.tidy,
         "remove links that are over": studio.share_links.tidy,
         "remove old enhancements": cache.tidy,

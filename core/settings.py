@@ -32,7 +32,7 @@ OFFLINE_IMAGE_MODEL = "offline-painter"
 OFFLINE_TEXT_MODEL = "offline-writer"
 
 
-class Registration(StrEnum):
+class RegistrationMode(StrEnum):
     OPEN = "open"
     INVITE = "invite"
     CLOSED = "closed"
@@ -112,7 +112,7 @@ class Settings(BaseSettings):
     )
 
     # People
-    registration: Registration | None = Field(
+    registration: RegistrationMode | None = Field(
         None,
         description="Who may create an account: `open` (everybody), `invite` (people with an invitation from "
         "an administrator) or `closed` (nobody). The first account can always be created, and becomes the "
@@ -367,10 +367,10 @@ class Settings(BaseSettings):
         return OFFLINE_TEXT_MODEL if self.offline else self.text_model or DEFAULT_TEXT_MODEL
 
     @property
-    def effective_registration(self) -> Registration:
+    def effective_registration(self) -> RegistrationMode:
         if self.registration is not None:
             return self.registration
-        return Registration.OPEN if self.is_private else Registration.INVITE
+        return RegistrationMode.OPEN if self.is_private else RegistrationMode.INVITE
 
     @property
     def is_private(self) -> bool:

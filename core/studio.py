@@ -14,7 +14,11 @@ from core import errors
 from core.accounts.api_tokens import ApiTokens
 from core.accounts.audit_log import AuditLog
 from core.accounts.identity import SignedIn
-from core.accounts.users import Accounts
+from core.accounts.passwords import Passwords
+from core.accounts.registration import Registration
+from core.accounts.sessions import Sessions
+from core.accounts.sign_in_attempts import SignInAttempts
+from core.accounts.users import Users
 from core.common.clock import utc_now
 from core.database.database import Database
 from core.database.models import Image, UsageKind
@@ -60,7 +64,11 @@ class Studio:
     settings: Settings
     database: Database
     storage: Storage
-    accounts: Accounts
+    users: Users
+    registration: Registration
+    passwords: Passwords
+    sign_in_attempts: SignInAttempts
+    sessions: Sessions
     drafts: Drafts
     gallery: Gallery
     share_links: ShareLinks
@@ -75,8 +83,8 @@ class Studio:
     chores: Chores
     process_lock: ProcessLock
     folder_lock: filelock.BaseFileLock | None
-    audit_log: AuditLog
     api_tokens: ApiTokens
+    audit_log: AuditLog
     batches: Batches
     idempotency: IdempotencyStore
     rate_limits: RateLimits

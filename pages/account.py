@@ -5,16 +5,16 @@ from __future__ import annotations
 import streamlit as st
 
 from core.accounts.identity import SignedIn
-from core.accounts.passwords import MIN_PASSWORD, RESET_LIFE, RESET_PARAM, check_repeated
-from core.accounts.registration import INVITE_LIFE, OpenInvite
+from core.accounts.passwords import MIN_PASSWORD_LENGTH, RESET_LIFETIME, RESET_PARAM, check_repeated
+from core.accounts.registration import INVITE_LIFETIME, OpenInvite
 from core.accounts.users import Account
 from core.common.clock import utc_now
-from core.settings import Registration
+from core.settings import RegistrationMode
 from core.usage.budgets import month_of
 from core.usage.error_counts import Seen
 from core.usage.money import format_money
 from core.usage.usage_log import Totals
-from pages.ui.account.authenticator import Authenticator
+from pages.ui.account.authenticator import authenticator
 from pages.ui.account.budget_panel import budget_dialog, budget_panel
 from pages.ui.account.sign_in import INVITE_PARAM
 from pages.ui.account.token_panel import api_tokens
@@ -79,7 +79,9 @@ def _password(user: SignedIn) -> None:
         st.text_input("Username", user.username, autocomplete="username", disabled=True)
         current = st.text_input("Current password", type="password", autocomplete="current-password")
         new = st.text_input(
-            f"New password ({MIN_PASSWORD} characters or more)", type="password", autocomplete="new-password"
+            f"New password ({MIN_PASSWORD_LENGTH} characters or more)",
+            type="password",
+            autocomplete="new-password",
         )
         again = st.text_input("Repeat new password", type="password", autocomplete="new-password")
         sent = st.form_submit_button("Change password")
@@ -93,15 +95,15 @@ def _password(user: SignedIn) -> None:
 
 def _change(user: SignedIn, current: str, new: str, again: str) -> None:
     check_repeated(new, again)
-    with Authenticator(studio().accounts) as authenticator:
-        ticket = authenticator.change_password(user.username, current, new)
+    with authenticator() as opened:
+        ticket = opened.change_password(user.username, current, new)
     st.info("Signing in with the new password…", icon=":material/login:")
     begin_session(ticket, then=f"/account?{CHANGED_PARAM}=yes")
 
 
 def _sessions(user: SignedIn) -> None:
     st.subheader("Where you are signed in", anchor=False)
-    for row in studio().accounts.sessions(user):
+    for row in studio().sessions.list(user):
         here = " (this browser)" if row.id == user.session_id else ""
         st.markdown(
             f"- {escape_markdown(browser_name(row.browser))}{here}, last used {local_time(row.seen_at)}"
@@ -112,24 +114,26 @@ def _sessions(user: SignedIn) -> None:
 
 
 def _sign_out_everywhere(user: SignedIn) -> None:
-    studio().accounts.sign_out_everywhere(user)
+    studio().sessions.sign_out_everywhere(user)
     sign_out()
 
 
 def _invitations(user: SignedIn) -> None:
     st.subheader("Invite someone", anchor=False)
     registration = studio().settings.effective_registration
-    if registration is Registration.CLOSED:
+    if registration is RegistrationMode.CLOSED:
         st.caption("New accounts are switched off (REGISTRATION=closed).")
         return
-    if registration is Registration.OPEN:
+    if registration is RegistrationMode.OPEN:
         st.caption("Anybody who can open this address can create an account (REGISTRATION=open).")
         return
     st.button("Make an invitation link", icon=":material/person_add:", on_click=as_user(user, _invite))
     if token := st.session_state.get(INVITE_KEY):
         st.code(page_url(INVITE_PARAM, token), language=None)
-        st.caption(f"It is good for one account, within {INVITE_LIFE.days} days. It won't be shown again.")
-    for invite in studio().accounts.open_invites(user):
+        st.caption(
+            f"It is good for one account, within {INVITE_LIFETIME.days} days. It won't be shown again."
+        )
+    for invite in studio().registration.open_invites(user):
         with st.container(horizontal=True, vertical_alignment="center", key=f"invite-{invite.id}"):
             made, ends = local_time(invite.created_at), local_time(invite.expires_at)
             st.markdown(f"Invitation made on {made}, valid until {ends}")
@@ -142,17 +146,17 @@ def _invitations(user: SignedIn) -> None:
 
 
 def _invite(user: SignedIn) -> None:
-    st.session_state[INVITE_KEY] = studio().accounts.invite(user)
+    st.session_state[INVITE_KEY] = studio().registration.create_invite(user)
 
 
 def _withdraw_invite(user: SignedIn, invite: OpenInvite) -> None:
-    studio().accounts.withdraw_invite(user, invite.id)
+    studio().registration.withdraw_invite(user, invite.id)
     st.session_state.pop(INVITE_KEY, None)
 
 
 def _people(user: SignedIn) -> None:
     st.subheader("People", anchor=False)
-    for account in studio().accounts.accounts(user):
+    for account in studio().users.list(user):
         with st.container(horizontal=True, vertical_alignment="center", key=f"person-{account.user_id}"):
             role = "administrator" if account.is_admin else "member"
             st.markdown(
@@ -200,7 +204,7 @@ def _reset(user: SignedIn, account: Account) -> None:
         )
         if token := st.session_state.get(f"{RESET_KEY}-{account.user_id}"):
             st.code(page_url(RESET_PARAM, token), language=None)
-            hours = RESET_LIFE.total_seconds() / 3600
+            hours = RESET_LIFETIME.total_seconds() / 3600
             st.caption(
                 f"Whoever opens it can set the password of **{escape_markdown(account.username)}**, once, "
                 f"within {hours:.0f} hours."
@@ -208,16 +212,16 @@ def _reset(user: SignedIn, account: Account) -> None:
 
 
 def _make_reset(user: SignedIn, account: Account) -> None:
-    token = studio().accounts.password_reset(user, account.user_id)
+    token = studio().passwords.create_reset(user, account.user_id)
     st.session_state[f"{RESET_KEY}-{account.user_id}"] = token
 
 
 def _withdraw(user: SignedIn, account: Account) -> None:
-    studio().accounts.withdraw(user, account.user_id)
+    studio().users.withdraw(user, account.user_id)
 
 
 def _reinstate(user: SignedIn, account: Account) -> None:
-    studio().accounts.reinstate(user, account.user_id)
+    studio().users.reinstate(user, account.user_id)
 
 
 def _trail() -> None:

@@ -7,7 +7,7 @@ from functools import partial
 
 import streamlit as st
 
-from core.accounts.audit_log import Action, AuditFilter, utc_words
+from core.accounts.audit_log import Action, AuditFilter, format_utc
 from core.accounts.identity import SignedIn
 from core.database.models import AuditEntry
 from core.errors import NotAllowed
@@ -57,7 +57,7 @@ def _state() -> AuditState:
 
 
 def _filters(user: SignedIn, chosen: AuditFilter) -> AuditFilter:
-    people = ["", *sorted(account.username for account in studio().accounts.accounts(user))]
+    people = ["", *sorted(account.username for account in studio().users.list(user))]
     actions = ["", *Action]
     with st.container(horizontal=True, vertical_alignment="bottom", key="audit-filters"):
         person = st.selectbox(
@@ -95,7 +95,7 @@ def _table(entries: tuple[AuditEntry, ...]) -> str:
 def _row(entry: AuditEntry) -> str:
     place = ", ".join(part for part in (entry.address, entry.browser and browser_name(entry.browser)) if part)
     texts = (
-        utc_words(entry.at),
+        format_utc(entry.at),
         entry.action.capitalize(),
         entry.actor_name,
         shorten(entry.subject, _ID_LENGTH),

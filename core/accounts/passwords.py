@@ -33,7 +33,10 @@ RESET_PARAM = "reset"
 
 
 class Passwords:
-    """Stores password hashes and reset links. A reset token is returned as text once and stored as SHA-256."""
+    """Stores password hashes and reset links.
+
+    A reset token is returned as text once. The database has its SHA-256 only.
+    """
 
     def __init__(
         self, database: Database, audit_log: AuditLog, *, clock: Callable[[], datetime] = utc_now
@@ -102,9 +105,10 @@ class Passwords:
             return self._reset_user(session, token).username
 
     def use_reset(self, token: str, password_hash: str) -> str:
-        """Store a new hash; end the user's sessions, reset links, API tokens and lock-out. Returns their name.
+        """Store a new hash and return the user's name.
 
-        Raises ResetInvalid, also for the second of two concurrent uses.
+        Ends the user's sessions, reset links, API tokens and lock-out. Raises ResetInvalid, also for
+        the second of two concurrent uses.
         """
         with self._database.write() as session:
             lock_accounts(self._database, session)
@@ -144,7 +148,9 @@ def prehash(password: str) -> str:
     A password longer than the maximum is cut first: normalising a run of combining marks takes time that is
     quadratic in its length.
     """
-    whole = unicodedata.normalize("NFKC", password[: MAX_PASSWORD_LENGTH + 1]).encode("utf-8", "surrogatepass")
+    whole = unicodedata.normalize("NFKC", password[: MAX_PASSWORD_LENGTH + 1]).encode(
+        "utf-8", "surrogatepass"
+    )
     digest = hashlib.sha256(whole).digest()
     return base64.b64encode(digest).decode()
 

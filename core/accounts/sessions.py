@@ -67,7 +67,9 @@ class Sessions:
             # can't deadlock.
             user_id = session.execute(select(SignInTicket.user_id).where(*valid)).scalar()
             user = lock_user(session, user_id) if user_id else None
-            used = session.execute(delete(SignInTicket).where(*valid).returning(col(SignInTicket.id))).scalar()
+            used = session.execute(
+                delete(SignInTicket).where(*valid).returning(col(SignInTicket.id))
+            ).scalar()
             if user is None or user.withdrawn_at or not used:
                 raise errors.SessionEnded
             session.add(

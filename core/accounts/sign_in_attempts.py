@@ -53,7 +53,7 @@ class SignInAttempts:
         name = _attempted_name(username)
         with self._database.write() as session:
             now = self._lock(session)
-            # Write something for unknown usernames too, so that the time taken doesn't tell which names exist.
+            # Write for unknown usernames too, so that the time taken doesn't tell which names exist.
             own_attempts = col(SignInAttempt.username) == name
             session.execute(update(SignInAttempt).where(own_attempts).values(at=SignInAttempt.at))
             if not session.exec(select(User.id).where(User.username == name)).first():

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from core import errors
-from core.api.audit_routes import trail
+from core.api.audit_routes import audit
 from core.api.dependencies import CurrentStudio, RateHeaders, studio_of, user_of
 from core.api.docs import Described, manual
 from core.api.edit_routes import edits
@@ -44,7 +44,7 @@ class TicketExchange(BaseModel):
 def create_api(get_studio: Callable[[], Studio], *, stopping: Callable[[], bool] = lambda: False) -> FastAPI:
     """What is served below `/api`; whoever waits there is answered once the server is `stopping`."""
     document = {"title": "Atelier: the Images API", "description": _ABOUT, "servers": [{"url": "/api"}]}
-    application = _application(get_studio, generation, enhancement, edits, gallery, trail, manual, **document)
+    application = _application(get_studio, generation, enhancement, edits, gallery, audit, manual, **document)
     application.state.stopping = stopping
     application.state.upload_turns = Turns("upload")
     application.state.places = Places()
@@ -79,7 +79,7 @@ def _application(get_studio: Callable[[], Studio], *routers: APIRouter, **docume
 @sessions.post("/session", status_code=204)
 def begin_session(exchange: TicketExchange, request: Request, studio: CurrentStudio) -> Response:
     browser = request.headers.get("user-agent", "")
-    token = studio.accounts.redeem_ticket(exchange.ticket, browser=browser)
+    token = studio.sessions.redeem_ticket(exchange.ticket, browser=browser)
     # Not before: the same ticket sent twice must leave the session that it has just begun.
     _end_row(studio, request)
     response = Response(status_code=204)
@@ -112,7 +112,7 @@ def _end_row(studio: Studio, request: Request) -> None:
     """
     try:
         for name in (COOKIE, SECURE_COOKIE):
-            studio.accounts.sign_out(request.cookies.get(name))
+            studio.sessions.sign_out(request.cookies.get(name))
     except errors.ImageError as error:
         log.error(
             "a browser was signed out, but its session's row is still there and stands until it expires",

@@ -11,12 +11,12 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from fastapi.responses import StreamingResponse
 
-from core.accounts.audit_log import TITLES, Action, AuditFilter, cells
+from core.accounts.audit_log import COLUMN_TITLES, Action, AuditFilter, table_row
 from core.accounts.identity import SignedIn
 from core.api.dependencies import CurrentStudio, user_of
 from core.api.image_responses import SAFE
 
-trail = APIRouter()
+audit = APIRouter()
 # A cell that begins with one of these is read as a formula, or as one after it; in full width, too.
 _SIGNS = r"=+\-@\t\r\n＝＋－＠"
 # A reader to whom another sign ends a cell finds a beginning there as well.
@@ -25,7 +25,7 @@ _FORMULA = re.compile(rf"""(^|[;,|\t\r\n])((?:["']|[^\S\t\r\n])*)(?=[{_SIGNS}])"
 _MARK = "\ufeff"
 
 
-@trail.get("/audit.csv", include_in_schema=False)
+@audit.get("/audit.csv", include_in_schema=False)
 def get_audit(
     studio: CurrentStudio,
     user: Annotated[SignedIn, Depends(user_of)],
@@ -33,7 +33,7 @@ def get_audit(
     action: Action | None = None,
 ) -> StreamingResponse:
     """The audit trail as a file, for an administrator's browser."""
-    lines = sheet(TITLES, map(cells, studio.audit_log.all(user, AuditFilter(person, action))))
+    lines = sheet(COLUMN_TITLES, map(table_row, studio.audit_log.iterate(user, AuditFilter(person, action))))
     headers = SAFE | {"Content-Disposition": "attachment; filename=audit.csv", "Cache-Control": "no-store"}
     return StreamingResponse(lines, media_type="text/csv; charset=utf-8", headers=headers)
 

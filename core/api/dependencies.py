@@ -35,7 +35,7 @@ def user_of(request: Request, studio: CurrentStudio) -> SignedIn:
     scheme, *token = request.headers.get("authorization", "").split(None, 1) or [""]
     if scheme.casefold() == "bearer":
         found = _by_token(studio, "".join(token).strip())
-    elif (by_cookie := studio.accounts.signed_in(session_token(request.cookies))) is not None:
+    elif (by_cookie := studio.sessions.authenticate(session_token(request.cookies))) is not None:
         found = by_cookie
     else:
         raise errors.ImageAuthError
@@ -44,7 +44,7 @@ def user_of(request: Request, studio: CurrentStudio) -> SignedIn:
 
 
 def _by_token(studio: Studio, token: str) -> SignedIn:
-    found = studio.api_tokens.signed_in(token)
+    found = studio.api_tokens.authenticate(token)
     if found is None:
         raise errors.TokenRejected
     return found

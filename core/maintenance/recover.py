@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 
 import click
 
-from core.accounts.passwords import RESET_LIFE, RESET_PARAM
-from core.accounts.users import Accounts
+from core.accounts.audit_log import AuditLog
+from core.accounts.passwords import RESET_LIFETIME, RESET_PARAM, Passwords
 from core.database.database import Database
 from core.maintenance.command_line import HELP_OPTIONS, OperatorCommand, data_folder, print_line
 from core.settings import Settings, load_settings
@@ -22,7 +22,7 @@ def recovery_link(settings: Settings, username: str) -> str:
     DatabaseError.
     """
     with closing(Database(database_url(settings, data_folder(settings)))) as database:
-        token = Accounts(database).recovery(username)
+        token = Passwords(database, AuditLog(database)).create_reset_as_operator(username)
     return f"http://localhost:{settings.port}/?{urlencode({RESET_PARAM: token})}"
 
 
@@ -34,6 +34,6 @@ def command(username: str) -> None:
     Use it to let in an administrator who has forgotten the password. Atelier may be running meanwhile.
     """
     print_line(f"{recovery_link(load_settings(), username)}\n")
-    hours = RESET_LIFE.total_seconds() / 3600
+    hours = RESET_LIFETIME.total_seconds() / 3600
     print_line(f"The link sets a new password once, within {hours:.0f} hours.")
     print_line("If people reach Atelier at another address, put it before the /?")

@@ -35,7 +35,7 @@ def current_user() -> SignedIn | None:
     user has signed in, this tab's session state is cleared before anything is drawn.
     """
     client_info.set(current_client())
-    user = studio().accounts.signed_in(token())
+    user = studio().sessions.authenticate(token())
     owner = user.session_id if user else None
     if st.session_state.get(OWNER_KEY, owner) != owner:
         st.session_state.clear()

@@ -10,16 +10,22 @@ from sqlalchemy import event, text
 from sqlmodel import Session, select
 
 from core import errors
-from core.accounts.api_tokens import KEPT, LIVES, MOST, PREFIX, ApiTokens, Token
+from core.accounts.api_tokens import (
+    EXPIRED_LISTED_FOR,
+    LIFETIMES_DAYS,
+    MAX_TOKENS_PER_USER,
+    PREFIX,
+    ApiTokens,
+    TokenSummary,
+)
 from core.accounts.audit_log import Action, AuditLog
-from core.accounts.identity import SEEN_EVERY, SignedIn
-from core.accounts.users import Accounts
+from core.accounts.identity import LAST_SEEN_INTERVAL, SignedIn
 from core.database.database import Database
 from core.database.models import ApiToken, AuditEntry, Scope, Table
 from tests.support.client_info import called_from
 from tests.support.clock import Clock
 from tests.support.concurrent_write import meanwhile
-from tests.support.sign_in import HASH, change_password, enter, in_parallel, ticket_of
+from tests.support.sign_in import HASH, Accounts, accounts_in, change_password, enter, in_parallel, ticket_of
 
 BOTH = (Scope.READ, Scope.GENERATE)
 
@@ -31,7 +37,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def accounts(database: Database, clock: Clock) -> Accounts:
-    return Accounts(database, clock=clock)
+    return accounts_in(database, clock=clock)
 
 
 @pytest.fixture
@@ -49,7 +55,7 @@ def member(accounts: Accounts, admin: SignedIn) -> SignedIn:
     return enter(accounts, "ada")
 
 
-def only(tokens: ApiTokens, user: SignedIn) -> Token:
+def only(tokens: ApiTokens, user: SignedIn) -> TokenSummary:
     (token,) = tokens.list(user)
     return token
 
@@ -61,10 +67,10 @@ def everything_stored(database: Database) -> str:
 
 
 def test_a_token_stands_for_its_user_with_what_it_may_do(tokens: ApiTokens, member: SignedIn) -> None:
-    token = tokens.make(member, " my  script ", BOTH, 90)
+    token = tokens.create(member, " my  script ", BOTH, 90)
     assert token.startswith(PREFIX)
     assert len(token) > 40
-    user = tokens.signed_in(token)
+    user = tokens.authenticate(token)
     assert user is not None
     assert (user.user_id, user.username, user.display_name) == (member.user_id, "ada", "ada")
     assert user.scopes == set(BOTH)
@@ -75,10 +81,10 @@ def test_a_token_stands_for_its_user_with_what_it_may_do(tokens: ApiTokens, memb
 def test_only_the_hash_of_a_token_is_stored_anywhere(
     tokens: ApiTokens, database: Database, member: SignedIn
 ) -> None:
-    token = tokens.make(member, "script", BOTH, None)
-    assert tokens.signed_in(token)
+    token = tokens.create(member, "script", BOTH, None)
+    assert tokens.authenticate(token)
     tokens.revoke(member, only(tokens, member).id)
-    tokens.make(member, "another", BOTH, None)
+    tokens.create(member, "another", BOTH, None)
     stored = everything_stored(database)
     assert "script" in stored
     assert token not in stored
@@ -95,7 +101,7 @@ def test_a_browsers_session_may_do_everything(member: SignedIn) -> None:
 def test_a_token_may_do_what_it_was_made_for_and_no_more(
     tokens: ApiTokens, member: SignedIn, scope: Scope
 ) -> None:
-    user = tokens.signed_in(tokens.make(member, "script", [scope], 30))
+    user = tokens.authenticate(tokens.create(member, "script", [scope], 30))
     assert user is not None
     user.require(scope)
     for other in set(Scope) - {scope}:
@@ -104,18 +110,18 @@ def test_a_token_may_do_what_it_was_made_for_and_no_more(
 
 
 def test_a_token_is_nobodys_administrator(tokens: ApiTokens, accounts: Accounts, admin: SignedIn) -> None:
-    user = tokens.signed_in(tokens.make(admin, "script", BOTH, None))
+    user = tokens.authenticate(tokens.create(admin, "script", BOTH, None))
     assert user is not None
     assert not user.is_admin
     with pytest.raises(errors.NotAllowed):
-        accounts.invite(user)
+        accounts.registration.create_invite(user)
 
 
 def test_a_token_makes_and_revokes_no_tokens(tokens: ApiTokens, member: SignedIn) -> None:
-    user = tokens.signed_in(tokens.make(member, "script", BOTH, None))
+    user = tokens.authenticate(tokens.create(member, "script", BOTH, None))
     assert user is not None
     with pytest.raises(errors.ScopeMissing):
-        tokens.make(user, "another", BOTH, None)
+        tokens.create(user, "another", BOTH, None)
     with pytest.raises(errors.ScopeMissing):
         tokens.revoke(user, only(tokens, member).id)
     assert only(tokens, member)
@@ -124,12 +130,12 @@ def test_a_token_makes_and_revokes_no_tokens(tokens: ApiTokens, member: SignedIn
 def test_a_session_that_has_ended_makes_no_token(
     tokens: ApiTokens, accounts: Accounts, admin: SignedIn, member: SignedIn, clock: Clock
 ) -> None:
-    accounts.sign_out_everywhere(member)
+    accounts.sessions.sign_out_everywhere(member)
     with pytest.raises(errors.SessionEnded):
-        tokens.make(member, "script", BOTH, None)
+        tokens.create(member, "script", BOTH, None)
     clock.forward(days=400)
     with pytest.raises(errors.SessionEnded):
-        tokens.make(admin, "script", BOTH, None)
+        tokens.create(admin, "script", BOTH, None)
     assert tokens.list(member) == tokens.list(admin) == ()
 
 
@@ -137,47 +143,49 @@ def test_a_new_password_leaves_no_token_that_is_being_made(
     tokens: ApiTokens, accounts: Accounts, database: Database, member: SignedIn
 ) -> None:
     with meanwhile(database, "INSERT INTO api_tokens", lambda: change_password(accounts, "ada", "another")):
-        token = tokens.make(member, "script", BOTH, None)
-    assert tokens.signed_in(token) is None
+        token = tokens.create(member, "script", BOTH, None)
+    assert tokens.authenticate(token) is None
     assert tokens.list(member) == ()
 
 
-@pytest.mark.parametrize("life", LIVES)
+@pytest.mark.parametrize("life", LIFETIMES_DAYS)
 def test_a_token_ends_with_its_time(
     tokens: ApiTokens, member: SignedIn, clock: Clock, life: int | None
 ) -> None:
-    token = tokens.make(member, "script", BOTH, life)
+    token = tokens.create(member, "script", BOTH, life)
     clock.now += timedelta(days=life or 10_000, seconds=-1)
-    assert tokens.signed_in(token)
+    assert tokens.authenticate(token)
     assert not only(tokens, member).expired(clock.now)
     clock.forward(seconds=1)
-    assert (tokens.signed_in(token) is None) is (life is not None)
+    assert (tokens.authenticate(token) is None) is (life is not None)
     assert only(tokens, member).expired(clock.now) is (life is not None)
 
 
 def test_a_revoked_token_is_over_at_once(tokens: ApiTokens, member: SignedIn) -> None:
-    token, other = tokens.make(member, "script", BOTH, None), tokens.make(member, "other", BOTH, None)
+    token, other = tokens.create(member, "script", BOTH, None), tokens.create(member, "other", BOTH, None)
     [script] = [one for one in tokens.list(member) if one.name == "script"]
     tokens.revoke(member, script.id)
-    assert tokens.signed_in(token) is None
-    assert tokens.signed_in(other)
+    assert tokens.authenticate(token) is None
+    assert tokens.authenticate(other)
     tokens.revoke(member, script.id)
 
 
 def test_nobody_revokes_anothers_token(tokens: ApiTokens, admin: SignedIn, member: SignedIn) -> None:
-    token = tokens.make(member, "script", BOTH, None)
+    token = tokens.create(member, "script", BOTH, None)
     tokens.revoke(admin, only(tokens, member).id)
-    assert tokens.signed_in(token)
+    assert tokens.authenticate(token)
     assert tokens.list(admin) == ()
 
 
 @pytest.mark.parametrize(
     "event_",
     [
-        pytest.param(lambda accounts, admin, user: accounts.withdraw(admin, user), id="withdrawal"),
+        pytest.param(lambda accounts, admin, user: accounts.users.withdraw(admin, user), id="withdrawal"),
         pytest.param(lambda accounts, admin, user: change_password(accounts, "ada", "x"), id="new password"),
         pytest.param(
-            lambda accounts, admin, user: accounts.use_reset(accounts.password_reset(admin, user), "x"),
+            lambda accounts, admin, user: accounts.passwords.use_reset(
+                accounts.passwords.create_reset(admin, user), "x"
+            ),
             id="new password by a link",
         ),
     ],
@@ -189,36 +197,36 @@ def test_tokens_end_with(
     member: SignedIn,
     event_: Callable[[Accounts, SignedIn, str], object],
 ) -> None:
-    mine, admins = tokens.make(member, "script", BOTH, None), tokens.make(admin, "script", BOTH, None)
+    mine, admins = tokens.create(member, "script", BOTH, None), tokens.create(admin, "script", BOTH, None)
     event_(accounts, admin, member.user_id)
-    assert tokens.signed_in(mine) is None
-    accounts.reinstate(admin, member.user_id)
-    assert tokens.signed_in(mine) is None
-    assert tokens.signed_in(admins)
+    assert tokens.authenticate(mine) is None
+    accounts.users.reinstate(admin, member.user_id)
+    assert tokens.authenticate(mine) is None
+    assert tokens.authenticate(admins)
 
 
 def test_a_withdrawn_user_has_no_token_whatever_is_in_its_table(
     tokens: ApiTokens, database: Database, member: SignedIn
 ) -> None:
-    token = tokens.make(member, "script", BOTH, None)
+    token = tokens.create(member, "script", BOTH, None)
     with database.write() as session:
         session.execute(text("UPDATE users SET withdrawn_at = '2026-01-01' WHERE username = 'ada'"))
-    assert tokens.signed_in(token) is None
+    assert tokens.authenticate(token) is None
 
 
 @pytest.mark.parametrize(
     "token", ["", "atl_", "atl_made-up", "made-up", "\0", "atl_\0", "atl_\ud800", "atl_" + "x" * 10_000]
 )
 def test_a_made_up_token_is_nobody(tokens: ApiTokens, member: SignedIn, token: str) -> None:
-    tokens.make(member, "script", BOTH, None)
-    assert tokens.signed_in(token) is None
+    tokens.create(member, "script", BOTH, None)
+    assert tokens.authenticate(token) is None
 
 
 def test_a_cookie_is_no_token_and_a_token_no_cookie(
     tokens: ApiTokens, accounts: Accounts, member: SignedIn
 ) -> None:
-    assert tokens.signed_in(accounts.redeem_ticket(ticket_of(accounts, "ada"))) is None
-    assert accounts.signed_in(tokens.make(member, "script", BOTH, None)) is None
+    assert tokens.authenticate(accounts.sessions.redeem_ticket(ticket_of(accounts, "ada"))) is None
+    assert accounts.sessions.authenticate(tokens.create(member, "script", BOTH, None)) is None
 
 
 @pytest.mark.parametrize(
@@ -236,72 +244,72 @@ def test_a_cookie_is_no_token_and_a_token_no_cookie(
 )
 def test_a_name_that_can_not_be_read_is_refused(tokens: ApiTokens, member: SignedIn, name: str) -> None:
     with pytest.raises(errors.TokenOptionsRejected):
-        tokens.make(member, name, BOTH, None)
+        tokens.create(member, name, BOTH, None)
     assert tokens.list(member) == ()
 
 
 @pytest.mark.parametrize("name", ["x", "x" * 64, "kleines Skript 🦊", "スクリプト", "=1+1", "<b>"])
 def test_a_name_that_can_be_read_is_kept(tokens: ApiTokens, member: SignedIn, name: str) -> None:
-    tokens.make(member, name, BOTH, None)
+    tokens.create(member, name, BOTH, None)
     assert only(tokens, member).name == name
 
 
 @pytest.mark.parametrize("life", [0, -1, 1, 31, 10**12])
 def test_only_the_offered_lives_are_given(tokens: ApiTokens, member: SignedIn, life: int) -> None:
     with pytest.raises(errors.TokenOptionsRejected):
-        tokens.make(member, "script", BOTH, life)
+        tokens.create(member, "script", BOTH, life)
 
 
 def test_a_token_that_may_do_nothing_is_not_made(tokens: ApiTokens, member: SignedIn) -> None:
     with pytest.raises(errors.TokenOptionsRejected):
-        tokens.make(member, "script", [], None)
+        tokens.create(member, "script", [], None)
 
 
 def test_a_user_has_so_many_live_tokens_and_no_more(
     tokens: ApiTokens, accounts: Accounts, admin: SignedIn, member: SignedIn, clock: Clock
 ) -> None:
-    for number in range(MOST):
-        tokens.make(member, f"script {number}", BOTH, 30)
+    for number in range(MAX_TOKENS_PER_USER):
+        tokens.create(member, f"script {number}", BOTH, 30)
     with pytest.raises(errors.TokenOptionsRejected, match="already have 20 API tokens"):
-        tokens.make(member, "one more", BOTH, 30)
-    tokens.make(admin, "another's", BOTH, 30)
+        tokens.create(member, "one more", BOTH, 30)
+    tokens.create(admin, "another's", BOTH, 30)
     tokens.revoke(member, tokens.list(member)[0].id)
-    tokens.make(member, "in its place", BOTH, 30)
+    tokens.create(member, "in its place", BOTH, 30)
     clock.forward(days=30)
-    again = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, "ada")))
+    again = accounts.sessions.authenticate(accounts.sessions.redeem_ticket(ticket_of(accounts, "ada")))
     assert again
-    tokens.make(again, "when they have expired", BOTH, 30)
+    tokens.create(again, "when they have expired", BOTH, 30)
 
 
 def test_of_tokens_made_at_once_no_more_are_made(tokens: ApiTokens, member: SignedIn) -> None:
-    for number in range(MOST - 2):
-        tokens.make(member, f"script {number}", BOTH, None)
-    made = in_parallel(8, lambda number: tokens.make(member, f"at once {number}", BOTH, None))
+    for number in range(MAX_TOKENS_PER_USER - 2):
+        tokens.create(member, f"script {number}", BOTH, None)
+    made = in_parallel(8, lambda number: tokens.create(member, f"at once {number}", BOTH, None))
     assert sum(isinstance(one, errors.TokenOptionsRejected) for one in made) == 6
-    assert len(tokens.list(member)) == MOST
+    assert len(tokens.list(member)) == MAX_TOKENS_PER_USER
 
 
 def test_when_it_was_used_is_written_every_few_minutes_at_most(
     tokens: ApiTokens, member: SignedIn, clock: Clock
 ) -> None:
-    token = tokens.make(member, "script", BOTH, None)
+    token = tokens.create(member, "script", BOTH, None)
     assert only(tokens, member).used_at is None
-    assert tokens.signed_in(token)
+    assert tokens.authenticate(token)
     first = only(tokens, member).used_at
     assert first == clock.now
-    clock.now += SEEN_EVERY
-    assert tokens.signed_in(token)
+    clock.now += LAST_SEEN_INTERVAL
+    assert tokens.authenticate(token)
     assert only(tokens, member).used_at == first
     clock.forward(seconds=1)
-    assert tokens.signed_in(token)
+    assert tokens.authenticate(token)
     assert only(tokens, member).used_at == clock.now
 
 
 def test_a_token_in_constant_use_writes_nothing(
     tokens: ApiTokens, database: Database, member: SignedIn
 ) -> None:
-    token = tokens.make(member, "script", BOTH, None)
-    assert tokens.signed_in(token)
+    token = tokens.create(member, "script", BOTH, None)
+    assert tokens.authenticate(token)
     written: list[str] = []
     event.listen(
         database.engine,
@@ -309,7 +317,7 @@ def test_a_token_in_constant_use_writes_nothing(
         lambda _c, _u, statement, *_: written.append(statement.split()[0]),
     )
     for _ in range(5):
-        assert tokens.signed_in(token)
+        assert tokens.authenticate(token)
     assert set(written) <= {"BEGIN", "SELECT"}
 
 
@@ -323,17 +331,17 @@ def uses(database: Database) -> list[tuple[str, str]]:
 def test_the_trail_has_each_address_and_day_of_a_token_once(
     tokens: ApiTokens, database: Database, member: SignedIn, clock: Clock
 ) -> None:
-    token = tokens.make(member, "script", BOTH, None)
+    token = tokens.create(member, "script", BOTH, None)
     for address in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.1"):
         with called_from(address):
-            assert tokens.signed_in(token)
+            assert tokens.authenticate(token)
     clock.forward(hours=6)
     with called_from("10.0.0.1"):
-        assert tokens.signed_in(token)
+        assert tokens.authenticate(token)
     assert sorted(uses(database)) == [("01", "10.0.0.1"), ("01", "10.0.0.2")]
     clock.forward(hours=6)
     with called_from("10.0.0.1"):
-        assert tokens.signed_in(token)
+        assert tokens.authenticate(token)
     assert uses(database)[-1] == ("02", "10.0.0.1")
     assert len(uses(database)) == 3
 
@@ -364,18 +372,18 @@ def test_a_token_that_is_over_is_in_the_trail_once_a_day_and_address_when_it_is_
     end: Callable[[Clock, Session], object],
     why: str,
 ) -> None:
-    token = tokens.make(member, "script", BOTH, 30)
-    assert tokens.signed_in(token)
+    token = tokens.create(member, "script", BOTH, 30)
+    assert tokens.authenticate(token)
     with database.write() as session:
         end(clock, session)
     for address in ("10.0.0.1", "10.0.0.1", "10.0.0.2", "10.0.0.1"):
         with called_from(address):
-            assert tokens.signed_in(token) is None
+            assert tokens.authenticate(token) is None
     told = [("ada", f"script: {why}", address) for address in ("10.0.0.1", "10.0.0.2")]
     assert sorted(refusals(database)) == told
     clock.forward(days=1)
     with called_from("10.0.0.1"):
-        assert tokens.signed_in(token) is None
+        assert tokens.authenticate(token) is None
     assert sorted(refusals(database)) == sorted([*told, told[0]])
 
 
@@ -385,11 +393,11 @@ def test_a_token_that_nobody_has_is_in_the_trail_once_an_hour_and_address(
     for address in ("10.0.0.1", "10.0.0.2"):
         with called_from(address):
             for made_up in ("atl_made-up", "atl_another", "no token at all"):
-                assert tokens.signed_in(made_up) is None
+                assert tokens.authenticate(made_up) is None
     assert sorted(refusals(database)) == [("", "unknown token", f"10.0.0.{n}") for n in (1, 2)]
     clock.forward(hours=1)
     with called_from("10.0.0.1"):
-        assert tokens.signed_in("atl_made-up") is None
+        assert tokens.authenticate("atl_made-up") is None
     assert len(refusals(database)) == 3
     assert "made-up" not in everything_stored(database)
 
@@ -397,27 +405,27 @@ def test_a_token_that_nobody_has_is_in_the_trail_once_an_hour_and_address(
 def test_a_token_used_at_once_is_in_the_trail_once(
     tokens: ApiTokens, database: Database, member: SignedIn
 ) -> None:
-    token = tokens.make(member, "script", BOTH, None)
-    found = in_parallel(8, lambda _: tokens.signed_in(token))
+    token = tokens.create(member, "script", BOTH, None)
+    found = in_parallel(8, lambda _: tokens.authenticate(token))
     assert all(isinstance(user, SignedIn) for user in found)
     assert len(uses(database)) == 1
 
 
 def test_a_database_that_takes_no_writes_turns_no_token_away(sqlite_database: Database, clock: Clock) -> None:
-    user = enter(Accounts(sqlite_database, clock=clock), "ada")
+    user = enter(accounts_in(sqlite_database, clock=clock), "ada")
     tokens = ApiTokens(sqlite_database, AuditLog(sqlite_database, clock=clock), clock=clock)
-    token = tokens.make(user, "script", BOTH, None)
+    token = tokens.create(user, "script", BOTH, None)
     with sqlite_database.read() as session:
         session.execute(text("PRAGMA query_only=ON"))
-    assert tokens.signed_in(token)
+    assert tokens.authenticate(token)
 
 
 def test_expired_tokens_are_listed_for_a_while(
     tokens: ApiTokens, database: Database, member: SignedIn, clock: Clock
 ) -> None:
-    tokens.make(member, "short", BOTH, 30)
-    tokens.make(member, "for ever", BOTH, None)
-    clock.now += timedelta(days=30) + KEPT - timedelta(seconds=1)
+    tokens.create(member, "short", BOTH, 30)
+    tokens.create(member, "for ever", BOTH, None)
+    clock.now += timedelta(days=30) + EXPIRED_LISTED_FOR - timedelta(seconds=1)
     tokens.tidy()
     assert {token.name for token in tokens.list(member)} == {"short", "for ever"}
     clock.forward(seconds=1)
@@ -428,6 +436,6 @@ def test_expired_tokens_are_listed_for_a_while(
 
 
 def test_a_new_account_has_no_tokens(tokens: ApiTokens, accounts: Accounts, member: SignedIn) -> None:
-    tokens.make(member, "script", BOTH, None)
-    accounts.create_user("grace", HASH)
+    tokens.create(member, "script", BOTH, None)
+    accounts.registration.create_user("grace", HASH)
     assert tokens.list(enter(accounts, "linus")) == ()

@@ -17,22 +17,21 @@ from core import errors
 from core.accounts.api_tokens import PREFIX, ApiTokens
 from core.accounts.audit_log import PAGE_SIZE, Action, AuditFilter, AuditLog
 from core.accounts.identity import SignedIn
-from core.accounts.sign_in import LOCK, MAX_ATTEMPTS
-from core.accounts.users import Accounts
+from core.accounts.sign_in_attempts import LOCKOUT, MAX_ATTEMPTS
 from core.common.clock import utc_now
 from core.database.database import ROWS_PER_PAGE, Database
 from core.database.models import AuditEntry, Scope, Table, User
 from core.database.pagination import Cursor
 from core.images.gallery import Gallery
 from core.images.share_links import LIVES, ShareLinks
-from core.settings import Registration, load_settings
+from core.settings import RegistrationMode, load_settings
 from core.storage.storage import Storage
 from core.usage.budget_limits import UserLimits
 from core.usage.budgets import Budgets
 from tests.support.client_info import called_from
 from tests.support.clock import Clock
 from tests.support.gallery import Keeper, plans_of
-from tests.support.sign_in import HASH, change_password, enter, in_parallel, ticket_of
+from tests.support.sign_in import HASH, accounts_in, change_password, enter, in_parallel, ticket_of
 
 Act = Callable[[], object]
 KEY = "sk-proj-abcdefghijklmnop1234"
@@ -49,13 +48,13 @@ class World:
 
     def __post_init__(self) -> None:
         self.audit_log = AuditLog(self.database, clock=self.clock)
-        self.accounts = Accounts(self.database, registration=Registration.INVITE, clock=self.clock)
+        self.accounts = accounts_in(self.database, mode=RegistrationMode.INVITE, clock=self.clock)
         self.tokens = ApiTokens(self.database, self.audit_log, clock=self.clock)
         self.gallery = Gallery(self.database, self.storage, self.audit_log, clock=self.clock)
         self.shares = ShareLinks(self.database, self.audit_log, clock=self.clock)
         self.budgets = Budgets(self.database, load_settings(), self.audit_log, clock=self.clock)
         self.admin = enter(self.accounts, "root")
-        self.member = enter(self.accounts, "ada", invite=self.accounts.invite(self.admin))
+        self.member = enter(self.accounts, "ada", invite=self.accounts.registration.create_invite(self.admin))
 
     def kept(self, secret: str) -> str:
         self.secrets.append(secret)
@@ -76,30 +75,30 @@ class World:
         return self.kept(ticket_of(self.accounts, "ada"))
 
     def cookie(self) -> str:
-        return self.kept(self.accounts.redeem_ticket(self.ticket()))
+        return self.kept(self.accounts.sessions.redeem_ticket(self.ticket()))
 
     def token(self) -> str:
-        return self.kept(self.tokens.make(self.member, "script", [Scope.READ], 30))
+        return self.kept(self.tokens.create(self.member, "script", [Scope.READ], 30))
 
     def reset(self) -> str:
-        return self.kept(self.accounts.password_reset(self.admin, self.member.user_id))
+        return self.kept(self.accounts.passwords.create_reset(self.admin, self.member.user_id))
 
     def open_invite(self) -> str:
-        self.kept(self.accounts.invite(self.admin))
-        return self.accounts.open_invites(self.admin)[0].id
+        self.kept(self.accounts.registration.create_invite(self.admin))
+        return self.accounts.registration.open_invites(self.admin)[0].id
 
     def attempted(self, times: int = 1) -> None:
         for _ in range(times):
-            self.accounts.begin_attempt("ada")
+            self.accounts.sign_in_attempts.begin("ada")
 
     def withdrawn(self) -> str:
-        self.accounts.withdraw(self.admin, self.member.user_id)
+        self.accounts.users.withdraw(self.admin, self.member.user_id)
         return self.member.user_id
 
     def back(self) -> None:
         """Let the member in again, whose session may have ended."""
-        self.accounts.reinstate(self.admin, self.member.user_id)
-        member = self.accounts.signed_in(self.cookie())
+        self.accounts.users.reinstate(self.admin, self.member.user_id)
+        member = self.accounts.sessions.authenticate(self.cookie())
         assert member
         self.member = member
 
@@ -136,47 +135,47 @@ class Case:
 
 def sign_in(world: World) -> Act:
     ticket = world.ticket()
-    return lambda: world.kept(world.accounts.redeem_ticket(ticket))
+    return lambda: world.kept(world.accounts.sessions.redeem_ticket(ticket))
 
 
 def sign_out(world: World) -> Act:
     cookie = world.cookie()
-    return lambda: world.accounts.sign_out(cookie)
+    return lambda: world.accounts.sessions.sign_out(cookie)
 
 
 def fail(world: World) -> Act:
     world.attempted()
-    return lambda: world.accounts.attempt_failed("ada")
+    return lambda: world.accounts.sign_in_attempts.record_failure("ada")
 
 
 def lock_out(world: World) -> Act:
     world.attempted(MAX_ATTEMPTS)
-    return lambda: world.accounts.attempt_failed("ada")
+    return lambda: world.accounts.sign_in_attempts.record_failure("ada")
 
 
 def use_reset(world: World) -> Act:
     reset = world.reset()
-    return lambda: world.accounts.use_reset(reset, HASH)
+    return lambda: world.accounts.passwords.use_reset(reset, HASH)
 
 
 def register(world: World) -> Act:
-    invite = world.kept(world.accounts.invite(world.admin))
-    return lambda: world.accounts.create_user("grace", HASH, invite=invite)
+    invite = world.kept(world.accounts.registration.create_invite(world.admin))
+    return lambda: world.accounts.registration.create_user("grace", HASH, invite=invite)
 
 
 def withdraw_invite(world: World) -> Act:
     invite = world.open_invite()
-    return lambda: world.accounts.withdraw_invite(world.admin, invite)
+    return lambda: world.accounts.registration.withdraw_invite(world.admin, invite)
 
 
 def reinstate(world: World) -> Act:
     user_id = world.withdrawn()
-    return lambda: world.accounts.reinstate(world.admin, user_id)
+    return lambda: world.accounts.users.reinstate(world.admin, user_id)
 
 
 def use_token(world: World) -> Act:
     token = world.token()
-    return lambda: world.tokens.signed_in(token)
+    return lambda: world.tokens.authenticate(token)
 
 
 def revoke_token(world: World) -> Act:
@@ -230,14 +229,16 @@ CASES = {
     Action.PASSWORD_RESET_MADE: Case(lambda w: w.reset, "root", "ada"),
     Action.PASSWORD_RESET_USED: Case(use_reset, "", "ada"),
     Action.REGISTRATION: Case(register, "grace", "grace", "member, by invitation "),
-    Action.INVITATION_MADE: Case(lambda w: lambda: w.kept(w.accounts.invite(w.admin)), "root", None),
+    Action.INVITATION_MADE: Case(
+        lambda w: lambda: w.kept(w.accounts.registration.create_invite(w.admin)), "root", None
+    ),
     Action.INVITATION_WITHDRAWN: Case(withdraw_invite, "root", None),
     Action.WITHDRAWAL: Case(lambda w: w.withdrawn, "root", "ada"),
     Action.REINSTATEMENT: Case(reinstate, "root", "ada"),
     Action.TOKEN_MADE: Case(lambda w: w.token, "ada", "script", "may read; for 30 days"),
     Action.TOKEN_USED: Case(use_token, "ada", "script"),
     Action.TOKEN_FAILURE: Case(
-        lambda w: lambda: w.tokens.signed_in(f"{PREFIX}made-up"), "", "", "unknown token"
+        lambda w: lambda: w.tokens.authenticate(f"{PREFIX}made-up"), "", "", "unknown token"
     ),
     Action.TOKEN_REVOKED: Case(revoke_token, "ada", "script"),
     Action.BUDGET_CHANGE: Case(change_budget, "root", "ada", "Images per day: "),
@@ -317,17 +318,25 @@ def test_what_can_not_be_recorded_is_not_done(world: World, subtests: pytest.Sub
             id="trash",
         ),
         pytest.param(
-            lambda w: w.accounts.create_user("ada", HASH, invite=w.accounts.invite(w.admin)),
+            lambda w: w.accounts.registration.create_user(
+                "ada", HASH, invite=w.accounts.registration.create_invite(w.admin)
+            ),
             errors.UsernameTaken,
             id="registration",
         ),
-        pytest.param(lambda w: w.accounts.use_reset("made-up", HASH), errors.ResetInvalid, id="reset"),
-        pytest.param(lambda w: w.accounts.redeem_ticket("made-up"), errors.SessionEnded, id="sign-in"),
         pytest.param(
-            lambda w: w.tokens.make(w.member, "", [Scope.READ], None), errors.TokenOptionsRejected, id="token"
+            lambda w: w.accounts.passwords.use_reset("made-up", HASH), errors.ResetInvalid, id="reset"
         ),
         pytest.param(
-            lambda w: w.accounts.withdraw(w.member, w.admin.user_id), errors.NotAllowed, id="withdrawal"
+            lambda w: w.accounts.sessions.redeem_ticket("made-up"), errors.SessionEnded, id="sign-in"
+        ),
+        pytest.param(
+            lambda w: w.tokens.create(w.member, "", [Scope.READ], None),
+            errors.TokenOptionsRejected,
+            id="token",
+        ),
+        pytest.param(
+            lambda w: w.accounts.users.withdraw(w.member, w.admin.user_id), errors.NotAllowed, id="withdrawal"
         ),
     ],
 )
@@ -343,10 +352,10 @@ def test_what_is_refused_is_not_in_the_trail(
 @pytest.mark.parametrize(
     "act",
     [
-        pytest.param(lambda w: w.accounts.sign_out("made-up"), id="sign-out of nobody"),
-        pytest.param(lambda w: w.accounts.withdraw(w.admin, "nobody"), id="withdrawal of nobody"),
-        pytest.param(lambda w: w.accounts.reinstate(w.admin, "nobody"), id="reinstatement of nobody"),
-        pytest.param(lambda w: w.accounts.withdraw_invite(w.admin, "none"), id="no invitation"),
+        pytest.param(lambda w: w.accounts.sessions.sign_out("made-up"), id="sign-out of nobody"),
+        pytest.param(lambda w: w.accounts.users.withdraw(w.admin, "nobody"), id="withdrawal of nobody"),
+        pytest.param(lambda w: w.accounts.users.reinstate(w.admin, "nobody"), id="reinstatement of nobody"),
+        pytest.param(lambda w: w.accounts.registration.withdraw_invite(w.admin, "none"), id="no invitation"),
         pytest.param(lambda w: w.tokens.revoke(w.admin, "none"), id="no token"),
         pytest.param(lambda w: sum(w.gallery.purge(w.clock.now)), id="an empty trash"),
         pytest.param(lambda w: w.gallery.change(w.member.user_id, w.image(), favourite=True), id="favourite"),
@@ -366,7 +375,7 @@ def test_no_secret_is_in_the_trail(world: World) -> None:
     for case in CASES.values():
         with called_from("192.0.2.7", f"curl Authorization: Bearer {KEY}", KEY):
             world.another_day(case)()
-    world.tokens.make(world.member, f"for {KEY}", [Scope.READ], None)
+    world.tokens.create(world.member, f"for {KEY}", [Scope.READ], None)
     trail = "".join(map(str, world.entries()))
     assert "Bearer[secret]" in trail
     assert len(world.secrets) > len(CASES) / 2
@@ -375,8 +384,8 @@ def test_no_secret_is_in_the_trail(world: World) -> None:
 
 
 def test_a_password_typed_as_a_name_is_not_in_the_trail(world: World) -> None:
-    world.accounts.begin_attempt("correct horse battery")
-    world.accounts.attempt_failed("correct horse battery")
+    world.accounts.sign_in_attempts.begin("correct horse battery")
+    world.accounts.sign_in_attempts.record_failure("correct horse battery")
     (entry,) = world.entries(Action.SIGN_IN_FAILURE)
     assert (entry.subject, entry.details) == ("", "unknown name")
 
@@ -397,11 +406,11 @@ def test_names_that_nobody_has_leave_one_entry_an_hour_and_address(world: World)
     for address in ("192.0.2.1", "192.0.2.2"):
         for number in range(10):
             with called_from(address):
-                world.accounts.attempt_failed(f"nobody-{number}")
+                world.accounts.sign_in_attempts.record_failure(f"nobody-{number}")
     assert len(world.entries(Action.SIGN_IN_FAILURE)) == 2
     world.clock.forward(hours=1)
     with called_from("192.0.2.1"):
-        world.accounts.attempt_failed("nobody")
+        world.accounts.sign_in_attempts.record_failure("nobody")
     assert len(world.entries(Action.SIGN_IN_FAILURE)) == 3
 
 
@@ -409,24 +418,24 @@ def test_names_that_nobody_has_leave_one_entry_an_hour_and_address(world: World)
 def test_a_failure_is_written_to_the_disk_whether_or_not_somebody_has_the_name(
     sqlite_database: Database, tmp_path: Path, name: str
 ) -> None:
-    accounts, log = Accounts(sqlite_database), tmp_path / "only.db-wal"
-    accounts.create_user("root", HASH)
+    accounts, log = accounts_in(sqlite_database), tmp_path / "only.db-wal"
+    accounts.registration.create_user("root", HASH)
     for _ in range(2):
-        accounts.begin_attempt(name)
+        accounts.sign_in_attempts.begin(name)
         before = log.stat().st_size
-        accounts.attempt_failed(name)
+        accounts.sign_in_attempts.record_failure(name)
         assert log.stat().st_size > before
 
 
 def test_a_locked_name_leaves_no_more_entries(world: World) -> None:
     def attempt(_: int) -> None:
-        world.accounts.begin_attempt("ada")
-        world.accounts.attempt_failed("ada")
+        world.accounts.sign_in_attempts.begin("ada")
+        world.accounts.sign_in_attempts.record_failure("ada")
 
     in_parallel(20, attempt)
     assert len(world.entries(Action.SIGN_IN_FAILURE)) == MAX_ATTEMPTS
     assert len(world.entries(Action.LOCK_OUT)) == 1
-    world.clock.now += LOCK
+    world.clock.now += LOCKOUT
     in_parallel(20, attempt)
     assert len(world.entries(Action.SIGN_IN_FAILURE)) == 2 * MAX_ATTEMPTS
     assert len(world.entries(Action.LOCK_OUT)) == 2
@@ -437,7 +446,7 @@ def test_ended_tokens_are_named_with_what_ended_them(world: World) -> None:
     change_password(world.accounts, "ada", HASH)
     world.back()
     world.token()
-    world.accounts.use_reset(world.reset(), HASH)
+    world.accounts.passwords.use_reset(world.reset(), HASH)
     world.back()
     world.token()
     world.withdrawn()
@@ -450,9 +459,9 @@ def test_ended_tokens_are_named_with_what_ended_them(world: World) -> None:
 
 
 def test_a_link_made_at_the_server_says_so(world: World) -> None:
-    world.kept(world.accounts.recovery("ada"))
+    world.kept(world.accounts.passwords.create_reset_as_operator("ada"))
     (entry,) = world.entries(Action.PASSWORD_RESET_MADE)
-    assert (entry.actor_id, entry.subject, entry.details) == (None, "ada", "by whoever runs the server")
+    assert (entry.actor_id, entry.subject, entry.details) == (None, "ada", "by the server's operator")
 
 
 # Reading
@@ -462,12 +471,12 @@ def test_only_an_administrator_reads_the_trail(world: World) -> None:
     with pytest.raises(errors.NotAllowed):
         world.audit_log.page(world.member)
     with pytest.raises(errors.NotAllowed):
-        world.audit_log.all(world.member)
+        world.audit_log.iterate(world.member)
     assert world.audit_log.page(world.admin).entries
 
 
 def test_a_token_of_the_administrator_does_not_read_it(world: World) -> None:
-    user = world.tokens.signed_in(world.tokens.make(world.admin, "script", list(Scope), None))
+    user = world.tokens.authenticate(world.tokens.create(world.admin, "script", list(Scope), None))
     assert user
     with pytest.raises(errors.NotAllowed):
         world.audit_log.page(user)
@@ -509,9 +518,9 @@ def test_what_comes_meanwhile_moves_no_page(world: World) -> None:
 
 def test_the_whole_trail_is_read_in_portions(world: World) -> None:
     fill(world, ROWS_PER_PAGE + 7)
-    assert [entry.id for entry in world.audit_log.all(world.admin)] == [one.id for one in world.entries()][
-        ::-1
-    ]
+    assert [entry.id for entry in world.audit_log.iterate(world.admin)] == [
+        one.id for one in world.entries()
+    ][::-1]
 
 
 @pytest.mark.parametrize(
@@ -530,11 +539,11 @@ def test_the_whole_trail_is_read_in_portions(world: World) -> None:
 def test_the_trail_can_be_looked_through(
     world: World, which: AuditFilter, found: list[tuple[str, str]]
 ) -> None:
-    world.tokens.make(world.member, "root", [Scope.READ], None)
+    world.tokens.create(world.member, "root", [Scope.READ], None)
     world.withdrawn()
     entries = world.audit_log.page(world.admin, which).entries
     assert [(one.actor_name, one.subject) for one in entries] == found
-    assert list(world.audit_log.all(world.admin, which)) == list(entries)
+    assert list(world.audit_log.iterate(world.admin, which)) == list(entries)
 
 
 def test_newest_first(world: World) -> None:

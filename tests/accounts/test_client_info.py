@@ -93,13 +93,13 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 
 def test_a_sign_in_over_http_says_from_where(studio: Studio) -> None:
-    studio.accounts.create_user("ada", "!")
+    studio.registration.create_user("ada", "!")
     app = Starlette(routes=[Mount("/auth", create_auth(lambda: studio))], middleware=MIDDLEWARE)
     client = TestClient(app, client=("192.0.2.7", 4711), headers={"User-Agent": "Firefox/1", **FORWARDED})
-    ticket = ticket_of(studio.accounts, "ada")
+    ticket = ticket_of(studio, "ada")
     assert client.post("/auth/session", json={"ticket": ticket}).status_code == 204
     assert client.post("/auth/sign-out").status_code == 204
-    admin = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket_of(studio.accounts, "ada")))
+    admin = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket_of(studio, "ada")))
     assert admin
     for action in (Action.SIGN_OUT, Action.SIGN_IN):
         entry = studio.audit_log.page(admin, AuditFilter(action=action)).entries[-1]

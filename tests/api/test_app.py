@@ -20,9 +20,8 @@ from starlette.routing import Mount
 from starlette.testclient import TestClient
 
 from core import bootstrap, errors
-from core.accounts.audit_log import TITLES
+from core.accounts.audit_log import COLUMN_TITLES
 from core.accounts.identity import SignedIn
-from core.accounts.users import Accounts
 from core.api.app import create_api, create_auth, sessions
 from core.api.gallery_routes import gallery
 from core.api.generation_routes import generation
@@ -71,12 +70,12 @@ class Person:
 def enter(studio: Studio) -> Callable[[], Person]:
     def make() -> Person:
         name = f"user-{new_id()[:8]}"
-        studio.accounts.create_user(name, "!")
+        studio.registration.create_user(name, "!")
         client = client_of(studio)
-        ticket = ticket_of(studio.accounts, name)
+        ticket = ticket_of(studio, name)
         assert client.post("/auth/session", json={"ticket": ticket}).status_code == 204
         token = client.cookies[COOKIE]
-        user = studio.accounts.signed_in(token)
+        user = studio.sessions.authenticate(token)
         assert user is not None
         return Person(user, client, token)
 
@@ -191,28 +190,28 @@ def test_a_known_etag_opens_nothing_to_somebody_else(
     assert answer.status_code == 404
 
 
-def nobody(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
+def nobody(studio: Studio, person: Person, admin: Person) -> None:
     person.client.cookies.clear()
 
 
-def made_up(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
+def made_up(studio: Studio, person: Person, admin: Person) -> None:
     person.client.cookies.clear()
     person.client.cookies[COOKIE] = "made-up"
 
 
-def signed_out(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
-    accounts.sign_out(person.token)
+def signed_out(studio: Studio, person: Person, admin: Person) -> None:
+    studio.sessions.sign_out(person.token)
 
 
-def withdrawn(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
-    accounts.withdraw(admin.user, person.user.user_id)
+def withdrawn(studio: Studio, person: Person, admin: Person) -> None:
+    studio.users.withdraw(admin.user, person.user.user_id)
 
 
-def new_password(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
-    change_password(accounts, person.user.username, "another")
+def new_password(studio: Studio, person: Person, admin: Person) -> None:
+    change_password(studio, person.user.username, "another")
 
 
-def expired(studio: Studio, accounts: Accounts, person: Person, admin: Person) -> None:
+def expired(studio: Studio, person: Person, admin: Person) -> None:
     with studio.database.write() as session:
         row = session.get(SignInSession, person.user.session_id)
         assert row is not None
@@ -225,10 +224,10 @@ def test_without_a_standing_session_nothing_is_served(
     enter: Callable[[], Person],
     admin: Person,
     address: str,
-    ended: Callable[[Studio, Accounts, Person, Person], None],
+    ended: Callable[[Studio, Person, Person], None],
 ) -> None:
     person = enter()
-    ended(studio, studio.accounts, person, admin)
+    ended(studio, person, admin)
     answer = person.client.get(address)
     assert answer.status_code == 401
     assert answer.headers["cache-control"] == "no-store"
@@ -319,22 +318,22 @@ def test_on_https_the_cookie_of_plain_http_is_nobodys(
     ):
         assert answer(planted) == 401
     assert client.post("/auth/sign-out", headers={"Cookie": f"{COOKIE}={token}"}).status_code == 204
-    assert studio.accounts.signed_in(token) is None
+    assert studio.sessions.authenticate(token) is None
 
 
 def begin(client: TestClient, studio: Studio, person: Person, **headers: str):  # type: ignore[no-untyped-def]
-    ticket = ticket_of(studio.accounts, person.user.username)
+    ticket = ticket_of(studio, person.user.username)
     return client.post("/auth/session", json={"ticket": ticket}, headers=headers)
 
 
 def test_a_ticket_sent_twice_leaves_the_session_it_began(studio: Studio, owner: Person) -> None:
     client = client_of(studio)
-    ticket = ticket_of(studio.accounts, owner.user.username)
+    ticket = ticket_of(studio, owner.user.username)
     assert client.post("/auth/session", json={"ticket": ticket}).status_code == 204
     again = client.post("/auth/session", json={"ticket": ticket})
     assert again.status_code == 401
     assert_one_shape(again.json(), "IMG-AUTH-SESSION-001")
-    assert studio.accounts.signed_in(client.cookies[COOKIE]) is not None
+    assert studio.sessions.authenticate(client.cookies[COOKIE]) is not None
 
 
 def test_a_new_session_ends_the_browsers_last_one(
@@ -342,8 +341,8 @@ def test_a_new_session_ends_the_browsers_last_one(
 ) -> None:
     person = enter()
     assert begin(person.client, studio, owner).status_code == 204
-    assert studio.accounts.signed_in(person.token) is None
-    found = studio.accounts.signed_in(person.client.cookies[COOKIE])
+    assert studio.sessions.authenticate(person.token) is None
+    found = studio.sessions.authenticate(person.client.cookies[COOKIE])
     assert found is not None
     assert found.user_id == owner.user.user_id
 
@@ -358,7 +357,7 @@ def test_sign_out_clears_the_browser_and_ends_the_session(
     assert answer.status_code == 204
     assert answer.headers["clear-site-data"] == '"cache"'
     assert COOKIE not in client.cookies
-    assert studio.accounts.signed_in(token) is None
+    assert studio.sessions.authenticate(token) is None
     assert client.get(f"/api/images/{image_id}").status_code == 401
     client.cookies[COOKIE] = token
     assert client.get(f"/api/images/{image_id}").status_code == 401
@@ -377,7 +376,7 @@ def test_a_browser_is_signed_out_also_while_the_database_takes_no_writes(
     said = capsys.readouterr().out
     assert "row is still there" in said
     assert fault.code in said
-    assert studio.accounts.signed_in(token) is not None
+    assert studio.sessions.authenticate(token) is not None
 
 
 @contextmanager
@@ -411,12 +410,12 @@ def test_another_site_can_not_send_for_a_browser(
 ) -> None:
     client = client_of(studio)
     begin(client, studio, owner)
-    ticket = ticket_of(studio.accounts, owner.user.username)
+    ticket = ticket_of(studio, owner.user.username)
     answer = client.post(path, json={"ticket": ticket}, headers={"Origin": origin})
     assert answer.status_code == 403
     assert_one_shape(answer.json(), "IMG-REQ-ORIGIN-001")
-    assert studio.accounts.signed_in(client.cookies[COOKIE]) is not None
-    assert studio.accounts.redeem_ticket(ticket)
+    assert studio.sessions.authenticate(client.cookies[COOKIE]) is not None
+    assert studio.sessions.redeem_ticket(ticket)
 
 
 def test_its_own_pages_can(studio: Studio, owner: Person) -> None:
@@ -431,14 +430,14 @@ def rows_of(answer: httpx2.Response) -> list[list[str]]:
 
 
 def test_the_administrator_saves_the_trail(studio: Studio, admin: Person, owner: Person) -> None:
-    studio.api_tokens.make(owner.user, '=HYPERLINK("//x";"y")', [Scope.READ], None)
+    studio.api_tokens.create(owner.user, '=HYPERLINK("//x";"y")', [Scope.READ], None)
     answer = admin.client.get("/api/audit.csv")
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/csv; charset=utf-8"
     assert answer.headers["content-disposition"] == "attachment; filename=audit.csv"
     assert answer.headers["cache-control"] == "no-store"
     titles, *rows = rows_of(answer)
-    assert titles == list(TITLES)
+    assert titles == list(COLUMN_TITLES)
     assert len(rows) > 3
     assert ["token made", owner.user.username, '\'=HYPERLINK("//x";"y")'] in [row[1:4] for row in rows]
 

@@ -11,7 +11,6 @@ import pytest
 from playwright.sync_api import Browser
 
 from core import bootstrap
-from core.accounts.users import Accounts
 from core.api.app import create_api
 from core.database.database import Database
 from core.settings import load_settings
@@ -19,7 +18,7 @@ from core.studio import Studio
 from core.web.cookies import COOKIE
 from tests.support.api_clients import Person, client_of
 from tests.support.app_process import AppProcess
-from tests.support.sign_in import ticket_of
+from tests.support.sign_in import accounts_in, ticket_of
 
 PAGES = ("/api/docs", "/api/docs/start.js", "/api/docs/swagger-ui.css", "/api/openapi.json")
 
@@ -81,9 +80,9 @@ def test_it_says_how_to_sign_in_and_where_it_is_served(document: dict[str, Any])
 
 def test_a_browser_shows_it_and_nothing_comes_from_elsewhere(tmp_path: Path, browser: Browser) -> None:
     with AppProcess(tmp_path) as app:
-        accounts = Accounts(Database(f"sqlite:///{app.data_dir / 'atelier.db'}"))
-        accounts.create_user("ada", "!")
-        session = accounts.redeem_ticket(ticket_of(accounts, "ada"))
+        accounts = accounts_in(Database(f"sqlite:///{app.data_dir / 'atelier.db'}"))
+        accounts.registration.create_user("ada", "!")
+        session = accounts.sessions.redeem_ticket(ticket_of(accounts, "ada"))
         page = browser.new_page()
         page.context.add_cookies([{"name": COOKIE, "value": session, "url": app.base_url}])
         asked: list[str] = []

@@ -22,7 +22,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message
 
 from core import bootstrap, errors
-from core.accounts.api_tokens import LIVES
+from core.accounts.api_tokens import LIFETIMES_DAYS
 from core.accounts.identity import SignedIn
 from core.api.app import create_api, create_auth
 from core.api.edit_routes import edits, in_turn
@@ -78,16 +78,16 @@ class Person:
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
         name = f"user-{new_id()[:8]}"
-        studio.accounts.create_user(name, "!")
+        studio.registration.create_user(name, "!")
         routes = [Mount("/api", create_api(lambda: studio)), Mount("/auth", create_auth(lambda: studio))]
         self.client = TestClient(
             Starlette(routes=routes, middleware=[Middleware(Guard, get_settings=lambda: studio.settings)]),
             base_url="http://localhost:8501",
             raise_server_exceptions=False,
         )
-        ticket = ticket_of(studio.accounts, name)
+        ticket = ticket_of(studio, name)
         assert self.client.post("/auth/session", json={"ticket": ticket}).status_code == 204
-        found = studio.accounts.signed_in(self.client.cookies["atelier"])
+        found = studio.sessions.authenticate(self.client.cookies["atelier"])
         assert found is not None
         self.user: SignedIn = found
 
@@ -404,7 +404,7 @@ def test_the_documentation_shows_the_form(ada: Person) -> None:
 
 def test_a_token_that_may_only_read_edits_nothing(studio: Studio, service: OpenAIService) -> None:
     person = Person(studio)
-    token = studio.api_tokens.make(person.user, "reader", [Scope.READ], LIVES[0])
+    token = studio.api_tokens.create(person.user, "reader", [Scope.READ], LIFETIMES_DAYS[0])
     answer = nobody(person).post(
         EDIT, data=WORDS, files={"image": JPEG}, headers={"Authorization": f"Bearer {token}"}
     )

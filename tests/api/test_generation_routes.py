@@ -678,7 +678,7 @@ def test_a_stream_ends_when_its_reader_is_not_let_in_any_more(
     with ThreadPoolExecutor(1) as pool:
         stream = pool.submit(owner.client.get, accepted["events"])
         until(lambda: rows(studio, Job)[0].state == JobState.RUNNING)
-        studio.accounts.sign_out(owner.client.cookies[COOKIE])
+        studio.sessions.sign_out(owner.client.cookies[COOKIE])
         told = events_of(stream.result(timeout=30).text)
     assert [name for name, _ in told if name == "end"] == []
 

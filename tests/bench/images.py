@@ -68,7 +68,7 @@ def _studio(folder: Path, url: str, at_once: int) -> Iterator[Make]:
             log_level="WARNING",
         )
     )
-    user_id = studio.accounts.create_user("bench", "!").id
+    user_id = studio.registration.create_user("bench", "!").id
     number = iter(range(10**6))
 
     def make(count: int) -> None:

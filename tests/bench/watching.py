@@ -13,7 +13,6 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.asyncio.client import ClientConnection, connect
 
-from core.accounts.users import Accounts
 from core.common.ids import new_id
 from core.database.database import Database
 from core.database.models import Job
@@ -22,7 +21,7 @@ from tests.bench.figures import Figure, p95
 from tests.bench.servers import POLLED_PAGE, cpu_seconds, empty_app, memory, on_two_cores, service
 from tests.support.app_process import AppProcess
 from tests.support.crashing_worker import RECIPE
-from tests.support.sign_in import ticket_of
+from tests.support.sign_in import accounts_in, ticket_of
 
 PEOPLE = 100
 # As many images as the app lets run at once; who has to wait is told of their place instead.
@@ -67,11 +66,11 @@ def _sign_up(folder: Path) -> list[str]:
     folder.mkdir(parents=True)
     database = Database(f"sqlite:///{folder / 'atelier.db'}")
     database.migrate()
-    accounts = Accounts(database)
+    accounts = accounts_in(database)
     tokens = []
     for number in range(PEOPLE):
-        user = accounts.create_user(f"person-{number}", "!")
-        tokens.append(accounts.redeem_ticket(ticket_of(accounts, user.username)))
+        user = accounts.registration.create_user(f"person-{number}", "!")
+        tokens.append(accounts.sessions.redeem_ticket(ticket_of(accounts, user.username)))
         with database.write() as session:
             session.add(Job(batch_id=new_id(), owner_id=user.id, request=RECIPE.to_json()))
     database.close()

@@ -5,30 +5,32 @@ from __future__ import annotations
 import pytest
 
 from app import served_address
-from core.settings import Registration, load_settings
+from core.settings import RegistrationMode, load_settings
 
 
 @pytest.mark.parametrize(
     ("argv", "registration"),
     [
-        pytest.param(["/venv/bin/uvicorn", "app:app"], Registration.OPEN, id="uvicorn on loopback"),
-        pytest.param(["uvicorn", "app:app", "--host", "0.0.0.0"], Registration.INVITE, id="uvicorn for all"),
+        pytest.param(["/venv/bin/uvicorn", "app:app"], RegistrationMode.OPEN, id="uvicorn on loopback"),
         pytest.param(
-            ["/venv/bin/streamlit", "run", "app.py"], Registration.OPEN, id="streamlit's own default"
+            ["uvicorn", "app:app", "--host", "0.0.0.0"], RegistrationMode.INVITE, id="uvicorn for all"
         ),
         pytest.param(
-            ["/x/uvicorn/__main__.py", "app:app", "--host=::1"], Registration.OPEN, id="python -m uvicorn"
+            ["/venv/bin/streamlit", "run", "app.py"], RegistrationMode.OPEN, id="streamlit's own default"
         ),
-        pytest.param(["uvicorn", "app:app", "--uds", "/run/a"], Registration.INVITE, id="a socket file"),
-        pytest.param(["uvicorn", "app:app", "--fd=3"], Registration.INVITE, id="a socket handed over"),
-        pytest.param(["/x/streamlit/__main__.py", "run"], Registration.OPEN, id="python -m streamlit"),
-        pytest.param(["/my-uvicorn-and-streamlit/serve.py"], Registration.INVITE, id="a folder's name"),
-        pytest.param(["gunicorn", "app:app"], Registration.INVITE, id="a server we don't know"),
-        pytest.param([], Registration.INVITE, id="no arguments"),
+        pytest.param(
+            ["/x/uvicorn/__main__.py", "app:app", "--host=::1"], RegistrationMode.OPEN, id="python -m uvicorn"
+        ),
+        pytest.param(["uvicorn", "app:app", "--uds", "/run/a"], RegistrationMode.INVITE, id="a socket file"),
+        pytest.param(["uvicorn", "app:app", "--fd=3"], RegistrationMode.INVITE, id="a socket handed over"),
+        pytest.param(["/x/streamlit/__main__.py", "run"], RegistrationMode.OPEN, id="python -m streamlit"),
+        pytest.param(["/my-uvicorn-and-streamlit/serve.py"], RegistrationMode.INVITE, id="a folder's name"),
+        pytest.param(["gunicorn", "app:app"], RegistrationMode.INVITE, id="a server we don't know"),
+        pytest.param([], RegistrationMode.INVITE, id="no arguments"),
     ],
 )
 def test_accounts_are_open_by_default_only_where_nobody_else_can_reach(
-    argv: list[str], registration: Registration, monkeypatch: pytest.MonkeyPatch
+    argv: list[str], registration: RegistrationMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamlit.get_option", {"server.address": "127.0.0.1"}.get)
     assert load_settings(host=served_address(argv)).effective_registration is registration
@@ -37,11 +39,11 @@ def test_accounts_are_open_by_default_only_where_nobody_else_can_reach(
 @pytest.mark.parametrize(
     ("variable", "value", "options", "registration"),
     [
-        ("UVICORN_HOST", "0.0.0.0", (), Registration.INVITE),
-        ("UVICORN_HOST", "0.0.0.0", ("--host", "127.0.0.1"), Registration.OPEN),
-        ("UVICORN_HOST", "", (), Registration.OPEN),
-        ("UVICORN_UDS", "/run/atelier.sock", (), Registration.INVITE),
-        ("UVICORN_FD", "0", (), Registration.INVITE),
+        ("UVICORN_HOST", "0.0.0.0", (), RegistrationMode.INVITE),
+        ("UVICORN_HOST", "0.0.0.0", ("--host", "127.0.0.1"), RegistrationMode.OPEN),
+        ("UVICORN_HOST", "", (), RegistrationMode.OPEN),
+        ("UVICORN_UDS", "/run/atelier.sock", (), RegistrationMode.INVITE),
+        ("UVICORN_FD", "0", (), RegistrationMode.INVITE),
     ],
 )
 def test_uvicorns_environment_counts_like_its_options(
@@ -49,7 +51,7 @@ def test_uvicorns_environment_counts_like_its_options(
     variable: str,
     value: str,
     options: tuple[str, ...],
-    registration: Registration,
+    registration: RegistrationMode,
 ) -> None:
     monkeypatch.setenv(variable, value)
     address = served_address(["uvicorn", "app:app", *options])

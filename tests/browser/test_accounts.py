@@ -205,7 +205,7 @@ def test_a_token_is_shown_once_and_the_trail_says_what_was_done(browser: Browser
         person.page.get_by_role("button", name="I have copied it").click()
         expect(person.page.get_by_text(token)).to_have_count(0)
         with closing(Database(f"sqlite:///{app.data_dir / 'atelier.db'}")) as database:
-            found = ApiTokens(database, AuditLog(database)).signed_in(token)
+            found = ApiTokens(database, AuditLog(database)).authenticate(token)
         assert found is not None
         assert (found.username, found.scopes) == ("chief", {Scope.READ})
         person.page.get_by_role("link", name="Open the audit trail").click()

@@ -108,9 +108,9 @@ def _fill(studio: Studio) -> dict[str, str]:
     """Lay everything down that people and services could have written."""
     tokens = {}
     for name in (CHIEF, OWNER):
-        studio.accounts.create_user(name, "!")
-        tokens[name] = studio.accounts.redeem_ticket(ticket_of(studio.accounts, name))
-    owner = studio.accounts.signed_in(tokens[OWNER])
+        studio.registration.create_user(name, "!")
+        tokens[name] = studio.sessions.redeem_ticket(ticket_of(studio, name))
+    owner = studio.sessions.authenticate(tokens[OWNER])
     assert owner
     with studio.database.write() as session:
         row = session.get(User, owner.user_id)

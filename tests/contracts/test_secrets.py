@@ -102,10 +102,10 @@ def enter(studio: Studio) -> Callable[[str], tuple[SignedIn, str]]:
     """`enter("ada")`: the account, signed in, and its cookie's token; the first is the administrator's."""
 
     def make(name: str) -> tuple[SignedIn, str]:
-        if studio.accounts.password_hash(name) is None:
-            studio.accounts.create_user(name, "!")
-        token = studio.accounts.redeem_ticket(ticket_of(studio.accounts, name), browser="a browser")
-        user = studio.accounts.signed_in(token)
+        if studio.passwords.stored_hash(name) is None:
+            studio.registration.create_user(name, "!")
+        token = studio.sessions.redeem_ticket(ticket_of(studio, name), browser="a browser")
+        user = studio.sessions.authenticate(token)
         assert user
         return user, token
 
@@ -334,15 +334,15 @@ def test_no_row_file_or_line_holds_a_token_that_opens_something(
     guest, _ = enter("guest")
     secrets = {
         "cookie": cookie,
-        "ticket": ticket_of(studio.accounts, "guest"),
-        "invitation": studio.accounts.invite(chief),
-        "reset": studio.accounts.password_reset(chief, guest.user_id),
+        "ticket": ticket_of(studio, "guest"),
+        "invitation": studio.registration.create_invite(chief),
+        "reset": studio.passwords.create_reset(chief, guest.user_id),
         "key": CONFIGURED,
     }
     with pytest.raises(errors.ImageError):
-        studio.accounts.redeem_ticket("no-such-ticket")
+        studio.sessions.redeem_ticket("no-such-ticket")
     with pytest.raises(errors.ImageError):
-        studio.accounts.check_reset("no-such-link")
+        studio.passwords.check_reset("no-such-link")
     kept = (rows(studio), files(studio), lines.getvalue())
     for name, secret in secrets.items():
         assert not any(secret in text for text in kept), name

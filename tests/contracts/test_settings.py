@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.errors import SettingsError
-from core.settings import Moderation, Registration, Settings, is_loopback, is_unspecified, load_settings
+from core.settings import Moderation, RegistrationMode, Settings, is_loopback, is_unspecified, load_settings
 
 GIVEN: dict[str, tuple[str, Any]] = {
     "host": ("0.0.0.0", "0.0.0.0"),
@@ -23,7 +23,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "aws_region": ("eu-central-1", "eu-central-1"),
     "aws_access_key_id": ("AKIA1", SecretStr("AKIA1")),
     "aws_secret_access_key": ("a/b+c", SecretStr("a/b+c")),
-    "registration": ("CLOSED", Registration.CLOSED),
+    "registration": ("CLOSED", RegistrationMode.CLOSED),
     "session_days": ("7", 7),
     "public_https": ("true", True),
     "openai_api_key": ("sk-abc", SecretStr("sk-abc")),
@@ -267,23 +267,23 @@ def test_the_chosen_models_are_used() -> None:
 @pytest.mark.parametrize(
     ("host", "registration"),
     [
-        ("127.0.0.1", Registration.OPEN),
-        ("127.1.2.3", Registration.OPEN),
-        ("localhost", Registration.OPEN),
-        ("::1", Registration.OPEN),
-        ("[::1]", Registration.OPEN),
-        ("0.0.0.0", Registration.INVITE),
-        ("::", Registration.INVITE),
-        ("192.168.1.5", Registration.INVITE),
-        ("atelier.example", Registration.INVITE),
-        ("localhost.example", Registration.INVITE),
+        ("127.0.0.1", RegistrationMode.OPEN),
+        ("127.1.2.3", RegistrationMode.OPEN),
+        ("localhost", RegistrationMode.OPEN),
+        ("::1", RegistrationMode.OPEN),
+        ("[::1]", RegistrationMode.OPEN),
+        ("0.0.0.0", RegistrationMode.INVITE),
+        ("::", RegistrationMode.INVITE),
+        ("192.168.1.5", RegistrationMode.INVITE),
+        ("atelier.example", RegistrationMode.INVITE),
+        ("localhost.example", RegistrationMode.INVITE),
     ],
 )
-def test_who_may_register_follows_the_address(host: str, registration: Registration) -> None:
+def test_registration_mode_follows_the_address(host: str, registration: RegistrationMode) -> None:
     assert load_settings(host=host).effective_registration is registration
-    assert is_loopback(host) is (registration is Registration.OPEN)
+    assert is_loopback(host) is (registration is RegistrationMode.OPEN)
     chosen = load_settings(host=host, registration="closed")
-    assert chosen.effective_registration is Registration.CLOSED
+    assert chosen.effective_registration is RegistrationMode.CLOSED
 
 
 @pytest.mark.parametrize(
@@ -296,10 +296,10 @@ def test_an_address_that_stands_for_all_is_known(host: str, expected: bool) -> N
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_behind_a_proxy_nothing_is_for_this_machine_alone(host: str) -> None:
     settings = load_settings(host=host, public_https=True)
-    assert settings.effective_registration is Registration.INVITE
+    assert settings.effective_registration is RegistrationMode.INVITE
     assert settings.served_hosts == {"*"}
     chosen = load_settings(host=host, public_https=True, registration="open", allowed_hosts="atelier.example")
-    assert chosen.effective_registration is Registration.OPEN
+    assert chosen.effective_registration is RegistrationMode.OPEN
     assert chosen.served_hosts == {"atelier.example"}
 
 

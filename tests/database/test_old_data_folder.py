@@ -71,16 +71,16 @@ def test_the_tables_are_migrated(studio: Studio, old_folder: Path) -> None:
 
 @pytest.mark.parametrize("username", PASSWORDS)
 def test_people_sign_in_with_their_passwords(studio: Studio, username: str) -> None:
-    stored = studio.accounts.password_hash(username) or ""
+    stored = studio.passwords.stored_hash(username) or ""
     assert bcrypt.checkpw(prehash(PASSWORDS[username]).encode(), stored.encode())
-    session_token = studio.accounts.redeem_ticket(studio.accounts.issue_ticket(username, stored))
-    user = studio.accounts.signed_in(session_token)
+    session_token = studio.sessions.redeem_ticket(studio.sessions.issue_ticket(username, stored))
+    user = studio.sessions.authenticate(session_token)
     assert user is not None
     assert user.is_admin == (username == "ada")
 
 
 def test_a_browser_that_was_signed_in_still_is(studio: Studio) -> None:
-    user = studio.accounts.signed_in(SESSION_TOKEN)
+    user = studio.sessions.authenticate(SESSION_TOKEN)
     assert user is not None
     assert (user.user_id, user.username, user.display_name) == (GRACE, "grace", "Grace")
 
@@ -138,7 +138,7 @@ def test_a_share_link_still_shows_its_image(studio: Studio) -> None:
 
 
 def test_an_api_token_still_signs_in(studio: Studio) -> None:
-    user = studio.api_tokens.signed_in(API_TOKEN)
+    user = studio.api_tokens.authenticate(API_TOKEN)
     assert user is not None
     assert user.user_id == GRACE
     assert user.scopes == {Scope.READ, Scope.GENERATE}

@@ -40,8 +40,8 @@ def studio(database_url: str, service: OpenAIService, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 def ada(studio: Studio) -> SignedIn:
-    ticket = ticket_of(studio.accounts, studio.accounts.create_user("ada", "!").username)
-    user = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket))
+    ticket = ticket_of(studio, studio.registration.create_user("ada", "!").username)
+    user = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket))
     assert user is not None
     return user
 

@@ -63,11 +63,11 @@ def api(tmp_path_factory: pytest.TempPathFactory, shared_service: OpenAIService)
 def _somebody_with_a_picture(data_dir: Path) -> tuple[tuple[dict[str, str], ...], dict[str, str]]:
     studio = bootstrap.build(load_settings(_env_file=None, data_dir=data_dir))
     try:
-        studio.accounts.create_user("ada", "!")
-        session = studio.accounts.redeem_ticket(ticket_of(studio.accounts, "ada"))
-        user = studio.accounts.signed_in(session)
+        studio.registration.create_user("ada", "!")
+        session = studio.sessions.redeem_ticket(ticket_of(studio, "ada"))
+        user = studio.sessions.authenticate(session)
         assert user
-        token = studio.api_tokens.make(user, "fuzz", Scope, 30)
+        token = studio.api_tokens.create(user, "fuzz", Scope, 30)
         recipe = Recipe(prompt="a fox", model="offline-painter", size="64x64")
         batch_id = studio.jobs.submit(user.user_id, recipe, 1)
         image_id = until(lambda: studio.jobs.recent(user.user_id)[0].image_ids)[0]

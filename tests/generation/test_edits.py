@@ -69,10 +69,8 @@ def studio(service: OpenAIService, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def signed_in(studio: Studio, name: str) -> SignedIn:
-    user = studio.accounts.create_user(name, "!")
-    found = studio.accounts.signed_in(
-        studio.accounts.redeem_ticket(ticket_of(studio.accounts, user.username))
-    )
+    user = studio.registration.create_user(name, "!")
+    found = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket_of(studio, user.username)))
     assert found is not None
     return found
 

@@ -52,8 +52,8 @@ def enter(studio: Studio) -> Callable[[str], SignedIn]:
     """`enter("ada")`: a new account, signed in."""
 
     def make(name: str) -> SignedIn:
-        ticket = ticket_of(studio.accounts, studio.accounts.create_user(name, "!").username)
-        found = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket))
+        ticket = ticket_of(studio, studio.registration.create_user(name, "!").username)
+        found = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket))
         assert found is not None
         return found
 

@@ -66,10 +66,8 @@ def enter(studio: Studio, request: pytest.FixtureRequest) -> Callable[[str], Sig
     """`enter("ada")`: an account of this test's own, signed in."""
 
     def make(name: str) -> SignedIn:
-        user = studio.accounts.create_user(f"{name}-{abs(hash(request.node.name))}", "!")
-        found = studio.accounts.signed_in(
-            studio.accounts.redeem_ticket(ticket_of(studio.accounts, user.username))
-        )
+        user = studio.registration.create_user(f"{name}-{abs(hash(request.node.name))}", "!")
+        found = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket_of(studio, user.username)))
         assert found is not None
         return found
 

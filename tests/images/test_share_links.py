@@ -12,7 +12,6 @@ from sqlmodel import select
 from core import errors
 from core.accounts.audit_log import Action, AuditLog
 from core.accounts.identity import SignedIn
-from core.accounts.users import Accounts
 from core.common.clock import utc_now
 from core.database.database import Database
 from core.database.models import AuditEntry, Image, ShareLink
@@ -20,7 +19,7 @@ from core.images.gallery import Gallery
 from core.images.share_links import LIVES, SharedImage, ShareLinks
 from core.storage.storage import Storage
 from tests.support.clock import Clock
-from tests.support.sign_in import ticket_of
+from tests.support.sign_in import accounts_in, ticket_of
 from tests.support.stored_images import StoredImages, images_of_new_user
 
 WEEK = LIVES[0]
@@ -60,8 +59,10 @@ def image(stored: StoredImages) -> Image:
 
 def person(stored: StoredImages, *, admin: bool = False) -> SignedIn:
     """Somebody who is signed in."""
-    accounts = Accounts(stored.database)
-    found = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, stored.user.username)))
+    accounts = accounts_in(stored.database)
+    found = accounts.sessions.authenticate(
+        accounts.sessions.redeem_ticket(ticket_of(accounts, stored.user.username))
+    )
     assert found
     return replace(found, is_admin=admin)
 
@@ -84,7 +85,7 @@ def test_a_link_shows_its_picture_and_nothing_that_it_was_made_from(
 def test_a_session_that_has_ended_makes_no_link(
     shares: ShareLinks, owner: SignedIn, image: Image, database: Database
 ) -> None:
-    Accounts(database).sign_out_everywhere(owner)
+    accounts_in(database).sessions.sign_out_everywhere(owner)
     with pytest.raises(errors.SessionEnded):
         shares.create(owner, image.id, WEEK)
     assert rows(database) == []
@@ -168,8 +169,8 @@ def purged(shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImag
 
 
 def owner_withdrawn(shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages) -> None:
-    accounts = Accounts(stored.database)
-    accounts.withdraw(SignedIn("admin", "admin", "Admin", True, "-"), owner.user_id)
+    accounts = accounts_in(stored.database)
+    accounts.users.withdraw(SignedIn("admin", "admin", "Admin", True, "-"), owner.user_id)
 
 
 @pytest.mark.parametrize("ended", [stopped, all_stopped, trashed, purged, owner_withdrawn])

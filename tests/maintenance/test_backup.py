@@ -22,7 +22,6 @@ from sqlmodel import select
 from core import bootstrap, errors
 from core.accounts.api_tokens import ApiTokens
 from core.accounts.audit_log import AuditLog
-from core.accounts.users import Accounts
 from core.common.clock import utc_now
 from core.database.database import Database
 from core.database.installation_key import installation_key
@@ -37,7 +36,7 @@ from core.settings import Settings, load_settings
 from core.storage.data_folder import lock_data_folder
 from core.storage.folder import FolderStorage
 from core.storage.keys import answer_figures_key, thumbnail_key
-from tests.support.sign_in import ticket_of
+from tests.support.sign_in import accounts_in, ticket_of
 from tests.support.stored_images import (
     StoredImages,
     create_installation,
@@ -148,7 +147,7 @@ def test_a_row_without_a_file_is_counted_and_kept(stored: StoredImages, round_tr
 
 def test_a_backup_taken_while_images_are_made_is_consistent(tmp_path: Path, round_trip: RoundTrip) -> None:
     studio = bootstrap.build(load_settings(data_dir=round_trip.settings.data_dir))
-    user = studio.accounts.create_user("ada", "!")
+    user = studio.registration.create_user("ada", "!")
     recipe = Recipe(prompt="a fox", model="offline-painter")
     studio.jobs.submit(user.id, recipe, 12)
     until(lambda: len(studio.gallery.page(user.id).images) >= 2)
@@ -208,24 +207,24 @@ def test_an_image_file_of_an_open_job_is_recorded_at_the_start(
 def test_no_session_token_or_link_of_the_backup_works_again(
     stored: StoredImages, round_trip: RoundTrip
 ) -> None:
-    accounts = Accounts(stored.database)
-    token = accounts.redeem_ticket(ticket_of(accounts, "ada"))
-    signed_in = accounts.signed_in(token)
+    accounts = accounts_in(stored.database)
+    token = accounts.sessions.redeem_ticket(ticket_of(accounts, "ada"))
+    signed_in = accounts.sessions.authenticate(token)
     assert signed_in
     ticket_of(accounts, "ada")
-    accounts.invite(replace(signed_in, is_admin=True))
-    reset = accounts.recovery("ada")
-    api_token = ApiTokens(stored.database, AuditLog(stored.database)).make(
+    accounts.registration.create_invite(replace(signed_in, is_admin=True))
+    reset = accounts.passwords.create_reset_as_operator("ada")
+    api_token = ApiTokens(stored.database, AuditLog(stored.database)).create(
         signed_in, "script", [Scope.READ], None
     )
     ShareLinks(stored.database, AuditLog(stored.database)).create(signed_in, stored.image().id, LIVES[0])
     round_trip.back_up()
     restored = round_trip.restore()
-    accounts = Accounts(restored.database)
-    assert accounts.signed_in(token) is None
-    assert ApiTokens(restored.database, AuditLog(restored.database)).signed_in(api_token) is None
+    accounts = accounts_in(restored.database)
+    assert accounts.sessions.authenticate(token) is None
+    assert ApiTokens(restored.database, AuditLog(restored.database)).authenticate(api_token) is None
     with pytest.raises(errors.ResetInvalid):
-        accounts.check_reset(reset)
+        accounts.passwords.check_reset(reset)
     removed = (SignInSession, SignInTicket, Invite, ShareLink)
     with restored.database.read() as session:
         assert not any(session.exec(select(table)).all() for table in removed)

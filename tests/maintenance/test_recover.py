@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from core.accounts.passwords import RESET_PARAM
-from core.accounts.users import Accounts
 from core.database.database import Database
+from tests.support.sign_in import Accounts, accounts_in
 from tests.support.stored_images import run_operator_command
 
 
@@ -21,8 +21,8 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
     """The accounts of a running installation."""
     with closing(Database(f"sqlite:///{tmp_path / 'atelier.db'}")) as database:
         database.migrate()
-        accounts = Accounts(database)
-        accounts.create_user("root", "the forgotten one")
+        accounts = accounts_in(database)
+        accounts.registration.create_user("root", "the forgotten one")
         yield accounts
 
 
@@ -35,8 +35,8 @@ def test_the_only_administrator_can_set_a_new_password(accounts: Accounts, tmp_p
     link = urlsplit(result.stdout.splitlines()[0])
     assert (result.returncode, link.netloc) == (0, "localhost:8765")
     (token,) = parse_qs(link.query)[RESET_PARAM]
-    assert accounts.use_reset(token, "the new one") == "root"
-    assert accounts.password_hash("root") == "the new one"
+    assert accounts.passwords.use_reset(token, "the new one") == "root"
+    assert accounts.passwords.stored_hash("root") == "the new one"
 
 
 def test_an_unknown_username_is_refused(accounts: Accounts, tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from sqlmodel import col, select
 from core import bootstrap, errors
 from core.accounts.api_tokens import ApiTokens
 from core.accounts.audit_log import AuditLog
-from core.accounts.users import Accounts
 from core.database.database import Database
 from core.database.models import AuditEntry, Image, Installation, JobState, Scope, User
 from core.maintenance.transfer import Location, Transfer, open_transfer
@@ -28,7 +27,7 @@ from core.storage.s3 import open_s3
 from core.storage.storage import Storage
 from tests.support.app_process import ROOT
 from tests.support.servers import TEMPLATE, PostgresServer, S3Server
-from tests.support.sign_in import ticket_of
+from tests.support.sign_in import accounts_in, ticket_of
 from tests.support.stored_images import (
     StoredImages,
     create_installation,
@@ -144,10 +143,12 @@ def audit_entries(database: Database) -> list[dict[str, object]]:
 def test_the_audit_log_and_tokens_are_copied_once_when_the_transfer_is_repeated(
     settings: Settings, stored: StoredImages, new_database: str
 ) -> None:
-    accounts = Accounts(stored.database)
-    user = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, stored.user.username)))
+    accounts = accounts_in(stored.database)
+    user = accounts.sessions.authenticate(
+        accounts.sessions.redeem_ticket(ticket_of(accounts, stored.user.username))
+    )
     assert user
-    token = ApiTokens(stored.database, AuditLog(stored.database)).make(user, "script", [Scope.READ], None)
+    token = ApiTokens(stored.database, AuditLog(stored.database)).create(user, "script", [Scope.READ], None)
     before = audit_entries(stored.database)
     stored.database.close()
     for _ in range(2):
@@ -156,7 +157,7 @@ def test_the_audit_log_and_tokens_are_copied_once_when_the_transfer_is_repeated(
     with closing(Database(new_database)) as database:
         assert audit_entries(database) == before
         assert [entry["action"] for entry in before].count("token made") == 1
-        assert ApiTokens(database, AuditLog(database)).signed_in(token)
+        assert ApiTokens(database, AuditLog(database)).authenticate(token)
         with pytest.raises(errors.DatabaseError), database.write() as session:
             session.execute(delete(AuditEntry))
 

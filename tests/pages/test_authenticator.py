@@ -18,12 +18,12 @@ from streamlit.testing.v1 import AppTest
 from core import errors
 from core.accounts.audit_log import Action, AuditFilter, AuditLog
 from core.accounts.identity import SignedIn
-from core.accounts.sign_in import MAX_ATTEMPTS
-from core.accounts.users import Accounts
+from core.accounts.sign_in_attempts import MAX_ATTEMPTS
 from core.database.database import Database
-from core.settings import Registration
+from core.settings import RegistrationMode
 from pages.ui.account.authenticator import Authenticator
 from tests.support.clock import Clock
+from tests.support.sign_in import Accounts, accounts_in
 
 PASSWORD = "correct horse battery"
 WRONG = "wrong horse battery"
@@ -57,17 +57,17 @@ def clock() -> Clock:
 
 @pytest.fixture
 def accounts(database: Database, clock: Clock) -> Accounts:
-    return Accounts(database, clock=clock)
+    return accounts_in(database, clock=clock)
 
 
 @pytest.fixture
-def door(accounts: Accounts) -> Authenticator:
-    return Authenticator(accounts)
+def authenticator(accounts: Accounts) -> Authenticator:
+    return authenticator_over(accounts)
 
 
 @pytest.fixture
-def admin(accounts: Accounts, door: Authenticator) -> SignedIn:
-    return enter(accounts, door.register("root", PASSWORD))
+def admin(accounts: Accounts, authenticator: Authenticator) -> SignedIn:
+    return enter(accounts, authenticator.register("root", PASSWORD))
 
 
 @contextmanager
@@ -88,15 +88,21 @@ def tab_of_its_own() -> Iterator[None]:
     yield
 
 
+def authenticator_over(accounts: Accounts) -> Authenticator:
+    return Authenticator(
+        accounts.registration, accounts.passwords, accounts.sign_in_attempts, accounts.sessions
+    )
+
+
 def enter(accounts: Accounts, ticket: str) -> SignedIn:
-    user = accounts.signed_in(accounts.redeem_ticket(ticket))
+    user = accounts.sessions.authenticate(accounts.sessions.redeem_ticket(ticket))
     assert user is not None
     return user
 
 
-def test_a_registered_person_can_sign_in(accounts: Accounts, door: Authenticator) -> None:
-    assert enter(accounts, door.register(" Ada ", PASSWORD)).username == "ada"
-    assert enter(accounts, door.sign_in("ADA", PASSWORD)).display_name == "Ada"
+def test_a_registered_person_can_sign_in(accounts: Accounts, authenticator: Authenticator) -> None:
+    assert enter(accounts, authenticator.register(" Ada ", PASSWORD)).username == "ada"
+    assert enter(accounts, authenticator.sign_in("ADA", PASSWORD)).display_name == "Ada"
 
 
 @pytest.mark.parametrize(
@@ -109,33 +115,33 @@ def test_a_registered_person_can_sign_in(accounts: Accounts, door: Authenticator
     ],
 )
 def test_any_script_and_length_signs_in_and_nothing_near_it_does(
-    accounts: Accounts, door: Authenticator, password: str
+    accounts: Accounts, authenticator: Authenticator, password: str
 ) -> None:
-    door.register("ada", password)
-    assert enter(accounts, door.sign_in("ada", password))
+    authenticator.register("ada", password)
+    assert enter(accounts, authenticator.sign_in("ada", password))
     with pytest.raises(errors.SignInFailed):
-        door.sign_in("ada", password[:-1] + "x")
+        authenticator.sign_in("ada", password[:-1] + "x")
 
 
 @pytest.mark.parametrize("name", ["ada", "nobody", "", "\0", "a" * 500])
 def test_a_wrong_password_and_an_unknown_name_answer_alike(
-    door: Authenticator, admin: SignedIn, checks: list[bytes], name: str
+    authenticator: Authenticator, admin: SignedIn, checks: list[bytes], name: str
 ) -> None:
-    door.register("ada", PASSWORD)
+    authenticator.register("ada", PASSWORD)
     with pytest.raises(errors.SignInFailed) as caught:
-        door.sign_in(name, WRONG)
+        authenticator.sign_in(name, WRONG)
     assert str(caught.value) == str(errors.SignInFailed())
     assert len(checks) == (1 if name else 0)
 
 
 def test_wrong_passwords_are_in_the_trail(
-    accounts: Accounts, database: Database, door: Authenticator, admin: SignedIn
+    accounts: Accounts, database: Database, authenticator: Authenticator, admin: SignedIn
 ) -> None:
     for name in ("root", WRONG):
         with pytest.raises(errors.SignInFailed):
-            door.sign_in(name, WRONG)
+            authenticator.sign_in(name, WRONG)
     with pytest.raises(errors.SignInFailed):
-        door.change_password("root", WRONG, "another battery")
+        authenticator.change_password("root", WRONG, "another battery")
     trail = AuditLog(database).page(admin, AuditFilter(action=Action.SIGN_IN_FAILURE)).entries
     told = {(entry.subject, entry.details) for entry in trail}
     assert told == {("root", ""), ("", "unknown name"), ("root", "the current password, to change it")}
@@ -143,26 +149,28 @@ def test_wrong_passwords_are_in_the_trail(
 
 @pytest.mark.parametrize("name", ["ada", "nobody"])
 def test_a_name_is_locked_and_then_nothing_is_checked(
-    accounts: Accounts, door: Authenticator, clock: Clock, checks: list[bytes], name: str
+    accounts: Accounts, authenticator: Authenticator, clock: Clock, checks: list[bytes], name: str
 ) -> None:
-    door.register("ada", PASSWORD)
+    authenticator.register("ada", PASSWORD)
     for _ in range(MAX_ATTEMPTS):
         with pytest.raises(errors.SignInFailed):
-            door.sign_in(name, WRONG)
+            authenticator.sign_in(name, WRONG)
     with pytest.raises(errors.SignInLocked):
-        door.sign_in(name, PASSWORD)
+        authenticator.sign_in(name, PASSWORD)
     assert len(checks) == MAX_ATTEMPTS
     clock.forward(minutes=15)
     if name == "ada":
-        assert enter(accounts, door.sign_in(name, PASSWORD))
+        assert enter(accounts, authenticator.sign_in(name, PASSWORD))
 
 
-def test_twenty_wrong_passwords_at_once_cost_five_checks(door: Authenticator, checks: list[bytes]) -> None:
-    door.register("ada", PASSWORD)
+def test_twenty_wrong_passwords_at_once_cost_five_checks(
+    authenticator: Authenticator, checks: list[bytes]
+) -> None:
+    authenticator.register("ada", PASSWORD)
 
     def attempt(_: int) -> str:
         with tab_of_its_own(), pytest.raises((errors.SignInFailed, errors.SignInLocked)) as caught:
-            door.sign_in("ada", WRONG)
+            authenticator.sign_in("ada", WRONG)
         return type(caught.value).__name__
 
     with ThreadPoolExecutor(20) as pool:
@@ -171,25 +179,25 @@ def test_twenty_wrong_passwords_at_once_cost_five_checks(door: Authenticator, ch
     assert len(checks) == MAX_ATTEMPTS
 
 
-def test_a_right_password_clears_the_wrong_ones(door: Authenticator) -> None:
-    door.register("ada", PASSWORD)
+def test_a_right_password_clears_the_wrong_ones(authenticator: Authenticator) -> None:
+    authenticator.register("ada", PASSWORD)
     for _ in range(3):
         for _ in range(MAX_ATTEMPTS - 1):
             with pytest.raises(errors.SignInFailed):
-                door.sign_in("ada", WRONG)
-        door.sign_in("ada", PASSWORD)
+                authenticator.sign_in("ada", WRONG)
+        authenticator.sign_in("ada", PASSWORD)
 
 
 def test_a_withdrawn_person_is_refused_like_an_unknown_one(
-    accounts: Accounts, door: Authenticator, admin: SignedIn, checks: list[bytes]
+    accounts: Accounts, authenticator: Authenticator, admin: SignedIn, checks: list[bytes]
 ) -> None:
-    user = enter(accounts, door.register("ada", PASSWORD))
-    accounts.withdraw(admin, user.user_id)
+    user = enter(accounts, authenticator.register("ada", PASSWORD))
+    accounts.users.withdraw(admin, user.user_id)
     with pytest.raises(errors.SignInFailed):
-        door.sign_in("ada", PASSWORD)
+        authenticator.sign_in("ada", PASSWORD)
     assert len(checks) == 1
     with pytest.raises(errors.UsernameTaken):
-        door.register("ada", PASSWORD)
+        authenticator.register("ada", PASSWORD)
 
 
 @pytest.mark.parametrize(
@@ -203,28 +211,30 @@ def test_a_withdrawn_person_is_refused_like_an_unknown_one(
     ],
 )
 def test_a_registration_that_can_not_be_says_why(
-    door: Authenticator, admin: SignedIn, name: str, password: str, expected: type[errors.ImageError]
+    authenticator: Authenticator, admin: SignedIn, name: str, password: str, expected: type[errors.ImageError]
 ) -> None:
     with pytest.raises(expected):
-        door.register(name, password)
+        authenticator.register(name, password)
 
 
 def test_registration_needs_the_invitation_where_that_is_the_rule(database: Database) -> None:
-    accounts = Accounts(database, registration=Registration.INVITE)
-    door = Authenticator(accounts)
-    admin = enter(accounts, door.register("root", PASSWORD))
+    accounts = accounts_in(database, mode=RegistrationMode.INVITE)
+    authenticator = authenticator_over(accounts)
+    admin = enter(accounts, authenticator.register("root", PASSWORD))
     with pytest.raises(errors.RegistrationClosed):
-        door.register("ada", PASSWORD)
-    invite = accounts.invite(admin)
-    assert not enter(accounts, door.register("ada", PASSWORD, invite=invite)).is_admin
+        authenticator.register("ada", PASSWORD)
+    invite = accounts.registration.create_invite(admin)
+    assert not enter(accounts, authenticator.register("ada", PASSWORD, invite=invite)).is_admin
     with pytest.raises(errors.InviteInvalid):
-        door.register("grace", PASSWORD, invite=invite)
+        authenticator.register("grace", PASSWORD, invite=invite)
 
 
-def test_one_name_registered_at_once_becomes_one_account(accounts: Accounts, door: Authenticator) -> None:
+def test_one_name_registered_at_once_becomes_one_account(
+    accounts: Accounts, authenticator: Authenticator
+) -> None:
     def register(_: int) -> str:
         with tab_of_its_own(), suppress(errors.UsernameTaken):
-            return door.register("ada", PASSWORD)
+            return authenticator.register("ada", PASSWORD)
         return ""
 
     with ThreadPoolExecutor(6) as pool:
@@ -233,14 +243,14 @@ def test_one_name_registered_at_once_becomes_one_account(accounts: Accounts, doo
     assert enter(accounts, tickets[0]).is_admin
 
 
-def test_a_changed_password_is_the_one_that_counts(accounts: Accounts, door: Authenticator) -> None:
-    before = accounts.redeem_ticket(door.register("Straße", PASSWORD))
-    ticket = door.change_password("strasse", PASSWORD, "another horse battery")
-    assert accounts.signed_in(before) is None
+def test_a_changed_password_is_the_one_that_counts(accounts: Accounts, authenticator: Authenticator) -> None:
+    before = accounts.sessions.redeem_ticket(authenticator.register("Straße", PASSWORD))
+    ticket = authenticator.change_password("strasse", PASSWORD, "another horse battery")
+    assert accounts.sessions.authenticate(before) is None
     assert enter(accounts, ticket).username == "strasse"
     with pytest.raises(errors.SignInFailed):
-        door.sign_in("strasse", PASSWORD)
-    assert door.sign_in("Straße", "another horse battery")
+        authenticator.sign_in("strasse", PASSWORD)
+    assert authenticator.sign_in("Straße", "another horse battery")
 
 
 @pytest.mark.parametrize(
@@ -253,65 +263,77 @@ def test_a_changed_password_is_the_one_that_counts(accounts: Accounts, door: Aut
     ],
 )
 def test_a_refused_change_changes_nothing(
-    accounts: Accounts, door: Authenticator, current: str, new: str, expected: type[errors.ImageError]
+    accounts: Accounts,
+    authenticator: Authenticator,
+    current: str,
+    new: str,
+    expected: type[errors.ImageError],
 ) -> None:
-    token = accounts.redeem_ticket(door.register("ada", PASSWORD))
+    token = accounts.sessions.redeem_ticket(authenticator.register("ada", PASSWORD))
     with pytest.raises(expected):
-        door.change_password("ada", current, new)
-    assert accounts.signed_in(token) is not None
-    assert door.sign_in("ada", PASSWORD)
+        authenticator.change_password("ada", current, new)
+    assert accounts.sessions.authenticate(token) is not None
+    assert authenticator.sign_in("ada", PASSWORD)
 
 
-def test_a_link_sets_a_password_that_counts(accounts: Accounts, door: Authenticator, admin: SignedIn) -> None:
-    user = enter(accounts, door.register("ada", PASSWORD))
-    reset = accounts.password_reset(admin, user.user_id)
+def test_a_link_sets_a_password_that_counts(
+    accounts: Accounts, authenticator: Authenticator, admin: SignedIn
+) -> None:
+    user = enter(accounts, authenticator.register("ada", PASSWORD))
+    reset = accounts.passwords.create_reset(admin, user.user_id)
     for easy in ("short", "1234567890", "password123"):
         with pytest.raises(errors.PasswordRejected):
-            door.reset_password(reset, easy)
-    assert door.sign_in("ada", PASSWORD)
-    assert enter(accounts, door.reset_password(reset, "another horse battery")).username == "ada"
+            authenticator.reset_password(reset, easy)
+    assert authenticator.sign_in("ada", PASSWORD)
+    assert enter(accounts, authenticator.reset_password(reset, "another horse battery")).username == "ada"
     with pytest.raises(errors.SignInFailed):
-        door.sign_in("ada", PASSWORD)
-    assert door.sign_in("ada", "another horse battery")
+        authenticator.sign_in("ada", PASSWORD)
+    assert authenticator.sign_in("ada", "another horse battery")
     with pytest.raises(errors.ResetInvalid):
-        door.reset_password(reset, "a third horse battery")
+        authenticator.reset_password(reset, "a third horse battery")
 
 
 @pytest.mark.parametrize("verb", ["sign in", "change"])
 def test_a_password_that_ends_while_it_is_checked_lets_nobody_in(
     accounts: Accounts,
-    door: Authenticator,
+    authenticator: Authenticator,
     admin: SignedIn,
     monkeypatch: pytest.MonkeyPatch,
     database: Database,
     verb: str,
 ) -> None:
-    user = enter(accounts, door.register("ada", PASSWORD))
-    reset, new, real = accounts.password_reset(admin, user.user_id), "another horse battery", bcrypt.checkpw
+    user = enter(accounts, authenticator.register("ada", PASSWORD))
+    reset, new, real = (
+        accounts.passwords.create_reset(admin, user.user_id),
+        "another horse battery",
+        bcrypt.checkpw,
+    )
 
     def slow(password: bytes, hashed: bytes) -> bool:
         right = real(password, hashed)
         monkeypatch.setattr(bcrypt, "checkpw", real)
-        door.reset_password(reset, new)
+        authenticator.reset_password(reset, new)
         return right
 
     monkeypatch.setattr(bcrypt, "checkpw", slow)
     with pytest.raises(errors.SignInFailed):
-        door.sign_in("ada", PASSWORD) if verb == "sign in" else door.change_password("ada", PASSWORD, WRONG)
-    assert door.sign_in("ada", new)
+        authenticator.sign_in("ada", PASSWORD) if verb == "sign in" else authenticator.change_password(
+            "ada", PASSWORD, WRONG
+        )
+    assert authenticator.sign_in("ada", new)
     assert AuditLog(database).page(admin, AuditFilter(action=Action.SIGN_IN_FAILURE)).entries
 
 
-def test_guessing_the_current_password_is_locked_too(door: Authenticator) -> None:
-    door.register("ada", PASSWORD)
+def test_guessing_the_current_password_is_locked_too(authenticator: Authenticator) -> None:
+    authenticator.register("ada", PASSWORD)
     for _ in range(MAX_ATTEMPTS):
         with pytest.raises(errors.SignInFailed):
-            door.change_password("ada", WRONG, "another horse battery")
+            authenticator.change_password("ada", WRONG, "another horse battery")
     with pytest.raises(errors.SignInLocked):
-        door.change_password("ada", PASSWORD, "another horse battery")
+        authenticator.change_password("ada", PASSWORD, "another horse battery")
 
 
-def _script(door, verb):  # type: ignore[no-untyped-def]
+def _script(authenticator, verb):  # type: ignore[no-untyped-def]
     """Runs as a page of its own, which knows nothing of this module."""
     import contextlib
 
@@ -319,24 +341,24 @@ def _script(door, verb):  # type: ignore[no-untyped-def]
 
     from core.errors import ImageError
 
-    with contextlib.suppress(ImageError), door:
+    with contextlib.suppress(ImageError), authenticator:
         if verb == "register":
-            door.register("grace", "correct horse battery")
+            authenticator.register("grace", "correct horse battery")
         if verb == "sign in":
-            door.sign_in("ada", "correct horse battery")
+            authenticator.sign_in("ada", "correct horse battery")
         if verb == "wrong":
-            door.sign_in("ada", "wrong horse battery")
+            authenticator.sign_in("ada", "wrong horse battery")
         if verb == "unknown":
-            door.sign_in("nobody", "wrong horse battery")
+            authenticator.sign_in("nobody", "wrong horse battery")
         if verb == "change":
-            door.change_password("ada", "correct horse battery", "another horse battery")
+            authenticator.change_password("ada", "correct horse battery", "another horse battery")
     st.text(f"left: {sorted(st.session_state)}")
 
 
 @pytest.mark.parametrize("verb", ["register", "sign in", "wrong", "unknown", "change"])
 def test_nothing_is_left_in_the_tabs_state(sqlite_database: Database, verb: str) -> None:
-    door = Authenticator(Accounts(sqlite_database))
-    door.register("ada", PASSWORD)
-    page = AppTest.from_function(_script, args=(door, verb)).run(timeout=20)
+    authenticator = authenticator_over(accounts_in(sqlite_database))
+    authenticator.register("ada", PASSWORD)
+    page = AppTest.from_function(_script, args=(authenticator, verb)).run(timeout=20)
     assert not page.exception
     assert page.text[0].value == "left: []"

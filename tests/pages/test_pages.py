@@ -62,9 +62,9 @@ def open_page(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Open:
     def open_as(name: str | None, page: str | None = None) -> AppTest:
         token = None
         if name:
-            if studio.accounts.password_hash(name) is None:
-                studio.accounts.create_user(name, prehash("unused"))
-            token = studio.accounts.redeem_ticket(ticket_of(studio.accounts, name))
+            if studio.passwords.stored_hash(name) is None:
+                studio.registration.create_user(name, prehash("unused"))
+            token = studio.sessions.redeem_ticket(ticket_of(studio, name))
         monkeypatch.setattr("pages.ui.session.token", lambda: token)
         monkeypatch.setattr(
             "pages.ui.session.current_client", lambda: ClientInfo("192.0.2.1", "Firefox/1 (Linux)")
@@ -154,16 +154,16 @@ def test_a_withdrawn_user_is_out_at_the_next_click(open_page: Open, studio: Stud
     assert admin
     test = open_page("guest")
     assert labels(test.multiselect) == ["Traits"]
-    [guest] = [one for one in studio.accounts.accounts(_admin(studio)) if one.username == "guest"]
-    studio.accounts.withdraw(_admin(studio), guest.user_id)
+    [guest] = [one for one in studio.users.list(_admin(studio)) if one.username == "guest"]
+    studio.users.withdraw(_admin(studio), guest.user_id)
     test.run()
     assert "Username" in labels(test.text_input)
     assert not test.multiselect
 
 
 def _admin(studio: Studio) -> object:
-    token = studio.accounts.redeem_ticket(ticket_of(studio.accounts, "chief"))
-    return studio.accounts.signed_in(token)
+    token = studio.sessions.redeem_ticket(ticket_of(studio, "chief"))
+    return studio.sessions.authenticate(token)
 
 
 def test_only_the_administrator_sees_other_people(open_page: Open) -> None:
@@ -175,8 +175,8 @@ def test_a_draft_is_stored_as_it_is_typed(open_page: Open, studio: Studio) -> No
     test = open_page("ada")
     next(field for field in test.text_input if field.label == "Name").set_value("Wren").run()
     next(field for field in test.text_area if field.label == "Prompt").set_value("a wren").run()
-    token = studio.accounts.redeem_ticket(ticket_of(studio.accounts, "ada"))
-    user = studio.accounts.signed_in(token)
+    token = studio.sessions.redeem_ticket(ticket_of(studio, "ada"))
+    user = studio.sessions.authenticate(token)
     assert user
     draft = studio.drafts.load(user.user_id)
     assert (draft.name, draft.prompt) == ("Wren", "a wren")
@@ -209,7 +209,7 @@ def test_a_draft_that_can_not_be_stored_stays_on_the_page(open_page: Open, studi
     bootstrap.install(studio)
     test.run()
     assert not test.error
-    owner = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket_of(studio.accounts, "ada")))
+    owner = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket_of(studio, "ada")))
     assert owner is not None
     assert studio.drafts.load(owner.user_id).name == "Juniper"
 
@@ -243,7 +243,7 @@ def test_a_link_to_hand_on_leads_here(
 
 def keep_images(studio: Studio, name: str, count: int) -> str:
     """Store so many pictures for the person `name`, and return that person's id."""
-    [owner] = [one.user_id for one in studio.accounts.accounts(_admin(studio)) if one.username == name]
+    [owner] = [one.user_id for one in studio.users.list(_admin(studio)) if one.username == name]
     data = plain_png()
     for _ in range(count):
         job_id = new_id()
@@ -516,7 +516,7 @@ def shown_tokens(test: AppTest) -> list[str]:
 def test_a_token_is_shown_once_and_listed(open_page: Open, studio: Studio) -> None:
     test = make_token(open_page, "my *script*")
     (token,) = shown_tokens(test)
-    found = studio.api_tokens.signed_in(token)
+    found = studio.api_tokens.authenticate(token)
     assert found is not None
     assert (found.username, found.scopes) == ("ada", set(Scope))
     test.run()
@@ -532,7 +532,7 @@ def test_a_token_is_revoked_on_the_page(open_page: Open, studio: Studio) -> None
     test = make_token(open_page, "script")
     (token,) = shown_tokens(test)
     named(test.button, "Revoke it").click().run()
-    assert studio.api_tokens.signed_in(token) is None
+    assert studio.api_tokens.authenticate(token) is None
     assert "Revoke it" not in labels(test.button)
 
 
@@ -570,7 +570,7 @@ def test_the_administrator_reads_the_trail(open_page: Open, studio: Studio) -> N
 def test_the_trail_is_looked_through_page_by_page(open_page: Open, studio: Studio) -> None:
     open_page("chief")
     for _ in range(AUDIT_PAGE):
-        studio.accounts.redeem_ticket(ticket_of(studio.accounts, "chief"))
+        studio.sessions.redeem_ticket(ticket_of(studio, "chief"))
     test = open_page("chief", "audit.py")
     first = trail(test)
     assert len(first) == AUDIT_PAGE
@@ -655,7 +655,7 @@ def test_a_link_that_does_not_work_is_one_failure(open_page: Open, studio: Studi
     for _ in range(3):
         test.run()
     assert any(errors.ResetInvalid.code in caption.value for caption in test.caption)
-    admin = studio.accounts.signed_in(studio.accounts.redeem_ticket(ticket_of(studio.accounts, "chief")))
+    admin = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket_of(studio, "chief")))
     assert admin
     assert [(seen.code, seen.all) for seen in studio.error_counts.seen(admin)] == [
         (errors.ResetInvalid.code, 1)

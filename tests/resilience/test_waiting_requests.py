@@ -15,13 +15,12 @@ from sqlmodel import select
 
 from core.accounts.api_tokens import ApiTokens
 from core.accounts.audit_log import AuditLog
-from core.accounts.users import Accounts
 from core.database.database import Database
 from core.database.models import Job, JobState, Scope
 from core.web.guard import MAX_BODY
 from tests.support.app_process import AppProcess
 from tests.support.openai_service import Behaviour, OpenAIService
-from tests.support.sign_in import ticket_of
+from tests.support.sign_in import accounts_in, ticket_of
 from tests.support.waiting import until
 
 ASKED = {"prompt": "a fox in the snow", "size": "1024x1024", "quality": "low"}
@@ -35,11 +34,11 @@ class Program:
         self.app = app
         self.database = Database(database_url)
         self.database.migrate()
-        accounts = Accounts(self.database)
-        accounts.create_user("ada", "!")
-        user = accounts.signed_in(accounts.redeem_ticket(ticket_of(accounts, "ada")))
+        accounts = accounts_in(self.database)
+        accounts.registration.create_user("ada", "!")
+        user = accounts.sessions.authenticate(accounts.sessions.redeem_ticket(ticket_of(accounts, "ada")))
         assert user is not None
-        token = ApiTokens(self.database, AuditLog(self.database)).make(user, "script", list(Scope), None)
+        token = ApiTokens(self.database, AuditLog(self.database)).create(user, "script", list(Scope), None)
         self.headers = {"Authorization": f"Bearer {token}"}
 
     def send(self, method: str, path: str, body: Any = None, *, timeout: float = 60, **headers: str) -> Any:

@@ -65,16 +65,16 @@ class Person:
     @classmethod
     def enter(cls, studio: Studio) -> Person:
         name = f"user-{new_id()[:8]}"
-        studio.accounts.create_user(name, "!")
+        studio.registration.create_user(name, "!")
         client = client_of(studio)
-        answer = client.post("/auth/session", json={"ticket": ticket_of(studio.accounts, name)})
+        answer = client.post("/auth/session", json={"ticket": ticket_of(studio, name)})
         assert answer.status_code == 204
-        user = studio.accounts.signed_in(client.cookies[COOKIE])
+        user = studio.sessions.authenticate(client.cookies[COOKIE])
         assert user is not None
         return cls(studio, user, client)
 
     def token(self, scopes: Iterable[Scope] = BOTH) -> str:
-        return self.studio.api_tokens.make(self.user, "script", scopes, None)
+        return self.studio.api_tokens.create(self.user, "script", scopes, None)
 
     def program(self, scopes: Iterable[Scope] = BOTH) -> TestClient:
         """A program with a token of this person's."""

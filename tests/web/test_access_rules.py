@@ -175,17 +175,17 @@ def _people(studio: Studio) -> tuple[dict[str, SignedIn], dict[str, dict[str, st
     """Who they are, and what each sends to say so. The first account is the administrator's."""
     roles = ("the administrator", "the owner", "another user", "a withdrawn user")
     for number, _ in enumerate(roles):
-        studio.accounts.create_user(f"person-{number}", "!")
+        studio.registration.create_user(f"person-{number}", "!")
     names = {role: f"person-{number}" for number, role in enumerate(roles)} | {STRANGERS[2]: "person-1"}
-    cookies = {
-        role: studio.accounts.redeem_ticket(ticket_of(studio.accounts, name)) for role, name in names.items()
+    cookies = {role: studio.sessions.redeem_ticket(ticket_of(studio, name)) for role, name in names.items()}
+    people = {
+        role: found for role, token in cookies.items() if (found := studio.sessions.authenticate(token))
     }
-    people = {role: found for role, token in cookies.items() if (found := studio.accounts.signed_in(token))}
     tokens = {
-        ENDED: studio.api_tokens.make(people["a withdrawn user"], "all", set(Scope), 30),
-        **{scope: studio.api_tokens.make(people["the owner"], scope, {scope}, 30) for scope in Scope},
+        ENDED: studio.api_tokens.create(people["a withdrawn user"], "all", set(Scope), 30),
+        **{scope: studio.api_tokens.create(people["the owner"], scope, {scope}, 30) for scope in Scope},
     }
-    studio.accounts.withdraw(people["the administrator"], people["a withdrawn user"].user_id)
+    studio.users.withdraw(people["the administrator"], people["a withdrawn user"].user_id)
     with studio.database.write() as session:
         # A session's row that outlived the withdrawal must open nothing either.
         session.add(

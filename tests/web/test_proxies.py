@@ -38,8 +38,8 @@ SAID = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "6.6.6.6, 203.0.113.9"}
 def cookie_given(folder: Path, way: str, trusted: str) -> str:
     """The name of the cookie that a sign-in gives to who says that it came by HTTPS."""
     studio = bootstrap.build(load_settings(_env_file=None, data_dir=folder / "data"))
-    studio.accounts.create_user("ada", "!")
-    ticket = ticket_of(studio.accounts, "ada")
+    studio.registration.create_user("ada", "!")
+    ticket = ticket_of(studio, "ada")
     studio.close()
     with AppProcess(folder, command=WAYS[way], env={"TRUSTED_PROXIES": trusted}) as app:
         answer = httpx2.post(

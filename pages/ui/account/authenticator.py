@@ -1,4 +1,4 @@
-"""streamlit-authenticator's controller, working on our users table instead of a YAML file."""
+"""streamlit-authenticator's controller over our database, in place of the YAML file that it expects."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from streamlit_authenticator.controllers import AuthenticationController
 from streamlit_authenticator.utilities import CredentialsError, Hasher, RegisterError, ResetError, Validator
 
 from core import errors
-from core.accounts.passwords import check_password, prehash
+from core.accounts.passwords import Passwords, check_password, prehash
+from core.accounts.registration import Registration
+from core.accounts.sessions import Sessions
+from core.accounts.sign_in_attempts import SignInAttempts
 from core.accounts.usernames import check_username, fold_username
-from core.accounts.users import Accounts
+from pages.ui.session import studio
 
 _STATE_KEYS = ("name", "authentication_status", "username", "email", "roles", "logout")
 
 
 class Rules(Validator):  # type: ignore[misc]  # untyped library
-    """Our rules for names and passwords are core's; the controller's own would refuse most scripts."""
+    """Leaves the rules for usernames and passwords to core: the library's own reject most scripts."""
 
     def validate_username(self, username: str) -> bool:
         return bool(check_username(username))
@@ -34,11 +37,11 @@ class Rules(Validator):  # type: ignore[misc]  # untyped library
 
 
 class _Record(dict[str, Any]):
-    """One user as the controller sees one; a new password is written through."""
+    """One user in the controller's format. Setting a new password writes it to the database."""
 
     def __init__(self, users: SqlUsers, username: str, password_hash: str) -> None:
         super().__init__(password=password_hash, roles=None, email="", first_name=username, last_name="")
-        # The controller counts here too, and fails on a record without a count; ours is in the rows.
+        # The controller needs this count. The real one is in core.accounts.sign_in_attempts.
         super().__setitem__("failed_login_attempts", 0)
         self._users = users
         self._username = username
@@ -50,42 +53,51 @@ class _Record(dict[str, Any]):
 
 
 class SqlUsers(MutableMapping[str, _Record]):
-    """The mapping from username to record, read from and written to the database.
+    """The controller's mapping from username to record, read from the database and written to it.
 
-    With `held`, which is read once, every name has that hash: the one that is checked is then named to core,
-    which refuses when it isn't the user's any more. A hash that no password matches stands in for a name that
-    nobody has, so that signing in takes the same steps and the same time. `held` becomes what is written.
+    With `verified_hash`, every username has a record with this hash. The caller has read the hash once, and
+    hands the same one to core afterwards: core refuses if the user has another hash by then. For a username
+    that doesn't exist the caller passes a hash that no password matches, so that signing in takes the same
+    steps and the same time. `verified_hash` becomes what was written last.
     """
 
-    def __init__(self, accounts: Accounts, *, held: str | None = None, invite: str | None = None) -> None:
-        self._accounts = accounts
-        self.held = held
+    def __init__(
+        self,
+        registration: Registration,
+        passwords: Passwords,
+        *,
+        verified_hash: str | None = None,
+        invite: str | None = None,
+    ) -> None:
+        self._registration = registration
+        self._passwords = passwords
+        self.verified_hash = verified_hash
         self._invite = invite
 
     def __contains__(self, username: object) -> bool:
-        return self.held is not None or self._accounts.password_hash(str(username)) is not None
+        return self.verified_hash is not None or self._passwords.stored_hash(str(username)) is not None
 
     def __getitem__(self, username: str) -> _Record:
-        found = self.held or self._accounts.password_hash(username)
+        found = self.verified_hash or self._passwords.stored_hash(username)
         if found is None:
             raise KeyError(username)
         return _Record(self, username, found)
 
     def __setitem__(self, username: str, record: dict[str, Any]) -> None:
         name = record["first_name"]
-        self._accounts.create_user(name, record["password"], invite=self._invite)
-        self.held = record["password"]
+        self._registration.create_user(name, record["password"], invite=self._invite)
+        self.verified_hash = record["password"]
 
     def replace(self, username: str, password_hash: str) -> None:
-        """Set a new password in place of the one that was checked. Raises SignInFailed."""
-        self._accounts.set_password_hash(username, password_hash, self.held or "")
-        self.held = password_hash
+        """Replace the hash that was verified. Raises SignInFailed."""
+        self._passwords.replace_hash(username, password_hash, self.verified_hash or "")
+        self.verified_hash = password_hash
 
     def __delitem__(self, username: str) -> None:
         raise errors.NotAllowed
 
     def __iter__(self) -> Iterator[str]:
-        """Nothing: the controller would read every user to compare e-mail addresses we don't keep."""
+        """Yield nothing. The controller iterates to compare e-mail addresses, which we don't store."""
         return iter(())
 
     def __len__(self) -> int:
@@ -93,14 +105,23 @@ class SqlUsers(MutableMapping[str, _Record]):
 
 
 class Authenticator:
-    """Sign-in, registration and password change by the controller, on rows; to be used in a `with` block.
+    """Sign-in, registration and password change by the library's controller. Used in a `with` block.
 
-    At its end what the controller left in the tab's state is dropped: who is signed in is the session row's
-    to say.
+    Leaving the block removes what the controller put into the tab's session state: only the session's row in
+    the database says who is signed in.
     """
 
-    def __init__(self, accounts: Accounts) -> None:
-        self._accounts = accounts
+    def __init__(
+        self,
+        registration: Registration,
+        passwords: Passwords,
+        attempts: SignInAttempts,
+        sessions: Sessions,
+    ) -> None:
+        self._registration = registration
+        self._passwords = passwords
+        self._attempts = attempts
+        self._sessions = sessions
 
     def __enter__(self) -> Self:
         return self
@@ -109,63 +130,66 @@ class Authenticator:
         for key in _STATE_KEYS:
             st.session_state.pop(key, None)
 
+    def _users(self, *, verified_hash: str | None = None, invite: str | None = None) -> SqlUsers:
+        return SqlUsers(self._registration, self._passwords, verified_hash=verified_hash, invite=invite)
+
     def _controller(self, users: SqlUsers) -> AuthenticationController:
         controller = AuthenticationController({"usernames": {}}, validator=Rules(), auto_hash=False)
         controller.authentication_model.credentials = {"usernames": users}
         return controller
 
     def sign_in(self, username: str, password: str) -> str:
-        """A ticket for the browser. Raises SignInFailed or SignInLocked."""
+        """Return a sign-in ticket for the browser. Raises SignInFailed or SignInLocked."""
         name = fold_username(username)
-        self._accounts.begin_attempt(name)
+        self._attempts.begin(name)
         decoy = _decoy_hash()
-        held = self._accounts.password_hash(name) or decoy
-        controller = self._controller(SqlUsers(self._accounts, held=held))
+        verified_hash = self._passwords.stored_hash(name) or decoy
+        controller = self._controller(self._users(verified_hash=verified_hash))
         try:
             if not (name and controller.login(name, prehash(password))):
                 raise errors.SignInFailed
-            ticket = self._accounts.issue_ticket(name, held)
+            ticket = self._sessions.issue_ticket(name, verified_hash)
         except errors.SignInFailed:
-            self._accounts.attempt_failed(name)
+            self._attempts.record_failure(name)
             raise
-        self._accounts.clear_attempts(name)
+        self._attempts.clear(name)
         return ticket
 
     def register(self, username: str, password: str, *, invite: str | None = None) -> str:
-        """Make an account and return a ticket for the browser.
+        """Create an account and return a sign-in ticket for the browser.
 
         Raises UsernameRejected, UsernameTaken, PasswordRejected, RegistrationClosed or InviteInvalid.
         """
-        self._accounts.check_registration(invite)
+        self._registration.check(invite)
         name = check_username(username)
         check_password(password, name)
-        secret = prehash(password)
-        users = SqlUsers(self._accounts, invite=invite)
+        prehashed = prehash(password)
+        users = self._users(invite=invite)
         controller = self._controller(users)
         try:
-            controller.register_user(username.strip(), "", "", name, secret, secret, "")
+            controller.register_user(username.strip(), "", "", name, prehashed, prehashed, "")
         except RegisterError as error:
             raise errors.UsernameTaken from error
-        return self._accounts.issue_ticket(name, users.held or "")
+        return self._sessions.issue_ticket(name, users.verified_hash or "")
 
     def change_password(self, username: str, current: str, new: str) -> str:
-        """Set a new password, which ends every session, and return a ticket for this browser.
+        """Set a new password, which ends every session, and return a sign-in ticket for this browser.
 
         Raises SignInFailed, SignInLocked or PasswordRejected.
         """
         check_password(new, username)
         if current == new:
             raise errors.PasswordRejected("The new password is the same as the current one.")
-        self._accounts.begin_attempt(username)
-        users = SqlUsers(self._accounts, held=self._accounts.password_hash(username))
+        self._attempts.begin(username)
+        users = self._users(verified_hash=self._passwords.stored_hash(username))
         controller = self._controller(users)
-        secret = prehash(new)
+        prehashed = prehash(new)
         try:
-            controller.reset_password(username, prehash(current), secret, secret)
+            controller.reset_password(username, prehash(current), prehashed, prehashed)
         except ResetError as error:
             raise errors.PasswordRejected(str(error)) from error
         except (CredentialsError, errors.SignInFailed) as error:
-            self._accounts.attempt_failed(username, details="the current password, to change it")
+            self._attempts.record_failure(username, details="the current password, to change it")
             raise errors.SignInFailed(
                 "The current password is wrong.",
                 suggestions=(
@@ -173,17 +197,24 @@ class Authenticator:
                     "Ask for a link to set a new one.",
                 ),
             ) from error
-        self._accounts.clear_attempts(username)
-        return self._accounts.issue_ticket(username, users.held or "")
+        self._attempts.clear(username)
+        return self._sessions.issue_ticket(username, users.verified_hash or "")
 
     def reset_password(self, token: str, new: str) -> str:
-        """Set a new password by an administrator's link, which ends every session, and return a ticket.
+        """Set a new password by a reset link, which ends every session, and return a sign-in ticket.
 
         Raises ResetInvalid or PasswordRejected.
         """
-        check_password(new, self._accounts.check_reset(token))
+        check_password(new, self._passwords.check_reset(token))
         password_hash = Hasher.hash(prehash(new))
-        return self._accounts.issue_ticket(self._accounts.use_reset(token, password_hash), password_hash)
+        username = self._passwords.use_reset(token, password_hash)
+        return self._sessions.issue_ticket(username, password_hash)
+
+
+def authenticator() -> Authenticator:
+    """An authenticator over this process's studio."""
+    core = studio()
+    return Authenticator(core.registration, core.passwords, core.sign_in_attempts, core.sessions)
 
 
 @st.cache_resource(show_spinner=False)

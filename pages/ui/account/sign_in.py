@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from core import errors
-from core.accounts.passwords import MIN_PASSWORD, RESET_PARAM, check_repeated
-from pages.ui.account.authenticator import Authenticator
+from core.accounts.passwords import MIN_PASSWORD_LENGTH, RESET_PARAM, check_repeated
+from pages.ui.account.authenticator import Authenticator, authenticator
 from pages.ui.browser_scripts import begin_session
 from pages.ui.error_panel import failure_panel, log_failure, show_failure
 from pages.ui.navigation import engine_badge
@@ -60,9 +60,9 @@ def _door() -> Door:
 
 
 def _forms() -> None:
-    accounts = studio().accounts
+    registration = studio().registration
     invite = st.query_params.get(INVITE_PARAM)
-    if not accounts.any_user():
+    if not registration.has_users():
         st.info("Welcome! The first account becomes the administrator.", icon=":material/waving_hand:")
         _register(None)
         return
@@ -70,7 +70,7 @@ def _forms() -> None:
         _new_password(reset)
         return
     try:
-        accounts.check_registration(invite)
+        registration.check(invite)
     except errors.InviteInvalid as error:
         _log_once(error)
         show_failure(error, key="invite")
@@ -100,7 +100,7 @@ def _register(invite: str | None) -> None:
     with st.form("register", border=True):
         name = st.text_input("Username", autocomplete="username", max_chars=64, key="new-username")
         password = st.text_input(
-            f"Password ({MIN_PASSWORD} characters or more)",
+            f"Password ({MIN_PASSWORD_LENGTH} characters or more)",
             type="password",
             autocomplete="new-password",
             key="new-password",
@@ -122,7 +122,7 @@ def _register(invite: str | None) -> None:
 
 def _new_password(token: str) -> None:
     try:
-        name = studio().accounts.check_reset(token)
+        name = studio().passwords.check_reset(token)
     except errors.ResetInvalid as error:
         _log_once(error)
         show_failure(error, key="reset")
@@ -131,7 +131,9 @@ def _new_password(token: str) -> None:
     with st.form("reset", border=True):
         st.text_input("Username", name, autocomplete="username", disabled=True)
         password = st.text_input(
-            f"New password ({MIN_PASSWORD} characters or more)", type="password", autocomplete="new-password"
+            f"New password ({MIN_PASSWORD_LENGTH} characters or more)",
+            type="password",
+            autocomplete="new-password",
         )
         again = st.text_input("Repeat new password", type="password", autocomplete="new-password")
         place = st.container()
@@ -157,7 +159,7 @@ def _finish(action: Callable[[Authenticator], str], *, key: str) -> None:
     """Do what the form asks for, once: otherwise a second click would read that its own name is taken."""
     door = _door()
     with failure_panel(key):
-        with Authenticator(studio().accounts) as authenticator, door.busy:
+        with authenticator() as opened, door.busy:
             # Nothing is said to Streamlit in between, for it would end the run of a first click there.
-            door.ticket = door.ticket or action(authenticator)
+            door.ticket = door.ticket or action(opened)
         st.rerun()

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import streamlit as st
 
-from core.accounts.api_tokens import LIVES, NAME_LENGTH, Token
+from core.accounts.api_tokens import LIFETIMES_DAYS, NAME_LENGTH, TokenSummary
 from core.accounts.identity import SignedIn
 from core.common.clock import utc_now
 from core.database.models import Scope
@@ -61,10 +61,12 @@ def _form(user: SignedIn, desk: Desk) -> None:
             "Token name", max_chars=max(NAME_LENGTH), placeholder="What it is for", autocomplete="off"
         )
         scopes = [scope for scope, words in _SCOPES.items() if st.checkbox(words, scope is Scope.READ)]
-        life = st.selectbox("Valid", [life or 0 for life in LIVES], format_func=_life_words, width=220)
+        life = st.selectbox(
+            "Valid", [life or 0 for life in LIFETIMES_DAYS], format_func=_life_words, width=220
+        )
         sent = st.form_submit_button("Make a token", icon=":material/key:")
     if sent:
-        _attempt(lambda: studio().api_tokens.make(user, name or "", scopes, life or None), desk)
+        _attempt(lambda: studio().api_tokens.create(user, name or "", scopes, life or None), desk)
 
 
 def _life_words(life: int) -> str:
@@ -91,7 +93,7 @@ def _copied(desk: Desk) -> None:
     desk.token = None
 
 
-def _line(user: SignedIn, token: Token) -> None:
+def _line(user: SignedIn, token: TokenSummary) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key=f"token-{token.id}"):
         with st.container(width="stretch", gap=None):
             st.markdown(f"**{escape_markdown(token.name)}**")
@@ -109,7 +111,7 @@ def _line(user: SignedIn, token: Token) -> None:
             )
 
 
-def _facts(token: Token) -> list[str]:
+def _facts(token: TokenSummary) -> list[str]:
     """What it may do, since when and how long, and when it was last used."""
     ends = f"valid until {_day(token.expires_at)}" if token.expires_at else "valid until revoked"
     used = f"last used {local_time(token.used_at)}" if token.used_at else "never used"
@@ -121,5 +123,5 @@ def _day(moment: datetime) -> str:
     return f"{to_local_time(moment):%d %b %Y}"
 
 
-def _revoke(user: SignedIn, token: Token) -> None:
+def _revoke(user: SignedIn, token: TokenSummary) -> None:
     studio().api_tokens.revoke(user, token.id)
