@@ -30,9 +30,14 @@ from core.enhancement.drafts import Drafts
 from core.enhancement.enhancer import Enhancer
 from core.enhancement.orders import EnhancementOrders
 from core.enhancement.runs import Enhancements
+from core.generation.edits import Edits
+from core.generation.existing_images import ExistingImages
 from core.generation.job_queue import JobQueue, Limits
 from core.generation.job_state import cancel_live
 from core.generation.jobs import Jobs
+from core.generation.orders import Orders
+from core.generation.quotes import Quotes
+from core.generation.reuse import Reuse
 from core.generation.views import Batches
 from core.generation.worker import Worker
 from core.images.gallery import Gallery
@@ -122,6 +127,18 @@ def _assemble(
     )
     enhancements = Enhancements(enhancer, drafts)
     idempotency = IdempotencyStore(database)
+    jobs = _jobs(settings, process_lock, worker, budgets)
+    uploads = Uploads(storage, settings.max_upload_mb)
+    quotes = Quotes(settings=settings, budgets=budgets)
+    orders = Orders(
+        settings=settings,
+        quotes=quotes,
+        gallery=gallery,
+        uploads=uploads,
+        moderation=client.moderation,
+        jobs=jobs,
+        idempotency=idempotency,
+    )
     studio = Studio(
         settings=settings,
         database=database,
@@ -138,7 +155,12 @@ def _assemble(
         enhancement_orders=EnhancementOrders(
             settings=settings, enhancements=enhancements, idempotency=idempotency
         ),
-        jobs=_jobs(settings, process_lock, worker, budgets),
+        jobs=jobs,
+        quotes=quotes,
+        orders=orders,
+        existing_images=ExistingImages(orders=orders, gallery=gallery, usage=usage),
+        edits=Edits(settings=settings, quotes=quotes, orders=orders, gallery=gallery, budgets=budgets),
+        reuse=Reuse(drafts=drafts, gallery=gallery, jobs=jobs, quotes=quotes),
         audit_log=audit_log,
         users=Users(database, audit_log, on_withdrawal=cancel_live),
         registration=Registration(database, audit_log, mode=settings.effective_registration),
@@ -147,7 +169,7 @@ def _assemble(
         sessions=Sessions(database, audit_log, session_days=settings.session_days),
         api_tokens=ApiTokens(database, audit_log),
         share_links=ShareLinks(database, audit_log),
-        uploads=Uploads(storage, settings.max_upload_mb),
+        uploads=uploads,
         batches=Batches(database),
         idempotency=idempotency,
         rate_limits=RateLimits(database),

@@ -8,6 +8,7 @@ from pages.ui.account.sign_in import sign_in_page
 from pages.ui.create.state import store_typed_text
 from pages.ui.error_panel import show_kept_failure
 from pages.ui.navigation import navigation_bar
+from pages.ui.recent_jobs import read_jobs_once
 from pages.ui.session import current_user
 from pages.ui.theme import ICON, apply_theme, show_logo
 from pages.ui.toasts import show_queued_toasts
@@ -24,6 +25,7 @@ if user is None:
         ],
         position="hidden",
     )
+    page.run()
 else:
     page = st.navigation(
         [
@@ -35,7 +37,8 @@ else:
         position="hidden",
     )
     store_typed_text(user)
-    navigation_bar(user, with_toasts=page.title != "Create")
-    show_kept_failure()
-page.run()
+    with read_jobs_once(user):
+        navigation_bar(user, with_toasts=page.title != "Create")
+        show_kept_failure()
+        page.run()
 show_queued_toasts()

@@ -23,7 +23,7 @@ from core.accounts.identity import SignedIn
 from core.api.dependencies import CurrentStudio, Spender
 from core.api.documented_errors import CHOICE, SERVICE
 from core.api.events import LOOK_UP
-from core.api.generation_routes import ACCEPTED, kept_request, ordered
+from core.api.generation_routes import ACCEPTED, batch_response, kept_request
 from core.api.schemas import Generated, IdempotencyKey, ImageRequest, Prefer, failures
 from core.api.upload_queue import Turns
 from core.common.media_types import MEGABYTE
@@ -95,15 +95,15 @@ async def edit(
         said = asked.model_dump() | await run_in_threadpool(_digests, files)
         kept = kept_request(user, idempotency_key, "edit", said)
         # What was answered before is answered again, also when its picture has gone meanwhile.
-        earlier = await run_in_threadpool(studio.ordered, kept)
-        if earlier is None:
+        batch_id = await run_in_threadpool(studio.orders.earlier_batch, kept)
+        if batch_id is None:
             # Before a picture is taken in: it would be kept for nothing, and hold up others.
-            await run_in_threadpool(studio.check_edit, user, recipe, asked.n)
+            await run_in_threadpool(studio.edits.check, user, recipe, asked.n)
             take = partial(_with_inputs, studio, user, recipe, asked, files)
             recipe = await (in_turn(request, user.user_id, take) if files else run_in_threadpool(take))
-    return await ordered(
-        request, studio, user, recipe, asked.n, kept=kept, prefer=prefer, earlier=earlier, screened=True
-    )
+            submit = partial(studio.orders.submit, user, recipe, asked.n, kept=kept)
+            batch_id = await run_in_threadpool(submit)
+    return await batch_response(request, studio, user, batch_id, kept=kept, prefer=prefer)
 
 
 @asynccontextmanager

@@ -112,7 +112,7 @@ def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata
 )
 def change_image(image_id: str, asked: ChangeRequest, studio: CurrentStudio, user: Spender) -> Any:
     """Answers with what is known of the image then, where the token may `read`."""
-    image = studio.change(user, image_id, name=asked.name, favourite=asked.favourite)
+    image = studio.gallery.change(user.user_id, image_id, name=asked.name, favourite=asked.favourite)
     return Metadata.of(image) if user.may(Scope.READ) else Response(status_code=204)
 
 

@@ -20,7 +20,6 @@ from core.api.image_responses import picture
 from core.api.schemas import Accepted, Generated, GenerateRequest, IdempotencyKey, JobStatus, Prefer, failures
 from core.common.media_types import sniff_media_type
 from core.generation.views import Batch
-from core.prompts.recipe import Recipe
 from core.studio import Studio
 from core.usage.idempotency import IdempotentRequest
 from core.web.urls import job_url
@@ -65,27 +64,21 @@ async def generate(
     """
     kept = kept_request(user, idempotency_key, "generate", asked.model_dump())
     recipe = asked.recipe(studio.settings.default_image_model)
-    return await ordered(request, studio, user, recipe, asked.n, kept=kept, prefer=prefer)
+    order = partial(studio.orders.order, user, recipe, asked.n, kept=kept)
+    batch_id = await run_in_threadpool(order)
+    return await batch_response(request, studio, user, batch_id, kept=kept, prefer=prefer)
 
 
-async def ordered(
+async def batch_response(
     request: Request,
     studio: Studio,
     user: SignedIn,
-    recipe: Recipe,
-    count: int,
+    batch_id: str,
     *,
     kept: IdempotentRequest | None,
     prefer: str | None,
-    earlier: str | None = None,
-    screened: bool = False,
 ) -> Any:
-    """Submit what was asked for, or take up the `earlier` batch that it was submitted as.
-
-    It answers with what came of it, or with where to ask for that. `screened` is as in `Studio.order`.
-    """
-    submit = partial(studio.order, user, recipe, count, kept=kept, screened=screened)
-    batch_id = await run_in_threadpool(submit) if earlier is None else earlier
+    """The response to a request that has submitted a batch: its images, or 202 with the batch's address."""
     if _wants_async(prefer):
         return _accepted(batch_id, {"Preference-Applied": "respond-async"})
     with stream_places(request).taken(user.user_id) as place:

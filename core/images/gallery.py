@@ -43,6 +43,7 @@ from core.images.gallery_queries import (
 )
 from core.images.image_files import ImageInfo
 from core.prompts.recipe import Recipe
+from core.prompts.validation import check_prompt_texts
 from core.storage.keys import thumbnail_key
 from core.storage.storage import Storage
 
@@ -194,7 +195,12 @@ class Gallery:
     def change(
         self, owner_id: str, image_id: str, *, name: str | None = None, favourite: bool | None = None
     ) -> Image:
-        """Give an image another name, by which it is then found, or mark it. Raises ImageNotFound."""
+        """Rename an image, or mark it as a favourite or not; None leaves the value as it is.
+
+        Raises ImageNotFound or WordsRejected.
+        """
+        if name is not None:
+            check_prompt_texts(name=name, traits=())
         with self._database.write() as session:
             image = self._own(session, owner_id, col(Image.id) == storable_text(image_id))
             if name is not None:

@@ -12,6 +12,7 @@ from core.database.models import JobState
 from core.generation.views import ENDED_WITHOUT_IMAGE, JobView
 from pages.ui.formatting import describe_job_state, escape_markdown, format_image_count, shorten
 from pages.ui.polling import stop_polling
+from pages.ui.recent_jobs import recent_jobs
 from pages.ui.session import rerun_if_signed_out, studio
 
 POLL_SECONDS = 2.0
@@ -26,7 +27,7 @@ def job_status(user: SignedIn, *, with_toasts: bool) -> None:
 
     `with_toasts` shows a toast when jobs end, for pages that don't show the jobs themselves.
     """
-    jobs = studio().jobs.recent(user.user_id)
+    jobs = recent_jobs(user)
     if any(job.is_live for job in jobs):
         st.fragment(run_every=POLL_SECONDS)(_panel)(user, with_toasts)
         _reserve_toast_elements()
@@ -51,7 +52,7 @@ def mark_seen(jobs: Sequence[JobView]) -> None:
 
 def _panel(user: SignedIn, with_toasts: bool) -> None:
     rerun_if_signed_out(user)
-    jobs = studio().jobs.recent(user.user_id)
+    jobs = recent_jobs(user)
     _report_ended(jobs, with_toasts)
     live = [job for job in jobs if job.is_live]
     if not live:

@@ -35,6 +35,7 @@ from core.studio import Studio
 from core.usage.budget_limits import UserLimits
 from core.web.guard import MAX_BODY, Guard
 from core.web.urls import EDIT
+from tests.support.counting import Counted
 from tests.support.hostile_uploads import CLEANED, NAMES, REFUSED, SCRIPT, camera, saved
 from tests.support.openai_service import OpenAIService, openai_service
 from tests.support.sign_in import ticket_of
@@ -171,6 +172,22 @@ def test_an_image_of_ones_own_is_worked_from(service: OpenAIService, ada: Person
     assert sent_files(service) == [["image", "image/png", fox.sha256]]
     told = ada.client.get(f"{answer.json()['url']}/metadata").json()
     assert told["source_id"] == fox.id
+
+
+def test_an_edit_looks_its_image_up_and_is_checked_once(studio: Studio) -> None:
+    gallery, uploads, moderation = (
+        Counted(studio.gallery),
+        Counted(studio.uploads),
+        Counted(studio.client.moderation),
+    )
+    orders = replace(studio.orders, gallery=gallery, uploads=uploads, moderation=moderation)
+    edits = replace(studio.edits, orders=orders, gallery=gallery)
+    person = Person(replace(studio, gallery=gallery, uploads=uploads, orders=orders, edits=edits))
+    fox = person.image()
+    gallery.calls.clear(), uploads.calls.clear(), moderation.calls.clear()
+    assert person.edit(WORDS | {"image_id": fox.id}).status_code == 201
+    assert (gallery.calls["get_untrashed"], gallery.calls["get"]) == (1, 0)
+    assert (uploads.calls["check"], moderation.calls["screen"]) == (1, 1)
 
 
 def test_a_mask_goes_with_its_picture(service: OpenAIService, ada: Person) -> None:

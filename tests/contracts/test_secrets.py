@@ -31,6 +31,7 @@ from core.web.cookies import COOKIE
 from core.web.error_responses import failure
 from tests.support.app_process import MAIN
 from tests.support.openai_service import ERRORS, Behaviour, ErrorRow, OpenAIService
+from tests.support.orders import generate
 from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
 
@@ -188,7 +189,7 @@ def test_no_job_keeps_a_secret_that_a_service_quotes(
     ada, token = enter("ada")
     for secret in SECRETS.values():
         service.script(ErrorRow(400, {"message": secret.quoted, "code": "moderation_blocked"}))
-        studio.generate(ada, Recipe(prompt=f"a fox {secret.core[:3]}", model="gpt-image-2"), 1)
+        generate(studio, ada, Recipe(prompt=f"a fox {secret.core[:3]}", model="gpt-image-2"), 1)
         until(lambda: not any(job.is_live for job in studio.jobs.recent(ada.user_id)))
     jobs = studio.jobs.recent(ada.user_id)
     assert {job.error and job.error.code for job in jobs} == {"IMG-PRM-BLOCK-001"}
@@ -358,7 +359,7 @@ def test_nobody_elses_words_stand_in_a_failure(
     enter("chief")
     ada, _ = enter("ada")
     service.script("moderation")
-    studio.generate(ada, Recipe(prompt="adas own words", model="gpt-image-2"), 1)
+    generate(studio, ada, Recipe(prompt="adas own words", model="gpt-image-2"), 1)
     until(lambda: not any(job.is_live for job in studio.jobs.recent(ada.user_id)))
     for name in ("chief", "bert"):
         _, token = enter(name)

@@ -30,6 +30,7 @@ from tests.support.generation import Studio as Workshop
 from tests.support.hostile_uploads import saved
 from tests.support.images import plain_png
 from tests.support.openai_service import ERRORS, Behaviour, OpenAIService, Seen, openai_service
+from tests.support.orders import generate
 from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
 
@@ -103,7 +104,7 @@ def made(studio: Studio, user: SignedIn, batch_id: str) -> Image:
 
 @pytest.fixture
 def fox(studio: Studio, ada: SignedIn, service: OpenAIService) -> Image:
-    image = made(studio, ada, studio.generate(ada, FOX, 1))
+    image = made(studio, ada, generate(studio, ada, FOX, 1))
     service.requests.clear()
     return image
 
@@ -122,7 +123,7 @@ def uploaded(studio: Studio, user: SignedIn, data: bytes, **options: Any) -> str
 def test_a_variation_is_the_same_words_with_the_image_beside_them(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image
 ) -> None:
-    image = made(studio, ada, studio.variation(ada, fox.id))
+    image = made(studio, ada, studio.edits.variation(ada, fox.id))
     (seen,) = service.requests
     assert seen.path == "/v1/images/edits"
     assert seen.body["files"] == [["image", "image/png", fox.sha256]]
@@ -136,7 +137,7 @@ def test_a_variation_is_the_same_words_with_the_image_beside_them(
 def test_an_edit_is_sent_the_new_words_and_keeps_the_look(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image
 ) -> None:
-    image = made(studio, ada, studio.edit(ada, fox.id, WORDS))
+    image = made(studio, ada, studio.edits.edit(ada, fox.id, WORDS))
     (seen,) = service.requests
     assert seen.body["prompt"].startswith(f"{WORDS}\n\nStyle: ")
     assert seen.body["files"] == [["image", "image/png", fox.sha256]]
@@ -148,7 +149,7 @@ def test_an_edit_shows_its_previews(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image
 ) -> None:
     service.script(Behaviour(pause=1))
-    batch_id = studio.edit(ada, fox.id, WORDS)
+    batch_id = studio.edits.edit(ada, fox.id, WORDS)
 
     def drawing() -> JobView | None:
         jobs = studio.jobs.recent(ada.user_id)
@@ -168,7 +169,7 @@ def test_uploads_and_a_mask_go_with_the_words(
     hole = saved("PNG", mode="RGBA")
     mask = studio.uploads.store_mask(ada.user_id, io.BytesIO(hole), size=(64, 48)).key
     recipe = replace(FOX, source_image=fox.id, references=tuple(keys), mask=mask)
-    image = made(studio, ada, studio.generate(ada, recipe, 1))
+    image = made(studio, ada, generate(studio, ada, recipe, 1))
     (seen,) = edits(service)
     sent = [studio.storage.get(key) for key in (fox.file_key, *keys, mask)]
     assert seen.body["files"] == [
@@ -188,7 +189,7 @@ def test_a_mask_lies_on_a_png_whatever_the_picture_was_kept_as(
 ) -> None:
     photograph = uploaded(studio, ada, saved("JPEG"))
     mask = studio.uploads.store_mask(ada.user_id, io.BytesIO(saved("PNG", mode="RGBA")), size=(64, 48)).key
-    made(studio, ada, studio.generate(ada, replace(FOX, references=(photograph,), mask=mask), 1))
+    made(studio, ada, generate(studio, ada, replace(FOX, references=(photograph,), mask=mask), 1))
     (seen,) = edits(service)
     assert [part[:2] for part in seen.body["files"]] == [["image", "image/png"], ["mask", "image/png"]]
 
@@ -208,9 +209,9 @@ def test_somebody_elses_image_is_not_there(
     said = set()
     for image_id in (fox.id, "0" * 32, "", "../../etc/passwd"):
         for ask in (
-            lambda image_id=image_id: studio.variation(grace, image_id),
-            lambda image_id=image_id: studio.edit(grace, image_id, WORDS),
-            lambda image_id=image_id: studio.generate(grace, replace(FOX, source_image=image_id or "x"), 1),
+            lambda image_id=image_id: studio.edits.variation(grace, image_id),
+            lambda image_id=image_id: studio.edits.edit(grace, image_id, WORDS),
+            lambda image_id=image_id: generate(studio, grace, replace(FOX, source_image=image_id or "x"), 1),
         ):
             with pytest.raises(errors.ImageNotFound) as caught:
                 ask()
@@ -226,7 +227,7 @@ def test_somebody_elses_upload_is_not_there(
     key, grace = uploaded(studio, ada, saved("PNG")), enter("grace")
     for recipe in (replace(FOX, references=(key,)), replace(FOX, references=("uploads/x",), mask=key)):
         with pytest.raises(errors.UploadGone):
-            studio.generate(grace, recipe, 1)
+            generate(studio, grace, recipe, 1)
     assert service.requests == []
 
 
@@ -235,7 +236,7 @@ def test_an_image_in_the_trash_is_not_worked_from(
 ) -> None:
     studio.gallery.trash(ada.user_id, fox.id)
     with pytest.raises(errors.ImageNotFound):
-        studio.variation(ada, fox.id)
+        studio.edits.variation(ada, fox.id)
     assert service.requests == []
 
 
@@ -243,7 +244,7 @@ def test_an_image_deleted_before_the_call_leaves_is_not_sent(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image
 ) -> None:
     service.script(*[ERRORS["rate limit passing"]])
-    batch_id = studio.variation(ada, fox.id)
+    batch_id = studio.edits.variation(ada, fox.id)
     until(lambda: edits(service))
     studio.gallery.trash(ada.user_id, fox.id)
     job = ended(studio, ada, batch_id)
@@ -267,12 +268,15 @@ def test_a_model_that_can_not_edit_says_so_before_anything_is_paid(
 ) -> None:
     studio, ada = words_alone, signed_in(words_alone, "ada")
     drawn = Recipe(prompt="a fox", model="dall-e-3", size="1024x1024", quality="hd")
-    image = made(studio, ada, studio.generate(ada, drawn, 1))
+    image = made(studio, ada, generate(studio, ada, drawn, 1))
     service.requests.clear()
-    obstacle = studio.remake(ada, image.id).obstacle
+    obstacle = studio.edits.plan(ada, image.id).obstacle
     assert obstacle is not None
     assert obstacle.message == "DALL·E 3 makes images from text only."
-    for ask in (lambda: studio.variation(ada, image.id), lambda: studio.edit(ada, image.id, WORDS)):
+    for ask in (
+        lambda: studio.edits.variation(ada, image.id),
+        lambda: studio.edits.edit(ada, image.id, WORDS),
+    ):
         with pytest.raises(errors.InvalidParameter) as caught:
             ask()
         assert caught.value.field == "model"
@@ -283,23 +287,24 @@ def test_an_image_of_a_model_that_can_not_edit_is_worked_from_by_the_default_one
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     drawn = Recipe(prompt="a fox", model="dall-e-3", size="1024x1024", quality="hd")
-    image = made(studio, ada, studio.generate(ada, drawn, 1))
-    remake = studio.remake(ada, image.id)
-    assert (remake.recipe.model, remake.recipe.quality, remake.obstacle) == ("gpt-image-2", "auto", None)
-    assert made(studio, ada, studio.variation(ada, image.id)).model == "gpt-image-2"
+    image = made(studio, ada, generate(studio, ada, drawn, 1))
+    plan = studio.edits.plan(ada, image.id)
+    recipe = plan.quote.recipe
+    assert (recipe.model, recipe.quality, plan.obstacle) == ("gpt-image-2", "auto", None)
+    assert made(studio, ada, studio.edits.variation(ada, image.id)).model == "gpt-image-2"
 
 
 def test_more_pictures_than_the_model_takes_are_refused(studio: Studio, ada: SignedIn) -> None:
     keys = tuple(uploaded(studio, ada, plain_png(8, 8, (number, 0, 0))) for number in range(17))
     with pytest.raises(errors.InvalidParameter, match="at most 16") as caught:
-        studio.generate(ada, replace(FOX, references=keys), 1)
+        generate(studio, ada, replace(FOX, references=keys), 1)
     assert caught.value.field == "image"
-    assert studio.price([replace(FOX, references=keys[:16])]) is None
+    assert studio.quotes.price([replace(FOX, references=keys[:16])]) is None
 
 
 def test_an_edit_without_words_is_none(studio: Studio, ada: SignedIn, fox: Image) -> None:
     with pytest.raises(errors.PromptEmpty):
-        studio.edit(ada, fox.id, " \n")
+        studio.edits.edit(ada, fox.id, " \n")
 
 
 def test_an_upload_that_has_gone_is_said_before_anything_is_paid(
@@ -308,7 +313,7 @@ def test_an_upload_that_has_gone_is_said_before_anything_is_paid(
     key = uploaded(studio, ada, saved("PNG"))
     studio.storage.delete(key)
     with pytest.raises(errors.UploadGone):
-        studio.generate(ada, replace(FOX, references=(key,)), 1)
+        generate(studio, ada, replace(FOX, references=(key,)), 1)
     assert service.requests == []
 
 
@@ -319,9 +324,9 @@ def test_try_again_keeps_what_it_was_made_from(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image
 ) -> None:
     service.script("moderation")
-    job = ended(studio, ada, studio.edit(ada, fox.id, WORDS))
+    job = ended(studio, ada, studio.edits.edit(ada, fox.id, WORDS))
     assert (job.state, job.error and job.error.code) == (JobState.FAILED, "IMG-PRM-BLOCK-001")
-    image = made(studio, ada, studio.retry(ada, job.id))
+    image = made(studio, ada, studio.orders.retry(ada, job.id))
     first, second = (seen.body for seen in edits(service))
     assert first == second
     assert image.source_id == fox.id
@@ -348,7 +353,7 @@ def test_an_edit_fails_as_a_generation_does_and_is_sent_once(
     code: str,
 ) -> None:
     service.script(fault)
-    job = ended(studio, ada, studio.edit(ada, fox.id, WORDS))
+    job = ended(studio, ada, studio.edits.edit(ada, fox.id, WORDS))
     assert (job.state, job.error and job.error.code) == (state, code)
     assert len(service.requests) == 1
 
@@ -358,14 +363,14 @@ def test_what_is_sent_again_without_a_part_has_its_pictures_still(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image, refusal: str
 ) -> None:
     service.script(refusal)
-    made(studio, ada, studio.edit(ada, fox.id, WORDS))
+    made(studio, ada, studio.edits.edit(ada, fox.id, WORDS))
     first, second = (seen.body for seen in edits(service))
     assert first["files"] == second["files"] == [["image", "image/png", fox.sha256]]
     assert first.keys() > second.keys()
 
 
 def test_two_clicks_are_one_edit(studio: Studio, ada: SignedIn, fox: Image) -> None:
-    first, second = (studio.edit(ada, fox.id, WORDS) for _ in range(2))
+    first, second = (studio.edits.edit(ada, fox.id, WORDS) for _ in range(2))
     assert first == second
     assert made(studio, ada, first).source_id == fox.id
 
@@ -477,9 +482,9 @@ def test_the_offline_engine_refuses_what_is_no_picture(offline: Studio) -> None:
 def test_an_edit_offline_from_end_to_end(offline: Studio) -> None:
     ada = signed_in(offline, "ada")
     recipe = Recipe(prompt="a fox", model="offline-painter", size="1024x1024")
-    image = made(offline, ada, offline.generate(ada, recipe, 1))
-    assert offline.remake(ada, image.id).price == 0
-    edited = made(offline, ada, offline.edit(ada, image.id, WORDS))
+    image = made(offline, ada, generate(offline, ada, recipe, 1))
+    assert offline.edits.plan(ada, image.id).quote.price == 0
+    edited = made(offline, ada, offline.edits.edit(ada, image.id, WORDS))
     assert (edited.source_id, edited.prompt, edited.price_micros) == (image.id, WORDS, 0)
 
 

@@ -24,6 +24,7 @@ from core.settings import load_settings
 from core.studio import Studio
 from core.usage.usage_log import Outcome, Totals
 from tests.support.openai_service import OpenAIService
+from tests.support.orders import generate, offer_existing, quote_draft
 from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
 
@@ -82,7 +83,7 @@ def wait_for(studio: Studio, user: SignedIn, batch_id: str) -> list[str]:
 def offered(
     studio: Studio, user: SignedIn, recipe: Recipe = FOX, count: int = 1, *, many: bool = False
 ) -> Offer:
-    offer = studio.offer(user, recipe, count, many=many)
+    offer = offer_existing(studio, user, recipe, count, many=many)
     assert offer is not None
     return offer
 
@@ -94,43 +95,43 @@ def totals(studio: Studio, user: SignedIn) -> Totals:
 def test_an_image_that_is_there_is_offered_and_nothing_is_bought(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
-    assert studio.offer(ada, FOX, 1) is None
+    assert offer_existing(studio, ada, FOX, 1) is None
     [image_id] = made(studio, ada)
     offer = offered(studio, ada)
-    assert ([image.id for image in offer.taken], offer.new) == ([image_id], ())
-    assert offer.price == studio.quote(DraftState.from_recipe(FOX)).price
+    assert ([image.id for image in offer.images], offer.missing) == ([image_id], ())
+    assert offer.price == quote_draft(studio, DraftState.from_recipe(FOX)).price
     assert len(service.asked("/images/generations")) == 1
 
 
 def test_it_is_what_is_sent_that_counts(studio: Studio, ada: SignedIn) -> None:
     made(studio, ada)
     written_out = replace(FOX, name="", style=None, prompt=with_style(FOX.prompt, FOX.style))
-    assert studio.offer(ada, written_out, 1)
+    assert offer_existing(studio, ada, written_out, 1)
     for changes in ({"prompt": "an owl"}, {"style": "photo"}, {"quality": "high"}, {"size": "1536x1024"}):
-        assert studio.offer(ada, replace(FOX, **changes), 1) is None
-    assert studio.offer(ada, replace(FOX, model="gpt-image-2"), 1) is None
+        assert offer_existing(studio, ada, replace(FOX, **changes), 1) is None
+    assert offer_existing(studio, ada, replace(FOX, model="gpt-image-2"), 1) is None
 
 
 def test_nobody_learns_what_others_have_made(studio: Studio, enter: Callable[[str], SignedIn]) -> None:
     made(studio, enter("ada"))
-    assert studio.offer(enter("grace"), FOX, 1) is None
+    assert offer_existing(studio, enter("grace"), FOX, 1) is None
 
 
 def test_what_lies_in_the_trash_is_not_offered(studio: Studio, ada: SignedIn) -> None:
     older, newer = made(studio, ada, count=2)
-    assert offered(studio, ada).taken[0].id in (older, newer)
+    assert offered(studio, ada).images[0].id in (older, newer)
     studio.gallery.trash(ada.user_id, older)
-    assert offered(studio, ada).taken[0].id == newer
+    assert offered(studio, ada).images[0].id == newer
     studio.gallery.trash(ada.user_id, newer)
-    assert studio.offer(ada, FOX, 1) is None
+    assert offer_existing(studio, ada, FOX, 1) is None
     studio.gallery.restore(ada.user_id, newer)
-    assert studio.offer(ada, FOX, 1)
+    assert offer_existing(studio, ada, FOX, 1)
 
 
 def test_more_images_of_what_is_there_are_all_there(studio: Studio, ada: SignedIn) -> None:
     [image_id] = made(studio, ada)
     offer = offered(studio, ada, count=4)
-    assert ([image.id for image in offer.taken], offer.new) == ([image_id] * 4, ())
+    assert ([image.id for image in offer.images], offer.missing) == ([image_id] * 4, ())
 
 
 def test_of_many_prompts_those_that_are_there_are_counted_and_the_others_priced(
@@ -138,36 +139,41 @@ def test_of_many_prompts_those_that_are_there_are_counted_and_the_others_priced(
 ) -> None:
     made(studio, ada, replace(FOX, prompt="a blue fox"))
     offer = offered(studio, ada, MANY, 2, many=True)
-    assert (len(offer.taken), len(offer.new), len(offer.recipes)) == (2, 4, 6)
-    assert [recipe.prompt for recipe in offer.new] == ["a red fox", "a red fox", "an owl", "an owl"]
-    assert offer.price == studio.quote(replace(DraftState.from_recipe(MANY), images=2, many=True)).price
+    assert (len(offer.images), len(offer.missing), len(offer.recipes)) == (2, 4, 6)
+    assert [recipe.prompt for recipe in offer.missing] == ["a red fox", "a red fox", "an owl", "an owl"]
+    assert (
+        offer.price == quote_draft(studio, replace(DraftState.from_recipe(MANY), images=2, many=True)).price
+    )
     assert offer.price
-    assert offer.new_price
-    assert 0 < offer.new_price < offer.price
+    assert offer.missing_price
+    assert 0 < offer.missing_price < offer.price
 
 
 def test_what_can_not_be_made_is_not_offered_either(studio: Studio, ada: SignedIn) -> None:
     made(studio, ada)
     with pytest.raises(errors.InvalidParameter):
-        studio.offer(ada, FOX, 99)
+        offer_existing(studio, ada, FOX, 99)
     with pytest.raises(errors.PromptEmpty):
-        studio.offer(ada, replace(FOX, prompt=" "), 1)
+        offer_existing(studio, ada, replace(FOX, prompt=" "), 1)
 
 
 def test_what_is_still_being_made_is_not_offered(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     slow = replace(FOX, prompt="a fox [[latency:2]]")
-    studio.generate(ada, slow, 1)
+    generate(studio, ada, slow, 1)
     until(lambda: service.asked("/images/generations"))
-    assert studio.offer(ada, slow, 1) is None
+    assert offer_existing(studio, ada, slow, 1) is None
 
 
 def test_anyway_buys_all_of_it_and_saves_nothing(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     made(studio, ada)
-    assert len(wait_for(studio, ada, studio.generate_anyway(ada, offered(studio, ada, count=2)))) == 2
+    assert (
+        len(wait_for(studio, ada, studio.existing_images.generate_all(ada, offered(studio, ada, count=2))))
+        == 2
+    )
     assert len(service.asked("/images/generations")) == 3
     assert (totals(studio, ada).calls, totals(studio, ada).saved_calls) == (3, 0)
 
@@ -175,8 +181,8 @@ def test_anyway_buys_all_of_it_and_saves_nothing(
 def test_two_clicks_on_anyway_are_one_batch(studio: Studio, service: OpenAIService, ada: SignedIn) -> None:
     made(studio, ada)
     offer = offered(studio, ada)
-    first = studio.generate_anyway(ada, offer)
-    assert studio.generate_anyway(ada, offer) == first
+    first = studio.existing_images.generate_all(ada, offer)
+    assert studio.existing_images.generate_all(ada, offer) == first
     wait_for(studio, ada, first)
     assert len(service.asked("/images/generations")) == 2
 
@@ -187,7 +193,7 @@ def test_the_new_ones_are_bought_and_the_others_are_saved(
     [image_id] = made(studio, ada, replace(FOX, prompt="a blue fox"))
     price = studio.gallery.get(ada.user_id, image_id).price_micros
     assert price
-    batch = studio.generate_new(ada, offered(studio, ada, MANY, many=True))
+    batch = studio.existing_images.generate_missing(ada, offered(studio, ada, MANY, many=True))
     assert len(wait_for(studio, ada, batch)) == 2
     found = totals(studio, ada)
     assert (found.calls, found.images, found.saved_calls, found.saved_micros) == (3, 3, 1, price)
@@ -199,7 +205,7 @@ def test_what_is_taken_is_a_saved_call_and_what_is_left_is_not(studio: Studio, a
     before = totals(studio, ada)
     offer = offered(studio, ada, count=3)
     assert totals(studio, ada) == before
-    studio.take(ada, offer)
+    studio.existing_images.use(ada, offer)
     assert price
     assert totals(studio, ada) == replace(before, saved_calls=3, saved_micros=3 * price)
     with studio.database.read() as session:
@@ -215,22 +221,22 @@ def test_an_image_older_than_the_rule_is_not_offered(studio: Studio, ada: Signed
         image = studio.gallery.get(ada.user_id, image_id)
         image.request_hash = None
         session.merge(image)
-    assert studio.offer(ada, FOX, 1) is None
+    assert offer_existing(studio, ada, FOX, 1) is None
 
 
 def test_trying_again_asks_nothing(studio: Studio, service: OpenAIService, ada: SignedIn) -> None:
     made(studio, ada)
     service.script("moderation")
-    failed = studio.generate_anyway(ada, offered(studio, ada))
+    failed = studio.existing_images.generate_all(ada, offered(studio, ada))
     assert wait_for(studio, ada, failed) == []
     [job] = [job for job in studio.jobs.recent(ada.user_id) if job.batch_id == failed]
-    assert len(wait_for(studio, ada, studio.retry(ada, job.id))) == 1
+    assert len(wait_for(studio, ada, studio.orders.retry(ada, job.id))) == 1
 
 
 def test_what_was_reused_is_offered_as_everything_is(studio: Studio, ada: SignedIn) -> None:
     [image_id] = made(studio, ada)
-    draft = studio.reuse(ada, image_id)
-    assert offered(studio, ada, studio.quote(draft).recipe).taken[0].id == image_id
+    draft = studio.reuse.image(ada, image_id)
+    assert offered(studio, ada, quote_draft(studio, draft).recipe).images[0].id == image_id
 
 
 def test_what_is_saved_while_it_can_not_be_recorded_is_taken_all_the_same(
@@ -238,7 +244,7 @@ def test_what_is_saved_while_it_can_not_be_recorded_is_taken_all_the_same(
 ) -> None:
     made(studio, ada)
     stranger = replace(ada, user_id=new_id())
-    studio.take(stranger, offered(studio, ada))
+    studio.existing_images.use(stranger, offered(studio, ada))
     assert studio.usage.totals(stranger.user_id, utc_now() - timedelta(hours=1)).saved_calls == 0
 
 

@@ -19,6 +19,7 @@ from core.provider.client import ServiceClient
 from core.settings import Moderation, load_settings
 from core.studio import Studio
 from tests.support.openai_service import Behaviour, OpenAIService, openai_service
+from tests.support.orders import generate, offer_existing, quote_draft
 from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
 
@@ -80,7 +81,7 @@ def ada(enter: Callable[[str], SignedIn]) -> SignedIn:
 
 
 def make_image(studio: Studio, user: SignedIn, recipe: Recipe = FOX) -> str:
-    studio.generate(user, recipe, 1)
+    generate(studio, user, recipe, 1)
     return until(lambda: (jobs := studio.jobs.recent(user.user_id)) and jobs[0].image_ids)[0]
 
 
@@ -125,7 +126,7 @@ def test_what_can_not_be_made_is_refused_unpaid(
     field: str | None,
 ) -> None:
     with pytest.raises(expected) as caught:
-        studio.generate(ada, replace(FOX, **changes), count)
+        generate(studio, ada, replace(FOX, **changes), count)
     assert caught.value.field == field
     assert studio.jobs.recent(ada.user_id) == ()
     assert service.requests == []
@@ -143,13 +144,12 @@ def test_what_is_at_the_limit_is_taken(studio: Studio, ada: SignedIn) -> None:
 
 def test_a_retired_model_is_refused_where_it_is_retired(studio: Studio, ada: SignedIn) -> None:
     official = studio.settings.model_copy(update={"openai_base_url": None, "text_model": "gpt-4o"})
-    later = replace(studio, settings=official, clock=lambda: datetime(2099, 1, 1, tzinfo=UTC))
+    later = {"settings": official, "clock": lambda: datetime(2099, 1, 1, tzinfo=UTC)}
+    orders = replace(studio.orders, **later)
     with pytest.raises(errors.ModelRetired):
-        later.generate(ada, replace(FOX, model="dall-e-3", quality="hd"), 1)
+        generate(replace(studio, orders=orders), ada, replace(FOX, model="dall-e-3", quality="hd"), 1)
     with pytest.raises(errors.ModelRetired):
-        replace(studio.enhancement_orders, settings=official, clock=later.clock).enhance_draft(
-            ada, DraftState(name="Juniper")
-        )
+        replace(studio.enhancement_orders, **later).enhance_draft(ada, DraftState(name="Juniper"))
     assert studio.jobs.recent(ada.user_id) == ()
 
 
@@ -188,41 +188,41 @@ def drafted(**changes: Any) -> DraftState:
 
 def test_a_price_is_a_number_where_prices_are_known(studio: Studio) -> None:
     priced = drafted(model="gpt-image-2.5-flare", quality="medium")
-    one = studio.quote(priced).price
+    one = quote_draft(studio, priced).price
     assert one is not None
     assert one > 0
-    assert studio.quote(replace(priced, images=3)).price == 3 * one
+    assert quote_draft(studio, replace(priced, images=3)).price == 3 * one
 
 
 def test_a_price_is_unknown_where_none_is_published(studio: Studio) -> None:
-    assert studio.quote(drafted(model="gpt-image-2", quality="low")).price is None
-    assert studio.quote(drafted(model="a-model-of-their-own")).price is None
+    assert quote_draft(studio, drafted(model="gpt-image-2", quality="low")).price is None
+    assert quote_draft(studio, drafted(model="a-model-of-their-own")).price is None
 
 
 def test_the_offline_engine_is_free(studio: Studio) -> None:
-    assert studio.quote(drafted(model="offline-painter", images=4)).price == 0
+    assert quote_draft(studio, drafted(model="offline-painter", images=4)).price == 0
 
 
 def test_what_is_counted_is_what_is_checked(studio: Studio, ada: SignedIn) -> None:
-    quote = studio.quote(drafted(style="watercolour", model="gpt-image-2"))
+    quote = quote_draft(studio, drafted(style="watercolour", model="gpt-image-2"))
     room = quote.limit - quote.length
-    full = studio.quote(drafted(style="watercolour", model="gpt-image-2", prompt="a fox" + "x" * room))
+    full = quote_draft(studio, drafted(style="watercolour", model="gpt-image-2", prompt="a fox" + "x" * room))
     assert full.length == full.limit
     with pytest.raises(errors.PromptTooLong):
-        studio.generate(ada, replace(full.recipe, prompt=full.recipe.prompt + "x"), 1)
-    assert studio.generate(ada, full.recipe, 1)
+        generate(studio, ada, replace(full.recipe, prompt=full.recipe.prompt + "x"), 1)
+    assert generate(studio, ada, full.recipe, 1)
 
 
 def test_the_default_model_is_offered_first(studio: Studio) -> None:
-    assert studio.models()[0].name == "gpt-image-2"
-    assert studio.max_images("gpt-image-2") == 4
-    assert studio.max_images("dall-e-3") == 1
+    assert studio.quotes.models()[0].name == "gpt-image-2"
+    assert studio.quotes.max_images("gpt-image-2") == 4
+    assert studio.quotes.max_images("dall-e-3") == 1
 
 
 def test_reuse_brings_back_everything_and_keeps_the_prompt_it_replaces(studio: Studio, ada: SignedIn) -> None:
     image_id = make_image(studio, ada)
     studio.drafts.save(ada.user_id, DraftState(name="Moss", prompt="an owl at night"))
-    draft = studio.reuse(ada, image_id)
+    draft = studio.reuse.image(ada, image_id)
     assert draft.recipe("other") == FOX
     assert draft.prompt == FOX.prompt
     assert {"an owl at night", FOX.prompt} <= {version.text for version in draft.versions}
@@ -237,37 +237,37 @@ THREE = ("a red fox", "a blue fox", "an owl")
 
 def test_many_prompts_are_one_batch_of_each(studio: Studio, ada: SignedIn) -> None:
     draft = replace(DraftState.from_recipe(MANY), images=2, many=True)
-    quote = studio.quote(draft)
-    alone = [studio.quote(DraftState.from_recipe(replace(MANY, prompt=prompt))) for prompt in THREE]
+    quote = quote_draft(studio, draft)
+    alone = [quote_draft(studio, DraftState.from_recipe(replace(MANY, prompt=prompt))) for prompt in THREE]
     assert (quote.prompts, quote.images, quote.price) == (3, 6, 2 * sum(one.price or 0 for one in alone))
     assert quote.price
-    studio.generate(ada, quote.recipe, draft.images, many=draft.many)
+    generate(studio, ada, quote.recipe, draft.images, many=draft.many)
     jobs = studio.jobs.recent(ada.user_id)
     assert len({job.batch_id for job in jobs}) == 1
     assert [job.recipe.prompt for job in jobs] == [prompt for prompt in THREE for _ in range(2)]
 
 
 def test_without_being_asked_for_braces_and_lines_are_one_prompt(studio: Studio, ada: SignedIn) -> None:
-    quote = studio.quote(replace(DraftState.from_recipe(MANY), images=2))
+    quote = quote_draft(studio, replace(DraftState.from_recipe(MANY), images=2))
     assert (quote.prompts, quote.images, quote.recipe.prompt) == (1, 2, MANY.prompt)
-    studio.generate(ada, MANY, 1)
+    generate(studio, ada, MANY, 1)
     assert [job.recipe.prompt for job in studio.jobs.recent(ada.user_id)] == [MANY.prompt]
 
 
 def test_more_images_than_go_at_once_are_refused_and_not_priced(studio: Studio, ada: SignedIn) -> None:
     many = replace(MANY, prompt="{" + "|".join(map(str, range(26))) + "}")
     draft = replace(DraftState.from_recipe(many), images=4, many=True)
-    assert (studio.quote(draft).images, studio.quote(draft).price) == (104, None)
+    assert (quote_draft(studio, draft).images, quote_draft(studio, draft).price) == (104, None)
     for prompt in (many.prompt, "{1|2}" * 1_000):
         with pytest.raises(errors.TooManyPrompts):
-            studio.generate(ada, replace(many, prompt=prompt), 4, many=True)
+            generate(studio, ada, replace(many, prompt=prompt), 4, many=True)
     assert studio.jobs.recent(ada.user_id) == ()
 
 
 @pytest.mark.parametrize("prompt", [" \n ", "{|}", "a fox\n{|}"])
 def test_an_empty_prompt_among_many_stops_them_all(studio: Studio, ada: SignedIn, prompt: str) -> None:
     with pytest.raises(errors.PromptEmpty):
-        studio.generate(ada, replace(FOX, prompt=prompt), 1, many=True)
+        generate(studio, ada, replace(FOX, prompt=prompt), 1, many=True)
     assert studio.jobs.recent(ada.user_id) == ()
 
 
@@ -276,15 +276,15 @@ def test_what_a_job_was_asked_for_can_be_taken_up_and_changed(
 ) -> None:
     studio.jobs.submit(ada.user_id, FOX, 1)
     (job,) = studio.jobs.recent(ada.user_id)
-    assert studio.rework(ada, job.id).recipe("other") == FOX
+    assert studio.reuse.job(ada, job.id).recipe("other") == FOX
     with pytest.raises(errors.ImageNotFound):
-        studio.rework(enter("grace"), job.id)
+        studio.reuse.job(enter("grace"), job.id)
 
 
 def test_a_model_that_is_no_longer_offered_is_left_open(studio: Studio, ada: SignedIn) -> None:
     studio.jobs.submit(ada.user_id, replace(FOX, model="a-model-of-their-own"), 1)
     image_id = until(lambda: studio.jobs.recent(ada.user_id)[0].image_ids)[0]
-    draft = studio.reuse(ada, image_id)
+    draft = studio.reuse.image(ada, image_id)
     assert draft.model is None
     assert draft.prompt == FOX.prompt
 
@@ -295,7 +295,7 @@ def test_nobody_elses_image_can_be_reused(
     grace, image_id = enter("grace"), make_image(studio, ada)
     for wanted in (image_id, "made-up"):
         with pytest.raises(errors.ImageNotFound):
-            studio.reuse(grace, wanted)
+            studio.reuse.image(grace, wanted)
     assert studio.drafts.load(grace.user_id).is_blank
 
 
@@ -316,7 +316,7 @@ def test_a_text_asked_for_before_an_image_was_reused_does_not_replace_its_prompt
     studio.drafts.save(ada.user_id, draft)
     service.script(Behaviour(latency=0.3))
     studio.enhancement_orders.enhance_draft(ada, draft)
-    assert studio.reuse(ada, image_id).prompt == FOX.prompt
+    assert studio.reuse.image(ada, image_id).prompt == FOX.prompt
     ended = until(lambda: (run := studio.enhancements.current(ada.user_id)) and run.result and run)
     found = studio.drafts.load(ada.user_id)
     assert found.prompt == FOX.prompt
@@ -327,12 +327,12 @@ def test_what_failed_is_tried_again_as_one_batch(
     studio: Studio, service: OpenAIService, ada: SignedIn, enter: Callable[[str], SignedIn]
 ) -> None:
     service.script("moderation", "moderation")
-    studio.generate(ada, FOX, 2)
+    generate(studio, ada, FOX, 2)
     ids = [job.id for job in until(lambda: ended(studio, ada))]
     with pytest.raises(errors.ImageNotFound):
-        studio.retry(enter("grace"), *ids)
-    batch = studio.retry(ada, *ids)
-    assert studio.retry(ada, *ids) != batch
+        studio.orders.retry(enter("grace"), *ids)
+    batch = studio.orders.retry(ada, *ids)
+    assert studio.orders.retry(ada, *ids) != batch
     again = until(lambda: ended(studio, ada))
     assert {job.batch_id for job in again} == {batch}
     assert sorted(job.position for job in again) == [0, 1]
@@ -345,7 +345,7 @@ def test_a_model_that_has_gone_is_not_tried_again(
     studio.jobs.submit(ada.user_id, replace(FOX, model="a-model-of-their-own"), 1)
     (job,) = until(lambda: ended(studio, ada))
     with pytest.raises(errors.ModelUnavailable):
-        studio.retry(ada, job.id)
+        studio.orders.retry(ada, job.id)
     assert [kept.id for kept in studio.jobs.recent(ada.user_id)] == [job.id]
 
 
@@ -356,7 +356,8 @@ def test_a_model_that_has_gone_is_not_tried_again(
 def moderated(studio: Studio, service: OpenAIService) -> Iterator[Studio]:
     settings = studio.settings.model_copy(update={"moderation": Moderation.ON})
     client = ServiceClient(settings)
-    yield replace(studio, client=client)
+    orders = replace(studio.orders, moderation=client.moderation)
+    yield replace(studio, orders=orders, existing_images=replace(studio.existing_images, orders=orders))
     client.close()
 
 
@@ -367,7 +368,7 @@ def test_a_flagged_prompt_is_told_before_anything_is_paid(
     moderated: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     with pytest.raises(errors.PromptFlagged) as caught:
-        moderated.generate(ada, FLAGGED, 1)
+        generate(moderated, ada, FLAGGED, 1)
     assert caught.value.categories == ("violence", "hate")
     assert "violence, hate" in caught.value.message
     assert caught.value.charged is False
@@ -379,8 +380,8 @@ def test_each_prompt_of_a_batch_is_looked_at_once_for_one_click(
     moderated: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     recipe = replace(FOX, prompt="a {red|blue} fox", style=None)
-    assert moderated.offer(ada, recipe, 2, many=True) is None
-    moderated.generate(ada, recipe, 2, many=True)
+    assert offer_existing(moderated, ada, recipe, 2, many=True) is None
+    generate(moderated, ada, recipe, 2, many=True)
     (asked,) = service.asked("/moderations")
     assert asked.body["input"] == ["a red fox", "a blue fox"]
     until(lambda: ended(moderated, ada))
@@ -390,7 +391,7 @@ def test_each_prompt_of_a_batch_is_looked_at_once_for_one_click(
 def test_a_moderation_that_fails_holds_nobody_up(
     moderated: Studio, service: OpenAIService, ada: SignedIn, fault: str
 ) -> None:
-    moderated.generate(ada, replace(FOX, prompt=f"a fox [[check error:{fault}]]"), 1)
+    generate(moderated, ada, replace(FOX, prompt=f"a fox [[check error:{fault}]]"), 1)
     (job,) = until(lambda: ended(moderated, ada))
     assert job.image_ids
     assert len(service.asked("/moderations")) == 1
@@ -400,8 +401,8 @@ def test_a_flagged_prompt_is_not_tried_again_either(
     studio: Studio, moderated: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     service.script("quota spent")
-    studio.generate(ada, FLAGGED, 1)
+    generate(studio, ada, FLAGGED, 1)
     (job,) = until(lambda: ended(studio, ada))
     with pytest.raises(errors.PromptFlagged):
-        moderated.retry(ada, job.id)
+        moderated.orders.retry(ada, job.id)
     assert len(service.asked("/images/generations")) == 1

@@ -32,6 +32,7 @@ from pages.ui.formatting import escape_markdown
 from pages.ui.gallery.state import STATE_KEY as GALLERY_STATE
 from pages.ui.links import page_url
 from tests.support.app_process import MAIN
+from tests.support.counting import Counted
 from tests.support.images import plain_png
 from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
@@ -660,3 +661,46 @@ def test_a_link_that_does_not_work_is_one_failure(open_page: Open, studio: Studi
     assert [(seen.code, seen.all) for seen in studio.error_counts.seen(admin)] == [
         (errors.ResetInvalid.code, 1)
     ]
+
+
+# Nothing is computed twice
+
+
+def test_one_click_on_generate_prices_checks_and_moderates_each_prompt_once(
+    open_page: Open, studio: Studio
+) -> None:
+    test = open_page("chief")
+    named(test.toggle, "Many prompts").set_value(True).run()
+    budgets, uploads, moderation = (
+        Counted(studio.budgets),
+        Counted(studio.uploads),
+        Counted(studio.client.moderation),
+    )
+    quotes = replace(studio.quotes, budgets=budgets)
+    orders = replace(studio.orders, quotes=quotes, uploads=uploads, moderation=moderation)
+    existing_images = replace(studio.existing_images, orders=orders)
+    bootstrap.install(replace(studio, quotes=quotes, orders=orders, existing_images=existing_images))
+    named(test.text_area, "Prompt").set_value("a {red|blue} fox")
+    test.button(key="generate").click().run()
+    assert not test.exception
+    assert len(studio.jobs.recent(keep_images(studio, "chief", 0))) == 2
+    # The last part of each check is that of the uploads.
+    assert (budgets.calls["estimate"], uploads.calls["check"], moderation.calls["screen"]) == (2, 2, 1)
+
+
+@pytest.mark.parametrize("page", ["create.py", "gallery.py", "account.py"])
+@pytest.mark.parametrize("live", [True, False])
+def test_a_run_of_a_page_reads_the_recent_jobs_once(
+    open_page: Open, studio: Studio, page: str, live: bool
+) -> None:
+    test = open_page("chief", page)
+    owner = keep_images(studio, "chief", 0)
+    with studio.database.write() as session:
+        state = JobState.RUNNING if live else JobState.CANCELLED
+        request = Recipe(prompt="a fox", model="offline-painter").to_json()
+        session.add(Job(batch_id=new_id(), owner_id=owner, state=state, request=request))
+    jobs = Counted(studio.jobs)
+    bootstrap.install(replace(studio, jobs=jobs))
+    test.run()
+    assert not test.exception
+    assert jobs.calls["recent"] == 1

@@ -120,7 +120,7 @@ def enhancement_fields(state: CreateState) -> None:
 
 def option_fields(state: CreateState) -> None:
     """Model, size, quality and number of images, limited to what the chosen model supports."""
-    models = {model.name: model for model in studio().models()}
+    models = {model.name: model for model in studio().quotes.models()}
     has_failure = state.failure_at(*OPTION_FIELDS) is not None
     # A new key for each failure: an expander that the user has closed would stay closed.
     with st.expander(
@@ -142,7 +142,7 @@ def option_fields(state: CreateState) -> None:
             )
         with right:
             _select(state, "quality", model.qualities, _PREFERRED_QUALITIES, labels=quality_label)
-        state.max_images = limit = studio().max_images(chosen)
+        state.max_images = limit = studio().quotes.max_images(chosen)
         count = min(max(state.draft.images, 1), limit)
         st.number_input("Images", 1, limit, count, key=state.key("images"), disabled=limit == 1)
         field_failure(state, *OPTION_FIELDS)

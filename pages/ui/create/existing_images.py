@@ -37,46 +37,46 @@ def offer_panel(user: SignedIn, state: CreateState, quote: Quote) -> None:
 
 
 def offer_title(offer: Offer) -> str:
-    if offer.new:
-        return f"You already have {len(offer.taken):,} of these {len(offer.recipes):,} images"
+    if offer.missing:
+        return f"You already have {len(offer.images):,} of these {len(offer.recipes):,} images"
     count = len(_images(offer))
     return "You already have this image" if count == 1 else f"You already have these {count:,} images"
 
 
 def _images(offer: Offer) -> list[Image]:
     """The existing images, each once."""
-    return list({image.id: image for image in offer.taken}.values())
+    return list({image.id: image for image in offer.images}.values())
 
 
 def _buttons(user: SignedIn, state: CreateState, offer: Offer, images: list[Image]) -> None:
     open_label = "Open image" if len(images) == 1 else "Open gallery"
     with st.container(horizontal=True):
-        if offer.new:
-            _generate_new_button(user, state, offer)
+        if offer.missing:
+            _generate_missing_button(user, state, offer)
         elif st.button(open_label, key="offer-open", icon=":material/open_in_full:"):
             _open(user, state, images)
-        _generate_anyway_button(user, state, offer)
+        _generate_all_button(user, state, offer)
 
 
-def _generate_new_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
-    count = len(offer.new)
+def _generate_missing_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
+    count = len(offer.missing)
     what = "new one" if count == 1 else f"{count:,} new ones"
     st.button(
-        f"Generate the {what} · {escape_markdown(format_price(offer.new_price))}",
+        f"Generate the {what} · {escape_markdown(format_price(offer.missing_price))}",
         key="offer-new",
         icon=":material/brush:",
         on_click=as_user(user, _generate, on_failure=state.keep_failure),
-        args=(state, studio().generate_new),
+        args=(state, studio().existing_images.generate_missing),
     )
 
 
-def _generate_anyway_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
-    every = "all " if offer.new else ""
+def _generate_all_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
+    every = "all " if offer.missing else ""
     st.button(
         f"Generate {every}anyway · {escape_markdown(format_price(offer.price))}",
         key="offer-anyway",
         on_click=as_user(user, _generate, on_failure=state.keep_failure),
-        args=(state, studio().generate_anyway),
+        args=(state, studio().existing_images.generate_all),
     )
 
 
@@ -94,5 +94,5 @@ def _open(user: SignedIn, state: CreateState, images: list[Image]) -> None:
     offer, state.offer = state.offer, None
     with catch_failure(state.keep_failure):
         if offer:
-            studio().take(user, offer)
+            studio().existing_images.use(user, offer)
         st.switch_page("gallery.py", query_params={OPEN_PARAM: images[0].id} if len(images) == 1 else None)

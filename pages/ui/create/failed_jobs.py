@@ -91,20 +91,20 @@ def _buttons(user: SignedIn, state: CreateState, group: Sequence[JobView]) -> No
 
 
 def _retry_label(group: Sequence[JobView]) -> str:
-    price = format_price(studio().price([job.recipe for job in group]))
+    price = format_price(studio().quotes.price([job.recipe for job in group]))
     count = f" · {format_image_count(len(group))}" if len(group) > 1 else ""
     return f"Try again{count} · {escape_markdown(price)}"
 
 
 def _retry(user: SignedIn, state: CreateState, job_ids: tuple[str, ...]) -> None:
     state.jobs_failure = None
-    studio().retry(user, *job_ids)
+    studio().orders.retry(user, *job_ids)
 
 
 def _edit(user: SignedIn, state: CreateState, job_id: str) -> None:
     """Copy the job's prompt and options into the draft, so that the user can change them first."""
     with catch_failure(state.keep_jobs_failure):
-        studio().rework(user, job_id)
+        studio().reuse.job(user, job_id)
         reset_create_state()
         st.rerun()
     st.rerun(scope="fragment")

@@ -22,6 +22,7 @@ from pages.ui.formatting import (
     shorten,
 )
 from pages.ui.links import OPEN_PARAM, partial_url, thumbnail_url
+from pages.ui.recent_jobs import recent_jobs
 from pages.ui.session import as_user, rerun_if_signed_out, studio
 from pages.ui.toasts import queue_toast, show_queued_toasts
 
@@ -35,13 +36,13 @@ _MAX_WAITING_CARDS = 3
 
 def job_cards(user: SignedIn, state: CreateState) -> None:
     """Draw the cards; they poll once a second while an image is waiting or being generated, else never."""
-    live = any(job.is_live for job in studio().jobs.recent(user.user_id))
+    live = any(job.is_live for job in recent_jobs(user))
     st.fragment(run_every=POLL_SECONDS if live else None)(_cards)(user, state, live)
 
 
 def _cards(user: SignedIn, state: CreateState, polling: bool) -> None:
     rerun_if_signed_out(user)
-    jobs = studio().jobs.recent(user.user_id)
+    jobs = recent_jobs(user)
     mark_seen(jobs)
     show_queued_toasts()
     if polling != any(job.is_live for job in jobs):

@@ -19,6 +19,7 @@ from pages.ui.create.state import (
     FIELDS_WITH_FAILURE,
     OPTION_FIELDS,
     CreateState,
+    current_quote,
     is_unshown,
     read_widgets,
 )
@@ -70,7 +71,7 @@ def _panel(user: SignedIn, state: CreateState, polling: bool) -> None:
     )
     if not live:
         read_widgets(user, state)
-    quote = studio().quote(state.draft)
+    quote = current_quote(state)
     _notes(state, quote)
     _buttons(user, state, quote, live=bool(live))
     _budget_warning(user, state, quote)
@@ -160,7 +161,7 @@ def _generate_label(quote: Quote) -> str:
 
 def _budget_warning(user: SignedIn, state: CreateState, quote: Quote) -> None:
     """Warn before the click if the user's budget doesn't cover the images."""
-    shortfall = studio().shortfall(user, quote)
+    shortfall = studio().quotes.shortfall(user, quote)
     if shortfall and not isinstance(state.failure, errors.BudgetSpent):
         st.warning(escape_markdown(shortfall.message), icon=":material/savings:")
 
@@ -189,14 +190,14 @@ def _enhance(user: SignedIn, state: CreateState) -> None:
 def _generate(user: SignedIn, state: CreateState) -> None:
     """Order the images, or offer existing ones first."""
     _begin_click(user, state)
-    quote, draft = studio().quote(state.draft), state.draft
-    state.offer = studio().offer(user, quote.recipe, draft.images, many=draft.many)
-    state.offer_quote = quote
+    quote = current_quote(state)
+    order = studio().orders.check(user, quote)
+    state.offer, state.offer_quote = studio().existing_images.offer(user, order), quote
     if state.offer:
         # A phone shows the offer below the visible part of the page, and a screen reader reads only toasts.
         queue_toast(f"{offer_title(state.offer)}. Nothing was charged.")
         return
-    studio().generate(user, quote.recipe, draft.images, many=draft.many)
+    studio().orders.generate(user, order)
     state.welcome = False
 
 

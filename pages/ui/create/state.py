@@ -77,6 +77,8 @@ class CreateState:
     # Existing images that answer the draft, and the quote that they were found for.
     offer: Offer | None = None
     offer_quote: Quote | None = None
+    # The latest quote, and the draft that it was computed for.
+    quoted: tuple[DraftState, Quote] | None = None
     # A click in the prompt panel also changed the rest of the page.
     rerun_page: bool = False
     # The tab began with an empty draft. Typing doesn't reset this: the fields would move under the cursor.
@@ -153,6 +155,15 @@ def update_draft(user: SignedIn, state: CreateState, draft: DraftState) -> None:
         if state.save_failure is None:
             log_failure(error)
         state.save_failure = error
+
+
+def current_quote(state: CreateState) -> Quote:
+    """The draft's quote; computed again only when the draft has changed."""
+    if state.quoted is None or state.quoted[0] is not state.draft:
+        draft = state.draft
+        recipe = draft.recipe(studio().settings.default_image_model)
+        state.quoted = (draft, studio().quotes.quote(recipe, draft.images, many=draft.many))
+    return state.quoted[1]
 
 
 def is_unshown(state: CreateState, run: EnhancementRun | None) -> bool:

@@ -8,7 +8,7 @@ from core import errors
 from core.accounts.identity import SignedIn
 from core.database.models import Image
 from core.enhancement.drafts import MOST_TEXT
-from core.generation.edits import Remake
+from core.generation.edits import EditPlan
 from core.generation.views import Batch
 from core.provider.catalogue import image_model
 from pages.ui.error_panel import show_failure
@@ -24,7 +24,7 @@ THUMBNAIL_WIDTH = 56
 
 def edit_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
     """A field for the change, the buttons, and the new images that they bring."""
-    remake = studio().remake(user, image.id)
+    plan = studio().edits.plan(user, image.id)
     edits, text_key = state.edits_of(image.id), f"edit-text-{image.id}"
     with st.container(key="edit-panel", gap="small"):
         st.text_area(
@@ -33,15 +33,15 @@ def edit_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
             key=text_key,
             height=80,
             placeholder="Make it night, with lanterns in the trees. Keep everything else.",
-            disabled=remake.obstacle is not None,
+            disabled=plan.obstacle is not None,
         )
-        _buttons(user, edits, image, remake, text_key)
-        st.caption(escape_markdown(_caption(image, remake)))
+        _buttons(user, edits, image, plan, text_key)
+        st.caption(escape_markdown(_caption(image, plan)))
         _results(user, edits)
 
 
-def _buttons(user: SignedIn, edits: EditState, image: Image, remake: Remake, text_key: str) -> None:
-    price, disabled = escape_markdown(format_price(remake.price)), remake.obstacle is not None
+def _buttons(user: SignedIn, edits: EditState, image: Image, plan: EditPlan, text_key: str) -> None:
+    price, disabled = escape_markdown(format_price(plan.quote.price)), plan.obstacle is not None
     with st.container(horizontal=True):
         st.button(
             f"Edit image · {price}",
@@ -61,12 +61,12 @@ def _buttons(user: SignedIn, edits: EditState, image: Image, remake: Remake, tex
         )
 
 
-def _caption(image: Image, remake: Remake) -> str:
-    if remake.obstacle:
-        return remake.obstacle.message
-    if remake.recipe.model == image.model:
+def _caption(image: Image, plan: EditPlan) -> str:
+    if plan.obstacle:
+        return plan.obstacle.message
+    if plan.quote.recipe.model == image.model:
         return "Creates a new image. The original is kept."
-    return f"Creates a new image with {image_model(remake.recipe.model).label}. The original is kept."
+    return f"Creates a new image with {image_model(plan.quote.recipe.model).label}. The original is kept."
 
 
 def _results(user: SignedIn, edits: EditState) -> None:
@@ -115,11 +115,11 @@ def _open(image: Image) -> None:
 
 def _edit(user: SignedIn, edits: EditState, image_id: str, text_key: str) -> None:
     instruction = str(st.session_state.get(text_key, ""))
-    edits.add_batch(studio().edit(user, image_id, instruction))
+    edits.add_batch(studio().edits.edit(user, image_id, instruction))
 
 
 def _vary(user: SignedIn, edits: EditState, image_id: str) -> None:
-    edits.add_batch(studio().variation(user, image_id))
+    edits.add_batch(studio().edits.variation(user, image_id))
 
 
 def source_image(user: SignedIn, image: Image) -> None:

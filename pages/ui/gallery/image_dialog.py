@@ -103,7 +103,7 @@ def _actions(user: SignedIn, state: GalleryState, image: Image) -> None:
         _download(image)
         if st.button("Reuse prompt", icon=":material/replay:"):
             with failure_panel("reuse"):
-                studio().reuse(user, image.id)
+                studio().reuse.image(user, image.id)
                 reset_create_state()
                 st.switch_page("create.py")
         label = "Remove from favourites" if image.favourite else "Favourite"

@@ -6,7 +6,8 @@ import streamlit as st
 
 from core.accounts.identity import SignedIn
 from pages.ui.polling import stop_polling
-from pages.ui.session import rerun_if_signed_out, studio
+from pages.ui.recent_jobs import recent_jobs
+from pages.ui.session import rerun_if_signed_out
 
 POLL_SECONDS = 2.0
 
@@ -21,12 +22,12 @@ def new_images_button(user: SignedIn, *, is_empty: bool) -> None:
 
 
 def live_job_ids(user: SignedIn) -> frozenset[str]:
-    return frozenset(job.id for job in studio().jobs.recent(user.user_id) if job.is_live)
+    return frozenset(job.id for job in recent_jobs(user) if job.is_live)
 
 
 def _poll(user: SignedIn, job_ids: frozenset[str], is_empty: bool) -> None:
     rerun_if_signed_out(user)
-    jobs = [job for job in studio().jobs.recent(user.user_id) if job.id in job_ids]
+    jobs = [job for job in recent_jobs(user) if job.id in job_ids]
     if not any(job.is_live for job in jobs):
         stop_polling()
     count = sum(len(job.image_ids) for job in jobs)

@@ -1,0 +1,49 @@
+"""Reuse: puts the prompt and options of an image or a job back into the user's draft."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from core.accounts.identity import SignedIn
+from core.common.clock import utc_now
+from core.enhancement.drafts import Drafts, DraftState
+from core.generation.edits import recipe_of
+from core.generation.jobs import Jobs
+from core.generation.quotes import Quotes
+from core.images.gallery import Gallery
+from core.prompts.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reuse:
+    """Replaces the user's draft; the prompt that the draft had stays among its versions."""
+
+    drafts: Drafts
+    gallery: Gallery
+    jobs: Jobs
+    quotes: Quotes
+    clock: Callable[[], datetime] = utc_now
+
+    def image(self, user: SignedIn, image_id: str) -> DraftState:
+        """Make the draft from an image's recipe and return it. Raises ImageNotFound."""
+        return self._replace_draft(user, recipe_of(self.gallery.get(user.user_id, image_id)))
+
+    def job(self, user: SignedIn, job_id: str) -> DraftState:
+        """Make the draft from a job's recipe and return it. Raises ImageNotFound or RecipeUnreadable."""
+        return self._replace_draft(user, self.jobs.recipe(user.user_id, job_id))
+
+    def _replace_draft(self, user: SignedIn, recipe: Recipe) -> DraftState:
+        before = self.drafts.load(user.user_id)
+        offered = {model.name for model in self.quotes.models()}
+        draft = replace(
+            DraftState.from_recipe(recipe),
+            prompt=before.prompt,
+            versions=before.versions,
+            # None lets the user's next choice, or the default, take the place of a model that is gone.
+            model=recipe.model if recipe.model in offered else None,
+        ).with_prompt(recipe.prompt, "reused", now=self.clock())
+        draft = draft.as_new()
+        self.drafts.save(user.user_id, draft)
+        return draft
