@@ -139,7 +139,7 @@ def _database_file(settings: Settings, folder: Path) -> Path:
             raise errors.SettingsError(
                 "This installation isn't on one machine: back up PostgreSQL with pg_dump, "
                 "and a bucket with its own versioning.",
-                suggestions=("See the README, “Keeping it”.",),
+                suggestions=("See “Backup” in docs/operations.md.",),
             )
     if not path.is_file():
         raise errors.SettingsError(f"DATABASE_URL: {path} doesn't exist. Name Atelier's own database.")

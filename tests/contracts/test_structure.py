@@ -80,6 +80,13 @@ def test_a_module_opens_with_one_sentence(path: Path) -> None:
 # What is written down
 
 
+def test_the_map_for_contributors_has_every_package_of_core() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = set(re.findall(r"^[├└]── (\w+)(?:/|\.py) ", text, re.MULTILINE))
+    here = {path.stem for path in (ROOT / "core").iterdir() if path.stem not in ("__init__", "__pycache__")}
+    assert listed == here
+
+
 def test_the_tables_of_settings_are_those_of_the_code() -> None:
     """`make settings` writes them."""
     assert settings_table.DOCUMENT.read_text(encoding="utf-8") == settings_table.document()
