@@ -168,14 +168,14 @@ def _event_kind(number: int, order: ImageOrder) -> dict[str, Any]:
 
 
 def _varied(pictures: Iterable[Any], order: ImageOrder) -> Iterator[Any]:
-    from core.offline.painter.variation import vary  # noqa: PLC0415
+    from core.offline.painter.paint import vary  # noqa: PLC0415
 
     for picture in pictures:
         yield vary(picture, order.source, order.mask)
 
 
 def _opened(data: bytes, name: str) -> Any:
-    from core.offline.painter.variation import opened  # noqa: PLC0415
+    from core.offline.painter.paint import opened  # noqa: PLC0415
 
     try:
         return opened(data)

@@ -1,20 +1,21 @@
-"""The offline engine's painter: draws a picture that follows its prompt, without a network or a model."""
+"""The offline engine's painter: paints a picture that follows its prompt, without a network or a model."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from io import BytesIO
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from core.offline.painter.canvas import Canvas
-from core.offline.painter.looks import look_of
 from core.offline.painter.palette import choose
 from core.offline.painter.plan import Plan, read
-from core.offline.painter.stage import Stage
-from core.offline.painter.weather import paint_weather
+from core.offline.painter.stage import Stage, paint_weather
+from core.offline.painter.styles import look_of
 
 SOFTWARE = "Atelier offline engine"
 _SOURCE = "Drawn by Atelier's offline engine from the words of the prompt, not by an image model."
@@ -82,3 +83,39 @@ def _coarse(picture: Image.Image, step: int) -> Image.Image:
 
 def _enlarging(prompt: str) -> Image.Resampling:
     return Image.Resampling.NEAREST if read(prompt).style == "pixel" else Image.Resampling.BICUBIC
+
+
+# How much of the other picture can still be seen.
+_GHOST = 0.2
+
+
+def opened(data: bytes) -> Image.Image:
+    """The picture in `data`, decoded. Raises OSError for anything else."""
+    image = Image.open(BytesIO(data))
+    image.load()
+    return image
+
+
+def vary(picture: Image.Image, source: Image.Image, mask: Image.Image | None = None) -> Image.Image:
+    """`picture` with the colours and, faintly, the shapes of `source`; what `mask` covers stays as it was."""
+    alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
+    below = source.convert("RGB").resize(picture.size)
+    varied = Image.blend(_coloured(picture.convert("RGB"), below), below, _GHOST)
+    if mask:
+        varied.paste(below, mask=mask.convert("RGBA").getchannel("A").resize(picture.size))
+    if alpha:
+        varied.putalpha(alpha)
+    return varied
+
+
+def _coloured(picture: Image.Image, source: Image.Image) -> Image.Image:
+    """`picture` with each channel's mean and spread those of `source`."""
+    here, there = _channels(picture), _channels(source)
+    spread = (there.std(axis=(0, 1)) + 1) / (here.std(axis=(0, 1)) + 1)
+    moved = (here - here.mean(axis=(0, 1))) * spread + there.mean(axis=(0, 1))
+    return Image.fromarray(moved.clip(0, 255).astype(np.uint8))
+
+
+def _channels(picture: Image.Image) -> NDArray[np.float32]:
+    """(height, width, 3), each 0 to 255."""
+    return np.asarray(picture, dtype=np.float32)

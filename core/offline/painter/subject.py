@@ -1,10 +1,4 @@
-"""Puts a drawing on the canvas.
-
-A drawing is text, a shape a line: kind, colour, numbers. x runs from -1 (left) to 1, y from -1 (top) to
-1 (the ground). `b` is a smooth shape through points, `p` a polygon, `o` an oval (x, y, radii, degrees),
-`r` a rectangle (left, top, right, bottom, corner), `l` a line (width, points). A kind that begins with
-`2` is drawn twice, mirrored.
-"""
+"""Paints the subject: its drawing in the palette's colours, or an emblem for an unknown subject."""
 
 from __future__ import annotations
 
@@ -13,13 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.offline.painter.beings import BEINGS
 from core.offline.painter.canvas import Canvas, Colour, Points, mix, oval, ribbon, smooth
+from core.offline.painter.drawings import DRAWINGS
 from core.offline.painter.palette import Palette
 from core.offline.painter.plan import Plan
-from core.offline.painter.things import THINGS
 
-_DRAWINGS: Mapping[str, str] = {**BEINGS, **THINGS}
 _OWN: Mapping[str, Colour] = {
     "fox": (226, 112, 46), "cat": (232, 162, 88), "dog": (196, 142, 92), "rabbit": (196, 180, 170),
     "bear": (150, 102, 68), "owl": (146, 108, 82), "bird": (86, 148, 206), "penguin": (56, 64, 88),
@@ -63,6 +55,12 @@ def place(plan: Plan, width: int, height: int, rng: np.random.Generator) -> Plac
     return Place(x, foot - half, half)
 
 
+def place_on_island(width: int, height: int) -> Place:
+    """The middle tile, with the subject a little smaller than in other styles."""
+    half = 0.22 * min(width, height)
+    return Place(width / 2, height * 0.6 - half, half)
+
+
 def floats(plan: Plan) -> bool:
     """Whether the subject hangs in air or water instead of standing on the ground."""
     return plan.subject in _FLOATING and not (plan.scene == "plain" and plan.subject in {"star", "heart"})
@@ -73,7 +71,7 @@ def paint_subject(canvas: Canvas, plan: Plan, palette: Palette, where: Place) ->
     _shadow(canvas, plan, palette, where)
     canvas.covering = True
     tones = _tones(plan, palette)
-    drawing = _DRAWINGS.get(plan.subject or "") or _emblem(plan.digest)
+    drawing = DRAWINGS.get(plan.subject or "") or _emblem(plan.digest)
     for kind, role, numbers in _shapes(drawing):
         tone = tones[role]
         for points in _outlines(kind, numbers):

@@ -1,4 +1,4 @@
-"""The styles: how shapes are laid down, and what is done to the finished canvas."""
+"""The styles: how shapes are drawn, what is painted, and which finish follows."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageChops
 
-from core.offline.painter import effects, facets, linework
+from core.offline.painter import finishes
 from core.offline.painter.canvas import Manner, soften
-from core.offline.painter.island import paint_island, place_on_island
-from core.offline.painter.scenes import paint_scene
+from core.offline.painter.filters import blur
+from core.offline.painter.scenes import paint_island, paint_scene
 from core.offline.painter.stage import Stage
-from core.offline.painter.subject import Place, paint_subject, place
-from core.offline.painter.tools import blur
+from core.offline.painter.subject import Place, paint_subject, place, place_on_island
 
 
 def _paint_subject(stage: Stage, where: Place | None = None) -> None:
@@ -73,27 +72,27 @@ class Look:
     alpha: Callable[[Image.Image], Image.Image] = _same
 
 
-_DRAWN = Look(Manner(pen=0.0035, flat=True, bevel=0), effects.plain, subject=_paint_subject)
+_DRAWN = Look(Manner(pen=0.0035, flat=True, bevel=0), finishes.plain, subject=_paint_subject)
 _LOOKS: Mapping[str, Look] = {
-    "": Look(Manner(), effects.plain),
-    "photo": Look(Manner(bevel=0.6), effects.photo, scene=_blurred_scene),
-    "cinematic": Look(Manner(bevel=0.5), effects.cinematic, scene=_blurred_scene),
-    "product": Look(Manner(bevel=0.7), effects.photo, subject=_product),
-    "watercolour": Look(Manner(pen=0.002, bevel=0.2), effects.watercolour, subject=_paint_subject),
-    "oil": Look(Manner(bevel=0.5), effects.oil),
-    "ink": replace(_DRAWN, manner=Manner(pen=0.0038, bevel=0.5), finish=linework.inked),
-    "pencil": replace(_DRAWN, manner=Manner(pen=0.0022, bevel=0.6), finish=linework.pencil),
-    "pixel": Look(Manner(pen=0.006, flat=True, bevel=0.3), facets.pixels, alpha=facets.blocky),
-    "lowpoly": Look(Manner(bevel=0.7), facets.low_poly),
-    "comic": replace(_DRAWN, manner=Manner(pen=0.0055, flat=True, bevel=0.45), finish=linework.comic),
-    "flat": replace(_DRAWN, manner=Manner(flat=True, bevel=0), finish=effects.bare),
-    "isometric": Look(Manner(bevel=0.25), effects.bare, scene=paint_island, subject=_on_island),
-    "clay": Look(Manner(flat=True, bevel=1.5), effects.clay, subject=_paint_subject),
-    "papercut": Look(Manner(flat=True, bevel=0, cast=0.013), effects.paper, subject=_paint_subject),
-    "cel": replace(_DRAWN, manner=Manner(pen=0.0032, flat=True, bevel=0), finish=linework.cel),
-    "poster": replace(_DRAWN, manner=Manner(bevel=0.2), finish=facets.poster),
-    "stained": replace(_DRAWN, manner=Manner(pen=0.0075, bevel=0.3), finish=facets.stained),
-    "blueprint": replace(_DRAWN, finish=linework.blueprint),
+    "": Look(Manner(), finishes.plain),
+    "photo": Look(Manner(bevel=0.6), finishes.photo, scene=_blurred_scene),
+    "cinematic": Look(Manner(bevel=0.5), finishes.cinematic, scene=_blurred_scene),
+    "product": Look(Manner(bevel=0.7), finishes.photo, subject=_product),
+    "watercolour": Look(Manner(pen=0.002, bevel=0.2), finishes.watercolour, subject=_paint_subject),
+    "oil": Look(Manner(bevel=0.5), finishes.oil),
+    "ink": replace(_DRAWN, manner=Manner(pen=0.0038, bevel=0.5), finish=finishes.inked),
+    "pencil": replace(_DRAWN, manner=Manner(pen=0.0022, bevel=0.6), finish=finishes.pencil),
+    "pixel": Look(Manner(pen=0.006, flat=True, bevel=0.3), finishes.pixels, alpha=finishes.blocky),
+    "lowpoly": Look(Manner(bevel=0.7), finishes.low_poly),
+    "comic": replace(_DRAWN, manner=Manner(pen=0.0055, flat=True, bevel=0.45), finish=finishes.comic),
+    "flat": replace(_DRAWN, manner=Manner(flat=True, bevel=0), finish=finishes.bare),
+    "isometric": Look(Manner(bevel=0.25), finishes.bare, scene=paint_island, subject=_on_island),
+    "clay": Look(Manner(flat=True, bevel=1.5), finishes.clay, subject=_paint_subject),
+    "papercut": Look(Manner(flat=True, bevel=0, cast=0.013), finishes.paper, subject=_paint_subject),
+    "cel": replace(_DRAWN, manner=Manner(pen=0.0032, flat=True, bevel=0), finish=finishes.cel),
+    "poster": replace(_DRAWN, manner=Manner(bevel=0.2), finish=finishes.poster),
+    "stained": replace(_DRAWN, manner=Manner(pen=0.0075, bevel=0.3), finish=finishes.stained),
+    "blueprint": replace(_DRAWN, finish=finishes.blueprint),
 }  # fmt: skip
 
 
