@@ -1,1 +1,1 @@
-"""The engine without a key: answers in OpenAI's wire format, in this process."""
+"""The offline engine: stands in for the service when there is no API key, in OpenAI's wire format."""

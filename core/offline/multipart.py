@@ -1,4 +1,4 @@
-"""A multipart request to the service, read as the JSON object that it would be without its files."""
+"""Reads a multipart request body as the JSON object that it stands for, with its files as bytes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 from python_multipart.multipart import Field, File, parse_form
 
-KIND = "multipart/form-data"
-_NOT_TEXT = ("n", "partial_images", "output_compression", "stream")
+CONTENT_TYPE = "multipart/form-data"
+_JSON_FIELDS = ("n", "partial_images", "output_compression", "stream")
 
 
 def read_form(content: bytes, content_type: str) -> dict[str, Any]:
-    """Its fields, numbers and truth values as such; under `image` a list of files' bytes, under `mask` one.
+    """The form's fields, numbers and booleans decoded; `image` is a list of files, `mask` one file.
 
-    Raises MultipartParseError or FormParserError for what isn't a form.
+    Raises MultipartParseError or FormParserError for an invalid form.
     """
     body: dict[str, Any] = {"image": []}
 
-    def take_field(field: Field) -> None:
+    def add_field(field: Field) -> None:
         name = _name(field.field_name)
         body[name] = _value(name, (field.value or b"").decode())
 
-    def take_file(file: File) -> None:
+    def add_file(file: File) -> None:
         file.file_object.seek(0)
         name, data = _name(file.field_name), file.file_object.read()
         file.close()
@@ -32,7 +32,7 @@ def read_form(content: bytes, content_type: str) -> dict[str, Any]:
         else:
             body[name] = data
 
-    parse_form({"Content-Type": content_type.encode()}, BytesIO(content), take_field, take_file)
+    parse_form({"Content-Type": content_type.encode()}, BytesIO(content), add_field, add_file)
     return body
 
 
@@ -41,8 +41,8 @@ def _name(name: bytes | None) -> str:
 
 
 def _value(name: str, text: str) -> Any:
-    """The text of a field, or what it stands for where that isn't a text; what is neither stays as it is."""
-    if name not in _NOT_TEXT:
+    """The field's value; a number or boolean that can't be decoded stays text, which is refused later."""
+    if name not in _JSON_FIELDS:
         return text
     try:
         return json.loads(text)

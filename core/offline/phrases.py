@@ -1,4 +1,4 @@
-"""The offline enhancer's words: for each language its tell-tale words, labels and phrases."""
+"""The offline enhancer's phrases and labels in each language, and the words that identify a language."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The heading of each part of a prompt."""
+    """The label of each part of a prompt."""
 
     purpose: str
     scene: str
@@ -17,25 +17,26 @@ class Labels:
     light: str
     composition: str
     style: str
-    wishes: str
-    limits: str
+    guidance: str
+    constraints: str
 
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
-    """Alternatives for the parts that the user left open, and the constraints that always hold.
+    """One language's alternatives for each part that a user leaves open, and its constraints.
 
-    Nothing here names a place, a colour, a thing or a time of day: those belong to the user.
+    `constraints` are in every prompt, `keep_details` only in rich ones. No phrase names a place, a colour, an
+    object or a time of day: those are the user's choice.
     """
 
     labels: Labels
-    limits: str
+    constraints: str
     light: tuple[str, ...]
     composition: tuple[str, ...]
     purpose: tuple[str, ...] = ()
     scene: tuple[str, ...] = ()
     finish: tuple[str, ...] = ()
-    keep: str = ""
+    keep_details: str = ""
 
 
 _ENGLISH = Phrases(
@@ -47,40 +48,40 @@ _ENGLISH = Phrases(
         "Light and mood",
         "Composition",
         "Style and medium",
-        "Wishes",
+        "Guidance",
         "Constraints",
     ),
-    "No watermark, no extra text, no logos; original design; no further figures than described.",
+    "No watermark, no extra text, no logos; original design; no other people or animals.",
     (
         "soft directional light from one side, gentle contrast, a calm mood",
         "warm key light with cool reflected light in the shadows, an inviting mood",
-        "diffuse light with a fine rim of brightness around the outline, a quiet wonder",
-        "clear light and open shadows, lively but uncluttered",
-        "low side light that models every form, an intimate mood",
+        "diffuse light with a thin bright rim around the outline, a mood of quiet wonder",
+        "clear light and soft shadows, lively but uncluttered",
+        "low side light that brings out every form, an intimate mood",
     ),
     (
         (
-            "eye-level view, the subject slightly off centre and filling about half of the frame, space to "
-            "breathe"
+            "eye-level view, the subject slightly off centre and filling about half of the frame, with empty "
+            "space around it"
         ),
-        "three-quarter view, the subject on the lower third line, lines that lead the eye towards it",
+        "three-quarter view, the subject on the lower third line, leading lines towards it",
         "centred and symmetrical, seen a little from below, a clean outline against the background",
         "medium shot, clear foreground, middle ground and background, depth through overlap",
-        "close framing, the gaze meets the viewer, the background kept simple",
+        "close framing, the subject looks at the viewer, a simple background",
     ),
     (
-        "a finished picture that reads at a glance, also as a small thumbnail",
+        "a finished image that is clear at a glance, even as a small thumbnail",
         "a key visual for a presentation, clear even from the back row",
-        "a picture to open a story with: one moment, one idea",
-        "a portrait to recognise the subject by in later pictures",
+        "the opening image of a story: one moment, one idea",
+        "a reference portrait",
     ),
     (
         "Everything in the surroundings supports the subject; nothing competes with it.",
-        "The surroundings tell where we are with a few well-chosen things.",
-        "Foreground and distance are kept apart by tone.",
+        "A few well-chosen objects show where the scene is set.",
+        "Foreground and background differ in tone.",
     ),
     (
-        "materials and surfaces are concrete and tangible; three or four colours in harmony",
+        "concrete, tangible materials and surfaces; three or four harmonious colours",
         "fine texture where the eye rests, calm areas elsewhere; a limited, balanced palette",
         "crisp at the centre of interest, softer towards the edges; consistent proportions",
     ),
@@ -99,11 +100,11 @@ _GERMAN = Phrases(
         "Vorgaben",
     ),
     "Kein Wasserzeichen, kein zusätzlicher Text, keine Logos; eigenständiger Entwurf; "
-    "keine weiteren Figuren als beschrieben.",
+    "keine weiteren Personen oder Tiere.",
     (
         "weiches, gerichtetes Licht von einer Seite, sanfte Kontraste, ruhige Stimmung",
         "warmes Führungslicht mit kühlem Widerschein in den Schatten, einladende Stimmung",
-        "gestreutes Licht mit feinem hellem Saum um die Kontur, leises Staunen",
+        "gestreutes Licht mit feinem hellem Saum um die Kontur, staunende Stimmung",
         "klares Licht und offene Schatten, lebendig und doch aufgeräumt",
         "flaches Seitenlicht, das jede Form herausarbeitet, vertraute Stimmung",
     ),
@@ -122,14 +123,14 @@ _GERMAN = Phrases(
     ),
     (
         "ein fertiges Bild, das auf einen Blick wirkt, auch als kleine Vorschau",
-        "ein Leitbild für eine Präsentation, klar bis in die letzte Reihe",
+        "ein Titelbild für eine Präsentation, auch aus der letzten Reihe gut zu erkennen",
         "ein Bild, mit dem eine Geschichte beginnt: ein Augenblick, ein Gedanke",
-        "ein Porträt, an dem man das Motiv in späteren Bildern wiedererkennt",
+        "ein Referenzporträt",
     ),
     (
         "Alles in der Umgebung stützt das Motiv; nichts lenkt davon ab.",
-        "Wenige, gut gewählte Dinge sagen, wo wir sind.",
-        "Nähe und Ferne trennt der Tonwert.",
+        "Wenige, gut gewählte Gegenstände zeigen, wo die Szene spielt.",
+        "Vordergrund und Hintergrund unterscheiden sich im Tonwert.",
     ),
     (
         "Materialien und Oberflächen greifbar und konkret; drei oder vier Farben im Einklang",
@@ -151,7 +152,7 @@ _FRENCH = Phrases(
         "Contraintes",
     ),
     "Pas de filigrane, pas de texte ajouté, pas de logo ; création originale ; "
-    "aucun autre personnage que ceux décrits.",
+    "aucune autre personne et aucun autre animal.",
     (
         "lumière douce et latérale, contrastes modérés, ambiance paisible",
         "lumière principale chaude et reflets froids dans les ombres, ambiance accueillante",
@@ -170,12 +171,12 @@ _FRENCH = Phrases(
         "une image achevée qui se lit d'un coup d'œil, même en vignette",
         "un visuel clé pour une présentation, lisible jusqu'au dernier rang",
         "une image qui ouvre un récit : un instant, une idée",
-        "un portrait qui permettra de reconnaître le sujet dans d'autres images",
+        "un portrait de référence",
     ),
     (
         "Tout le décor soutient le sujet ; rien ne lui fait concurrence.",
-        "Quelques éléments bien choisis disent où nous sommes.",
-        "Les valeurs séparent le proche du lointain.",
+        "Quelques éléments bien choisis montrent où se passe la scène.",
+        "Le premier plan et le fond se distinguent par leurs tons.",
     ),
     (
         "matières et surfaces concrètes et palpables ; trois ou quatre couleurs en harmonie",
@@ -196,8 +197,7 @@ _SPANISH = Phrases(
         "Deseos",
         "Restricciones",
     ),
-    "Sin marca de agua, sin texto añadido, sin logotipos; diseño original; "
-    "ninguna figura más que las descritas.",
+    "Sin marca de agua, sin texto añadido, sin logotipos; diseño original; sin otras personas ni animales.",
     (
         "luz suave y lateral, contraste moderado, ambiente sereno",
         "luz principal cálida con reflejos fríos en las sombras, ambiente acogedor",
@@ -219,12 +219,12 @@ _SPANISH = Phrases(
         "una imagen acabada que se entiende de un vistazo, también en miniatura",
         "una imagen principal para una presentación, clara hasta la última fila",
         "una imagen con la que empieza una historia: un instante, una idea",
-        "un retrato para reconocer al sujeto en otras imágenes",
+        "un retrato de referencia",
     ),
     (
         "Todo el entorno apoya al sujeto; nada compite con él.",
-        "Unos pocos elementos bien elegidos dicen dónde estamos.",
-        "El tono separa lo cercano de lo lejano.",
+        "Unos pocos elementos bien elegidos muestran dónde ocurre la escena.",
+        "El primer plano y el fondo se distinguen por el tono.",
     ),
     (
         "materiales y superficies concretos y palpables; tres o cuatro colores en armonía",
@@ -315,8 +315,8 @@ PHRASES: Mapping[str, Phrases] = {
     ),
 }  # fmt: skip
 
-# Words that give a language away. A word may stand under several; the most hits win.
-TELLTALES: Mapping[str, frozenset[str]] = {
+# Common words of each language. The language of a text is the one with the most hits.
+COMMON_WORDS: Mapping[str, frozenset[str]] = {
     language: frozenset(words.split())
     for language, words in {
         "en": "the a an of and with in on at is to for by from its his her under over who that",

@@ -1,4 +1,4 @@
-"""The offline enhancer: writes a structured prompt from the user's own words."""
+"""The offline enhancer: writes a structured prompt around the user's own words."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from core.offline.phrases import PHRASES, TELLTALES, Phrases
+from core.offline.phrases import COMMON_WORDS, PHRASES, Phrases
 from core.prompts.request import EnhancementLevel
 
 _SCRIPTS = (
@@ -22,8 +22,8 @@ _DEPTHS = {EnhancementLevel.LIGHT: 0, EnhancementLevel.BALANCED: 1, EnhancementL
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
-    """An enhancement request as the enhancer receives it; `style` is the preset's label and words."""
+class Description:
+    """A description to enhance. `style` is the preset's label and words, joined by a colon."""
 
     name: str = ""
     traits: tuple[str, ...] = ()
@@ -35,73 +35,79 @@ class Words:
 
 
 def language_of(text: str) -> str | None:
-    """The language of `text` as an ISO 639-1 code, guessed from script and common words.
+    """The language of `text` as an ISO 639-1 code, guessed from its script and common words.
 
-    None where nothing is known of it. Plain ASCII without a tell-tale word counts as English.
+    None if the language is unknown. ASCII text without any known word counts as English.
     """
     for language, script in _SCRIPTS:
         if script.search(text):
             return language
     words = re.findall(r"[^\W\d_]+", text.lower())
-    hits = {language: sum(word in known for word in words) for language, known in TELLTALES.items()}
+    hits = {language: sum(word in known for word in words) for language, known in COMMON_WORDS.items()}
     best = max(hits, key=lambda language: hits[language])
     if hits[best]:
         return best
     return "en" if text.isascii() else None
 
 
-def write_prompt(words: Words) -> str:
-    """A prompt of short labelled parts that holds every word of the user's unchanged.
+def write_prompt(description: Description) -> str:
+    """A prompt of short labelled parts that contains all of the user's texts unchanged.
 
-    The same words and variation always give the same text; another variation gives another.
+    The same description always gives the same prompt; another `variation` gives another prompt.
     """
-    own = " ".join((words.name, *words.traits, words.base_prompt, words.guidance))
-    language = language_of(own)
-    depth = 0 if language is None else _DEPTHS[words.enhancement]
-    parts = _parts(words, PHRASES[language or "en"], depth)
+    texts = (description.name, *description.traits, description.base_prompt, description.guidance)
+    language = language_of(" ".join(texts))
+    depth = 0 if language is None else _DEPTHS[description.enhancement]
+    parts = _parts(description, PHRASES[language or "en"], depth)
     return "\n".join(f"{label}: {text}" for label, text in parts if text)
 
 
-def _parts(words: Words, phrases: Phrases, depth: int) -> Iterator[tuple[str, str]]:
-    """(label, text) of each part, in the order that image models read best.
+def _parts(description: Description, phrases: Phrases, depth: int) -> Iterator[tuple[str, str]]:
+    """The label and the text of each part, in the order that image models follow best.
 
-    `depth` 0 adds light, composition and limits to the user's words, 1 the purpose, 2 the rest.
+    `depth` 0 adds light, composition and constraints to the user's texts, 1 the purpose, 2 all other phrases.
     """
-    labels, pick = phrases.labels, _picker(words)
+    labels, pick = phrases.labels, _picker(description)
     some, rich = depth > 0, depth > 1
     yield labels.purpose, _sentence(pick(phrases.purpose, 3)) if some else ""
-    yield labels.scene, _join(words.base_prompt, pick(phrases.scene, 2) if rich else "")
-    yield labels.subject, _sentence(words.name)
-    yield labels.details, _sentence("; ".join(words.traits))
+    yield labels.scene, _join(description.base_prompt, pick(phrases.scene, 2) if rich else "")
+    yield labels.subject, _sentence(description.name)
+    yield labels.details, _sentence("; ".join(description.traits))
     yield labels.light, _sentence(pick(phrases.light, 1))
     yield labels.composition, _sentence(pick(phrases.composition, 0))
-    yield (
-        labels.style,
-        _join(words.style.partition(": ")[2] or words.style, pick(phrases.finish, 4) if rich else ""),
-    )
-    yield labels.wishes, _sentence(words.guidance)
-    yield labels.limits, _join(phrases.limits, phrases.keep if rich else "")
+    style = description.style.partition(": ")[2] or description.style
+    yield labels.style, _join(style, pick(phrases.finish, 4) if rich else "")
+    yield labels.guidance, _sentence(description.guidance)
+    yield labels.constraints, _join(phrases.constraints, phrases.keep_details if rich else "")
 
 
-def _picker(words: Words) -> Callable[[Sequence[str], int], str]:
-    """Chooses among alternatives by the words and the variation.
+def _picker(description: Description) -> Callable[[Sequence[str], int], str]:
+    """A function that picks one of several alternatives for a slot, by the description and its variation.
 
-    Neighbouring variations differ in the first slot; once that has come round, in the next as well.
+    Consecutive variations differ in slot 0. When its alternatives repeat, the other slots differ, too.
     """
-    fields = repr((words.name, words.traits, words.base_prompt, words.style, words.guidance))
+    fields = repr(
+        (
+            description.name,
+            description.traits,
+            description.base_prompt,
+            description.style,
+            description.guidance,
+        )
+    )
     digest = hashlib.sha256(fields.encode()).digest()
 
     def pick(alternatives: Sequence[str], slot: int) -> str:
         if not alternatives:
             return ""
-        turn = words.variation * (1 + slot % 2) + words.variation // len(alternatives) * slot
+        turn = description.variation * (1 + slot % 2) + description.variation // len(alternatives) * slot
         return alternatives[(digest[slot] + turn) % len(alternatives)]
 
     return pick
 
 
 def _sentence(text: str) -> str:
-    """`text` with a full stop, unless it is empty or already ends a sentence."""
+    """`text` with a full stop, unless it is empty or ends with a punctuation mark."""
     text = text.strip()
     return text if not text or text.endswith(_SENTENCE_END) else f"{text}."
 

@@ -1,4 +1,4 @@
-"""Answers in OpenAI's wire format: plain JSON, server-sent events, and both spoilt on purpose."""
+"""Responses in OpenAI's wire format: JSON or server-sent events, damaged if a fault asks for it."""
 
 from __future__ import annotations
 
@@ -10,82 +10,90 @@ from uuid import uuid4
 
 import httpx2
 
-from core.offline.simulated_faults import Act, Fault
+from core.offline.simulated_faults import Fault, FaultKind
 from core.provider.pricing import CHARACTERS_PER_TOKEN
 from core.settings import OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL
 
 _HTML = "<!doctype html><title>Gateway</title><h1>This is not the API you are looking for</h1>"
 
 
-def ids() -> dict[str, str]:
+def request_id_header() -> dict[str, str]:
     return {"x-request-id": f"req_{uuid4().hex}"}
 
 
-def tokens(text: str) -> int:
-    """How many tokens `text` is, by the rule of thumb."""
+def estimate_tokens(text: str) -> int:
     return max(1, len(text) // CHARACTERS_PER_TOKEN)
 
 
-def text_usage(question: str, answer: str) -> dict[str, int]:
-    asked, said = tokens(question), tokens(answer)
-    return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+def text_usage(prompt: str, completion: str) -> dict[str, int]:
+    """The `usage` of a chat completion."""
+    prompt_tokens, completion_tokens = estimate_tokens(prompt), estimate_tokens(completion)
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
 
 
 def chat_head(body: dict[str, Any]) -> dict[str, Any]:
+    """The fields that a chat completion and each of its chunks begin with."""
     model = body.get("model", OFFLINE_TEXT_MODEL)
     return {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": model}
 
 
 def delta_choice(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
+    """The only item of a chat chunk's `choices`."""
     return {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
 
 
-def models(_: dict[str, Any]) -> httpx2.Response:
+def list_models(_: dict[str, Any]) -> httpx2.Response:
     names = (OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL)
     data = [{"id": name, "object": "model", "created": 0, "owned_by": "atelier"} for name in names]
-    return plain({"object": "list", "data": data}, None)
+    return json_response({"object": "list", "data": data})
 
 
-def plain(answer: dict[str, Any], fault: Fault | None) -> httpx2.Response:
-    """A plain answer, spoilt where the fault says so."""
-    act = fault.act if fault else None
-    if act is Act.HTML:
-        return httpx2.Response(200, html=_HTML, headers=ids())
-    text = json.dumps(answer, ensure_ascii=False)
-    if act is Act.TRUNCATED:
+def json_response(body: dict[str, Any], fault: Fault | None = None) -> httpx2.Response:
+    kind = fault.kind if fault else None
+    if kind is FaultKind.HTML:
+        return httpx2.Response(200, html=_HTML, headers=request_id_header())
+    text = json.dumps(body, ensure_ascii=False)
+    if kind is FaultKind.TRUNCATED:
         text = text[: len(text) // 2]
-    if act is Act.GARBLED:
+    if kind is FaultKind.INVALID_JSON:
         text = "{'created': now, " + text[1:]
-    return httpx2.Response(200, content=text.encode(), headers=ids() | {"content-type": "application/json"})
+    headers = request_id_header() | {"content-type": "application/json"}
+    return httpx2.Response(200, content=text.encode(), headers=headers)
 
 
-def streamed(events: Iterator[dict[str, Any]], *, done: Fault | None) -> httpx2.Response:
-    """A streamed answer of server-sent events; a spoilt one has no `[DONE]` at its end."""
-    act = done.act if done else None
-    if act is Act.HTML:
-        return httpx2.Response(200, html=_HTML, headers=ids())
-    lines = _lines(events, garbled=act is Act.GARBLED, finish=act is not Act.TRUNCATED)
-    return httpx2.Response(200, content=lines, headers=ids() | {"content-type": "text/event-stream"})
+def event_stream(events: Iterator[dict[str, Any]], fault: Fault | None = None) -> httpx2.Response:
+    """A response of server-sent events that ends with `[DONE]`, unless it is truncated."""
+    kind = fault.kind if fault else None
+    if kind is FaultKind.HTML:
+        return httpx2.Response(200, html=_HTML, headers=request_id_header())
+    headers = request_id_header() | {"content-type": "text/event-stream"}
+    return httpx2.Response(200, content=_sse_lines(_cut_short(events, kind), kind), headers=headers)
 
 
-def _lines(events: Iterator[dict[str, Any]], *, garbled: bool, finish: bool) -> Iterator[bytes]:
+def _sse_lines(events: Iterator[dict[str, Any]], kind: FaultKind | None) -> Iterator[bytes]:
     for event in events:
         name = f"event: {event['type']}\n" if "type" in event else ""
-        data = json.dumps(event, ensure_ascii=False)
-        yield f"{name}data: {'{broken' if garbled else data}\n\n".encode()
-    if finish:
+        data = "{broken" if kind is FaultKind.INVALID_JSON else json.dumps(event, ensure_ascii=False)
+        yield f"{name}data: {data}\n\n".encode()
+    if kind is not FaultKind.TRUNCATED:
         yield b"data: [DONE]\n\n"
 
 
-def spoilt(events: Iterator[dict[str, Any]], fault: Fault | None) -> Iterator[dict[str, Any]]:
-    """`events`, broken off before the last one where the fault says so."""
+def _cut_short(events: Iterator[dict[str, Any]], kind: FaultKind | None) -> Iterator[dict[str, Any]]:
+    """`events`, without the last one if the fault is to truncate the stream or to lose the connection.
+
+    Raises RemoteProtocolError where the connection is lost.
+    """
     held: dict[str, Any] | None = None
-    cut = fault is not None and fault.act in {Act.DROP, Act.TRUNCATED}
     for event in events:
         if held is not None:
             yield held
         held = event
-    if held is not None and not cut:
+    if held is not None and kind not in {FaultKind.CONNECTION_LOST, FaultKind.TRUNCATED}:
         yield held
-    if fault is not None and fault.act is Act.DROP:
+    if kind is FaultKind.CONNECTION_LOST:
         raise httpx2.RemoteProtocolError("peer closed connection without sending complete message body")

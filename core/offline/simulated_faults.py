@@ -1,4 +1,4 @@
-"""The failures that the offline engine can act out, as data: write `!fail quota` in a prompt."""
+"""The faults that the offline engine simulates when a prompt calls for one, as in `!fail quota`."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-_CALL = re.compile(r"!fail\s+([a-z]+)", re.IGNORECASE)
+_FAULT_CALL = re.compile(r"!fail\s+([a-z]+)", re.IGNORECASE)
 
 
-class Act(Enum):
-    """What a fault does: answer with an error, break the connection, or spoil a good answer."""
+class FaultKind(Enum):
+    """An error response, a broken connection, or a damaged response."""
 
     ERROR = auto()
     TIMEOUT = auto()
-    REFUSED = auto()
-    DROP = auto()
+    CONNECTION_REFUSED = auto()
+    CONNECTION_LOST = auto()
+    """The connection breaks; a stream breaks before its last event."""
     HTML = auto()
-    GARBLED = auto()
+    """A web page instead of JSON."""
+    INVALID_JSON = auto()
     TRUNCATED = auto()
-    DAMAGED = auto()
+    """The response ends too early; a stream ends without its last event."""
+    DAMAGED_IMAGE = auto()
     EMPTY = auto()
+    """A response without any text or image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One failure. `status` to `extra` fill OpenAI's error body and matter for `Act.ERROR` only."""
+    """One fault. All fields but `kind` describe the error response of a `FaultKind.ERROR`."""
 
-    description: str
-    act: Act = Act.ERROR
+    kind: FaultKind = FaultKind.ERROR
     status: int = 400
     message: str = ""
     code: str | None = None
@@ -41,53 +44,46 @@ class Fault:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The answer's JSON, in OpenAI's shape."""
+        """The response's JSON object, in OpenAI's format."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": error | dict(self.extra)}
 
 
-def _rate(description: str, message: str, code: str, after: str) -> Fault:
-    """A 429 that says in `after` seconds to come back."""
-    return Fault(
-        description, status=429, message=message, code=code, type="requests", headers={"retry-after": after}
-    )
+def _too_many_requests(message: str, code: str, retry_after: str) -> Fault:
+    """A 429 response; `retry_after` is in seconds."""
+    headers = {"retry-after": retry_after}
+    return Fault(status=429, message=message, code=code, type="requests", headers=headers)
 
 
 FAULTS: Mapping[str, Fault] = {
     "quota": Fault(
-        "the account's quota is used up",
         status=429,
         message="You exceeded your current quota, please check your plan and billing details.",
         code="insufficient_quota",
         type="insufficient_quota",
     ),
     "credit": Fault(
-        "the prepaid credit is used up",
         status=429,
         message="Your credit balance is exhausted. Add credits to continue.",
         code="credit_balance_exhausted",
         type="insufficient_quota",
     ),
     "billing": Fault(
-        "the monthly spending limit is reached",
         message="Billing hard limit has been reached",
         code="billing_hard_limit_reached",
         type="billing_limit_user_error",
     ),
-    "rate": _rate(
-        "too many requests in a minute",
+    "rate": _too_many_requests(
         "Rate limit reached for images per minute. Please try again in 12s.",
         "rate_limit_exceeded",
         "12",
     ),
-    "slow": _rate(
-        "the traffic rose too fast",
+    "slow": _too_many_requests(
         "Your requests increased too quickly. Please slow down.",
         "slow_down",
         "30",
     ),
     "overloaded": Fault(
-        "the service is overloaded",
         status=503,
         message="The server is overloaded or not ready yet. Please try again later.",
         code="server_is_overloaded",
@@ -95,83 +91,73 @@ FAULTS: Mapping[str, Fault] = {
         headers={"retry-after": "20"},
     ),
     "server": Fault(
-        "the service has a fault of its own",
         status=500,
         message="The server had an error while processing your request. Sorry about that!",
         code="server_error",
         type="server_error",
     ),
     "key": Fault(
-        "the API key is wrong",
         status=401,
         message="Incorrect API key provided: sk-offli********************demo.",
         code="invalid_api_key",
     ),
     "organisation": Fault(
-        "the organisation isn't verified",
         status=403,
         message="Your organization must be verified to use this model.",
     ),
     "region": Fault(
-        "the country isn't supported",
         status=403,
         message="Country, region, or territory not supported",
         code="unsupported_country_region_territory",
         type="request_forbidden",
     ),
     "model": Fault(
-        "the model doesn't exist for this account",
         status=404,
         message="The model does not exist or you do not have access to it.",
         code="model_not_found",
         param="model",
     ),
     "moderation": Fault(
-        "the safety system blocks the prompt",
         message="Your request was rejected by the safety system.",
         code="moderation_blocked",
         type="image_generation_user_error",
         extra={"moderation_details": {"moderation_stage": "input", "categories": ["violence"]}},
     ),
     "policy": Fault(
-        "the prompt goes against the content policy",
         message="Your request was rejected as a result of our safety system: content policy.",
         code="content_policy_violation",
     ),
     "size": Fault(
-        "the size doesn't fit the model",
         message="Invalid size '1x1'. Supported sizes are 1024x1024, 1536x1024, 1024x1536 and auto.",
         code="invalid_value",
         param="size",
     ),
     "parameter": Fault(
-        "the model doesn't know a parameter",
         message="Unsupported parameter: 'background' is not supported with this model.",
         code="unsupported_parameter",
         param="background",
     ),
     "long": Fault(
-        "the prompt is too long",
         message="Invalid 'prompt': string too long. Expected a string with maximum length 32000.",
         code="string_above_max_length",
         param="prompt",
     ),
-    "toolarge": Fault("the request is too large", status=413, message="Request Entity Too Large"),
-    "timeout": Fault("no answer comes in time", Act.TIMEOUT),
-    "drop": Fault("the connection breaks in the middle", Act.DROP),
-    "refused": Fault("the service can't be reached", Act.REFUSED),
-    "html": Fault("a web page comes instead of an answer", Act.HTML),
-    "garbled": Fault("the answer isn't valid JSON", Act.GARBLED),
-    "truncated": Fault("the answer ends too early", Act.TRUNCATED),
-    "damaged": Fault("the picture's file is damaged", Act.DAMAGED),
-    "empty": Fault("the answer holds no picture", Act.EMPTY),
+    "toolarge": Fault(status=413, message="Request Entity Too Large"),
+    "timeout": Fault(FaultKind.TIMEOUT),
+    "drop": Fault(FaultKind.CONNECTION_LOST),
+    "refused": Fault(FaultKind.CONNECTION_REFUSED),
+    "html": Fault(FaultKind.HTML),
+    "garbled": Fault(FaultKind.INVALID_JSON),
+    "truncated": Fault(FaultKind.TRUNCATED),
+    "damaged": Fault(FaultKind.DAMAGED_IMAGE),
+    "empty": Fault(FaultKind.EMPTY),
 }
 
 
 def fault_in(text: str) -> Fault | None:
-    """The fault that `text` asks for, or None. An unknown word gives an error that lists the known."""
-    called = _CALL.search(text)
-    if called is None:
+    """The fault that `text` calls for, if any. An unknown one gives an error that lists the known ones."""
+    call = _FAULT_CALL.search(text)
+    if call is None:
         return None
-    unknown = f"Unknown word after !fail: {called[1]!r}. Known words: {', '.join(FAULTS)}."
-    return FAULTS.get(called[1].lower(), Fault("", message=unknown, code="invalid_value", param="prompt"))
+    unknown = f"Unknown word after !fail: {call[1]!r}. Known words: {', '.join(FAULTS)}."
+    return FAULTS.get(call[1].lower(), Fault(message=unknown, code="invalid_value", param="prompt"))

@@ -1,4 +1,4 @@
-"""The transport that answers in-process, in OpenAI's wire format, when no key is set."""
+"""The offline engine: a transport that answers in this process, in OpenAI's wire format, without a key."""
 
 from __future__ import annotations
 
@@ -15,27 +15,34 @@ import httpx2
 
 from core.offline.prompt_writer import write_prompt
 from core.offline.requests import (
-    ImageOrder,
+    ParsedImageRequest,
     RequestRefused,
     check_model,
     check_text_format,
-    description_of,
     last_user_message,
-    read_order,
-    refuse,
+    read_description,
+    read_image_request,
+    refusal,
     request_body,
 )
-from core.offline.responses import chat_head, delta_choice, ids, models, plain, spoilt, streamed, text_usage
-from core.offline.simulated_faults import Act, Fault, fault_in
+from core.offline.responses import (
+    chat_head,
+    delta_choice,
+    event_stream,
+    json_response,
+    list_models,
+    request_id_header,
+    text_usage,
+)
+from core.offline.simulated_faults import Fault, FaultKind, fault_in
 from core.settings import OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL
 
 
 class OfflineTransport(httpx2.BaseTransport):
-    """Answers chat completions, image generations and edits without a network.
+    """Answers chat completions, image generations, edits and the list of models without a network.
 
-    `seed` None draws another picture each time; a number always draws the same for the same request.
-    `pace` is the pause in seconds before each streamed word and picture. Holds no state that changes,
-    so any number of threads may use it at once.
+    With a `seed`, the same request always gives the same picture; without one, every picture is different.
+    `pace` is the pause in seconds before each streamed word and picture. Thread-safe: no state changes.
     """
 
     def __init__(self, *, seed: int | None = None, pace: float = 0.0) -> None:
@@ -45,22 +52,23 @@ class OfflineTransport(httpx2.BaseTransport):
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         try:
             return self._route(request)(request_body(request))
-        except RequestRefused as refusal:
-            fault = refusal.fault
-            return httpx2.Response(fault.status, json=fault.body, headers=ids() | dict(fault.headers))
+        except RequestRefused as refused:
+            fault = refused.fault
+            headers = request_id_header() | dict(fault.headers)
+            return httpx2.Response(fault.status, json=fault.body, headers=headers)
 
     def _route(self, request: httpx2.Request) -> Callable[[dict[str, Any]], httpx2.Response]:
         path = request.url.path
         routes = {
             "/chat/completions": self._chat,
-            "/images/generations": self._images,
-            "/images/edits": self._edits,
-            "/models": models,
+            "/images/generations": self._generate,
+            "/images/edits": self._edit,
+            "/models": list_models,
         }
         for end, route in routes.items():
             if path.endswith(end) and request.method == ("GET" if end == "/models" else "POST"):
                 return route
-        raise refuse(f"Unknown request URL: {request.method} {path}.", status=404, code="unknown_url")
+        raise refusal(f"Unknown request URL: {request.method} {path}.", status=404, code="unknown_url")
 
     # Text
 
@@ -68,22 +76,22 @@ class OfflineTransport(httpx2.BaseTransport):
         check_model(body, OFFLINE_TEXT_MODEL)
         check_text_format(body)
         message = last_user_message(body)
-        fault = _act_out(message, stream=bool(body.get("stream")))
-        text = "" if fault and fault.act is Act.EMPTY else write_prompt(description_of(message))
+        fault = _simulate(message, stream=bool(body.get("stream")))
+        empty = fault is not None and fault.kind is FaultKind.EMPTY
+        text = "" if empty else write_prompt(read_description(message))
         usage = text_usage(message, text)
         if body.get("stream"):
-            asked = (body.get("stream_options") or {}).get("include_usage")
-            talk = self._talk(chat_head(body), text, usage if asked else None)
-            return streamed(spoilt(talk, fault), done=fault)
-        said = {"role": "assistant", "content": text, "refusal": None}
-        choice = {"index": 0, "message": said, "finish_reason": "stop", "logprobs": None}
-        answer = chat_head(body) | {"object": "chat.completion", "choices": [choice], "usage": usage}
-        return plain(answer, fault)
+            with_usage = (body.get("stream_options") or {}).get("include_usage")
+            return event_stream(self._chunks(chat_head(body), text, usage if with_usage else None), fault)
+        reply = {"role": "assistant", "content": text, "refusal": None}
+        choice = {"index": 0, "message": reply, "finish_reason": "stop", "logprobs": None}
+        completion = {"object": "chat.completion", "choices": [choice], "usage": usage}
+        return json_response(chat_head(body) | completion, fault)
 
-    def _talk(
+    def _chunks(
         self, head: dict[str, Any], text: str, usage: dict[str, Any] | None
     ) -> Iterator[dict[str, Any]]:
-        """The chunks of a streamed answer: role, words, the end, and usage where it was asked for."""
+        """The chunks of a streamed completion: role, one word each, finish reason and, if given, `usage`."""
         head = head | {"object": "chat.completion.chunk"}
         yield head | {"choices": [delta_choice({"role": "assistant", "content": ""})]}
         for word in re.findall(r"\S+\s*|\s+", text):
@@ -95,115 +103,113 @@ class OfflineTransport(httpx2.BaseTransport):
 
     # Pictures
 
-    def _images(self, body: dict[str, Any]) -> httpx2.Response:
+    def _generate(self, body: dict[str, Any]) -> httpx2.Response:
         check_model(body, OFFLINE_IMAGE_MODEL)
-        return self._made(read_order(body))
+        return self._respond(read_image_request(body))
 
-    def _edits(self, body: dict[str, Any]) -> httpx2.Response:
+    def _edit(self, body: dict[str, Any]) -> httpx2.Response:
         check_model(body, OFFLINE_IMAGE_MODEL)
-        images = body.get("image") or []
+        images, mask = body.get("image") or [], body.get("mask")
         if not images:
             message = "Missing required parameter: 'image'."
-            raise refuse(message, code="missing_required_parameter", param="image")
-        source, mask = _opened(images[0], "image"), body.get("mask")
-        order = read_order(body)
-        return self._made(
-            replace(order, source=source, mask=mask and _opened(mask, "mask"), images=len(images))
-        )
+            raise refusal(message, code="missing_required_parameter", param="image")
+        source = _decode(images[0], "image")
+        image_request = read_image_request(body)
+        mask = mask and _decode(mask, "mask")
+        return self._respond(replace(image_request, source=source, mask=mask, inputs=len(images)))
 
-    def _made(self, order: ImageOrder) -> httpx2.Response:
-        fault = _act_out(order.prompt, stream=order.stream)
-        if order.stream:
-            return streamed(spoilt(self._show(order, fault), fault), done=fault)
-        data = (
-            []
-            if fault and fault.act is Act.EMPTY
-            else [self._picture(order, i, fault) for i in range(order.n)]
-        )
-        answer = {"created": int(time.time()), "data": data, "usage": order.usage(order.n)}
-        return plain(answer | order.answer, fault)
+    def _respond(self, request: ParsedImageRequest) -> httpx2.Response:
+        fault = _simulate(request.prompt, stream=request.stream)
+        count = 0 if fault and fault.kind is FaultKind.EMPTY else request.n
+        if request.stream:
+            return event_stream(self._events(request, count, fault), fault)
+        data = [{"b64_json": self._finished(request, index, fault)} for index in range(count)]
+        answer = {"created": int(time.time()), "data": data, "usage": request.usage(request.n)}
+        return json_response(answer | request.echo, fault)
 
-    def _picture(self, order: ImageOrder, index: int, fault: Fault | None) -> dict[str, str]:
-        *_, finished = self._paint(order, index, partials=0)
-        return {"b64_json": _file(finished, order, fault)}
+    def _finished(self, request: ParsedImageRequest, index: int, fault: Fault | None) -> str:
+        """One finished picture as a file in base64."""
+        *_, picture = self._paint(request, index, partials=0)
+        return _encode(picture, request, fault)
 
-    def _show(self, order: ImageOrder, fault: Fault | None) -> Iterator[dict[str, Any]]:
-        """The events of streamed pictures: the partial ones, then the finished, for each of n."""
-        if fault and fault.act is Act.EMPTY:
-            return
-        for index in range(order.n):
-            pictures = self._paint(order, index, order.partials)
+    def _events(
+        self, request: ParsedImageRequest, count: int, fault: Fault | None
+    ) -> Iterator[dict[str, Any]]:
+        """The events of a stream: for each picture its partial images, then the finished one."""
+        for index in range(count):
+            pictures = self._paint(request, index, request.partials)
             for number, picture in enumerate(pictures):
                 time.sleep(self._pace)
-                event = {"b64_json": _file(picture, order, fault), "created_at": int(time.time())}
-                yield event | order.answer | _event_kind(number, order)
+                event = {"b64_json": _encode(picture, request, fault), "created_at": int(time.time())}
+                yield event | request.echo | _event_fields(number, request)
 
-    def _paint(self, order: ImageOrder, index: int, partials: int) -> Iterable[Any]:
-        # NumPy and the painter take longer to load than a start should; the housekeeping does it soon after.
+    def _paint(self, request: ParsedImageRequest, index: int, partials: int) -> Iterable[Any]:
+        # NumPy and the painter are too slow to load at start; housekeeping loads them soon after.
         from core.offline.painter.paint import paint  # noqa: PLC0415
 
-        width, height = order.size
+        width, height = request.size
         pictures = paint(
-            order.prompt,
+            request.prompt,
             width=width,
             height=height,
-            seed=self._picture_seed(order, index),
-            transparent=order.background == "transparent",
+            seed=self._picture_seed(request, index),
+            transparent=request.background == "transparent",
             partials=partials,
         )
-        return pictures if order.source is None else _varied(pictures, order)
+        return pictures if request.source is None else _repainted(pictures, request)
 
-    def _picture_seed(self, order: ImageOrder, index: int) -> int:
+    def _picture_seed(self, request: ParsedImageRequest, index: int) -> int:
         if self._seed is None:
             return secrets.randbits(32)
-        words = f"{self._seed}|{index}|{order.prompt}"
-        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:4])
+        text = f"{self._seed}|{index}|{request.prompt}"
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4])
 
 
-def _event_kind(number: int, order: ImageOrder) -> dict[str, Any]:
-    """What sets a partial picture's event apart from the finished one's."""
-    if number < order.partials:
-        return {"type": f"{order.kind}.partial_image", "partial_image_index": number}
-    return {"type": f"{order.kind}.completed", "usage": order.usage(1)}
+def _event_fields(number: int, request: ParsedImageRequest) -> dict[str, Any]:
+    """The fields that differ between the event of a partial image and that of the finished picture."""
+    if number < request.partials:
+        return {"type": f"{request.event_prefix}.partial_image", "partial_image_index": number}
+    return {"type": f"{request.event_prefix}.completed", "usage": request.usage(1)}
 
 
-def _varied(pictures: Iterable[Any], order: ImageOrder) -> Iterator[Any]:
-    from core.offline.painter.paint import vary  # noqa: PLC0415
+def _repainted(pictures: Iterable[Any], request: ParsedImageRequest) -> Iterator[Any]:
+    from core.offline.painter.paint import repaint  # noqa: PLC0415
 
     for picture in pictures:
-        yield vary(picture, order.source, order.mask)
+        yield repaint(picture, request.source, request.mask)
 
 
-def _opened(data: bytes, name: str) -> Any:
-    from core.offline.painter.paint import opened  # noqa: PLC0415
+def _decode(data: bytes, param: str) -> Any:
+    """Decode an uploaded image file. Raises RequestRefused if it isn't one."""
+    from core.offline.painter.paint import open_image  # noqa: PLC0415
 
     try:
-        return opened(data)
+        return open_image(data)
     except OSError as error:
-        message = f"Invalid '{name}': it isn't a picture that can be read."
-        raise refuse(message, code="invalid_image_file", param=name) from error
+        message = f"Invalid '{param}': it isn't an image that can be read."
+        raise refusal(message, code="invalid_image_file", param=param) from error
 
 
-def _file(picture: Any, order: ImageOrder, fault: Fault | None) -> str:
-    """The picture's file in base64, or bytes that are no picture where the fault says so."""
+def _encode(picture: Any, request: ParsedImageRequest, fault: Fault | None) -> str:
+    """The picture's file in base64; a fault may replace it by a file that isn't an image."""
     from core.offline.painter.paint import encode  # noqa: PLC0415
 
-    damaged = fault is not None and fault.act is Act.DAMAGED
-    data = b"\x89PNG\r\n\x1a\nnot a picture" if damaged else encode(picture, order.output_format)
+    damaged = fault is not None and fault.kind is FaultKind.DAMAGED_IMAGE
+    data = b"\x89PNG\r\n\x1a\nnot a picture" if damaged else encode(picture, request.output_format)
     return base64.b64encode(data).decode()
 
 
-def _act_out(text: str, *, stream: bool) -> Fault | None:
-    """The fault that `text` asks for, if the answer itself must carry it; other faults are raised."""
+def _simulate(text: str, *, stream: bool) -> Fault | None:
+    """Raise the fault that `text` calls for, or return one that damages the response instead."""
     fault = fault_in(text)
     if fault is None:
         return None
-    if fault.act is Act.ERROR:
+    if fault.kind is FaultKind.ERROR:
         raise RequestRefused(fault)
-    if fault.act is Act.TIMEOUT:
+    if fault.kind is FaultKind.TIMEOUT:
         raise httpx2.ReadTimeout("The read operation timed out")
-    if fault.act is Act.REFUSED:
+    if fault.kind is FaultKind.CONNECTION_REFUSED:
         raise httpx2.ConnectError("[Errno 111] Connection refused")
-    if fault.act is Act.DROP and not stream:
+    if fault.kind is FaultKind.CONNECTION_LOST and not stream:
         raise httpx2.ReadError("[Errno 104] Connection reset by peer")
     return fault

@@ -19,7 +19,7 @@ from core.database.models import Image
 from core.errors import scrub
 from core.images.gallery import FILE_NAME_LENGTH, _file_name
 from core.images.gallery_queries import fold
-from core.offline.prompt_writer import Words, language_of, write_prompt
+from core.offline.prompt_writer import Description, language_of, write_prompt
 from core.offline.simulated_faults import fault_in
 from core.prompts.expansion import count_prompts, expand_prompts
 from core.prompts.extraction import append_facts, extract_prompt, missing_facts
@@ -124,11 +124,11 @@ def test_a_style_adds_to_a_prompt_and_takes_nothing_from_it(prompt: str, style: 
 
 @fuzz(
     words=st.builds(
-        Words, name=any_text, traits=st.lists(any_text, max_size=3).map(tuple), base_prompt=any_text,
+        Description, name=any_text, traits=st.lists(any_text, max_size=3).map(tuple), base_prompt=any_text,
         style=any_text, guidance=any_text, variation=st.integers(0, 2**70),
     )
 )  # fmt: skip
-def test_the_offline_writer_keeps_every_word(words: Words) -> None:
+def test_the_offline_writer_keeps_every_word(words: Description) -> None:
     written = write_prompt(words)
     for part in (words.name, words.base_prompt, words.guidance, *words.traits):
         assert part.strip() in written

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from core.offline.painter.paint import SOFTWARE, encode, paint
-from core.offline.painter.plan import read
+from core.offline.painter.plan import read_plan
 from core.prompts.styles import STYLES, with_style
 
 
@@ -29,7 +29,7 @@ def styled_foxes() -> dict[str, Image.Image]:
 
 def test_a_style_that_is_chosen_after_the_prompt_was_written_counts():
     for first, last in (("watercolour", "ink"), ("ink", "watercolour")):
-        assert read(with_style(with_style("a fox in the forest", first), last)).style == last
+        assert read_plan(with_style(with_style("a fox in the forest", first), last)).style == last
 
 
 @pytest.mark.parametrize("style", [pytest.param(style.key, id=style.key) for style in STYLES])
@@ -55,7 +55,7 @@ def test_every_style_differs_from_the_plain_picture_and_from_the_others(style, s
     ],
 )
 def test_words_choose_scene_and_subject(prompt, scene, subject):
-    plan = read(prompt)
+    plan = read_plan(prompt)
     assert (plan.scene, plan.subject) == (scene, subject)
 
 
@@ -69,7 +69,7 @@ def test_words_choose_scene_and_subject(prompt, scene, subject):
     ],
 )
 def test_words_choose_hour_and_weather(prompt, hour, weathers):
-    plan = read(prompt)
+    plan = read_plan(prompt)
     assert (plan.hour, plan.weathers) == (hour, weathers)
 
 

@@ -5,30 +5,30 @@ from dataclasses import replace
 import pytest
 
 from core.offline.phrases import PHRASES
-from core.offline.prompt_writer import Words, language_of, write_prompt
+from core.offline.prompt_writer import Description, language_of, write_prompt
 from core.prompts.request import EnhancementLevel
 from core.prompts.styles import STYLES
 
-FOX = Words(
+FOX = Description(
     "Pip", ("curious", "one torn ear"), "a small fox in the forest", guidance="leave room on the left"
 )
 REQUESTS = [
     pytest.param("en", FOX, id="English"),
-    pytest.param("de", Words("Mara", ("mutig", "trägt Brille"), "eine Füchsin im Wald"), id="German"),
-    pytest.param("fr", Words("Éloïse", ("très curieuse",), "un renard dans la forêt"), id="French"),
-    pytest.param("es", Words("Íñigo", ("valiente",), "un zorro en el bosque de noche"), id="Spanish"),
-    pytest.param("it", Words("Ginevra", ("curiosa",), "una volpe nel bosco di notte"), id="Italian"),
+    pytest.param("de", Description("Mara", ("mutig", "trägt Brille"), "eine Füchsin im Wald"), id="German"),
+    pytest.param("fr", Description("Éloïse", ("très curieuse",), "un renard dans la forêt"), id="French"),
+    pytest.param("es", Description("Íñigo", ("valiente",), "un zorro en el bosque de noche"), id="Spanish"),
+    pytest.param("it", Description("Ginevra", ("curiosa",), "una volpe nel bosco di notte"), id="Italian"),
     pytest.param(
-        "pt", Words("João", ("corajoso",), "uma raposa na floresta não muito escura"), id="Portuguese"
+        "pt", Description("João", ("corajoso",), "uma raposa na floresta não muito escura"), id="Portuguese"
     ),
-    pytest.param("nl", Words("Sanne", ("dapper",), "een kleine vos in het bos"), id="Dutch"),
-    pytest.param("pl", Words("Łucja", ("odważna",), "mały lis w lesie i noc"), id="Polish"),
-    pytest.param("ru", Words("Ёлка", ("смелая",), "лиса в лесу"), id="Russian"),
-    pytest.param("ja", Words("ハナ", ("好奇心旺盛",), "森の中の狐"), id="Japanese"),
-    pytest.param("zh", Words("小狐", ("好奇",), "森林里的狐狸"), id="Chinese"),
-    pytest.param("ko", Words("하나", ("용감한",), "숲속의 여우"), id="Korean"),
-    pytest.param("ar", Words("نور", ("شجاعة",), "ثعلب في الغابة"), id="Arabic"),
-    pytest.param(None, Words("นิล", ("กล้าหาญ",), "จิ้งจอกในป่า"), id="unknown language"),
+    pytest.param("nl", Description("Sanne", ("dapper",), "een kleine vos in het bos"), id="Dutch"),
+    pytest.param("pl", Description("Łucja", ("odważna",), "mały lis w lesie i noc"), id="Polish"),
+    pytest.param("ru", Description("Ёлка", ("смелая",), "лиса в лесу"), id="Russian"),
+    pytest.param("ja", Description("ハナ", ("好奇心旺盛",), "森の中の狐"), id="Japanese"),
+    pytest.param("zh", Description("小狐", ("好奇",), "森林里的狐狸"), id="Chinese"),
+    pytest.param("ko", Description("하나", ("용감한",), "숲속의 여우"), id="Korean"),
+    pytest.param("ar", Description("نور", ("شجاعة",), "ثعلب في الغابة"), id="Arabic"),
+    pytest.param(None, Description("นิล", ("กล้าหาญ",), "จิ้งจอกในป่า"), id="unknown language"),
 ]
 
 
@@ -46,7 +46,7 @@ def test_labels_and_limits_are_in_the_users_language(language, words):
     phrases = PHRASES[language or "en"]
     text = write_prompt(words)
     assert f"{phrases.labels.subject}: {words.name}" in text
-    assert phrases.limits in text
+    assert phrases.constraints in text
 
 
 @pytest.mark.parametrize(("language", "words"), REQUESTS)
@@ -57,7 +57,7 @@ def test_same_variation_same_text_and_other_variations_other_texts(language, wor
 
 
 def test_text_is_the_same_in_every_process():
-    assert write_prompt(Words("Pip", base_prompt="a fox")).splitlines()[1:3] == [
+    assert write_prompt(Description("Pip", base_prompt="a fox")).splitlines()[1:3] == [
         "Scene: a fox.",
         "Subject: Pip.",
     ]
@@ -76,10 +76,10 @@ def test_style_words_appear(style):
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(Words(name="Pip"), id="name only"),
-        pytest.param(Words(traits=("shy",)), id="traits only"),
-        pytest.param(Words(base_prompt="a fox"), id="base prompt only"),
-        pytest.param(Words(), id="nothing"),
+        pytest.param(Description(name="Pip"), id="name only"),
+        pytest.param(Description(traits=("shy",)), id="traits only"),
+        pytest.param(Description(base_prompt="a fox"), id="base prompt only"),
+        pytest.param(Description(), id="nothing"),
     ],
 )
 def test_missing_fields_leave_no_empty_parts(words):
@@ -105,6 +105,6 @@ def test_parts_come_in_the_order_that_models_read_best():
         "Light and mood",
         "Composition",
         "Style and medium",
-        "Wishes",
+        "Guidance",
         "Constraints",
     ]

@@ -313,7 +313,6 @@ def test_an_empty_answer_holds_no_picture(client):
     assert write(client, "!fail empty").choices[0].message.content == ""
 
 
-def test_every_fail_word_is_described_and_tried_here():
-    spoilt = {"drop", "html", "garbled", "truncated", "damaged", "empty"}
-    assert set(FAULTS) == spoilt | {case.values[0] for case in REFUSALS}
-    assert all(fault.description for fault in FAULTS.values())
+def test_every_fault_is_tried_here():
+    damaged = {"drop", "html", "garbled", "truncated", "damaged", "empty"}
+    assert set(FAULTS) == damaged | {case.values[0] for case in REFUSALS}

@@ -1,1 +1,1 @@
-"""The offline engine's painter; `core.offline.painter.paint` is its front."""
+"""The painter of the offline engine. `core.offline.painter.paint` is its interface."""

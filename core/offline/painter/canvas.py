@@ -1,4 +1,4 @@
-"""A canvas of filled, antialiased shapes that keeps their line drawing beside the colours."""
+"""The canvas: a layer of filled, antialiased shapes, a layer of outlines, and a mask of the subject."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 Points = NDArray[np.float64]
-"""Corners of a shape in pixels: (count, 2), x to the right and y down."""
+"""The corners of a shape in pixels: an array of (count, 2), x to the right and y down."""
 Colour = tuple[float, float, float]
 """Red, green, blue, each 0 to 255."""
 Box = tuple[int, int, int, int]
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
-    """`one` with `share` (0 to 1) of `other` in it."""
+    """A blend of two colours; `share` is the share of `other`, from 0 to 1."""
     return cast(Colour, tuple(a + (b - a) * share for a, b in zip(one, other, strict=True)))
 
 
-def ink(colour: Colour) -> tuple[int, int, int]:
-    """`colour` in whole numbers, as Pillow wants it."""
+def rgb(colour: Colour) -> tuple[int, int, int]:
+    """`colour` as whole numbers from 0 to 255, for Pillow."""
     return cast("tuple[int, int, int]", tuple(int(min(255, max(0, part))) for part in colour))
 
 
@@ -40,14 +40,14 @@ def smooth(corners: Points, closed: bool = True, steps: int = 10) -> Points:
 
 
 def oval(x: float, y: float, rx: float, ry: float, turn: float = 0.0, *, steps: int = 48) -> Points:
-    """An ellipse round (x, y), turned by `turn` degrees."""
+    """An ellipse around (x, y), rotated by `turn` degrees."""
     t = np.linspace(0, 2 * np.pi, steps, endpoint=False)
     u, v, r = rx * np.cos(t), ry * np.sin(t), np.radians(turn)
     return np.stack([x + u * np.cos(r) - v * np.sin(r), y + u * np.sin(r) + v * np.cos(r)], axis=1)
 
 
 def ribbon(corners: Points, width: float) -> Points:
-    """The outline of a stroke of `width` along `corners`, a little thinner at its ends."""
+    """The outline of a stroke of `width` along `corners`, slightly thinner at both ends."""
     along = np.gradient(corners, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
@@ -57,11 +57,11 @@ def ribbon(corners: Points, width: float) -> Points:
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
-    """How shapes are put on the canvas.
+class ShapeStyle:
+    """How the canvas draws every shape.
 
-    `pen` and `cast` (shadow length) are fractions of the picture's shorter edge, `bevel` is the depth
-    of each shape's own shading from 0 to 1, `flat` leaves out gradients.
+    `pen` (the outline's width) and `cast` (the shadow's length) are fractions of the shorter edge. `bevel`,
+    from 0 to 1, is the depth of each shape's shading. `flat` shapes have no gradient.
     """
 
     pen: float = 0.0
@@ -71,15 +71,18 @@ class Manner:
 
 
 class Canvas:
-    """Colours, lines and the subject's cover, all of one size in pixels."""
+    """Three layers of one size in pixels: colours, outlines, and the mask of the subject.
 
-    def __init__(self, width: int, height: int, manner: Manner) -> None:
-        self.width, self.height, self.manner = width, height, manner
+    `unit` is the shorter edge. While `in_subject` is true, every shape is added to the subject's mask.
+    """
+
+    def __init__(self, width: int, height: int, shape_style: ShapeStyle) -> None:
+        self.width, self.height, self.shape_style = width, height, shape_style
         self.unit = min(width, height)
         self.colours = Image.new("RGB", (width, height))
         self.lines = Image.new("L", (width, height))
-        self.cover = Image.new("L", (width, height))
-        self.covering = False
+        self.subject_mask = Image.new("L", (width, height))
+        self.in_subject = False
 
     def fill(
         self,
@@ -92,31 +95,31 @@ class Canvas:
         lined: bool = True,
         bevel: float = 1.0,
     ) -> None:
-        """Fills a shape with a gradient from `top` to `bottom`.
+        """Fill a shape with a gradient from `top` to `bottom`.
 
-        `alpha` is its opacity, `blur` is in pixels, `bevel` scales the manner's own. Only opaque, sharp
-        shapes cast shadows and cover or leave lines; `lined` False is for marks too small for either.
+        `alpha` is the opacity, `blur` is in pixels, `bevel` scales that of the shape style. Only opaque,
+        sharp shapes have shadows and outlines; `lined=False` is for shapes too small for either.
         """
         box = self._box(points, blur)
         if box is None:
             return
         mask, solid = _mask(points, box, blur, alpha), alpha == 1 and not blur
-        if self.manner.cast and solid and lined:
+        if self.shape_style.cast and solid and lined:
             self._cast(mask, box)
         paint = self._gradient(box, points, top, bottom if bottom is not None else top)
-        if self.manner.bevel and bevel and solid:
-            paint = _shade(paint, mask, self.manner.bevel * bevel)
+        if self.shape_style.bevel and bevel and solid:
+            paint = _shade(paint, mask, self.shape_style.bevel * bevel)
         self.colours.paste(paint, box, mask)
-        if self.covering:
-            self.cover.paste(255, box, mask)
+        if self.in_subject:
+            self.subject_mask.paste(255, box, mask)
         if solid:
             self.lines.paste(0, box, mask)
-        if self.manner.pen and lined and solid:
+        if self.shape_style.pen and lined and solid:
             self.draw(points)
 
     def draw(self, points: Points) -> None:
-        """Puts the outline through `points` into the line drawing."""
-        width = max(1.0, self.manner.pen * self.unit)
+        """Draw the closed outline through `points` into the layer of outlines."""
+        width = max(1.0, self.shape_style.pen * self.unit)
         box = self._box(points, width)
         if box is None:
             return
@@ -128,7 +131,7 @@ class Canvas:
         self.lines.paste(255, box, layer)
 
     def _box(self, points: Points, margin: float) -> Box | None:
-        """The whole pixels round `points`, cut to the canvas; None where nothing of it is left."""
+        """The box of whole pixels around `points`, clipped to the canvas; None if it lies outside."""
         grow = 2 + margin * 2.5
         left, top = np.maximum(points.min(axis=0) - grow, 0)
         right, bottom = np.minimum(points.max(axis=0) + grow, (self.width, self.height))
@@ -137,16 +140,16 @@ class Canvas:
 
     def _gradient(self, box: Box, points: Points, top: Colour, bottom: Colour) -> Image.Image:
         size = box[2] - box[0], box[3] - box[1]
-        if self.manner.flat or top == bottom:
-            return Image.new("RGB", size, ink(mix(top, bottom, 0.4)))
+        if self.shape_style.flat or top == bottom:
+            return Image.new("RGB", size, rgb(mix(top, bottom, 0.4)))
         low, high = points[:, 1].min(), points[:, 1].max()
         share = np.clip((np.arange(box[1], box[3]) - low) / max(high - low, 1), 0, 1)[:, None]
         column = np.clip(np.array(top) + (np.array(bottom) - np.array(top)) * share, 0, 255)
         return Image.fromarray(column.astype(np.uint8)[:, None]).resize(size)
 
     def _cast(self, mask: Image.Image, box: Box) -> None:
-        """Darkens what lies right below and beside a shape."""
-        far = max(1, round(self.manner.cast * self.unit))
+        """Draw the shape's shadow, below it and to its right."""
+        far = max(1, round(self.shape_style.cast * self.unit))
         grown = Image.new("L", (mask.width + 4 * far, mask.height + 4 * far))
         grown.paste(mask, (2 * far + far // 2, 2 * far + far))
         shadow = grown.filter(ImageFilter.BoxBlur(far * 0.8)).point([i * 58 // 100 for i in range(256)])
@@ -155,7 +158,7 @@ class Canvas:
 
 
 def _mask(points: Points, box: Box, blur: float, alpha: float) -> Image.Image:
-    """The shape's coverage inside `box`, antialiased, blurred by `blur` pixels, times `alpha`."""
+    """The shape's antialiased mask inside `box`, blurred by `blur` pixels and multiplied by `alpha`."""
     width, height = box[2] - box[0], box[3] - box[1]
     scale = 1 if blur > 2 else 4 if width * height < 40_000 else 2
     mask = Image.new("L", (width * scale, height * scale))
@@ -166,7 +169,7 @@ def _mask(points: Points, box: Box, blur: float, alpha: float) -> Image.Image:
 
 
 def soften(image: Image.Image, radius: float) -> Image.Image:
-    """`image` blurred by about `radius` pixels; wide blurs are made on a smaller copy."""
+    """`image` blurred by about `radius` pixels. Wide blurs work on a smaller copy, which is faster."""
     shrink = int(max(1, min(8, radius // 3)))
     if shrink == 1 or min(image.size) < 2 * shrink:
         return image.filter(ImageFilter.GaussianBlur(radius))
@@ -175,7 +178,7 @@ def soften(image: Image.Image, radius: float) -> Image.Image:
 
 
 def _shade(paint: Image.Image, mask: Image.Image, depth: float) -> Image.Image:
-    """`paint` modelled as if the shape bulged: light from the upper left, shade at the lower right."""
+    """`paint` shaded as if the shape bulged: light at the upper left, shade at the lower right."""
     width, height = mask.size
     radius = min(width, height) * 0.16
     if radius < 2:
@@ -191,7 +194,7 @@ def _shade(paint: Image.Image, mask: Image.Image, depth: float) -> Image.Image:
 
 
 def noise(height: int, width: int, cells: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Smooth noise from -1 to 1: (height, width), about `cells` bumps along the shorter edge."""
+    """Smooth noise from -1 to 1: an array of (height, width) with about `cells` bumps per shorter edge."""
     across = max(2, round(cells * width / min(width, height)) + 1)
     down = max(2, round(cells * height / min(width, height)) + 1)
     grid = Image.fromarray(rng.uniform(-1, 1, (down, across)).astype(np.float32))
@@ -199,5 +202,5 @@ def noise(height: int, width: int, cells: float, rng: np.random.Generator) -> ND
 
 
 def add_shade(canvas: Canvas, x: float, y: float, rx: float, ry: float) -> None:
-    """A wide soft shadow in the shape of an oval; lengths in pixels."""
+    """Paint a wide soft shadow in the shape of an oval; lengths in pixels."""
     canvas.fill(oval(x, y, rx, ry), (40, 30, 60), alpha=0.28, blur=ry * 0.25, lined=False)

@@ -1,4 +1,4 @@
-"""What the styles' finishing has in common: grain, vignette, frames, unsteady lines."""
+"""Filters that the finishes share: grain, vignette, frames, unsteady lines."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
 
-from core.offline.painter.canvas import Colour, ink
+from core.offline.painter.canvas import Colour, rgb
 from core.offline.painter.stage import Stage
 
 Pixels = NDArray[np.float32]
-"""Colours from 0 to 255: (height, width, 3); or one channel: (height, width)."""
+"""Levels from 0 to 255: an array of (height, width, 3), or of (height, width) for one channel."""
 
 
 PAPER: Colour = (250, 246, 236)
@@ -31,7 +31,7 @@ def as_image(pixels: Pixels) -> Image.Image:
 
 
 def grain(image: Image.Image, strength: float, rng: np.random.Generator, coarse: int = 1) -> Image.Image:
-    """`image` with random brightness of `strength` levels; `coarse` is the grains' size in pixels."""
+    """`image` with random grain, up to `strength` levels of 255; `coarse` is the grain size in pixels."""
     size = image.height // coarse + 1, image.width // coarse + 1
     speck = rng.integers(-128, 128, size, dtype=np.int16) * (strength / 128) + 128
     layer = Image.fromarray(speck.astype(np.uint8))
@@ -54,17 +54,17 @@ def vivid(image: Image.Image, colour: float, contrast: float = 1.0) -> Image.Ima
 
 
 def framed(image: Image.Image, width: float, colour: Colour, line: Colour | None = None) -> Image.Image:
-    """`image` with a border drawn over its edge; `width` is a fraction of the shorter edge."""
+    """`image` with a border over its edge; `width` is a fraction of the shorter edge."""
     edge = round(width * min(image.size))
     pen, (w, h) = ImageDraw.Draw(image), image.size
-    pen.rectangle((0, 0, w - 1, h - 1), outline=ink(colour), width=edge)
+    pen.rectangle((0, 0, w - 1, h - 1), outline=rgb(colour), width=edge)
     if line:
-        pen.rectangle((edge, edge, w - 1 - edge, h - 1 - edge), outline=ink(line), width=max(1, edge // 7))
+        pen.rectangle((edge, edge, w - 1 - edge, h - 1 - edge), outline=rgb(line), width=max(1, edge // 7))
     return image
 
 
 def wavy(image: Image.Image, amount: float, cells: float, rng: np.random.Generator) -> Image.Image:
-    """`image` with its outlines made unsteady by up to `amount` of the shorter edge."""
+    """`image` distorted as if by an unsteady hand, by up to `amount` of the shorter edge."""
     w, h = image.size
     step = max(8, round(min(w, h) / cells / 2))
     columns, rows = w // step + 1, h // step + 1
@@ -86,7 +86,7 @@ def wavy(image: Image.Image, amount: float, cells: float, rng: np.random.Generat
 
 
 def brightness(stage: Stage) -> Pixels:
-    """Brightness from 0 to 1, stretched over the whole range: (height, width)."""
+    """The brightness of the painted colours, stretched to 0 to 1: an array of (height, width)."""
     grey = as_pixels(stage.canvas.colours.convert("L").filter(blur(2)))
     low, high = np.percentile(grey[::8, ::8], (2, 97))
     return cast(Pixels, np.clip((grey - low) / max(high - low, 1), 0, 1))

@@ -34,7 +34,7 @@ def bare(stage: Stage) -> Image.Image:
 
 
 def plain(stage: Stage) -> Image.Image:
-    """The clean illustration: a touch of grain and vignette."""
+    """A clean illustration: slight grain and vignette."""
     return grain(vignette(stage.canvas.colours, 0.22), 2, stage.rng)
 
 
@@ -46,7 +46,7 @@ def photo(stage: Stage) -> Image.Image:
 
 
 def cinematic(stage: Stage) -> Image.Image:
-    """Teal shadows, warm lights, a flare and the bars of a wide screen."""
+    """Teal shadows, warm lights, a lens flare and the black bars of a wide screen."""
     canvas = stage.canvas
     add_glow(canvas, (canvas.width * 0.22, canvas.height * 0.3), canvas.unit * 0.5, (255, 160, 80), 0.32)
     share = np.linspace(0, 1, 256)
@@ -67,7 +67,7 @@ def cinematic(stage: Stage) -> Image.Image:
 
 
 def watercolour(stage: Stage) -> Image.Image:
-    """Washes that pool at their edges, on grained paper with a ragged rim."""
+    """Washes that are darker at their edges, on grained paper with a ragged rim."""
     canvas, rng = stage.canvas, stage.rng
     h, w = canvas.height, canvas.width
     colours = wavy(canvas.colours.filter(blur(canvas.unit * 0.002)), 0.005, 30, rng)
@@ -80,7 +80,7 @@ def watercolour(stage: Stage) -> Image.Image:
 
 
 def _ragged(h: int, w: int, rng: np.random.Generator) -> Pixels:
-    """1 inside, falling to 0 at an uneven rim: (h, w)."""
+    """A mask of (h, w): 1 inside, 0 outside an uneven rim."""
     y, x = np.linspace(0, 1, h)[:, None] * h, np.linspace(0, 1, w)[None] * w
     rim = np.minimum(np.minimum(x, w - x), np.minimum(y, h - y)) / min(h, w)
     rough = noise(h, w, 7, rng) * 0.02 + noise(h, w, 40, rng) * 0.009
@@ -95,8 +95,8 @@ def oil(stage: Stage) -> Image.Image:
     pen = ImageDraw.Draw(image)
     slope = as_pixels(source.convert("L").reduce(4).filter(blur(3)))
     down, across = cast(tuple[Pixels, Pixels], tuple(np.gradient(slope)))
-    cover = as_pixels(canvas.cover.reduce(4))
-    detail = cast(Pixels, np.hypot(down, across) * (1 + cover / 64))
+    mask = as_pixels(canvas.subject_mask.reduce(4))
+    detail = cast(Pixels, np.hypot(down, across) * (1 + mask / 64))
     for length, count, fine in (
         (0.05, 2600, False),
         (0.026, 5200, False),
@@ -118,7 +118,10 @@ def _coat(
     brush: tuple[float, int, bool],
     rng: np.random.Generator,
 ) -> None:
-    """`brush` is length in pixels, count, and whether to paint only where `field` has detail."""
+    """Paint one coat of strokes. `field` is the gradient down, the gradient across, and the amount of detail.
+
+    `brush` is the strokes' length in pixels, their count, and whether to paint only in detailed areas.
+    """
     (down, across, detail), (length, count, fine) = field, brush
     w, h = source.size
     x, y = rng.uniform(0, w, count), rng.uniform(0, h, count)
@@ -136,7 +139,7 @@ def _coat(
 
 
 def clay(stage: Stage) -> Image.Image:
-    """Rounded soft forms with dents and fingermarks, warm studio light."""
+    """Soft rounded forms with dents and fingerprints in warm studio light."""
     canvas, rng = stage.canvas, stage.rng
     h, w = canvas.height, canvas.width
     dents = noise(h, w, 22, rng) + noise(h, w, 60, rng) * 0.5
@@ -149,7 +152,7 @@ def clay(stage: Stage) -> Image.Image:
 
 
 def paper(stage: Stage) -> Image.Image:
-    """Fibres over the stacked sheets; their shadows were cast while painting."""
+    """Paper fibres. The shadows between the sheets come from `ShapeStyle.cast`."""
     canvas, rng = stage.canvas, stage.rng
     fibre = (
         noise(canvas.height, canvas.width, 200, rng) * 4 + noise(canvas.height, canvas.width, 60, rng) * 1.5
@@ -168,12 +171,10 @@ def pixels(stage: Stage) -> Image.Image:
     return few.resize(canvas.colours.size, Image.Resampling.NEAREST)
 
 
-def blocky(cover: Image.Image) -> Image.Image:
-    """The subject's cover in the same squares as `pixels`."""
-    small = cover.resize(_cells(cover.size), Image.Resampling.BOX).point(
-        [255 * (i > 127) for i in range(256)]
-    )
-    return small.resize(cover.size, Image.Resampling.NEAREST)
+def blocky(mask: Image.Image) -> Image.Image:
+    """The subject's mask in the same squares as the finish `pixels`."""
+    small = mask.resize(_cells(mask.size), Image.Resampling.BOX).point([255 * (i > 127) for i in range(256)])
+    return small.resize(mask.size, Image.Resampling.NEAREST)
 
 
 def _cells(size: tuple[int, int]) -> tuple[int, int]:
@@ -182,7 +183,7 @@ def _cells(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def low_poly(stage: Stage) -> Image.Image:
-    """Flat triangles whose corners keep to the edges of what is painted."""
+    """Flat triangles whose corners follow the edges in the painted scene."""
     canvas, rng = stage.canvas, stage.rng
     source = vivid(canvas.colours, 1.2, 1.12)
     corners = _corners(source, 54, rng)
@@ -202,7 +203,7 @@ def low_poly(stage: Stage) -> Image.Image:
 
 
 def _corners(source: Image.Image, across: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A net of points (rows, columns, 2), each drawn to the strongest edge in its cell; rim included."""
+    """A grid of points, (rows, columns, 2), each at the strongest edge in its cell; the rim is included."""
     w, h = source.size
     cell, part = min(w, h) / across, 8
     columns, rows = max(2, round(w / cell)), max(2, round(h / cell))
@@ -218,7 +219,7 @@ def _corners(source: Image.Image, across: int, rng: np.random.Generator) -> NDAr
 
 
 def poster(stage: Stage) -> Image.Image:
-    """Twelve flat inks with worn print, inside a cream border."""
+    """Twelve flat inks, slightly worn, in a cream border."""
     canvas, rng = stage.canvas, stage.rng
     strong = as_pixels(vivid(canvas.colours.filter(blur(1)), 0.95, 1.2))
     warm = as_image(strong * np.array((1, 0.94, 0.82), np.float32) + np.array((6, 6, 12), np.float32))
@@ -231,7 +232,7 @@ def poster(stage: Stage) -> Image.Image:
 
 
 def stained(stage: Stage) -> Image.Image:
-    """Panes of glowing glass between lead lines that follow the drawing."""
+    """Panes of glowing glass between lead lines along the outlines."""
     canvas, rng = stage.canvas, stage.rng
     w, h = canvas.colours.size
     nearest, margin = _panes(w // 2, h // 2, 15, rng)
@@ -253,7 +254,7 @@ def stained(stage: Stage) -> Image.Image:
 
 
 def _panes(w: int, h: int, across: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Pixels]:
-    """Cells round scattered points: the number of each pixel's cell and its distance from the border."""
+    """A Voronoi diagram of (h, w): the number of each pixel's cell, and its distance from the border."""
     cell = min(w, h) / across
     columns, rows = int(w / cell) + 3, int(h / cell) + 3
     px = (np.arange(columns)[None] - 1 + rng.uniform(0.1, 0.9, (rows, columns))) * cell
@@ -274,7 +275,7 @@ def _panes(w: int, h: int, across: int, rng: np.random.Generator) -> tuple[NDArr
 
 
 def _hatching(light: Pixels, angle: float, gap: float, level: float, rng: np.random.Generator) -> Pixels:
-    """Ink from 0 to 1 of parallel strokes where it is darker than `level`, wider the darker it is."""
+    """Parallel strokes, from 0 to 1, in areas darker than `level`; they are wider in darker areas."""
     h, w = light.shape
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
     wander = noise(h, w, 9, rng) * gap * 0.9
@@ -284,8 +285,8 @@ def _hatching(light: Pixels, angle: float, gap: float, level: float, rng: np.ran
     return cast(Pixels, np.clip((wide - line) * gap / 2.4 + 0.35, 0, 1) * (wide > 0.03))
 
 
-def inked(stage: Stage) -> Image.Image:
-    """Black line and three directions of hatching on white."""
+def ink_drawing(stage: Stage) -> Image.Image:
+    """Black outlines, hatching in two directions, and solid black in the darkest areas, on white paper."""
     canvas, rng, light = stage.canvas, stage.rng, brightness(stage)
     h, w = canvas.height, canvas.width
     gap = canvas.unit / 100
@@ -300,7 +301,7 @@ def inked(stage: Stage) -> Image.Image:
 
 
 def pencil(stage: Stage) -> Image.Image:
-    """Doubled loose lines, soft hatched shading and the circles of a first construction."""
+    """Loose double outlines, soft hatching and construction lines."""
     canvas, rng, light = stage.canvas, stage.rng, brightness(stage)
     h, w = canvas.height, canvas.width
     tooth = 0.9 + 0.3 * np.clip(noise(h, w, 330, rng) + noise(h, w, 130, rng) * 0.5, -1, 1)
@@ -317,9 +318,9 @@ def pencil(stage: Stage) -> Image.Image:
 
 
 def _construction(canvas: Canvas) -> Image.Image:
-    """Thin guide lines round the subject."""
+    """Thin construction lines around the subject."""
     layer = Image.new("L", canvas.colours.size)
-    box = canvas.cover.getbbox()
+    box = canvas.subject_mask.getbbox()
     if box is None:
         return layer
     pen, (left, top, right, bottom), grow = ImageDraw.Draw(layer), box, canvas.unit * 0.03
@@ -332,7 +333,7 @@ def _construction(canvas: Canvas) -> Image.Image:
 
 
 def comic(stage: Stage) -> Image.Image:
-    """Bold outlines, dots in the shadows, a panel's frame."""
+    """Bold outlines, halftone dots in the shadows, and a panel's frame."""
     canvas, light = stage.canvas, brightness(stage)
     flat = as_pixels(vivid(canvas.colours, 1.45, 1.1).quantize(40, dither=Image.Dither.NONE).convert("RGB"))
     h, w = light.shape
@@ -346,30 +347,32 @@ def comic(stage: Stage) -> Image.Image:
 
 
 def cel(stage: Stage) -> Image.Image:
-    """One hard-edged shadow on the subject, clean lines, bright colour."""
+    """One hard-edged shadow on the subject, clean outlines and bright colours."""
     canvas = stage.canvas
     image = vivid(canvas.colours, 1.3, 1.04)
     step = round(canvas.unit * 0.05)
-    inner = ImageChops.subtract(canvas.cover, ImageChops.offset(canvas.cover, -step, -round(step * 0.5)))
+    inner = ImageChops.subtract(
+        canvas.subject_mask, ImageChops.offset(canvas.subject_mask, -step, -round(step * 0.5))
+    )
     inner = soften(inner, canvas.unit * 0.004).point([255 * (i > 110) for i in range(256)])
     shade = ImageChops.multiply(image, Image.new("RGB", image.size, (168, 150, 196)))
-    image.paste(shade, mask=ImageChops.multiply(inner, canvas.cover))
+    image.paste(shade, mask=ImageChops.multiply(inner, canvas.subject_mask))
     image.paste((40, 30, 54), mask=canvas.lines.point([i * 85 // 100 for i in range(256)]))
     return image
 
 
 def blueprint(stage: Stage) -> Image.Image:
-    """White lines on blue, faint for the surroundings, with grid, frame and measures."""
+    """White outlines on blue, fainter in the surroundings, with grid, frame and dimension lines."""
     canvas, rng = stage.canvas, stage.rng
     h, w = canvas.height, canvas.width
     blue = (
         np.array((26, 74, 146), np.float32) + (noise(h, w, 4, rng) * 7 + noise(h, w, 200, rng) * 3)[..., None]
     )
     tone = (brightness(stage) - 0.5)[..., None] * np.array((16, 20, 26), np.float32)
-    cover = as_pixels(canvas.cover) / 255
-    white = as_pixels(canvas.lines) / 255 * (0.34 + 0.62 * cover)
+    mask = as_pixels(canvas.subject_mask) / 255
+    white = as_pixels(canvas.lines) / 255 * (0.34 + 0.62 * mask)
     white = np.maximum(white, as_pixels(_measures(canvas)) / 255)
-    white = np.maximum(white, cover * 0.1)[..., None]
+    white = np.maximum(white, mask * 0.1)[..., None]
     return framed(
         as_image((blue + tone) * (1 - white) + np.array((236, 244, 255), np.float32) * white),
         0.02,
@@ -379,14 +382,14 @@ def blueprint(stage: Stage) -> Image.Image:
 
 
 def _measures(canvas: Canvas) -> Image.Image:
-    """Grid, centre lines and dimension lines with ticks round the subject."""
+    """The grid, and dimension lines with ticks around the subject."""
     layer = Image.new("L", canvas.colours.size)
     pen, (w, h), wide = ImageDraw.Draw(layer), canvas.colours.size, max(1, canvas.unit // 600)
     step = canvas.unit / 32
     for k in range(int(max(w, h) / step) + 1):
         pen.line((k * step, 0, k * step, h), 34 + 24 * (k % 4 == 0))
         pen.line((0, k * step, w, k * step), 34 + 24 * (k % 4 == 0))
-    left, top, right, bottom = canvas.cover.getbbox() or (w // 4, h // 4, w * 3 // 4, h * 3 // 4)
+    left, top, right, bottom = canvas.subject_mask.getbbox() or (w // 4, h // 4, w * 3 // 4, h * 3 // 4)
     gap = canvas.unit * 0.045
     for line in (
         (left, bottom + gap, right, bottom + gap),

@@ -1,11 +1,11 @@
-"""The words that the painter understands, in English, German, French and Spanish."""
+"""The lexicon: the words that the painter understands in English, German, French and Spanish."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 Lexicon = Mapping[str, str]
-"""Concept to the words that mean it, separated by blanks; `_` joins the words of a phrase."""
+"""For each concept, the words for it, separated by spaces; `_` joins the words of a phrase."""
 
 SCENES: Lexicon = {
     "plain": "plain_background plain_backdrop white_background studio seamless backdrop neutral_background "
@@ -93,7 +93,7 @@ SUBJECTS: Lexicon = {
     "heart": "heart herz cœur coeur corazón",
 }
 BEINGS = frozenset(list(SUBJECTS)[: list(SUBJECTS).index("rocket")])
-"""Subjects that win over things named before them: the fox, not the tree it sits under."""
+"""Animals and people win over objects named before them: "under a tree, a fox" is a picture of the fox."""
 
 HOURS: Lexicon = {
     "night": "night midnight moonlight moonlit moon starry stars starlight nighttime nacht mitternacht "

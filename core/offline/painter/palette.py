@@ -1,4 +1,4 @@
-"""The colours of a picture: from scene and hour, turned by mood and colour words."""
+"""The palette of a picture: chosen by scene and hour, then changed by the prompt's moods and colours."""
 
 from __future__ import annotations
 
@@ -50,7 +50,11 @@ _ACCENTS = ((240, 178, 72), (86, 176, 168), (226, 110, 106), (122, 132, 208), (2
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """Colours by their part in the picture; `main` None leaves the subject its own colour."""
+    """The colours of a picture by their use.
+
+    `high` and `low` are the sky's upper and lower colour, `far` and `near` the distance, `ground` and `under`
+    the ground and its shade. `main` is the subject's colour; None keeps the colour of its drawing.
+    """
 
     high: Colour
     low: Colour
@@ -64,13 +68,12 @@ class Palette:
     main: Colour | None = None
 
     def lit(self, colour: Colour, share: float = 1.0) -> Colour:
-        """`colour` as it looks in the hour's light."""
+        """`colour` in the light of the hour; `share` is how far the light tints it, from 0 to 1."""
         r, g, b = (part * (1 + (tint - 1) * share) for part, tint in zip(colour, self.tint, strict=True))
         return r, g, b
 
 
-def choose(plan: Plan) -> Palette:
-    """The palette of `plan`."""
+def choose_palette(plan: Plan) -> Palette:
     far, near, ground, under = _LANDS[plan.scene]
     high, low = _SKIES[plan.hour]
     if plan.scene == "space":
@@ -87,18 +90,18 @@ def choose(plan: Plan) -> Palette:
 
 
 def _coloured(palette: Palette, names: tuple[str, ...]) -> Palette:
-    """The first colour word paints the subject and tints the scene; the second is the accent."""
+    """Apply the prompt's colours: the first is the subject's and tints the scene, the second the accent."""
     if not names:
         return palette
     first = COLOURS[names[0]]
     accent = COLOURS[names[1]] if len(names) > 1 else palette.accent
-    tinted = _each(palette, lambda colour: mix(colour, first, 0.08))
+    tinted = _recolour(palette, lambda colour: mix(colour, first, 0.08))
     tinted = replace(tinted, high=mix(tinted.high, first, 0.16), low=mix(tinted.low, first, 0.16))
     return replace(tinted, main=first, accent=accent, light=mix(palette.light, first, 0.12))
 
 
-def _each(palette: Palette, change: Callable[[Colour], Colour]) -> Palette:
-    """`palette` with every colour of the surroundings changed."""
+def _recolour(palette: Palette, change: Callable[[Colour], Colour]) -> Palette:
+    """`palette` with `change` applied to every colour of the surroundings."""
     names = ("high", "low", "far", "near", "ground", "under")
     return replace(palette, **{name: change(getattr(palette, name)) for name in names})
 
@@ -142,10 +145,14 @@ _MOODS: Mapping[str, Callable[[Palette], Palette]] = {
     "autumn": _autumn,
     "winter": _winter,
     "neon": _neon,
-    "pastel": lambda palette: _each(palette, lambda colour: mix(saturate(colour, 0.8), (255, 246, 246), 0.4)),
-    "dark": lambda palette: _each(palette, lambda colour: mix(saturate(colour, 0.7), (12, 12, 24), 0.5)),
-    "cheerful": lambda palette: _each(
+    "pastel": lambda palette: _recolour(
+        palette, lambda colour: mix(saturate(colour, 0.8), (255, 246, 246), 0.4)
+    ),
+    "dark": lambda palette: _recolour(palette, lambda colour: mix(saturate(colour, 0.7), (12, 12, 24), 0.5)),
+    "cheerful": lambda palette: _recolour(
         palette, lambda colour: mix(saturate(colour, 1.35), (255, 250, 230), 0.06)
     ),
-    "calm": lambda palette: _each(palette, lambda colour: mix(saturate(colour, 0.82), (232, 236, 236), 0.1)),
+    "calm": lambda palette: _recolour(
+        palette, lambda colour: mix(saturate(colour, 0.82), (232, 236, 236), 0.1)
+    ),
 }

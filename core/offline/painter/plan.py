@@ -1,4 +1,4 @@
-"""Reads a prompt into a plan: which scene, subject, hour, weather, colours and style to paint."""
+"""The plan of a picture: the scene, subject, hour, weather, colours and style that its prompt names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.offline.painter.lexicon import Lexicon
 from core.offline.phrases import PHRASES
 from core.prompts.styles import STYLES
 
-_HOMES = {
+_DEFAULT_SCENES = {
     "fish": "underwater", "turtle": "underwater", "rocket": "space", "astronaut": "space", "boat": "sea",
     "lighthouse": "sea", "car": "city", "balloon": "sky", "castle": "mountains", "dragon": "mountains",
     "knight": "mountains", "penguin": "sea", "owl": "forest", "mushroom": "forest", "wizard": "forest",
@@ -25,7 +25,7 @@ _HOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to paint. `subject` None means an emblem made from `digest`, the hash of the words."""
+    """The plan. Without a known `subject`, an emblem is made from `digest`, the SHA-256 of the prompt."""
 
     scene: str
     subject: str | None
@@ -37,35 +37,36 @@ class Plan:
     digest: bytes
 
 
-def read(prompt: str) -> Plan:
-    """The plan for `prompt`. Words may be in any of the lexicon's languages."""
+def read_plan(prompt: str) -> Plan:
+    """Find the lexicon's words, in any of its languages, in `prompt`."""
     style, text = _split_style(prompt)
-    text = _without_own_phrases(text)
-    named = _found(text, lexicon.SUBJECTS)
+    text = _without_enhancer_phrases(text)
+    named = _concepts_in(text, lexicon.SUBJECTS)
     subject = next((word for word in named if word in lexicon.BEINGS), named[0] if named else None)
-    scenes = ["plain"] if style == "product" else _found(text, lexicon.SCENES)
-    hours, weathers = _found(text, lexicon.HOURS), _found(text, lexicon.WEATHERS)
+    scenes = ["plain"] if style == "product" else _concepts_in(text, lexicon.SCENES)
+    hours, weathers = _concepts_in(text, lexicon.HOURS), _concepts_in(text, lexicon.WEATHERS)
     return Plan(
-        scene=scenes[0] if scenes else _HOMES.get(subject or "", "plain"),
+        scene=scenes[0] if scenes else _DEFAULT_SCENES.get(subject or "", "plain"),
         subject=subject,
         hour=hours[0] if hours else "day",
         weathers=tuple(weathers),
-        moods=tuple(_found(text, lexicon.MOODS)),
-        colours=tuple(_found(text, lexicon.COLOURS)),
+        moods=tuple(_concepts_in(text, lexicon.MOODS)),
+        colours=tuple(_concepts_in(text, lexicon.COLOURS)),
         style=style,
         digest=hashlib.sha256(" ".join(text.split()).encode()).digest(),
     )
 
 
 def _split_style(prompt: str) -> tuple[str, str]:
-    """(style key or "", the prompt without the presets' own words), so that the sky isn't "wide".
+    """The style's key, or "", and the prompt without the style presets' own words.
 
-    Of several presets the last counts: it was chosen after the prompt was written for another.
+    Those words describe the style, so they must not choose a scene or a colour. If the prompt has the words
+    of several presets, the last one counts: the user chose it after the prompt was written.
     """
     lower = prompt.lower()
     presets = [style for style in STYLES if style.words.lower() in lower]
     if not presets:
-        found = _found(lower, lexicon.STYLE_WORDS)
+        found = _concepts_in(lower, lexicon.STYLE_WORDS)
         return (found[0] if found else ""), lower
     chosen = max(presets, key=lambda style: lower.rfind(style.words.lower()))
     for style in presets:
@@ -73,15 +74,15 @@ def _split_style(prompt: str) -> tuple[str, str]:
     return chosen.key, lower
 
 
-def _without_own_phrases(text: str) -> str:
-    """`text` without the offline enhancer's phrases: only the user's words choose the picture."""
-    for phrase in _own_phrases():
+def _without_enhancer_phrases(text: str) -> str:
+    """`text` without the offline enhancer's phrases: only the user's words choose what is painted."""
+    for phrase in _enhancer_phrases():
         text = text.replace(phrase, " ")
     return text
 
 
 @cache
-def _own_phrases() -> tuple[str, ...]:
+def _enhancer_phrases() -> tuple[str, ...]:
     banks = PHRASES.values()
     every: Iterable[tuple[str, ...]] = (
         part
@@ -92,20 +93,20 @@ def _own_phrases() -> tuple[str, ...]:
             bank.purpose,
             bank.scene,
             bank.finish,
-            (bank.limits, bank.keep),
+            (bank.constraints, bank.keep_details),
         )
     )
     return tuple(phrase.lower() for part in every for phrase in part if phrase)
 
 
-def _found(text: str, words: Lexicon) -> list[str]:
-    """The concepts of `words` that `text` names, in the order they are first named."""
+def _concepts_in(text: str, words: Lexicon) -> list[str]:
+    """The concepts of a lexicon that `text` names, in the order of their first mention."""
     matches = ((_expression(known).search(text), concept) for concept, known in words.items())
     return [concept for _, concept in sorted((match.start(), concept) for match, concept in matches if match)]
 
 
 @cache
 def _expression(known: str) -> re.Pattern[str]:
-    """Matches any of the words, also in a simple plural."""
+    """A pattern that matches any of the words, also with a plural ending."""
     each = "|".join(re.escape(word).replace("_", r"\s+") for word in known.split())
     return re.compile(rf"(?<!\w)(?:{each})(?:s|es|en|n)?(?!\w)")

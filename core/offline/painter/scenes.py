@@ -1,4 +1,4 @@
-"""The places: each paints sky, distance and ground, back to front."""
+"""The scenes. Each paints sky, distance and ground, from back to front."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from core.offline.painter.canvas import (
     Colour,
     Points,
     add_shade,
-    ink,
     mix,
     noise,
     oval,
+    rgb,
     ribbon,
     smooth,
 )
 from core.offline.painter.plants import bush, conifer, foreground, pot_plant, saguaro, weed
 from core.offline.painter.stage import WHITE, Stage, paint_cloud, paint_sky, paint_stars
 
-# Along each side of the isometric island.
+# The number of tiles along each side of the island.
 _TILES = 7
 
 
 def paint_scene(stage: Stage) -> None:
-    """Paints the plan's scene over the whole canvas."""
+    """Paint the plan's scene over the whole canvas."""
     _SCENES[stage.plan.scene](stage)
 
 
@@ -65,7 +65,7 @@ def _sea(stage: Stage) -> None:
 
 
 def _glint(stage: Stage, y: float) -> None:
-    """Light on the water, wider towards the viewer."""
+    """Paint light on the water, wider near the viewer."""
     x, level = stage.at(stage.rng.uniform(0, 1), y)
     wide = stage.canvas.unit * stage.rng.uniform(0.02, 0.1) * (2 * y - 0.5)
     stage.canvas.fill(
@@ -101,7 +101,7 @@ def _mountains(stage: Stage) -> None:
 
 
 def _peaks(stage: Stage, y: float, rise: float, tone: Colour, snow: bool) -> None:
-    """A chain of peaks with a lit and a shaded side, and snow on top."""
+    """Paint a chain of peaks with a lit and a shaded side, and snow on top if `snow`."""
     w, h, rng = stage.canvas.width, stage.canvas.height, stage.rng
     for i in rng.permutation(5):
         x, top = (i + rng.uniform(0.2, 0.8)) / 5, y - rise * rng.uniform(0.55, 1.15)
@@ -156,7 +156,7 @@ def _city(stage: Stage) -> None:
 
 
 def _skyline(stage: Stage, y: float, tall: float, count: int, depth: int) -> None:
-    """A row of buildings, lower in the middle; `depth` 0 is the farthest of three."""
+    """Paint a row of buildings, lower in the middle; `depth` 0 is the farthest of three."""
     p, rng = stage.palette, stage.rng
     tone = mix(mix(p.far, p.low, 0.35), p.near, depth / 2)
     for i in range(count):
@@ -169,7 +169,7 @@ def _skyline(stage: Stage, y: float, tall: float, count: int, depth: int) -> Non
 def _building(
     stage: Stage, x: float, wide: float, y: float, high: float, *, tone: Colour, depth: int
 ) -> None:
-    """A block with windows, its base at `y`; some windows are lit, at night most."""
+    """Paint a building with its base at `y`. Some windows are lit, half of them after dark."""
     w, h, rng = stage.canvas.width, stage.canvas.height, stage.rng
     roof = np.array([(x, y + 0.05), (x, y - high), (x + wide, y - high), (x + wide, y + 0.05)]) * (w, h)
     stage.canvas.fill(roof, tone, mix(tone, stage.palette.low, 0.3), bevel=0)
@@ -215,7 +215,7 @@ def _room(stage: Stage) -> None:
 
 
 def _window(stage: Stage) -> None:
-    """A window with the sky in it, and its light on the wall."""
+    """Paint a window that shows the sky, and its light on the wall."""
     p, (w, h) = stage.palette, (stage.canvas.width, stage.canvas.height)
 
     def frame(x0: float, y0: float, x1: float, y1: float) -> Points:
@@ -260,7 +260,7 @@ def _space(stage: Stage) -> None:
     cloud = noise(h, w, 4, stage.rng) + 0.5 * noise(h, w, 9, stage.rng)
     veil = Image.fromarray((np.clip(cloud, 0, 1.2) * 105).astype(np.uint8))
     veil = veil.resize(canvas.colours.size, Image.Resampling.BICUBIC)
-    canvas.colours.paste(ink(mix(p.far, p.accent, 0.35)), mask=veil)
+    canvas.colours.paste(rgb(mix(p.far, p.accent, 0.35)), mask=veil)
     paint_stars(stage, 1.0, 190)
     _planet(stage, stage.rng.uniform(0.76, 0.86), 0.24, canvas.unit * 0.13)
     if stage.plan.subject != "rocket":
@@ -361,7 +361,7 @@ _SCENES: Mapping[str, Callable[[Stage], None]] = {
 
 
 def paint_island(stage: Stage) -> None:
-    """A plain backdrop with the island on it, tiles back to front."""
+    """Paint the scene of the isometric style: a small square island of blocks, seen from 30 degrees above."""
     canvas, palette = stage.canvas, stage.palette
     stage.band(-0.02, mix(palette.high, WHITE, 0.45), mix(palette.low, WHITE, 0.35))
     size = canvas.unit * 0.86 / (_TILES * 3**0.5)
@@ -372,7 +372,7 @@ def paint_island(stage: Stage) -> None:
 
 
 def _tile(stage: Stage, row: int, column: int, size: float) -> None:
-    """One column of ground, and what stands on it away from the middle."""
+    """Paint one block of ground and, away from the middle, sometimes a plant, a rock or a building on it."""
     canvas, palette, rng = stage.canvas, stage.palette, stage.rng
     middle = (_TILES - 1) / 2
     away = max(abs(row - middle), abs(column - middle))
@@ -393,7 +393,7 @@ def _tile(stage: Stage, row: int, column: int, size: float) -> None:
 def _block(
     canvas: Canvas, x: float, y: float, size: float, deep: float, *, top: Colour, side: Colour
 ) -> None:
-    """A cube-like block whose top's centre is (x, y); `size` is its edge, `deep` its height."""
+    """Paint a block. (x, y) is the centre of its top, `size` its edge, `deep` its height, in pixels."""
     a, b = size * 3**0.5 / 2, size / 2
     left = np.array([(x - a, y), (x, y + b), (x, y + b + deep), (x - a, y + deep)])
     right = np.array([(x + a, y), (x, y + b), (x, y + b + deep), (x + a, y + deep)])
@@ -403,7 +403,7 @@ def _block(
 
 
 def _dressing(stage: Stage, x: float, y: float, size: float) -> None:
-    """A tree, tower, rock or cushion of leaves, as it suits the scene."""
+    """Paint a tower, a rock or a tree, as it suits the scene."""
     canvas, palette, tall = stage.canvas, stage.palette, stage.rng.uniform(0.7, 1.5)
     scene = stage.plan.scene
     if scene in {"city", "room", "plain"}:

@@ -1,4 +1,4 @@
-"""The stage that a scene is painted on, and what scenes share: sky, clouds, rain, snow and fog."""
+"""The stage that a scene is painted on, and the sky and weather that scenes share."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops
 
-from core.offline.painter.canvas import Canvas, Colour, Points, ink, mix, noise, oval, smooth
+from core.offline.painter.canvas import Canvas, Colour, Points, mix, noise, oval, rgb, smooth
 from core.offline.painter.palette import Palette
 from core.offline.painter.plan import Plan
 
@@ -16,7 +16,10 @@ WHITE: Colour = (255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What a scene is painted with. x and y below are fractions of width and height."""
+    """A canvas with the plan, the palette and the random numbers to paint it.
+
+    x and y are fractions of the canvas' width and height.
+    """
 
     canvas: Canvas
     plan: Plan
@@ -27,7 +30,7 @@ class Stage:
         return x * self.canvas.width, y * self.canvas.height
 
     def band(self, y: float, top: Colour, bottom: Colour | None = None) -> None:
-        """Fills everything below `y`."""
+        """Fill everything below `y`."""
         w, h = self.canvas.width, self.canvas.height
         box = np.array([(-9, y * h), (w + 9, y * h), (w + 9, h + 9), (-9, h + 9)], float)
         self.canvas.fill(box, top, bottom, bevel=0)
@@ -35,7 +38,7 @@ class Stage:
     def ridge(
         self, y: float, rise: float, colours: tuple[Colour, Colour], rough: float = 0.0, bumps: int = 5
     ) -> Points:
-        """Land from the canvas' bottom up to a wavy line round `y`, `rise` high; returns its top line."""
+        """Paint land below a wavy line around `y` and return the line. `rise` is the height of the waves."""
         w, h = self.canvas.width, self.canvas.height
         x = np.linspace(-0.05, 1.05, 130)
         phase = self.rng.uniform(0, 2 * np.pi, 3)
@@ -46,12 +49,12 @@ class Stage:
         return top
 
     def glow(self, x: float, y: float, radius: float, colour: Colour, strength: float = 1.0) -> None:
-        """Adds light round a point; `radius` is a fraction of the shorter edge."""
+        """Add light around a point; `radius` is a fraction of the shorter edge."""
         add_glow(self.canvas, self.at(x, y), radius * self.canvas.unit, colour, strength)
 
 
 def add_glow(canvas: Canvas, at: tuple[float, float], radius: float, colour: Colour, strength: float) -> None:
-    """Screens soft light round `at` over the colours; lengths in pixels."""
+    """Add soft light around `at`; lengths in pixels."""
     shrink = 8
     height, width = -(-canvas.height // shrink), -(-canvas.width // shrink)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) * shrink
@@ -63,7 +66,7 @@ def add_glow(canvas: Canvas, at: tuple[float, float], radius: float, colour: Col
 
 
 def paint_sky(stage: Stage, horizon: float, sun: bool = True, clouds: int = 4) -> None:
-    """Gradient, sun or moon, stars at night, clouds."""
+    """Paint the sky: a gradient, sun or moon, stars at night, and clouds by day."""
     canvas, palette, rng = stage.canvas, stage.palette, stage.rng
     w, h = canvas.width, canvas.height
     box = np.array([(-9, -9), (w + 9, -9), (w + 9, horizon * h), (-9, horizon * h)], float)
@@ -97,7 +100,7 @@ def paint_stars(stage: Stage, below: float, count: int) -> None:
 
 
 def paint_cloud(stage: Stage, x: float, y: float, size: float, alpha: float) -> None:
-    """A cloud of overlapping rounds with a flat base; `size` is a fraction of the shorter edge."""
+    """Paint a cloud with a flat base; `size` is a fraction of the shorter edge."""
     u = stage.canvas.unit * size
     cx, cy = stage.at(x, y)
     t = np.linspace(0, np.pi, 40)
@@ -111,7 +114,7 @@ def paint_cloud(stage: Stage, x: float, y: float, size: float, alpha: float) -> 
 
 
 def paint_weather(stage: Stage) -> None:
-    """Rain, snow and fog over everything painted so far."""
+    """Paint the plan's rain, snow and fog over the whole picture."""
     for weather in stage.plan.weathers:
         {"rain": _rain, "snow": _snow, "fog": _fog}[weather](stage)
 
@@ -148,6 +151,6 @@ def _fog(stage: Stage) -> None:
     mask = Image.fromarray((veil * 255).astype(np.uint8)).resize(
         canvas.colours.size, Image.Resampling.BICUBIC
     )
-    spared = canvas.cover.point([255 - i * 6 // 10 for i in range(256)])
+    spared = canvas.subject_mask.point([255 - i * 6 // 10 for i in range(256)])
     tone = mix(stage.palette.low, WHITE, 0.35)
-    canvas.colours.paste(ink(tone), mask=ImageChops.multiply(mask, spared))
+    canvas.colours.paste(rgb(tone), mask=ImageChops.multiply(mask, spared))

@@ -39,63 +39,67 @@ _FLOATING = frozenset({"rocket", "balloon", "fish", "butterfly", "turtle", "ghos
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the subject stands: centre and half its height, in pixels."""
+class Placement:
+    """The subject's centre and half its height, in pixels."""
 
     x: float
     y: float
     half: float
 
 
-def place(plan: Plan, width: int, height: int, rng: np.random.Generator) -> Place:
-    """The subject a bit off the middle, its foot in the picture's lower fifth."""
+def place_subject(plan: Plan, width: int, height: int, rng: np.random.Generator) -> Placement:
+    """Place the subject near the middle, with its foot in the lower third of the picture."""
     half = 0.27 * min(height, width * 1.15) * (1.08 if plan.style == "product" else 1.0)
     x = width * (0.5 if plan.scene == "plain" else rng.uniform(0.45, 0.55))
     foot = height * (0.72 if floats(plan) else 0.87)
-    return Place(x, foot - half, half)
+    return Placement(x, foot - half, half)
 
 
-def place_on_island(width: int, height: int) -> Place:
-    """The middle tile, with the subject a little smaller than in other styles."""
+def place_on_island(width: int, height: int) -> Placement:
+    """Place the subject on the middle tile of the isometric island, smaller than in other styles."""
     half = 0.22 * min(width, height)
-    return Place(width / 2, height * 0.6 - half, half)
+    return Placement(width / 2, height * 0.6 - half, half)
 
 
 def floats(plan: Plan) -> bool:
-    """Whether the subject hangs in air or water instead of standing on the ground."""
+    """Whether the subject floats in air, water or space instead of standing on the ground."""
     return plan.subject in _FLOATING and not (plan.scene == "plain" and plan.subject in {"star", "heart"})
 
 
-def paint_subject(canvas: Canvas, plan: Plan, palette: Palette, where: Place) -> None:
-    """Draws the plan's subject, or an emblem of its own for words that name nothing known."""
-    _shadow(canvas, plan, palette, where)
-    canvas.covering = True
+def paint_subject(canvas: Canvas, plan: Plan, palette: Palette, placement: Placement) -> None:
+    """Paint the plan's subject and its shadow; an unknown subject gets an emblem."""
+    _shadow(canvas, plan, palette, placement)
+    canvas.in_subject = True
     tones = _tones(plan, palette)
     drawing = DRAWINGS.get(plan.subject or "") or _emblem(plan.digest)
     for kind, role, numbers in _shapes(drawing):
         tone = tones[role]
         for points in _outlines(kind, numbers):
             low = mix(tone, (44, 30, 80), 0.16 if role not in _BRIGHT else 0.02)
-            canvas.fill(points * where.half + (where.x, where.y), mix(tone, palette.light, 0.14), low)
-    canvas.covering = False
+            canvas.fill(
+                points * placement.half + (placement.x, placement.y), mix(tone, palette.light, 0.14), low
+            )
+    canvas.in_subject = False
 
 
-def _shadow(canvas: Canvas, plan: Plan, palette: Palette, where: Place) -> None:
-    """Soft dark on the ground below the subject; none on water or far above."""
+def _shadow(canvas: Canvas, plan: Plan, palette: Palette, placement: Placement) -> None:
+    """Paint a soft shadow on the ground below the subject, if it stands on the ground."""
     if (
         plan.scene in {"sky", "underwater"}
         or (floats(plan) and plan.scene != "plain")
         or plan.subject == "boat"
     ):
         return
-    dark, foot = mix(palette.under, (16, 12, 34), 0.7), where.y + where.half * 0.98
+    dark, foot = mix(palette.under, (16, 12, 34), 0.7), placement.y + placement.half * 0.98
     for wide, alpha in ((0.85, 0.35), (0.55, 0.5)):
-        shape = oval(where.x + where.half * 0.08, foot, where.half * wide, where.half * wide * 0.14)
-        canvas.fill(shape, dark, alpha=alpha, blur=where.half * 0.06, lined=False)
+        shape = oval(
+            placement.x + placement.half * 0.08, foot, placement.half * wide, placement.half * wide * 0.14
+        )
+        canvas.fill(shape, dark, alpha=alpha, blur=placement.half * 0.06, lined=False)
 
 
 def _tones(plan: Plan, palette: Palette) -> dict[str, Colour]:
-    """Each role's colour in the hour's light."""
+    """The colour of each role, in the light of the hour."""
     own = _OWN.get(plan.subject or "", palette.accent)
     main = mix(palette.main, own, 0.22) if palette.main and plan.subject else palette.main or own
     skin, hair = (
@@ -124,7 +128,7 @@ def _shapes(drawing: str) -> Iterator[tuple[str, str, list[float]]]:
 
 
 def _outlines(kind: str, numbers: list[float]) -> Iterator[Points]:
-    """The outline of a shape, and its mirror image where the kind says so."""
+    """The outline of a shape and, for a kind that begins with `2`, its mirror image."""
     points = _outline(kind[-1], numbers)
     yield points
     if kind[0] == "2":
@@ -173,7 +177,7 @@ def _rectangle(left: float, top: float, right: float, bottom: float, corner: flo
 
 
 def _emblem(digest: bytes) -> str:
-    """An ornament of rings and petals whose number and form come from `digest`."""
+    """A drawing of rings and petals; `digest` chooses their number and form."""
     petals, roles = 5 + digest[3] % 6, ("main", "deep", "accent", "pale")
     lines = ["o deep 0 0 .94 .94", "o cream 0 0 .88 .88", "o deep 0 0 .83 .83"]
     for ring, (far, size) in enumerate(((0.54, 0.24), (0.38, 0.17), (0.22, 0.1))):
