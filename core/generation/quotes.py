@@ -60,7 +60,7 @@ class Quotes:
 
     def max_images(self, model: str) -> int:
         """The most images of one prompt that `model` makes in one order."""
-        return min(self.settings.max_images, catalogue.image_model(model).max_n)
+        return min(self.settings.max_images, catalogue.image_model(model).max_images)
 
     def quote(self, recipe: Recipe, per_prompt: int = 1, *, many: bool = False) -> Quote:
         """Quote `per_prompt` images of a recipe; nothing is checked but how many prompts they are.
@@ -76,7 +76,7 @@ class Quotes:
             prompts=_prompts_of(recipe, recipes, per_prompt, many=many),
             price=self.price(recipes),
             length=max(len(with_style(each.prompt, each.style)) for each in (recipes or (recipe,))),
-            limit=catalogue.image_model(recipe.model).max_prompt,
+            limit=catalogue.image_model(recipe.model).max_prompt_length,
             excess=excess,
         )
 

@@ -14,7 +14,7 @@ from core.offline.prompt_writer import Description
 from core.offline.responses import estimate_tokens
 from core.offline.simulated_faults import Fault
 from core.prompts.request import EnhancementLevel
-from core.provider.catalogue import CUSTOM_SIZES, FLARE_TOKENS, MAX_PROMPT, PARTIAL_TOKENS
+from core.provider.catalogue import CUSTOM_SIZES, FLARE_TOKENS, MAX_PROMPT_LENGTH, PARTIAL_TOKENS
 
 _SIZE = re.compile(r"([0-9]{2,4})x([0-9]{2,4})")
 # The service's sizes and smaller ones, which make tests faster.
@@ -161,8 +161,10 @@ def _prompt(body: dict[str, Any]) -> str:
         raise refusal(
             "Missing required parameter: 'prompt'.", code="missing_required_parameter", param="prompt"
         )
-    if len(prompt) > MAX_PROMPT:
-        message = f"Invalid 'prompt': string too long. Expected at most {MAX_PROMPT}, got {len(prompt)}."
+    if len(prompt) > MAX_PROMPT_LENGTH:
+        message = (
+            f"Invalid 'prompt': string too long. Expected at most {MAX_PROMPT_LENGTH}, got {len(prompt)}."
+        )
         raise refusal(message, code="string_above_max_length", param="prompt")
     return prompt
 

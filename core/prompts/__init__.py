@@ -1,1 +1,1 @@
-"""The words: styles, the user's description, instructions, extraction and recipes. No I/O."""
+"""Prompt texts: styles, the user's description, enhancer instructions, extraction and recipes. No I/O."""

@@ -1,7 +1,8 @@
-"""Many prompts in one text: a line each, with alternatives in braces, counted before any is written out.
+"""Expands a text into many prompts: one per line, with alternatives in braces.
 
-`a {red|blue} {fox|owl}` stands for four prompts. Braces may stand in braces. A brace without `|`, one that
-isn't closed, and one after a backslash are ordinary letters.
+`a {red|blue} {fox|owl}` stands for four prompts. Braces may be nested. A brace without `|`, an unclosed one
+and one after a backslash are ordinary characters. Prompts are counted before any is written out, because a
+short text can stand for a number of prompts that no memory holds.
 """
 
 from __future__ import annotations
@@ -13,31 +14,31 @@ from itertools import chain, pairwise, product
 
 from core.errors import TooManyPrompts
 
-# Deeper braces are letters: nobody reads them.
+# Deeper braces are ordinary characters. Nobody writes them, and parsing is recursive.
 MAX_DEPTH = 10
-# Where counting ends: the product of a long text has a million digits, takes minutes, and says no more.
+# Counting stops here: the exact count of a long text has thousands of digits and takes minutes.
 MAX_COUNT = 10**12
-_ESCAPED = ("{", "|", "}", "\\")
+_ESCAPABLE = ("{", "|", "}", "\\")
 
 
 @dataclass(slots=True)
 class _Part:
-    """A piece of text, or the `options` of which one stands here."""
+    """A part of a line: plain `text`, or `options` of which each prompt has one."""
 
     text: str = ""
     options: list[list[_Part]] = field(default_factory=list)
 
     @property
     def count(self) -> int:
-        return _sum(self.options) if self.options else 1
+        return _total(self.options) if self.options else 1
 
-    def each(self) -> Iterator[str]:
-        return chain.from_iterable(map(_each, self.options)) if self.options else iter((self.text,))
+    def expand(self) -> Iterator[str]:
+        return chain.from_iterable(map(_expand, self.options)) if self.options else iter((self.text,))
 
 
 def count_prompts(text: str) -> int:
-    """How many prompts `text` stands for, MAX_COUNT at most; nothing is written out."""
-    return _sum(map(_parse, _lines(text)))
+    """The number of prompts that `text` stands for, MAX_COUNT at most."""
+    return _total(map(_parse, _lines(text)))
 
 
 def expand_prompts(text: str, *, limit: int) -> tuple[str, ...]:
@@ -46,20 +47,20 @@ def expand_prompts(text: str, *, limit: int) -> tuple[str, ...]:
     Raises TooManyPrompts for more than `limit`, before any is written out.
     """
     lines = [_parse(line) for line in _lines(text)]
-    count = _sum(lines)
+    count = _total(lines)
     if count > limit:
         raise TooManyPrompts(
-            f"These are {_figure(count)} prompts; a batch can have at most {limit:,}.", field="prompt"
+            f"These are {_count_label(count)} prompts; a batch can have at most {limit:,}.", field="prompt"
         )
-    return tuple(" ".join(prompt.split()) for line in lines for prompt in _each(line))
+    return tuple(" ".join(prompt.split()) for line in lines for prompt in _expand(line))
 
 
 def find_unclosed_brace(text: str) -> int | None:
-    """The first line, counted from 1, in which a brace is opened and not closed."""
-    return next((number for number, line in enumerate(text.splitlines(), 1) if _signs(line).left_open), None)
+    """The number of the first line with an unclosed brace, counted from 1; None when there is none."""
+    return next((number for number, line in enumerate(text.splitlines(), 1) if _scan(line).unclosed), None)
 
 
-def _figure(count: int) -> str:
+def _count_label(count: int) -> str:
     return f"{count:,}" if count < MAX_COUNT else "more than a trillion"
 
 
@@ -71,71 +72,78 @@ def _count(parts: list[_Part]) -> int:
     return reduce(lambda count, part: min(count * part.count, MAX_COUNT), parts, 1)
 
 
-def _sum(texts: Iterable[list[_Part]]) -> int:
-    return min(sum(map(_count, texts)), MAX_COUNT)
+def _total(lines: Iterable[list[_Part]]) -> int:
+    return min(sum(map(_count, lines)), MAX_COUNT)
 
 
-def _each(parts: list[_Part]) -> Iterator[str]:
-    return map("".join, product(*(tuple(part.each()) for part in parts)))
+def _expand(parts: list[_Part]) -> Iterator[str]:
+    return map("".join, product(*(tuple(part.expand()) for part in parts)))
 
 
 @dataclass(frozen=True, slots=True)
-class _Signs:
-    """A line's signs that no backslash stands before: where braces begin and end, and the bars."""
+class _Delimiters:
+    """The positions of a line's unescaped braces and bars. `closing` maps each opening brace to its end."""
 
-    closed: dict[int, int]
+    closing: dict[int, int]
     bars: frozenset[int]
-    left_open: bool
+    unclosed: bool
 
-    def cuts(self, start: int) -> list[int]:
-        """The places of the bars that part the options of the brace at `start`, not of those inside it."""
-        cuts, place, end = list[int](), start + 1, self.closed[start]
-        while place < end:
-            place = self.closed.get(place, place)
-            if place in self.bars:
-                cuts.append(place)
-            place += 1
-        return cuts
+    def separators(self, start: int) -> list[int]:
+        """The positions of the bars between the options of the brace at `start`, without nested bars."""
+        found, position, end = list[int](), start + 1, self.closing[start]
+        while position < end:
+            position = self.closing.get(position, position)
+            if position in self.bars:
+                found.append(position)
+            position += 1
+        return found
 
 
 def _parse(line: str) -> list[_Part]:
-    return _read(line, 0, len(line), _signs(line), 0)
+    return _parse_range(line, 0, len(line), _scan(line), depth=0)
 
 
-def _read(line: str, start: int, end: int, signs: _Signs, depth: int) -> list[_Part]:
+def _parse_range(line: str, start: int, end: int, delimiters: _Delimiters, depth: int) -> list[_Part]:
     """The parts of `line[start:end]`."""
-    parts, letters, place = list[_Part](), list[str](), start
-    while place < end:
-        if _escapes(line, place):
-            letters.append(line[place + 1])
-            place += 2
-        elif place in signs.closed and depth < MAX_DEPTH and (cuts := signs.cuts(place)):
-            bounds = [place, *cuts, signs.closed[place]]
-            options = [_read(line, left + 1, right, signs, depth + 1) for left, right in pairwise(bounds)]
-            parts += [_Part("".join(letters)), _Part(options=options)]
-            letters.clear()
-            place = bounds[-1] + 1
+    parts, text, position = list[_Part](), list[str](), start
+    while position < end:
+        if _is_escape(line, position):
+            text.append(line[position + 1])
+            position += 2
+        elif (
+            position in delimiters.closing
+            and depth < MAX_DEPTH
+            and (separators := delimiters.separators(position))
+        ):
+            bounds = [position, *separators, delimiters.closing[position]]
+            options = [
+                _parse_range(line, left + 1, right, delimiters, depth + 1) for left, right in pairwise(bounds)
+            ]
+            parts += [_Part("".join(text)), _Part(options=options)]
+            text.clear()
+            position = bounds[-1] + 1
         else:
-            letters.append(line[place])
-            place += 1
-    return [*parts, _Part("".join(letters))]
+            text.append(line[position])
+            position += 1
+    return [*parts, _Part("".join(text))]
 
 
-def _signs(line: str) -> _Signs:
-    opened, closed, bars, place = list[int](), dict[int, int](), set[int](), 0
-    while place < len(line):
-        if _escapes(line, place):
-            place += 1
-        elif line[place] == "{":
-            opened.append(place)
-        elif line[place] == "}" and opened:
-            closed[opened.pop()] = place
-        elif line[place] == "|":
-            bars.add(place)
-        place += 1
-    return _Signs(closed, frozenset(bars), bool(opened))
+def _scan(line: str) -> _Delimiters:
+    """Find the delimiters of `line`."""
+    opened, closing, bars, position = list[int](), dict[int, int](), set[int](), 0
+    while position < len(line):
+        if _is_escape(line, position):
+            position += 1
+        elif line[position] == "{":
+            opened.append(position)
+        elif line[position] == "}" and opened:
+            closing[opened.pop()] = position
+        elif line[position] == "|":
+            bars.add(position)
+        position += 1
+    return _Delimiters(closing, frozenset(bars), bool(opened))
 
 
-def _escapes(line: str, place: int) -> bool:
-    """Whether a backslash here makes the next sign a letter."""
-    return line[place] == "\\" and line[place + 1 : place + 2] in _ESCAPED
+def _is_escape(line: str, position: int) -> bool:
+    """Whether a backslash at `position` makes the next character an ordinary one."""
+    return line[position] == "\\" and line[position + 1 : position + 2] in _ESCAPABLE

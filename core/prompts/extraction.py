@@ -1,4 +1,4 @@
-"""Extracts the enhanced prompt from a text model's answer, and puts back facts that it left out."""
+"""Extracts the enhanced prompt from a text model's response, and adds facts that the model left out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from core.common.text import limit_combining_marks
 from core.prompts.request import PromptRequest
 
-# What stands in these is found in one pass: a hostile answer of any length takes time in proportion.
-_THOUGHT, _THOUGHT_END = "<think>", "</think>"
+# Found by splitting in one pass: a pattern would take quadratic time on a hostile response.
+_REASONING, _REASONING_END = "<think>", "</think>"
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _PREAMBLE = re.compile(
     r"\A(?:sure|certainly|of course|absolutely|here(?:.s| is| are)|below is)\b[^\n]{0,120}:[ \t]*\n+",
@@ -24,22 +24,22 @@ _PROMPT_FIELDS = ("enhanced_prompt", "enhancedPrompt", "prompt", "image_prompt",
 _QUOTES = {'"': '"', "“": "”", "«": "»"}
 
 
-def extract_prompt(answer: str) -> str:
-    """The prompt inside an enhancer's `answer`, without what models like to wrap around it.
+def extract_prompt(response: str) -> str:
+    """The prompt inside a text model's `response`; empty when nothing is left.
 
-    Takes off reasoning, an introducing line, a title, a code fence, a JSON object and quotes; an
-    answer that has none of them comes back stripped. Empty when nothing is left.
+    Removes reasoning, an introducing line, a title, a code fence, a JSON object, quotes and outer white
+    space.
     """
-    text = _PREAMBLE.sub("", _without_thoughts(answer).strip())
+    text = _PREAMBLE.sub("", _without_reasoning(response).strip())
     if fenced := _FENCE.search(text):
         text = fenced[1]
     return _unquoted(_TITLE.sub("", _from_json(text.strip())).strip())
 
 
-def _without_thoughts(answer: str) -> str:
-    *ended, rest = answer.split(_THOUGHT_END)
-    parts = (part.partition(_THOUGHT) for part in ended)
-    return "".join(said if thought else said + _THOUGHT_END for said, thought, _ in parts) + rest
+def _without_reasoning(response: str) -> str:
+    *ended, rest = response.split(_REASONING_END)
+    parts = (part.partition(_REASONING) for part in ended)
+    return "".join(text if tag else text + _REASONING_END for text, tag, _ in parts) + rest
 
 
 def _from_json(text: str) -> str:
@@ -54,7 +54,7 @@ def _from_json(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    """`text` without one pair of quotes around the whole of it."""
+    """`text` without one pair of quotes around all of it."""
     close = _QUOTES.get(text[:1], "")
     inner = text[1:-1]
     wrapped = close and len(text) > 1 and text.endswith(close)
@@ -62,10 +62,12 @@ def _unquoted(text: str) -> str:
 
 
 def missing_facts(text: str, request: PromptRequest) -> tuple[str, ...]:
-    """The name and traits that `text` lacks; case, spacing and Unicode forms don't count."""
-    said = _normalised(text)
+    """The name and traits that don't occur in `text`, ignoring case, spacing and Unicode forms."""
+    normalised = _normalised(text)
     facts = (fact.strip() for fact in (request.name, *request.traits))
-    return tuple(dict.fromkeys(fact for fact in facts if fact and not _says(said, _normalised(fact))))
+    return tuple(
+        dict.fromkeys(fact for fact in facts if fact and not _contains(normalised, _normalised(fact)))
+    )
 
 
 def append_facts(text: str, facts: tuple[str, ...]) -> str:
@@ -73,11 +75,11 @@ def append_facts(text: str, facts: tuple[str, ...]) -> str:
     return f"{text}\n\nKeep exactly: {'; '.join(facts)}." if facts else text
 
 
-def _says(said: str, fact: str) -> bool:
-    """Whether `fact` stands in `said` as words of its own: "Al" isn't in "also"."""
+def _contains(text: str, fact: str) -> bool:
+    """Whether `fact` occurs in `text` as whole words: "also" doesn't contain "Al"."""
     before = r"(?<!\w)" if fact[0].isalnum() and fact[0].isascii() else ""
     after = r"(?!\w)" if fact[-1].isalnum() and fact[-1].isascii() else ""
-    return re.search(before + re.escape(fact) + after, said) is not None
+    return re.search(before + re.escape(fact) + after, text) is not None
 
 
 def _normalised(text: str) -> str:

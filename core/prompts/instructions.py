@@ -1,4 +1,4 @@
-"""The messages that ask a text model for an enhanced prompt."""
+"""The chat messages that ask a text model for an enhanced prompt."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ Answer with the prompt alone, as plain text: no title, no explanation, no code f
 
 
 def system_message(request: PromptRequest) -> str:
-    """The system message for the enhancer: the rules, and how far this request lets it go."""
+    """The rules for the text model, with the enhancement level of `request`."""
     return _INSTRUCTIONS.format(level=_LEVELS[request.enhancement])
 
 
 def chat_messages(request: PromptRequest) -> list[dict[str, str]]:
-    """All that the enhancer is told."""
+    """The system message and the user message, in the format of chat completions."""
     return [
         {"role": "system", "content": system_message(request)},
         {"role": "user", "content": request.to_message()},

@@ -1,4 +1,4 @@
-"""A recipe: everything that one image is made from, the user's words and the chosen options."""
+"""Recipes: all that defines one generated image, the user's texts and the chosen options."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any, Self
 from core.errors import RecipeUnreadable
 from core.prompts.styles import find_style, with_style
 
-_OF_EDITS = ("source_image", "references", "mask")
+_EDIT_FIELDS = ("source_image", "references", "mask")
 AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a generation was asked for. `prompt` is the user's last word; `enhanced_prompt` the enhancer's.
+    """One image as the user ordered it. `prompt` is sent; `enhanced_prompt` is the text before user edits.
 
-    An edit has pictures to be made from: `source_image` is the id of one of the owner's images, `references`
-    are keys of uploads (core.images.uploads), and so is `mask`.
+    An edit also has input images: `source_image` is the id of one of the owner's images, `references` and
+    `mask` are keys of uploads (core.images.uploads).
     """
 
     prompt: str
@@ -37,12 +37,12 @@ class Recipe:
 
     @property
     def uploads(self) -> tuple[str, ...]:
-        """The keys of all uploads that it needs."""
+        """The keys of all uploads that the recipe uses."""
         return (*self.references, self.mask) if self.mask else self.references
 
     @property
     def input_count(self) -> int:
-        """How many pictures it is made from."""
+        """The number of input images, without the mask."""
         return len(self.references) + bool(self.source_image)
 
     def params(self) -> GenerateParams:
@@ -57,23 +57,24 @@ class Recipe:
 
     @property
     def request_hash(self) -> str:
-        """The SHA-256 of what the service is sent: recipes that differ in other words alone have the same."""
+        """The SHA-256 of what is sent to the service. Recipes that differ only in unsent texts share it."""
         own_style = "" if find_style(self.style) else self.style or ""
         sent = (with_style(self.prompt, self.style), self.model, self.size, self.quality, own_style)
-        # Only where there are any: what was made before edits keeps its hash.
-        from_what = (self.source_image, *self.references, self.mask) if self.input_count else ()
-        return sha256(json.dumps(sent + from_what).encode()).hexdigest()
+        # Left out without input images, so that hashes stored before edits existed stay valid.
+        inputs = (self.source_image, *self.references, self.mask) if self.input_count else ()
+        return sha256(json.dumps(sent + inputs).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` takes; without what only edits have, as versions before them stored it."""
+        """The JSON form for `from_json`. Empty edit fields are left out, as older versions expect."""
         stored = asdict(self) | {"traits": list(self.traits), "references": list(self.references)}
-        return {name: value for name, value in stored.items() if value or name not in _OF_EDITS}
+        return {name: value for name, value in stored.items() if value or name not in _EDIT_FIELDS}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """What `to_json` stored.
+        """The recipe that `to_json` stored.
 
-        Raises RecipeUnreadable for what another version stored: nothing is bought on a guess.
+        Raises RecipeUnreadable when another version stored other fields, because images are bought from the
+        result.
         """
         try:
             lists = {name: tuple(stored.get(name, ())) for name in ("traits", "references")}
@@ -83,18 +84,18 @@ class Recipe:
 
     @classmethod
     def from_any_version(cls, stored: dict[str, Any]) -> Self:
-        """What any version stored, to be shown or kept: a field that is unknown here is left out."""
+        """The recipe that any version stored, for display and records. Unknown fields are ignored."""
         known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
         return cls.from_json({"prompt": "", "model": ""} | known)
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateParams:
-    """What one generation asks for.
+    """The parameters of one image call.
 
-    `style` is the key of a preset in core.prompts.extraction or a style of the model's own; `auto` leaves a
-    choice to the service and is never sent. `input_count` is how many pictures it is made from, none being a
-    generation from words alone.
+    `style` is the key of a preset in core.prompts.styles or a style of the model's own. `auto` leaves a
+    choice to the service and is never sent. `input_count` is
+    the number of input images, 0 for images generated from text alone.
     """
 
     prompt: str

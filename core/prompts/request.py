@@ -1,4 +1,4 @@
-"""The description that a user writes: name, traits, base prompt, style, and how far to enhance."""
+"""The description that a user writes: name, traits, base prompt, style and enhancement level."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.prompts.styles import find_style
 
 
 class EnhancementLevel(StrEnum):
-    """How far the enhancer may go."""
+    """How much an enhancement may add to the description."""
 
     LIGHT = "light"
     BALANCED = "balanced"
@@ -20,7 +20,7 @@ class EnhancementLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
-    """What the enhancer is asked to work on. `variation` asks for another take on the same words."""
+    """A description to enhance. A `variation` above 0 asks for another prompt from the same description."""
 
     name: str = ""
     traits: tuple[str, ...] = ()
@@ -31,17 +31,17 @@ class PromptRequest:
     variation: int = 0
 
     def to_message(self) -> str:
-        """The user's message to the enhancer: one JSON object with these fields, style in words."""
+        """The user message for the text model: a JSON object of the fields, with the style spelled out."""
         style = find_style(self.style)
         fields = asdict(self) | {"style": f"{style.label}: {style.words}" if style else ""}
         return json.dumps(fields, ensure_ascii=False)
 
     @property
     def subject_hash(self) -> str:
-        """The SHA-256 of what is described, whichever take on it is asked for."""
+        """The SHA-256 of the description, the same for all variations."""
         return sha256_hex(replace(self, variation=0).to_message())
 
     @property
     def empty(self) -> bool:
-        """Whether there is no subject at all: no name, no trait, no base prompt."""
+        """Whether name, traits and base prompt are all blank."""
         return not any(text.strip() for text in (self.name, self.base_prompt, *self.traits))

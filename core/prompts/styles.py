@@ -1,4 +1,4 @@
-"""The styles a user can choose, and the trait suggestions."""
+"""The style presets and the trait suggestions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TRAIT_SUGGESTIONS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A preset look: `words` are added to the prompt, `description` is the line under its name."""
+    """A preset look. `words` are added to the prompt, and `description` is shown below the label."""
 
     key: str
     label: str
@@ -37,7 +37,7 @@ STYLES: tuple[Style, ...] = (
     Style(
         "product",
         "Product shot",
-        "Clean studio picture of one object",
+        "Clean studio photo of one object",
         "studio product photograph, seamless backdrop, soft box lighting, crisp edges",
     ),
     Style(
@@ -132,11 +132,11 @@ _BY_KEY = {style.key: style for style in STYLES}
 
 
 def find_style(key: str | None) -> Style | None:
-    """The preset called `key`, or None for no style or an unknown one."""
+    """The preset with this key; None for no style or an unknown one."""
     return _BY_KEY.get(key or "")
 
 
 def with_style(prompt: str, style_key: str | None) -> str:
-    """`prompt` with the preset's words as its last line, for models without a style parameter."""
+    """`prompt` with the preset's words as its last line, since few models have a style parameter."""
     style = find_style(style_key)
     return f"{prompt.rstrip()}\n\nStyle: {style.words}." if style else prompt

@@ -1,4 +1,4 @@
-"""Checks a request against what its model can do, before anything is paid."""
+"""Checks a request against the capabilities of its model, before the call is paid."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 
 
 def check_params(params: GenerateParams, *, today: date, official: bool) -> None:
-    """Refuse what the model can't do, before it is paid for.
+    """Check all parameters of an image call.
 
-    `official` says that OpenAI itself is asked, where a retired model is gone. Raises PromptEmpty,
-    ModelRetired, PromptTooLong, or InvalidParameter with the field at fault.
+    `official` says that the service is OpenAI itself, which no longer serves retired models. Raises
+    PromptEmpty, ModelRetired, PromptTooLong or InvalidParameter, each with the field at fault.
     """
     model = image_model(params.model)
     if not params.prompt.strip():
         raise PromptEmpty(field="prompt")
     if official and model.is_retired(today):
         raise _retired(model.label, image_model(model.successor or DEFAULT_IMAGE_MODEL).label, field="model")
-    if len(with_style(params.prompt, params.style)) > model.max_prompt:
+    if len(with_style(params.prompt, params.style)) > model.max_prompt_length:
         raise PromptTooLong(
-            f"The prompt is too long: {model.label} accepts at most {model.max_prompt:,} characters.",
+            f"The prompt is too long: {model.label} accepts at most {model.max_prompt_length:,} characters.",
             field="prompt",
         )
     check_size(params.size, model)
@@ -37,23 +37,23 @@ def check_params(params: GenerateParams, *, today: date, official: bool) -> None
 
 
 def check_input_images(params: GenerateParams, model: ImageModel) -> None:
-    """Raise InvalidParameter for pictures that `model` can't work from."""
+    """Raise InvalidParameter when `model` can't edit, or not that many images."""
     if params.input_count and not model.can_edit:
         raise InvalidParameter(
             f"{model.label} makes images from text only.",
             suggestions=("Choose a model that can edit images.",),
             field="model",
         )
-    if params.input_count > model.max_inputs:
+    if params.input_count > model.max_input_images:
         raise InvalidParameter(
-            f"{model.label} can work from at most {model.max_inputs} images.",
+            f"{model.label} can work from at most {model.max_input_images} images.",
             suggestions=("Use fewer images.",),
             field="image",
         )
 
 
 def check_text_model(name: str, *, today: date) -> None:
-    """Raise ModelRetired, naming the successor, when OpenAI no longer serves the text model `name`."""
+    """Raise ModelRetired, with the successor in its message, when OpenAI no longer serves the text model."""
     model = text_model(name)
     if model.retires_on is not None and today >= model.retires_on:
         retired = _retired(model.label, text_model(model.successor or DEFAULT_TEXT_MODEL).label)
@@ -68,11 +68,11 @@ def _retired(label: str, successor: str, *, field: str | None = None) -> ModelRe
 
 
 def check_size(size: str, model: ImageModel) -> None:
-    """Raise InvalidParameter for a size that `model` doesn't make."""
+    """Raise InvalidParameter for a size that `model` doesn't support."""
     if size == AUTO or size in model.sizes:
         return
-    edges = _SIZE.fullmatch(size)
-    if edges and model.size_rule and model.size_rule.allows(int(edges[1]), int(edges[2])):
+    match = _SIZE.fullmatch(size)
+    if match and model.size_rule and model.size_rule.allows(int(match[1]), int(match[2])):
         return
     rule = f", or any size with {model.size_rule}" if model.size_rule else ""
     raise InvalidParameter(
@@ -83,8 +83,8 @@ def check_size(size: str, model: ImageModel) -> None:
 
 
 def _check_choices(params: GenerateParams, model: ImageModel) -> None:
-    if not 1 <= params.n <= model.max_n:
-        raise InvalidParameter(f"{model.label} makes 1 to {model.max_n} images at once.", field="n")
+    if not 1 <= params.n <= model.max_images:
+        raise InvalidParameter(f"{model.label} makes 1 to {model.max_images} images at once.", field="n")
     _check_choice(model, "quality", params.quality, (AUTO, *model.qualities))
     _check_choice(model, "background", params.background, (AUTO, *model.backgrounds))
     _check_choice(model, "output_format", params.output_format, model.formats)

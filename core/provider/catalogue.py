@@ -1,10 +1,10 @@
-"""What each model can do and what it costs, as data that is checked before anything is paid.
+"""The models: what each can do and what its tokens cost, as data that is checked before a call is paid.
 
-Prices are USD per million tokens, which is the same number as micro-USD per token; every sum of
-money is a whole number of micro-USD. None means unknown, which is never the same as zero.
+Prices are in USD per million tokens, which is the same number as micro-USD per token. None means that a
+figure is unknown, which is never the same as zero.
 
-Sources: sizes, options and dates of ending from OpenAI's published model and deprecation pages; prices and
-tokens per picture from third-party reports of September and November 2026. All as of November 2026.
+Sources, as of November 2026: sizes, options and retirement dates come from OpenAI's model and deprecation
+pages. Prices and tokens per image come from third-party reports of September and November 2026.
 """
 
 from __future__ import annotations
@@ -25,26 +25,28 @@ from core.settings import (
 )
 
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
-# Previews of one image, with any model.
+# Per image, for all models.
 MAX_PARTIAL_IMAGES = 3
-MAX_PROMPT = 32_000
-_FINE = (AUTO, "low", "medium", "high", "xhigh", "max")
+# In characters.
+MAX_PROMPT_LENGTH = 32_000
+_FINE_QUALITIES = (AUTO, "low", "medium", "high", "xhigh", "max")
 _SQUARE = "1024x1024"
 _QUALITY_LABELS = {"hd": "HD", "xhigh": "Extra high"}
-# Output tokens of gpt-image-2.5-flare for a square of 1024, by quality, and of each streamed preview.
+# Output tokens of gpt-image-2.5-flare: for a 1024x1024 image by quality, and for each partial image. No other
+# model's tokens are published.
 FLARE_TOKENS = {"low": 196, "medium": 439, "high": 1_756, "xhigh": 3_122, "max": 7_024}
 PARTIAL_TOKENS = 100
-_AUTUMN, _DECEMBER, _JANUARY = date(2026, 10, 23), date(2026, 12, 11), date(2027, 1, 14)
-_ENDS = {
-    _AUTUMN: ("gpt-4", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-4.1-nano", "o1", "o3-mini", "o4-mini"),
-    _DECEMBER: ("gpt-5", "gpt-5-mini", "gpt-5-nano", "o3"),
-    _JANUARY: ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"),
+# The first day without each text model.
+_TEXT_RETIREMENTS = {
+    date(2026, 10, 23): ("gpt-4", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-4.1-nano", "o1", "o3-mini", "o4-mini"),
+    date(2026, 12, 11): ("gpt-5", "gpt-5-mini", "gpt-5-nano", "o3"),
+    date(2027, 1, 14): ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "gpt-4.1-mini"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class SizeRule:
-    """Which WIDTHxHEIGHT a model takes beside the listed ones, in pixels."""
+    """The sizes that a model accepts beside its listed ones; all lengths are in pixels."""
 
     step: int
     max_edge: int
@@ -79,12 +81,12 @@ class TokenPrice:
 
 @dataclass(frozen=True, slots=True)
 class ImageModel:
-    """What one image model can do and costs.
+    """The capabilities and the price of one image model.
 
-    `status` is current, live, ending, retired, compatible (only other services speak it) or offline;
-    `retires_on` is the first day without it. `sizes` are offered in a form, `size_rule` admits others.
-    `output_tokens` holds the output tokens of one image by (size, quality), as far as they are published.
-    `max_inputs` is how many pictures an image can be made from; 0 for a model that only follows words.
+    `status` is current, live, ending, retired, compatible (only served by other services) or offline.
+    `retires_on` is the first day without the model. `sizes` are listed in forms, and `size_rule` allows
+    others. `output_tokens` are those of one image by (size, quality), where published. `max_input_images` is
+    0 for a model that can't edit.
     """
 
     name: str
@@ -95,12 +97,12 @@ class ImageModel:
     sizes: tuple[str, ...] = (AUTO, "1024x1024", "1536x1024", "1024x1536")
     size_rule: SizeRule | None = None
     qualities: tuple[str, ...] = (AUTO, "low", "medium", "high")
-    max_n: int = 10
-    max_prompt: int = MAX_PROMPT
+    max_images: int = 10
+    max_prompt_length: int = MAX_PROMPT_LENGTH
     backgrounds: tuple[str, ...] = (AUTO, "opaque", "transparent")
     formats: tuple[str, ...] = ("png", "webp", "jpeg")
     max_partial_images: int = MAX_PARTIAL_IMAGES
-    max_inputs: int = 16
+    max_input_images: int = 16
     api_styles: tuple[str, ...] = ()
     sends_response_format: bool = False
     price: TokenPrice | None = None
@@ -109,13 +111,11 @@ class ImageModel:
 
     @property
     def accepts_custom_sizes(self) -> bool:
-        """Whether sizes beside the listed ones are taken."""
         return self.size_rule is not None
 
     @property
     def can_edit(self) -> bool:
-        """Whether it makes images from others."""
-        return self.max_inputs > 0
+        return self.max_input_images > 0
 
     def is_retired(self, today: date) -> bool:
         return self.status == "retired" or (self.retires_on is not None and today >= self.retires_on)
@@ -138,11 +138,11 @@ class TextModel:
 
 
 CUSTOM_SIZES = SizeRule(step=16, max_edge=3840, max_ratio=3, min_pixels=655_360, max_pixels=8_294_400)
-_ANY_SIZES = SizeRule(step=1, max_edge=8192, max_ratio=16, min_pixels=4096, max_pixels=2**26)
+_COMPATIBLE_SIZES = SizeRule(step=1, max_edge=8192, max_ratio=16, min_pixels=4096, max_pixels=2**26)
 _GPT_PRICE = TokenPrice(text_input=Decimal(5), image_input=Decimal(8), output=Decimal(30))
 _GPT_2 = ImageModel("gpt-image-2", "GPT Image 2", "live", size_rule=CUSTOM_SIZES, price=_GPT_PRICE)
 _GPT_1 = ImageModel("gpt-image-1", "GPT Image 1", "retired", date(2026, 10, 23), DEFAULT_IMAGE_MODEL)
-_ENDING = replace(_GPT_1, status="ending", retires_on=date(2026, 12, 1))
+_RETIRING_GPT_1 = replace(_GPT_1, status="ending", retires_on=date(2026, 12, 1))
 _DALL_E_3 = ImageModel(
     "dall-e-3",
     "DALL·E 3",
@@ -151,16 +151,16 @@ _DALL_E_3 = ImageModel(
     DEFAULT_IMAGE_MODEL,
     sizes=(_SQUARE, "1792x1024", "1024x1792"),
     qualities=("standard", "hd"),
-    max_n=1,
-    max_prompt=4_000,
+    max_images=1,
+    max_prompt_length=4_000,
     backgrounds=(AUTO,),
     formats=("png",),
     max_partial_images=0,
-    max_inputs=0,
+    max_input_images=0,
     api_styles=("vivid", "natural"),
     sends_response_format=True,
 )
-_CURRENT = replace(_GPT_2, status="current", qualities=_FINE)
+_CURRENT = replace(_GPT_2, status="current", qualities=_FINE_QUALITIES)
 IMAGE_MODELS: tuple[ImageModel, ...] = (
     replace(_CURRENT, name=DEFAULT_IMAGE_MODEL, label="GPT Image 2.6 Flare"),
     replace(_CURRENT, name="gpt-image-2.6-sunburst", label="GPT Image 2.6 Sunburst"),
@@ -168,15 +168,15 @@ IMAGE_MODELS: tuple[ImageModel, ...] = (
         _GPT_2,
         name="gpt-image-2.5-flare",
         label="GPT Image 2.5 Flare",
-        qualities=_FINE,
+        qualities=_FINE_QUALITIES,
         output_tokens={(_SQUARE, quality): tokens for quality, tokens in FLARE_TOKENS.items()},
         partial_tokens=PARTIAL_TOKENS,
     ),
-    replace(_GPT_2, name="gpt-image-2.5-sunburst", label="GPT Image 2.5 Sunburst", qualities=_FINE),
+    replace(_GPT_2, name="gpt-image-2.5-sunburst", label="GPT Image 2.5 Sunburst", qualities=_FINE_QUALITIES),
     _GPT_2,
-    replace(_ENDING, name="gpt-image-1.5", label="GPT Image 1.5"),
-    replace(_ENDING, name="gpt-image-1-mini", label="GPT Image 1 mini"),
-    replace(_ENDING, name="chatgpt-image-latest", label="ChatGPT Image"),
+    replace(_RETIRING_GPT_1, name="gpt-image-1.5", label="GPT Image 1.5"),
+    replace(_RETIRING_GPT_1, name="gpt-image-1-mini", label="GPT Image 1 mini"),
+    replace(_RETIRING_GPT_1, name="chatgpt-image-latest", label="ChatGPT Image"),
     _GPT_1,
     _DALL_E_3,
     replace(
@@ -185,8 +185,8 @@ IMAGE_MODELS: tuple[ImageModel, ...] = (
         label="DALL·E 2",
         sizes=("256x256", "512x512", _SQUARE),
         qualities=("standard",),
-        max_n=10,
-        max_prompt=1_000,
+        max_images=10,
+        max_prompt_length=1_000,
         api_styles=(),
     ),
     ImageModel(
@@ -198,11 +198,13 @@ IMAGE_MODELS: tuple[ImageModel, ...] = (
         qualities=("low", "medium", "high"),
     ),
 )
+# Models that aren't listed: of the gpt-image family, and of any other.
+_UNKNOWN_GPT_IMAGE = replace(_GPT_2, status="compatible", qualities=_FINE_QUALITIES, price=None)
 _COMPATIBLE = ImageModel(
     "",
     "",
     "compatible",
-    size_rule=_ANY_SIZES,
+    size_rule=_COMPATIBLE_SIZES,
     qualities=(AUTO, "low", "medium", "high", "standard", "hd"),
     max_partial_images=0,
     sends_response_format=True,
@@ -212,8 +214,8 @@ TEXT_MODELS: tuple[TextModel, ...] = (
     TextModel("gpt-6.1-terra", "GPT-6.1 Terra", Decimal(1), Decimal(5), reasoning_effort="none"),
     TextModel("gpt-6.1-sol", "GPT-6.1 Sol", Decimal(2), Decimal(10)),
     *(
-        TextModel(name, name, retires_on=ends, successor=DEFAULT_TEXT_MODEL)
-        for ends, names in _ENDS.items()
+        TextModel(name, name, retires_on=day, successor=DEFAULT_TEXT_MODEL)
+        for day, names in _TEXT_RETIREMENTS.items()
         for name in names
     ),
     TextModel(OFFLINE_TEXT_MODEL, "Offline writer", Decimal(0), Decimal(0)),
@@ -223,28 +225,28 @@ _TEXT_BY_NAME = {model.name: model for model in TEXT_MODELS}
 
 
 def image_model(name: str) -> ImageModel:
-    """The record of `name`; a dated snapshot has its model's, an unknown name a permissive one."""
+    """The model called `name`. A dated snapshot has its model's data; an unknown name allows most options."""
     known = _IMAGE_BY_NAME.get(name) or _IMAGE_BY_NAME.get(_SNAPSHOT.sub("", name))
     if known is not None:
         return replace(known, name=name)
     if "gpt-image" in name:
-        return replace(_GPT_2, name=name, label=name, status="compatible", qualities=_FINE, price=None)
+        return replace(_UNKNOWN_GPT_IMAGE, name=name, label=name)
     return replace(_COMPATIBLE, name=name, label=name)
 
 
 def quality_label(quality: str) -> str:
-    """A quality as people read it."""
+    """A quality as shown to users."""
     return _QUALITY_LABELS.get(quality, quality.capitalize())
 
 
 def text_model(name: str) -> TextModel:
-    """The record of `name`; an unknown one has no price and takes no reasoning effort."""
+    """The model called `name`. An unknown model has no price and is sent no reasoning effort."""
     known = _TEXT_BY_NAME.get(name) or _TEXT_BY_NAME.get(_SNAPSHOT.sub("", name))
     return replace(known, name=name) if known else TextModel(name, name)
 
 
 def is_official(settings: Settings) -> bool:
-    """Whether OpenAI itself answers: no other base URL is set, and the offline engine isn't used."""
+    """Whether the service is OpenAI itself, neither a compatible service nor the offline engine."""
     if settings.openai_base_url is None:
         return not settings.offline
     host = urlsplit(settings.openai_base_url).hostname or ""
@@ -252,16 +254,16 @@ def is_official(settings: Settings) -> bool:
 
 
 def offered_models(settings: Settings, *, today: date | None = None) -> tuple[ImageModel, ...]:
-    """The image models a form offers, the default one first."""
+    """The image models to offer in a form, the default one first."""
     default = image_model(settings.default_image_model)
     if settings.offline:
         return (default,)
-    spoken = [model for model in IMAGE_MODELS if model.status != "offline"]
+    offered = [model for model in IMAGE_MODELS if model.status != "offline"]
     if is_official(settings):
-        spoken = [model for model in spoken if not model.is_retired(today or date.today())]
-    return (default, *(model for model in spoken if model.name != default.name))
+        offered = [model for model in offered if not model.is_retired(today or date.today())]
+    return (default, *(model for model in offered if model.name != default.name))
 
 
 def count_partial_images(params: GenerateParams, settings: Settings) -> int:
-    """How many partial pictures are asked for, and paid; a service sends none for several images at once."""
+    """How many partial images a call requests and pays. Services send none for several images at once."""
     return min(settings.partial_images, image_model(params.model).max_partial_images) if params.n == 1 else 0

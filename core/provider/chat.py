@@ -18,7 +18,7 @@ from core.errors import (
 )
 from core.prompts.extraction import append_facts, extract_prompt, missing_facts
 from core.prompts.request import PromptRequest
-from core.provider.catalogue import MAX_PROMPT
+from core.provider.catalogue import MAX_PROMPT_LENGTH
 from core.provider.connection import Connection, ResponseStream
 from core.provider.payloads import Call, chat_call
 from core.provider.pricing import TokenCount, text_price
@@ -136,7 +136,7 @@ class ChatClient:
             error = ImagePromptError(details="empty answer", request_id=request_id)
             error.charged = True
             raise error
-        _check_length(len(text), MAX_PROMPT, request_id)
+        _check_length(len(text), MAX_PROMPT_LENGTH, request_id)
         # `check_prompt_texts` would reject the prompt for more combining marks on one letter.
         return limit_combining_marks(text)
 

@@ -1,10 +1,10 @@
-"""Failures of an OpenAI-compatible service, said in this project's own errors.
+"""Translates failures of an OpenAI-compatible service into this project's own errors.
 
-A failure reaches us as an HTTP status with a JSON body, as an error frame inside a stream, or as a
-broken connection. Each is read into a ServiceFault, and that is looked up in tables: by its code, by its
-type, by words in its message, by its status.
+A failure arrives as an HTTP status with a JSON body, as an error event inside a stream, or as a broken
+connection. The first two are parsed into a ServiceFault, which tables map to an error class: by the fault's
+code, its type, words of its message, or its status.
 
-The SDK is loaded by the first call: here its errors are looked at, so it is there by then.
+The SDK is imported inside functions, because its import takes about 0.2 seconds.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from core.errors import (
     WebPageReceived,
     scrub,
 )
+from core.provider.responses import as_object
 
 _BY_CODE: dict[str, type[ImageError]] = {
     "invalid_api_key": ApiKeyRejected,
@@ -71,8 +72,8 @@ _BY_CODE: dict[str, type[ImageError]] = {
     "string_above_max_length": PromptTooLong,
     "context_length_exceeded": PromptTooLong,
 }
-# Only the first such word of a line is looked at: a message of a megabyte takes no time to speak of.
-_BY_WORDS: tuple[tuple[re.Pattern[str], type[ImageError]], ...] = (
+# Atomic groups stop at the first such word of a line, so that a long message is searched in linear time.
+_BY_MESSAGE: tuple[tuple[re.Pattern[str], type[ImageError]], ...] = (
     (re.compile(r"must be verified", re.IGNORECASE), OrganisationUnverified),
     (
         re.compile(r"^(?>.*?rejected ).*safety system|content (management )?policy", re.I | re.M),
@@ -96,7 +97,7 @@ _BY_STATUS: dict[int, type[ImageError]] = {
     503: ServiceBusy,
     529: ServiceBusy,
 }
-_GATEWAY_GAVE_UP = (504, 524)
+_GATEWAY_TIMEOUTS = (504, 524)
 _NEVER_SENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -105,21 +106,22 @@ _NEVER_SENT = (
     httpx2.UnsupportedProtocol,
     httpx2.LocalProtocolError,
 )
-_NO_PARAMETER = re.compile(
+_PARAMETER_REFUSAL = re.compile(
     r"un(supported|recogni[sz]ed|known|expected)|not (supported|permitted|allowed)|extra inputs",
     re.IGNORECASE,
 )
-_LONGEST_DETAILS = 600
-_SHORTEST_SECRET = 6
-# As long as the column that keeps it.
+_MAX_DETAILS_LENGTH = 600
+_MIN_SECRET_LENGTH = 6
+# 128 characters is the width of the database column.
 _REQUEST_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceFault:
-    """One failure as the service told it; `status` is None inside a stream.
+    """One failure as the service reports it; `status` is None inside a stream.
 
-    `stage` says which a moderation has blocked: the "input", or the "output" that had been made by then.
+    `stage` says where moderation blocked the call: at the "input", or at the "output" after generating it.
+    `retry_after` is in seconds.
     """
 
     status: int | None = None
@@ -137,43 +139,46 @@ class ServiceFault:
         return "verified to stream this model" in self.message.lower()
 
     @property
-    def after_work(self) -> bool:
-        """Whether the service had begun to make what it then refused."""
+    def may_be_charged(self) -> bool:
+        """Whether the service may have generated something before it refused the call."""
         return self.status is None or self.stage == "output"
 
     def refused_parameter(self, sent: frozenset[str]) -> str | None:
-        """The one of the `sent` parameters that the service doesn't know or take, if it's that."""
-        told = self.code in ("unsupported_parameter", "unsupported_value", "unknown_parameter")
-        if not told and not (self.status in (400, 422) and _NO_PARAMETER.search(self.message)):
+        """The parameter among `sent` that the service refuses, or None for another failure."""
+        coded = self.code in ("unsupported_parameter", "unsupported_value", "unknown_parameter")
+        if not coded and not (self.status in (400, 422) and _PARAMETER_REFUSAL.search(self.message)):
             return None
         named = [self.param.partition(".")[0]] if self.param else re.findall(r"\w+", self.message)
         return next((name for name in named if name in sent), None)
 
     def details(self) -> str:
-        """A technical line for the error panel and the log, neither scrubbed nor cut."""
+        """A technical line for the error panel and the log; it may hold secrets and have any length."""
         head = " ".join(str(part) for part in (self.status, self.code or self.type) if part)
         return ": ".join(part for part in (head, " ".join(self.message.split())) if part)
 
 
 def fault_from_body(body: object, response: httpx2.Response | None = None) -> ServiceFault:
-    """The ServiceFault in `body`, the JSON value of an error (with or without its `error` envelope)."""
+    """Parse the JSON value of an error, with or without its `error` envelope."""
     found = body.get("error", body) if isinstance(body, dict) else body
     error: dict[str, Any] = found if isinstance(found, dict) else {"message": str(found or "")}
     return ServiceFault(
         status=response.status_code if response is not None and not response.is_success else None,
-        code=_word(error.get("code")),
-        type=_word(error.get("type")),
-        message=_word(error.get("message") or error.get("detail")),
-        param=_word(error.get("param")) or None,
+        code=_text(error.get("code")),
+        type=_text(error.get("type")),
+        message=_text(error.get("message") or error.get("detail")),
+        param=_text(error.get("param")) or None,
         categories=_categories(error),
-        stage=_word(_dict(error.get("moderation_details")).get("moderation_stage")),
+        stage=_text(as_object(error.get("moderation_details")).get("moderation_stage")),
         retry_after=_retry_after(response),
         request_id=read_request_id(response),
     )
 
 
 def sdk_errors(*own: type[Exception]) -> tuple[type[Exception], ...]:
-    """What the SDK, its transport or a parser may raise, and `own`: to be caught with it."""
+    """The exception classes of the SDK, its transport and the parsers, for an except clause.
+
+    `own` are further classes to catch.
+    """
     import openai  # noqa: PLC0415
 
     return (
@@ -182,7 +187,10 @@ def sdk_errors(*own: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def fault_from_error(error: Exception) -> ServiceFault | None:
-    """The ServiceFault behind an answer that the SDK raised as `error`, whose body has lost its envelope."""
+    """Parse an error response that the SDK raised as `error`; None for other errors.
+
+    The SDK has already removed the `error` envelope.
+    """
     import openai  # noqa: PLC0415
 
     if not isinstance(error, openai.APIStatusError):
@@ -191,20 +199,20 @@ def fault_from_error(error: Exception) -> ServiceFault | None:
 
 
 def read_request_id(response: httpx2.Response | None, *, secret: str = "") -> str | None:
-    """The service's name for this call; None where the header holds anything else, which may be a secret."""
+    """The service's id for this call. None when the header isn't an id or holds `secret`."""
     found = response.headers.get("x-request-id", "") if response is not None else ""
     return found if _REQUEST_ID.fullmatch(found) and redact(found, secret) == found else None
 
 
 def error_from_fault(fault: ServiceFault, *, paid: bool, secret: str = "") -> ImageError:
-    """Our error for `fault`. `paid` says that an image was being bought; `secret` is kept out of it."""
+    """The error for `fault`. `paid` says that the call buys an image; `secret` is removed from all texts."""
     details = redact(fault.details(), secret)
     request_id = None if redact(fault.request_id or "", secret) != fault.request_id else fault.request_id
-    kind = _class_of(fault, paid=paid)
+    kind = _error_class(fault, paid=paid)
     if issubclass(kind, PromptBlocked):
         reasons = tuple(redact(reason, secret) for reason in fault.categories)
         blocked = kind(details=details, request_id=request_id, categories=reasons)
-        blocked.charged = None if fault.after_work else False
+        blocked.charged = None if fault.may_be_charged else False
         return blocked
     return kind(details=details, field=fault.param, retry_after=fault.retry_after, request_id=request_id)
 
@@ -212,28 +220,30 @@ def error_from_fault(fault: ServiceFault, *, paid: bool, secret: str = "") -> Im
 def translate_error(
     error: Exception, *, paid: bool, secret: str = "", response: httpx2.Response | None = None
 ) -> ImageError:
-    """Our error for any `error` that the SDK, its transport or a parser raised.
+    """The error for an exception of the SDK, its transport or a parser.
 
-    `response` is the answer that was being read, if there was one: it knows the request id.
+    `response` is the response that was being read, if any; the request id is taken from it.
     """
     import openai  # noqa: PLC0415
 
     cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else error
     if isinstance(cause, httpx2.DecodingError):
-        return _unreadable(cause, secret=secret, response=response)
+        return _unreadable_response(cause, secret=secret, response=response)
     if isinstance(cause, httpx2.RequestError) or isinstance(error, openai.APIConnectionError):
         request_id = read_request_id(response, secret=secret)
-        return _lost(cause or error, paid=paid, secret=secret, request_id=request_id)
+        return _connection_error(cause or error, paid=paid, secret=secret, request_id=request_id)
     if fault := fault_from_error(error):
         return error_from_fault(fault, paid=paid, secret=secret)
     if isinstance(error, openai.APIError):
         return error_from_fault(
             fault_from_body(error.body or error.message, response), paid=paid, secret=secret
         )
-    return _unreadable(error, secret=secret, response=response)
+    return _unreadable_response(error, secret=secret, response=response)
 
 
-def _unreadable(error: BaseException, *, secret: str, response: httpx2.Response | None) -> BadResponse:
+def _unreadable_response(
+    error: BaseException, *, secret: str, response: httpx2.Response | None
+) -> BadResponse:
     kind = WebPageReceived if _is_web_page(response) else BadResponse
     return kind(
         details=redact(f"{type(error).__name__}: {error}", secret),
@@ -245,20 +255,20 @@ def _is_web_page(response: httpx2.Response | None) -> bool:
     return response is not None and str(response.headers.get("content-type", "")).startswith("text/html")
 
 
-def _class_of(fault: ServiceFault, *, paid: bool) -> type[ImageError]:
+def _error_class(fault: ServiceFault, *, paid: bool) -> type[ImageError]:
     if fault.refuses_streaming:
         return StreamingUnverified
     found = _BY_CODE.get(fault.code) or _BY_CODE.get(fault.type)
     if found is NotDrawable and fault.param and fault.code not in _BY_CODE:
         return InvalidParameter
-    words = next((kind for pattern, kind in _BY_WORDS if pattern.search(fault.message)), None)
+    by_message = next((kind for pattern, kind in _BY_MESSAGE if pattern.search(fault.message)), None)
     if found is NotDrawable:
-        return words or found
-    return found or words or _class_of_status(fault.status, paid=paid)
+        return by_message or found
+    return found or by_message or _error_class_by_status(fault.status, paid=paid)
 
 
-def _class_of_status(status: int | None, *, paid: bool) -> type[ImageError]:
-    if status in _GATEWAY_GAVE_UP:
+def _error_class_by_status(status: int | None, *, paid: bool) -> type[ImageError]:
+    if status in _GATEWAY_TIMEOUTS:
         return ResponseTimeout if paid else ServiceBusy
     if status is None or status >= httpx2.codes.INTERNAL_SERVER_ERROR:
         return _BY_STATUS.get(status or 0, ServiceFailed)
@@ -267,24 +277,24 @@ def _class_of_status(status: int | None, *, paid: bool) -> type[ImageError]:
     )
 
 
-def _lost(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:
-    """A connection that failed: before anything was sent, or with the outcome unknown."""
+def _connection_error(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:
+    """The error for a failed connection: nothing was sent, or the outcome is unknown."""
     details = redact(f"{type(error).__name__}: {error}", secret)
     if isinstance(error, _NEVER_SENT):
         return ServiceUnreachable(details=details)
-    late, lost = (ResponseTimeout, ResponseLost) if paid else (ServiceTimeout, ConnectionLost)
-    kind = late if isinstance(error, httpx2.TimeoutException) else lost
+    timeout, lost = (ResponseTimeout, ResponseLost) if paid else (ServiceTimeout, ConnectionLost)
+    kind = timeout if isinstance(error, httpx2.TimeoutException) else lost
     return kind(details=details, request_id=request_id)
 
 
 def _categories(error: dict[str, Any]) -> tuple[str, ...]:
-    """Why a prompt was blocked: OpenAI lists names, Azure marks the filtered ones."""
-    listed = _dict(error.get("moderation_details")).get("categories")
+    """The categories for which a prompt was blocked, in OpenAI's format or Azure's."""
+    listed = as_object(error.get("moderation_details")).get("categories")
     if isinstance(listed, dict):
         listed = [name for name, hit in listed.items() if hit]
     if isinstance(listed, list):
         return tuple(str(name) for name in listed)
-    results = _dict(_dict(error.get("innererror")).get("content_filter_result"))
+    results = as_object(as_object(error.get("innererror")).get("content_filter_result"))
     return tuple(name for name, hit in results.items() if isinstance(hit, dict) and hit.get("filtered"))
 
 
@@ -303,15 +313,14 @@ def _retry_after(response: httpx2.Response | None) -> float | None:
         return None
 
 
-def _dict(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _word(value: object) -> str:
+def _text(value: object) -> str:
     return str(value) if value is not None else ""
 
 
 def redact(text: str, secret: str) -> str:
-    """A sdk_errors `text` without secrets, and then cut: half a key would be known by nothing."""
-    whole = text.replace(secret, "[secret]") if len(secret) >= _SHORTEST_SECRET else text
-    return scrub(whole)[:_LONGEST_DETAILS]
+    """`text` without API keys and `secret`, cut to 600 characters.
+
+    Redact first, then cut: half a key would no longer be recognised.
+    """
+    redacted = text.replace(secret, "[secret]") if len(secret) >= _MIN_SECRET_LENGTH else text
+    return scrub(redacted)[:_MAX_DETAILS_LENGTH]

@@ -1,4 +1,4 @@
-"""Prices and estimates of image and text calls, in micro-USD."""
+"""Computes prices of image and text calls: estimates, upper bounds and actual prices, in whole micro-USD."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from core.settings import OFFLINE_TEXT_MODEL
 
 # A rule of thumb for English text; other scripts use more.
 CHARACTERS_PER_TOKEN = 4
-# No written language has more: what an enhancer is told is reckoned at its dearest.
+# No script uses fewer bytes per token, so an upper bound counts this many.
 MIN_BYTES_PER_TOKEN = 2
-# Tokens that an enhancement's answer may have.
+# Output tokens of an enhancement.
 MIN_OUTPUT_TOKENS, MAX_OUTPUT_TOKENS = 4_000, 16_000
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """Tokens that an answer says it used; None where it doesn't say."""
+    """The token usage that a response reports; None where it reports none."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -30,9 +30,9 @@ class TokenCount:
 
 
 def estimate_image_price(params: GenerateParams, *, partial_images: int = 0) -> int | None:
-    """Micro-USD that all `n` images will cost, from the tables; None when no figure is published.
+    """The expected price of all `n` images, from the catalogue; None when a figure isn't published.
 
-    How many tokens a picture counts that an image is made from, nobody has published for any model.
+    An edit has no estimate: the tokens of input images aren't published for any model.
     """
     model = image_model(params.model)
     if model.status == "offline":
@@ -48,30 +48,30 @@ def estimate_image_price(params: GenerateParams, *, partial_images: int = 0) -> 
 
 
 def max_image_price(params: GenerateParams, *, partial_images: int = 0) -> int | None:
-    """Micro-USD to set aside for `n` images whose price isn't known beforehand; None where even that isn't.
+    """A likely upper bound for the price of `n` images, to reserve in a budget; None without token prices.
 
-    The tokens are those of the one model whose are published, for its own area or the picture's where that
-    is larger; an unknown quality counts as high, and each picture that it is made from as one more.
+    Counts the tokens of gpt-image-2.5-flare, the only published ones, in proportion to the area above
+    1024x1024. An unknown quality counts as high, and each input image as one more image of high quality.
     """
     model = image_model(params.model)
     if model.price is None:
         return None
-    one = FLARE_TOKENS.get(params.quality, FLARE_TOKENS["high"]) * _squares(params.size)
-    pictures = params.input_count * FLARE_TOKENS["high"]
-    out = math.ceil(one) + partial_images * PARTIAL_TOKENS
+    image = FLARE_TOKENS.get(params.quality, FLARE_TOKENS["high"]) * _relative_area(params.size)
+    output = math.ceil(image) + partial_images * PARTIAL_TOKENS
+    inputs = params.input_count * FLARE_TOKENS["high"]
     prompt = math.ceil(len(with_style(params.prompt, params.style)) / CHARACTERS_PER_TOKEN)
-    micros = prompt * model.price.text_input + pictures * model.price.image_input + out * model.price.output
+    micros = prompt * model.price.text_input + inputs * model.price.image_input + output * model.price.output
     return math.ceil(params.n * micros)
 
 
-def _squares(size: str) -> float:
-    """How many squares of 1024 pixels a picture is as large as, at least one; the service's choice as two."""
+def _relative_area(size: str) -> float:
+    """The area of an image in units of 1024x1024, at least 1. Size `auto` counts as 2."""
     width, _, height = size.partition("x")
     return max(1.0, int(width) * int(height) / 1024**2) if height else 2.0
 
 
 def image_price(model_name: str, usage: TokenCount) -> int | None:
-    """Micro-USD that an image answer cost, by its own usage; None when it or the price is unknown."""
+    """The actual price of an image response; None when its usage or the model's price is unknown."""
     model = image_model(model_name)
     if model.status == "offline":
         return 0
@@ -87,7 +87,7 @@ def image_price(model_name: str, usage: TokenCount) -> int | None:
 
 
 def text_price(model_name: str, usage: TokenCount) -> int | None:
-    """Micro-USD that an enhancement cost, by its own usage; None when it or the price is unknown."""
+    """The actual price of an enhancement; None when its usage or the model's price is unknown."""
     model = text_model(model_name)
     if model_name == OFFLINE_TEXT_MODEL:
         return 0
@@ -99,15 +99,15 @@ def text_price(model_name: str, usage: TokenCount) -> int | None:
 
 
 def max_output_tokens(request: PromptRequest) -> int:
-    """The most tokens that an enhancement of `request` may answer with."""
+    """The limit that is sent with an enhancement of `request`: longer requests may be answered at length."""
     return min(MIN_OUTPUT_TOKENS + len(request.to_message()), MAX_OUTPUT_TOKENS)
 
 
 def max_text_price(model_name: str, request: PromptRequest) -> int | None:
-    """Micro-USD to set aside for an enhancement: all that it is told, and the longest answer.
+    """The upper bound for the price of an enhancement, to reserve in a budget; None without token prices.
 
-    None where the model's price isn't known.
+    Counts the messages at MIN_BYTES_PER_TOKEN and the longest response.
     """
-    words = "".join(message["content"] for message in chat_messages(request))
-    told = math.ceil(len(words.encode("utf-8", "surrogatepass")) / MIN_BYTES_PER_TOKEN)
-    return text_price(model_name, TokenCount(told, max_output_tokens(request)))
+    text = "".join(message["content"] for message in chat_messages(request))
+    input_tokens = math.ceil(len(text.encode("utf-8", "surrogatepass")) / MIN_BYTES_PER_TOKEN)
+    return text_price(model_name, TokenCount(input_tokens, max_output_tokens(request)))
