@@ -1,4 +1,4 @@
-"""Usernames: their form, their folded spelling, and names that look like each other."""
+"""Usernames: which are permitted, the folded spelling that is stored, and names that look alike."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from core.common.text import has_too_many_marks, storable_text
 from core.database.models import User
 
 USERNAME_LENGTH = range(2, 65)
-# Letters, digits and the marks that many scripts write on them.
-_USERNAME_KINDS = ("L", "M", "N")
-_USERNAME_SIGNS = "_.@+-"
-# Unicode's Default_Ignorable_Code_Point: nothing is drawn for them, so two names could look the same.
-_UNSEEN = re.compile(
+# Unicode categories: letters, numbers, and the combining marks that many scripts need.
+_CATEGORIES = ("L", "M", "N")
+_PUNCTUATION = "_.@+-"
+# Unicode's Default_Ignorable_Code_Point: invisible characters, with which two names could look the same.
+_INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
 )
-# As Unicode's UTS 39 has them for its "highly restrictive" level: scripts that people do write in one word.
-_TOGETHER = (
+# Scripts that people mix in one word: the "highly restrictive" level of Unicode's UTS 39.
+_MIXABLE_SCRIPTS = (
     frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA"}),
     frozenset({"LATIN", "CJK", "HANGUL"}),
     frozenset({"LATIN", "CJK", "BOPOMOFO"}),
 )
-# The first words of such characters' names that name no script, or not all of it.
-_NO_SCRIPT = ("MODIFIER", "COMBINING", "IDEOGRAPHIC", "KATAKANA-HIRAGANA", "VERTICAL")
-_WORDS = re.compile(r"[_.@+-]+")
-# What is drawn like a Latin letter, small and large, by script.
-_SAME = (
+# A letter's script is the first word of its Unicode name, unless that is one of these words.
+_NOT_A_SCRIPT = ("MODIFIER", "COMBINING", "IDEOGRAPHIC", "KATAKANA-HIRAGANA", "VERTICAL")
+_WORD_BREAK = re.compile(r"[_.@+-]+")
+# Letters that look like Latin ones: lower case, then upper case, script by script.
+_LOOKALIKES = (
     # Cyrillic
     ("аавсԁеһіјкӏмпоԛрѕтиѵԝхугь", "aabcdehijklmnoqpstuvwxyrb"),
     ("АВСЕҺНІЈКМОРԚЅТѴԜХУҮ", "abcehhijkmopqstvwxyy"),
@@ -41,16 +41,20 @@ _SAME = (
     # Armenian
     ("օսոհցյզ", "ounhgjq"),
     ("ՏՕՍԼ", "soul"),
-    # Cherokee, whose small letters fold to the large ones
+    # Cherokee, whose lower case folds to the upper case
     ("ᎪᏴᏟᎠᎬᏀᎻᏌᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᎩᏃ", "abcdeghujklmprstvwyz"),
 )
-_DRAWN = {ord(sign): latin for signs, letters in _SAME for sign, latin in zip(signs, letters, strict=True)}
+_LATIN_LOOKALIKE = {
+    ord(letter): latin
+    for letters, latin_letters in _LOOKALIKES
+    for letter, latin in zip(letters, latin_letters, strict=True)
+}
 
 
 def fold_username(name: str) -> str:
-    """The one spelling under which a name is stored and looked up; folding it again changes nothing.
+    """The spelling under which a name is stored and looked up. Folding it again changes nothing.
 
-    '', which is nobody's, for more marks on a letter than any name has.
+    Returns an empty string, which is nobody's name, for a run of combining marks that no real name has.
     """
     if has_too_many_marks(name):
         return ""
@@ -59,17 +63,17 @@ def fold_username(name: str) -> str:
 
 
 def check_username(name: str) -> str:
-    """The folded name.
+    """Return the folded name.
 
-    Raises UsernameRejected when it has other characters or another length, or mixes scripts within a word.
+    Raises UsernameRejected for a character or length that isn't permitted, and for a word in mixed scripts.
     """
-    if unseen := _UNSEEN.search(name):
-        raise errors.UsernameRejected(f"This username has an invisible character: U+{ord(unseen[0]):04X}.")
+    if found := _INVISIBLE.search(name):
+        raise errors.UsernameRejected(f"This username has an invisible character: U+{ord(found[0]):04X}.")
     folded = fold_username(name)
-    known = all(
-        unicodedata.category(sign)[0] in _USERNAME_KINDS or sign in _USERNAME_SIGNS for sign in folded
+    permitted = all(
+        unicodedata.category(character)[0] in _CATEGORIES or character in _PUNCTUATION for character in folded
     )
-    if len(folded) not in USERNAME_LENGTH or not known or not (folded[0].isalnum() or folded[0] == "_"):
+    if len(folded) not in USERNAME_LENGTH or not permitted or not (folded[0].isalnum() or folded[0] == "_"):
         raise errors.UsernameRejected
     if mixes_scripts(folded):
         raise errors.UsernameRejected(
@@ -79,7 +83,7 @@ def check_username(name: str) -> str:
 
 
 def check_free(session: Session, folded: str) -> None:
-    """Raise UsernameTaken for somebody's name, or one that looks like it. Withdrawn people keep theirs."""
+    """Raise UsernameTaken if a user, also a withdrawn one, has this name or one that looks like it."""
     for username in session.exec(select(User.username)):
         if username == folded:
             raise errors.UsernameTaken
@@ -88,28 +92,32 @@ def check_free(session: Session, folded: str) -> None:
 
 
 def mixes_scripts(name: str) -> bool:
-    """Whether a word of it has letters of scripts that nobody writes in one word."""
-    return any(not _is_written(_scripts(word)) for word in _WORDS.split(name))
+    """Whether a word of the name has letters of scripts that people don't mix."""
+    return any(not _may_be_mixed(_scripts(word)) for word in _WORD_BREAK.split(name))
 
 
-def _is_written(scripts: frozenset[str]) -> bool:
-    return len(scripts) < 2 or any(scripts <= together for together in _TOGETHER)
+def _may_be_mixed(scripts: frozenset[str]) -> bool:
+    return len(scripts) < 2 or any(scripts <= mixable for mixable in _MIXABLE_SCRIPTS)
 
 
 def _scripts(word: str) -> frozenset[str]:
-    """The scripts of a word's letters; marks and digits are of any."""
-    letters = (unicodedata.name(sign, "") for sign in word if unicodedata.category(sign)[0] == "L")
-    return frozenset(first for name in letters if (first := name.partition(" ")[0]) not in _NO_SCRIPT)
+    """The scripts of a word's letters. Marks and digits belong to every script."""
+    names = (
+        unicodedata.name(character, "") for character in word if unicodedata.category(character)[0] == "L"
+    )
+    return frozenset(first for name in names if (first := name.partition(" ")[0]) not in _NOT_A_SCRIPT)
 
 
 def look_alike(name: str, other: str) -> bool:
-    """Whether two folded names are drawn the same, in small letters or in large ones."""
+    """Whether two folded names look the same, in lower case or in upper case."""
     if name.isascii() and other.isascii():
         return name == other
-    return any(ours == theirs for ours, theirs in zip(_drawn(name), _drawn(other), strict=True))
+    return any(mine == theirs for mine, theirs in zip(_skeletons(name), _skeletons(other), strict=True))
 
 
-def _drawn(name: str) -> tuple[str, str]:
-    """The name in small and in large letters, each as the Latin letters that it is drawn like."""
-    small, large = (unicodedata.normalize("NFD", text).translate(_DRAWN) for text in (name, name.upper()))
-    return small.casefold(), large.casefold()
+def _skeletons(name: str) -> tuple[str, str]:
+    """The name in lower and in upper case, each with the Latin letters that its letters look like."""
+    lower, upper = (
+        unicodedata.normalize("NFD", text).translate(_LATIN_LOOKALIKE) for text in (name, name.upper())
+    )
+    return lower.casefold(), upper.casefold()

@@ -26,7 +26,7 @@ from core.api.generation_routes import generation
 from core.api.upload_queue import Turns
 from core.studio import Studio
 from core.web.cookies import COOKIE, SECURE_COOKIE
-from core.web.error_responses import failure
+from core.web.error_responses import error_response
 from core.web.security_headers import is_https
 
 sessions = APIRouter()
@@ -125,7 +125,7 @@ def _on_image_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, errors.ImageError):
         raise error
     _count(request, error)
-    return failure(error, error.status)
+    return error_response(error, error.status)
 
 
 def _on_http_error(request: Request, error: Exception) -> JSONResponse:
@@ -135,7 +135,7 @@ def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     if isinstance(error.__cause__, errors.ImageError):
         return _on_image_error(request, error.__cause__)
     kind = _REFUSALS.get(error.status_code, errors.RequestRejected)
-    answer = failure(kind(details=str(error.detail)), error.status_code)
+    answer = error_response(kind(details=str(error.detail)), error.status_code)
     answer.headers.update(error.headers or {})
     if error.status_code == 405:
         answer.headers["Allow"] = ", ".join(_methods(request))
@@ -157,7 +157,7 @@ def _on_invalid(request: Request, error: Exception) -> JSONResponse:
     tips = ("Send an object in JSON, with `Content-Type: application/json`.",) if message else None
     refusal = errors.FieldsRejected(message, details="; ".join(wrong), suggestions=tips)
     _count(request, refusal)
-    return failure(refusal, refusal.status)
+    return error_response(refusal, refusal.status)
 
 
 def _on_invalid_of_anybody(request: Request, error: Exception) -> JSONResponse:
@@ -174,7 +174,7 @@ def _on_fault(request: Request, error: Exception) -> JSONResponse:
     """A fault of ours; the server logs it."""
     fault = errors.ImageError(details=type(error).__name__)
     _count(request, fault)
-    return failure(fault, 500)
+    return error_response(fault, 500)
 
 
 def _count(request: Request, error: errors.ImageError) -> None:

@@ -1,26 +1,26 @@
-"""The cookie of a browser's session, and which of its two names is believed."""
+"""The session cookie, which has one name for HTTP and another for HTTPS."""
 
 from __future__ import annotations
 
 COOKIE = "atelier"
-# The name makes browsers refuse the cookie unless it is Secure, of this host alone, and for all paths.
+# The prefix `__Host-` makes browsers reject the cookie unless it is Secure, for this host and all paths.
 SECURE_COOKIE = "__Host-atelier"
 
 
 def session_token(cookies: dict[str, str]) -> str | None:
-    """The session's token among a browser's cookies."""
+    """The session token among a browser's cookies; None without one."""
     return cookies.get(SECURE_COOKIE) or cookies.get(COOKIE)
 
 
 def without_plain_cookie(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """A request's headers without the session of plain HTTP, for what came by HTTPS.
+    """The headers of an HTTPS request without the cookie of plain HTTP.
 
-    That cookie can be set for this host by whoever is between, or at a neighbouring name.
+    Somebody on the network, or a site on a neighbouring host name, can set that cookie for this host.
     """
-    return [(name, _but_plain(value) if name == b"cookie" else value) for name, value in headers]
+    return [(name, _drop_plain_cookie(value) if name == b"cookie" else value) for name, value in headers]
 
 
-def _but_plain(cookies: bytes) -> bytes:
-    # As the frameworks read it: what a name is surrounded by doesn't count.
-    each = cookies.decode("latin-1").split(";")
-    return ";".join(one for one in each if one.partition("=")[0].strip() != COOKIE).encode("latin-1")
+def _drop_plain_cookie(cookies: bytes) -> bytes:
+    # The frameworks ignore white space around a cookie's name, so this does too.
+    pairs = cookies.decode("latin-1").split(";")
+    return ";".join(pair for pair in pairs if pair.partition("=")[0].strip() != COOKIE).encode("latin-1")

@@ -1,4 +1,4 @@
-"""What is answered to a request that is refused, or that has failed: one shape for all of them."""
+"""Error responses: every failed request is answered with the same JSON structure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from starlette.responses import JSONResponse
 
 from core import errors
 from core.common.text import storable_text
-from core.web import request_context
-from core.web.request_context import HEADER
+from core.web.request_context import HEADER, current_request_id
 
 
 class ErrorBody(BaseModel):
@@ -24,34 +23,37 @@ class ErrorBody(BaseModel):
 
 
 class Failed(BaseModel):
-    """The one shape of every failure."""
+    """The JSON of every error response."""
 
     error: ErrorBody
 
 
 def error_body(error: errors.ImageError) -> dict[str, Any]:
-    """The one shape of every failure; its details end with the service's id of its request, and the cost."""
-    foreign = f"request {error.request_id} at the service" if error.request_id else ""
+    """The JSON of an error response.
+
+    `details` ends with the image service's id of its own request, and with what the failure cost.
+    """
+    service_request = f"request {error.request_id} at the service" if error.request_id else ""
     might_cost = error.charged is not False or isinstance(error, errors.PromptBlocked)
     cost = errors.COST_MESSAGES[error.charged] if might_cost else ""
     body = ErrorBody(
         code=error.code,
         message=storable_text(error.message),
-        details=storable_text("; ".join(filter(None, (error.details, foreign, cost)))),
+        details=storable_text("; ".join(filter(None, (error.details, service_request, cost)))),
         suggestions=list(error.suggestions),
         retryable=error.retryable,
-        request_id=request_context.current(),
+        request_id=current_request_id(),
     )
     return Failed(error=body).model_dump()
 
 
-def failure(error: errors.ImageError, status: int) -> JSONResponse:
-    """The one shape of every failure."""
+def error_response(error: errors.ImageError, status: int) -> JSONResponse:
+    """An error response with its headers: request id, authentication scheme, range and waiting time."""
     body = error_body(error)
     headers = {"Cache-Control": "no-store", HEADER: body["error"]["request_id"]}
     if status == 401:
-        wrong = ', error="invalid_token"' if isinstance(error, errors.TokenRejected) else ""
-        headers["WWW-Authenticate"] = f'Bearer realm="Atelier"{wrong}'
+        reason = ', error="invalid_token"' if isinstance(error, errors.TokenRejected) else ""
+        headers["WWW-Authenticate"] = f'Bearer realm="Atelier"{reason}'
     if isinstance(error, errors.RangeRejected):
         headers["Content-Range"] = f"bytes */{error.size}"
     if error.retry_after is not None:

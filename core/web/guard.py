@@ -1,4 +1,4 @@
-"""The wall before every route: whom a request is addressed to, and which site made a browser send it."""
+"""Checks before every route: the host name, the origin, the size of the body, and closed paths."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from core.common.media_types import MEGABYTE
 from core.settings import Settings, is_loopback
 from core.web.access_rules import is_closed
 from core.web.cookies import without_plain_cookie
-from core.web.error_responses import failure
-from core.web.security_headers import is_https, wanted
+from core.web.error_responses import error_response
+from core.web.security_headers import headers_for, is_https
 from core.web.urls import EDIT
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-# The longest prompt, each letter written as two escapes of JSON, and the rest. What is received is kept in
-# memory until it is whole, but for files.
-MAX_BODY = 512 * 1024
-_LONGEST_DETAILS = 200
-_LONGEST_NUMBER = 20
-_SESSIONS = "/auth/"
-_OWN_SHAPE = ("/api/", _SESSIONS)
-_PORTS = {"http": 80, "https": 443}
-_NAME = re.compile(r"[a-z0-9._:-]+")
+# Room for the longest prompt with every character as two JSON escapes, and for the other fields. A body is
+# held in memory until it is complete, except for files.
+MAX_BODY_BYTES = 512 * 1024
+_MAX_DETAILS_LENGTH = 200
+_MAX_DIGITS = 20
+_SESSION_ROUTES = "/auth/"
+_JSON_ERRORS = ("/api/", _SESSION_ROUTES)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST_NAME = re.compile(r"[a-z0-9._:-]+")
 _NETLOC = re.compile(r"(\[[^\[\]@]+\]|[^\[\]@:]+)(:\d*)?", re.ASCII)
 _POLICY_VIOLATION = 1008
 log = structlog.get_logger(__name__)
 
 
 class Guard:
-    """ASGI middleware that refuses names other than this server's, other sites' pages, and closed paths.
+    """ASGI middleware that rejects foreign host names, other sites' requests, large bodies and closed paths.
 
-    By HTTPS the cookie of plain HTTP is kept from all that is behind it, but for the routes that clear it.
-    Every answer gets the headers of `security_headers`; `policy` is the pages' Content-Security-Policy.
-    `X-Forwarded-Host` is never read: whoever sends a request can write it.
+    On HTTPS it removes the cookie of plain HTTP from requests, except for the routes that clear it. Every
+    response gets the headers of core.web.security_headers; `policy` is the pages' Content-Security-Policy.
+    `X-Forwarded-Host` is never read, because any client can write it.
     """
 
     def __init__(self, app: ASGIApp, get_settings: Callable[[], Settings], policy: str = "") -> None:
@@ -57,66 +57,68 @@ class Guard:
             return
         settings = self._get_settings()
         https = is_https(scope["scheme"], settings)
-        send = _dressed(send, wanted(_path(scope), self._policy, settings, https=https))
+        send = _with_headers(send, headers_for(_path(scope), self._policy, settings, https=https))
         try:
             check(scope, settings)
         except errors.RequestRejected as error:
-            log.warning("refused", code=error.code, path=_cut(scope["path"]), details=error.details)
-            await _refusal(scope, error)(scope, receive, send)
+            log.warning(
+                "request_rejected", code=error.code, path=_truncate(scope["path"]), details=error.details
+            )
+            await _rejection(scope, error)(scope, receive, send)
         else:
-            if https and not _path(scope).startswith(_SESSIONS):
+            if https and not _path(scope).startswith(_SESSION_ROUTES):
                 scope = {**scope, "headers": without_plain_cookie(scope["headers"])}
-            most = most_bytes(scope, settings)
-            await self._app(scope, _bounded(receive, most) if scope["type"] == "http" else receive, send)
+            if scope["type"] == "http":
+                receive = _limit_body(receive, max_body_bytes(scope, settings))
+            await self._app(scope, receive, send)
 
 
-def _dressed(send: Send, wanted: Mapping[str, str]) -> Send:
-    """`send`, adding the `wanted` headers to an answer that has none of that name."""
+def _with_headers(send: Send, defaults: Mapping[str, str]) -> Send:
+    """Wrap `send` so that a response gets those of the headers that it doesn't set itself."""
 
-    async def dressed(message: Message) -> None:
+    async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
-            for name, value in wanted.items():
+            for name, value in defaults.items():
                 headers.setdefault(name, value)
         await send(message)
 
-    return dressed
+    return send_with_headers
 
 
-def most_bytes(scope: Scope, settings: Settings) -> int:
-    """How large a body may be: at the one address that takes files, a picture and its mask are more."""
-    return MAX_BODY + (2 * settings.max_upload_mb * MEGABYTE if _path(scope) == EDIT else 0)
+def max_body_bytes(scope: Scope, settings: Settings) -> int:
+    """The largest permitted body. The one route that accepts files has room for an image and its mask."""
+    return MAX_BODY_BYTES + (2 * settings.max_upload_mb * MEGABYTE if _path(scope) == EDIT else 0)
 
 
-def _bounded(receive: Receive, most: int) -> Receive:
-    """`receive`, raising BodyTooLarge as soon as more has come than any request needs."""
+def _limit_body(receive: Receive, max_bytes: int) -> Receive:
+    """Wrap `receive` so that it raises BodyTooLarge as soon as more than `max_bytes` have arrived."""
     received = 0
 
-    async def bounded() -> Message:
+    async def receive_limited() -> Message:
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))
-        if received > most:
+        if received > max_bytes:
             raise errors.BodyTooLarge
         return message
 
-    return bounded
+    return receive_limited
 
 
 def check(scope: Scope, settings: Settings) -> None:
-    """Raise HostRejected, OriginRejected, BodyTooLarge or PageNotFound unless this request may go on."""
-    # No pattern of a route takes a new line, and Streamlit has an answer of its own for some of the others.
-    if any(unicodedata.category(sign) == "Cc" for sign in scope["path"]):
+    """Raise HostRejected, OriginRejected, BodyTooLarge or PageNotFound for a request that isn't permitted."""
+    # No route has a control character in its path. Streamlit answers some of them in a way of its own.
+    if any(unicodedata.category(character) == "Cc" for character in scope["path"]):
         raise errors.PageNotFound
     headers = Headers(scope=scope)
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not is_served(hosts[0], settings):
-        raise errors.HostRejected(details=_cut(f"Host: {', '.join(hosts)}"))
-    changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
-    if changes:
+        raise errors.HostRejected(details=_truncate(f"Host: {', '.join(hosts)}"))
+    if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
         _check_origin(headers, hosts[0])
-    announced = headers.get("content-length", "")
-    if announced.isdecimal() and int(announced[:_LONGEST_NUMBER]) > most_bytes(scope, settings):
+    content_length = headers.get("content-length", "")
+    if content_length.isdecimal() and int(content_length[:_MAX_DIGITS]) > max_body_bytes(scope, settings):
         raise errors.BodyTooLarge
     if is_closed(_path(scope).rstrip("/")):
         raise errors.PageNotFound
@@ -128,63 +130,65 @@ def _path(scope: Scope) -> str:
 
 
 def _check_origin(headers: Headers, host: str) -> None:
-    """Raise OriginRejected for what another site's page made a browser send.
+    """Raise OriginRejected for a request that another site's page made a browser send.
 
-    A browser says where a change comes from, by `Origin` or at least by `Sec-Fetch-Site`: what has neither
-    comes from no page, and carries only a cookie that somebody put there on purpose.
+    With a request that changes something, a browser sends `Origin`, or at least `Sec-Fetch-Site`. A request
+    with neither comes from a program, which has no cookie unless somebody put one there on purpose.
     """
     origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
-    if not all(is_same(origin, host) for origin in origins) or any(site != "same-origin" for site in sites):
-        told = f"Origin: {', '.join(origins)}; Sec-Fetch-Site: {', '.join(sites)}; Host: {host}"
-        raise errors.OriginRejected(details=_cut(told))
+    if not all(is_same_origin(origin, host) for origin in origins) or any(
+        site != "same-origin" for site in sites
+    ):
+        details = f"Origin: {', '.join(origins)}; Sec-Fetch-Site: {', '.join(sites)}; Host: {host}"
+        raise errors.OriginRejected(details=_truncate(details))
 
 
-def _cut(foreign: str) -> str:
-    return foreign[:_LONGEST_DETAILS]
+def _truncate(text: str) -> str:
+    return text[:_MAX_DETAILS_LENGTH]
 
 
 def is_served(host: str, settings: Settings) -> bool:
-    """Whether `host`, the header, names this server: by loopback always, else as ALLOWED_HOSTS says."""
-    place = _place(f"http://{host}")
-    if place is None:
+    """Whether the header value `host` names this server: a loopback name, or one of ALLOWED_HOSTS."""
+    parsed = _parse_origin(f"http://{host}")
+    if parsed is None:
         return False
-    return is_loopback(place.name) or not settings.served_hosts.isdisjoint(("*", place.name))
+    return is_loopback(parsed.host) or not settings.served_hosts.isdisjoint(("*", parsed.host))
 
 
-def is_same(origin: str, host: str) -> bool:
-    """Whether a page of `origin` was loaded from `host`, by name and port."""
-    place = _place(origin)
-    return place is not None and place == _place(f"{urlsplit(origin).scheme}://{host}")
+def is_same_origin(origin: str, host: str) -> bool:
+    """Whether a page of `origin` was loaded from `host`, compared by name and port."""
+    parsed = _parse_origin(origin)
+    return parsed is not None and parsed == _parse_origin(f"{urlsplit(origin).scheme}://{host}")
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    name: str
+class _HostAndPort:
+    host: str
     port: int
 
 
-def _place(url: str) -> _Place | None:
-    """Where `url` is, when it is a scheme, a name and perhaps a port, and nothing else."""
+def _parse_origin(url: str) -> _HostAndPort | None:
+    """Parse a URL of a scheme, a host name and an optional port; None for any other text."""
     try:
         parts = urlsplit(url)
-        usual = _PORTS[parts.scheme]
-        place = _Place((parts.hostname or "").rstrip("."), parts.port or usual)
+        default_port = _DEFAULT_PORTS[parts.scheme]
+        parsed = _HostAndPort((parts.hostname or "").rstrip("."), parts.port or default_port)
     except (ValueError, KeyError):
         return None
-    # Python overlooks what stands around brackets.
-    bare = _NETLOC.fullmatch(parts.netloc) and url == f"{parts.scheme}://{parts.netloc}"
-    return place if bare and _NAME.fullmatch(place.name) else None
+    # `urlsplit` ignores characters around the brackets of an IPv6 address.
+    is_bare = _NETLOC.fullmatch(parts.netloc) and url == f"{parts.scheme}://{parts.netloc}"
+    return parsed if is_bare and _HOST_NAME.fullmatch(parsed.host) else None
 
 
-def _refusal(scope: Scope, error: errors.RequestRejected) -> ASGIApp:
+def _rejection(scope: Scope, error: errors.RequestRejected) -> ASGIApp:
     if scope["type"] == "websocket":
         return WebSocketClose(code=_POLICY_VIOLATION, reason=error.message)
-    return _answer(scope["path"], error)
+    return _error_response(scope["path"], error)
 
 
-def _answer(path: str, error: errors.RequestRejected) -> Response:
-    """Words for the person who opened an address; the one shape for the scripts that call ours."""
-    if path.startswith(_OWN_SHAPE):
-        return failure(error, error.status)
+def _error_response(path: str, error: errors.RequestRejected) -> Response:
+    """JSON for programs that call the API; plain text for a person who opened a page."""
+    if path.startswith(_JSON_ERRORS):
+        return error_response(error, error.status)
     text = "\n".join((f"{error.message} [{error.code}]", *(f"- {tip}" for tip in error.suggestions)))
     return PlainTextResponse(text, error.status, {"Cache-Control": "no-store"})

@@ -1,4 +1,4 @@
-"""An application that is loaded when it is first asked for."""
+"""An ASGI application that is loaded by its first request, so that the start doesn't wait for it."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ from starlette.types import Receive, Scope, Send
 
 
 class LazyApp:
-    """What `load` gives: once, whoever asks, and beside the loop. What it raises, the request fails with."""
+    """Calls `load` at the first request, in a thread, and serves what it returned.
+
+    Concurrent first requests share one load. If `load` raises, the request fails with that error and the next
+    request tries again.
+    """
 
     def __init__(self, load: Callable[[], Starlette]) -> None:
         self._load = load
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._app: Starlette | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         app = self._app
         if app is None:
-            app = await run_in_threadpool(self._loaded)
+            app = await run_in_threadpool(self._get)
         await app(scope, receive, send)
 
     @property
     def routes(self) -> list[BaseRoute]:
-        """Those of what is loaded, which it is by that."""
-        return self._loaded().routes
+        """The routes of the application, which this loads."""
+        return self._get().routes
 
-    def _loaded(self) -> Starlette:
-        with self._guard:
+    def _get(self) -> Starlette:
+        with self._lock:
             if self._app is None:
                 self._app = self._load()
             return self._app

@@ -1,4 +1,4 @@
-"""Who is believed when a request says that it was handed on for somebody else."""
+"""Trusted proxies: whose `X-Forwarded-*` headers are honoured."""
 
 from __future__ import annotations
 
@@ -12,34 +12,36 @@ from core.settings import Settings
 
 
 class TrustedProxies:
-    """ASGI middleware that takes the client and the scheme from `X-Forwarded-For` and `-Proto`.
+    """ASGI middleware that sets the client's address and the scheme from `X-Forwarded-For` and `-Proto`.
 
-    Only for connections from TRUSTED_PROXIES: everybody else can write into these headers what they like.
+    It does so only for connections from TRUSTED_PROXIES. Any other client could write what it likes into
+    these headers.
     """
 
     def __init__(self, app: ASGIApp, get_settings: Callable[[], Settings]) -> None:
         self._app = app
         self._get_settings = get_settings
-        self._behind: ProxyHeadersMiddleware | None = None
+        self._proxied_app: ProxyHeadersMiddleware | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        if self._behind is None:
-            # The settings aren't there yet while the app is put together.
+        if self._proxied_app is None:
+            # Read now: the settings aren't loaded yet when the middleware is created.
             trusted = self._get_settings().trusted_networks
-            self._behind = ProxyHeadersMiddleware(self._app, trusted_hosts=list(trusted))  # type: ignore[arg-type]
-        await self._behind(scope, receive, send)  # type: ignore[arg-type]
+            self._proxied_app = ProxyHeadersMiddleware(self._app, trusted_hosts=list(trusted))  # type: ignore[arg-type]
+        await self._proxied_app(scope, receive, send)  # type: ignore[arg-type]
 
 
 def disable_uvicorn_proxy_headers() -> None:
-    """Leave it to TrustedProxies alone: uvicorn believes whoever connects from this machine.
+    """Switch off uvicorn's own handling of these headers, which trusts every client on this machine.
 
-    It is told before it wraps the app, which it does when it has loaded it; `streamlit run` has no option.
+    uvicorn wraps the app in its middleware after importing it, so this must be called during the import.
+    uvicorn has an option for it, but `streamlit run` doesn't pass one on.
     """
-    vars(uvicorn.config)["ProxyHeadersMiddleware"] = _unchanged
+    vars(uvicorn.config)["ProxyHeadersMiddleware"] = _return_unchanged
 
 
-def _unchanged(app: ASGIApp, trusted_hosts: list[str] | str) -> ASGIApp:
+def _return_unchanged(app: ASGIApp, trusted_hosts: list[str] | str) -> ASGIApp:
     return app

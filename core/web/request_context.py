@@ -1,4 +1,4 @@
-"""Sets the client and the id of each request for the log and the audit log."""
+"""Middleware that gives each request its id, and records its client for the audit log."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from core.common.ids import new_id
 
 HEADER = "X-Request-ID"
 _WELL_FORMED = re.compile(r"[A-Za-z0-9-]{8,64}")
-_OURS = ("/api", "/auth")
-_NAME = "request_id"
+_PREFIXES_WITH_ID = ("/api", "/auth")
+_LOG_FIELD = "request_id"
 
 
 class ClientInfoMiddleware:
-    """ASGI middleware that sets `caller` for each HTTP request.
+    """ASGI middleware that sets `client_info` for each HTTP request.
 
-    The address is the one in the scope. No header is read for it here, for whoever sends a request can write
-    any: a forwarded address counts only where the server has put it into the scope, because a proxy that the
-    settings trust said so. The id is `request.state.request_id`, from a middleware before this one.
+    The address is the one in the ASGI scope. No header is read for it, because any client can write any
+    header. core.web.proxies has already put a forwarded address into the scope, if a trusted proxy sent it.
+    The id is `request.state.request_id`, which RequestIdMiddleware sets before.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,47 +35,48 @@ class ClientInfoMiddleware:
 
 
 def client_info_of(scope: Scope) -> ClientInfo:
-    """The caller of a request; without a client in it (a socket in a file) the address is unknown."""
+    """The client of a request. The address is empty for a server on a Unix socket, whose scope has none."""
     address, _port = scope.get("client") or ("", 0)
     request_id = scope.get("state", {}).get("request_id", "")
     return ClientInfo(address, Headers(scope=scope).get("user-agent", ""), request_id)
 
 
-def current() -> str:
-    """The id of the request that is being answered, or a new one where none is."""
-    known: str | None = structlog.contextvars.get_contextvars().get(_NAME)
+def current_request_id() -> str:
+    """The id of the current request; a new id outside of a request."""
+    known: str | None = structlog.contextvars.get_contextvars().get(_LOG_FIELD)
     return known or new_id()
 
 
 class RequestIdMiddleware:
-    """ASGI middleware before all others; the id is also `request.state.request_id`.
+    """ASGI middleware, before all others, that puts an id into the log, the response and the request's state.
 
-    Only what is served below `/api` and `/auth` gets one: the pages' own files have nothing to be traced.
+    A well-formed `X-Request-ID` of the client is used. Only requests below `/api` and `/auth` get an id: the
+    pages' static files need no tracing.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _is_ours(scope["path"]):
+        if scope["type"] != "http" or not _gets_id(scope["path"]):
             await self._app(scope, receive, send)
             return
-        request_id = _wanted(scope)
-        scope.setdefault("state", {})[_NAME] = request_id
+        request_id = _request_id(scope)
+        scope.setdefault("state", {})[_LOG_FIELD] = request_id
 
-        async def named(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 
         with structlog.contextvars.bound_contextvars(request_id=request_id):
-            await self._app(scope, receive, named)
+            await self._app(scope, receive, send_with_id)
 
 
-def _is_ours(path: str) -> bool:
-    return any(path == ours or path.startswith(f"{ours}/") for ours in _OURS)
+def _gets_id(path: str) -> bool:
+    return any(path == prefix or path.startswith(f"{prefix}/") for prefix in _PREFIXES_WITH_ID)
 
 
-def _wanted(scope: Scope) -> str:
+def _request_id(scope: Scope) -> str:
     given = Headers(scope=scope).get(HEADER, "")
     return given if _WELL_FORMED.fullmatch(given) else new_id()

@@ -1,4 +1,4 @@
-"""What every answer tells the browser: what may run on a page, who may frame it, and what is kept."""
+"""Security headers of every response: what a page may run, who may frame it, and what may be cached."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from core.settings import Settings
 
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
-_PERSONAL = ("/api/", "/auth/", "/media/")
-_YEAR = 365 * 86_400
-# No answer of ours is a document, but for those that say otherwise themselves.
-_NO_DOCUMENT = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+_PRIVATE_PREFIXES = ("/api/", "/auth/", "/media/")
+_HSTS_SECONDS = 365 * 86_400
+# API responses aren't documents. The few that are set their own policy.
+_NOT_A_DOCUMENT = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Invitations and links for a new password stand in addresses.
+    # Invitations and password links have their token in the URL.
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -32,10 +32,10 @@ _ALWAYS = {
 
 
 def page_policy(page: str) -> str:
-    """The Content-Security-Policy of the HTML `page` that Streamlit's scripts fill.
+    """The Content-Security-Policy of the pages. `page` is the HTML that Streamlit's scripts fill.
 
-    Its inline scripts run by their hashes. Streamlit hands components' scripts to the browser as blobs, and
-    its protobuf library looks for WebAssembly; its styles are made inline. Nothing comes from elsewhere.
+    Its inline scripts are allowed by their hashes. Streamlit loads components' scripts as blobs, its protobuf
+    library probes for WebAssembly, and its styles are inline. Nothing is loaded from another origin.
     """
     hashes = " ".join(_hash(script) for script in _INLINE_SCRIPT.findall(page))
     return "; ".join(
@@ -60,16 +60,16 @@ def _hash(script: str) -> str:
 
 
 def is_https(scheme: str, settings: Settings) -> bool:
-    """Whether a request came by HTTPS, as far as it or the settings say so."""
+    """Whether a request came over HTTPS, by its own scheme or by the setting PUBLIC_HTTPS."""
     return settings.public_https or scheme in ("https", "wss")
 
 
-def wanted(path: str, policy: str, settings: Settings, *, https: bool) -> Mapping[str, str]:
-    """The headers of an answer at `path`, where it has none of that name itself; `policy` is the pages'."""
-    personal = path.startswith(_PERSONAL)
-    headers = {**_ALWAYS, "Content-Security-Policy": _NO_DOCUMENT if personal else policy}
-    if personal:
+def headers_for(path: str, policy: str, settings: Settings, *, https: bool) -> Mapping[str, str]:
+    """The headers that a response at `path` gets if it doesn't set them itself. `policy` is for pages."""
+    private = path.startswith(_PRIVATE_PREFIXES)
+    headers = {**_ALWAYS, "Content-Security-Policy": _NOT_A_DOCUMENT if private else policy}
+    if private:
         headers["Cache-Control"] = "no-store"
     if https:
-        headers["Strict-Transport-Security"] = f"max-age={_YEAR}"
+        headers["Strict-Transport-Security"] = f"max-age={_HSTS_SECONDS}"
     return headers

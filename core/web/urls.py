@@ -1,4 +1,4 @@
-"""The addresses of the Images API, from the server's root: whoever leads somebody there asks here."""
+"""The URLs of the Images API, as absolute paths, for every page and response that links to it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ EDIT = f"{IMAGES}/edit"
 AUDIT_FILE = "/api/audit.csv"
 
 
-def with_query(address: str, asked: Mapping[str, object]) -> str:
-    return f"{address}?{urlencode(asked)}" if asked else address
+def with_query(path: str, parameters: Mapping[str, object]) -> str:
+    return f"{path}?{urlencode(parameters)}" if parameters else path
 
 
 def image_url(image_id: str) -> str:
@@ -27,7 +27,7 @@ def download_url(image_id: str, *, with_prompt: bool) -> str:
 
 
 def job_url(batch_id: str) -> str:
-    """Where to ask how a batch stands."""
+    """The URL of a batch's state."""
     return f"{IMAGES}/jobs/{batch_id}"
 
 
@@ -36,5 +36,5 @@ def events_url(batch_id: str) -> str:
 
 
 def partial_url(job_id: str, number: int, attempt: int) -> str:
-    """Another number is another address, so that the picture changes without a flicker."""
+    """The URL of a preview. Each number has its own URL, so that a page replaces it without flicker."""
     return f"{job_url(job_id)}/partials/{number}?attempt={attempt}"

@@ -33,7 +33,7 @@ from core.database.models import Image, Scope
 from core.settings import load_settings
 from core.studio import Studio
 from core.usage.budget_limits import UserLimits
-from core.web.guard import MAX_BODY, Guard
+from core.web.guard import MAX_BODY_BYTES, Guard
 from core.web.urls import EDIT
 from tests.support.counting import Counted
 from tests.support.hostile_uploads import CLEANED, NAMES, REFUSED, SCRIPT, camera, saved
@@ -337,13 +337,15 @@ def test_who_has_hung_up_has_no_turn(held_up: Turns) -> None:
 def test_only_this_address_takes_more_than_a_few_words(
     studio: Studio, service: OpenAIService, ada: Person
 ) -> None:
-    photograph = JPEG + bytes(MAX_BODY)
+    photograph = JPEG + bytes(MAX_BODY_BYTES)
     assert ada.edit(image=photograph).status_code == 201
     too_large = ada.edit(image=JPEG + bytes(MEGABYTE + 1))
     assert refused(too_large) == (413, "IMG-REQ-UPLOAD-002")
     assert refused(ada.edit(image=JPEG + bytes(3 * MEGABYTE))) == (413, "IMG-REQ-SIZE-001")
     for path in ("/api/images/generate", f"{EDIT}/", "/api/images/enhance-prompt"):
-        answer = ada.client.post(path, content=bytes(MAX_BODY + 1), headers={"Content-Type": "text/plain"})
+        answer = ada.client.post(
+            path, content=bytes(MAX_BODY_BYTES + 1), headers={"Content-Type": "text/plain"}
+        )
         assert refused(answer) == (413, "IMG-REQ-SIZE-001")
 
 

@@ -28,7 +28,7 @@ from core.provider.error_translation import ServiceFault, error_from_fault
 from core.settings import load_settings
 from core.studio import Studio
 from core.web.cookies import COOKIE
-from core.web.error_responses import failure
+from core.web.error_responses import error_response
 from tests.support.app_process import MAIN
 from tests.support.openai_service import ERRORS, Behaviour, ErrorRow, OpenAIService
 from tests.support.orders import generate
@@ -173,7 +173,7 @@ def test_no_part_of_an_errors_body_repeats_a_secret(place: str, secret: Secret) 
 def _assert_silent(error: errors.ImageError, secret: Secret) -> None:
     """That nothing which is shown, logged, stored or answered of it holds the secret."""
     shown = (str(error), repr(error), error.details, error.message, errors.terminal_message(error))
-    stored, answered = repr(StoredError.of(error)), failure(error, error.status).body.decode()
+    stored, answered = repr(StoredError.of(error)), error_response(error, error.status).body.decode()
     for text in (*shown, stored, answered):
         assert secret.core not in text
 

@@ -22,7 +22,7 @@ from core.common.media_types import sniff_media_type
 from core.settings import Settings, load_settings
 from core.usage.idempotency import IdempotentRequest
 from core.web.cookies import session_token
-from core.web.guard import check, is_same, is_served
+from core.web.guard import check, is_same_origin, is_served
 from core.web.request_context import HEADER, RequestIdMiddleware
 from tests.support.fuzz_inputs import HUGE, any_text, fuzz, json_of, words_of
 
@@ -65,7 +65,7 @@ def test_a_host_is_served_only_by_its_own_name(host: str) -> None:
 
 @fuzz(origin=hosts.map(lambda host: f"http://{host}") | hosts, host=hosts)
 def test_an_origin_is_the_same_only_as_its_own_host(origin: str, host: str) -> None:
-    if is_same(origin, host):
+    if is_same_origin(origin, host):
         said = urlsplit(origin).netloc.lower().removesuffix(":80").removesuffix(":443").rstrip(".:")
         assert said == host.lower().removesuffix(":80").removesuffix(":443").rstrip(".:")
 
@@ -204,5 +204,5 @@ def test_any_command_line_has_an_address(program: str, options: list[str]) -> No
 @pytest.mark.parametrize("piece", ["a", ".", ":", "[", "@", "%", ","])
 def test_no_header_takes_more_time_than_its_length(piece: str) -> None:
     long = piece * HUGE
-    assert not is_same(f"http://{long}", "localhost:8501")
+    assert not is_same_origin(f"http://{long}", "localhost:8501")
     assert not is_served(long, settings())

@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Response, expect
 from core.database.models import Image, Job, JobState, Usage, User
 from core.errors import BodyTooLarge
 from core.settings import Settings
-from core.web.guard import MAX_BODY
+from core.web.guard import MAX_BODY_BYTES
 from tests.support.app_process import ROOT
 from tests.support.browser_user import Visitor
 from tests.support.deployment import PLACES, STICKY, Proxy, Topology, session_of, topology
@@ -196,7 +196,7 @@ def test_a_restart_of_the_database_takes_no_job_from_a_living_replica(whole: Top
 
 def test_what_is_too_large_is_refused_in_the_apps_own_words(whole: Topology) -> None:
     answer = httpx2.post(
-        f"{whole.proxy.base_url}/auth/session", content=b"x" * (MAX_BODY + 1), trust_env=False
+        f"{whole.proxy.base_url}/auth/session", content=b"x" * (MAX_BODY_BYTES + 1), trust_env=False
     )
     assert answer.json()["error"]["code"] == BodyTooLarge.code
     # Only announced: the proxy answers without waiting for it.

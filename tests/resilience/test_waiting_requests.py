@@ -17,7 +17,7 @@ from core.accounts.api_tokens import ApiTokens
 from core.accounts.audit_log import AuditLog
 from core.database.database import Database
 from core.database.models import Job, JobState, Scope
-from core.web.guard import MAX_BODY
+from core.web.guard import MAX_BODY_BYTES
 from tests.support.app_process import AppProcess
 from tests.support.openai_service import Behaviour, OpenAIService
 from tests.support.sign_in import accounts_in, ticket_of
@@ -158,7 +158,7 @@ def test_every_answer_has_its_requests_id_also_the_refusals_at_the_door(program:
 @ON_SQLITE
 @pytest.mark.parametrize("chunked", [True, False])
 def test_a_body_that_is_too_large_is_refused_in_the_one_shape(program: Program, chunked: bool) -> None:
-    body = json.dumps(ASKED | {"prompt": "x" * MAX_BODY}).encode()
+    body = json.dumps(ASKED | {"prompt": "x" * MAX_BODY_BYTES}).encode()
     with httpx2.Client(trust_env=False) as client, suppress(httpx2.WriteError):
         answer = client.post(
             program.app.base_url + GENERATE,

@@ -323,17 +323,17 @@ def _keeps_admin(house: House, row: Address, role: str) -> None:
 _KEEPS = {
     Rule.ADMIN: _keeps_admin,
     Rule.PUBLIC: _keeps_public,
-    Rule.SHELL: _keeps_public,
+    Rule.PAGE_SHELL: _keeps_public,
     Rule.CLOSED: _keeps_closed,
-    Rule.DOOR: _keeps_door,
+    Rule.SIGN_IN: _keeps_door,
     Rule.SIGNED_IN: _keeps_signed_in,
     Rule.OWNER: _keeps_owner,
-    Rule.SHOWN: _keeps_shown,
+    Rule.OWNER_OR_LINK: _keeps_shown,
 }
 
 
 def test_the_stream_opens_to_its_own_page_alone(house: House) -> None:
-    assert [row.path for row in ROWS if RULES[row].rule is Rule.SOCKET] == ["/_stcore/stream"]
+    assert [row.path for row in ROWS if RULES[row].rule is Rule.SAME_ORIGIN_SOCKET] == ["/_stcore/stream"]
     for role in ROLES:
         assert house.opens(role, house.app.base_url) == 101, role
         for origin in ("http://127.0.0.1:1", "https://evil.example", "null"):

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 
 from core.errors import BodyTooLarge
 from core.settings import load_settings
-from core.web.guard import MAX_BODY, Guard
+from core.web.guard import MAX_BODY_BYTES, Guard
 from tests.support.app_process import AppProcess
 
 POLICY_VIOLATION = 1008
@@ -262,7 +262,7 @@ def test_the_app_stands_behind_the_guard(app: AppProcess) -> None:
         assert httpx2.get(app.base_url + path, trust_env=False).status_code == 404
     refused = httpx2.post(f"{app.base_url}/auth/sign-out", headers={"Origin": "null"}, trust_env=False)
     assert refused.status_code == 403
-    assert "refused" in app.output
+    assert "request_rejected" in app.output
     assert "Traceback" not in app.output
 
 
@@ -273,7 +273,7 @@ def test_nobody_uploads_a_file_that_nothing_asked_for(path: str) -> None:
 
 
 def test_a_body_that_is_announced_too_large_is_refused_unread() -> None:
-    answer = client_of().post("/auth/session", content=b"x" * (MAX_BODY + 1))
+    answer = client_of().post("/auth/session", content=b"x" * (MAX_BODY_BYTES + 1))
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "IMG-REQ-SIZE-001"
 
