@@ -10,9 +10,9 @@ from core.accounts.registration import INVITE_LIFETIME, OpenInvite
 from core.accounts.users import Account
 from core.common.clock import utc_now
 from core.settings import RegistrationMode
-from core.usage.budgets import month_of
-from core.usage.error_counts import Seen
+from core.usage.error_counts import ErrorFrequency
 from core.usage.money import format_money
+from core.usage.spending import month_of
 from core.usage.usage_log import Totals
 from pages.ui.account.authenticator import authenticator
 from pages.ui.account.budget_panel import budget_dialog, budget_panel
@@ -232,7 +232,7 @@ def _trail() -> None:
 
 def _failures(user: SignedIn) -> None:
     st.subheader("What failed", anchor=False)
-    seen = studio().error_counts.seen(user)
+    seen = studio().error_counts.frequencies(user)
     if not seen:
         st.caption("Nothing failed in the last 30 days.")
         return
@@ -241,9 +241,9 @@ def _failures(user: SignedIn) -> None:
     st.caption("How often people saw each message. The log has the details.")
 
 
-def _failure_row(failure: Seen) -> dict[str, str]:
+def _failure_row(failure: ErrorFrequency) -> dict[str, str]:
     message = escape_markdown(failure.message) or "A failure from another version"
-    figures = {"Last 24 hours": f"{failure.lately:,}", "Last 30 days": f"{failure.all:,}"}
+    figures = {"Last 24 hours": f"{failure.recent:,}", "Last 30 days": f"{failure.total:,}"}
     return {"Code": escape_markdown(failure.code), "What people saw": message} | figures
 
 

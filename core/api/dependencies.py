@@ -13,7 +13,7 @@ from core import errors
 from core.accounts.identity import SignedIn
 from core.database.models import Scope as Allowed
 from core.studio import Studio
-from core.usage.rate_limits import Limit, RateKind, Window
+from core.usage.rate_limits import Limit, LimitStatus, RateKind
 from core.web.cookies import session_token
 
 log = structlog.get_logger(__name__)
@@ -107,7 +107,7 @@ def _count(request: Request, studio: Studio, user: SignedIn, kind: RateKind) -> 
     """Count a request, and note for RateHeaders what is left. Raises RequestRateExceeded."""
     window = studio.rate_limits.acquire(kind, limits(studio, user, kind))
     request.state.window = window
-    if window.over:
+    if window.exceeded:
         raise errors.RequestRateExceeded(retry_after=window.reset)
 
 
@@ -130,7 +130,7 @@ class RateHeaders:
         state = scope.setdefault("state", {})
 
         async def told(message: Message) -> None:
-            window: Window | None = state.get("window")
+            window: LimitStatus | None = state.get("window")
             if message["type"] == "http.response.start" and window:
                 MutableHeaders(scope=message).update(window.headers())
             await send(message)

@@ -69,13 +69,13 @@ class EnhancementOrders:
         if request.style and find_style(request.style) is None:
             tips = ("Choose another style, or none.",)
             raise errors.InvalidParameter("There is no such style.", suggestions=tips, field="style")
-        if kept and (earlier := self.idempotency.begin(kept)):
+        if kept and (earlier := self.idempotency.claim(kept)):
             return self._earlier_text(user, request, kept, earlier)
         try:
             future = self.enhancements.submit(user.user_id, request, on_chunk)
         except errors.ImageError:
             if kept:
-                self.idempotency.forget(kept)
+                self.idempotency.release(kept)
             raise
         if kept:
             future.add_done_callback(lambda ended: self._keep_outcome(kept, ended))
@@ -110,11 +110,11 @@ class EnhancementOrders:
         error = None if ended.cancelled() else ended.exception()
         try:
             if ended.cancelled() or (isinstance(error, errors.ImageError) and error.charged is False):
-                self.idempotency.forget(kept)
+                self.idempotency.release(kept)
             elif isinstance(error, errors.ImageError):
-                self.idempotency.answer(kept, error.status, asdict(StoredError.of(error)))
+                self.idempotency.store_response(kept, error.status, asdict(StoredError.of(error)))
             elif error is None:
-                self.idempotency.answer(kept, HTTPStatus.OK, {"text": ended.result()})
+                self.idempotency.store_response(kept, HTTPStatus.OK, {"text": ended.result()})
         except errors.ImageError as fault:
             log.error("idempotent_answer_not_stored", code=fault.code, details=fault.details)
 

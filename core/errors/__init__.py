@@ -1,24 +1,24 @@
-"""Every failure a person can meet, with its code, plain words and what to do about it.
+"""The tree of errors that people can see, each with a code, a message and advice.
 
 ImageError                          IMG-GEN-001
-├── ImageGenerationError            IMG-GEN-FAIL-001: the paid call or its answer
+├── ImageGenerationError            IMG-GEN-FAIL-001: the paid call or its response
 │   ├── RateLimited, ServiceBusy, ServiceFailed, QuotaSpent, BillingLimitReached, BudgetSpent
 │   ├── ServiceUnreachable: ServiceTimeout, ConnectionLost
 │   ├── OutcomeUnknown: ResponseTimeout, ResponseLost, ResponseTruncated
 │   ├── BadResponse: WebPageReceived, NoImage, ServiceAddressWrong
 │   ├── BadImage, InvalidParameter, ParameterRefused, RequestTooLarge, ModelUnavailable, ModelRetired
 │   └── JobNotRetryable, RecipeUnreadable, JobCancelled
-├── ImagePromptError                IMG-PRM-ENH-001: the words
+├── ImagePromptError                IMG-PRM-ENH-001: the prompt and its enhancement
 │   ├── PromptEmpty, PromptTooLong, TooManyPrompts, TextRejected
 │   ├── PromptBlocked: ContentFiltered, NotDrawable, PromptFlagged
 │   └── EnhancementRefused, EnhancementTruncated, EnhancementTooLong, EnhancementCancelled
-├── ImageAuthError                  IMG-AUTH-001: who may do what
+├── ImageAuthError                  IMG-AUTH-001: sign-in and permissions
 │   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed, TokenRejected, ScopeMissing
 │   ├── UsernameTaken, UsernameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
 │   ├── ResetInvalid, TokenOptionsRejected
 │   └── ApiKeyRejected, ServiceAccessDenied: OrganisationUnverified, StreamingUnverified, RegionUnsupported
-├── ImageNotFound                   IMG-FIND-001: no such image for this person
-├── RequestRejected                 IMG-REQ-001: what was asked can't be answered
+├── ImageNotFound                   IMG-FIND-001: this user has no such image
+├── RequestRejected                 IMG-REQ-001: an HTTP request that can't be processed
 │   ├── HostRejected, OriginRejected, BodyTooLarge, PageNotFound
 │   ├── MethodRejected, FieldsRejected, ContentTypeRejected, RangeRejected, RequestRateExceeded
 │   ├── IdempotencyKeyReused, IdempotencyKeyBusy, AppStopping
@@ -26,11 +26,11 @@ ImageError                          IMG-GEN-001
 ├── StorageError                    IMG-STORE-001: the image store
 │   ├── StorageUnreachable, StorageFull, StorageReadOnly
 │   └── FileDamaged: FileMissing
-├── DatabaseError                   IMG-DATA-001: the rows
+├── DatabaseError                   IMG-DATA-001: the database
 │   └── DatabaseBusy, DatabaseUnreachable, DatabaseVersionMismatch, DatabaseDamaged
 ├── BackupError                     IMG-BACKUP-001: BackupDamaged
-├── TransferIncomplete                  IMG-MOVE-001: what arrived isn't what was sent
-└── SettingsError                   IMG-SET-001: what the operator must mend before start; ApiKeyMalformed
+├── TransferIncomplete              IMG-MOVE-001: the copy of an installation has errors
+└── SettingsError                   IMG-SET-001: a setting to correct before the start; ApiKeyMalformed
 """
 
 from __future__ import annotations

@@ -14,12 +14,15 @@ class ImageAuthError(ImageError):
 class SignInFailed(ImageAuthError):
     code = "IMG-AUTH-SIGNIN-001"
     message = "That username and password don't match."
-    suggestions = ("Check both for typos.", "Ask your administrator for a link to set a new password.")
+    suggestions = (
+        "Check both for typos.",
+        "Ask your administrator for a link to set a new password.",
+    )
 
 
 class SignInLocked(ImageAuthError):
     code, status, retryable = "IMG-AUTH-LOCK-001", 429, True
-    message = "Too many wrong passwords: sign-in for this name is locked for 15 minutes."
+    message = "Too many wrong passwords. Sign-in for this username is locked for 15 minutes."
     suggestions = ("Wait 15 minutes, then try again.",)
 
 
@@ -37,14 +40,14 @@ class NotAllowed(ImageAuthError):
 
 class TokenRejected(ImageAuthError):
     code = "IMG-AUTH-TOKEN-001"
-    message = "This token is invalid, or no longer valid."
-    suggestions = ("Check that you copied all of it.", "Make a new token on your account page.")
+    message = "This API token isn't valid."
+    suggestions = ("Check that you copied all of it.", "Create a new token on your account page.")
 
 
 class ScopeMissing(ImageAuthError):
     code, status = "IMG-AUTH-SCOPE-001", 403
     message = "This token isn't allowed to do that."
-    suggestions = ("Make a token with the scope named above on your account page.",)
+    suggestions = ("Create a token with the scope named above on your account page.",)
 
 
 class UsernameTaken(ImageAuthError):

@@ -1,4 +1,4 @@
-"""The base class of all errors, and how to find them by code."""
+"""The base class of all errors, the list of error classes, and the search by code."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ COST_MESSAGES = {
 class ImageError(Exception):
     """A failure that can be shown to a person.
 
-    `message` and `suggestions` are for anybody; `details` is technical, scrubbed of secrets.
-    `retryable` says whether the same request may succeed later; `charged` is True, False, or None where
-    nobody can know. `states_cost`: the class's own message says so. `categories` are what a moderation names.
-    `answer` is what came of a service's answer that no picture could be read from; the tokens, and the price
-    in micro-USD, are what such an answer says that it cost, None where it doesn't. `counted`:
-    core.usage.error_counts has it already.
+    - `message` and `suggestions` are for everybody; `details` is technical. Secrets are removed from both.
+    - `retryable`: the same request may succeed later.
+    - `charged`: whether the service has charged for the call; None if that can't be known.
+    - `states_cost`: the class's message already says what the failure cost.
+    - `categories`: the reasons that a moderation gave.
+    - `answer`: the body of a response that no image could be read from.
+    - `input_tokens`, `output_tokens`, `price_micros` (micro-USD): what such a response says it cost, or None.
+    - `counted`: core.usage.error_counts has counted this failure.
     """
 
     code: ClassVar[str] = "IMG-GEN-001"
@@ -68,7 +70,7 @@ class ImageError(Exception):
 
 
 def all_errors() -> tuple[type[ImageError], ...]:
-    """Every error class, parents first, in the order they are defined."""
+    """All error classes, parents first, in the order of their definition."""
     found: list[type[ImageError]] = [ImageError]
     for parent in found:
         found += parent.__subclasses__()
@@ -76,12 +78,12 @@ def all_errors() -> tuple[type[ImageError], ...]:
 
 
 def by_code(code: str) -> type[ImageError] | None:
-    """The error class of a stored code; None for one of another version."""
+    """The class with this code; None for a code that only another version has."""
     return next((kind for kind in all_errors() if kind.code == code), None)
 
 
 def terminal_message(error: ImageError) -> str:
-    """A failure for the person at a terminal: what, its code, the details, and what can be done."""
+    """An error as lines for a terminal: message, code, details and suggestions."""
     details = f"\n  ({error.details})" if error.details else ""
     tips = "".join(f"\n  - {tip}" for tip in error.suggestions)
     return f"{error.message} [{error.code}]{details}{tips}"

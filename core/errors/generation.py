@@ -1,4 +1,4 @@
-"""Errors of the paid image call and its answer."""
+"""Errors of the paid image call and its response."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from core.errors.base import ImageError
 
 class ImageGenerationError(ImageError):
     code, status = "IMG-GEN-FAIL-001", 502
-    message = "The image could not be made."
+    message = "The image couldn't be generated."
     suggestions: tuple[str, ...] = (
         "Check the service's status page.",
         "Ask your administrator to check the API key.",
@@ -68,7 +68,7 @@ class QuotaSpent(ImageGenerationError):
     message = "The account's credit with the image service is used up."
     suggestions = (
         "Ask your administrator to add credit to the service's account.",
-        "Your prompt is kept: come back to it later.",
+        "Your prompt is saved: come back to it later.",
     )
 
 
@@ -77,7 +77,7 @@ class BillingLimitReached(ImageGenerationError):
     message = "The account has reached the spending limit set with the image service."
     suggestions = (
         "Ask your administrator to raise the limit, or wait until next month.",
-        "Your prompt is kept: come back to it later.",
+        "Your prompt is saved: come back to it later.",
     )
 
 
@@ -86,7 +86,7 @@ class BudgetSpent(ImageGenerationError):
     message = "Your budget doesn't cover this."
     suggestions = (
         "Ask for fewer images, a smaller size or a lower quality.",
-        "Wait until the budget resets: your prompt is kept.",
+        "Wait until the budget resets: your prompt is saved.",
         "Ask your administrator for a larger budget.",
     )
 
@@ -95,7 +95,7 @@ class OutcomeUnknown(ImageGenerationError):
     code, status, retryable = "IMG-GEN-UNKNOWN-001", 504, False
     message = "Outcome unknown: the service may have charged for this."
     suggestions: tuple[str, ...] = (
-        "Try again, which may be charged twice, or let it go.",
+        "You may be charged twice if you try again.",
         "Check the service's usage page if the cost matters.",
     )
     charged: bool | None = None
@@ -123,7 +123,7 @@ class ResponseLost(OutcomeUnknown):
 class ResponseTruncated(OutcomeUnknown):
     code = "IMG-GEN-UNKNOWN-004"
     message = (
-        "Outcome unknown: the answer ended before the picture was complete, and the service may have charged "
+        "Outcome unknown: the answer ended before the image was complete, and the service may have charged "
         "for this."
     )
 
@@ -164,7 +164,7 @@ class ServiceAddressWrong(BadResponse):
 
 class BadImage(ImageGenerationError):
     code, status, retryable = "IMG-GEN-IMAGE-001", 502, True
-    message = "The service sent a damaged picture."
+    message = "The service sent a damaged image."
     suggestions = (
         "Try again.",
         "The damaged file is kept for your administrator.",
@@ -200,7 +200,7 @@ class ModelUnavailable(ImageGenerationError):
 class ModelRetired(ImageGenerationError):
     code, status, retryable = "IMG-GEN-MODEL-002", 410, False
     message = "This model has been retired by the service."
-    suggestions = ("Choose the successor named above under More options.",)
+    suggestions = ("Choose the model named above under More options.",)
 
 
 class RequestTooLarge(ImageGenerationError):
@@ -211,7 +211,7 @@ class RequestTooLarge(ImageGenerationError):
 
 class JobNotRetryable(ImageGenerationError):
     code, status, retryable = "IMG-GEN-STATE-001", 409, False
-    message = "This image is still being made or is already done."
+    message = "This image is still being generated or is already finished."
     suggestions = ("Wait until it has finished.", "Look in your gallery.")
 
 
@@ -223,5 +223,5 @@ class RecipeUnreadable(ImageGenerationError):
 
 class JobCancelled(ImageGenerationError):
     code, status, retryable = "IMG-GEN-CANCEL-001", 409, False
-    message = "This image was cancelled before it started; it cost nothing."
+    message = "This image was cancelled before it was started. It cost nothing."
     suggestions = ("Request it again.",)

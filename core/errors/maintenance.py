@@ -7,7 +7,7 @@ from core.errors.base import ImageError
 
 class BackupError(ImageError):
     code, retryable = "IMG-BACKUP-001", False
-    message = "The backup can't be made or restored like this."
+    message = "The backup can't be created or restored this way."
     suggestions: tuple[str, ...] = ("Fix what is named above, then try again.",)
 
 

@@ -7,7 +7,7 @@ from core.errors.base import ImageError
 
 class ImagePromptError(ImageError):
     code, status = "IMG-PRM-ENH-001", 502
-    message = "The prompt could not be enhanced."
+    message = "The prompt couldn't be enhanced."
     suggestions: tuple[str, ...] = (
         "Try again in a moment.",
         "Shorten the description.",
@@ -57,7 +57,7 @@ class PromptBlocked(ImagePromptError):
     ) -> None:
         self.categories = categories
         if categories and message is None:
-            message = f"{type(self).message.removesuffix('.')}: {', '.join(categories)}."
+            message = f"{type(self).message} Reason given: {', '.join(categories)}."
         super().__init__(message, details=details, request_id=request_id)
 
 
@@ -84,7 +84,7 @@ class PromptFlagged(PromptBlocked):
     message = "The service's free moderation flagged this prompt, so it wasn't sent."
     suggestions = (
         "Change the words that could be read as unsafe, then try again.",
-        "Your prompt is kept as it was.",
+        "Your prompt is saved as it was.",
     )
 
 
@@ -104,7 +104,7 @@ class EnhancementTruncated(ImagePromptError):
 
 class EnhancementTooLong(ImagePromptError):
     code, status, retryable = "IMG-PRM-CUT-002", 502, True
-    message = "The enhanced prompt got too long to finish."
+    message = "The enhanced prompt became too long to be finished."
     suggestions = ("Choose a lighter enhancement.", "Shorten the description.")
     charged = True
 
@@ -113,5 +113,5 @@ class EnhancementCancelled(ImagePromptError):
     code, status, retryable = "IMG-PRM-CANCEL-001", 409, False
     message = "The enhancement was cancelled before it started."
     suggestions = ("Enhance again if you still want it.",)
-    # Nobody waits for it any more.
+    # Not counted: nobody waits for the result any more.
     counted = True

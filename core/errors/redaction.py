@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-# Each run of these signs is looked at once and by itself: a text of any length takes time in proportion.
+# Each run of these characters is searched by itself, so that the time grows linearly with the text.
 _RUN = re.compile(r"[\w*.…•-]{6,}")
-_LONGEST_RUN = 400
-_MARK = re.compile(r"sk-|atl_|\*{4}", re.IGNORECASE)
+# Longer than any key.
+_MAX_KEY_LENGTH = 400
+_SECRET_MARK = re.compile(r"sk-|atl_|\*{4}", re.IGNORECASE)
 _BEARER = re.compile(r"(?<=Bearer)\s+\S+", re.IGNORECASE)
 _SECRETS = re.compile(
     r"""
@@ -22,7 +23,7 @@ _SECRETS = re.compile(
 )
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^\s/]+(?=@)")
 _AWS_KEY = re.compile(r"(?:AKIA|ASIA)[A-Z0-9]{12,}")
-# What links, cookies, forms and connection strings name such a value; as `name=value` and in JSON.
+# Names of secrets in links, cookies, forms and connection strings, as `name=value` and in JSON.
 _NAMED = re.compile(
     r"""
     (?P<name> (?:invite|reset|ticket|share|token|password|passwd|secret|signature|credential|api_?key
@@ -35,7 +36,7 @@ _NAMED = re.compile(
 
 
 def scrub(text: str) -> str:
-    """`text` without API keys, tokens and passwords; services quote parts of a key in their own messages."""
+    """Replace API keys, tokens and passwords in `text` by "[secret]", partly masked ones too."""
     text = _PASSWORD_IN_URL.sub("[secret]", _BEARER.sub("[secret]", text))
     text = _AWS_KEY.sub("[secret]", _NAMED.sub(r"\g<name>[secret]", text))
     return _RUN.sub(_scrub_run, text)
@@ -43,8 +44,8 @@ def scrub(text: str) -> str:
 
 def _scrub_run(found: re.Match[str]) -> str:
     run = found[0]
-    mark = _MARK.search(run)
+    mark = _SECRET_MARK.search(run)
     if mark is None:
         return run
-    # No key is that long: what surrounds one in such a run is of no use to anybody.
-    return run[: mark.start()] + "[secret]" if len(run) > _LONGEST_RUN else _SECRETS.sub("[secret]", run)
+    # A longer run is cut off at the first mark: searching it for keys would be slow.
+    return run[: mark.start()] + "[secret]" if len(run) > _MAX_KEY_LENGTH else _SECRETS.sub("[secret]", run)

@@ -38,7 +38,7 @@ class OriginRejected(RequestRejected):
 class BodyTooLarge(RequestRejected):
     code, status = "IMG-REQ-SIZE-001", 413
     message = "This request is too large."
-    suggestions = ("Send less at once.",)
+    suggestions = ("Send less in one request.",)
 
 
 class PageNotFound(RequestRejected):
@@ -86,28 +86,28 @@ class AppStopping(RequestRejected):
 
 class UploadRejected(RequestRejected):
     code, status = "IMG-REQ-UPLOAD-001", 422
-    message = "This file isn't a still picture that can be used."
+    message = "This file can't be used as an image."
     suggestions: tuple[str, ...] = (
-        "Choose a PNG, JPEG or WebP picture that isn't animated.",
-        "Open it in a picture editor and save it again.",
+        "Choose a PNG, JPEG or WebP image that isn't animated.",
+        "Open it in an image editor and save it again.",
     )
 
 
 class UploadTooLarge(UploadRejected):
     code, status = "IMG-REQ-UPLOAD-002", 413
-    message = "This picture is too large."
+    message = "This image is too large."
     suggestions = ("Make it smaller, then upload it again.",)
 
 
 class MaskRejected(UploadRejected):
     code = "IMG-REQ-UPLOAD-003"
-    message = "The mask doesn't match the picture."
-    suggestions = ("Use a PNG of the same size as the picture, transparent where the picture may change.",)
+    message = "The mask doesn't match the image."
+    suggestions = ("Use a PNG of the same size as the image, transparent where the image may change.",)
 
 
 class UploadGone(UploadRejected):
     code, status = "IMG-REQ-UPLOAD-004", 410
-    message = "The uploaded picture is no longer stored."
+    message = "The uploaded image is no longer stored."
     suggestions = ("Upload it again.",)
 
 

@@ -16,7 +16,7 @@ class StorageError(ImageError):
 
 class StorageUnreachable(StorageError):
     code = "IMG-STORE-CONN-001"
-    message = "The image store isn't answering as it should."
+    message = "The image store doesn't answer as it should."
     suggestions = (
         "Try again in a moment.",
         "Ask your administrator to check the bucket's server and the network connection to it.",
@@ -73,10 +73,10 @@ class DatabaseUnreachable(DatabaseError):
 
 class DatabaseVersionMismatch(DatabaseError):
     code, retryable = "IMG-DATA-VERSION-001", False
-    message = "The database was made by another version of Atelier."
+    message = "The database was created by another version of Atelier."
     suggestions = (
-        "Start the version that made it, or a newer one.",
-        "Restore a backup made with this version.",
+        "Start the version that created it, or a newer one.",
+        "Restore a backup that this version created.",
     )
 
 

@@ -1,4 +1,4 @@
-"""A failure as it is stored with a job, and read back as an error."""
+"""Stores an error with a job or an idempotency key, and turns it back into an error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core import errors
 
 @dataclass(frozen=True, slots=True)
 class StoredError:
-    """A failure as it is stored with a job; from `charged` on as in ImageError."""
+    """The fields of an ImageError that are stored as JSON."""
 
     code: str
     message: str
@@ -33,13 +33,13 @@ class StoredError:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> StoredError:
         kind = errors.by_code(fields["code"]) or errors.ImageError
-        # An older row doesn't say what the failure has cost; its code does.
+        # Rows of older versions lack these fields: the class knows whether it was charged.
         known = {"charged": kind.charged, "categories": ()} | fields
         lists = {name: tuple(known[name]) for name in ("suggestions", "categories")}
         return cls(**known | lists)
 
     def to_error(self) -> errors.ImageError:
-        """The failure as it was raised, as far as that was stored; core.usage.error_counts has counted it."""
+        """The error with everything that was stored, marked as counted."""
         kind = errors.by_code(self.code) or errors.ImageGenerationError
         error = kind(self.message, details=self.details, request_id=self.request_id)
         error.suggestions, error.field, error.retry_after = self.suggestions, self.field, self.retry_after

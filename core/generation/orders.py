@@ -107,7 +107,7 @@ class Orders:
             user.user_id,
             [recipe] * count,
             repeats=lambda session, batch_id: (
-                self.idempotency.batch(session, kept, batch_id) if kept else None
+                self.idempotency.claim_batch(session, kept, batch_id) if kept else None
             ),
         )
 

@@ -59,7 +59,7 @@ def reencode_mask(file: BinaryIO, *, size: tuple[int, int], max_bytes: int) -> R
         raise MaskRejected("The mask has no transparent area.", field="mask")
     if pixels.size != size:
         ours, its = (f"{width} × {height}" for width, height in (pixels.size, size))
-        raise MaskRejected(f"The mask is {ours} pixels, and the picture {its}.", field="mask")
+        raise MaskRejected(f"The mask is {ours} pixels, and the image {its}.", field="mask")
     mask = Image.new("RGBA", size)
     mask.putalpha(pixels.getchannel("A"))
     return _encoded(mask, "PNG")
@@ -71,7 +71,7 @@ def _opened(file: BinaryIO, max_bytes: int, *, field: str = "image") -> Iterator
     length = file.seek(0, 2)
     file.seek(0)
     if length > max_bytes:
-        raise UploadTooLarge(f"A picture can be at most {max_bytes // MEGABYTE} MB.", field=field)
+        raise UploadTooLarge(f"An image can be at most {max_bytes // MEGABYTE} MB.", field=field)
     try:
         with Image.open(file, formats=_FORMATS) as image:
             _check_shape(image, field)
@@ -86,11 +86,11 @@ def _check_shape(image: Image.Image, field: str) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise _too_many_pixels(field)
     if image.format != _PHOTOGRAPH and getattr(image, "n_frames", 1) > 1:
-        raise UploadRejected("This picture is animated.", field=field)
+        raise UploadRejected("This image is animated.", field=field)
 
 
 def _too_many_pixels(field: str) -> UploadTooLarge:
-    return UploadTooLarge(f"A picture can have at most {MAX_PIXELS:,} pixels.", field=field)
+    return UploadTooLarge(f"An image can have at most {MAX_PIXELS:,} pixels.", field=field)
 
 
 def _pixels(image: Image.Image) -> Image.Image:
@@ -110,7 +110,7 @@ def _encoded(pixels: Image.Image, kind: str) -> ReencodedImage:
     options = {"quality": JPEG_QUALITY} if kind == "JPEG" else {"compress_level": 4}
     pixels.save(file, kind, **options)
     if file.tell() > LARGEST:
-        raise UploadTooLarge("Re-encoded, this picture is too large for the service.", field="image")
+        raise UploadTooLarge("Once re-encoded, this image is too large for the service.", field="image")
     return ReencodedImage(file.getvalue(), Image.MIME[kind], *pixels.size)
 
 

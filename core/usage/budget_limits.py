@@ -1,4 +1,4 @@
-"""Budget limits as values, and the sentences that describe them."""
+"""Budget limits and their use as values, with the sentences that describe them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from enum import StrEnum
 from core import errors
 from core.usage.money import MICROS, format_money
 
-# Stored for one user in place of a limit. NULL is another thing: as the settings say.
+# Stored for a user who has no limit. NULL means the limit of the settings.
 NO_LIMIT = -1
-# More than anybody spends or makes, and no more than a column holds.
+# Beyond any real budget, and small enough for the column.
 MAX_USD_LIMIT = 1_000_000
 MAX_IMAGES_LIMIT = 1_000_000_000
 
 
 class BudgetKind(StrEnum):
-    """The four budgets, by the names of their columns."""
+    """The four budgets. The values are the names of the columns."""
 
     DAY_MICROS = "day_micros"
     MONTH_MICROS = "month_micros"
@@ -41,7 +41,7 @@ class BudgetKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BudgetLimits:
-    """The limits that hold for a user, money in micro-USD; None is no limit."""
+    """The limits that apply to a user. Money is in micro-USD; None means no limit."""
 
     day_micros: int | None = None
     month_micros: int | None = None
@@ -52,33 +52,36 @@ class BudgetLimits:
     def any(self) -> bool:
         return any(limit is not None for limit in asdict(self).values())
 
-    def of(self, which: BudgetKind) -> int | None:
-        limit: int | None = getattr(self, which)
+    def of(self, kind: BudgetKind) -> int | None:
+        limit: int | None = getattr(self, kind)
         return limit
 
 
 @dataclass(frozen=True, slots=True)
 class UserLimits:
-    """What an administrator has set for one user: None is as the settings say, NO_LIMIT no limit."""
+    """One user's own limits, set by an administrator. None means the settings' limit, NO_LIMIT none."""
 
     day_micros: int | None = None
     month_micros: int | None = None
     day_images: int | None = None
     month_images: int | None = None
 
-    def of(self, which: BudgetKind) -> int | None:
-        limit: int | None = getattr(self, which)
+    def of(self, kind: BudgetKind) -> int | None:
+        limit: int | None = getattr(self, kind)
         return limit
 
-    def over(self, usual: BudgetLimits) -> BudgetLimits:
-        """The limits that hold where `usual` are the settings'."""
-        set_here = {name: limit for name, limit in asdict(self).items() if limit is not None}
-        return replace(usual, **{name: None if limit < 0 else limit for name, limit in set_here.items()})
+    def applied_to(self, defaults: BudgetLimits) -> BudgetLimits:
+        """`defaults`, with this user's own limits in place of theirs."""
+        own = {name: limit for name, limit in asdict(self).items() if limit is not None}
+        return replace(defaults, **{name: None if limit < 0 else limit for name, limit in own.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What is asked for: so many images for so many micro-USD, and with `unpriced` more that nobody knows."""
+    """A request against a budget: a number of images and their cost in micro-USD.
+
+    `unpriced` means that part of the cost is unknown.
+    """
 
     images: int = 0
     micros: int = 0
@@ -86,20 +89,20 @@ class Need:
 
     @classmethod
     def of(cls, estimates: Sequence[int | None]) -> Need:
-        """That of one image for each of `estimates`."""
+        """The need of one image per estimate, in micro-USD; None is an unknown price."""
         return cls(len(estimates), sum(each or 0 for each in estimates), None in estimates)
 
     @classmethod
-    def of_text(cls, most: int | None) -> Need:
-        """That of an enhancement, which is no image."""
-        return cls(0, most or 0, most is None)
+    def of_text(cls, max_micros: int | None) -> Need:
+        """The need of an enhancement: money but no image."""
+        return cls(0, max_micros or 0, max_micros is None)
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetUse:
-    """One budget of one person. Money is in micro-USD; `used` includes what is reserved."""
+    """One budget of one user. Money is in micro-USD; `used` includes reservations."""
 
-    which: BudgetKind
+    kind: BudgetKind
     limit: int | None
     used: int
     renews_at: datetime
@@ -112,71 +115,73 @@ class BudgetUse:
         left = self.left
         if left is None:
             return True
-        if not self.which.is_money:
+        if not self.kind.is_money:
             return need.images <= left or not need.images
-        # What costs nothing is never refused for want of money.
+        # Free requests are never refused, even if no money is left.
         return need.micros <= left and (left > 0 or not need.unpriced)
 
     def refusal(self, need: Need) -> errors.BudgetSpent:
-        """What to tell somebody whom this budget doesn't cover."""
-        details = f"{self.which}: limit {self.limit}, used {self.used}, asked for {need}"
-        return errors.BudgetSpent(_refusal_words(self, need), details=details, field="budget")
+        """The error that says why this budget doesn't cover `need`."""
+        details = f"{self.kind}: limit {self.limit}, used {self.used}, asked for {need}"
+        return errors.BudgetSpent(_refusal_message(self, need), details=details, field="budget")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A person's four budgets at one moment."""
+    """A user's four budgets at one moment."""
 
     lines: tuple[BudgetUse, ...]
 
     def refusal(self, need: Need) -> errors.BudgetSpent | None:
-        """Why `need` isn't covered: of several budgets, by the one that is longest in renewing."""
+        """The error of the budget that doesn't cover `need`; of several, the one that renews last."""
         short = [line for line in self.lines if not line.covers(need)]
         return max(short, key=lambda line: line.renews_at).refusal(need) if short else None
 
 
-def format_amount(which: BudgetKind, amount: int | None) -> str:
-    """So much of one budget as people read it; None is no limit."""
+def format_amount(kind: BudgetKind, amount: int | None) -> str:
+    """An amount of a budget for people to read; None means no limit."""
     if amount is None:
         return "no limit"
-    return format_money(amount) if which.is_money else f"{amount:,}"
+    return format_money(amount) if kind.is_money else f"{amount:,}"
 
 
-def format_limit(which: BudgetKind, own: int | None) -> str:
-    """One user's own limit as people read it."""
+def format_limit(kind: BudgetKind, own: int | None) -> str:
+    """One user's own limit for people to read."""
     if own is None:
         return "as in the settings"
-    return format_amount(which, None if own < 0 else own)
+    return format_amount(kind, None if own < 0 else own)
 
 
 def describe_changes(before: UserLimits, after: UserLimits) -> Iterator[str]:
-    for which in BudgetKind:
-        old, new = before.of(which), after.of(which)
+    for kind in BudgetKind:
+        old, new = before.of(kind), after.of(kind)
         if old != new:
-            yield f"{which.label}: {format_limit(which, old)}, now {format_limit(which, new)}"
+            yield f"{kind.label}: {format_limit(kind, old)}, now {format_limit(kind, new)}"
 
 
 def micros_from_dollars(dollars: Decimal | None) -> int | None:
     return None if dollars is None else int(dollars * MICROS)
 
 
-def check_limit(which: BudgetKind, limit: int | None) -> None:
-    most = MAX_USD_LIMIT * MICROS if which.is_money else MAX_IMAGES_LIMIT
-    if limit is not None and not NO_LIMIT <= limit <= most:
+def check_limit(kind: BudgetKind, limit: int | None) -> None:
+    highest = MAX_USD_LIMIT * MICROS if kind.is_money else MAX_IMAGES_LIMIT
+    if limit is not None and not NO_LIMIT <= limit <= highest:
         raise errors.InvalidParameter(
-            f"A budget can be 0 to {format_money(most) if which.is_money else f'{most:,} images'}.",
+            f"A budget can be 0 to {format_money(highest) if kind.is_money else f'{highest:,} images'}.",
             suggestions=("Enter another limit, or choose none.",),
-            field=which,
+            field=kind,
         )
 
 
-def _refusal_words(line: BudgetUse, need: Need) -> str:
-    period = "Today's" if line.which.is_daily else "This month's"
-    left = line.left or 0
-    if line.which.is_money:
-        rest, asked = f"{format_money(left)} left", f"this would cost about {format_money(need.micros)}"
-    else:
-        rest, asked = f"room for {left:,} more", f"this would be {need.images:,}"
-    said = f"has {rest}, and {asked}" if left else "is used up"
-    kind = "budget" if line.which.is_money else "image budget"
-    return f"{period} {kind} {said}. It resets on {line.renews_at:%d %b %Y, %H:%M} UTC."
+def _refusal_message(budget: BudgetUse, need: Need) -> str:
+    left, kind = budget.left or 0, budget.kind
+    reset = f"resets on {budget.renews_at:%d %b %Y, %H:%M} UTC."
+    period = "Today's" if kind.is_daily else "This month's"
+    name = f"{period} {'budget' if kind.is_money else 'image budget'}"
+    if not left:
+        return f"{name} is used up. It {reset}"
+    if kind.is_money:
+        cost = f"this would cost about {format_money(need.micros)}"
+        return f"{name} has {format_money(left)} left, and {cost}. It {reset}"
+    more = f"{left:,} more image{'' if left == 1 else 's'} {'today' if kind.is_daily else 'this month'}"
+    return f"You can make {more}; this would make {need.images:,}. The budget {reset}"

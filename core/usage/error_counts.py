@@ -1,4 +1,4 @@
-"""How often each failure has reached somebody, by code and hour: what the administrator looks at."""
+"""Counts how often each error was shown to somebody, by code and hour, for the administrator."""
 
 from __future__ import annotations
 
@@ -16,32 +16,35 @@ from core.common.clock import utc_now
 from core.database.database import Database
 from core.database.models import ErrorCount
 
-LATELY = timedelta(hours=24)
-KEPT = timedelta(days=30)
+RECENT = timedelta(hours=24)
+RETENTION = timedelta(days=30)
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """How often one failure came up: within LATELY, and within KEPT. `message` is "" for a code of before."""
+class ErrorFrequency:
+    """How often an error occurred within RECENT and within RETENTION.
+
+    `message` is "" for a code that this version doesn't know.
+    """
 
     code: str
     message: str
-    lately: int
-    all: int
+    recent: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorCounts:
-    """Counts what people were told, each failure once. Safe to share between threads and processes."""
+    """Counts each error once. Safe to share between threads and processes."""
 
     database: Database
     clock: Callable[[], datetime] = utc_now
 
     def count(self, error: errors.ImageError) -> None:
-        """Count `error`, unless another place has. Never raises.
+        """Count `error` unless it has been counted before. Never raises.
 
-        What is wrong with the database itself is in the log alone: to write there would make it worse.
+        Errors of the database aren't counted: writing to it would make things worse. They are in the log.
         """
         if error.counted or isinstance(error, errors.DatabaseError):
             return
@@ -49,7 +52,7 @@ class ErrorCounts:
         try:
             self._add(error.code)
         except Exception as fault:
-            log.error("a failure could not be counted", code=error.code, error=repr(fault))
+            log.error("error_not_counted", code=error.code, error=repr(fault))
 
     def _add(self, code: str) -> None:
         hour = _hour(self.clock())
@@ -62,31 +65,33 @@ class ErrorCounts:
                 )
             )
 
-    def seen(self, admin: SignedIn) -> tuple[Seen, ...]:
-        """What has come up within KEPT, the most frequent of LATELY first. Raises NotAllowed."""
+    def frequencies(self, admin: SignedIn) -> tuple[ErrorFrequency, ...]:
+        """The errors within RETENTION, the most frequent within RECENT first. Raises NotAllowed."""
         if not admin.is_admin:
             raise errors.NotAllowed
         now = _hour(self.clock())
-        lately = func.sum(case((col(ErrorCount.hour) > now - LATELY, col(ErrorCount.count)), else_=0))
+        recent = func.sum(case((col(ErrorCount.hour) > now - RECENT, col(ErrorCount.count)), else_=0))
         total = func.sum(ErrorCount.count)
         found = (
-            select(col(ErrorCount.code), lately, total)
-            .where(col(ErrorCount.hour) > now - KEPT)
+            select(col(ErrorCount.code), recent, total)
+            .where(col(ErrorCount.hour) > now - RETENTION)
             .group_by(ErrorCount.code)
-            .order_by(lately.desc(), total.desc(), col(ErrorCount.code))
+            .order_by(recent.desc(), total.desc(), col(ErrorCount.code))
         )
         with self.database.read() as session:
-            return tuple(_seen(code, int(new), int(every)) for code, new, every in session.execute(found))
+            return tuple(
+                _frequency(code, int(new), int(every)) for code, new, every in session.execute(found)
+            )
 
     def tidy(self) -> None:
-        """Forget what is older than anybody is shown."""
+        """Delete the counts that are older than RETENTION."""
         with self.database.write() as session:
-            session.execute(delete(ErrorCount).where(col(ErrorCount.hour) <= _hour(self.clock()) - KEPT))
+            session.execute(delete(ErrorCount).where(col(ErrorCount.hour) <= _hour(self.clock()) - RETENTION))
 
 
-def _seen(code: str, lately: int, total: int) -> Seen:
+def _frequency(code: str, recent: int, total: int) -> ErrorFrequency:
     kind = errors.by_code(code)
-    return Seen(code, str(kind.message) if kind else "", lately, total)
+    return ErrorFrequency(code, str(kind.message) if kind else "", recent, total)
 
 
 def _hour(moment: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""Answers to paid requests, kept for a day under their sender's key: asked again, nothing is bought."""
+"""Idempotency keys: a paid request that is repeated within a day gets the stored response."""
 
 from __future__ import annotations
 
@@ -17,48 +17,50 @@ from core.common.ids import sha256_hex
 from core.database.database import AdvisoryLock, Database
 from core.database.models import IdempotentResponse
 
-LIFE = timedelta(days=1)
+LIFETIME = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """One user's request under one key; `request_hash` tells whether it is the same request again."""
+    """One user's request under one key. `request_hash` tells whether a repeated request is the same."""
 
     id: str
     user_id: str
     request_hash: str
 
     @classmethod
-    def of(cls, user_id: str, key: str, path: str, asked: dict[str, Any]) -> Self:
-        body = json.dumps([path, asked], sort_keys=True)
+    def of(cls, user_id: str, key: str, path: str, fields: dict[str, Any]) -> Self:
+        body = json.dumps([path, fields], sort_keys=True)
         return cls(sha256_hex(json.dumps([user_id, key])), user_id, sha256_hex(body))
 
 
 class IdempotencyStore:
+    """Stored responses by user and key. Raises IdempotencyKeyReused for a key of another request."""
+
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
         self._clock = clock
 
     def find(self, request: IdempotentRequest) -> IdempotentResponse | None:
-        """The stored response. Raises IdempotencyKeyReused where the key belongs to another request."""
+        """The stored response, or None for a new key; `status` is None while it is being answered."""
         with self._database.read() as session:
             return self._known(session, request)
 
-    def batch(self, session: Session, request: IdempotentRequest, batch_id: str) -> str | None:
-        """The batch that was submitted under this key, else None, and `batch_id` is now the one.
+    def claim_batch(self, session: Session, request: IdempotentRequest, batch_id: str) -> str | None:
+        """The batch that was submitted under this key, or None after storing `batch_id` for it.
 
-        It is for the transaction of the submission, in which nobody else submits.
+        Call it in the transaction of the submission, under AdvisoryLock.SUBMISSION.
         """
-        known = self._begin(session, request, batch_id)
+        known = self._claim(session, request, batch_id)
         return known.batch_id if known else None
 
-    def begin(self, request: IdempotentRequest) -> IdempotentResponse | None:
-        """What is kept of the same request, else None, and whoever asked is the one to answer it."""
+    def claim(self, request: IdempotentRequest) -> IdempotentResponse | None:
+        """The stored response, or None: then the caller has claimed the key and must answer or release it."""
         with self._database.write() as session:
             self._database.lock(session, AdvisoryLock.SUBMISSION)
-            return self._begin(session, request, None)
+            return self._claim(session, request, None)
 
-    def _begin(
+    def _claim(
         self, session: Session, request: IdempotentRequest, batch_id: str | None
     ) -> IdempotentResponse | None:
         known = self._known(session, request)
@@ -72,27 +74,28 @@ class IdempotencyStore:
             )  # fmt: skip
         return known
 
-    def answer(self, request: IdempotentRequest, status: int, body: dict[str, Any]) -> None:
-        """Keep what a request was answered."""
-        kept = update(IdempotentResponse).where(col(IdempotentResponse.id) == request.id)
+    def store_response(self, request: IdempotentRequest, status: int, body: dict[str, Any]) -> None:
+        row = update(IdempotentResponse).where(col(IdempotentResponse.id) == request.id)
         with self._database.write() as session:
-            session.execute(kept.values(status=status, body=body))
+            session.execute(row.values(status=status, body=body))
 
-    def forget(self, request: IdempotentRequest) -> None:
-        """Let the key go: what was asked for has failed, and bought nothing."""
+    def release(self, request: IdempotentRequest) -> None:
+        """Free the key of a request that failed before anything was paid."""
         with self._database.write() as session:
             session.execute(delete(IdempotentResponse).where(col(IdempotentResponse.id) == request.id))
 
     def tidy(self) -> None:
-        """Remove what is too old to answer."""
+        """Delete the responses that are older than LIFETIME."""
         with self._database.write() as session:
             session.execute(
-                delete(IdempotentResponse).where(col(IdempotentResponse.created_at) <= self._clock() - LIFE)
+                delete(IdempotentResponse).where(
+                    col(IdempotentResponse.created_at) <= self._clock() - LIFETIME
+                )
             )
 
     def _known(self, session: Session, request: IdempotentRequest) -> IdempotentResponse | None:
         row = session.get(IdempotentResponse, request.id)
-        if row is None or row.created_at <= self._clock() - LIFE:
+        if row is None or row.created_at <= self._clock() - LIFETIME:
             return None
         if row.request_hash != request.request_hash:
             raise errors.IdempotencyKeyReused

@@ -1,4 +1,7 @@
-"""How many requests a user and each token may send in a minute, counted in rows that all processes share."""
+"""Rate limits: how many API requests per minute a user and each API token may send.
+
+The counters are rows in the database, which all processes share.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ WINDOW = timedelta(minutes=1)
 
 
 class RateKind(StrEnum):
-    """What is counted by itself: looking, and what costs money or changes something."""
+    """Two separate limits: requests that only read, and those that cost money or change something."""
 
     READ = "read"
     PAID = "paid"
@@ -28,20 +31,20 @@ class RateKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """`subject`, a user or a token, may send `most` requests in a window."""
+    """`subject`, a user or an API token, may send `max_requests` per window."""
 
     subject: str
-    most: int
+    max_requests: int
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """What is left for the subject that has the least left, and in how many seconds all is free again."""
+class LimitStatus:
+    """The tightest of the limits: requests remaining, and the seconds until its window is reset."""
 
     limit: int
     remaining: int
     reset: int
-    over: bool = False
+    exceeded: bool = False
 
     def headers(self) -> dict[str, str]:
         names = ("Limit", "Remaining", "Reset")
@@ -50,62 +53,67 @@ class Window:
 
 
 class RateLimits:
-    """One row for each subject and kind: its window, and how many requests were let through in it."""
+    """One row per subject and kind, with the start of its window and the requests admitted in it."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
         self._clock = clock
 
-    def acquire(self, kind: RateKind, limits: Sequence[Limit]) -> Window:
-        """Count one request for all subjects, or for none where one of them has nothing left."""
+    def acquire(self, kind: RateKind, limits: Sequence[Limit]) -> LimitStatus:
+        """Count one request for every subject, or for none of them if one has no requests left."""
         now = self._clock()
         try:
             with self._database.write() as session:
-                found = session.execute(self._counted(kind, limits, now)).all()
-                windows = [_window(limit, found, now) for limit in limits]
-                fullest = min(windows, key=lambda window: (not window.over, window.remaining))
-                if fullest.over:
-                    raise _NothingLeft(fullest)
-        except _NothingLeft as full:
-            return full.window
-        return fullest
+                found = session.execute(self._count(kind, limits, now)).all()
+                statuses = [_status(limit, found, now) for limit in limits]
+                tightest = min(statuses, key=lambda status: (not status.exceeded, status.remaining))
+                if tightest.exceeded:
+                    raise _LimitExceeded(tightest)
+        except _LimitExceeded as exceeded:
+            return exceeded.status
+        return tightest
 
     def tidy(self) -> None:
-        """Remove the windows that are over."""
+        """Delete the windows that have ended."""
         with self._database.write() as session:
             session.execute(delete(RateWindow).where(col(RateWindow.began_at) <= self._clock() - WINDOW))
 
-    def _counted(self, kind: RateKind, limits: Sequence[Limit], now: datetime) -> Any:
-        """One statement: whoever counts the same subject at once waits, and finds what this one wrote."""
+    def _count(self, kind: RateKind, limits: Sequence[Limit], now: datetime) -> Any:
+        """One statement for all rows: a concurrent request for the same subject waits for it."""
         rows = [
             {"subject": limit.subject, "kind": kind, "began_at": now, "count": 1}
             for limit in sorted(limits, key=lambda limit: limit.subject)
         ]
         began = col(RateWindow.began_at)
-        # One from the future was dated by a clock that has been set back since.
-        over = or_(began <= now - WINDOW, began > now + WINDOW)
+        # A window in the future was started before the clock was set back.
+        ended = or_(began <= now - WINDOW, began > now + WINDOW)
         return (
             self._database.insert(RateWindow)
             .values(rows)
             .on_conflict_do_update(
                 index_elements=["subject", "kind"],
                 set_={
-                    "count": case((over, 1), else_=col(RateWindow.count) + 1),
-                    "began_at": case((over, now), else_=began),
+                    "count": case((ended, 1), else_=col(RateWindow.count) + 1),
+                    "began_at": case((ended, now), else_=began),
                 },
             )
-            .returning(col(RateWindow.subject), col(RateWindow.count).label("taken"), began)
+            .returning(col(RateWindow.subject), col(RateWindow.count).label("used"), began)
         )
 
 
-class _NothingLeft(Exception):
-    """Takes back what was counted in the same transaction."""
+class _LimitExceeded(Exception):
+    """Rolls back the transaction, so that the refused request isn't counted for any subject."""
 
-    def __init__(self, window: Window) -> None:
-        self.window = window
+    def __init__(self, status: LimitStatus) -> None:
+        self.status = status
 
 
-def _window(limit: Limit, found: Sequence[Any], now: datetime) -> Window:
+def _status(limit: Limit, found: Sequence[Any], now: datetime) -> LimitStatus:
     row = next(row for row in found if row.subject == limit.subject)
     reset = max(1, ceil((row.began_at + WINDOW - now).total_seconds()))
-    return Window(limit.most, max(0, limit.most - row.taken), reset, over=row.taken > limit.most)
+    return LimitStatus(
+        limit.max_requests,
+        max(0, limit.max_requests - row.used),
+        reset,
+        exceeded=row.used > limit.max_requests,
+    )

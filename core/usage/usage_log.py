@@ -1,4 +1,4 @@
-"""What was called, by whom, what it cost and how it ended."""
+"""The usage log: every call to a service, with its user, cost and outcome."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from core.database.columns import fit_to_columns
 from core.database.database import Database
 from core.database.models import Job, Usage, UsageKind
 
-# By no more than this are two processes' clocks apart.
-CLOCKS = timedelta(days=1)
+# The clocks of two processes differ by at most this much.
+MAX_CLOCK_DIFFERENCE = timedelta(days=1)
 
 
 class Outcome(StrEnum):
-    """How a call ended; UNKNOWN may have been charged, SAVED was answered from the store and never made."""
+    """How a call ended. UNKNOWN: it may have been charged. SAVED: a stored result made it unnecessary."""
 
     OK = "ok"
     FAILED = "failed"
@@ -28,11 +28,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to a service. `seconds` is its length, `price_micros` in micro-USD, None where unknown.
+    """One call to a service. All prices are in micro-USD, None where unknown.
 
-    A saved one costs nothing; `saved_micros` is what it would have cost, None where unknown.
-    `reserved_micros` and `lost_images` are what it counts of a budget where it may have been charged: money
-    in place of an unknown price, and pictures that never came.
+    - `seconds`: the duration.
+    - `saved_micros`: for a saved call, which costs nothing, the price that it would have had.
+    - `reserved_micros`: counts against budgets while the price is unknown.
+    - `lost_images`: images that may have been charged and never arrived.
     """
 
     user_id: str
@@ -56,10 +57,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over one user's calls. `unpriced_calls` may have cost money, nobody knows how much.
+    """Sums over one user's calls.
 
-    Saved calls were never made: they are in `saved_calls` alone, and of `unpriced_saved_calls` among them
-    nobody knows what they would have cost.
+    `unpriced_calls` may have cost money, but their price is unknown. Saved calls were never made: only
+    `saved_calls`, `saved_micros` and `unpriced_saved_calls` (their price would be unknown) count them.
     """
 
     calls: int
@@ -77,27 +78,30 @@ class UsageLog:
         self._database = database
 
     def record(self, session: Session, call: Call) -> None:
-        """Add `call` to the caller's transaction."""
+        """Add `call` in the caller's transaction."""
         session.add(Usage(**fit_to_columns(Usage, asdict(call))))
 
     def may_be_paid(self, session: Session, job: Job) -> bool:
-        """Whether an earlier call of this job has been paid, or may have been."""
+        """Whether an earlier call of this job was charged or may have been."""
         earlier = (
             select(col(Usage.id))
-            # Whose, and since when, is what the index knows; processes' clocks may differ.
-            .where(col(Usage.user_id) == job.owner_id, col(Usage.started_at) >= job.created_at - CLOCKS)
+            # The index covers user and start time; another process's clock may differ.
+            .where(
+                col(Usage.user_id) == job.owner_id,
+                col(Usage.started_at) >= job.created_at - MAX_CLOCK_DIFFERENCE,
+            )
             .where(col(Usage.job_id) == job.id, col(Usage.outcome) != Outcome.FAILED)
         )
         return session.execute(earlier.limit(1)).first() is not None
 
     def begin(self, session: Session, call: Call) -> str:
-        """Add a call that is about to leave, whose outcome is unknown until `end`; its id."""
+        """Add a call before it is sent, with the outcome UNKNOWN until `end`; returns its id."""
         row = Usage(**fit_to_columns(Usage, asdict(replace(call, outcome=Outcome.UNKNOWN))))
         session.add(row)
         return row.id
 
     def end(self, usage_id: str, call: Call) -> None:
-        """Enter how a call that was begun has ended; when it began stays as it was."""
+        """Record the outcome of a call that `begin` has added; its start time stays."""
         fields = fit_to_columns(Usage, asdict(call))
         del fields["started_at"]
         with self._database.write() as session:
@@ -109,7 +113,7 @@ class UsageLog:
                 self.record(session, call)
 
     def totals(self, user_id: str, since: datetime) -> Totals:
-        """The sums of the calls that began at `since` or later."""
+        """The sums of the calls that started at `since` or later."""
         saved = col(Usage.outcome) == Outcome.SAVED
         unpriced = and_(
             col(Usage.price_micros).is_(None),

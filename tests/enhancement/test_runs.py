@@ -281,7 +281,7 @@ def spent(database: Database, user: User, clock: Clock) -> int:
     """What counts of this user's money today, in micro-USD."""
     budgets = Budgets(database, load_settings(), AuditLog(database, clock=clock), clock=clock)
     statement = budgets.statement(user.id)
-    return next(line.used for line in statement.lines if line.which is BudgetKind.DAY_MICROS)
+    return next(line.used for line in statement.lines if line.kind is BudgetKind.DAY_MICROS)
 
 
 # What an enhancement reserves

@@ -470,7 +470,7 @@ def test_create_says_before_a_click_what_the_budget_does_not_cover(open_page: Op
     assert not test.warning
     test.number_input[0].set_value(3).run()
     [warning] = test.warning
-    assert r"image budget has room for 2 more, and this would be 3\." in warning.value
+    assert r"You can make 2 more images today; this would make 3\." in warning.value
     named(test.text_area, "Prompt").set_value("a fox").run()
     named(test.button, "Generate 3 images · free").click().run()
     assert not test.exception
@@ -658,7 +658,7 @@ def test_a_link_that_does_not_work_is_one_failure(open_page: Open, studio: Studi
     assert any(errors.ResetInvalid.code in caption.value for caption in test.caption)
     admin = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket_of(studio, "chief")))
     assert admin
-    assert [(seen.code, seen.all) for seen in studio.error_counts.seen(admin)] == [
+    assert [(error.code, error.total) for error in studio.error_counts.frequencies(admin)] == [
         (errors.ResetInvalid.code, 1)
     ]
 

@@ -10,10 +10,10 @@ from core.errors import ImageError, all_errors
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 FAMILIES = {
-    "IMG-GEN": "Making an image",
+    "IMG-GEN": "Generating an image",
     "IMG-PRM": "Prompts",
     "IMG-AUTH": "Sign-in and permissions",
-    "IMG-FIND": "Looking for an image",
+    "IMG-FIND": "Images that do not exist",
     "IMG-REQ": "HTTP requests and uploads",
     "IMG-STORE": "The image store",
     "IMG-DATA": "The database",
@@ -29,7 +29,7 @@ Images API answers with them, always in the same shape. This file is generated f
 
 *Again?* says whether the same request may succeed later, unchanged. *Cost?* says whether the service may have
 charged for it: “yes” and “no” are certain, “maybe” means that nobody can know. A prompt that is blocked after
-the picture was started is “maybe” as well.
+the image was started is “maybe” as well.
 """
 _COLUMNS = "| code | status | again? | cost? | message | what to do |\n|---|---|---|---|---|---|"
 _COST = {True: "yes", False: "no", None: "maybe"}

@@ -88,7 +88,7 @@ def another(number: int, recipe: Recipe = PRICED) -> Recipe:
 
 
 def used(studio: Studio, user: User) -> dict[str, int]:
-    return {line.which.value: line.used for line in studio.jobs.budgets.statement(user.id).lines}
+    return {line.kind.value: line.used for line in studio.jobs.budgets.statement(user.id).lines}
 
 
 def sums(micros: int, images: int) -> dict[str, int]:
@@ -514,7 +514,7 @@ def test_what_is_left_is_what_can_be_had(open_studio: Callable[..., Studio], use
     for _ in range(3):
         studio.work()
     studio.jobs.cancel_waiting(user.id)
-    (day,) = [line for line in lines(studio, user) if line.which is BudgetKind.DAY_IMAGES]
+    (day,) = [line for line in lines(studio, user) if line.kind is BudgetKind.DAY_IMAGES]
     assert (day.used, day.left) == (2, 3)
     with pytest.raises(errors.BudgetSpent):
         studio.jobs.submit(user.id, another(1), 4)
@@ -580,7 +580,7 @@ def test_budgets_start_anew_at_midnight_and_with_the_month(
     open_studio: Callable[..., Studio], user: User, clock: Clock, now: str, tomorrow: str, next_month: str
 ) -> None:
     clock.now = datetime.fromisoformat(now)
-    renewed = {line.which: line.renews_at.isoformat() for line in lines(open_studio(), user)}
+    renewed = {line.kind: line.renews_at.isoformat() for line in lines(open_studio(), user)}
     assert renewed[BudgetKind.DAY_MICROS] == renewed[BudgetKind.DAY_IMAGES] == tomorrow
     assert renewed[BudgetKind.MONTH_MICROS] == renewed[BudgetKind.MONTH_IMAGES] == next_month
 
@@ -648,7 +648,7 @@ def test_one_users_limit_leaves_the_others_as_the_settings_say(
     own = UserLimits(month_micros=7_000_000, month_images=NO_LIMIT)
     budgets.change(admin, user.id, own)
     assert budgets.user_limits(user.id) == own
-    limits = {line.which: line.limit for line in lines(studio, user)}
+    limits = {line.kind: line.limit for line in lines(studio, user)}
     assert limits == {
         BudgetKind.DAY_MICROS: 2_000_000,
         BudgetKind.MONTH_MICROS: 7_000_000,
@@ -735,7 +735,7 @@ def test_a_refusal_says_which_budget_what_is_left_and_when_it_starts_anew(
         studio.jobs.submit(user.id, another(1), 5)
     error = refused.value
     assert error.message == (
-        "Today's image budget has room for 2 more, and this would be 5. It resets on 02 May 2026, 00:00 UTC."
+        "You can make 2 more images today; this would make 5. The budget resets on 02 May 2026, 00:00 UTC."
     )
     assert (error.code, error.status, error.retryable) == ("IMG-GEN-BUDGET-001", 402, False)
     assert error.field == "budget"

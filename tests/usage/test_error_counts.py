@@ -15,7 +15,7 @@ from core import errors
 from core.accounts.identity import SignedIn
 from core.database.database import Database
 from core.database.models import ErrorCount, User
-from core.usage.error_counts import ErrorCounts, Seen
+from core.usage.error_counts import ErrorCounts, ErrorFrequency
 from tests.support.clock import Clock
 from tests.support.crashing_worker import RECIPE
 from tests.support.generation import ON_SQLITE, Studio
@@ -83,7 +83,7 @@ def test_a_count_that_can_not_be_written_is_the_logs_alone(
     with database.write() as session:
         session.execute(text("DROP TABLE failures"))
     failures.count(errors.QuotaSpent())
-    assert "could not be counted" in capsys.readouterr().out
+    assert "error_not_counted" in capsys.readouterr().out
 
 
 def test_the_administrator_sees_a_day_and_a_month(failures: ErrorCounts, clock: Clock) -> None:
@@ -98,22 +98,22 @@ def test_the_administrator_sees_a_day_and_a_month(failures: ErrorCounts, clock: 
         clock.now = HALF_PAST - timedelta(hours=hours)
         failures.count(kind())
     clock.now = HALF_PAST
-    assert failures.seen(ADMIN) == (
-        Seen(errors.QuotaSpent.code, str(errors.QuotaSpent.message), 2, 3),
-        Seen(errors.RateLimited.code, str(errors.RateLimited.message), 1, 1),
-        Seen(errors.BadImage.code, str(errors.BadImage.message), 0, 1),
+    assert failures.frequencies(ADMIN) == (
+        ErrorFrequency(errors.QuotaSpent.code, str(errors.QuotaSpent.message), 2, 3),
+        ErrorFrequency(errors.RateLimited.code, str(errors.RateLimited.message), 1, 1),
+        ErrorFrequency(errors.BadImage.code, str(errors.BadImage.message), 0, 1),
     )
 
 
 def test_nobody_else_sees_them(failures: ErrorCounts) -> None:
     with pytest.raises(errors.NotAllowed):
-        failures.seen(replace(ADMIN, is_admin=False))
+        failures.frequencies(replace(ADMIN, is_admin=False))
 
 
 def test_a_code_of_another_version_is_shown_without_words(failures: ErrorCounts, database: Database) -> None:
     with database.write() as session:
         session.add(ErrorCount(code="IMG-OLD-001", hour=HALF_PAST.replace(minute=0), count=3))
-    assert failures.seen(ADMIN) == (Seen("IMG-OLD-001", "", 3, 3),)
+    assert failures.frequencies(ADMIN) == (ErrorFrequency("IMG-OLD-001", "", 3, 3),)
 
 
 def test_what_is_older_than_a_month_is_forgotten(

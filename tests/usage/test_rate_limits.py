@@ -32,7 +32,7 @@ def rates(database: Database, clock: Clock) -> RateLimits:
 
 
 def let_through(rates: RateLimits, limits: list[Limit], times: int, kind: RateKind = RateKind.READ) -> int:
-    return sum(not rates.acquire(kind, limits).over for _ in range(times))
+    return sum(not rates.acquire(kind, limits).exceeded for _ in range(times))
 
 
 def test_exactly_so_many_get_through_at_once(database: Database, rates: RateLimits, clock: Clock) -> None:
@@ -50,10 +50,10 @@ def test_a_minute_later_there_is_room_again(rates: RateLimits, clock: Clock) -> 
     assert let_through(rates, ADA, 12) == 10
     clock.forward(seconds=59)
     refused = rates.acquire(RateKind.READ, ADA)
-    assert (refused.over, refused.remaining, refused.reset) == (True, 0, 1)
+    assert (refused.exceeded, refused.remaining, refused.reset) == (True, 0, 1)
     clock.forward(seconds=1)
     first = rates.acquire(RateKind.READ, ADA)
-    assert (first.over, first.limit, first.remaining, first.reset) == (False, 10, 9, 60)
+    assert (first.exceeded, first.limit, first.remaining, first.reset) == (False, 10, 9, 60)
 
 
 def test_looking_buying_and_other_users_are_counted_by_themselves(rates: RateLimits) -> None:

@@ -41,14 +41,12 @@ def _figures(statement: Statement) -> None:
     with st.container(horizontal=True, gap="large"):
         for line in statement.lines:
             with st.container(width="content", gap=None):
-                st.metric(
-                    _title(line), escape_markdown(format_amount(line.which, line.used)), width="content"
-                )
+                st.metric(_title(line), escape_markdown(format_amount(line.kind, line.used)), width="content")
                 st.caption(escape_markdown(_rest(line)))
 
 
 def _title(line: BudgetUse) -> str:
-    return f"{'Money' if line.which.is_money else 'Images'} {_period(line.which)}"
+    return f"{'Money' if line.kind.is_money else 'Images'} {_period(line.kind)}"
 
 
 def _period(which: BudgetKind) -> str:
@@ -57,17 +55,17 @@ def _period(which: BudgetKind) -> str:
 
 def _rest(line: BudgetUse) -> str:
     if line.limit is None:
-        return format_amount(line.which, None)
-    return f"of {format_amount(line.which, line.limit)}, {format_amount(line.which, line.left or 0)} left"
+        return format_amount(line.kind, None)
+    return f"of {format_amount(line.kind, line.limit)}, {format_amount(line.kind, line.left or 0)} left"
 
 
 def _footnotes(statement: Statement) -> list[str]:
-    starts = {_period(line.which): f"{line.renews_at:%d %b %Y, %H:%M} UTC" for line in statement.lines}
+    starts = {_period(line.kind): f"{line.renews_at:%d %b %Y, %H:%M} UTC" for line in statement.lines}
     notes = [
         "Images that are queued or being made are included.",
         f"The daily budget resets on {starts['today']}, the monthly one on {starts['this month']}.",
     ]
-    if any(line.limit is not None for line in statement.lines if line.which.is_money):
+    if any(line.limit is not None for line in statement.lines if line.kind.is_money):
         notes.append(
             "Most prices are known only once an image is made: until then, the most it is likely to cost "
             "is set aside."
