@@ -200,7 +200,7 @@ def _service_name(settings: Settings) -> str:
 def _api() -> Starlette:
     from core.api.app import create_api  # noqa: PLC0415  # noqa: PLC0415
 
-    return create_api(bootstrap.studio, stopping=stopping.is_set)
+    return create_api(bootstrap.studio, is_stopping=stopping.is_set)
 
 
 def _auth() -> Starlette:

@@ -1,4 +1,4 @@
-"""Who a request of the API comes from, what it may do, and how many more like it may come this minute."""
+"""FastAPI dependencies: the studio, the authenticated user, their scopes and their rate limits."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Annotated
 import structlog
 from fastapi import Depends, Query, Request
 from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Send
+from starlette.types import Scope as ASGIScope
 
 from core import errors
 from core.accounts.identity import SignedIn
-from core.database.models import Scope as Allowed
+from core.database.models import Scope
 from core.studio import Studio
 from core.usage.rate_limits import Limit, LimitStatus, RateKind
 from core.web.cookies import session_token
@@ -19,61 +20,64 @@ from core.web.cookies import session_token
 log = structlog.get_logger(__name__)
 
 
-def studio_of(request: Request) -> Studio:
+def current_studio(request: Request) -> Studio:
     studio: Studio = request.app.state.get_studio()
     return studio
 
 
-CurrentStudio = Annotated[Studio, Depends(studio_of)]
+CurrentStudio = Annotated[Studio, Depends(current_studio)]
 
 
-def user_of(request: Request, studio: CurrentStudio) -> SignedIn:
-    """Whoever the token or else the cookie stands for.
+def current_user(request: Request, studio: CurrentStudio) -> SignedIn:
+    """The user of the bearer token or, without one, of the session cookie.
 
-    Raises ImageAuthError without either, and TokenRejected for a wrong token whatever else is there.
+    Raises ImageAuthError without either. A wrong token raises TokenRejected, even beside a valid cookie.
     """
     scheme, *token = request.headers.get("authorization", "").split(None, 1) or [""]
     if scheme.casefold() == "bearer":
-        found = _by_token(studio, "".join(token).strip())
-    elif (by_cookie := studio.sessions.authenticate(session_token(request.cookies))) is not None:
-        found = by_cookie
+        user = _token_user(studio, "".join(token).strip())
+    elif (session_user := studio.sessions.authenticate(session_token(request.cookies))) is not None:
+        user = session_user
     else:
         raise errors.ImageAuthError
-    request.state.known = True
-    return found
-
-
-def _by_token(studio: Studio, token: str) -> SignedIn:
-    found = studio.api_tokens.authenticate(token)
-    if found is None:
-        raise errors.TokenRejected
-    return found
-
-
-def reader(request: Request, studio: CurrentStudio, user: Annotated[SignedIn, Depends(user_of)]) -> SignedIn:
-    """Somebody who may look."""
-    user.require(Allowed.READ)
-    try:
-        _count(request, studio, user, RateKind.READ)
-    except (errors.StorageError, errors.DatabaseError) as fault:
-        # A full disk keeps nobody from their pictures.
-        log.warning("a request could not be counted", code=fault.code, details=fault.details)
+    request.state.authenticated = True
     return user
 
 
-def viewer(request: Request, studio: CurrentStudio, user: Annotated[SignedIn, Depends(user_of)]) -> SignedIn:
-    """Somebody who may look at pictures: a page shows many at once, and a browser's aren't counted."""
+def _token_user(studio: Studio, token: str) -> SignedIn:
+    user = studio.api_tokens.authenticate(token)
+    if user is None:
+        raise errors.TokenRejected
+    return user
+
+
+CurrentUser = Annotated[SignedIn, Depends(current_user)]
+
+
+def reader(request: Request, studio: CurrentStudio, user: CurrentUser) -> SignedIn:
+    """A user with the scope `read`; counts the request."""
+    user.require(Scope.READ)
+    try:
+        _count_request(request, studio, user, RateKind.READ)
+    except (errors.StorageError, errors.DatabaseError) as error:
+        # Users can still see their images when the disk is full.
+        log.warning("request_not_counted", code=error.code, details=error.details)
+    return user
+
+
+def image_viewer(request: Request, studio: CurrentStudio, user: CurrentUser) -> SignedIn:
+    """A reader of image files. Requests with a session cookie aren't counted: one page loads many images."""
     return reader(request, studio, user) if user.token_id else user
 
 
-def spender(request: Request, studio: CurrentStudio, user: Annotated[SignedIn, Depends(user_of)]) -> SignedIn:
-    """Somebody who may buy and change."""
-    user.require(Allowed.GENERATE)
-    _count(request, studio, user, RateKind.PAID)
+def spender(request: Request, studio: CurrentStudio, user: CurrentUser) -> SignedIn:
+    """A user with the scope `generate`, who may buy and change; counts the request."""
+    user.require(Scope.GENERATE)
+    _count_request(request, studio, user, RateKind.PAID)
     return user
 
 
-def owner_of_shown(
+def visible_image_owner(
     image_id: str,
     request: Request,
     studio: CurrentStudio,
@@ -82,57 +86,57 @@ def owner_of_shown(
         Query(max_length=200, description="From a link that shares this image; needs no sign-in"),
     ] = None,
 ) -> str:
-    """Whose image it is that may be shown: to the holder of a link to it, else to somebody signed in.
+    """The id of the owner whose image may be shown: with a share link its owner, otherwise the user.
 
-    Raises ImageNotFound for a link that shows nothing, unless its holder is signed in.
+    Raises ImageNotFound for a link that doesn't show this image, unless the user is signed in.
     """
-    if share is not None and (shown := studio.share_links.shared_image(share, image_id)):
-        request.state.shared = True
-        return shown.owner_id
+    if share is not None and (shared_image := studio.share_links.shared_image(share, image_id)):
+        request.state.by_share_link = True
+        return shared_image.owner_id
     try:
-        return viewer(request, studio, user_of(request, studio)).user_id
+        return image_viewer(request, studio, current_user(request, studio)).user_id
     except errors.ImageAuthError as error:
         if share is None or isinstance(error, errors.TokenRejected | errors.ScopeMissing):
             raise
         raise errors.ImageNotFound from error
 
 
-OwnerOfShown = Annotated[str, Depends(owner_of_shown)]
+VisibleImageOwner = Annotated[str, Depends(visible_image_owner)]
 Reader = Annotated[SignedIn, Depends(reader)]
-Viewer = Annotated[SignedIn, Depends(viewer)]
+ImageViewer = Annotated[SignedIn, Depends(image_viewer)]
 Spender = Annotated[SignedIn, Depends(spender)]
 
 
-def _count(request: Request, studio: Studio, user: SignedIn, kind: RateKind) -> None:
-    """Count a request, and note for RateHeaders what is left. Raises RequestRateExceeded."""
-    window = studio.rate_limits.acquire(kind, limits(studio, user, kind))
-    request.state.window = window
-    if window.exceeded:
-        raise errors.RequestRateExceeded(retry_after=window.reset)
+def _count_request(request: Request, studio: Studio, user: SignedIn, kind: RateKind) -> None:
+    """Count a request, and store its limit status for RateLimitHeaders. Raises RequestRateExceeded."""
+    status = studio.rate_limits.acquire(kind, _rate_limits(studio, user, kind))
+    request.state.limit_status = status
+    if status.exceeded:
+        raise errors.RequestRateExceeded(retry_after=status.reset)
 
 
-def limits(studio: Studio, user: SignedIn, kind: RateKind) -> list[Limit]:
-    """The user's own, and that of the token where one is used."""
+def _rate_limits(studio: Studio, user: SignedIn, kind: RateKind) -> list[Limit]:
+    """The user's limit, followed by the API token's if the request has one."""
     settings, reading = studio.settings, kind == RateKind.READ
-    mine = settings.user_reads_per_minute if reading else settings.user_paid_per_minute
-    tokens = settings.token_reads_per_minute if reading else settings.token_paid_per_minute
-    found = [Limit(f"user:{user.user_id}", mine)]
-    return [*found, Limit(f"token:{user.token_id}", tokens)] if user.token_id else found
+    per_user = settings.user_reads_per_minute if reading else settings.user_paid_per_minute
+    per_token = settings.token_reads_per_minute if reading else settings.token_paid_per_minute
+    limits = [Limit(f"user:{user.user_id}", per_user)]
+    return [*limits, Limit(f"token:{user.token_id}", per_token)] if user.token_id else limits
 
 
-class RateHeaders:
-    """ASGI middleware that says in the answer to each counted request how much of the limit is left."""
+class RateLimitHeaders:
+    """ASGI middleware that adds the `RateLimit-*` headers to the response of each counted request."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: ASGIScope, receive: Receive, send: Send) -> None:
         state = scope.setdefault("state", {})
 
-        async def told(message: Message) -> None:
-            window: LimitStatus | None = state.get("window")
-            if message["type"] == "http.response.start" and window:
-                MutableHeaders(scope=message).update(window.headers())
+        async def send_with_headers(message: Message) -> None:
+            status: LimitStatus | None = state.get("limit_status")
+            if message["type"] == "http.response.start" and status:
+                MutableHeaders(scope=message).update(status.headers())
             await send(message)
 
-        await self._app(scope, receive, told)
+        await self._app(scope, receive, send_with_headers)

@@ -1,4 +1,4 @@
-"""The API's documentation, for whoever is signed in: its page and all that belongs to it come from here."""
+"""The API's documentation for signed-in users: the OpenAPI document and a self-contained Swagger UI page."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fastapi.responses import JSONResponse, Response
 
 from core import errors
 from core.api.dependencies import Reader
-from core.api.schemas import failure_schemas
+from core.api.documented_errors import error_schemas
 from core.web.cookies import COOKIE
 
-manual = APIRouter(include_in_schema=False)
+docs = APIRouter(include_in_schema=False)
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -46,12 +46,12 @@ _START = (
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 
 
-class Described(FastAPI):
-    """An application whose document tells also of failures and of the ways to sign in."""
+class DocumentedAPI(FastAPI):
+    """A FastAPI application whose OpenAPI document also has the error schema and the ways to sign in."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
-        document["components"]["schemas"] |= failure_schemas()
+        document["components"]["schemas"] |= error_schemas()
         document["components"]["securitySchemes"] = {
             "token": {"type": "http", "scheme": "bearer", "description": "A token from your account page"},
             "session": {
@@ -65,23 +65,23 @@ class Described(FastAPI):
         return document
 
 
-@manual.get("/openapi.json")
+@docs.get("/openapi.json")
 def openapi(request: Request, user: Reader) -> JSONResponse:
     return JSONResponse(request.app.openapi(), headers=_HEADERS)
 
 
-@manual.get("/docs")
+@docs.get("/docs")
 def page(user: Reader) -> Response:
     return Response(_PAGE, media_type="text/html", headers=_HEADERS)
 
 
-@manual.get("/docs/{name}")
+@docs.get("/docs/{name}")
 def asset(name: str, user: Reader) -> Response:
     if name == "start.js":
         return Response(_START, media_type="text/javascript", headers=_HEADERS)
     if name not in _ASSETS:
         raise errors.PageNotFound
-    # Swagger UI as the package carries it; nothing of the package itself is run.
+    # The package is only a source of Swagger UI's files: none of its code runs.
     data = (files("fastapi_swagger") / "resources" / name).read_bytes()
     return Response(
         data, media_type=_ASSETS[name], headers=_HEADERS | {"Cache-Control": "private, max-age=86400"}

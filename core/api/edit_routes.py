@@ -1,4 +1,4 @@
-"""The route that makes images from a picture: one of the user's own, or one that comes with the request."""
+"""The route that edits an image: one from the user's gallery, or an uploaded file."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from starlette.requests import ClientDisconnect
 from core import errors
 from core.accounts.identity import SignedIn
 from core.api.dependencies import CurrentStudio, Spender
-from core.api.documented_errors import CHOICE, SERVICE
-from core.api.events import LOOK_UP
-from core.api.generation_routes import ACCEPTED, batch_response, kept_request
-from core.api.schemas import Generated, IdempotencyKey, ImageRequest, Prefer, failures
-from core.api.upload_queue import Turns
+from core.api.documented_errors import REQUEST_ERRORS, SERVICE_ERRORS, document_errors
+from core.api.events import DISCONNECT_CHECK_SECONDS
+from core.api.generation_routes import ACCEPTED, batch_response, idempotent_request
+from core.api.schemas import Generated, IdempotencyKey, ImageRequest, Prefer
+from core.api.upload_queue import UploadQueue
 from core.common.media_types import MEGABYTE
 from core.prompts.recipe import Recipe
 from core.studio import Studio
@@ -33,25 +33,26 @@ from core.studio import Studio
 T = TypeVar("T")
 edits = APIRouter(prefix="/images", tags=["Images"])
 _FILES = ("image", "mask")
-# The longest prompt, in the longest letters.
-_LONGEST_FIELD = 128 * 1024
+# Enough for the longest prompt in characters of four bytes.
+_MAX_FIELD_BYTES = 128 * 1024
 _CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
-_PICTURE = {"type": "string", "format": "binary"}
+_FILE_SCHEMA = {"type": "string", "format": "binary"}
 
 
 class EditRequest(ImageRequest):
-    """The fields of the form, its files aside."""
+    """The form's fields without its files."""
 
-    prompt: str = Field(description="What to change", examples=["Make it night"])
-    image_id: str = Field("", max_length=64, description="One of your own images; or send `image`")
+    prompt: str = Field(description="The change to make", examples=["Make it night"])
+    image_id: str = Field("", max_length=64, description="The id of one of your images; or send `image`")
 
 
-def _documented() -> dict[str, Any]:
-    """The form in the documentation: it is read by hand, so that nobody's body is before their sign-in."""
+def _openapi_form() -> dict[str, Any]:
+    """The form for the documentation. FastAPI itself would read the body before authentication."""
     schema = EditRequest.model_json_schema()
     schema["properties"] |= {
-        "image": _PICTURE | {"description": "A PNG, JPEG or WebP to work from; or send `image_id`"},
-        "mask": _PICTURE | {"description": "A PNG of the picture's size, transparent where it may change"},
+        "image": _FILE_SCHEMA | {"description": "A PNG, JPEG or WebP image to edit; or send `image_id`"},
+        "mask": _FILE_SCHEMA
+        | {"description": "A PNG of the image's size, transparent where the image may change"},
     }
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
@@ -60,10 +61,10 @@ def _documented() -> dict[str, Any]:
     "/edit",
     status_code=201,
     response_model=Generated,
-    summary="Make images from a picture",
-    responses=failures(
-        *CHOICE,
-        *SERVICE,
+    summary="Edit an image",
+    responses=document_errors(
+        *REQUEST_ERRORS,
+        *SERVICE_ERRORS,
         errors.BadResponse,
         errors.BadImage,
         errors.JobCancelled,
@@ -75,7 +76,7 @@ def _documented() -> dict[str, Any]:
         errors.ContentTypeRejected,
     )
     | ACCEPTED,
-    openapi_extra=_documented(),
+    openapi_extra=_openapi_form(),
 )
 async def edit(
     request: Request,
@@ -84,105 +85,108 @@ async def edit(
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """Waits, answers and is kept under a key as `/generate` does.
+    """Waits, responds and uses the `Idempotency-Key` as `/generate` does.
 
-    The picture is `image_id`, one of your own images, or the file `image`, of which only the pixels are kept,
-    for as long as a job needs them. A file's name and declared type say nothing.
+    Edits the image `image_id` of your gallery, or the uploaded file `image`. Only an upload's pixels are
+    stored, and only as long as a job needs them. Its name and declared type are ignored.
     """
     async with _form(request) as form:
-        asked, files = _read(form)
-        recipe = asked.recipe(studio.settings.default_image_model)
-        said = asked.model_dump() | await run_in_threadpool(_digests, files)
-        kept = kept_request(user, idempotency_key, "edit", said)
-        # What was answered before is answered again, also when its picture has gone meanwhile.
-        batch_id = await run_in_threadpool(studio.orders.earlier_batch, kept)
+        body, files = _validate(form)
+        recipe = body.recipe(studio.settings.default_image_model)
+        content = body.model_dump() | await run_in_threadpool(_digests, files)
+        idempotent = idempotent_request(user, idempotency_key, "edit", content)
+        # A repeated request gets the same response, even if its image has been deleted since.
+        batch_id = await run_in_threadpool(studio.orders.earlier_batch, idempotent)
         if batch_id is None:
-            # Before a picture is taken in: it would be kept for nothing, and hold up others.
-            await run_in_threadpool(studio.edits.check, user, recipe, asked.n)
-            take = partial(_with_inputs, studio, user, recipe, asked, files)
-            recipe = await (in_turn(request, user.user_id, take) if files else run_in_threadpool(take))
-            submit = partial(studio.orders.submit, user, recipe, asked.n, kept=kept)
+            # Check first: an upload of a refused request would be stored for nothing and delay others.
+            await run_in_threadpool(studio.edits.check, user, recipe, body.n)
+            add_images = partial(_with_images, studio, user, recipe, body, files)
+            if files:
+                recipe = await run_in_upload_queue(request, user.user_id, add_images)
+            else:
+                recipe = await run_in_threadpool(add_images)
+            submit = partial(studio.orders.submit, user, recipe, body.n, kept=idempotent)
             batch_id = await run_in_threadpool(submit)
-    return await batch_response(request, studio, user, batch_id, kept=kept, prefer=prefer)
+    return await batch_response(request, studio, user, batch_id, idempotent=idempotent, prefer=prefer)
 
 
 @asynccontextmanager
 async def _form(request: Request) -> AsyncIterator[FormData]:
-    """The form, whose files lie on the disk meanwhile. Raises RequestRejected for what is none."""
+    """Parse the form, whose files lie on disk until the block ends. Raises RequestRejected."""
     _, options = parse_options_header(request.headers.get("content-type", ""))
     if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
-        # Some that can be named take the square of a field's length, on the thread that serves everybody.
+        # Some charsets take quadratic time to decode, on the event loop that serves all requests.
         raise errors.ContentTypeRejected(suggestions=("Send the form as UTF-8.",))
     try:
         async with request.form(
-            max_files=len(_FILES), max_fields=len(EditRequest.model_fields), max_part_size=_LONGEST_FIELD
+            max_files=len(_FILES), max_fields=len(EditRequest.model_fields), max_part_size=_MAX_FIELD_BYTES
         ) as form:
             yield form
     except ClientDisconnect as error:
         raise errors.RequestRejected(details="the body was cut off") from error
 
 
-def _read(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
-    """Raises RequestValidationError for fields that aren't known, twice there, or not of their kind."""
+def _validate(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
+    """Split and validate the form. Raises RequestValidationError for unknown, repeated or invalid fields."""
     files = {name: part.file for name, part in form.multi_items() if isinstance(part, UploadFile)}
     fields = {name: part for name, part in form.multi_items() if isinstance(part, str)}
     if len(files) + len(fields) != len(form.multi_items()):
-        raise _invalid("form", "a field is there twice")
+        raise _invalid("form", "a field is repeated")
     if unknown := files.keys() - set(_FILES):
-        raise _invalid(min(unknown), "isn't a file of this request")
+        raise _invalid(min(unknown), "isn't a known file field")
     try:
-        asked = EditRequest.model_validate(fields)
+        body = EditRequest.model_validate(fields)
     except ValidationError as error:
-        told = error.errors(include_url=False, include_context=False, include_input=False)
-        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in told]) from error
-    if ("image" in files) == bool(asked.image_id):
+        items = error.errors(include_url=False, include_context=False, include_input=False)
+        raise RequestValidationError([{**item, "loc": ("body", *item["loc"])} for item in items]) from error
+    if ("image" in files) == bool(body.image_id):
         raise _invalid("image", "send either image_id or the file image")
-    return asked, files
+    return body, files
 
 
-async def in_turn(request: Request, user_id: str, take: Callable[[], T]) -> T:
-    """Pictures are made anew on a thread of their own: whoever waits for it holds up nobody else.
+async def run_in_upload_queue(request: Request, user_id: str, work: Callable[[], T]) -> T:
+    """Run `work` in the upload queue, where re-encoding large images delays no other requests.
 
-    Raises RequestRejected where its sender has gone before its turn.
+    Raises RequestRejected when the client disconnects before its turn.
     """
-    turns: Turns = request.app.state.upload_turns
-    turn = turns.take(user_id, take)
-    taken = asyncio.wrap_future(turn)
-    while not (await asyncio.wait([taken], timeout=LOOK_UP))[0]:
-        if await request.is_disconnected() and turn.cancel():
-            raise errors.RequestRejected(details="its sender has gone")
-    return await taken
+    queue: UploadQueue = request.app.state.upload_queue
+    queued = queue.submit(user_id, work)
+    result = asyncio.wrap_future(queued)
+    while not (await asyncio.wait([result], timeout=DISCONNECT_CHECK_SECONDS))[0]:
+        if await request.is_disconnected() and queued.cancel():
+            raise errors.RequestRejected(details="the client disconnected")
+    return await result
 
 
 def _digests(files: dict[str, BinaryIO]) -> dict[str, str]:
-    """The SHA-256 of each file, as it was sent."""
-    found = {}
+    """The SHA-256 of each uploaded file, in hex."""
+    digests = {}
     for name, file in files.items():
         file.seek(0)
         digest = sha256()
-        while piece := file.read(MEGABYTE):
-            digest.update(piece)
-        found[name] = digest.hexdigest()
-    return found
+        while chunk := file.read(MEGABYTE):
+            digest.update(chunk)
+        digests[name] = digest.hexdigest()
+    return digests
 
 
 def _invalid(name: str, message: str) -> RequestValidationError:
     return RequestValidationError([{"loc": ("body", name), "msg": message, "type": "value_error"}])
 
 
-def _with_inputs(
-    studio: Studio, user: SignedIn, recipe: Recipe, asked: EditRequest, files: dict[str, BinaryIO]
+def _with_images(
+    studio: Studio, user: SignedIn, recipe: Recipe, body: EditRequest, files: dict[str, BinaryIO]
 ) -> Recipe:
-    """The recipe with its pictures, which are kept once all of them are good."""
-    picture, mask = files.get("image"), files.get("mask")
-    if picture and mask:
-        kept, hole = studio.uploads.store_with_mask(user.user_id, picture, mask)
-        return replace(recipe, references=(kept.key,), mask=hole.key)
-    if picture:
-        return replace(recipe, references=(studio.uploads.store(user.user_id, picture).key,))
-    image = studio.gallery.get_untrashed(user.user_id, asked.image_id)
+    """Add the image and the mask to the recipe. Stores no upload unless all are valid."""
+    image_file, mask_file = files.get("image"), files.get("mask")
+    if image_file and mask_file:
+        upload, mask = studio.uploads.store_with_mask(user.user_id, image_file, mask_file)
+        return replace(recipe, references=(upload.key,), mask=mask.key)
+    if image_file:
+        return replace(recipe, references=(studio.uploads.store(user.user_id, image_file).key,))
+    image = studio.gallery.get_untrashed(user.user_id, body.image_id)
     recipe = replace(recipe, source_image=image.id)
-    if mask is None:
+    if mask_file is None:
         return recipe
     size = (image.width, image.height)
-    return replace(recipe, mask=studio.uploads.store_mask(user.user_id, mask, size=size).key)
+    return replace(recipe, mask=studio.uploads.store_mask(user.user_id, mask_file, size=size).key)

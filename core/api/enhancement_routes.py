@@ -14,15 +14,15 @@ from starlette.concurrency import run_in_threadpool
 
 from core import errors
 from core.api import events
-from core.api.dependencies import CurrentStudio, Spender, user_of
-from core.api.documented_errors import CHOICE, SERVICE
-from core.api.events import LOOK_UP, stream_places
-from core.api.generation_routes import kept_request
-from core.api.schemas import EnhancedPrompt, EnhanceRequest, IdempotencyKey, failures
+from core.api.dependencies import CurrentStudio, Spender, current_user
+from core.api.documented_errors import REQUEST_ERRORS, SERVICE_ERRORS, document_errors
+from core.api.events import DISCONNECT_CHECK_SECONDS, stream_slots
+from core.api.generation_routes import idempotent_request
+from core.api.schemas import EnhancedPrompt, EnhanceRequest, IdempotencyKey
 from core.usage.idempotency import IdempotentRequest
 
-# How long a request waits for another one that answers the same key.
-KEY_PAUSE, KEY_TRIES = 0.5, 60
+# A request waits up to 30 seconds for an earlier one with the same idempotency key.
+KEY_RETRY_SECONDS, MAX_KEY_RETRIES = 0.5, 60
 
 
 enhancement = APIRouter(prefix="/images", tags=["Images"])
@@ -32,9 +32,9 @@ enhancement = APIRouter(prefix="/images", tags=["Images"])
     "/enhance-prompt",
     response_model=EnhancedPrompt,
     summary="Enhance a prompt",
-    responses=failures(
-        *CHOICE,
-        *SERVICE,
+    responses=document_errors(
+        *REQUEST_ERRORS,
+        *SERVICE_ERRORS,
         errors.ImagePromptError,
         errors.EnhancementRefused,
         errors.EnhancementTruncated,
@@ -44,89 +44,96 @@ enhancement = APIRouter(prefix="/images", tags=["Images"])
     | {200: {"content": {events.MEDIA_TYPE: {"schema": events.SCHEMA}}}},
 )
 async def enhance_prompt(
-    asked: EnhanceRequest,
+    body: EnhanceRequest,
     request: Request,
     studio: CurrentStudio,
     user: Spender,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """The same description within a day is answered with the same text, and costs nothing.
+    """The same description sent again within a day gets the same text at no cost.
 
-    With `Accept: text/event-stream` the text is streamed: `delta` events as it arrives, then `done` with the
-    finished prompt, which may be tidier than its pieces, or `error`.
+    With `Accept: text/event-stream` the response is a stream: `delta` events with the text as it arrives,
+    then `done` with the finished prompt, or `error`. The finished prompt may differ slightly from the deltas.
     """
-    kept = kept_request(user, idempotency_key, "enhance-prompt", asked.model_dump())
-    pieces: asyncio.Queue[str | None] = asyncio.Queue()
+    idempotent = idempotent_request(user, idempotency_key, "enhance-prompt", body.model_dump())
+    chunks: asyncio.Queue[str | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
-    def tell(piece: str | None) -> None:
-        loop.call_soon_threadsafe(pieces.put_nowait, piece)
+    def queue_chunk(chunk: str | None) -> None:
+        loop.call_soon_threadsafe(chunks.put_nowait, chunk)
 
-    begin = partial(studio.enhancement_orders.enhance_request, user, asked.request(), tell, kept=kept)
-    with stream_places(request).taken(user.user_id) as place:
-        text = await _begun(begin, tries=KEY_TRIES if place else 0)
-    text.add_done_callback(lambda _ended: tell(None))
+    enhance = partial(
+        studio.enhancement_orders.enhance_request, user, body.request(), queue_chunk, kept=idempotent
+    )
+    with stream_slots(request).occupy(user.user_id) as has_slot:
+        text = await _start_enhancement(enhance, retries=MAX_KEY_RETRIES if has_slot else 0)
+    text.add_done_callback(lambda _: queue_chunk(None))
+    check_user = partial(run_in_threadpool, current_user, request, studio)
     if events.MEDIA_TYPE not in request.headers.get("accept", ""):
-        await heard(request, pieces, text, kept, until_end=True)
-        await run_in_threadpool(user_of, request, studio)
-        return EnhancedPrompt(enhanced_prompt=written(text))
-    still = partial(run_in_threadpool, user_of, request, studio)
-    first = await heard(request, pieces, text, kept)
-    await still()
+        await next_chunk(request, chunks, text, idempotent, until_end=True)
+        await check_user()
+        return EnhancedPrompt(enhanced_prompt=enhanced_prompt(text))
+    first = await next_chunk(request, chunks, text, idempotent)
+    await check_user()
     if first is None:
-        written(text)  # what fails at once is answered as what it is
-    return StreamingResponse(_deltas(first, pieces, text, still), 200, events.HEADERS, events.MEDIA_TYPE)
+        enhanced_prompt(text)  # raises an immediate error while its status can still be sent
+    stream = _delta_events(first, chunks, text, check_user)
+    return StreamingResponse(stream, 200, events.HEADERS, events.MEDIA_TYPE)
 
 
-async def heard(
+async def next_chunk(
     request: Request,
-    pieces: asyncio.Queue[str | None],
+    chunks: asyncio.Queue[str | None],
     text: Future[str],
-    kept: IdempotentRequest | None,
+    idempotent: IdempotentRequest | None,
     *,
     until_end: bool = False,
 ) -> str | None:
-    """The first piece of a text, or its end; whoever hangs up takes back what wasn't begun."""
+    """Wait for the text's next chunk, or for its end, which is None; `until_end` discards all chunks.
+
+    Cancels a text that hasn't started when the client disconnects, unless it can ask again with its key.
+    """
     while True:
         try:
-            piece = await asyncio.wait_for(pieces.get(), LOOK_UP)
+            chunk = await asyncio.wait_for(chunks.get(), DISCONNECT_CHECK_SECONDS)
         except TimeoutError:
-            if kept is None and await request.is_disconnected():
+            if idempotent is None and await request.is_disconnected():
                 text.cancel()
         else:
-            if piece is None or not until_end:
-                return piece
+            if chunk is None or not until_end:
+                return chunk
 
 
-def written(text: Future[str]) -> str:
+def enhanced_prompt(text: Future[str]) -> str:
+    """The finished text. Raises its error, or EnhancementCancelled."""
     if text.cancelled():
         raise errors.EnhancementCancelled
     return text.result()
 
 
-async def _begun(begin: Callable[[], Future[str]], *, tries: int) -> Future[str]:
-    """Wait for another request with the same key. Raises IdempotencyKeyBusy when that takes too long."""
-    for _ in range(tries):
+async def _start_enhancement(enhance: Callable[[], Future[str]], *, retries: int) -> Future[str]:
+    """Start, after waiting for a request with the same key. Raises IdempotencyKeyBusy after all retries."""
+    for _ in range(retries):
         try:
-            return await run_in_threadpool(begin)
+            return await run_in_threadpool(enhance)
         except errors.IdempotencyKeyBusy:
-            await asyncio.sleep(KEY_PAUSE)
-    return await run_in_threadpool(begin)
+            await asyncio.sleep(KEY_RETRY_SECONDS)
+    return await run_in_threadpool(enhance)
 
 
-async def _deltas(
+async def _delta_events(
     first: str | None,
-    pieces: asyncio.Queue[str | None],
+    chunks: asyncio.Queue[str | None],
     text: Future[str],
-    still: Callable[[], Awaitable[object]],
+    check_user: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[bytes]:
-    """`still` raises for whoever isn't let in any more."""
-    piece = first
-    while piece is not None:
-        yield events.event("delta", events.Delta(text=piece))
-        piece = await pieces.get()
+    """Stream the chunks, then the finished prompt. `check_user` raises when the user has lost access."""
+    chunk = first
+    while chunk is not None:
+        yield events.event("delta", events.Delta(text=chunk))
+        chunk = await chunks.get()
     try:
-        await still()
-        yield events.event("done", EnhancedPrompt(enhanced_prompt=written(text)))
+        await check_user()
+        yield events.event("done", EnhancedPrompt(enhanced_prompt=enhanced_prompt(text)))
     except errors.ImageError as error:
-        yield events.failed(error)
+        yield events.error_event(error)

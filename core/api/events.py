@@ -1,4 +1,7 @@
-"""A batch as server-sent events: how it stands, each partial picture, and the end."""
+"""Server-sent events: the format, the stream of a batch's progress, and the limit on open streams.
+
+Routes wait for a batch by reading its rows at growing intervals. No thread is held between two reads.
+"""
 
 from __future__ import annotations
 
@@ -23,23 +26,21 @@ from core.provider.catalogue import MAX_PARTIAL_IMAGES
 from core.web.error_responses import error_body
 from core.web.urls import partial_url
 
-# How long is waited between two looks at a batch, in seconds: soon at first, for some are there at once.
-FIRST_PAUSE, LONGEST_PAUSE = 0.05, 0.5
-# Whoever shows nothing meanwhile waits a tenth longer than they must at most, and no more than this.
-LATE, LATEST = 0.1, 3.0
-# Requests of one user that wait in one process, streams among them: each is a query every now and then.
-MOST_WAITING = 20
-# A proxy takes a line that is silent for longer to be dead.
-SILENCE = 15.0
-# Proxies give up sooner or later, and what is asked for must not look as if nobody waited for it.
-LONGEST_WAIT = 240.0
+# Seconds between two reads of a batch. They start short, because some batches end at once.
+MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.5
+# A request that waits only for the end may notice it this share of its waiting time late, up to a maximum.
+LATE_SHARE, MAX_LATE_SECONDS = 0.1, 3.0
+# Per user and process, because each open stream and waiting request queries the database repeatedly.
+MAX_STREAMS = 20
+# A proxy may close a connection that is silent for longer.
+KEEP_ALIVE_SECONDS = 15.0
+# Shorter than common proxy timeouts, after which a client would think that the request failed.
+MAX_WAIT_SECONDS = 240.0
+# The interval at which a waiting request checks whether its client has disconnected.
+DISCONNECT_CHECK_SECONDS = 0.5
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-# How soon it is noticed that nobody waits for a text, or for their turn, any more.
-LOOK_UP = 0.5
-
-
-# One event, as documentation describes a stream of them; `data` is JSON.
+# The OpenAPI schema of one event; `data` is JSON.
 SCHEMA = {
     "type": "object",
     "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
@@ -48,7 +49,7 @@ SCHEMA = {
 
 
 class Partial(BaseModel):
-    """A picture on its way; `image` is the id of its place in the batch."""
+    """A partial image; `image` is the id of its job."""
 
     image: str
     number: int
@@ -58,7 +59,7 @@ class Partial(BaseModel):
 
 
 class Delta(BaseModel):
-    """A piece of a text on its way."""
+    """A chunk of a streamed text."""
 
     text: str
 
@@ -67,141 +68,48 @@ def event(name: str, data: BaseModel) -> bytes:
     return format_sse_event(event=name, data_str=data.model_dump_json())
 
 
-def failed(error: errors.ImageError, name: str = "error") -> bytes:
-    """A failure, in its one shape, where it is too late for a status."""
+def error_event(error: errors.ImageError, name: str = "error") -> bytes:
+    """An error as an event, for a response whose status has already been sent."""
     return format_sse_event(event=name, data_str=json.dumps(error_body(error)))
 
 
-def silence() -> bytes:
-    """A line that says nothing, but that somebody is there."""
+def keep_alive() -> bytes:
+    """An empty comment, which keeps the connection open."""
     return format_sse_event(comment="")
 
 
-class Places:
-    """How many requests of each user wait now, in one process: one user's must not slow everybody down.
+class StreamSlots:
+    """Limits each user's open streams and waiting requests, so that one user can't slow down the others.
 
-    For the thread of the event loop alone.
+    Counts within one process. Not thread-safe: use it only on the event loop.
     """
 
-    def __init__(self, most: int = MOST_WAITING) -> None:
-        self._most = most
-        self._taken: Counter[str] = Counter()
+    def __init__(self, limit: int = MAX_STREAMS) -> None:
+        self._limit = limit
+        self._used: Counter[str] = Counter()
 
     def full(self, user_id: str) -> bool:
-        return self._taken[user_id] >= self._most
+        return self._used[user_id] >= self._limit
 
     @contextmanager
-    def taken(self, user_id: str) -> Iterator[bool]:
-        """One of the user's places until the block ends; False where they have none left."""
+    def occupy(self, user_id: str) -> Iterator[bool]:
+        """Occupy one of the user's slots until the block ends; yields False when none is free."""
         if self.full(user_id):
             yield False
             return
-        self._taken[user_id] += 1
+        self._used[user_id] += 1
         try:
             yield True
         finally:
-            self._taken[user_id] -= 1
+            self._used[user_id] -= 1
 
 
-def watching(waited: float) -> float:
-    """The pause before the next look, where each change is told; both in seconds."""
-    return min(FIRST_PAUSE + waited * LATE, LONGEST_PAUSE)
+def stream_slots(request: Request) -> StreamSlots:
+    slots: StreamSlots = request.app.state.stream_slots
+    return slots
 
 
-def until_the_end(waited: float) -> float:
-    """The pause before the next look, where the end alone is told; both in seconds."""
-    return min(FIRST_PAUSE + waited * LATE, LATEST)
-
-
-async def states(
-    request: Request, look: Callable[[], Batch], pause: Callable[[float], float] = watching
-) -> AsyncIterator[Batch]:
-    """The batch as it stands, again and again until it has ended, the client has gone or the server stops.
-
-    No thread is held between two looks.
-    """
-    waited = 0.0
-    stopping: Callable[[], bool] = request.app.state.stopping
-    while True:
-        batch = await run_in_threadpool(look)
-        yield batch
-        if not batch.is_live or stopping() or await request.is_disconnected():
-            return
-        await asyncio.sleep(pause(waited))
-        waited += pause(waited)
-
-
-async def ended(request: Request, look: Callable[[], Batch]) -> Batch:
-    """The batch at its end; still live after LONGEST_WAIT, where nobody waits, or when the server stops."""
-    ends = time.monotonic() + LONGEST_WAIT
-    async for batch in states(request, look, until_the_end):
-        last = batch
-        if time.monotonic() > ends:
-            break
-    return last
-
-
-async def batch_events(
-    request: Request,
-    look: Callable[[], Batch],
-    partial: Callable[[str, int], bytes],
-    end: Callable[[Batch], bytes],
-) -> AsyncIterator[bytes]:
-    """`progress` whenever something has changed, `partial` for each picture on its way, then `end`'s event.
-
-    Without an end the server was stopped, its database is lost, or whoever reads isn't let in any more: asked
-    again, it says which.
-    """
-    seen: dict[tuple[str, int], int] = {}
-    told, silent = "", 0.0
-    try:
-        async for batch in states(request, look):
-            status = JobStatus.of(batch)
-            now, before = status.model_dump_json(), told
-            if now != before:
-                told = now
-                yield event("progress", status)
-            async for made in _partials(batch, seen, partial):
-                yield event("partial", made)
-            silent = 0.0 if now != before else silent + LONGEST_PAUSE
-            if silent >= SILENCE:
-                silent = 0.0
-                yield silence()
-    except errors.ImageError:
-        return
-    if not batch.is_live:
-        yield end(batch)
-
-
-async def _partials(
-    batch: Batch, seen: dict[tuple[str, int], int], partial: Callable[[str, int], bytes]
-) -> AsyncIterator[Partial]:
-    """The partial pictures of each call that weren't `seen` yet; those of an ended job are gone.
-
-    There are MAX_PARTIAL_IMAGES at most, whatever number a row has: looking for more would outlast the job.
-    """
-    for job in batch.jobs:
-        call = job.id, job.attempts
-        most = min(job.partials, MAX_PARTIAL_IMAGES) if job.is_live else 0
-        for number in range(seen.get(call, 0), most):
-            seen[call] = number + 1
-            with suppress(errors.ImageNotFound, errors.StorageError):
-                data = await run_in_threadpool(partial, job.id, number)
-                yield Partial(
-                    image=job.id,
-                    number=number,
-                    url=partial_url(job.id, number, job.attempts),
-                    type=sniff_media_type(data),
-                    b64_json=b64encode(data).decode(),
-                )
-
-
-def stream_places(request: Request) -> Places:
-    places: Places = request.app.state.places
-    return places
-
-
-def too_many() -> errors.RequestRateExceeded:
+def too_many_streams() -> errors.RequestRateExceeded:
     return errors.RequestRateExceeded(
         "Too many streams and waiting requests at once.",
         suggestions=("Close a stream before you open another.",),
@@ -209,14 +117,109 @@ def too_many() -> errors.RequestRateExceeded:
     )
 
 
-async def streamed(places: Places, user_id: str, stream: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """A stream, which has one of its user's places while it is open.
+async def limited_stream(
+    slots: StreamSlots, user_id: str, stream: AsyncIterator[bytes]
+) -> AsyncGenerator[bytes, None]:
+    """Occupy one of the user's slots while the stream is open.
 
-    Of many that were let in at the same moment, those that find none left say so.
+    Sends an error event when no slot is free: many requests may have passed the check at the same moment.
     """
-    with places.taken(user_id) as place:
-        if not place:
-            yield failed(too_many())
+    with slots.occupy(user_id) as is_free:
+        if not is_free:
+            yield error_event(too_many_streams())
             return
-        async for piece in stream:
-            yield piece
+        async for chunk in stream:
+            yield chunk
+
+
+def progress_pause(waited: float) -> float:
+    """The seconds until the next read, for a client that sees every change, after `waited` seconds."""
+    return min(MIN_PAUSE_SECONDS + waited * LATE_SHARE, MAX_PAUSE_SECONDS)
+
+
+def end_pause(waited: float) -> float:
+    """The seconds until the next read, for a client that sees only the end, after `waited` seconds."""
+    return min(MIN_PAUSE_SECONDS + waited * LATE_SHARE, MAX_LATE_SECONDS)
+
+
+async def poll_batch(
+    request: Request, read: Callable[[], Batch], pause: Callable[[float], float] = progress_pause
+) -> AsyncIterator[Batch]:
+    """Yield the batch's state until it has ended, the client has disconnected or the server stops."""
+    waited = 0.0
+    is_stopping: Callable[[], bool] = request.app.state.is_stopping
+    while True:
+        batch = await run_in_threadpool(read)
+        yield batch
+        if not batch.is_live or is_stopping() or await request.is_disconnected():
+            return
+        await asyncio.sleep(pause(waited))
+        waited += pause(waited)
+
+
+async def wait_for_end(request: Request, read: Callable[[], Batch]) -> Batch:
+    """Wait for the end of a batch.
+
+    Returns a live batch after MAX_WAIT_SECONDS, when the client has disconnected, or when the server stops.
+    """
+    deadline = time.monotonic() + MAX_WAIT_SECONDS
+    async for batch in poll_batch(request, read, end_pause):
+        latest = batch
+        if time.monotonic() > deadline:
+            break
+    return latest
+
+
+async def batch_events(
+    request: Request,
+    read: Callable[[], Batch],
+    read_partial: Callable[[str, int], bytes],
+    end_event: Callable[[Batch], bytes],
+) -> AsyncIterator[bytes]:
+    """Stream `progress` for every change, `partial` for every partial image, then `end_event`.
+
+    A stream stops without an end event when the server stops, the database fails or the user is signed out.
+    A client that asks again gets the reason.
+    """
+    sent_partials: dict[tuple[str, int], int] = {}
+    sent_status, silent_seconds = "", 0.0
+    try:
+        async for batch in poll_batch(request, read):
+            status = JobStatus.of(batch)
+            current, previous = status.model_dump_json(), sent_status
+            if current != previous:
+                sent_status = current
+                yield event("progress", status)
+            async for partial in _new_partials(batch, sent_partials, read_partial):
+                yield event("partial", partial)
+            silent_seconds = 0.0 if current != previous else silent_seconds + MAX_PAUSE_SECONDS
+            if silent_seconds >= KEEP_ALIVE_SECONDS:
+                silent_seconds = 0.0
+                yield keep_alive()
+    except errors.ImageError:
+        return
+    if not batch.is_live:
+        yield end_event(batch)
+
+
+async def _new_partials(
+    batch: Batch, sent: dict[tuple[str, int], int], read_partial: Callable[[str, int], bytes]
+) -> AsyncIterator[Partial]:
+    """The partial images of live jobs that haven't been `sent`, which counts them by job and attempt.
+
+    Reads at most MAX_PARTIAL_IMAGES for each job, even if a damaged row names a larger number.
+    """
+    for job in batch.jobs:
+        attempt = job.id, job.attempts
+        available = min(job.partials, MAX_PARTIAL_IMAGES) if job.is_live else 0
+        for number in range(sent.get(attempt, 0), available):
+            sent[attempt] = number + 1
+            with suppress(errors.ImageNotFound, errors.StorageError):
+                data = await run_in_threadpool(read_partial, job.id, number)
+                yield Partial(
+                    image=job.id,
+                    number=number,
+                    url=partial_url(job.id, number, job.attempts),
+                    type=sniff_media_type(data),
+                    b64_json=b64encode(data).decode(),
+                )

@@ -9,10 +9,10 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 
 from core import errors
-from core.api.dependencies import CurrentStudio, OwnerOfShown, Reader, Spender, Viewer
-from core.api.documented_errors import PICTURE_BYTES
-from core.api.image_responses import SAFE, picture
-from core.api.schemas import ChangeRequest, ImageList, Metadata, failures
+from core.api.dependencies import CurrentStudio, ImageViewer, Reader, Spender, VisibleImageOwner
+from core.api.documented_errors import IMAGE_RESPONSES, document_errors
+from core.api.image_responses import SAFETY_HEADERS, image_response
+from core.api.schemas import ChangeRequest, ImageList, Metadata
 from core.database.models import Scope
 from core.images.gallery_queries import MAX_PAGE_SIZE, PAGE_SIZE, Filters
 from core.web.urls import IMAGES, with_query
@@ -20,7 +20,9 @@ from core.web.urls import IMAGES, with_query
 gallery = APIRouter(prefix="/images", tags=["Images"])
 
 
-@gallery.get("", response_model=ImageList, summary="List images", responses=failures(errors.RequestRejected))
+@gallery.get(
+    "", response_model=ImageList, summary="List images", responses=document_errors(errors.RequestRejected)
+)
 def list_images(
     studio: CurrentStudio,
     user: Reader,
@@ -29,22 +31,25 @@ def list_images(
     ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE,
     q: Annotated[
-        str, Query(max_length=1000, description="Words that must all occur in what the image was made from")
+        str,
+        Query(
+            max_length=1000, description="Words that must all occur in the image's name, traits or prompts"
+        ),
     ] = "",
     favourite: Annotated[bool, Query(description="Favourites only")] = False,
     style: Annotated[str | None, Query(max_length=64)] = None,
     model: Annotated[str | None, Query(max_length=128)] = None,
     trash: Annotated[bool, Query(description="Deleted images only")] = False,
 ) -> ImageList:
-    """Newest first; in the trash, the last deleted first."""
+    """Newest first; with `trash`, last deleted first."""
     filters = Filters(search=q, style=style, model=model, favourites=favourite, trash=trash)
     page = studio.gallery.page_or_empty(user.user_id, filters, after=cursor, limit=limit)
-    wanted = {"q": q, "style": style, "model": model, "favourite": favourite, "trash": trash}
-    following = {"cursor": page.next, "limit": limit} | {
-        name: "true" if value is True else value for name, value in wanted.items() if value
+    filter_query = {"q": q, "style": style, "model": model, "favourite": favourite, "trash": trash}
+    next_query = {"cursor": page.next, "limit": limit} | {
+        name: "true" if value is True else value for name, value in filter_query.items() if value
     }
-    address = with_query(IMAGES, following) if page.next else None
-    return ImageList(images=[Metadata.of(image) for image in page.images], next=address)
+    next_url = with_query(IMAGES, next_query) if page.next else None
+    return ImageList(images=[Metadata.of(image) for image in page.images], next=next_url)
 
 
 @gallery.head("/{image_id}", include_in_schema=False)
@@ -52,13 +57,16 @@ def list_images(
     "/{image_id}",
     summary="Get an image",
     response_class=Response,
-    responses=failures(errors.ImageNotFound, errors.RangeRejected, errors.FileDamaged) | PICTURE_BYTES,
+    responses=document_errors(errors.ImageNotFound, errors.RangeRejected, errors.FileDamaged)
+    | IMAGE_RESPONSES,
 )
-def get_image(image_id: str, request: Request, studio: CurrentStudio, owner_id: OwnerOfShown) -> Response:
-    """The bytes as the service sent them."""
+def get_image(
+    image_id: str, request: Request, studio: CurrentStudio, owner_id: VisibleImageOwner
+) -> Response:
+    """The original bytes from the service."""
     image = studio.gallery.get(owner_id, image_id)
     data = partial(studio.gallery.original, owner_id, image_id)
-    return picture(request, image.sha256, image.mime, data, image.file_bytes)
+    return image_response(request, image.sha256, image.mime, data, image.file_bytes)
 
 
 @gallery.head("/{image_id}/thumbnail", include_in_schema=False)
@@ -66,30 +74,33 @@ def get_image(image_id: str, request: Request, studio: CurrentStudio, owner_id: 
     "/{image_id}/thumbnail",
     summary="Get an image's thumbnail",
     response_class=Response,
-    responses=failures(errors.ImageNotFound, errors.RangeRejected, errors.FileDamaged) | PICTURE_BYTES,
+    responses=document_errors(errors.ImageNotFound, errors.RangeRejected, errors.FileDamaged)
+    | IMAGE_RESPONSES,
 )
-def get_thumbnail(image_id: str, request: Request, studio: CurrentStudio, owner_id: OwnerOfShown) -> Response:
+def get_thumbnail(
+    image_id: str, request: Request, studio: CurrentStudio, owner_id: VisibleImageOwner
+) -> Response:
     """A WebP of at most 512 pixels."""
     etag = f"t-{studio.gallery.get(owner_id, image_id).sha256}"
-    return picture(request, etag, "image/webp", partial(studio.gallery.thumbnail, owner_id, image_id))
+    return image_response(request, etag, "image/webp", partial(studio.gallery.thumbnail, owner_id, image_id))
 
 
 @gallery.get(
     "/{image_id}/download",
     summary="Download an image as a file",
     response_class=Response,
-    responses=failures(errors.ImageNotFound, errors.FileDamaged) | {200: PICTURE_BYTES[200]},
+    responses=document_errors(errors.ImageNotFound, errors.FileDamaged) | {200: IMAGE_RESPONSES[200]},
 )
 def download(
     image_id: str,
     studio: CurrentStudio,
-    user: Viewer,
+    user: ImageViewer,
     prompt: Annotated[bool, Query(description="Write the prompt into the file")] = False,
 ) -> Response:
-    """A copy with a file name; with `prompt`, a PNG's metadata says what it was made from."""
+    """A copy with a file name. With `prompt`, a PNG's metadata holds the prompts and the traits."""
     file = studio.gallery.download(user.user_id, image_id, with_prompt=prompt)
-    name = f"attachment; filename*=UTF-8''{quote(file.file_name)}"
-    headers = SAFE | {"Content-Disposition": name, "Cache-Control": "private, no-store"}
+    disposition = f"attachment; filename*=UTF-8''{quote(file.file_name)}"
+    headers = SAFETY_HEADERS | {"Content-Disposition": disposition, "Cache-Control": "private, no-store"}
     return Response(file.data, media_type=file.mime, headers=headers)
 
 
@@ -97,7 +108,7 @@ def download(
     "/{image_id}/metadata",
     response_model=Metadata,
     summary="Get an image's metadata",
-    responses=failures(errors.ImageNotFound),
+    responses=document_errors(errors.ImageNotFound),
 )
 def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata:
     return Metadata.of(studio.gallery.get(user.user_id, image_id))
@@ -107,12 +118,12 @@ def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata
     "/{image_id}",
     response_model=Metadata,
     summary="Change an image's name, or whether it is a favourite",
-    responses=failures(errors.ImageNotFound, errors.TextRejected)
-    | {204: {"description": "It is changed; a token that may not `read` is told no more"}},
+    responses=document_errors(errors.ImageNotFound, errors.TextRejected)
+    | {204: {"description": "Changed; the response to a token without the scope `read`"}},
 )
-def change_image(image_id: str, asked: ChangeRequest, studio: CurrentStudio, user: Spender) -> Any:
-    """Answers with what is known of the image then, where the token may `read`."""
-    image = studio.gallery.change(user.user_id, image_id, name=asked.name, favourite=asked.favourite)
+def change_image(image_id: str, body: ChangeRequest, studio: CurrentStudio, user: Spender) -> Any:
+    """Responds with the changed image's metadata, unless the token lacks the scope `read`."""
+    image = studio.gallery.change(user.user_id, image_id, name=body.name, favourite=body.favourite)
     return Metadata.of(image) if user.may(Scope.READ) else Response(status_code=204)
 
 
@@ -120,10 +131,10 @@ def change_image(image_id: str, asked: ChangeRequest, studio: CurrentStudio, use
     "/{image_id}",
     status_code=204,
     summary="Move an image to the trash",
-    responses=failures(errors.ImageNotFound),
+    responses=document_errors(errors.ImageNotFound),
 )
 def delete_image(image_id: str, studio: CurrentStudio, user: Spender) -> None:
-    """It can be restored for as long as the installation keeps its trash."""
+    """It can be restored until the installation empties its trash."""
     studio.gallery.trash(user.user_id, image_id)
 
 
@@ -131,7 +142,7 @@ def delete_image(image_id: str, studio: CurrentStudio, user: Spender) -> None:
     "/{image_id}/restore",
     status_code=204,
     summary="Restore an image from the trash",
-    responses=failures(errors.ImageNotFound),
+    responses=document_errors(errors.ImageNotFound),
 )
 def restore_image(image_id: str, studio: CurrentStudio, user: Spender) -> None:
     studio.gallery.restore(user.user_id, image_id)

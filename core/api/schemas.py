@@ -1,4 +1,4 @@
-"""What the Images API takes and answers, as its documentation shows it."""
+"""The request and response bodies of the Images API."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated, Any, Self
 from fastapi import Header
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, StringConstraints
 
-from core import errors
 from core.database.models import Image, JobState
 from core.errors.stored import StoredError
 from core.generation.views import Batch, JobView
@@ -17,7 +16,6 @@ from core.prompts.recipe import Recipe
 from core.prompts.request import PromptRequest
 from core.prompts.styles import STYLES
 from core.usage.money import MICROS
-from core.web.error_responses import Failed
 from core.web.urls import events_url, image_url, job_url, thumbnail_url
 
 _STYLES = ", ".join(f"`{style.key}`" for style in STYLES)
@@ -27,24 +25,24 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=255,
-        description="A unique key for this request. Sent again within a day with the same body, it gets the "
-        "same answer and nothing is bought; with another body it is refused.",
+        description="A unique key for this request. Sent again within a day with the same body, the request "
+        "gets the same response and buys nothing. With another body it is refused.",
     ),
 ]
 Prefer = Annotated[
     str | None,
-    Header(max_length=255, description="`respond-async`: answer at once with the address of the job."),
+    Header(max_length=255, description="`respond-async`: respond at once with the address of the job."),
 ]
 
 
-class Asked(BaseModel):
-    """A request's body; a field that isn't known is refused, for it may be a known one misspelt."""
+class RequestBody(BaseModel):
+    """A request's body. Unknown fields are refused, because they may be misspelt."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class ImageRequest(Asked):
-    """What is said of an image, whether it is made from words alone or from a picture."""
+class ImageRequest(RequestBody):
+    """The fields that generating and editing an image have in common."""
 
     prompt: str
     style: Style | None = Field(None, description=f"A preset ({_STYLES}) or one of the model's own styles")
@@ -54,7 +52,7 @@ class ImageRequest(Asked):
     size: str = Field("auto", max_length=16, description="`auto`, or a WIDTHxHEIGHT that the model supports")
     quality: str = Field("auto", max_length=16, description="`auto`, or one of the model's qualities")
     n: int = Field(1, ge=1, le=10, description="How many images")
-    name: str = Field("", description="Kept with the image: the subject's name")
+    name: str = Field("", description="Stored with the image: the subject's name")
 
     def recipe(self, default_model: str) -> Recipe:
         return Recipe(
@@ -70,32 +68,32 @@ class ImageRequest(Asked):
 class GenerateRequest(ImageRequest):
     model_config = ConfigDict(json_schema_extra={"example": {"prompt": "A fox in the snow, at dawn"}})
 
-    prompt: str = Field(description="What to draw")
+    prompt: str = Field(description="A description of the image")
     n: StrictInt = Field(1, ge=1, le=10, description="How many images")
-    traits: list[str] = Field(default_factory=list, description="Kept with the image: the subject's traits")
-    base_prompt: str = Field("", description="Kept with the image: what the prompt was made from")
+    traits: list[str] = Field(default_factory=list, description="Stored with the image: the subject's traits")
+    base_prompt: str = Field("", description="Stored with the image: the prompt before its enhancement")
 
     def recipe(self, default_model: str) -> Recipe:
-        made_from = super().recipe(default_model)
-        return replace(made_from, traits=tuple(self.traits), base_prompt=self.base_prompt)
+        recipe = super().recipe(default_model)
+        return replace(recipe, traits=tuple(self.traits), base_prompt=self.base_prompt)
 
 
-class EnhanceRequest(Asked):
+class EnhanceRequest(RequestBody):
     model_config = ConfigDict(
         json_schema_extra={"example": {"name": "Fern", "traits": ["red scarf"], "base_prompt": "a fox"}}
     )
 
     name: str = Field("", description="The subject's name")
-    traits: list[str] = Field(default_factory=list, description="What it is like")
-    base_prompt: str = Field("", description="What the picture shows")
+    traits: list[str] = Field(default_factory=list, description="The subject's traits")
+    base_prompt: str = Field("", description="What the image shows")
     style: Style | None = Field(None, description=f"A preset: {_STYLES}")
 
     def request(self) -> PromptRequest:
         return PromptRequest(self.name, tuple(self.traits), self.base_prompt, self.style)
 
 
-class ChangeRequest(Asked):
-    """What is left out stays as it is."""
+class ChangeRequest(RequestBody):
+    """Omitted fields stay unchanged."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"favourite": True}})
 
@@ -104,7 +102,7 @@ class ChangeRequest(Asked):
 
 
 class MissingImage(BaseModel):
-    """Why one image of a batch didn't come."""
+    """The reason why one image of a batch is missing."""
 
     code: str
     message: str
@@ -124,9 +122,9 @@ class MissingImage(BaseModel):
 
 
 class Generated(BaseModel):
-    """The images of a batch that has ended."""
+    """The images of a finished batch."""
 
-    url: str = Field(description="Where the first image is")
+    url: str = Field(description="The address of the first image")
     urls: list[str]
     id: str = Field(description="The first image's id")
     ids: list[str]
@@ -135,7 +133,7 @@ class Generated(BaseModel):
     size: str = Field(description="The first image's actual size", examples=["1024x1024"])
     price: float | None = Field(description="Total cost in USD; null if unknown")
     seconds: float = Field(description="From the request to the last image")
-    errors: list[MissingImage] = Field(description="Why images are missing, if any are")
+    errors: list[MissingImage] = Field(description="The reason for each missing image")
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -155,12 +153,12 @@ class Generated(BaseModel):
 
 
 class JobImage(BaseModel):
-    """One image's place in a batch."""
+    """One image of a batch."""
 
-    id: str = Field(description="The id of this place, under which its partial pictures are found")
+    id: str = Field(description="The id of this job, by which its partial images are found")
     state: JobState
-    partials: int = Field(description="How many partial pictures there are so far")
-    urls: list[str] = Field(description="Where its images are, once they are made")
+    partials: int = Field(description="The number of partial images so far")
+    urls: list[str] = Field(description="The addresses of its images, once they are finished")
     error: MissingImage | None
 
     @classmethod
@@ -171,7 +169,7 @@ class JobImage(BaseModel):
 
 
 class JobStatus(BaseModel):
-    """A batch as it stands; `result` is there when any image has come and all have ended."""
+    """A batch's current state. `result` is set when the batch has ended with at least one image."""
 
     job: str
     state: JobState
@@ -180,19 +178,19 @@ class JobStatus(BaseModel):
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
-        ended = not batch.is_live and batch.images
+        has_result = not batch.is_live and batch.images
         return cls(
             job=batch.id,
             state=batch.state,
             images=[JobImage.of(job) for job in batch.jobs],
-            result=Generated.of(batch) if ended else None,
+            result=Generated.of(batch) if has_result else None,
         )
 
 
 class Accepted(BaseModel):
     job: str
-    url: str = Field(description="Where to ask for its status, as in the header `Location`")
-    events: str = Field(description="Where its progress is streamed")
+    url: str = Field(description="The address of its status, as in the header `Location`")
+    events: str = Field(description="The address of its event stream")
 
     @classmethod
     def of(cls, batch_id: str) -> Self:
@@ -204,7 +202,7 @@ class EnhancedPrompt(BaseModel):
 
 
 class Metadata(BaseModel):
-    """All that is known of an image."""
+    """All data of an image except its bytes."""
 
     id: str
     url: str
@@ -216,9 +214,9 @@ class Metadata(BaseModel):
     traits: list[str]
     base_prompt: str
     enhanced_prompt: str
-    prompt: str = Field(description="As the user last edited it")
-    sent_prompt: str = Field(description="As sent to the service")
-    revised_prompt: str = Field(description="As revised by the service")
+    prompt: str = Field(description="The prompt as the user last edited it")
+    sent_prompt: str = Field(description="The prompt as sent to the service, with the style")
+    revised_prompt: str = Field(description="The prompt as revised by the service")
     style: str
     model: str
     size: str = Field(examples=["1024x1024"])
@@ -228,12 +226,12 @@ class Metadata(BaseModel):
     sha256: str
     price: float | None = Field(description="In USD; null if unknown")
     seconds: float
-    offline: bool = Field(description="Whether the offline engine painted it")
-    source_id: str | None = Field(description="The image that this is an edit or a variation of")
+    offline: bool = Field(description="Whether the offline engine made it")
+    source_id: str | None = Field(description="The id of the image that this is an edit or a variation of")
 
     @classmethod
     def of(cls, image: Image) -> Self:
-        made: dict[str, Any] = {
+        computed: dict[str, Any] = {
             "url": image_url(image.id),
             "thumbnail_url": thumbnail_url(image.id),
             "size": f"{image.width}x{image.height}",
@@ -241,7 +239,7 @@ class Metadata(BaseModel):
             "bytes": image.file_bytes,
             "price": usd(image.price_micros),
         }
-        return cls.model_validate(image.model_dump() | made)
+        return cls.model_validate(image.model_dump() | computed)
 
 
 class ImageList(BaseModel):
@@ -251,40 +249,3 @@ class ImageList(BaseModel):
 
 def usd(micros: int | None) -> float | None:
     return None if micros is None else micros / MICROS
-
-
-_REF = "#/components/schemas/{model}"
-# What any of these routes may answer, for reasons that lie outside of it.
-_ANYWHERE: tuple[type[errors.ImageError], ...] = (
-    errors.RequestRejected,
-    errors.ImageAuthError,
-    errors.TokenRejected,
-    errors.ScopeMissing,
-    errors.OriginRejected,
-    errors.BodyTooLarge,
-    errors.RequestRateExceeded,
-    errors.ImageError,
-    errors.DatabaseError,
-    errors.StorageError,
-    errors.StorageFull,
-)
-
-
-def failures(*kinds: type[errors.ImageError]) -> dict[int | str, dict[str, Any]]:
-    """The documentation of all failures of a route, each with its codes."""
-    found = {422: [f"`{errors.RequestRejected.code}` A field is missing, unknown or of the wrong type."]}
-    for kind in (*_ANYWHERE, *kinds):
-        found.setdefault(kind.status, []).append(f"`{kind.code}` {kind.message}")
-    # By name: a model for each status of each route would take a tenth of a second from every start.
-    content = {"application/json": {"schema": {"$ref": _REF.format(model=Failed.__name__)}}}
-    return {
-        status: {"content": content, "description": "\n\n".join(dict.fromkeys(words))}
-        for status, words in sorted(found.items())
-    }
-
-
-def failure_schemas() -> dict[str, Any]:
-    """What `failures` names, for the document."""
-    schema = Failed.model_json_schema(ref_template=_REF)
-    parts: dict[str, Any] = schema.pop("$defs")
-    return parts | {Failed.__name__: schema}

@@ -1,4 +1,4 @@
-"""Heavy work that is done one piece at a time, by turns between the users who ask for it."""
+"""The upload queue: does heavy work one item at a time, taking turns between users."""
 
 from __future__ import annotations
 
@@ -10,54 +10,55 @@ from contextvars import copy_context
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-Piece = tuple[Future[Any], Callable[[], Any]]
+WorkItem = tuple[Future[Any], Callable[[], Any]]
 
 
-class Turns:
-    """One thread for all users. Each has one piece that waits for it; others of theirs wait behind their own.
+class UploadQueue:
+    """A fair queue with one worker thread.
 
-    So whoever comes waits for one piece of each other user at most, however many these have sent.
+    The users take turns, one item each. A new user waits for at most one item of each other user, however
+    many items these have submitted.
     """
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
-        self._guard = threading.Lock()
-        # Users in the order in which they are next.
-        self._waiting: dict[str, deque[Piece]] = {}
+        self._lock = threading.Lock()
+        # In the order of the users' next turns.
+        self._items_by_user: dict[str, deque[WorkItem]] = {}
 
-    def take(self, user_id: str, work: Callable[[], T]) -> Future[T]:
-        """Have `work` done in its turn. Whoever gives up cancels the future, and costs nobody a moment."""
+    def submit(self, user_id: str, work: Callable[[], T]) -> Future[T]:
+        """Queue `work`. A future that is cancelled while it waits is skipped and takes no turn."""
         future: Future[T] = Future()
         context = copy_context()
-        with self._guard:
-            mine = self._waiting.setdefault(user_id, deque())
-            mine.append((future, lambda: context.run(work)))
-        self._thread.submit(self._next)
+        with self._lock:
+            items = self._items_by_user.setdefault(user_id, deque())
+            items.append((future, lambda: context.run(work)))
+        self._thread.submit(self._run_next)
         return future
 
-    def _next(self) -> None:
-        while piece := self._pop():
-            future, work = piece
+    def _run_next(self) -> None:
+        while item := self._pop():
+            future, work = item
             if future.set_running_or_notify_cancel():
-                _do(future, work)
+                _run(future, work)
                 return
 
-    def _pop(self) -> Piece | None:
-        """The piece whose turn it is; its user is last from then on."""
-        with self._guard:
-            if not self._waiting:
+    def _pop(self) -> WorkItem | None:
+        """Take the next user's first item, and move that user to the end of the line."""
+        with self._lock:
+            if not self._items_by_user:
                 return None
-            user_id = next(iter(self._waiting))
-            mine = self._waiting.pop(user_id)
-            piece = mine.popleft()
-            if mine:
-                self._waiting[user_id] = mine
-            return piece
+            user_id = next(iter(self._items_by_user))
+            items = self._items_by_user.pop(user_id)
+            item = items.popleft()
+            if items:
+                self._items_by_user[user_id] = items
+            return item
 
 
-def _do(future: Future[Any], work: Callable[[], Any]) -> None:
+def _run(future: Future[Any], work: Callable[[], Any]) -> None:
     try:
         future.set_result(work())
     except BaseException as error:
-        # Whoever waits for it is told, as by an executor.
+        # The caller of `future.result()` gets the error, as from an executor.
         future.set_exception(error)

@@ -1,4 +1,4 @@
-"""Each address gives a person their own and nothing else, and every refusal has one shape."""
+"""Routes serve users only their own data, sessions begin and end safely, and all errors have one format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from core.accounts.identity import SignedIn
 from core.api.app import create_api, create_auth, sessions
 from core.api.gallery_routes import gallery
 from core.api.generation_routes import generation
-from core.api.image_responses import CACHE
+from core.api.image_responses import CACHE_CONTROL
 from core.common.ids import new_id
 from core.database.models import Job, JobState, Scope, SignInSession
 from core.prompts.recipe import Recipe
@@ -59,7 +59,7 @@ def client_of(studio: Studio, **headers: str) -> TestClient:
 
 @dataclass
 class Person:
-    """Somebody with a browser that is signed in."""
+    """A user with a signed-in browser."""
 
     user: SignedIn
     client: TestClient
@@ -100,7 +100,7 @@ def image_id(studio: Studio, owner: Person) -> str:
 
 @pytest.fixture(scope="module")
 def job_id(studio: Studio, owner: Person) -> str:
-    """A job that runs for ever and has one partial picture."""
+    """A job that runs for ever and has one partial image."""
     job = Job(
         id=new_id(),
         batch_id=new_id(),
@@ -128,7 +128,7 @@ def address(request: pytest.FixtureRequest, image_id: str, job_id: str) -> str:
     return str(request.param).format(image=image_id, job=job_id)
 
 
-def assert_one_shape(body: dict[str, dict[str, object]], code: str) -> None:
+def assert_error(body: dict[str, dict[str, object]], code: str) -> None:
     assert set(body) == {"error"}
     error = body["error"]
     assert set(error) == {"code", "message", "details", "suggestions", "retryable", "request_id"}
@@ -138,56 +138,56 @@ def assert_one_shape(body: dict[str, dict[str, object]], code: str) -> None:
     assert isinstance(error["retryable"], bool)
 
 
-def told(body: dict[str, dict[str, object]]) -> dict[str, object]:
-    """What a refusal says, whichever request it answers."""
+def without_request_id(body: dict[str, dict[str, object]]) -> dict[str, object]:
+    """The error without the id of its request."""
     return {name: value for name, value in body["error"].items() if name != "request_id"}
 
 
-# Who may see what
+# Access
 
 
-def test_every_picture_is_known_here() -> None:
-    """A new route must be tried below by the owner, by another user and by nobody."""
-    pictures = {
+def test_every_image_route_is_listed_here() -> None:
+    """Add a new image route to ROUTES, so that the tests below check who can request it."""
+    image_routes = {
         route.path
         for routes in (generation.routes, gallery.routes)
         for route in routes
         if isinstance(route, APIRoute) and route.response_class is Response
     }
-    assert pictures == set(ROUTES)
+    assert image_routes == set(ROUTES)
     assert {route.path for route in sessions.routes if isinstance(route, APIRoute)} == OPEN_TO_ALL
 
 
-def test_the_owner_is_served(owner: Person, address: str) -> None:
-    answer = owner.client.get(address)
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] in ("image/png", "image/webp")
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert "sandbox" in answer.headers["content-security-policy"]
-    assert "private" in answer.headers["cache-control"]
+def test_the_owner_gets_the_image(owner: Person, address: str) -> None:
+    response = owner.client.get(address)
+    assert response.status_code == 200
+    assert response.headers["content-type"] in ("image/png", "image/webp")
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in response.headers["content-security-policy"]
+    assert "private" in response.headers["cache-control"]
 
 
 @pytest.mark.parametrize("role", ["another user", "the administrator"])
-def test_somebody_else_learns_nothing(
+def test_another_user_learns_nothing(
     enter: Callable[[], Person], admin: Person, address: str, image_id: str, role: str
 ) -> None:
     other = admin if role == "the administrator" else enter()
-    answer = other.client.get(address)
-    assert answer.status_code == 404
-    assert_one_shape(answer.json(), "IMG-FIND-001")
+    response = other.client.get(address)
+    assert response.status_code == 404
+    assert_error(response.json(), "IMG-FIND-001")
     made_up = other.client.get(address.replace(image_id, new_id()))
-    assert made_up.status_code == answer.status_code
-    assert told(made_up.json()) == told(answer.json())
+    assert made_up.status_code == response.status_code
+    assert without_request_id(made_up.json()) == without_request_id(response.json())
     for header in ("etag", "content-length", "cache-control"):
-        assert made_up.headers.get(header) == answer.headers.get(header)
+        assert made_up.headers.get(header) == response.headers.get(header)
 
 
-def test_a_known_etag_opens_nothing_to_somebody_else(
+def test_a_known_etag_gives_no_access_to_another_user(
     owner: Person, enter: Callable[[], Person], image_id: str
 ) -> None:
     etag = owner.client.get(f"/api/images/{image_id}").headers["etag"]
-    answer = enter().client.get(f"/api/images/{image_id}", headers={"If-None-Match": etag})
-    assert answer.status_code == 404
+    response = enter().client.get(f"/api/images/{image_id}", headers={"If-None-Match": etag})
+    assert response.status_code == 404
 
 
 def nobody(studio: Studio, person: Person, admin: Person) -> None:
@@ -219,7 +219,7 @@ def expired(studio: Studio, person: Person, admin: Person) -> None:
 
 
 @pytest.mark.parametrize("ended", [nobody, made_up, signed_out, withdrawn, new_password, expired])
-def test_without_a_standing_session_nothing_is_served(
+def test_nothing_is_served_without_a_valid_session(
     studio: Studio,
     enter: Callable[[], Person],
     admin: Person,
@@ -228,19 +228,19 @@ def test_without_a_standing_session_nothing_is_served(
 ) -> None:
     person = enter()
     ended(studio, person, admin)
-    answer = person.client.get(address)
-    assert answer.status_code == 401
-    assert answer.headers["cache-control"] == "no-store"
-    assert_one_shape(answer.json(), "IMG-AUTH-001")
+    response = person.client.get(address)
+    assert response.status_code == 401
+    assert response.headers["cache-control"] == "no-store"
+    assert_error(response.json(), "IMG-AUTH-001")
 
 
 # Caching and files
 
 
 @pytest.mark.parametrize("kind", ["", "/thumbnail"])
-def test_a_picture_is_sent_once(owner: Person, image_id: str, kind: str) -> None:
+def test_an_image_in_the_browsers_cache_is_not_sent_again(owner: Person, image_id: str, kind: str) -> None:
     first = owner.client.get(f"/api/images/{image_id}{kind}")
-    assert first.headers["cache-control"] == CACHE
+    assert first.headers["cache-control"] == CACHE_CONTROL
     assert first.headers["vary"] == "Cookie, Authorization"
     for known in (first.headers["etag"], f'"other", W/{first.headers["etag"]}'):
         again = owner.client.get(f"/api/images/{image_id}{kind}", headers={"If-None-Match": known})
@@ -250,7 +250,7 @@ def test_a_picture_is_sent_once(owner: Person, image_id: str, kind: str) -> None
     assert other.content == first.content
 
 
-def test_picture_and_thumbnail_have_names_of_their_own(owner: Person, image_id: str) -> None:
+def test_image_and_thumbnail_have_different_etags(owner: Person, image_id: str) -> None:
     tags = {owner.client.get(f"/api/images/{image_id}{kind}").headers["etag"] for kind in ("", "/thumbnail")}
     assert len(tags) == 2
 
@@ -270,15 +270,15 @@ def test_a_download_is_a_file_with_a_safe_name(studio: Studio, owner: Person, im
 # The cookie
 
 
-def test_the_cookie_is_out_of_reach_for_scripts_and_other_sites(studio: Studio, owner: Person) -> None:
-    answer = begin(client_of(studio), studio, owner)
-    cookie = answer.headers["set-cookie"].lower()
+def test_the_cookie_is_unreachable_for_scripts_and_other_sites(studio: Studio, owner: Person) -> None:
+    response = begin(client_of(studio), studio, owner)
+    cookie = response.headers["set-cookie"].lower()
     assert cookie.startswith(f"{COOKIE}=")
     for flag in ("httponly", "samesite=lax", "path=/", f"max-age={30 * 86_400}"):
         assert flag in cookie
     assert "secure" not in cookie
     assert "domain" not in cookie
-    assert answer.content == b""
+    assert response.content == b""
 
 
 @pytest.mark.parametrize("by", ["setting", "scheme"])
@@ -297,7 +297,7 @@ def test_on_https_the_cookie_is_secure_and_bound_to_the_host(studio: Studio, own
 
 
 @pytest.mark.parametrize("by", ["setting", "scheme"])
-def test_on_https_the_cookie_of_plain_http_is_nobodys(
+def test_on_https_the_cookie_of_plain_http_is_ignored(
     studio: Studio, enter: Callable[[], Person], by: str
 ) -> None:
     settings = studio.settings.model_copy(update={"public_https": by == "setting"})
@@ -305,18 +305,18 @@ def test_on_https_the_cookie_of_plain_http_is_nobodys(
     if by == "scheme":
         client.base_url = "https://localhost:8501"
 
-    def answer(cookies: str) -> int:
+    def response(cookies: str) -> int:
         return client.get("/api/images", headers={"Cookie": cookies}).status_code
 
     token = enter().token
-    assert answer(f"{SECURE_COOKIE}={token}") == 200
-    assert answer(f"{COOKIE}=planted; {SECURE_COOKIE}={token}") == 200
+    assert response(f"{SECURE_COOKIE}={token}") == 200
+    assert response(f"{COOKIE}=planted; {SECURE_COOKIE}={token}") == 200
     for planted in (
         f"{COOKIE}={token}",
         f"a=b;\t{COOKIE} ={token}; c=d",
         f"{SECURE_COOKIE}=; {COOKIE}={token}",
     ):
-        assert answer(planted) == 401
+        assert response(planted) == 401
     assert client.post("/auth/sign-out", headers={"Cookie": f"{COOKIE}={token}"}).status_code == 204
     assert studio.sessions.authenticate(token) is None
 
@@ -326,17 +326,17 @@ def begin(client: TestClient, studio: Studio, person: Person, **headers: str):  
     return client.post("/auth/session", json={"ticket": ticket}, headers=headers)
 
 
-def test_a_ticket_sent_twice_leaves_the_session_it_began(studio: Studio, owner: Person) -> None:
+def test_a_ticket_sent_twice_keeps_the_session_it_began(studio: Studio, owner: Person) -> None:
     client = client_of(studio)
     ticket = ticket_of(studio, owner.user.username)
     assert client.post("/auth/session", json={"ticket": ticket}).status_code == 204
     again = client.post("/auth/session", json={"ticket": ticket})
     assert again.status_code == 401
-    assert_one_shape(again.json(), "IMG-AUTH-SESSION-001")
+    assert_error(again.json(), "IMG-AUTH-SESSION-001")
     assert studio.sessions.authenticate(client.cookies[COOKIE]) is not None
 
 
-def test_a_new_session_ends_the_browsers_last_one(
+def test_a_new_session_ends_the_browsers_previous_one(
     studio: Studio, enter: Callable[[], Person], owner: Person
 ) -> None:
     person = enter()
@@ -353,9 +353,9 @@ def test_sign_out_clears_the_browser_and_ends_the_session(
     client = client_of(studio)
     begin(client, studio, owner)
     token = client.cookies[COOKIE]
-    answer = client.post("/auth/sign-out")
-    assert answer.status_code == 204
-    assert answer.headers["clear-site-data"] == '"cache"'
+    response = client.post("/auth/sign-out")
+    assert response.status_code == 204
+    assert response.headers["clear-site-data"] == '"cache"'
     assert COOKIE not in client.cookies
     assert studio.sessions.authenticate(token) is None
     assert client.get(f"/api/images/{image_id}").status_code == 401
@@ -364,7 +364,7 @@ def test_sign_out_clears_the_browser_and_ends_the_session(
 
 
 @pytest.mark.parametrize("fault", [errors.DatabaseBusy, errors.StorageFull], ids=["locked", "full"])
-def test_a_browser_is_signed_out_also_while_the_database_takes_no_writes(
+def test_a_browser_can_sign_out_while_the_database_refuses_writes(
     studio: Studio, owner: Person, fault: type[errors.ImageError], capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = client_of(studio)
@@ -373,23 +373,23 @@ def test_a_browser_is_signed_out_also_while_the_database_takes_no_writes(
     with refused_writes(studio, full=fault is errors.StorageFull):
         assert client.post("/auth/sign-out").status_code == 204
     assert COOKIE not in client.cookies
-    said = capsys.readouterr().out
-    assert "row is still there" in said
-    assert fault.code in said
+    logged = capsys.readouterr().out
+    assert "session_not_deleted" in logged
+    assert fault.code in logged
     assert studio.sessions.authenticate(token) is not None
 
 
 @contextmanager
 def refused_writes(studio: Studio, *, full: bool) -> Iterator[None]:
-    """Every deletion fails as on a full disk, or as under another program's lock."""
-    words = "database or disk is full" if full else "database is locked"
-    # A name of its own: another connection may not have read yet that the last one is gone.
+    """Make every deletion fail, as on a full disk or under another program's lock."""
+    message = "database or disk is full" if full else "database is locked"
+    # A unique name: another connection may not know yet that the previous trigger is gone.
     name = f"refusing_{new_id()}"
     with studio.database.write() as session:
         session.execute(
             text(
                 f"CREATE TRIGGER {name} BEFORE DELETE ON sign_in_sessions "
-                f"BEGIN SELECT RAISE(ABORT, '{words}'); END"
+                f"BEGIN SELECT RAISE(ABORT, '{message}'); END"
             )
         )
     yield
@@ -397,7 +397,7 @@ def refused_writes(studio: Studio, *, full: bool) -> Iterator[None]:
         session.execute(text(f"DROP TRIGGER {name}"))
 
 
-def test_sign_out_without_a_session_is_no_fault(studio: Studio) -> None:
+def test_signing_out_without_a_session_succeeds(studio: Studio) -> None:
     assert client_of(studio).post("/auth/sign-out").status_code == 204
 
 
@@ -405,56 +405,56 @@ def test_sign_out_without_a_session_is_no_fault(studio: Studio) -> None:
 @pytest.mark.parametrize(
     "origin", ["https://evil.example", "http://localhost:9999", "http://localhost", "null", "", "http://["]
 )
-def test_another_site_can_not_send_for_a_browser(
+def test_another_site_cannot_send_requests_for_a_browser(
     studio: Studio, owner: Person, path: str, origin: str
 ) -> None:
     client = client_of(studio)
     begin(client, studio, owner)
     ticket = ticket_of(studio, owner.user.username)
-    answer = client.post(path, json={"ticket": ticket}, headers={"Origin": origin})
-    assert answer.status_code == 403
-    assert_one_shape(answer.json(), "IMG-REQ-ORIGIN-001")
+    response = client.post(path, json={"ticket": ticket}, headers={"Origin": origin})
+    assert response.status_code == 403
+    assert_error(response.json(), "IMG-REQ-ORIGIN-001")
     assert studio.sessions.authenticate(client.cookies[COOKIE]) is not None
     assert studio.sessions.redeem_ticket(ticket)
 
 
-def test_its_own_pages_can(studio: Studio, owner: Person) -> None:
+def test_the_apps_own_pages_can_send_requests(studio: Studio, owner: Person) -> None:
     assert begin(client_of(studio), studio, owner, Origin="http://localhost:8501").status_code == 204
 
 
-# The audit trail
+# The audit log
 
 
-def rows_of(answer: httpx2.Response) -> list[list[str]]:
-    return list(csv.reader(StringIO(answer.content.decode("utf-8-sig"), newline="")))
+def rows_of(response: httpx2.Response) -> list[list[str]]:
+    return list(csv.reader(StringIO(response.content.decode("utf-8-sig"), newline="")))
 
 
-def test_the_administrator_saves_the_trail(studio: Studio, admin: Person, owner: Person) -> None:
+def test_an_administrator_downloads_the_audit_log(studio: Studio, admin: Person, owner: Person) -> None:
     studio.api_tokens.create(owner.user, '=HYPERLINK("//x";"y")', [Scope.READ], None)
-    answer = admin.client.get("/api/audit.csv")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert answer.headers["content-disposition"] == "attachment; filename=audit.csv"
-    assert answer.headers["cache-control"] == "no-store"
-    titles, *rows = rows_of(answer)
+    response = admin.client.get("/api/audit.csv")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert response.headers["content-disposition"] == "attachment; filename=audit.csv"
+    assert response.headers["cache-control"] == "no-store"
+    titles, *rows = rows_of(response)
     assert titles == list(COLUMN_TITLES)
     assert len(rows) > 3
     assert ["token made", owner.user.username, '\'=HYPERLINK("//x";"y")'] in [row[1:4] for row in rows]
 
 
-def test_a_part_of_the_trail_is_saved(studio: Studio, admin: Person, owner: Person) -> None:
+def test_the_audit_log_can_be_filtered(studio: Studio, admin: Person, owner: Person) -> None:
     name = owner.user.username
     _, *rows = rows_of(admin.client.get("/api/audit.csv", params={"person": name, "action": "registration"}))
     assert [(row[1], row[2]) for row in rows] == [("registration", name)]
     assert admin.client.get("/api/audit.csv", params={"action": "another"}).status_code == 422
 
 
-def test_nobody_else_saves_the_trail(studio: Studio, owner: Person) -> None:
+def test_nobody_else_downloads_the_audit_log(studio: Studio, owner: Person) -> None:
     assert owner.client.get("/api/audit.csv").status_code == 403
     assert client_of(studio).get("/api/audit.csv").status_code == 401
 
 
-# One shape
+# Error format
 
 
 @pytest.mark.parametrize(
@@ -474,32 +474,32 @@ def test_nobody_else_saves_the_trail(studio: Studio, owner: Person) -> None:
         pytest.param("GET", "/api/images/x/download?prompt=perhaps", b"", 422, id="no yes or no"),
     ],
 )
-def test_the_frameworks_refusals_have_our_shape(
+def test_the_frameworks_errors_have_the_same_format(
     owner: Person, method: str, path: str, content: bytes, status: int
 ) -> None:
-    answer = owner.client.request(
+    response = owner.client.request(
         method, path, content=content, headers={"Content-Type": "application/json"} if content else {}
     )
-    assert answer.status_code == status
+    assert response.status_code == status
     codes = {404: "IMG-REQ-PAGE-001", 405: "IMG-REQ-METHOD-001", 422: "IMG-REQ-FIELDS-001"}
-    assert_one_shape(answer.json(), codes[status])
-    assert "hunter2" not in answer.text
-    assert (answer.headers.get("allow") is not None) == (status == 405)
+    assert_error(response.json(), codes[status])
+    assert "hunter2" not in response.text
+    assert (response.headers.get("allow") is not None) == (status == 405)
 
 
 @pytest.mark.parametrize("image_id", ["x", "%00", "x" * 5000, "%2e%2e%2fsecret.key", "%F0%9F%A6%8A"])
-def test_a_made_up_id_is_not_found(owner: Person, image_id: str) -> None:
-    answer = owner.client.get(f"/api/images/{image_id}")
-    assert answer.status_code == 404
-    assert answer.json()["error"]["code"] in ("IMG-FIND-001", "IMG-REQ-PAGE-001")
+def test_an_unknown_id_is_not_found(owner: Person, image_id: str) -> None:
+    response = owner.client.get(f"/api/images/{image_id}")
+    assert response.status_code == 404
+    assert response.json()["error"]["code"] in ("IMG-FIND-001", "IMG-REQ-PAGE-001")
 
 
-def test_a_fault_of_ours_has_our_shape_and_tells_nothing() -> None:
+def test_a_bug_has_the_same_format_and_reveals_nothing() -> None:
     def broken() -> Studio:
         raise ZeroDivisionError("sk-hunter2")
 
     app = Starlette(routes=[Mount("/api", create_api(broken))])
-    answer = TestClient(app, raise_server_exceptions=False).get("/api/images/x")
-    assert answer.status_code == 500
-    assert_one_shape(answer.json(), "IMG-GEN-001")
-    assert "hunter2" not in answer.text
+    response = TestClient(app, raise_server_exceptions=False).get("/api/images/x")
+    assert response.status_code == 500
+    assert_error(response.json(), "IMG-GEN-001")
+    assert "hunter2" not in response.text

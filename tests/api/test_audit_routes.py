@@ -1,4 +1,4 @@
-"""What is opened in a spreadsheet is text there, whatever it looks like."""
+"""Every cell of the CSV file is text in a spreadsheet, and never a formula."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from core.api.audit_routes import harmless, sheet
+from core.api.audit_routes import csv_lines, escape_formulas
 
-DANGEROUS = tuple("=+-@\t\r\n＝＋－＠")
-NEAR = st.text(alphabet=[*DANGEROUS, *";,|\"' a1", "\u00a0"], max_size=40)
+FORMULA_STARTS = tuple("=+-@\t\r\n＝＋－＠")
+FORMULA_LIKE_TEXT = st.text(alphabet=[*FORMULA_STARTS, *";,|\"' a1", "\u00a0"], max_size=40)
 
 
 def read(*rows: tuple[str, ...]) -> list[list[str]]:
-    """The cells of a file as a program sees them, the titles' line aside."""
-    text = b"".join(sheet(("title",), rows)).decode("utf-8-sig")
+    """The cells as a CSV reader sees them, without the titles."""
+    text = b"".join(csv_lines(("title",), rows)).decode("utf-8-sig")
     return list(csv.reader(StringIO(text, newline="")))[1:]
 
 
@@ -40,40 +40,40 @@ def read(*rows: tuple[str, ...]) -> list[list[str]]:
         pytest.param("a\r\n=1", "a\r'\n'=1", id="in the next line"),
     ],
 )
-def test_a_formula_is_text(text: str, cell: str) -> None:
-    assert harmless(text) == cell
+def test_a_formula_is_escaped(text: str, cell: str) -> None:
+    assert escape_formulas(text) == cell
     assert read((text,)) == [[cell]]
 
 
 @pytest.mark.parametrize(
     "text", ["", "ada", "a fox, a hare", "10.0.0.1", "1-2=3", "ada@example.com", "Mozilla/5.0 (X11; Linux)"]
 )
-def test_other_text_stays_as_it_is(text: str) -> None:
+def test_other_text_is_unchanged(text: str) -> None:
     assert read((text, text)) == [[text, text]]
 
 
-@given(NEAR)
-def test_no_cell_begins_with_what_begins_a_formula(text: str) -> None:
+@given(FORMULA_LIKE_TEXT)
+def test_no_cell_starts_like_a_formula(text: str) -> None:
     [[cell]] = read((text,))
-    assert not cell.startswith(DANGEROUS)
+    assert not cell.startswith(FORMULA_STARTS)
 
 
-@given(NEAR)
-def test_no_other_separator_opens_a_cell_with_a_formula(text: str) -> None:
-    for part in re.split(r"[;,|\t\r\n]", harmless(text)):
+@given(FORMULA_LIKE_TEXT)
+def test_no_part_after_another_separator_starts_like_a_formula(text: str) -> None:
+    for part in re.split(r"[;,|\t\r\n]", escape_formulas(text)):
         begin = part.lstrip('" \u00a0')
-        assert not begin.startswith(DANGEROUS)
+        assert not begin.startswith(FORMULA_STARTS)
 
 
 @given(st.text(max_size=200))
 def test_only_apostrophes_are_added(text: str) -> None:
-    assert harmless(text).replace("'", "") == text.replace("'", "")
+    assert escape_formulas(text).replace("'", "") == text.replace("'", "")
 
 
-def test_a_long_text_takes_time_in_proportion() -> None:
-    for sign in (" ", '"', "\n", "; "):
-        assert len(harmless(sign * 200_000 + "x")) < 700_000
+def test_escaping_a_long_text_is_fast() -> None:
+    for character in (" ", '"', "\n", "; "):
+        assert len(escape_formulas(character * 200_000 + "x")) < 700_000
 
 
-def test_excel_is_told_that_it_is_utf_8() -> None:
-    assert next(sheet(("title",), ())) == b'\xef\xbb\xbf"title"\r\n'
+def test_the_file_starts_with_a_byte_order_mark_for_excel() -> None:
+    assert next(csv_lines(("title",), ())) == b'\xef\xbb\xbf"title"\r\n'

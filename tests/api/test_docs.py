@@ -1,4 +1,4 @@
-"""The API's documentation is for whoever is signed in, complete, and comes from here alone."""
+"""The API's documentation is complete, self-contained and only for signed-in users."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def document(studio: Studio) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_it_is_for_people_and_programs_that_are_signed_in(studio: Studio, path: str) -> None:
+def test_only_signed_in_people_and_programs_get_the_documentation(studio: Studio, path: str) -> None:
     person = Person.enter(studio)
     assert client_of(studio).get(path).status_code == 401
     assert person.client.get(path).status_code == person.program().get(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/api/docs/main.py", "/api/docs/..%2fmain.py", "/api/redoc", "/api/docs/"])
-def test_nothing_else_is_served_with_it(studio: Studio, path: str) -> None:
+def test_no_other_files_are_served(studio: Studio, path: str) -> None:
     assert Person.enter(studio).client.get(path).status_code == 404
 
 
@@ -53,7 +53,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]
             yield f"{method.upper()} {path}", operation
 
 
-def test_every_route_is_in_it_with_what_it_takes_and_all_that_it_answers(document: dict[str, Any]) -> None:
+def test_every_route_is_documented_with_all_its_errors(document: dict[str, Any]) -> None:
     routes = {
         f"{method} {route.path}"
         for route in create_api(lambda: pytest.fail("no studio is needed")).state.routes
@@ -65,38 +65,40 @@ def test_every_route_is_in_it_with_what_it_takes_and_all_that_it_answers(documen
     for name, operation in described.items():
         assert operation["summary"], name
         assert {"400", "401", "403", "413", "429", "500", "503", "507"} <= set(operation["responses"]), name
-        for status, answer in operation["responses"].items():
+        for status, response in operation["responses"].items():
             if int(status) >= 400:
-                schema = answer["content"]["application/json"]["schema"]
+                schema = response["content"]["application/json"]["schema"]
                 assert schema == {"$ref": "#/components/schemas/Failed"}, (name, status)
-                assert "IMG-" in answer["description"], (name, status)
+                assert "IMG-" in response["description"], (name, status)
 
 
-def test_it_says_how_to_sign_in_and_where_it_is_served(document: dict[str, Any]) -> None:
+def test_it_names_the_ways_to_sign_in_and_the_server(document: dict[str, Any]) -> None:
     assert document["servers"] == [{"url": "/api"}]
     assert set(document["components"]["securitySchemes"]) == {"token", "session"}
     assert document["security"] == [{"token": []}, {"session": []}]
 
 
-def test_a_browser_shows_it_and_nothing_comes_from_elsewhere(tmp_path: Path, browser: Browser) -> None:
+def test_a_browser_shows_it_without_files_from_other_sites(tmp_path: Path, browser: Browser) -> None:
     with AppProcess(tmp_path) as app:
         accounts = accounts_in(Database(f"sqlite:///{app.data_dir / 'atelier.db'}"))
         accounts.registration.create_user("ada", "!")
         session = accounts.sessions.redeem_ticket(ticket_of(accounts, "ada"))
         page = browser.new_page()
         page.context.add_cookies([{"name": COOKIE, "value": session, "url": app.base_url}])
-        asked: list[str] = []
-        said: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda line: said.append(line.text) if line.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: said.append(str(error)))
+        requested: list[str] = []
+        problems: list[str] = []
+        page.on("request", lambda request: requested.append(request.url))
+        page.on(
+            "console", lambda line: problems.append(line.text) if line.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: problems.append(str(error)))
         page.goto(f"{app.base_url}/api/docs")
-        page.get_by_text("Make images", exact=True).click()
+        page.get_by_text("Generate images", exact=True).click()
         page.get_by_role("button", name="Try it out").click()
         page.get_by_role("button", name="Execute").click()
         page.locator(".live-responses-table .response-col_status", has_text="201").wait_for()
-        assert all(url.startswith((app.base_url, "data:", "blob:")) for url in asked)
-        assert said == []
+        assert all(url.startswith((app.base_url, "data:", "blob:")) for url in requested)
+        assert problems == []
         page.close()
         policy = httpx2.get(f"{app.base_url}/api/docs", cookies={COOKIE: session}, trust_env=False).headers[
             "content-security-policy"

@@ -1,4 +1,4 @@
-"""The address that makes images from a picture: what it takes, from whom, and what it does with bodies."""
+"""The edit route: what it accepts, from whom, and how it treats uploads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from PIL import Image as Picture
+from PIL import Image as PILImage
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -25,8 +25,8 @@ from core import bootstrap, errors
 from core.accounts.api_tokens import LIFETIMES_DAYS
 from core.accounts.identity import SignedIn
 from core.api.app import create_api, create_auth
-from core.api.edit_routes import edits, in_turn
-from core.api.upload_queue import Turns
+from core.api.edit_routes import edits, run_in_upload_queue
+from core.api.upload_queue import UploadQueue
 from core.common.ids import new_id
 from core.common.media_types import MEGABYTE
 from core.database.models import Image, Scope
@@ -74,7 +74,7 @@ def studio(service: OpenAIService, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 class Person:
-    """Somebody signed in, and what they send."""
+    """A signed-in user with a browser."""
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
@@ -92,11 +92,11 @@ class Person:
         assert found is not None
         self.user: SignedIn = found
 
-    def edit(self, fields: dict[str, str] | None = None, /, **sent: Any) -> Any:
+    def edit(self, fields: dict[str, str] | None = None, /, **files: Any) -> Any:
         """`image` and `mask` are bytes, or (name, bytes, type)."""
-        headers = sent.pop("headers", {})
+        headers = files.pop("headers", {})
         parts: list[tuple[str, Any]] = [(name, (None, text)) for name, text in (fields or WORDS).items()]
-        for name, data in sent.items():
+        for name, data in files.items():
             parts.append((name, data if isinstance(data, tuple) else ("x.png", data, "image/png")))
         return self.client.post(EDIT, files=parts, headers=headers)
 
@@ -119,17 +119,17 @@ def grace(studio: Studio) -> Person:
 
 
 def nobody(person: Person) -> TestClient:
-    """A client of the same server without a cookie."""
+    """A client of the same server without a session."""
     return TestClient(person.client.app, base_url="http://localhost:8501", raise_server_exceptions=False)
 
 
-def refused(answer: Any) -> tuple[int, str]:
-    error = answer.json()["error"]
+def refused(response: Any) -> tuple[int, str]:
+    error = response.json()["error"]
     assert set(error) == {"code", "message", "details", "suggestions", "retryable", "request_id"}
-    return answer.status_code, error["code"]
+    return response.status_code, error["code"]
 
 
-def sent_files(service: OpenAIService) -> list[list[str]]:
+def received_files(service: OpenAIService) -> list[list[str]]:
     (seen,) = service.asked("/images/edits")
     files: list[list[str]] = seen.body["files"]
     return files
@@ -139,10 +139,10 @@ def uploads(studio: Studio, person: Person) -> tuple[str, ...]:
     return studio.storage.list(f"uploads/{person.user.user_id}")
 
 
-def test_an_upload_becomes_an_image(studio: Studio, service: OpenAIService, ada: Person) -> None:
-    answer = ada.edit(WORDS | {"n": "2", "name": "Fern"}, image=JPEG)
-    assert answer.status_code == 201
-    made = answer.json()
+def test_an_uploaded_image_is_edited(studio: Studio, service: OpenAIService, ada: Person) -> None:
+    response = ada.edit(WORDS | {"n": "2", "name": "Fern"}, image=JPEG)
+    assert response.status_code == 201
+    made = response.json()
     assert len(made["ids"]) == 2
     assert ada.client.get(made["url"]).headers["content-type"] == "image/png"
     assert {studio.gallery.get(ada.user.user_id, one).name for one in made["ids"]} == {"Fern"}
@@ -152,9 +152,7 @@ def test_an_upload_becomes_an_image(studio: Studio, service: OpenAIService, ada:
         assert digest != sha256(JPEG).hexdigest()
 
 
-def test_what_leaves_for_the_service_has_no_place_and_no_words_in_it(
-    studio: Studio, service: OpenAIService
-) -> None:
+def test_uploads_are_sent_without_location_or_text_metadata(studio: Studio, service: OpenAIService) -> None:
     person = Person(studio)
     for number, data in enumerate(CLEANED.values()):
         assert person.edit({"prompt": f"make it night {number}"}, image=data).status_code == 201
@@ -165,13 +163,13 @@ def test_what_leaves_for_the_service_has_no_place_and_no_words_in_it(
     assert not any(SCRIPT in data or b"Exif" in data or b"GPS" in data for data in kept)
 
 
-def test_an_image_of_ones_own_is_worked_from(service: OpenAIService, ada: Person) -> None:
+def test_an_image_of_the_users_gallery_is_edited(service: OpenAIService, ada: Person) -> None:
     fox = ada.image()
-    answer = ada.edit(WORDS | {"image_id": fox.id})
-    assert answer.status_code == 201
-    assert sent_files(service) == [["image", "image/png", fox.sha256]]
-    told = ada.client.get(f"{answer.json()['url']}/metadata").json()
-    assert told["source_id"] == fox.id
+    response = ada.edit(WORDS | {"image_id": fox.id})
+    assert response.status_code == 201
+    assert received_files(service) == [["image", "image/png", fox.sha256]]
+    result = ada.client.get(f"{response.json()['url']}/metadata").json()
+    assert result["source_id"] == fox.id
 
 
 def test_an_edit_looks_its_image_up_and_is_checked_once(studio: Studio) -> None:
@@ -190,16 +188,16 @@ def test_an_edit_looks_its_image_up_and_is_checked_once(studio: Studio) -> None:
     assert (uploads.calls["check"], moderation.calls["screen"]) == (1, 1)
 
 
-def test_a_mask_goes_with_its_picture(service: OpenAIService, ada: Person) -> None:
-    hole = saved("PNG", (48, 64), mode="RGBA")
-    assert ada.edit(image=JPEG, mask=hole).status_code == 201
-    assert [part[:2] for part in sent_files(service)] == [["image", "image/png"], ["mask", "image/png"]]
+def test_a_mask_is_sent_with_its_image(service: OpenAIService, ada: Person) -> None:
+    mask = saved("PNG", (48, 64), mode="RGBA")
+    assert ada.edit(image=JPEG, mask=mask).status_code == 201
+    assert [part[:2] for part in received_files(service)] == [["image", "image/png"], ["mask", "image/png"]]
     fox = ada.image()
-    assert refused(ada.edit(WORDS | {"image_id": fox.id}, mask=hole)) == (422, "IMG-REQ-UPLOAD-003")
+    assert refused(ada.edit(WORDS | {"image_id": fox.id}, mask=mask)) == (422, "IMG-REQ-UPLOAD-003")
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
-def test_what_is_no_picture_is_refused_whatever_it_is_called(
+def test_a_file_that_is_no_image_is_refused_under_any_name(
     studio: Studio, service: OpenAIService, grace: Person, data: bytes
 ) -> None:
     before = uploads(studio, grace)
@@ -209,11 +207,11 @@ def test_what_is_no_picture_is_refused_whatever_it_is_called(
     assert uploads(studio, grace) == before
 
 
-def test_a_files_name_says_nothing(studio: Studio, service: OpenAIService) -> None:
+def test_a_files_name_and_type_are_ignored(studio: Studio, service: OpenAIService) -> None:
     person = Person(studio)
     for name in NAMES:
-        answer = person.edit(image=(name, JPEG, "text/html"), headers={"Prefer": "respond-async"})
-        assert answer.status_code == 202, name
+        response = person.edit(image=(name, JPEG, "text/html"), headers={"Prefer": "respond-async"})
+        assert response.status_code == 202, name
     (key,) = uploads(studio, person)
     assert key.startswith(f"uploads/{person.user.user_id}/")
     until(lambda: not any(job.is_live for job in studio.jobs.recent(person.user.user_id)))
@@ -222,23 +220,25 @@ def test_a_files_name_says_nothing(studio: Studio, service: OpenAIService) -> No
     }
 
 
-def test_somebody_elses_image_is_answered_like_one_that_never_was(
+def test_another_users_image_looks_like_an_unknown_one(
     service: OpenAIService, ada: Person, grace: Person
 ) -> None:
     fox = ada.image()
     service.requests.clear()
-    answers = [grace.edit(WORDS | {"image_id": image_id}) for image_id in (fox.id, "0" * 32, "../x", "a\0b")]
-    assert {refused(answer) for answer in answers} == {(404, "IMG-FIND-001")}
-    told = [answer.json()["error"] | {"request_id": ""} for answer in answers]
-    assert told == [told[0]] * 4
+    responses = [
+        grace.edit(WORDS | {"image_id": image_id}) for image_id in (fox.id, "0" * 32, "../x", "a\0b")
+    ]
+    assert {refused(response) for response in responses} == {(404, "IMG-FIND-001")}
+    result = [response.json()["error"] | {"request_id": ""} for response in responses]
+    assert result == [result[0]] * 4
     assert service.requests == []
 
 
 @pytest.mark.parametrize(
     ("fields", "files"),
     [
-        pytest.param({"prompt": "x"}, {}, id="no picture"),
-        pytest.param({"prompt": "x", "image_id": "1"}, {"image": JPEG}, id="two pictures"),
+        pytest.param({"prompt": "x"}, {}, id="no image"),
+        pytest.param({"prompt": "x", "image_id": "1"}, {"image": JPEG}, id="two images"),
         pytest.param({"image_id": "1"}, {}, id="no prompt"),
         pytest.param({"prompt": "x", "promt": "y"}, {"image": JPEG}, id="unknown field"),
         pytest.param({"prompt": "x"}, {"image": JPEG, "picture": JPEG}, id="unknown file"),
@@ -248,7 +248,7 @@ def test_somebody_elses_image_is_answered_like_one_that_never_was(
         pytest.param({"prompt": "x"}, {"image": JPEG, "prompt": JPEG}, id="a file for a field"),
     ],
 )
-def test_a_form_that_says_something_else_is_refused(
+def test_a_form_with_wrong_fields_is_refused(
     studio: Studio, service: OpenAIService, fields: dict[str, str], files: dict[str, bytes]
 ) -> None:
     person = Person(studio)
@@ -267,74 +267,74 @@ def test_a_form_that_says_something_else_is_refused(
         pytest.param(b"", "", id="nothing"),
     ],
 )
-def test_what_is_no_form_is_refused(ada: Person, body: bytes, kind: str) -> None:
-    answer = ada.client.post(EDIT, content=body, headers={"Content-Type": kind})
-    assert refused(answer) in ((422, "IMG-REQ-FIELDS-001"), (400, "IMG-REQ-001"))
+def test_a_malformed_form_is_refused(ada: Person, body: bytes, kind: str) -> None:
+    response = ada.client.post(EDIT, content=body, headers={"Content-Type": kind})
+    assert refused(response) in ((422, "IMG-REQ-FIELDS-001"), (400, "IMG-REQ-001"))
 
 
-def test_what_can_not_be_made_keeps_no_upload(studio: Studio, service: OpenAIService) -> None:
+def test_a_refused_request_stores_no_upload(studio: Studio, service: OpenAIService) -> None:
     person = Person(studio)
     for wrong in ({"model": "dall-e-3"}, {"size": "1x1"}, {"model": "made-up"}, {"prompt": " "}, {"n": "10"}):
-        answer = person.edit(WORDS | wrong, image=JPEG)
-        assert answer.status_code in (404, 422) or wrong == {"n": "10"}
+        response = person.edit(WORDS | wrong, image=JPEG)
+        assert response.status_code in (404, 422) or wrong == {"n": "10"}
         if wrong != {"n": "10"}:
             assert uploads(studio, person) == (), wrong
 
 
-def test_nothing_is_kept_of_what_is_refused_by_its_mask(studio: Studio) -> None:
+def test_a_refused_mask_stores_no_upload(studio: Studio) -> None:
     person = Person(studio)
     for mask in (b"junk", saved("PNG"), saved("PNG", size=(9, 9), mode="RGBA")):
         assert person.edit(image=JPEG, mask=mask).status_code == 422
     assert uploads(studio, person) == ()
 
 
-def test_nothing_is_kept_of_what_no_budget_covers(studio: Studio, service: OpenAIService) -> None:
+def test_a_request_over_budget_stores_no_upload(studio: Studio, service: OpenAIService) -> None:
     person = Person(studio)
     admin = replace(person.user, is_admin=True)
     studio.budgets.change(admin, person.user.user_id, UserLimits(day_images=1))
-    answer = person.edit(WORDS | {"n": "2"}, image=JPEG)
-    assert refused(answer) == (errors.BudgetSpent.status, errors.BudgetSpent.code)
+    response = person.edit(WORDS | {"n": "2"}, image=JPEG)
+    assert refused(response) == (errors.BudgetSpent.status, errors.BudgetSpent.code)
     assert uploads(studio, person) == ()
     assert person.edit(image=JPEG).status_code == 201
 
 
 @pytest.fixture
-def held_up(grace: Person) -> Iterator[Turns]:
-    """The turns while somebody else's picture has its."""
+def busy_queue(grace: Person) -> Iterator[UploadQueue]:
+    """The app's upload queue while another user's upload occupies it."""
     api = grace.client.app.routes[0].app
-    before, api.state.upload_turns = api.state.upload_turns, Turns("held up")
+    before, api.state.upload_queue = api.state.upload_queue, UploadQueue("busy")
     go, begun = threading.Event(), threading.Event()
-    api.state.upload_turns.take("somebody", lambda: (begun.set(), go.wait()))
+    api.state.upload_queue.submit("somebody", lambda: (begun.set(), go.wait()))
     begun.wait()
-    yield api.state.upload_turns
+    yield api.state.upload_queue
     go.set()
-    api.state.upload_turns = before
+    api.state.upload_queue = before
 
 
-def test_what_has_no_file_waits_for_nobodys_turn(grace: Person, held_up: Turns) -> None:
-    # Not in a `with`: where it did wait, it would until the turns go on.
+def test_a_request_without_a_file_skips_the_queue(grace: Person, busy_queue: UploadQueue) -> None:
+    # Not in a `with` block, which would wait for ever if the request did wait for the queue.
     asked = ThreadPoolExecutor(1).submit(grace.edit, WORDS | {"image_id": "f" * 32})
     assert refused(asked.result(timeout=30)) == (404, "IMG-FIND-001")
 
 
-def test_who_has_hung_up_has_no_turn(held_up: Turns) -> None:
-    taken: list[str] = []
+def test_a_disconnected_client_gets_no_turn(busy_queue: UploadQueue) -> None:
+    done: list[str] = []
 
-    async def gone() -> Message:
+    async def disconnected() -> Message:
         return {"type": "http.disconnect"}
 
     async def wait() -> None:
-        state = SimpleNamespace(state=SimpleNamespace(upload_turns=held_up))
-        request = Request({"type": "http", "app": state}, gone)
+        app = SimpleNamespace(state=SimpleNamespace(upload_queue=busy_queue))
+        request = Request({"type": "http", "app": app}, disconnected)
         async with asyncio.timeout(20):
-            await in_turn(request, "ada", lambda: taken.append("taken"))
+            await run_in_upload_queue(request, "ada", lambda: done.append("done"))
 
     with pytest.raises(errors.RequestRejected):
         asyncio.run(wait())
-    assert taken == []
+    assert done == []
 
 
-def test_only_this_address_takes_more_than_a_few_words(
+def test_only_the_edit_route_accepts_large_bodies(
     studio: Studio, service: OpenAIService, ada: Person
 ) -> None:
     photograph = JPEG + bytes(MAX_BODY_BYTES)
@@ -343,21 +343,21 @@ def test_only_this_address_takes_more_than_a_few_words(
     assert refused(too_large) == (413, "IMG-REQ-UPLOAD-002")
     assert refused(ada.edit(image=JPEG + bytes(3 * MEGABYTE))) == (413, "IMG-REQ-SIZE-001")
     for path in ("/api/images/generate", f"{EDIT}/", "/api/images/enhance-prompt"):
-        answer = ada.client.post(
+        response = ada.client.post(
             path, content=bytes(MAX_BODY_BYTES + 1), headers={"Content-Type": "text/plain"}
         )
-        assert refused(answer) == (413, "IMG-REQ-SIZE-001")
+        assert refused(response) == (413, "IMG-REQ-SIZE-001")
 
 
 @pytest.mark.parametrize("charset", ["punycode", "undefined", "utf-7", "idna"])
-def test_a_form_is_read_in_utf_8_alone(ada: Person, charset: str) -> None:
+def test_only_utf_8_forms_are_accepted(ada: Person, charset: str) -> None:
     kind = {"Content-Type": f"multipart/form-data; boundary=x; charset={charset}"}
     body = b'--x\r\nContent-Disposition: form-data; name="f-"\r\n\r\nfox\r\n--x--\r\n'
-    answer = ada.client.post(EDIT, content=body, headers=kind)
-    assert refused(answer) == (415, "IMG-REQ-TYPE-001")
+    response = ada.client.post(EDIT, content=body, headers=kind)
+    assert refused(response) == (415, "IMG-REQ-TYPE-001")
 
 
-def test_a_body_that_does_not_say_how_long_it_is_ends_at_the_cap(ada: Person) -> None:
+def test_a_body_without_a_length_is_cut_off_at_the_limit(ada: Person) -> None:
     head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="x"\r\n\r\n'
 
     def endless() -> Iterator[bytes]:
@@ -369,8 +369,8 @@ def test_a_body_that_does_not_say_how_long_it_is_ends_at_the_cap(ada: Person) ->
     assert refused(ada.client.post(EDIT, content=endless(), headers=kind)) == (413, "IMG-REQ-SIZE-001")
 
 
-def test_nobody_is_refused_before_a_body_is_read(studio: Studio, ada: Person) -> None:
-    """Else anybody could fill the disk with files that wait for a sign-in."""
+def test_an_unauthenticated_request_is_refused_before_its_body_is_read(studio: Studio, ada: Person) -> None:
+    """Otherwise anybody could fill the disk with uploads."""
     read = []
 
     def body() -> Iterator[bytes]:
@@ -383,7 +383,7 @@ def test_nobody_is_refused_before_a_body_is_read(studio: Studio, ada: Person) ->
     assert edits.routes[0].body_field is None  # type: ignore[attr-defined]
 
 
-def test_a_key_buys_once(studio: Studio, service: OpenAIService) -> None:
+def test_requests_with_one_key_buy_once(studio: Studio, service: OpenAIService) -> None:
     person, key = Person(studio), {"Idempotency-Key": "k1"}
     first = person.edit(image=JPEG, headers=key)
     again = person.edit(image=("other.png", JPEG, "image/jpeg"), headers=key)
@@ -394,7 +394,9 @@ def test_a_key_buys_once(studio: Studio, service: OpenAIService) -> None:
     assert refused(other) == (422, "IMG-REQ-KEY-001")
 
 
-def test_a_key_answers_as_before_also_when_its_picture_has_gone(service: OpenAIService, ada: Person) -> None:
+def test_a_key_gets_the_same_response_after_its_image_was_deleted(
+    service: OpenAIService, ada: Person
+) -> None:
     fox, key = ada.image(), {"Idempotency-Key": "k2"}
     first = ada.edit(WORDS | {"image_id": fox.id}, headers=key)
     ada.studio.gallery.trash(ada.user.user_id, fox.id)
@@ -403,14 +405,18 @@ def test_a_key_answers_as_before_also_when_its_picture_has_gone(service: OpenAIS
     assert refused(ada.edit(WORDS | {"image_id": fox.id}))[0] == 404
 
 
-def test_who_does_not_wait_gets_the_address_of_the_job(
+def test_respond_async_returns_the_status_address(
     studio: Studio, service: OpenAIService, ada: Person
 ) -> None:
-    answer = ada.edit(image=JPEG, headers={"Prefer": "respond-async"})
-    assert answer.status_code == 202
-    where = answer.headers["location"]
+    response = ada.edit(image=JPEG, headers={"Prefer": "respond-async"})
+    assert response.status_code == 202
+    address = response.headers["location"]
     status = until(
-        lambda: (told := ada.client.get(where).json()) and told["state"] not in ("queued", "running") and told
+        lambda: (
+            (result := ada.client.get(address).json())
+            and result["state"] not in ("queued", "running")
+            and result
+        )
     )
     assert len(status["result"]["urls"]) == 1
 
@@ -421,17 +427,17 @@ def test_the_documentation_shows_the_form(ada: Person) -> None:
     assert {"prompt", "image_id", "image", "mask", "n"} <= set(body["schema"]["properties"])
 
 
-def test_a_token_that_may_only_read_edits_nothing(studio: Studio, service: OpenAIService) -> None:
+def test_a_read_only_token_cannot_edit(studio: Studio, service: OpenAIService) -> None:
     person = Person(studio)
     token = studio.api_tokens.create(person.user, "reader", [Scope.READ], LIFETIMES_DAYS[0])
-    answer = nobody(person).post(
+    response = nobody(person).post(
         EDIT, data=WORDS, files={"image": JPEG}, headers={"Authorization": f"Bearer {token}"}
     )
-    assert answer.status_code == 403
+    assert response.status_code == 403
     assert service.requests == []
 
 
-def test_the_picture_that_comes_back_is_one(ada: Person) -> None:
+def test_the_result_is_an_image(ada: Person) -> None:
     made = ada.edit(image=JPEG).json()
-    with Picture.open(BytesIO(ada.client.get(made["url"]).content)) as image:
+    with PILImage.open(BytesIO(ada.client.get(made["url"]).content)) as image:
         assert image.size == (1024, 1024)

@@ -1,4 +1,4 @@
-"""Whoever gives up waiting for a text takes back what wasn't begun, and nobody holds streams without end."""
+"""A disconnected client cancels an enhancement that hasn't started, and open streams are limited."""
 
 from __future__ import annotations
 
@@ -10,12 +10,19 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message
 
-from core.api.enhancement_routes import heard, written
-from core.api.events import LATEST, LONGEST_WAIT, MOST_WAITING, Places, streamed, until_the_end
+from core.api.enhancement_routes import enhanced_prompt, next_chunk
+from core.api.events import (
+    MAX_LATE_SECONDS,
+    MAX_STREAMS,
+    MAX_WAIT_SECONDS,
+    StreamSlots,
+    end_pause,
+    limited_stream,
+)
 from core.errors import EnhancementCancelled
 from core.usage.idempotency import IdempotentRequest
 
-KEPT = IdempotentRequest.of("ada", "key", "enhance-prompt", {})
+IDEMPOTENT = IdempotentRequest.of("ada", "key", "enhance-prompt", {})
 
 
 def request_of(message: Message) -> Request:
@@ -25,68 +32,71 @@ def request_of(message: Message) -> Request:
     return Request({"type": "http"}, receive)
 
 
-GONE = {"type": "http.disconnect"}
+DISCONNECTED = {"type": "http.disconnect"}
 
 
-def test_a_text_that_nobody_waits_for_and_nobody_has_begun_is_taken_back() -> None:
+def test_a_text_that_has_not_started_is_cancelled_when_the_client_disconnects() -> None:
     text: Future[str] = Future()
 
     async def wait() -> None:
-        pieces: asyncio.Queue[str | None] = asyncio.Queue()
+        chunks: asyncio.Queue[str | None] = asyncio.Queue()
         loop = asyncio.get_running_loop()
-        text.add_done_callback(lambda _: loop.call_soon_threadsafe(pieces.put_nowait, None))
+        text.add_done_callback(lambda _: loop.call_soon_threadsafe(chunks.put_nowait, None))
         async with asyncio.timeout(20):
-            assert await heard(request_of(GONE), pieces, text, None) is None
+            assert await next_chunk(request_of(DISCONNECTED), chunks, text, None) is None
 
     asyncio.run(wait())
     assert text.cancelled()
     with pytest.raises(EnhancementCancelled):
-        written(text)
+        enhanced_prompt(text)
 
 
 @pytest.mark.parametrize(
-    ("kept", "begun"), [pytest.param(KEPT, False, id="under a key"), pytest.param(None, True, id="begun")]
+    ("idempotent", "started"),
+    [pytest.param(IDEMPOTENT, False, id="with a key"), pytest.param(None, True, id="started")],
 )
-def test_what_is_begun_or_may_be_asked_for_again_goes_on(kept: IdempotentRequest | None, begun: bool) -> None:
+def test_a_started_or_repeatable_text_is_not_cancelled(
+    idempotent: IdempotentRequest | None, started: bool
+) -> None:
     text: Future[str] = Future()
-    if begun:
+    if started:
         text.set_running_or_notify_cancel()
 
     async def wait() -> None:
-        pieces: asyncio.Queue[str | None] = asyncio.Queue()
-        waiting = asyncio.ensure_future(heard(request_of(GONE), pieces, text, kept))
-        await asyncio.sleep(1.2)  # longer than it is looked whether somebody is there
-        pieces.put_nowait("A fox")
+        chunks: asyncio.Queue[str | None] = asyncio.Queue()
+        waiting = asyncio.ensure_future(next_chunk(request_of(DISCONNECTED), chunks, text, idempotent))
+        await asyncio.sleep(1.2)  # longer than DISCONNECT_CHECK_SECONDS
+        chunks.put_nowait("A fox")
         assert await waiting == "A fox"
 
     asyncio.run(wait())
     assert not text.cancelled()
 
 
-def test_one_user_holds_so_many_streams_and_others_theirs() -> None:
-    open_streams = Places()
+def test_each_user_may_open_a_limited_number_of_streams() -> None:
+    slots = StreamSlots()
 
     async def endless() -> AsyncIterator[bytes]:
         while True:
             yield b"progress"
 
     async def watch() -> None:
-        held = [streamed(open_streams, "ada", endless()) for _ in range(MOST_WAITING)]
+        held = [limited_stream(slots, "ada", endless()) for _ in range(MAX_STREAMS)]
         assert {await anext(each) for each in held} == {b"progress"}
-        [refusal] = [piece async for piece in streamed(open_streams, "ada", endless())]
-        assert b"IMG-REQ-RATE-001" in refusal
-        assert await anext(streamed(open_streams, "eve", endless())) == b"progress"
+        [error] = [chunk async for chunk in limited_stream(slots, "ada", endless())]
+        assert b"IMG-REQ-RATE-001" in error
+        assert await anext(limited_stream(slots, "eve", endless())) == b"progress"
         await held[0].aclose()
-        assert await anext(streamed(open_streams, "ada", endless())) == b"progress"
+        assert await anext(limited_stream(slots, "ada", endless())) == b"progress"
 
     asyncio.run(watch())
 
 
-def test_whoever_waits_long_is_looked_after_seldom() -> None:
-    waited, looks = 0.0, 0
-    while waited < LONGEST_WAIT:
-        waited += until_the_end(waited)
-        looks += 1
-    assert looks < LONGEST_WAIT / LATEST + 50
-    assert until_the_end(0) < 0.1
-    assert all(until_the_end(second) <= 0.1 + second / 10 for second in range(240))
+def test_a_long_wait_reads_the_batch_rarely() -> None:
+    waited, reads = 0.0, 0
+    while waited < MAX_WAIT_SECONDS:
+        waited += end_pause(waited)
+        reads += 1
+    assert reads < MAX_WAIT_SECONDS / MAX_LATE_SECONDS + 50
+    assert end_pause(0) < 0.1
+    assert all(end_pause(second) <= 0.1 + second / 10 for second in range(240))

@@ -1,4 +1,4 @@
-"""A stream of events does no more work than there are pictures, whatever a row says."""
+"""The event stream reads no more partial images than there can be, even for a damaged row."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from types import SimpleNamespace
 from typing import Any
 
 from core import errors
-from core.api.events import _partials
+from core.api.events import _new_partials
 from core.provider.catalogue import MAX_PARTIAL_IMAGES
 
 
-def test_no_more_partial_pictures_are_looked_for_than_there_can_be() -> None:
+def test_at_most_max_partial_images_are_read() -> None:
     job = SimpleNamespace(id="a", attempts=1, partials=1_000_000, is_live=True)
-    looked: list[int] = []
+    read: list[int] = []
 
-    def partial(job_id: str, number: int) -> bytes:
-        looked.append(number)
+    def read_partial(job_id: str, number: int) -> bytes:
+        read.append(number)
         assert number < MAX_PARTIAL_IMAGES
         if number == 1:
             raise errors.ImageNotFound
         return b"\x89PNG"
 
-    async def told() -> list[Any]:
-        seen: dict[tuple[str, int], int] = {}
+    async def sent_numbers() -> list[Any]:
+        sent: dict[tuple[str, int], int] = {}
         batch: Any = SimpleNamespace(jobs=[job])
-        return [made.number for _ in range(2) async for made in _partials(batch, seen, partial)]
+        return [
+            partial.number for _ in range(2) async for partial in _new_partials(batch, sent, read_partial)
+        ]
 
-    assert asyncio.run(told()) == [0, 2]
-    assert looked == [0, 1, 2]
+    assert asyncio.run(sent_numbers()) == [0, 2]
+    assert read == [0, 1, 2]

@@ -1,4 +1,4 @@
-"""Heavy work goes by turns: who sends much waits for it alone, and who has gone is passed over."""
+"""The upload queue is fair: users take turns, and cancelled work is skipped."""
 
 from __future__ import annotations
 
@@ -7,54 +7,54 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from core.api.upload_queue import Turns
+from core.api.upload_queue import UploadQueue
 
 
-class Held:
-    """Turns whose thread is kept until `go`, and what was done after that, in its order."""
+class BlockedQueue:
+    """A queue whose thread is blocked until `unblock`; `done` lists the work done after that, in order."""
 
     def __init__(self) -> None:
-        self.turns, self.done = Turns("test"), list[str]()
+        self.queue, self.done = UploadQueue("test"), list[str]()
         self._go, begun = threading.Event(), threading.Event()
-        self.turns.take("nobody", lambda: (begun.set(), self._go.wait()))
+        self.queue.submit("nobody", lambda: (begun.set(), self._go.wait()))
         begun.wait()
 
     def work(self, name: str) -> Callable[[], None]:
         return lambda: self.done.append(name)
 
-    def go(self) -> None:
+    def unblock(self) -> None:
         self._go.set()
 
 
 @pytest.fixture
-def held() -> Iterator[Held]:
-    held = Held()
-    yield held
-    held.go()
+def blocked() -> Iterator[BlockedQueue]:
+    blocked = BlockedQueue()
+    yield blocked
+    blocked.unblock()
 
 
-def test_whoever_sends_much_waits_behind_their_own(held: Held) -> None:
-    sent = [held.turns.take("ada", held.work(f"ada {number}")) for number in range(3)]
-    sent += [held.turns.take(name, held.work(name)) for name in ("eve", "grace")]
-    held.go()
-    for future in sent:
+def test_a_users_many_items_do_not_delay_other_users(blocked: BlockedQueue) -> None:
+    futures = [blocked.queue.submit("ada", blocked.work(f"ada {number}")) for number in range(3)]
+    futures += [blocked.queue.submit(name, blocked.work(name)) for name in ("eve", "grace")]
+    blocked.unblock()
+    for future in futures:
         future.result(30)
-    assert held.done == ["ada 0", "eve", "grace", "ada 1", "ada 2"]
+    assert blocked.done == ["ada 0", "eve", "grace", "ada 1", "ada 2"]
 
 
-def test_whoever_has_gone_is_passed_over(held: Held) -> None:
-    gone = [held.turns.take("ada", held.work("ada")) for _ in range(3)]
-    last = held.turns.take("eve", held.work("eve"))
-    assert all(future.cancel() for future in gone)
-    held.go()
+def test_cancelled_items_are_skipped(blocked: BlockedQueue) -> None:
+    cancelled = [blocked.queue.submit("ada", blocked.work("ada")) for _ in range(3)]
+    last = blocked.queue.submit("eve", blocked.work("eve"))
+    assert all(future.cancel() for future in cancelled)
+    blocked.unblock()
     last.result(30)
-    assert held.done == ["eve"]
+    assert blocked.done == ["eve"]
 
 
-def test_a_failure_is_its_senders_alone(held: Held) -> None:
-    wrong = held.turns.take("ada", lambda: 1 // 0)
-    right = held.turns.take("ada", lambda: "a picture")
-    held.go()
+def test_an_error_is_raised_only_for_its_item(blocked: BlockedQueue) -> None:
+    wrong = blocked.queue.submit("ada", lambda: 1 // 0)
+    right = blocked.queue.submit("ada", lambda: "an image")
+    blocked.unblock()
     with pytest.raises(ZeroDivisionError):
         wrong.result(30)
-    assert right.result(30) == "a picture"
+    assert right.result(30) == "an image"

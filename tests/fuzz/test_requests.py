@@ -15,9 +15,9 @@ from starlette.requests import Request
 
 from app import served_address
 from core import errors
-from core.api.dependencies import user_of
+from core.api.dependencies import current_user
 from core.api.generation_routes import _wants_async
-from core.api.image_responses import _is_known, picture
+from core.api.image_responses import _is_unchanged, image_response
 from core.common.media_types import sniff_media_type
 from core.settings import Settings, load_settings
 from core.usage.idempotency import IdempotentRequest
@@ -103,7 +103,7 @@ def test_any_request_goes_on_or_is_refused_in_words(
 @fuzz(sent=st.binary(max_size=60), etag=st.text("0123456789abcdef", min_size=1, max_size=10))
 def test_a_tag_is_known_only_where_it_was_sent(sent: bytes, etag: str) -> None:
     request = Request({"type": "http", "headers": [(b"if-none-match", sent)]})
-    assert not _is_known(request, etag) or f'"{etag}"'.encode() in sent or b"*" in sent
+    assert not _is_unchanged(request, etag) or f'"{etag}"'.encode() in sent or b"*" in sent
 
 
 @fuzz(data=st.binary(max_size=20) | st.sampled_from([b"\x89PNG", b"RIFF____WEBP", b"<svg", b"<html>"]))
@@ -129,7 +129,7 @@ def test_a_range_is_a_part_of_the_picture_or_refused(
     ]
     request = Request({"type": "http", "method": method, "headers": sent})
     try:
-        answer = picture(request, "tag", "image/png", lambda: data)
+        answer = image_response(request, "tag", "image/png", lambda: data)
     except errors.RangeRejected:
         return
     assert answer.headers["content-type"] == "image/png"
@@ -178,7 +178,7 @@ def test_an_id_is_taken_over_only_when_nothing_can_be_hidden_in_it(sent: bytes) 
 def test_any_sign_in_is_somebody_or_nobody(sent: str) -> None:
     headers = [(b"authorization", sent.encode("latin-1", "replace"))]
     with pytest.raises(errors.ImageAuthError):
-        user_of(Request({"type": "http", "headers": headers}), nobody())
+        current_user(Request({"type": "http", "headers": headers}), nobody())
 
 
 @fuzz(cookies=st.dictionaries(st.sampled_from(["atelier", "__Host-atelier", "other"]), any_text))

@@ -1,4 +1,4 @@
-"""Programs and browsers at the HTTP side of a studio, without a server between."""
+"""Test clients of the API: browsers and programs, without a server in between."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def client_of(studio: Studio, **headers: str) -> TestClient:
 
 
 def clients_of(studio: Studio, count: int, **headers: str) -> list[TestClient]:
-    """Many who call one application, as people do: one each would be built many times over at once."""
+    """Several clients of one application, which is built only once."""
     application = application_of(studio)
     client_at(application, **headers).get("/api/openapi.json")
     return [client_at(application, **headers) for _ in range(count)]
@@ -56,7 +56,7 @@ def client_at(application: Starlette, **headers: str) -> TestClient:
 
 @dataclass
 class Person:
-    """Somebody with a browser that is signed in."""
+    """A user with a signed-in browser."""
 
     studio: Studio
     user: SignedIn
@@ -67,8 +67,8 @@ class Person:
         name = f"user-{new_id()[:8]}"
         studio.registration.create_user(name, "!")
         client = client_of(studio)
-        answer = client.post("/auth/session", json={"ticket": ticket_of(studio, name)})
-        assert answer.status_code == 204
+        response = client.post("/auth/session", json={"ticket": ticket_of(studio, name)})
+        assert response.status_code == 204
         user = studio.sessions.authenticate(client.cookies[COOKIE])
         assert user is not None
         return cls(studio, user, client)
@@ -77,24 +77,24 @@ class Person:
         return self.studio.api_tokens.create(self.user, "script", scopes, None)
 
     def program(self, scopes: Iterable[Scope] = BOTH) -> TestClient:
-        """A program with a token of this person's."""
+        """A program with an API token of this person."""
         return client_of(self.studio, Authorization=f"Bearer {self.token(scopes)}")
 
 
-def error_of(answer: Any) -> dict[str, Any]:
-    """The failure in an answer, which has the one shape."""
-    body: dict[str, Any] = answer.json()
+def error_of(response: Any) -> dict[str, Any]:
+    """The error in a response, after checking its format."""
+    body: dict[str, Any] = response.json()
     assert set(body) == {"error"}
     error: dict[str, Any] = body["error"]
     assert set(error) == {"code", "message", "details", "suggestions", "retryable", "request_id"}
     assert error["message"]
     assert error["suggestions"]
-    assert error["request_id"] == answer.headers["x-request-id"]
+    assert error["request_id"] == response.headers["x-request-id"]
     return error
 
 
 def events_of(text: str) -> list[tuple[str, str]]:
-    """The names and data of a stream's events, without the lines that say nothing."""
+    """The names and data of a stream's events, without its comments."""
     blocks = [
         dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
         for block in text.split("\n\n")
