@@ -34,9 +34,9 @@ def settings() -> Settings:
 
 @functools.cache
 def nobody() -> Any:
-    """A studio in which nobody is signed in."""
-    door = SimpleNamespace(signed_in=lambda _token: None)
-    return SimpleNamespace(accounts=door, tokens=door)
+    """A studio that authenticates nobody."""
+    authenticator = SimpleNamespace(authenticate=lambda _token: None)
+    return SimpleNamespace(sessions=authenticator, api_tokens=authenticator)
 
 
 hosts = st.one_of(
