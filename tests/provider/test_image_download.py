@@ -7,15 +7,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 
 import httpx2
 import pytest
+from PIL import Image
 
 from core.errors import BadResponse
 from core.provider.client import ServiceClient
 from core.provider.image_download import MAX_IMAGE_BYTES, is_public, resolve_host
 from core.settings import load_settings
 from tests.support.openai_service import DALL_E, KEY, TAG, Behaviour, OpenAIService
+from tests.support.service_client import MakeClient, generate
 
 PUBLIC = "93.184.215.14"
 NAME = "pictures.example"
@@ -188,3 +191,60 @@ def test_a_name_that_nobody_has_is_said(service: OpenAIService) -> None:
     settings = load_settings(openai_base_url=service.base_url, image_hosts="nobody.invalid")
     client = ServiceClient(settings)
     assert "nobody.invalid has no address" in why_not(client, service, "http://nobody.invalid/x.png")
+
+
+def test_an_image_at_an_address_is_downloaded_without_the_key(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    service.script(Behaviour(image_urls=("{origin}/pictures/a.png",)))
+    result = generate(client, DALL_E)
+    assert Image.open(BytesIO(result.images[0])).size == (64, 64)
+    fetched = service.requests[-1]
+    assert fetched.path == "/pictures/a.png"
+    assert "authorization" not in fetched.headers
+    assert KEY not in json.dumps(fetched.headers)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        pytest.param("http://other.invalid/x.png", "other.invalid", id="another host"),
+        pytest.param("http://127.0.0.1:1/x.png", "own address", id="another port"),
+        pytest.param("http://169.254.169.254/latest", "169.254", id="cloud metadata"),
+        pytest.param("file:///etc/passwd", "file", id="a file"),
+        pytest.param("{origin}/pictures/moved.png", "302", id="a redirect"),
+        pytest.param("{origin}/pictures/huge.png", "larger than", id="51 MB"),
+        pytest.param("{origin}/nothing.png", "404", id="not there"),
+    ],
+)
+def test_an_image_at_a_forbidden_address_is_not_downloaded(
+    service: OpenAIService, client: ServiceClient, url: str, why: str
+) -> None:
+    service.script(Behaviour(image_urls=(url,)))
+    with pytest.raises(BadResponse) as caught:
+        generate(client, DALL_E)
+    assert why in caught.value.details
+
+
+@pytest.mark.parametrize(
+    ("url", "size"),
+    [
+        pytest.param("/pictures/a.png", (64, 64), id="a path"),
+        pytest.param(
+            "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7",
+            (1, 1),
+            id="a data address",
+        ),
+    ],
+)
+def test_an_image_may_be_sent_as_a_relative_or_a_data_address(
+    service: OpenAIService, client: ServiceClient, url: str, size: tuple[int, int]
+) -> None:
+    service.script(Behaviour(image_urls=(url,)))
+    assert Image.open(BytesIO(generate(client, DALL_E).images[0])).size == size
+
+
+def test_a_download_that_is_too_slow_is_stopped(service: OpenAIService, make_client: MakeClient) -> None:
+    service.script(Behaviour(image_urls=("/pictures/drip.png",), plain=True))
+    with pytest.raises(BadResponse, match="ReadTimeout"):
+        generate(make_client(image_timeout=0.3))

@@ -1,0 +1,268 @@
+"""The connection to the service: keys, headers, timeouts, retries and lost connections."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx2
+import pytest
+
+from core.errors import (
+    BadResponse,
+    BillingLimitReached,
+    ImageError,
+    OutcomeUnknown,
+    QuotaSpent,
+    ServiceUnreachable,
+    SettingsError,
+    StreamingUnverified,
+)
+from core.provider.client import ServiceClient
+from core.provider.connection import NO_KEY
+from core.settings import load_settings
+from tests.support.openai_service import (
+    ERRORS,
+    KEY,
+    TAG,
+    Behaviour,
+    ErrorRow,
+    OpenAIService,
+)
+from tests.support.service_client import (
+    CALLS,
+    DRIPS,
+    Call,
+    MakeClient,
+    ReroutedTransport,
+    enhance,
+    failing,
+    generate,
+)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("row", ["quota spent", "credit spent", "billing limit"])
+def test_an_account_without_quota_is_called_once(
+    service: OpenAIService, client: ServiceClient, call: Call, row: str
+) -> None:
+    service.script(row, always=True)
+    with pytest.raises((QuotaSpent, BillingLimitReached)) as caught:
+        call(client)
+    assert not caught.value.retryable
+    assert len(service.requests) == 1
+
+
+def test_a_newline_after_the_key_is_removed(service: OpenAIService, make_client: MakeClient) -> None:
+    generate(make_client(openai_api_key=f"{KEY}\n"))
+    assert service.requests[-1].headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("key", ["sk-schlüssel-123", "sk-one\nsk-two", "sk one"])
+def test_a_key_that_a_header_cannot_carry_is_a_settings_error(key: str) -> None:
+    with pytest.raises(SettingsError, match="OPENAI_API_KEY") as caught:
+        load_settings(openai_api_key=key)
+    assert key not in str(caught.value)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_sdk_reads_nothing_from_the_environment(
+    service: OpenAIService,
+    make_client: MakeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    call: Call,
+) -> None:
+    strange = {
+        "OPENAI_API_KEY": "sk-environment",
+        "OPENAI_ADMIN_KEY": "sk-environment",
+        "OPENAI_BASE_URL": "http://environment.invalid/v1",
+        "OPENAI_ORG_ID": "org-environment",
+        "OPENAI_PROJECT_ID": "proj-environment",
+        "OPENAI_WEBHOOK_SECRET": "environment",
+        "OPENAI_CUSTOM_HEADERS": "X-Environment: yes\nAuthorization: Bearer sk-environment",
+    }
+    for name, value in strange.items():
+        monkeypatch.setenv(name, value)
+    call(make_client())
+    (seen,) = service.requests
+    assert seen.headers["authorization"] == f"Bearer {KEY}"
+    assert "environment" not in json.dumps([seen.headers, seen.body]).lower()
+    assert not {"openai-organization", "openai-project"} & set(seen.headers)
+
+
+def test_openai_is_called_at_its_own_address(
+    service: OpenAIService, monkeypatch: pytest.MonkeyPatch, make_client: MakeClient
+) -> None:
+    client = make_client(ReroutedTransport(service), openai_base_url=None)
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://environment.invalid/v1")
+    generate(client)
+    assert service.requests[-1].headers["host"] == "api.openai.com"
+
+
+def test_no_request_asks_for_compression(service: OpenAIService, make_client: MakeClient) -> None:
+    client = make_client(moderation="on")
+    service.script(Behaviour(plain=True, image_urls=("{origin}/pictures/a.png",)))
+    generate(client)
+    enhance(client)
+    client.moderation.flagged_categories(["a fox"])
+    assert len(service.requests) == 4
+    assert {seen.headers["accept-encoding"] for seen in service.requests} == {"identity"}
+
+
+def test_a_redirect_is_not_followed(service: OpenAIService, client: ServiceClient) -> None:
+    service.script(ErrorRow(307, "", {"Location": f"{service.origin}/v1/chat/completions"}))
+    with pytest.raises(BadResponse) as caught:
+        generate(client)
+    assert caught.value.charged is False
+    assert len(service.requests) == 1
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def hanging_up() -> Iterator[str]:
+    """The base URL of a server that reads a request and hangs up without a word."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection = listener.accept()[0]
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_refused_connection_costs_nothing(make_client: MakeClient, call: Call) -> None:
+    with pytest.raises(ServiceUnreachable) as caught:
+        call(make_client(openai_base_url=f"http://127.0.0.1:{free_port()}/v1"))
+    assert caught.value.charged is False
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(httpx2.ConnectTimeout("too slow"), id="connect timeout"),
+        pytest.param(httpx2.ConnectError("Name or service not known"), id="no such host"),
+        pytest.param(httpx2.PoolTimeout("no free connection"), id="no free connection"),
+        pytest.param(httpx2.ProxyError("407"), id="proxy"),
+    ],
+)
+def test_a_request_that_was_never_sent_costs_nothing(
+    make_client: MakeClient, call: Call, error: Exception
+) -> None:
+    with pytest.raises(ServiceUnreachable) as caught:
+        call(make_client(failing(error)))
+    assert caught.value.charged is False
+
+
+def test_each_call_has_the_timeouts_of_the_settings(make_client: MakeClient) -> None:
+    limits: list[Any] = []
+
+    def note(request: httpx2.Request) -> httpx2.Response:
+        limits.append(request.extensions["timeout"])
+        return httpx2.Response(418)
+
+    client = make_client(httpx2.MockTransport(note), connect_timeout=1, image_timeout=2, text_timeout=3)
+    for call in (generate, enhance):
+        with pytest.raises(ImageError):
+            call(client)
+    assert [limit["connect"] for limit in limits] == [1, 1]
+    assert [limit["read"] for limit in limits] == pytest.approx([2, 3], abs=0.5)
+
+
+def test_a_call_without_its_refused_part_keeps_the_deadline(
+    service: OpenAIService, make_client: MakeClient
+) -> None:
+    service.script("unverified to stream", "drip of JSON")
+    limits: list[float] = []
+
+    class Noting(httpx2.HTTPTransport):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            limits.append(request.extensions["timeout"]["read"])
+            return super().handle_request(request)
+
+    with pytest.raises(OutcomeUnknown):
+        generate(make_client(Noting(verify=False), image_timeout=0.5))
+    first, second = limits
+    assert second < first
+
+
+def test_a_call_refused_after_its_deadline_is_not_sent_again(
+    make_client: MakeClient,
+) -> None:
+    sent: list[float] = []
+
+    def refuse_late(_: httpx2.Request) -> httpx2.Response:
+        sent.append(0.0)
+        return httpx2.Response(400, json=ERRORS["unverified to stream"].body)
+
+    client = make_client(httpx2.MockTransport(refuse_late), clock=lambda: 1000.0 * len(sent), image_timeout=5)
+    with pytest.raises(StreamingUnverified):
+        generate(client)
+    assert len(sent) == 1
+
+
+def test_a_service_that_closes_the_connection_without_a_response(
+    make_client: MakeClient,
+) -> None:
+    with hanging_up() as base_url:
+        client = make_client(openai_base_url=base_url)
+        with pytest.raises(OutcomeUnknown):
+            generate(client)
+        with pytest.raises(ServiceUnreachable, match="connection to the service was lost") as caught:
+            enhance(client)
+    assert caught.value.charged is None
+    assert caught.value.retryable
+
+
+@pytest.mark.parametrize("fault", ["silent", "stall", *DRIPS])
+def test_a_text_call_that_times_out_may_be_retried(
+    service: OpenAIService, make_client: MakeClient, fault: str
+) -> None:
+    service.script(fault, always=True)
+    with pytest.raises(ServiceUnreachable, match="didn't answer in time") as caught:
+        enhance(make_client(text_timeout=0.2))
+    assert caught.value.retryable
+    assert len(service.requests) == 1
+
+
+def test_a_response_without_usage_has_no_price(service: OpenAIService, client: ServiceClient) -> None:
+    service.script(Behaviour(usage=False), Behaviour(usage=False))
+    assert enhance(client).result.price_micros is None
+    assert generate(client).price_micros is None
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_only_openai_is_sent_the_tag_of_the_user(
+    service: OpenAIService, make_client: MakeClient, call: Call
+) -> None:
+    call(make_client(ReroutedTransport(service), openai_base_url=None))
+    call(make_client())
+    official, other = service.requests
+    assert official.body["safety_identifier"] == TAG
+    assert TAG not in json.dumps([other.body, other.headers])
+
+
+def test_a_service_without_a_key_is_sent_a_placeholder(
+    service: OpenAIService, make_client: MakeClient
+) -> None:
+    generate(make_client(openai_api_key=None))
+    assert service.requests[-1].headers["authorization"] == f"Bearer {NO_KEY}"

@@ -1,0 +1,323 @@
+"""Generating and editing images: the parameters sent, and all that can be saved of a response."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from dataclasses import replace
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from core.errors import (
+    BadResponse,
+    ImageError,
+    NoImage,
+    OutcomeUnknown,
+    ParameterRefused,
+    StreamingUnverified,
+    WebPageReceived,
+)
+from core.prompts.recipe import GenerateParams
+from core.provider.client import ServiceClient
+from core.provider.pricing import TokenCount
+from tests.support.openai_service import (
+    DALL_E,
+    REQUEST_ID,
+    TAG,
+    Behaviour,
+    ErrorRow,
+    OpenAIService,
+)
+from tests.support.service_client import (
+    DRIPS,
+    FOX,
+    SEVERAL,
+    MakeClient,
+    generate,
+    parameter_refusal,
+)
+
+
+def test_a_streamed_image_comes_with_its_partial_images(make_client: MakeClient) -> None:
+    client = make_client(partial_images=2)
+    seen: list[tuple[int, bytes]] = []
+    result = client.images.generate(
+        FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data))
+    )
+    assert [index for index, _ in seen] == [0, 1]
+    assert all(
+        Image.open(BytesIO(data)).size == (1024, 1024) for data in (*result.images, *(d for _, d in seen))
+    )
+    assert result.usage == TokenCount(20, 200, 0)
+    assert result.price_micros == 20 * 5 + 200 * 30
+    assert (result.request_id, result.model, result.revised_prompts) == (REQUEST_ID, FOX.model, (None,))
+
+
+@pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
+def test_a_gpt_image_model_is_never_sent_parameters_that_it_rejects(
+    service: OpenAIService, client: ServiceClient, params: GenerateParams
+) -> None:
+    generate(client, replace(params, style="ink"))
+    body = service.requests[-1].body
+    assert not {"response_format", "style", "input_fidelity", "complexity", "user"} & set(body)
+    assert body["prompt"] == "a fox\n\nStyle: black ink drawing, brush and pen line, hatching, white paper."
+
+
+def test_the_chosen_options_are_sent_and_auto_is_not(service: OpenAIService, client: ServiceClient) -> None:
+    chosen = replace(
+        SEVERAL, size="1536x1024", quality="high", background="transparent", output_format="webp"
+    )
+    generate(client, chosen)
+    generate(client, FOX)
+    first, second = (seen.body for seen in service.requests)
+    assert first == {
+        "model": FOX.model,
+        "prompt": "a fox",
+        "n": 2,
+        "size": "1536x1024",
+        "quality": "high",
+        "background": "transparent",
+        "output_format": "webp",
+    }
+    assert second == {"model": FOX.model, "prompt": "a fox", "n": 1, "stream": True, "partial_images": 1}
+
+
+def test_dall_e_3_is_sent_its_own_parameters(service: OpenAIService, client: ServiceClient) -> None:
+    result = generate(client, DALL_E)
+    assert service.requests[-1].body == {
+        "model": "dall-e-3",
+        "prompt": "a fox",
+        "n": 1,
+        "size": "1024x1024",
+        "quality": "hd",
+        "style": "vivid",
+        "response_format": "b64_json",
+    }
+    assert result.revised_prompts == ("loopback service: a fox",)
+    assert result.price_micros is None
+    generate(client, replace(DALL_E, style="ink"))
+    assert "style" not in service.requests[-1].body
+
+
+def test_partial_images_can_be_turned_off(service: OpenAIService, make_client: MakeClient) -> None:
+    generate(make_client(partial_images=0))
+    assert "stream" not in service.requests[-1].body
+
+
+def test_all_images_are_kept_even_more_than_requested(service: OpenAIService, client: ServiceClient) -> None:
+    service.script("extra images")
+    result = generate(client, SEVERAL)
+    assert len(result.images) == len(result.revised_prompts) == 4
+    assert len(set(result.images)) == 4
+
+
+def test_a_failing_partial_image_callback_does_not_lose_the_image(client: ServiceClient) -> None:
+    def fail(index: int, data: bytes) -> None:
+        raise OSError("the disk is full")
+
+    assert len(client.images.generate(FOX, user_tag=TAG, on_partial=fail).images) == 1
+
+
+def test_each_requested_partial_image_is_shown_once(
+    service: OpenAIService, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.provider.images._MAX_PARTIAL_LENGTH", 100)
+    client, small, large = make_client(partial_images=2), b64encode(b"small").decode(), "A" * 104
+    sent = [
+        (10**9, small),
+        (2, small),
+        (-1, small),
+        (1, large),
+        ("0", small),
+        (0, small),
+        (0, small),
+        (1, small),
+    ]
+    events = [
+        {"type": "image_generation.partial_image", "partial_image_index": number, "b64_json": encoded}
+        for number, encoded in sent
+    ]
+    frames_sent = b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events)
+    service.script(Behaviour(spoil=lambda good: frames_sent + good))
+    seen: list[tuple[int, bytes]] = []
+    result = client.images.generate(
+        FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data))
+    )
+    assert seen == [(0, b"small"), (1, b"small")]
+    assert len(result.images) == 1
+
+
+def test_a_finished_image_is_kept_when_the_connection_breaks_afterwards(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    service.script(Behaviour(broken_after_completed=True))
+    assert len(generate(client).images) == 1
+
+
+def test_a_readable_image_is_kept_beside_an_unreadable_one(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    service.script(
+        Behaviour(plain=True, image_urls=("http://other.invalid/x.png", "{origin}/pictures/a.png"))
+    )
+    assert len(generate(client, SEVERAL).images) == 1
+
+
+def test_an_organisation_that_may_not_stream_gets_an_unstreamed_image(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    service.script("unverified to stream")
+    generate(client)
+    assert [seen.body.get("stream") for seen in service.requests] == [True, None]
+    assert "partial_images" not in service.requests[-1].body
+
+
+def test_a_refusal_of_the_unstreamed_call_is_an_error(service: OpenAIService, client: ServiceClient) -> None:
+    service.script("unverified to stream", always=True)
+    with pytest.raises(StreamingUnverified):
+        generate(client)
+    assert [seen.body.get("stream") for seen in service.requests] == [True, None]
+
+
+@pytest.mark.parametrize(
+    ("row", "dropped"),
+    [
+        pytest.param(parameter_refusal("quality"), "quality", id="unsupported parameter"),
+        pytest.param(parameter_refusal("quality", "unsupported_value"), "quality", id="unsupported value"),
+        pytest.param(
+            parameter_refusal("background", "unknown_parameter"), "background", id="unknown parameter"
+        ),
+        pytest.param(parameter_refusal("quality", None, None), "quality", id="named in the message alone"),
+        pytest.param(
+            ErrorRow(422, "Unrecognized request argument supplied: background"), "background", id="plain text"
+        ),
+    ],
+)
+def test_a_refused_parameter_is_dropped_once(
+    service: OpenAIService, client: ServiceClient, row: ErrorRow, dropped: str
+) -> None:
+    service.script(row)
+    generate(client, replace(SEVERAL, quality="high", background="opaque"))
+    first, second = (seen.body for seen in service.requests)
+    assert set(first) - set(second) == {dropped}
+
+
+def test_a_second_refused_parameter_is_an_error(service: OpenAIService, client: ServiceClient) -> None:
+    service.script(parameter_refusal("quality"), parameter_refusal("background"))
+    with pytest.raises(ParameterRefused) as caught:
+        generate(client, replace(SEVERAL, quality="high", background="opaque"))
+    assert caught.value.field == "background"
+    assert len(service.requests) == 2
+
+
+@pytest.mark.parametrize("name", ["size", "n", "model", "prompt"])
+def test_a_required_parameter_is_never_dropped(
+    service: OpenAIService, client: ServiceClient, name: str
+) -> None:
+    service.script(parameter_refusal(name))
+    with pytest.raises(ParameterRefused) as caught:
+        generate(client, replace(SEVERAL, size="1024x1024"))
+    assert caught.value.field == name
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "fault", ["silent", "stall", *DRIPS, "dropped", "server error", "overloaded", "rate limit"]
+)
+@pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
+def test_a_failed_image_call_is_not_repeated(
+    service: OpenAIService, make_client: MakeClient, fault: str, params: GenerateParams
+) -> None:
+    service.script(fault if params is FOX or fault != "stall" else "silent", always=True)
+    with pytest.raises(ImageError):
+        generate(make_client(image_timeout=0.2), params)
+    assert len(service.requests) == 1
+
+
+@pytest.mark.parametrize("fault", ["silent", "stall", *DRIPS])
+def test_the_outcome_of_an_image_call_that_times_out_is_unknown(
+    service: OpenAIService, make_client: MakeClient, fault: str
+) -> None:
+    service.script(fault)
+    with pytest.raises(OutcomeUnknown) as caught:
+        generate(make_client(image_timeout=0.2))
+    assert caught.value.charged is None
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
+def test_the_outcome_of_an_image_call_whose_connection_breaks_is_unknown(
+    service: OpenAIService, client: ServiceClient, params: GenerateParams
+) -> None:
+    service.script("dropped")
+    with pytest.raises(OutcomeUnknown) as caught:
+        generate(client, params)
+    assert caught.value.request_id == REQUEST_ID
+
+
+def test_an_unstreamed_response_to_a_streamed_image_call_is_read(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    service.script("plain")
+    result = generate(client)
+    assert service.requests[-1].body["stream"] is True
+    assert len(result.images) == 1
+
+
+def test_the_outcome_of_a_truncated_image_stream_is_unknown(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    service.script("truncated")
+    with pytest.raises(OutcomeUnknown) as caught:
+        generate(client)
+    assert caught.value.request_id == REQUEST_ID
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("html", WebPageReceived),
+        ("malformed", BadResponse),
+        ("no images", NoImage),
+        ("not an object", BadResponse),
+    ],
+)
+@pytest.mark.parametrize("params", [pytest.param(FOX, id="streamed"), pytest.param(SEVERAL, id="plain")])
+def test_a_response_without_an_image_is_a_bad_response(
+    service: OpenAIService,
+    client: ServiceClient,
+    fault: str,
+    error: type[BadResponse],
+    params: GenerateParams,
+) -> None:
+    service.script(fault)
+    with pytest.raises(error) as caught:
+        generate(client, params)
+    assert type(caught.value) is error
+    assert caught.value.details
+    assert caught.value.charged is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"null", id="null"),
+        pytest.param(b'{"data": null}', id="no list"),
+        pytest.param(b'{"data": [null, 3]}', id="items of another kind"),
+        pytest.param(b'{"data": [{"b64_json": "%aGk="}]}', id="not base64"),
+        pytest.param(b'{"data": [{"b64_json": ""}]}', id="empty picture"),
+        pytest.param(b'{"data": [{"url": "http://["}]}', id="not an address"),
+        pytest.param(b'{"data": [{"url": 7}]}', id="address of another kind"),
+        pytest.param(b'{"usage": "none", "choices": 5}', id="nothing expected"),
+        pytest.param(b"\xff\xfe", id="not UTF-8"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_an_unexpected_body_is_a_bad_response(
+    service: OpenAIService, client: ServiceClient, body: bytes
+) -> None:
+    service.script(Behaviour(raw=body))
+    with pytest.raises(BadResponse):
+        generate(client)
