@@ -1,4 +1,4 @@
-"""What a user has typed so far, kept so that a change of page or a reload loses nothing."""
+"""Drafts: the Create page's fields, stored so that neither a page change nor a reload loses anything."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from core.prompts.recipe import Recipe
 from core.prompts.request import EnhancementLevel, PromptRequest
 
 MAX_VERSIONS = 50
-# In characters. Many prompts share one field, each of which a model takes up to 32,000 of.
-MOST_TEXT = 100_000
-# Of all versions together: they are written with each change.
-MOST_HISTORY = 1_000_000
+# In characters. One field may hold many prompts, and models accept up to 32,000 characters for each.
+MAX_FIELD_LENGTH = 100_000
+# In characters, of all versions together: every change to the draft writes all of them.
+MAX_HISTORY_LENGTH = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class PromptVersion:
-    """One text the prompt has had. `source` says where it came from: enhanced, edited or reused."""
+    """A text that the prompt has had. `source` is "enhanced", "edited" or "reused"; `at` is ISO 8601."""
 
     text: str
     source: str
@@ -37,11 +37,11 @@ class PromptVersion:
 
 @dataclass(frozen=True, slots=True)
 class DraftState:
-    """The Create page's fields. `versions` are texts that `prompt` has had, oldest first.
+    """The Create page's fields. `versions` are the texts that `prompt` has had, oldest first.
 
-    `id` is another one for another subject (the example, a reused image), so that a text the enhancer was
-    asked to write for the one before doesn't overwrite it. `enhanced_subject` is the subject hash of the
-    description that the last enhancement was asked for, and `variation` counts the enhancements.
+    A new subject (the example, a reused image) gets a new `id`, so that an enhancement of the previous one
+    doesn't replace its prompt. `enhanced_subject` is the subject hash of the description that was enhanced
+    last, and `variation` is the number of enhancements.
     """
 
     name: str = ""
@@ -69,22 +69,22 @@ class DraftState:
 
     @property
     def outdated_style(self) -> str | None:
-        """The style that the enhancer wrote into the prompt, when another one is chosen now."""
-        lines = set(self.prompt.splitlines()) & set(self.enhanced_prompt.splitlines())
-        stale = any(line.strip() for line in lines) and self.enhanced_style != self.style
-        return (self.enhanced_style or None) if stale else None
+        """The style that the enhancer wrote into the prompt, if another style is chosen now."""
+        enhanced_lines = set(self.prompt.splitlines()) & set(self.enhanced_prompt.splitlines())
+        outdated = any(line.strip() for line in enhanced_lines) and self.enhanced_style != self.style
+        return (self.enhanced_style or None) if outdated else None
 
-    def has_had(self, text: str) -> bool:
+    def has_version(self, text: str) -> bool:
         """Whether `text` is the prompt or one of its versions."""
         return text == self.prompt or any(version.text == text for version in self.versions)
 
     @property
     def is_enhanced(self) -> bool:
-        """Whether this very description has been enhanced: one more is another take on it."""
+        """Whether the description was enhanced and has not changed since; then the next one is a rewrite."""
         return self._description().subject_hash == self.enhanced_subject
 
     def request(self) -> PromptRequest:
-        """What the enhancer is asked to work on."""
+        """The enhancement request; for a rewrite, its `variation` is above 0."""
         return replace(self._description(), variation=self.variation if self.is_enhanced else 0)
 
     def _description(self) -> PromptRequest:
@@ -98,7 +98,7 @@ class DraftState:
         )
 
     def recipe(self, default_model: str) -> Recipe:
-        """What a generation would be made from; without a prompt, the user's own words are sent."""
+        """The recipe of an image; without a prompt, it is made from the description's own words."""
         return Recipe(
             prompt=self.prompt.strip() or plain_prompt(self),
             model=self.model or default_model,
@@ -112,7 +112,7 @@ class DraftState:
         )
 
     def with_prompt(self, text: str, source: str, *, now: datetime) -> DraftState:
-        """The draft with a new prompt; the text it replaces stays among the versions."""
+        """The draft with a new prompt; the previous one becomes a version."""
         if text == self.prompt:
             return self
         replaced = [version for version in self.versions if version.text == self.prompt]
@@ -123,9 +123,9 @@ class DraftState:
         return replace(self, prompt=text, versions=_latest([*others, *replaced, *new]))
 
     def with_enhanced(self, text: str, draft_id: str, request: PromptRequest, *, now: datetime) -> DraftState:
-        """The draft with the enhancer's text for `request`; asking again will ask for another take.
+        """The draft with the enhanced text for `request`, so that the next enhancement is a rewrite.
 
-        A text that was asked for another draft is kept among the versions, and the prompt stays.
+        A text for another draft, by `draft_id`, becomes a version, and the prompt stays as it is.
         """
         draft = self.with_prompt(text, "enhanced", now=now)
         if draft_id != self.id:
@@ -136,20 +136,20 @@ class DraftState:
             enhanced_style=self.style,
             enhanced_subject=request.subject_hash,
             variation=self.variation + 1,
-            # Its lines belong together.
+            # The lines of an enhanced prompt are one prompt, not many.
             many=False,
         )
 
-    def merged(self, before: DraftState, after: DraftState) -> DraftState:
-        """This draft with what changed from `before` to `after`, and the versions of both."""
-        given = {field.name: getattr(after, field.name) for field in fields(self)}
-        changed = {name: value for name, value in given.items() if value != getattr(before, name)}
+    def with_changes(self, before: DraftState, after: DraftState) -> DraftState:
+        """This draft with the fields that differ between `before` and `after`, and the versions of both."""
+        values = {field.name: getattr(after, field.name) for field in fields(self)}
+        changed = {name: value for name, value in values.items() if value != getattr(before, name)}
         versions = {version.text: version for version in (*self.versions, *after.versions)}
         in_order = sorted(versions.values(), key=lambda version: version.at)
         return replace(self, **changed | {"versions": _latest(in_order)})
 
-    def as_new(self) -> DraftState:
-        """This draft as another subject's."""
+    def with_new_id(self) -> DraftState:
+        """The draft of a new subject: running enhancements of the previous one don't replace its prompt."""
         return replace(self, id=new_id())
 
     def to_json(self) -> dict[str, Any]:
@@ -157,14 +157,14 @@ class DraftState:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """A stored draft; fields that this version doesn't know are left out."""
-        given = _known(cls, _cleaned(stored))
-        given["traits"] = tuple(given.get("traits", ()))
-        versions = (_known(PromptVersion, version) for version in given.get("versions", ()))
-        given["versions"] = tuple(PromptVersion(**version) for version in versions)
-        if given.get("enhancement") not in set(EnhancementLevel):
-            given.pop("enhancement", None)
-        return cls(**given)
+        """Read a stored draft, also one of an older or newer release: unknown fields are dropped."""
+        values = _known_fields(cls, _cleaned(stored))
+        values["traits"] = tuple(values.get("traits", ()))
+        versions = (_known_fields(PromptVersion, version) for version in values.get("versions", ()))
+        values["versions"] = tuple(PromptVersion(**version) for version in versions)
+        if values.get("enhancement") not in set(EnhancementLevel):
+            values.pop("enhancement", None)
+        return cls(**values)
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> Self:
@@ -183,25 +183,25 @@ class DraftState:
 
 
 def _latest(versions: Sequence[PromptVersion]) -> tuple[PromptVersion, ...]:
-    """The last of `versions`, no more than are kept, in number and in length."""
+    """The latest of `versions`, within MAX_VERSIONS and MAX_HISTORY_LENGTH."""
     latest = versions[-MAX_VERSIONS:]
     lengths = accumulate(len(version.text) for version in reversed(latest))
-    kept = sum(length <= MOST_HISTORY for length in lengths)
-    return tuple(latest[len(latest) - kept :])
+    count = sum(length <= MAX_HISTORY_LENGTH for length in lengths)
+    return tuple(latest[len(latest) - count :])
 
 
 def _check_length(draft: DraftState) -> None:
-    """Raise TextRejected for the first field that is longer than MOST_TEXT."""
-    typed = ("name", "base_prompt", "guidance", "prompt")
-    texts = {name: getattr(draft, name) for name in typed} | {"traits": "".join(draft.traits)}
+    """Raise TextRejected for the first field that is longer than MAX_FIELD_LENGTH."""
+    names = ("name", "base_prompt", "guidance", "prompt")
+    texts = {name: getattr(draft, name) for name in names} | {"traits": "".join(draft.traits)}
     for name, text in texts.items():
-        if len(text) > MOST_TEXT:
+        if len(text) > MAX_FIELD_LENGTH:
             label = name.replace("_", " ").capitalize()
-            raise TextRejected(f"{label}: {MOST_TEXT:,} characters at most.", field=name)
+            raise TextRejected(f"{label}: {MAX_FIELD_LENGTH:,} characters at most.", field=name)
 
 
 def _cleaned(value: Any) -> Any:
-    """`value` with every text in whole characters: half of one can't be shown."""
+    """`value` with every text cleaned of characters that can't be stored, such as half a surrogate pair."""
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, list):
@@ -209,13 +209,13 @@ def _cleaned(value: Any) -> Any:
     return {name: _cleaned(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
-def _known(record: type[Any], stored: dict[str, Any]) -> dict[str, Any]:
+def _known_fields(record: type[Any], stored: dict[str, Any]) -> dict[str, Any]:
     names = {field.name for field in fields(record)}
     return {key: value for key, value in stored.items() if key in names}
 
 
 def plain_prompt(draft: DraftState) -> str:
-    """The user's words as one prompt, for those who skip the enhancement."""
+    """The description as one prompt, for users who skip the enhancement."""
     subject = ", ".join(part for part in (draft.name.strip(), *draft.traits) if part)
     return "\n".join(part for part in (subject, draft.base_prompt.strip()) if part)
 
@@ -229,7 +229,7 @@ EXAMPLE = DraftState(
 
 
 class Drafts:
-    """One draft a user, newest state only."""
+    """Stores one draft per user, only its latest state."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
@@ -237,28 +237,28 @@ class Drafts:
 
     def load(self, user_id: str) -> DraftState:
         with self._database.read() as session:
-            return _stored(session, user_id)
+            return _load(session, user_id)
 
-    def enhanced(self, user_id: str, text: str, draft_id: str, request: PromptRequest) -> None:
-        """Put an enhanced prompt into the stored draft; what stood there stays among the versions."""
+    def add_enhancement(self, user_id: str, text: str, draft_id: str, request: PromptRequest) -> None:
+        """Put an enhanced text into the stored draft; the previous prompt becomes a version."""
         with self._database.write() as session:
-            draft = _stored(session, user_id, for_update=True)
+            draft = _load(session, user_id, for_update=True)
             self._put(session, user_id, draft.with_enhanced(text, draft_id, request, now=self._clock()))
 
     def save(self, user_id: str, draft: DraftState, *, before: DraftState | None = None) -> None:
-        """Store `draft`; with `before`, only what has changed since: the rest may be another tab's.
+        """Store `draft`; with `before`, only the fields that differ: another tab may have changed the rest.
 
-        Raises TextRejected for a field that is longer than MOST_TEXT.
+        Raises TextRejected for a field that is longer than MAX_FIELD_LENGTH.
         """
         _check_length(draft)
         with self._database.write() as session:
-            stored = _stored(session, user_id, for_update=True) if before else draft
-            self._put(session, user_id, stored.merged(before or stored, draft))
+            stored = _load(session, user_id, for_update=True) if before else draft
+            self._put(session, user_id, stored.with_changes(before or stored, draft))
 
     def _put(self, session: Session, user_id: str, draft: DraftState) -> None:
         session.merge(Draft(user_id=user_id, state=draft.to_json(), updated_at=self._clock()))
 
 
-def _stored(session: Session, user_id: str, *, for_update: bool = False) -> DraftState:
+def _load(session: Session, user_id: str, *, for_update: bool = False) -> DraftState:
     row = session.get(Draft, user_id, with_for_update=for_update)
     return DraftState.from_json(row.state) if row else DraftState()

@@ -224,7 +224,7 @@ class Enhancements:
         run = self._runs[user_id]
         log_failure(
             "draft_not_updated",
-            lambda: self._drafts.enhanced(user_id, text, run.draft_id, run.request),
+            lambda: self._drafts.add_enhancement(user_id, text, run.draft_id, run.request),
         )
 
     def _update(self, user_id: str, **changes: Any) -> None:

@@ -44,6 +44,6 @@ class Reuse:
             # None lets the user's next choice, or the default, take the place of a model that is gone.
             model=recipe.model if recipe.model in offered else None,
         ).with_prompt(recipe.prompt, "reused", now=self.clock())
-        draft = draft.as_new()
+        draft = draft.with_new_id()
         self.drafts.save(user.user_id, draft)
         return draft

@@ -16,9 +16,9 @@ from core.database.database import Database
 from core.database.models import Draft, User
 from core.enhancement.drafts import (
     EXAMPLE,
+    MAX_FIELD_LENGTH,
+    MAX_HISTORY_LENGTH,
     MAX_VERSIONS,
-    MOST_HISTORY,
-    MOST_TEXT,
     Drafts,
     DraftState,
     PromptVersion,
@@ -157,7 +157,7 @@ def test_a_text_stands_among_the_versions_once() -> None:
 
 def test_an_enhancement_reaches_the_stored_draft(drafts: Drafts, user: User) -> None:
     drafts.save(user.id, FULL)
-    drafts.enhanced(user.id, "A red fox, reading.", FULL.id, FULL.request())
+    drafts.add_enhancement(user.id, "A red fox, reading.", FULL.id, FULL.request())
     found = drafts.load(user.id)
     assert (found.prompt, found.enhanced_prompt, found.variation) == (
         "A red fox, reading.",
@@ -247,7 +247,7 @@ def test_a_text_longer_than_any_is_refused_and_the_stored_draft_stays(
     drafts: Drafts, user: User, name: str
 ) -> None:
     drafts.save(user.id, FULL)
-    text = "x" * MOST_TEXT
+    text = "x" * MAX_FIELD_LENGTH
     longest = replace(FULL, **{name: (text,) if name == "traits" else text})
     longer = replace(FULL, **{name: (text, "y") if name == "traits" else text + "y"})
     with pytest.raises(TextRejected, match="100,000") as refused:
@@ -262,9 +262,9 @@ def test_of_long_versions_as_many_stay_as_there_is_room_for(drafts: Drafts, user
     draft, clock = DraftState(), Clock()
     for number in range(30):
         clock.now += timedelta(seconds=1)
-        after = draft.with_prompt(f"{number:02}" + "x" * (MOST_TEXT - 2), "edited", now=clock())
+        after = draft.with_prompt(f"{number:02}" + "x" * (MAX_FIELD_LENGTH - 2), "edited", now=clock())
         drafts.save(user.id, after, before=draft)
         draft = after
     for kept in (draft, drafts.load(user.id)):
         assert [version.text[:2] for version in kept.versions] == [f"{n:02}" for n in range(20, 30)]
-        assert sum(len(version.text) for version in kept.versions) == MOST_HISTORY
+        assert sum(len(version.text) for version in kept.versions) == MAX_HISTORY_LENGTH

@@ -156,7 +156,7 @@ def test_a_text_for_another_draft_is_kept_and_replaces_nothing(
     run = finished(enhancements, user)
     draft = drafts.load(user.id)
     assert (draft.prompt, draft.enhanced_prompt, draft.variation) == ("a reused prompt", "", 0)
-    assert draft.has_had(run.text)
+    assert draft.has_version(run.text)
 
 
 def test_the_end_is_there_for_every_tab(enhancements: Enhancements, user: User) -> None:
@@ -499,7 +499,7 @@ def test_the_same_request_of_a_day_is_answered_at_once_and_is_a_saved_call(
     assert (run.is_live, run.text, run.cached_at) == (False, text, begun)
     assert run.result is not None
     draft = drafts.load(user.id)
-    assert (draft.prompt, draft.has_had("typed meanwhile")) == (text, True)
+    assert (draft.prompt, draft.has_version("typed meanwhile")) == (text, True)
     assert asked(service) == 1
     paid, saved = sorted(calls(), key=lambda call: call.outcome)
     assert paid.price_micros
@@ -622,14 +622,14 @@ def test_where_nothing_can_be_kept_the_service_is_asked(
 class FullDrafts(Drafts):
     """Drafts on a disk that has no room left."""
 
-    def enhanced(self, user_id: str, text: str, draft_id: str, request: PromptRequest) -> None:
+    def add_enhancement(self, user_id: str, text: str, draft_id: str, request: PromptRequest) -> None:
         raise errors.StorageFull
 
 
 class BrokenDrafts(Drafts):
     """Drafts with a fault of our own."""
 
-    def enhanced(self, user_id: str, text: str, draft_id: str, request: PromptRequest) -> None:
+    def add_enhancement(self, user_id: str, text: str, draft_id: str, request: PromptRequest) -> None:
         raise ZeroDivisionError
 
 

@@ -320,7 +320,7 @@ def test_a_text_asked_for_before_an_image_was_reused_does_not_replace_its_prompt
     ended = until(lambda: (run := studio.enhancements.current(ada.user_id)) and run.result and run)
     found = studio.drafts.load(ada.user_id)
     assert found.prompt == FOX.prompt
-    assert found.has_had(ended.text)
+    assert found.has_version(ended.text)
 
 
 def test_what_failed_is_tried_again_as_one_batch(

@@ -10,7 +10,7 @@ import streamlit as st
 from core import errors
 from core.accounts.identity import SignedIn
 from core.common.ids import new_id
-from core.enhancement.drafts import EXAMPLE, MOST_TEXT
+from core.enhancement.drafts import EXAMPLE, MAX_FIELD_LENGTH
 from core.prompts.request import EnhancementLevel
 from core.prompts.styles import STYLES, TRAIT_SUGGESTIONS, find_style
 from core.provider.capabilities import check_size
@@ -47,7 +47,7 @@ def _use_example(user: SignedIn, state: CreateState) -> None:
     state.welcome = False
     read_widgets(user, state)
     versions = state.draft.versions
-    update_draft(user, state, replace(EXAMPLE.as_new(), versions=versions))
+    update_draft(user, state, replace(EXAMPLE.with_new_id(), versions=versions))
     state.form_id = state.prompt_form_id = new_id()
 
 
@@ -64,7 +64,9 @@ def field_failure(state: CreateState, *names: str) -> None:
 
 
 def description_fields(state: CreateState) -> None:
-    st.text_input("Name", state.draft.name, max_chars=MOST_TEXT, key=state.key("name"), placeholder="Juniper")
+    st.text_input(
+        "Name", state.draft.name, max_chars=MAX_FIELD_LENGTH, key=state.key("name"), placeholder="Juniper"
+    )
     field_failure(state, "name")
     own_traits = [trait for trait in state.draft.traits if trait not in TRAIT_SUGGESTIONS]
     st.multiselect(
@@ -81,7 +83,7 @@ def description_fields(state: CreateState) -> None:
     st.text_area(
         "Base prompt",
         state.draft.base_prompt,
-        max_chars=MOST_TEXT,
+        max_chars=MAX_FIELD_LENGTH,
         key=state.key("base_prompt"),
         height=120,
         placeholder="reading a book under a tree at sunset",
@@ -111,7 +113,7 @@ def enhancement_fields(state: CreateState) -> None:
     st.text_input(
         "Guidance (optional)",
         state.draft.guidance,
-        max_chars=MOST_TEXT,
+        max_chars=MAX_FIELD_LENGTH,
         key=state.key("guidance"),
         placeholder="for a children's book cover",
     )

@@ -7,7 +7,7 @@ import streamlit as st
 from core import errors
 from core.accounts.identity import SignedIn
 from core.common.clock import utc_now
-from core.enhancement.drafts import MOST_TEXT
+from core.enhancement.drafts import MAX_FIELD_LENGTH
 from core.enhancement.runs import EnhancementRun
 from core.generation.quotes import Quote
 from core.prompts.expansion import find_unclosed_brace
@@ -83,7 +83,7 @@ def _prompt_field(state: CreateState) -> None:
     st.text_area(
         "Prompt",
         state.draft.prompt,
-        max_chars=MOST_TEXT,
+        max_chars=MAX_FIELD_LENGTH,
         key=state.key("prompt"),
         height=260,
         label_visibility="collapsed",

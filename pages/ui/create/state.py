@@ -108,7 +108,7 @@ def create_state(user: SignedIn) -> CreateState:
     if STATE_KEY not in st.session_state:
         run = studio().enhancements.current(user.user_id)
         draft = studio().drafts.load(user.user_id)
-        already_stored = run is not None and not run.is_live and draft.has_had(run.text)
+        already_stored = run is not None and not run.is_live and draft.has_version(run.text)
         shown = run is not None and (already_stored or run.error is not None)
         st.session_state[STATE_KEY] = CreateState(
             draft, draft, welcome=draft.is_blank, shown_run_id=run.id if run and shown else None

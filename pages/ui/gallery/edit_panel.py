@@ -7,7 +7,7 @@ import streamlit as st
 from core import errors
 from core.accounts.identity import SignedIn
 from core.database.models import Image
-from core.enhancement.drafts import MOST_TEXT
+from core.enhancement.drafts import MAX_FIELD_LENGTH
 from core.generation.edits import EditPlan
 from core.generation.views import Batch
 from core.provider.catalogue import image_model
@@ -29,7 +29,7 @@ def edit_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
     with st.container(key="edit-panel", gap="small"):
         st.text_area(
             "What should change?",
-            max_chars=MOST_TEXT,
+            max_chars=MAX_FIELD_LENGTH,
             key=text_key,
             height=80,
             placeholder="Make it night, with lanterns in the trees. Keep everything else.",
