@@ -1,21 +1,37 @@
-"""The enhancement cache is read once per request, whether or not it has the text."""
+"""A repeated request is answered from the cache for a day, and each request reads the cache once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import event
+from sqlmodel import select
 
-from core import bootstrap
+from core import bootstrap, errors
 from core.accounts.identity import SignedIn
-from core.enhancement.drafts import DraftState
-from core.prompts.request import PromptRequest
+from core.database.database import Database
+from core.database.models import CachedEnhancement, Usage, User
+from core.enhancement.cache import EnhancementCache
+from core.enhancement.drafts import Drafts, DraftState
+from core.enhancement.runs import EnhancementRun, Enhancements
+from core.prompts.request import EnhancementLevel, PromptRequest
+from core.provider.chat import EnhancedPrompt
 from core.settings import load_settings
 from core.studio import Studio
+from tests.support.clock import Clock
+from tests.support.enhancements import (
+    DRAFT,
+    FOX,
+    count_calls,
+    enhanced_text,
+    wait_for_end,
+)
 from tests.support.generation import ON_SQLITE
-from tests.support.openai_service import OpenAIService
+from tests.support.openai_service import HELLO, OpenAIService
 from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
 
@@ -99,3 +115,128 @@ def test_a_rewrite_does_not_read_the_cache(
     enhance_draft(studio, ada)
     assert cache_reads == []
     assert len(service.asked("/chat/completions")) == 2
+
+
+def test_a_repeated_request_is_answered_at_once_and_recorded_as_saved(
+    enhancements: Enhancements,
+    drafts: Drafts,
+    service: OpenAIService,
+    clock: Clock,
+    user: User,
+    calls: Callable[[], list[Usage]],
+) -> None:
+    drafts.save(user.id, DraftState(id=DRAFT))
+    text, written_at = enhanced_text(enhancements, user), clock.now
+    drafts.save(user.id, DraftState(prompt="typed meanwhile", id=DRAFT))
+    clock.forward(hours=23, minutes=59)
+    enhancements.start(user.id, FOX, DRAFT)
+    run = enhancements.current(user.id)
+    assert run is not None
+    assert (run.is_live, run.text, run.cached_at) == (False, text, written_at)
+    assert run.result is not None
+    draft = drafts.load(user.id)
+    assert (draft.prompt, draft.has_version("typed meanwhile")) == (text, True)
+    assert count_calls(service) == 1
+    paid, saved = sorted(calls(), key=lambda call: call.outcome)
+    assert paid.price_micros
+    assert (saved.outcome, saved.kind, saved.price_micros) == ("saved", "enhance", 0)
+    assert (saved.saved_micros, run.result.price_micros) == (paid.price_micros, paid.price_micros)
+
+
+def test_a_cached_text_expires_after_a_day(
+    enhancements: Enhancements, service: OpenAIService, clock: Clock, user: User
+) -> None:
+    enhanced_text(enhancements, user)
+    clock.forward(days=1)
+    enhanced_text(enhancements, user)
+    assert count_calls(service) == 2
+
+
+OTHER_REQUESTS = {
+    "name": {"name": "Moss"},
+    "traits": {"traits": ("red fox", "scarf")},
+    "base prompt": {"base_prompt": "asleep"},
+    "style": {"style": "ink"},
+    "level": {"enhancement": EnhancementLevel.RICH},
+    "guidance": {"guidance": "darker"},
+    "rewrite": {"variation": 1},
+}
+
+
+@pytest.mark.parametrize("changes", OTHER_REQUESTS.values(), ids=OTHER_REQUESTS)
+def test_a_different_request_is_sent(
+    enhancements: Enhancements, service: OpenAIService, user: User, changes: dict[str, Any]
+) -> None:
+    enhanced_text(enhancements, user)
+    enhanced_text(enhancements, user, replace(FOX, **changes))
+    assert count_calls(service) == 2
+
+
+def test_a_request_is_sent_again_when_the_instructions_change(
+    enhancements: Enhancements, service: OpenAIService, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enhanced_text(enhancements, user)
+    monkeypatch.setattr("core.prompts.instructions._INSTRUCTIONS", "Write shorter prompts. {level}")
+    enhanced_text(enhancements, user)
+    assert count_calls(service) == 2
+
+
+def test_users_do_not_share_cached_texts(
+    enhancements: Enhancements, service: OpenAIService, user: User, other_user: User
+) -> None:
+    enhanced_text(enhancements, user)
+    enhanced_text(enhancements, other_user)
+    assert count_calls(service) == 2
+
+
+def test_a_rewrite_is_always_sent_and_then_cached(
+    enhancements: Enhancements, service: OpenAIService, clock: Clock, user: User
+) -> None:
+    again = replace(FOX, variation=1)
+    enhanced_text(enhancements, user)
+    enhanced_text(enhancements, user, again, rewrite=True)
+    latest = enhanced_text(enhancements, user, again, rewrite=True)
+    assert count_calls(service) == 3
+    assert enhanced_text(enhancements, user, again) == latest
+    clock.forward(seconds=3)
+    enhanced_text(enhancements, user)
+    assert count_calls(service) == 3
+
+
+@pytest.mark.parametrize("behaviour", ["length", "refusal", "moderation"])
+def test_an_incomplete_text_is_not_cached(
+    enhancements: Enhancements, service: OpenAIService, user: User, behaviour: str
+) -> None:
+    service.script(behaviour)
+    enhancements.start(user.id, FOX, DRAFT)
+    assert wait_for_end(enhancements, user).error
+    assert HELLO in enhanced_text(enhancements, user)
+    assert count_calls(service) == 2
+
+
+def test_housekeeping_deletes_expired_entries(
+    enhancements: Enhancements, database: Database, clock: Clock, user: User
+) -> None:
+    enhanced_text(enhancements, user)
+    clock.forward(hours=1)
+    enhanced_text(enhancements, user, replace(FOX, name="Moss"))
+    clock.forward(hours=23)
+    EnhancementCache(database, clock=clock).tidy()
+    with database.read() as session:
+        assert ["Moss" in entry.text for entry in session.exec(select(CachedEnhancement))] == [True]
+
+
+class BrokenCache(EnhancementCache):
+    """A cache that can be neither read nor written."""
+
+    def find(self, user_id: str, model: str, request: PromptRequest) -> CachedEnhancement | None:
+        raise errors.DatabaseError
+
+    def store(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
+        raise errors.StorageFull
+
+
+def test_enhancing_works_without_a_working_cache(
+    run_with: Callable[..., EnhancementRun], database: Database, drafts: Drafts, user: User
+) -> None:
+    assert HELLO in run_with(drafts, user, BrokenCache(database)).text

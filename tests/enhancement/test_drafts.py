@@ -54,7 +54,7 @@ def drafts(database: Database) -> Drafts:
     return Drafts(database, clock=Clock())
 
 
-def test_a_draft_comes_back_as_it_was(drafts: Drafts, user: User) -> None:
+def test_a_draft_is_loaded_as_it_was_saved(drafts: Drafts, user: User) -> None:
     drafts.save(user.id, FULL)
     assert drafts.load(user.id) == FULL
 
@@ -65,14 +65,14 @@ def test_a_first_draft_is_blank(drafts: Drafts, user: User) -> None:
     assert not EXAMPLE.is_blank
 
 
-def test_a_draft_is_its_owners(drafts: Drafts, user: User, other_user: User) -> None:
+def test_each_user_has_their_own_draft(drafts: Drafts, user: User, other_user: User) -> None:
     drafts.save(user.id, FULL)
     assert drafts.load(other_user.id).is_blank
     drafts.save(other_user.id, EXAMPLE)
     assert drafts.load(user.id) == FULL
 
 
-def test_the_newest_state_is_kept_once(drafts: Drafts, database: Database, user: User) -> None:
+def test_only_the_latest_state_is_stored(drafts: Drafts, database: Database, user: User) -> None:
     for images in (1, 2, 3):
         drafts.save(user.id, replace(FULL, images=images))
     with database.read() as session:
@@ -81,7 +81,7 @@ def test_the_newest_state_is_kept_once(drafts: Drafts, database: Database, user:
 
 
 @pytest.mark.parametrize("text", ["\0", "\ud800", "🦊 ￿", "\u202e", "a" * 100_000])
-def test_any_text_is_stored_in_whole_characters(drafts: Drafts, user: User, text: str) -> None:
+def test_any_text_is_stored_without_its_unstorable_characters(drafts: Drafts, user: User, text: str) -> None:
     drafts.save(user.id, replace(FULL, prompt=text, traits=(text,)))
     assert drafts.load(user.id).prompt == storable_text(text)
 
@@ -97,7 +97,7 @@ def test_any_text_is_stored_in_whole_characters(drafts: Drafts, user: User, text
         pytest.param(lambda stored: stored | {"enhancement": "extreme"}, id="unknown enhancement"),
     ],
 )
-def test_a_draft_of_another_version_is_read(
+def test_a_draft_of_a_newer_release_is_read(
     drafts: Drafts, database: Database, user: User, change: Callable[[dict[str, object]], dict[str, object]]
 ) -> None:
     with database.write() as session:
@@ -107,14 +107,14 @@ def test_a_draft_of_another_version_is_read(
     assert found.request()
 
 
-def test_a_draft_of_an_older_version_lacks_fields(drafts: Drafts, database: Database, user: User) -> None:
+def test_a_draft_of_an_older_release_is_read(drafts: Drafts, database: Database, user: User) -> None:
     with database.write() as session:
         session.add(Draft(user_id=user.id, state={"name": "Juniper"}))
     assert drafts.load(user.id) == DraftState(name="Juniper")
 
 
 @given(st.lists(st.tuples(st.text(), st.sampled_from(["edited", "enhanced", "reused"])), max_size=20))
-def test_every_prompt_there_was_can_be_brought_back(steps: list[tuple[str, str]]) -> None:
+def test_every_earlier_prompt_is_a_version(steps: list[tuple[str, str]]) -> None:
     clock, draft = Clock(), DraftState()
     for text, source in steps:
         clock.forward(seconds=1)
@@ -126,12 +126,12 @@ def test_every_prompt_there_was_can_be_brought_back(steps: list[tuple[str, str]]
     assert {text for text, _ in steps if text} <= {version.text for version in draft.versions}
 
 
-def test_a_prompt_that_was_typed_into_a_fresh_draft_stays_when_it_is_enhanced() -> None:
+def test_a_typed_prompt_becomes_a_version_when_it_is_enhanced() -> None:
     draft = replace(DraftState(), prompt="typed").with_enhanced("better", "", FOX, now=Clock()())
     assert [version.text for version in draft.versions] == ["typed", "better"]
 
 
-def test_of_many_versions_the_latest_stay() -> None:
+def test_only_the_latest_versions_are_kept() -> None:
     clock, draft = Clock(), DraftState()
     for number in range(MAX_VERSIONS + 5):
         draft = draft.with_prompt(f"prompt {number}", "edited", now=clock() + timedelta(seconds=number))
@@ -140,7 +140,7 @@ def test_of_many_versions_the_latest_stay() -> None:
     assert draft.versions[0].text == "prompt 5"
 
 
-def test_a_version_brought_back_is_not_the_first_to_go() -> None:
+def test_a_restored_version_counts_as_the_latest() -> None:
     clock, draft = Clock(), DraftState()
     for number in range(MAX_VERSIONS):
         draft = draft.with_prompt(f"prompt {number}", "edited", now=clock())
@@ -148,14 +148,14 @@ def test_a_version_brought_back_is_not_the_first_to_go() -> None:
     assert "prompt 0" in {version.text for version in draft.versions}
 
 
-def test_a_text_stands_among_the_versions_once() -> None:
+def test_each_text_is_one_version() -> None:
     now, draft = Clock()(), DraftState()
     for text in ("a", "b", "a", "a"):
         draft = draft.with_prompt(text, "edited", now=now)
     assert [version.text for version in draft.versions] == ["b", "a"]
 
 
-def test_an_enhancement_reaches_the_stored_draft(drafts: Drafts, user: User) -> None:
+def test_an_enhancement_is_put_into_the_stored_draft(drafts: Drafts, user: User) -> None:
     drafts.save(user.id, FULL)
     drafts.add_enhancement(user.id, "A red fox, reading.", FULL.id, FULL.request())
     found = drafts.load(user.id)
@@ -168,7 +168,7 @@ def test_an_enhancement_reaches_the_stored_draft(drafts: Drafts, user: User) -> 
     assert found.name == FULL.name
 
 
-def test_the_same_description_again_asks_for_another_take_and_another_one_does_not() -> None:
+def test_enhancing_the_same_description_again_is_a_rewrite() -> None:
     draft, now = FULL, Clock()()
     takes = []
     for number in range(3):
@@ -182,16 +182,16 @@ def test_the_same_description_again_asks_for_another_take_and_another_one_does_n
     assert replace(changed, guidance=draft.guidance).is_enhanced
 
 
-def test_a_description_that_changed_while_it_was_enhanced_is_not_enhanced() -> None:
+def test_a_description_that_changed_during_its_enhancement_does_not_count_as_enhanced() -> None:
     draft = replace(FULL, name="Moss").with_enhanced("a fox", FULL.id, FULL.request(), now=Clock()())
     assert not draft.is_enhanced
 
 
-def test_a_text_for_another_draft_leaves_this_one_as_it_was_described() -> None:
+def test_a_text_for_another_draft_does_not_mark_this_one_as_enhanced() -> None:
     assert not FULL.with_enhanced("a fox", "another", FULL.request(), now=Clock()()).is_enhanced
 
 
-def test_a_recipe_is_made_of_the_prompt_or_of_the_users_own_words() -> None:
+def test_a_recipe_uses_the_prompt_or_else_the_description() -> None:
     assert FULL.recipe("other").prompt == "A fox."
     assert FULL.recipe("other").model == "gpt-image-2"
     plain = replace(FULL, prompt=" ", model=None).recipe("other")
@@ -199,13 +199,13 @@ def test_a_recipe_is_made_of_the_prompt_or_of_the_users_own_words() -> None:
     assert plain_prompt(DraftState()) == ""
 
 
-def test_a_recipe_goes_back_into_a_draft_whole() -> None:
+def test_a_recipe_survives_the_way_through_a_draft() -> None:
     recipe = FULL.recipe("other")
     assert DraftState.from_recipe(recipe).recipe("other") == recipe
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 
-def test_two_tabs_keep_each_others_words_and_versions(drafts: Drafts, user: User) -> None:
+def test_two_tabs_keep_each_others_changes_and_versions(drafts: Drafts, user: User) -> None:
     drafts.save(user.id, FULL)
     one = replace(FULL, base_prompt="under a tree").with_prompt("by one", "edited", now=Clock()())
     two = replace(FULL, guidance="for a cover").with_enhanced("by two", FULL.id, FOX, now=Clock()())
@@ -234,7 +234,7 @@ def test_a_tab_can_empty_a_field(drafts: Drafts, user: User) -> None:
         pytest.param({"style": "ink", "prompt": ""}, None, id="emptied"),
     ],
 )
-def test_a_style_that_the_prompt_still_speaks_of_is_named(
+def test_a_prompt_with_the_words_of_another_style_names_that_style(
     changes: dict[str, str], outdated: str | None
 ) -> None:
     blank = DraftState(style="watercolour")
@@ -243,7 +243,7 @@ def test_a_style_that_the_prompt_still_speaks_of_is_named(
 
 
 @pytest.mark.parametrize("name", ["name", "base_prompt", "guidance", "prompt", "traits"])
-def test_a_text_longer_than_any_is_refused_and_the_stored_draft_stays(
+def test_a_text_over_the_limit_is_refused_and_the_stored_draft_stays(
     drafts: Drafts, user: User, name: str
 ) -> None:
     drafts.save(user.id, FULL)
@@ -258,7 +258,7 @@ def test_a_text_longer_than_any_is_refused_and_the_stored_draft_stays(
     assert drafts.load(user.id) == longest
 
 
-def test_of_long_versions_as_many_stay_as_there_is_room_for(drafts: Drafts, user: User) -> None:
+def test_long_versions_are_kept_up_to_the_limit(drafts: Drafts, user: User) -> None:
     draft, clock = DraftState(), Clock()
     for number in range(30):
         clock.now += timedelta(seconds=1)
