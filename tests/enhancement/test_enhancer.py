@@ -123,10 +123,8 @@ def test_a_failed_call_counts_its_price_or_its_highest_likely_price(
     (call,) = calls()
     price = text_price(DEFAULT_TEXT_MODEL, Tokens(call.input_tokens, call.output_tokens))
     assert (call.outcome, call.price_micros) == ("failed", price)
-    assert (
-        spent_today(database, user, clock)
-        == {"price": price, "highest": HIGHEST_PRICE, "nothing": 0}[counted]
-    )
+    expected = {"price": price, "highest": HIGHEST_PRICE, "nothing": 0}[counted]
+    assert spent_today(database, user, clock) == expected
     assert (price is None) == (counted != "price")
 
 
@@ -142,11 +140,8 @@ def test_a_call_is_recorded_before_it_is_sent_and_counted_once(
     enhancements.start(user.id, FOX, DRAFT)
     until(lambda: service.asked("/chat/completions"))
     (reserved,) = calls()
-    assert (reserved.outcome, reserved.price_micros, reserved.reserved_micros) == (
-        "unknown",
-        None,
-        HIGHEST_PRICE,
-    )
+    assert (reserved.outcome, reserved.price_micros) == ("unknown", None)
+    assert reserved.reserved_micros == HIGHEST_PRICE
     assert spent_today(database, user, clock) == HIGHEST_PRICE
     wait_for_end(enhancements, user)
     (ended,) = calls()

@@ -1,4 +1,4 @@
-"""The painter: pictures follow their prompt, have the size asked and say who drew them."""
+"""Painted pictures follow their prompt, have the requested size and say that no model made them."""
 
 import io
 
@@ -17,7 +17,7 @@ def picture(prompt: str, width: int = 256, height: int = 256, seed: int = 7, **o
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """The mean absolute difference of two pictures, in levels of 255."""
+    """The mean absolute difference of two pictures, in levels from 0 to 255."""
     first, second = (np.asarray(image.convert("RGB"), dtype=float) for image in (one, other))
     return float(np.abs(first - second).mean())
 
@@ -27,7 +27,7 @@ def styled_foxes() -> dict[str, Image.Image]:
     return {style.key: picture(with_style("A fox in the forest", style.key)) for style in STYLES}
 
 
-def test_a_style_that_is_chosen_after_the_prompt_was_written_counts():
+def test_the_style_that_was_chosen_last_counts():
     for first, last in (("watercolour", "ink"), ("ink", "watercolour")):
         assert read_plan(with_style(with_style("a fox in the forest", first), last)).style == last
 
@@ -48,13 +48,13 @@ def test_every_style_differs_from_the_plain_picture_and_from_the_others(style, s
         pytest.param("un renard dans la forêt", "forest", "fox", id="French"),
         pytest.param("un barco en el mar", "sea", "boat", id="Spanish"),
         pytest.param("two robots downtown", "city", "robot", id="plural"),
-        pytest.param("a rocket", "space", "rocket", id="home of the subject"),
+        pytest.param("a rocket", "space", "rocket", id="the subject's own scene"),
         pytest.param("a cup on a white background", "plain", "cup", id="plain backdrop"),
         pytest.param("zorblax", "plain", None, id="unknown word"),
         pytest.param(with_style("a cat in the forest", "product"), "plain", "cat", id="product shot"),
     ],
 )
-def test_words_choose_scene_and_subject(prompt, scene, subject):
+def test_the_prompt_chooses_scene_and_subject(prompt, scene, subject):
     plan = read_plan(prompt)
     assert (plan.scene, plan.subject) == (scene, subject)
 
@@ -65,10 +65,10 @@ def test_words_choose_scene_and_subject(prompt, scene, subject):
         pytest.param("a cat at midnight", "night", (), id="night"),
         pytest.param("Sonnenuntergang im Regen", "sunset", ("rain",), id="sunset in rain"),
         pytest.param("misty morning, first snow", "dawn", ("fog", "snow"), id="two weathers"),
-        pytest.param("a cat", "day", (), id="nothing said"),
+        pytest.param("a cat", "day", (), id="neither named"),
     ],
 )
-def test_words_choose_hour_and_weather(prompt, hour, weathers):
+def test_the_prompt_chooses_hour_and_weather(prompt, hour, weathers):
     plan = read_plan(prompt)
     assert (plan.hour, plan.weathers) == (hour, weathers)
 
@@ -80,7 +80,7 @@ def test_scenes_differ():
     assert min(difference(a, b) for a, b in pairs) > 8
 
 
-def test_unknown_subjects_get_emblems_of_their_own():
+def test_each_unknown_subject_gets_its_own_emblem():
     assert difference(picture("zorblax"), picture("quuxery")) > 2
 
 
@@ -94,7 +94,7 @@ def test_unknown_subjects_get_emblems_of_their_own():
         pytest.param("bleu", 2, id="French blue"),
     ],
 )
-def test_colour_words_move_the_mean_colour(colour, channel):
+def test_colour_words_change_the_mean_colour(colour, channel):
     def balance(prompt: str) -> float:
         mean = np.asarray(picture(prompt), dtype=float).mean(axis=(0, 1))
         return mean[channel] - mean.mean()
@@ -109,7 +109,7 @@ def test_colour_words_move_the_mean_colour(colour, channel):
         for w in ("night", "sunset", "rain", "autumn", "winter", "neon", "pastel", "dark", "fog")
     ],
 )
-def test_mood_and_weather_can_be_seen(words):
+def test_mood_and_weather_are_visible(words):
     assert difference(picture(f"a fox in the garden, {words}"), picture("a fox in the garden")) > 4
 
 
@@ -123,17 +123,17 @@ def test_mood_and_weather_can_be_seen(words):
         pytest.param(3840, 2160, id="largest"),
     ],
 )
-def test_size_is_exact(width, height):
+def test_a_picture_has_exactly_the_requested_size(width, height):
     assert picture("a fox in the forest", width, height).size == (width, height)
 
 
-def test_same_seed_same_picture_and_another_seed_another():
+def test_the_picture_depends_on_the_seed():
     one, again, other = (picture("a fox in the forest", seed=seed) for seed in (1, 1, 2))
     assert difference(one, again) == 0
     assert difference(one, other) > 1
 
 
-def test_partial_pictures_come_closer_to_the_finished_one():
+def test_each_preview_is_closer_to_the_finished_picture():
     *partials, finished = paint("a fox in the forest", width=256, height=256, seed=1, partials=3)
     distances = [difference(partial, finished) for partial in partials]
     assert len(partials) == 3
@@ -144,14 +144,14 @@ def test_partial_pictures_come_closer_to_the_finished_one():
 @pytest.mark.parametrize(
     "style", [pytest.param(key, id=key or "none") for key in ("", "watercolour", "pixel")]
 )
-def test_transparent_shows_the_subject_alone(style):
+def test_a_transparent_picture_shows_only_the_subject(style):
     alpha = np.asarray(picture(with_style("a fox in the forest", style), transparent=True).getchannel("A"))
     assert alpha[:10].max() == 0
     assert 0.08 < (alpha > 128).mean() < 0.5
 
 
 @pytest.mark.parametrize("file_format", ["png", "webp", "jpeg"])
-def test_metadata_names_the_offline_engine(file_format):
+def test_the_metadata_names_the_offline_engine(file_format):
     file = Image.open(io.BytesIO(encode(picture("a fox"), file_format)))
     assert file.format == file_format.upper()
     text = (

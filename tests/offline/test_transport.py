@@ -1,4 +1,4 @@
-"""The offline engine behind the real SDK: same wire format, same errors, no network."""
+"""The offline engine answers OpenAI's SDK in its wire format, with its errors, and without a network."""
 
 import base64
 import io
@@ -49,7 +49,7 @@ def opened(b64: str) -> Image.Image:
 # Text
 
 
-def test_chat_writes_a_prompt_with_all_facts(client):
+def test_an_enhanced_prompt_contains_all_facts(client):
     answer = write(client)
     text = answer.choices[0].message.content
     assert all(
@@ -60,7 +60,7 @@ def test_chat_writes_a_prompt_with_all_facts(client):
     assert answer._request_id.startswith("req_")
 
 
-def test_streamed_chat_is_the_same_text_word_by_word(client):
+def test_a_streamed_completion_has_the_same_text_word_by_word(client):
     chunks = list(write(client, stream=True, stream_options={"include_usage": True}))
     *talk, last = chunks
     assert talk[0].choices[0].delta.role == "assistant"
@@ -73,11 +73,11 @@ def test_streamed_chat_is_the_same_text_word_by_word(client):
     assert len({chunk.id for chunk in chunks}) == 1
 
 
-def test_streamed_chat_has_no_usage_unless_asked(client):
+def test_a_streamed_completion_has_usage_only_on_request(client):
     assert all(chunk.usage is None for chunk in write(client, stream=True))
 
 
-def test_variation_gives_another_text(client):
+def test_each_variation_gives_another_text(client):
     texts = {
         write(client, PromptRequest("Pip", base_prompt="a fox", variation=number)).choices[0].message.content
         for number in range(5)
@@ -85,7 +85,7 @@ def test_variation_gives_another_text(client):
     assert len(texts) == 5
 
 
-def test_plain_text_counts_as_base_prompt(client):
+def test_plain_text_counts_as_the_base_prompt(client):
     assert "just some words" in write(client, "just some words").choices[0].message.content
 
 
@@ -93,7 +93,7 @@ def test_plain_text_counts_as_base_prompt(client):
 
 
 @pytest.mark.parametrize("output_format", ["png", "webp", "jpeg"])
-def test_picture_has_size_and_format(client, output_format):
+def test_a_picture_has_the_requested_size_and_format(client, output_format):
     answer = draw(client, size="320x256", output_format=output_format, quality="high")
     image = opened(answer.data[0].b64_json)
     assert (image.size, image.format) == ((320, 256), output_format.upper())
@@ -102,11 +102,11 @@ def test_picture_has_size_and_format(client, output_format):
     assert answer.usage.total_tokens == answer.usage.input_tokens + answer.usage.output_tokens
 
 
-def test_auto_size_is_square(client):
+def test_the_automatic_size_is_square(client):
     assert opened(draw(client, size="auto").data[0].b64_json).size == (1024, 1024)
 
 
-def test_n_pictures_differ(client):
+def test_several_pictures_of_one_request_differ(client):
     assert len({picture.b64_json for picture in draw(client, n=3).data}) == 3
 
 
@@ -117,7 +117,7 @@ def test_a_transparent_background_is_transparent(client, output_format):
     assert answer.background == "transparent"
 
 
-def test_stream_sends_partials_then_the_finished_picture(client):
+def test_a_stream_sends_partial_images_and_then_the_finished_picture(client):
     *partials, completed = draw(client, stream=True, partial_images=3)
     assert [event.type for event in partials] == ["image_generation.partial_image"] * 3
     assert [event.partial_image_index for event in partials] == [0, 1, 2]
@@ -127,14 +127,14 @@ def test_stream_sends_partials_then_the_finished_picture(client):
     assert all(opened(event.b64_json).size == (256, 256) for event in (*partials, completed))
 
 
-def test_the_same_seed_paints_the_same(client):
+def test_the_same_seed_paints_the_same_picture(client):
     assert draw(client).data[0].b64_json == draw(service(1)).data[0].b64_json
     assert draw(client).data[0].b64_json != draw(service(2)).data[0].b64_json
     unseeded = service(None)
     assert draw(unseeded).data[0].b64_json != draw(unseeded).data[0].b64_json
 
 
-def test_many_threads_get_the_pictures_they_would_get_alone(client):
+def test_concurrent_threads_get_the_same_pictures_as_a_single_one(client):
     prompts = [f"a {subject} in the forest" for subject in ("fox", "cat", "dog", "owl") * 2]
     alone = [draw(client, prompt).data[0].b64_json for prompt in prompts]
     with ThreadPoolExecutor(8) as pool:
@@ -154,7 +154,7 @@ def test_models_are_listed(client):
     [
         pytest.param({"prompt": "  "}, "prompt", id="empty prompt"),
         pytest.param({"prompt": "x" * 32_001}, "prompt", id="prompt too long"),
-        pytest.param({"size": "big"}, "size", id="size is no size"),
+        pytest.param({"size": "big"}, "size", id="invalid size"),
         pytest.param({"size": "1000x1000"}, "size", id="edge not divisible by 16"),
         pytest.param({"size": "256x1024"}, "size", id="ratio over 3"),
         pytest.param({"size": "3840x3840"}, "size", id="too many pixels"),
@@ -168,7 +168,7 @@ def test_models_are_listed(client):
         ),
     ],
 )
-def test_a_wrong_option_is_refused_by_its_name(client, options, param):
+def test_an_invalid_option_is_refused_and_named(client, options, param):
     with pytest.raises(openai.BadRequestError) as caught:
         draw(client, **options)
     assert caught.value.param == param
@@ -188,24 +188,24 @@ def test_a_wrong_option_is_refused_by_its_name(client, options, param):
         pytest.param(lambda c: c.embeddings.create(model="e", input="a"), "unknown_url", id="other routes"),
     ],
 )
-def test_what_there_is_not_answers_404(client, call, code):
+def test_an_unknown_model_or_route_answers_404(client, call, code):
     with pytest.raises(openai.NotFoundError) as caught:
         call(client)
     assert caught.value.code == code
 
 
-def test_answers_in_json_are_an_unsupported_parameter(client):
+def test_json_output_is_an_unsupported_parameter(client):
     with pytest.raises(openai.BadRequestError) as caught:
         write(client, response_format={"type": "json_object"})
     assert (caught.value.code, caught.value.param) == ("unsupported_parameter", "response_format")
 
 
-def test_chat_needs_a_user_message(client):
+def test_a_completion_needs_a_user_message(client):
     with pytest.raises(openai.BadRequestError):
         client.chat.completions.create(model=WRITER, messages=[{"role": "system", "content": "hello"}])
 
 
-# Faults on demand
+# Simulated faults
 
 REFUSALS = [
     pytest.param("quota", openai.RateLimitError, "insufficient_quota", id="quota"),
@@ -242,7 +242,7 @@ Call = Callable[[openai.OpenAI, str], Any]
 
 @pytest.mark.parametrize(("word", "error", "code"), REFUSALS)
 @pytest.mark.parametrize("call", CALLS)
-def test_fail_word_answers_with_the_services_error(client, call: Call, word, error, code):
+def test_a_simulated_fault_raises_the_services_error(client, call: Call, word, error, code):
     with pytest.raises(error) as caught:
         call(client, word)
     assert caught.value.code == code
@@ -251,68 +251,68 @@ def test_fail_word_answers_with_the_services_error(client, call: Call, word, err
 
 
 @pytest.mark.parametrize("word", ["rate", "slow", "overloaded"])
-def test_busy_services_say_when_to_come_back(client, word):
+def test_a_busy_service_sends_retry_after(client, word):
     with pytest.raises(openai.APIStatusError) as caught:
         draw(client, f"!fail {word}")
     assert int(caught.value.response.headers["retry-after"]) > 0
 
 
-def test_moderation_names_its_categories(client):
+def test_a_moderation_error_names_its_categories(client):
     with pytest.raises(openai.BadRequestError) as caught:
         draw(client, "!fail moderation")
     assert caught.value.body["moderation_details"]["categories"] == ["violence"]
 
 
-def test_unknown_fail_word_lists_the_known(client):
+def test_an_unknown_fault_lists_the_known_ones(client):
     with pytest.raises(openai.BadRequestError, match="quota"):
         draw(client, "!fail everything")
 
 
-def test_a_dropped_line_is_a_lost_connection(client):
+def test_a_dropped_connection_is_a_connection_error(client):
     with pytest.raises(openai.APIConnectionError):
         draw(client, "!fail drop")
 
 
-def test_drop_while_streaming_comes_after_the_first_events(client):
+def test_a_dropped_stream_breaks_after_the_first_events(client):
     events = iter(draw(client, "!fail drop", stream=True, partial_images=2))
     assert [next(events).type for _ in range(2)] == ["image_generation.partial_image"] * 2
     with pytest.raises(openai.APIConnectionError):
         next(events)
 
 
-def test_truncated_stream_ends_without_the_picture(client):
+def test_a_truncated_stream_ends_without_the_finished_picture(client):
     events = list(draw(client, "!fail truncated", stream=True, partial_images=2))
     assert [event.type for event in events] == ["image_generation.partial_image"] * 2
     assert all(not chunk.choices[0].finish_reason for chunk in write(client, "!fail truncated", stream=True))
 
 
 @pytest.mark.parametrize("word", ["garbled", "truncated"])
-def test_answers_that_are_no_json(client, word):
+def test_an_invalid_or_truncated_response_is_no_json(client, word):
     with pytest.raises(json.JSONDecodeError):
         draw(client, f"!fail {word}")
 
 
-def test_a_garbled_stream_is_an_error(client):
+def test_a_stream_of_invalid_json_is_an_error(client):
     with pytest.raises(json.JSONDecodeError):
         list(draw(client, "!fail garbled", stream=True))
 
 
-def test_html_in_place_of_an_answer(client):
+def test_a_web_page_replaces_the_response(client):
     assert draw(client, "!fail html").startswith("<!doctype html>")
     assert list(draw(client, "!fail html", stream=True)) == []
 
 
-def test_a_damaged_picture_comes_as_it_is(client):
+def test_a_damaged_image_file_is_delivered(client):
     with pytest.raises(UnidentifiedImageError):
         opened(draw(client, "!fail damaged").data[0].b64_json)
 
 
-def test_an_empty_answer_holds_no_picture(client):
+def test_an_empty_response_has_no_picture_and_no_text(client):
     assert draw(client, "!fail empty").data == []
     assert list(draw(client, "!fail empty", stream=True)) == []
     assert write(client, "!fail empty").choices[0].message.content == ""
 
 
-def test_every_fault_is_tried_here():
+def test_every_fault_is_tested_here():
     damaged = {"drop", "html", "garbled", "truncated", "damaged", "empty"}
     assert set(FAULTS) == damaged | {case.values[0] for case in REFUSALS}

@@ -32,10 +32,10 @@ def wait_for_end(enhancements: Enhancements, user: User) -> EnhancementRun:
 
 
 def enhanced_text(
-    enhancements: Enhancements, user: User, request: PromptRequest = FOX, **options: bool
+    enhancements: Enhancements, user: User, request: PromptRequest = FOX, *, rewrite: bool = False
 ) -> str:
-    """Start a run, with `rewrite=True` a rewrite, and return its text."""
-    enhancements.start(user.id, request, DRAFT, **options)
+    """Start a run and return its text."""
+    enhancements.start(user.id, request, DRAFT, rewrite=rewrite)
     return wait_for_end(enhancements, user).text
 
 
