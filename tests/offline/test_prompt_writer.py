@@ -36,14 +36,14 @@ REQUESTS = [
 @pytest.mark.parametrize("level", list(EnhancementLevel))
 def test_every_text_of_the_user_stays_verbatim(language, description, level):
     text = write_prompt(replace(description, enhancement=level))
+    for user_text in (description.name, *description.traits, description.base_prompt, description.guidance):
+        assert user_text in text
 
 
 @pytest.mark.parametrize(("language", "description"), REQUESTS)
 def test_labels_and_constraints_are_in_the_users_language(language, description):
-    assert (
-        language_of(f"{description.name} {' '.join(description.traits)} {description.base_prompt}")
-        == language
-    )
+    user_text = " ".join((description.name, *description.traits, description.base_prompt))
+    assert language_of(user_text) == language
     phrases = PHRASES[language or "en"]
     text = write_prompt(description)
     assert f"{phrases.labels.subject}: {description.name}" in text
