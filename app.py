@@ -100,7 +100,7 @@ def _hear_of_the_end(studio: Studio) -> None:
 
 def _note_the_end(studio: Studio, before: Any, number: int, frame: FrameType | None) -> None:
     stopping.ask()
-    studio.jobs.closed.set()
+    studio.jobs.closing.set()
     if callable(before):
         before(number, frame)
 

@@ -33,10 +33,11 @@ from core.enhancement.runs import Enhancements
 from core.generation.edits import Edits
 from core.generation.existing_images import ExistingImages
 from core.generation.job_queue import JobQueue, Limits
-from core.generation.job_state import cancel_live
+from core.generation.job_state import cancel_live_jobs
 from core.generation.jobs import Jobs
 from core.generation.orders import Orders
 from core.generation.quotes import Quotes
+from core.generation.recovery import Recovery
 from core.generation.reuse import Reuse
 from core.generation.views import Batches
 from core.generation.worker import Worker
@@ -162,7 +163,7 @@ def _assemble(
         edits=Edits(settings=settings, quotes=quotes, orders=orders, gallery=gallery, budgets=budgets),
         reuse=Reuse(drafts=drafts, gallery=gallery, jobs=jobs, quotes=quotes),
         audit_log=audit_log,
-        users=Users(database, audit_log, on_withdrawal=cancel_live),
+        users=Users(database, audit_log, on_withdrawal=cancel_live_jobs),
         registration=Registration(database, audit_log, mode=settings.effective_registration),
         passwords=Passwords(database, audit_log),
         sign_in_attempts=SignInAttempts(database, audit_log),
@@ -194,22 +195,27 @@ def _lock_database(settings: Settings, folder: Path, undo: ExitStack) -> tuple[D
 
 def _jobs(settings: Settings, process_lock: ProcessLock, worker: Worker, budgets: Budgets) -> Jobs:
     limits = Limits(settings.concurrency, settings.user_concurrency, settings.requests_per_minute)
+    recovery = Recovery(
+        worker.database,
+        worker,
+        live_processes=process_lock.live_processes,
+        shared=settings.allows_replicas,
+    )
     return Jobs(
         worker.database,
         worker.storage,
         worker,
         JobQueue(worker.database, limits, process=process_lock.process_number),
         budgets,
-        places=settings.concurrency,
-        may_work=lambda: process_lock.held,
-        alive=process_lock.live_processes,
-        share=settings.allows_replicas,
+        recovery,
+        max_running=settings.concurrency,
+        may_claim=lambda: process_lock.held,
     )
 
 
 def _chores(studio: Studio, cache: EnhancementCache, repairs: Repairs) -> tuple[Chore, ...]:
     tidied = {
-        "enter answers that came late": studio.jobs.enter_late,
+        "enter answers that came late": studio.jobs.recovery.adopt_late_answers,
         "remove expired sessions": studio.sessions.tidy,
         "remove old sign-in attempts": studio.sign_in_attempts.tidy,
         "remove expired password links": studio.passwords.tidy,
@@ -223,7 +229,9 @@ def _chores(studio: Studio, cache: EnhancementCache, repairs: Repairs) -> tuple[
     }
     return (
         Chore("keep the database", PROCESS_LOCK_SECONDS, studio.process_lock.renew),
-        Chore("settle the jobs of processes that are gone", SWEEP_SECONDS, studio.jobs.sweep),
+        Chore(
+            "settle the jobs of processes that are gone", SWEEP_SECONDS, studio.jobs.recovery.settle_orphans
+        ),
         # Streamlit would collect after every run and poll, which costs each of them more than its work.
         Chore("collect garbage", GARBAGE_SECONDS, gc.collect, delay_seconds=GARBAGE_SECONDS),
         # What a start needn't wait for, the first picture needn't either.

@@ -1,4 +1,4 @@
-"""Takes jobs from the queue as places become free, each to a thread of its own."""
+"""Claims jobs from the queue as soon as one can run, and runs each in a thread of its own."""
 
 from __future__ import annotations
 
@@ -11,22 +11,24 @@ import structlog
 from core.database.models import Job
 from core.errors import ImageError
 
-# Jobs that other processes submitted, and those that wait for their next try, are found this soon.
+# The longest wait before the queue is read again: other processes submit jobs, and retries become due.
 POLL_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Calls `run` with each job that `claim` gives; at most `places` at the same time.
+    """Calls `run` with each job that `claim` returns, for at most `max_running` jobs at the same time.
 
-    `wake` says that there may be something to claim. Threads are daemons: a call that outlasts the grace
-    period of `stop` doesn't keep the process from ending.
+    `wake` makes it claim at once. The threads are daemons: a call that takes longer than the grace period of
+    `stop` doesn't keep the process from ending.
     """
 
-    def __init__(self, claim: Callable[[], Job | None], run: Callable[[Job], None], *, places: int) -> None:
+    def __init__(
+        self, claim: Callable[[], Job | None], run: Callable[[Job], None], *, max_running: int
+    ) -> None:
         self._claim = claim
         self._run = run
-        self._places = places
+        self._max_running = max_running
         self._running = 0
         self._stopping = False
         self._woken = True
@@ -44,13 +46,13 @@ class Dispatcher:
             self._changed.notify_all()
 
     def stop(self, grace_seconds: float) -> bool:
-        """Take no new job and wait for the running ones; whether all have ended within the grace period."""
+        """Claim no more jobs and wait for the running ones; True if all ended within the grace period."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         ends = time.monotonic() + grace_seconds
         if self._thread:
-            # It may be at work itself, where no thread could be given.
+            # The dispatcher's thread runs a job itself if the system has no thread to give.
             self._thread.join(grace_seconds)
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, max(0.0, ends - time.monotonic()))
@@ -63,22 +65,22 @@ class Dispatcher:
             with self._changed:
                 self._running += 1
                 self._woken = True
-            self._begin(job)
+            self._start_job(job)
 
-    def _begin(self, job: Job) -> None:
+    def _start_job(self, job: Job) -> None:
         try:
-            threading.Thread(target=self._work, args=(job,), name=f"job {job.id}", daemon=True).start()
+            threading.Thread(target=self._run_job, args=(job,), name=f"job {job.id}", daemon=True).start()
         except RuntimeError:
-            # The system has no thread to give now: better one after the other than none.
-            log.exception("a job has no thread of its own", job_id=job.id)
-            self._work(job)
+            # The system has no thread to give: run one job after the other until it has.
+            log.exception("job_thread_not_started", job_id=job.id)
+            self._run_job(job)
 
     def _wait(self) -> bool:
-        """Wait for a free place and a reason to look; False at the end."""
+        """Wait until a job may run and there may be one; False once the dispatcher is stopping."""
         with self._changed:
             if not self._woken:
                 self._changed.wait(POLL_SECONDS)
-            self._changed.wait_for(lambda: self._stopping or self._running < self._places)
+            self._changed.wait_for(lambda: self._stopping or self._running < self._max_running)
             self._woken = False
             return not self._stopping
 
@@ -86,17 +88,17 @@ class Dispatcher:
         try:
             return self._claim()
         except ImageError as error:
-            log.error("the queue can't be read", code=error.code, details=error.details)
+            log.error("queue_unreadable", code=error.code, details=error.details)
         except Exception:
-            # Whatever is wrong now, jobs that wait must be looked for again.
-            log.exception("the queue can't be read")
+            # Whatever failed, the dispatcher must go on: jobs are waiting.
+            log.exception("queue_unreadable")
         return None
 
-    def _work(self, job: Job) -> None:
+    def _run_job(self, job: Job) -> None:
         try:
             self._run(job)
         except Exception:
-            log.exception("a job was left", job_id=job.id)
+            log.exception("job_left_running", job_id=job.id)
         finally:
             with self._changed:
                 self._running -= 1

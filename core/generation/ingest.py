@@ -1,6 +1,6 @@
-"""Takes a paid answer in: its bytes to the disk first, then the images' rows to the gallery, once.
+"""Brings a paid answer into the gallery: from its files on disk to the images' rows, exactly once.
 
-Every call of a job has files of its own, so that two answers of one job can't overwrite each other.
+Each call of a job has files of its own, so that two answers of one job can't overwrite each other.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """What is remembered of a paid answer beside its bytes, so that a crash loses none of it."""
+class AnswerFigures:
+    """The data of an answer beside its images, stored as JSON next to them so that a crash loses nothing."""
 
     count: int
     revised_prompts: tuple[str | None, ...] = ()
@@ -56,43 +56,43 @@ class Figures:
     output_tokens: int | None = None
 
     @classmethod
-    def of(cls, made: GeneratedImages) -> Figures:
+    def of(cls, generated: GeneratedImages) -> AnswerFigures:
         return cls(
-            count=len(made.images),
-            revised_prompts=tuple(text and storable_text(text) for text in made.revised_prompts),
-            request_id=made.request_id,
-            price_micros=made.price_micros,
-            seconds=made.seconds,
-            input_tokens=made.usage.input_tokens,
-            output_tokens=made.usage.output_tokens,
+            count=len(generated.images),
+            revised_prompts=tuple(text and storable_text(text) for text in generated.revised_prompts),
+            request_id=generated.request_id,
+            price_micros=generated.price_micros,
+            seconds=generated.seconds,
+            input_tokens=generated.usage.input_tokens,
+            output_tokens=generated.usage.output_tokens,
         )
 
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
     @staticmethod
-    def from_bytes(data: bytes) -> Figures:
-        """Raises ValueError for anything that `to_bytes` didn't make."""
+    def from_bytes(data: bytes) -> AnswerFigures:
+        """Raises ValueError for bytes that `to_bytes` didn't write."""
         return _FIGURES.validate_json(data)
 
 
-_FIGURES = TypeAdapter(Figures)
+_FIGURES = TypeAdapter(AnswerFigures)
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A stored file of an answer. `picture` is None when it isn't a whole image, and `error` says why."""
+class _StoredImage:
+    """A stored image of an answer, `size` bytes long. `info` is None for a damaged one; `error` says why."""
 
     index: int
     key: str
     size: int
-    picture: ImageInfo | None
+    info: ImageInfo | None
     error: errors.BadImage | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Intake:
-    """Safe to share between threads and processes: what two of them enter at once is entered once."""
+class Ingest:
+    """Safe to use from many threads and processes: of two that ingest one answer at once, one succeeds."""
 
     database: Database
     storage: Storage
@@ -102,82 +102,84 @@ class Intake:
     offline: bool = False
     clock: Callable[[], datetime] = utc_now
 
-    def enter(self, job: Job) -> None:
-        """Enter an answer that is on disk whole. Raises StorageError or DatabaseError."""
-        figures = Figures.from_bytes(self.storage.get(answer_figures_key(job)))
+    def commit_answer(self, job: Job) -> None:
+        """Commit an answer whose files are complete. Raises StorageError or DatabaseError."""
+        figures = AnswerFigures.from_bytes(self.storage.get(answer_figures_key(job)))
         self._commit(job, figures, [self._inspect(job, index) for index in range(figures.count)])
 
     def adopt(self, job: Job) -> bool:
-        """Enter what a process that is gone left on disk of this call; False when there is nothing."""
+        """Commit the answer that a stopped process left on disk for this call; False if there is none."""
         stored = self.storage.list(job_folder(Folder.IMAGES, job.id))
         found = [key for key in stored if PurePosixPath(key).name.startswith(image_prefix(job))]
-        known = self._has_figures(job)
-        if not (found or known):
+        has_figures = self._has_figures(job)
+        if not (found or has_figures):
             return False
-        if not known:
+        if not has_figures:
             seconds = (self.clock() - (job.started_at or job.created_at)).total_seconds()
-            self.storage.put(answer_figures_key(job), Figures(count=len(found), seconds=seconds).to_bytes())
-        self.enter(job)
+            self.storage.put(
+                answer_figures_key(job), AnswerFigures(count=len(found), seconds=seconds).to_bytes()
+            )
+        self.commit_answer(job)
         return True
 
-    def clear(self, job: Job, *, figures: bool = True) -> None:
-        """Remove what only a running job needs; what stays because the store fails costs only room."""
+    def remove_working_files(self, job: Job, *, figures: bool = True) -> None:
+        """Remove the files that only a running job needs; a storage failure leaves them behind."""
         with suppress(errors.StorageError):
             self.storage.delete(*self.storage.list(job_folder(Folder.PARTIALS, job.id)))
             if figures:
                 self.storage.delete(answer_figures_key(job))
 
     def _has_figures(self, job: Job) -> bool:
-        """Whether the figures of the answer are on disk; damaged ones count as lost."""
+        """Whether the answer's figures are on disk and readable."""
         if not self.storage.exists(answer_figures_key(job)):
             return False
         try:
-            Figures.from_bytes(self.storage.get(answer_figures_key(job)))
+            AnswerFigures.from_bytes(self.storage.get(answer_figures_key(job)))
         except ValidationError as error:
-            log.error("an answer's figures are damaged", job_id=job.id, details=str(error))
+            log.error("answer_figures_damaged", job_id=job.id, details=str(error))
             return False
         return True
 
-    def _inspect(self, job: Job, index: int) -> Kept:
-        """Decode a stored picture in full; a damaged one is copied aside for the administrator."""
+    def _inspect(self, job: Job, index: int) -> _StoredImage:
+        """Decode a stored image in full; a damaged one is copied for the administrator to look at."""
         key = image_key(job, index)
         try:
             data = self.storage.get(key)
         except errors.FileDamaged as error:
-            return Kept(index, key, 0, None, errors.BadImage(details=error.details))
+            return _StoredImage(index, key, 0, None, errors.BadImage(details=error.details))
         try:
-            return Kept(index, key, len(data), verify_image(data))
+            return _StoredImage(index, key, len(data), verify_image(data))
         except errors.BadImage as error:
             self.storage.put(damaged_image_key(job, index), data)
-            return Kept(index, key, len(data), None, error)
+            return _StoredImage(index, key, len(data), None, error)
 
-    def _commit(self, job: Job, figures: Figures, kept: list[Kept]) -> None:
-        """The images' rows, the usage and the job's end, together or not at all.
+    def _commit(self, job: Job, figures: AnswerFigures, files: list[_StoredImage]) -> None:
+        """Commit the images' rows, the usage and the job's end in one transaction.
 
-        An image is entered whatever has become of its job meanwhile: it was paid for.
+        The images are added whatever state the job is in now: they were paid for.
         """
-        damaged = next((file.error for file in kept if file.error), None)
+        damaged = next((file.error for file in files if file.error), None)
         with self.database.write() as session:
-            # Another process that enters the same answer waits here, and then finds it entered.
+            # Lock the job's row: another process with the same answer waits here, then finds the images.
             session.get(Job, job.id, with_for_update=True)
             ended = end_with_answer(session, job, damaged, now=self.clock())
-            new = [file for file in kept if file.picture and self._add_image(session, job, figures, file)]
+            new = [file for file in files if file.info and self._add_image(session, job, figures, file)]
             if ended or new:
                 self._record(session, job, figures, damaged)
         if ended and damaged:
             self.error_counts.count(damaged)
 
-    def _add_image(self, session: Session, job: Job, figures: Figures, file: Kept) -> bool:
-        """False when the gallery has it already."""
+    def _add_image(self, session: Session, job: Job, figures: AnswerFigures, file: _StoredImage) -> bool:
+        """Add the image's row; False if the gallery has it already, or it is damaged."""
         recipe, price = Recipe.from_any_version(job.request), figures.price_micros
-        if file.picture is None or self.gallery.has_file(session, file.key):
+        if file.info is None or self.gallery.has_file(session, file.key):
             return False
         self.gallery.add(
             session,
             owner_id=job.owner_id,
             job_id=job.id,
             recipe=recipe,
-            picture=file.picture,
+            picture=file.info,
             file_key=file.key,
             index=file.index,
             file_bytes=file.size,
@@ -189,8 +191,10 @@ class Intake:
         )
         return True
 
-    def _record(self, session: Session, job: Job, figures: Figures, error: errors.ImageError | None) -> None:
-        """What the call cost, in place of what was recorded of it before all of it was known."""
+    def _record(
+        self, session: Session, job: Job, figures: AnswerFigures, error: errors.ImageError | None
+    ) -> None:
+        """Record the call with its cost, in place of what was recorded before its answer was known."""
         started = job.started_at or job.created_at
         session.execute(delete(Usage).where(col(Usage.job_id) == job.id, col(Usage.started_at) == started))
         self.usage.record(

@@ -1,4 +1,4 @@
-"""Whose job is next: fair between users, within what runs at once and what leaves in a minute."""
+"""Decides which job runs next: users take turns, within the limits on running images and calls per minute."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from core.errors import ImageError
 from core.usage.usage_log import Outcome
 
 MINUTE = timedelta(minutes=1)
-# How many of the latest calls tell how long one takes, and what is said before the first.
-SAMPLE = 20
-FIRST_GUESS_SECONDS = 30.0
+# The duration of a call is estimated from this many of the latest ones, or by a default before the first.
+SAMPLE_SIZE = 20
+DEFAULT_CALL_SECONDS = 30.0
 Conditions = tuple[ColumnElement[bool], ...]
-_MAY_COME = col(User.withdrawn_at).is_(None)
+_HAS_ACCESS = col(User.withdrawn_at).is_(None)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`at_once` images in all and `per_user` of each; `per_minute` calls that leave, 0 for any number."""
+    """Running images at once, of all users and of each one; calls that start per minute, 0 for no limit."""
 
     at_once: int = 4
     per_user: int = 4
@@ -36,17 +36,18 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a queued job stands: how many begin before it, and in how many seconds it may begin itself."""
+class QueuePosition:
+    """A queued job's position: how many jobs start before it, and in about how many seconds it starts."""
 
     ahead: int
     seconds: float
 
 
 class JobQueue:
-    """The queued rows of all users, in turns: who has the fewest images running, then who waited longest.
+    """The queued jobs of all users.
 
-    `process` is the number of the one that claims.
+    The next job is one of the user with the fewest running images; among equals, of the one who was served
+    longest ago. `process` is the number that a claimed job gets, which tells whose it is after a crash.
     """
 
     def __init__(
@@ -61,47 +62,47 @@ class JobQueue:
         self._limits = limits
         self._process = process
         self._clock = clock
-        self._in_doubt: deque[Conditions] = deque()
+        self._unconfirmed: deque[Conditions] = deque()
 
     def claim(self) -> Job | None:
-        """The next job, now marked as running: from here on its call may have left. None: nothing may begin.
+        """Mark the next job as running and return it; None if no job may start now.
 
-        Safe in many threads and processes at once: the limits hold over all of them.
+        Safe to call from many threads and processes: the limits hold for all of them together.
         """
         now, claimed = self._clock(), None
-        if not self._in_doubt and not self._anything(now):
+        if not self._unconfirmed and not self._is_any_due(now):
             return None
         try:
             with self._database.write() as session:
                 self._database.lock(session, AdvisoryLock.QUEUE)
-                job = self._confirmed(session) or self._take(session, now)
-                # Noted at once: a row can't be asked any more when its transaction has failed.
+                job = self._confirmed(session) or self._claim_next(session, now)
+                # Read the row's values now: after a failed commit they can't be read any more.
                 claimed = _as_claimed(job) if job else None
         except ImageError:
             if claimed:
-                self._in_doubt.append(claimed)
+                self._unconfirmed.append(claimed)
             raise
         return job
 
     def _confirmed(self, session: Session) -> Job | None:
-        """A job whose claim was committed after all, though the connection broke before that was said."""
-        while self._in_doubt:
-            job = session.scalars(select(Job).where(*self._in_doubt[0])).first()
-            self._in_doubt.popleft()
+        """An earlier claim that was committed although the connection broke before the commit returned."""
+        while self._unconfirmed:
+            job = session.scalars(select(Job).where(*self._unconfirmed[0])).first()
+            self._unconfirmed.popleft()
             if job is not None:
                 return job
         return None
 
-    def _take(self, session: Session, now: datetime) -> Job | None:
+    def _claim_next(self, session: Session, now: datetime) -> Job | None:
         if self._full(session, now):
             return None
-        owner_id = session.execute(self._turn(now)).scalar()
+        owner_id = session.execute(self._next_owner(now)).scalar()
         if owner_id is None:
             return None
         session.execute(update(User).where(col(User.id) == owner_id).values(served_at=now))
         return session.scalars(
             update(Job)
-            # The state once more: the row may have been cancelled while this statement waited for it.
+            # Check the state again: the job may have been cancelled while this statement waited for its row.
             .where(
                 col(Job.id) == _first_of(owner_id, now).scalar_subquery(), col(Job.state) == JobState.QUEUED
             )
@@ -115,44 +116,46 @@ class JobQueue:
             .returning(Job)
         ).one_or_none()
 
-    def places(self, owner_id: str) -> dict[str, Place]:
-        """The places of this user's queued jobs, by their ids, when everybody takes turns."""
+    def positions(self, owner_id: str) -> dict[str, QueuePosition]:
+        """The positions of this user's queued jobs by job id, estimated as if all users took turns."""
         with self._database.read() as session:
-            mine = session.scalars(_in_order(col(Job.owner_id) == owner_id)).all()
-            if not mine:
+            own = session.scalars(_in_order(col(Job.owner_id) == owner_id)).all()
+            if not own:
                 return {}
             queued, running = (_counts(session, state) for state in (JobState.QUEUED, JobState.RUNNING))
-            seconds = _usual_seconds(session)
+            seconds = _typical_seconds(session)
         others = [count for owner, count in queued.items() if owner != owner_id]
         return {
-            job_id: self._place(rank, others, running, running.get(owner_id, 0), seconds)
-            for rank, job_id in enumerate(mine)
+            job_id: self._position(rank, others, running, running.get(owner_id, 0), seconds)
+            for rank, job_id in enumerate(own)
         }
 
-    def _place(
+    def _position(
         self, rank: int, others: list[int], running: dict[str, int], own_running: int, seconds: float
-    ) -> Place:
+    ) -> QueuePosition:
         ahead = rank + sum(min(count, rank + 1) for count in others)
         rounds = max(
             _rounds(ahead + sum(running.values()), self._limits.at_once),
             _rounds(rank + own_running, self._limits.per_user),
         )
         minutes = ahead // self._limits.per_minute if self._limits.per_minute else 0
-        return Place(ahead, max(rounds * seconds, minutes * MINUTE.total_seconds()))
+        return QueuePosition(ahead, max(rounds * seconds, minutes * MINUTE.total_seconds()))
 
-    def _anything(self, now: datetime) -> bool:
-        """Whether a job is due; asked first, for it takes no lock."""
-        due = select(col(Job.id)).join(User, col(User.id) == col(Job.owner_id)).where(*_due(now), _MAY_COME)
+    def _is_any_due(self, now: datetime) -> bool:
+        """Whether a job is due; a query without a lock, before the claim takes one."""
+        due = select(col(Job.id)).join(User, col(User.id) == col(Job.owner_id)).where(*_due(now), _HAS_ACCESS)
         with self._database.read() as session:
             return session.execute(due.limit(1)).first() is not None
 
     def _full(self, session: Session, now: datetime) -> bool:
         if sum(_counts(session, JobState.RUNNING).values()) >= self._limits.at_once:
             return True
-        return bool(self._limits.per_minute) and _left_since(session, now - MINUTE) >= self._limits.per_minute
+        return (
+            bool(self._limits.per_minute) and _calls_since(session, now - MINUTE) >= self._limits.per_minute
+        )
 
-    def _turn(self, now: datetime) -> Select[str]:
-        """The user whose turn it is; nothing is bought for one whose access was withdrawn."""
+    def _next_owner(self, now: datetime) -> Select[str]:
+        """The id of the user whose job is next; users whose access was withdrawn have none."""
         running = (
             select(col(Job.owner_id).label("owner"), func.count().label("count"))
             .where(col(Job.state) == JobState.RUNNING)
@@ -170,7 +173,7 @@ class JobQueue:
             select(waiting.c.owner)
             .join(User, col(User.id) == waiting.c.owner)
             .outerjoin(running, running.c.owner == waiting.c.owner)
-            .where(at_work < self._limits.per_user, _MAY_COME)
+            .where(at_work < self._limits.per_user, _HAS_ACCESS)
             .order_by(at_work, col(User.served_at).is_not(None), col(User.served_at), waiting.c.since)
             .limit(1)
         )
@@ -202,15 +205,15 @@ def _first_of(owner_id: str, now: datetime) -> Select[str]:
 
 
 def _counts(session: Session, state: JobState) -> dict[str, int]:
-    """How many jobs each user has in `state`."""
+    """The number of jobs in `state` by owner id."""
     found: Any = session.execute(
         select(col(Job.owner_id), func.count()).where(col(Job.state) == state).group_by(col(Job.owner_id))
     )
     return dict(found.all())
 
 
-def _left_since(session: Session, moment: datetime) -> int:
-    """How many image calls have left since then: those that ended, and those under way."""
+def _calls_since(session: Session, moment: datetime) -> int:
+    """The number of image calls that started after `moment`, ended and running ones."""
     ended = select(func.count()).where(
         col(Usage.started_at) > moment,
         col(Usage.kind) == UsageKind.GENERATE,
@@ -220,17 +223,17 @@ def _left_since(session: Session, moment: datetime) -> int:
     return int(session.execute(ended).scalar_one()) + int(session.execute(running).scalar_one())
 
 
-def _usual_seconds(session: Session) -> float:
-    """How long an image takes, by the median of the latest ones."""
+def _typical_seconds(session: Session) -> float:
+    """The median duration of the latest calls."""
     latest = session.scalars(
         select(col(Usage.seconds))
         .where(col(Usage.kind) == UsageKind.GENERATE, col(Usage.outcome) == Outcome.OK)
         .order_by(col(Usage.started_at).desc())
-        .limit(SAMPLE)
+        .limit(SAMPLE_SIZE)
     ).all()
-    return sorted(latest)[len(latest) // 2] if latest else FIRST_GUESS_SECONDS
+    return sorted(latest)[len(latest) // 2] if latest else DEFAULT_CALL_SECONDS
 
 
 def _rounds(before: int, at_once: int) -> int:
-    """How many times all places must become free for one with `before` others in front of it."""
+    """How many rounds of `at_once` images must end before a job with `before` jobs ahead starts."""
     return max(0, ceil((before - at_once + 1) / at_once))

@@ -1,4 +1,4 @@
-"""How a job's row says that a call has ended, and why."""
+"""State changes of a job's row: the end of a call, with its reason, and cancelling."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from core.errors.stored import StoredError
 
 
 def same_call(job: Job) -> tuple[ColumnElement[bool], ...]:
-    """That the row still stands for the call that `job` was claimed for: no other process has gone on."""
+    """Conditions for the job's row as long as no other call of the job was started since `job` was read."""
     return col(Job.id) == job.id, col(Job.attempts) == job.attempts
 
 
 def end_job(
     session: Session, job: Job, state: JobState, error: errors.ImageError | None, *, now: datetime
 ) -> bool:
-    """End a running job; False when it has ended already, or another call of it is under way."""
+    """End a running job. False if it has ended already, or another call of it is running."""
     return _end(session, state, error, now, *same_call(job), col(Job.state) == JobState.RUNNING)
 
 
 def end_with_answer(session: Session, job: Job, error: errors.ImageError | None, *, now: datetime) -> bool:
-    """End a job by what its call brought, also when it had been given up; False when it has ended so already.
+    """End a job with the answer of its call, even after it was given up. False if it ended so already.
 
-    `error` is why what came is no image.
+    `error` is the reason why the answer has no usable image, None if it has one.
     """
     state = JobState.FAILED if error else JobState.DONE
     return _end(session, state, error, now, *same_call(job), col(Job.state).not_in((JobState.DONE, state)))
 
 
-def cancel_live(session: Session, owner_id: str, now: datetime, *conditions: ColumnElement[bool]) -> int:
-    """Take back a user's jobs, or those of `conditions`; how many of them hadn't been begun.
+def cancel_live_jobs(session: Session, owner_id: str, now: datetime, *conditions: ColumnElement[bool]) -> int:
+    """Cancel a user's live jobs, or those of `conditions`; returns how many were still queued.
 
-    What their budgets had set aside for those comes back with that. The others' calls are let finish, and
-    are their last ones.
+    A queued job ends, and its budget reservation with it. A running call can't be taken back: it finishes,
+    and the job isn't called again.
     """
     live = (col(Job.owner_id) == owner_id, col(Job.state).in_(LIVE_STATES), *conditions)
     queued = col(Job.state) == JobState.QUEUED
-    # One statement: between two of them a job could go from one state to the other, and be in neither.
-    taken = (
+    # One statement: between two, a job could change from one state to the other and be missed by both.
+    cancel = (
         update(Job)
         .where(*live)
         .values(
@@ -54,7 +54,7 @@ def cancel_live(session: Session, owner_id: str, now: datetime, *conditions: Col
             cancel_asked=True,
         )
     )
-    states = session.execute(taken.returning(col(Job.state))).scalars()
+    states = session.execute(cancel.returning(col(Job.state))).scalars()
     return sum(state == JobState.CANCELLED for state in states)
 
 
@@ -66,10 +66,10 @@ def _end(
     *conditions: ColumnElement[bool],
 ) -> bool:
     stored = asdict(StoredError.of(error)) if error else None
-    ended = update(Job).where(*conditions).values(state=state, finished_at=now, due_at=None, error=stored)
-    return rows_of(session.execute(ended)) == 1
+    end = update(Job).where(*conditions).values(state=state, finished_at=now, due_at=None, error=stored)
+    return row_count(session.execute(end)) == 1
 
 
-def rows_of(result: Any) -> int:
-    """How many rows a statement changed."""
+def row_count(result: Any) -> int:
+    """The number of rows that a statement changed."""
     return int(result.rowcount)

@@ -63,7 +63,7 @@ class Orders:
         PromptFlagged or BudgetSpent before anything is paid.
         """
         self.screen(order.recipes)
-        return self.jobs.submit_all(user.user_id, order.recipes)
+        return self.jobs.submit(user.user_id, order.recipes)
 
     def generate_offered(self, user: SignedIn, recipes: tuple[Recipe, ...], *, offered_at: datetime) -> str:
         """Check and submit recipes of an offer that the user has accepted; the batch's id.
@@ -73,7 +73,7 @@ class Orders:
         """
         self.check_recipes(user, recipes)
         self.screen(recipes)
-        return self.jobs.submit_all(user.user_id, recipes, asked_at=offered_at)
+        return self.jobs.submit(user.user_id, recipes, asked_at=offered_at)
 
     def earlier_batch(self, kept: IdempotentRequest | None) -> str | None:
         """The batch that was ordered with the same idempotency key within a day.
@@ -103,10 +103,10 @@ class Orders:
 
         Raises IdempotencyKeyReused or BudgetSpent.
         """
-        return self.jobs.submit_all(
+        return self.jobs.submit(
             user.user_id,
             [recipe] * count,
-            repeats=lambda session, batch_id: (
+            find_earlier=lambda session, batch_id: (
                 self.idempotency.claim_batch(session, kept, batch_id) if kept else None
             ),
         )

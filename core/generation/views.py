@@ -12,7 +12,7 @@ from core.common.text import storable_text
 from core.database.database import Database
 from core.database.models import LIVE_STATES, Image, Job, JobState
 from core.errors.stored import StoredError
-from core.generation.job_queue import Place
+from core.generation.job_queue import QueuePosition
 from core.prompts.recipe import Recipe
 
 ENDED_WITHOUT_IMAGE = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
@@ -20,7 +20,7 @@ ENDED_WITHOUT_IMAGE = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """`jobs` in their order; `images` in the order of their jobs, those in the trash too."""
+    """All jobs of one order, with their images, including those in the trash."""
 
     id: str
     jobs: tuple[JobView, ...]
@@ -32,7 +32,7 @@ class Batch:
 
     @property
     def state(self) -> JobState:
-        """The batch's as a whole: done when any image has come."""
+        """The state of the batch as a whole: done if at least one image was made."""
         if self.is_live:
             running = any(job.started_at for job in self.jobs)
             return JobState.RUNNING if running else JobState.QUEUED
@@ -40,29 +40,29 @@ class Batch:
 
     @property
     def price(self) -> int | None:
-        """What all of it cost in micro-USD; None where a part of it is unknown."""
+        """The cost of the batch in micro-USD; None if a part of it is unknown."""
         prices = [image.price_micros for image in self.images]
         unknown = None in prices or any(error.charged is not False for error in self.failures)
         return None if unknown else sum(price or 0 for price in prices)
 
     @property
     def seconds(self) -> float:
-        """From the submission to the end of the last job."""
+        """The time from the submission to the end of the last job."""
         ends = [job.finished_at for job in self.jobs if job.finished_at]
         return (max(ends) - min(job.created_at for job in self.jobs)).total_seconds() if ends else 0.0
 
     @property
     def failures(self) -> tuple[StoredError, ...]:
-        """Why images are missing, one for each job that brought none."""
+        """One error for each job that ended without an image."""
         return tuple(
-            job.error or StoredError.of(_missing(job))
+            job.error or StoredError.of(_reason_without_error(job))
             for job in self.jobs
             if not job.is_live and not job.image_ids
         )
 
 
-def _missing(job: JobView) -> errors.ImageError:
-    """Why a job that has not failed has no image."""
+def _reason_without_error(job: JobView) -> errors.ImageError:
+    """The reason why a job has no image although it didn't fail."""
     return errors.JobCancelled() if job.state == JobState.CANCELLED else errors.ImageNotFound()
 
 
@@ -71,7 +71,7 @@ class Batches:
         self._database = database
 
     def find(self, owner_id: str, batch_id: str) -> Batch:
-        """Raises ImageNotFound for anybody but the owner."""
+        """Raises ImageNotFound if there is no such batch, or it is another user's."""
         with self._database.read() as session:
             jobs = session.exec(
                 select(Job)
@@ -85,16 +85,16 @@ class Batches:
             ).all()
         if not jobs:
             raise errors.ImageNotFound
-        made = {job.id: [image for image in images if image.job_id == job.id] for job in jobs}
-        views = tuple(view_of(job, tuple(image.id for image in made[job.id])) for job in jobs)
-        return Batch(jobs[0].batch_id, views, tuple(image for job in jobs for image in made[job.id]))
+        by_job = {job.id: [image for image in images if image.job_id == job.id] for job in jobs}
+        views = tuple(view_of(job, tuple(image.id for image in by_job[job.id])) for job in jobs)
+        return Batch(jobs[0].batch_id, views, tuple(image for job in jobs for image in by_job[job.id]))
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """One image's place as the page shows it. `image_ids` are filled when it is done.
+    """A job as pages show it. `image_ids` is filled when the job is done.
 
-    While it is queued, `place` says how long for; with an `error` it waits for its next try, at `due_at`.
+    A queued job has a `queue_position`; one with an `error` waits for its next call, at `due_at`.
     """
 
     id: str
@@ -110,19 +110,18 @@ class JobView:
     finished_at: datetime | None
     due_at: datetime | None = None
     image_ids: tuple[str, ...] = ()
-    place: Place | None = None
+    queue_position: QueuePosition | None = None
 
     @property
     def is_live(self) -> bool:
         return self.state in LIVE_STATES
 
     def elapsed(self, now: datetime) -> float:
-        """Seconds since the call left, or since submission while it waits."""
+        """Seconds since the call started, or while the job waits since it was submitted."""
         return ((self.finished_at or now) - (self.started_at or self.created_at)).total_seconds()
 
 
-def view_of(job: Job, image_ids: tuple[str, ...], place: Place | None = None) -> JobView:
-    """A job's row for people to see."""
+def view_of(job: Job, image_ids: tuple[str, ...], position: QueuePosition | None = None) -> JobView:
     return JobView(
         id=job.id,
         batch_id=job.batch_id,
@@ -137,5 +136,5 @@ def view_of(job: Job, image_ids: tuple[str, ...], place: Place | None = None) ->
         finished_at=job.finished_at,
         due_at=job.due_at,
         image_ids=image_ids,
-        place=place,
+        queue_position=position,
     )

@@ -13,7 +13,7 @@ import click
 
 from core.accounts.audit_log import AuditLog
 from core.database.models import Image, Job
-from core.generation.ingest import Intake
+from core.generation.ingest import Ingest
 from core.images.gallery import Gallery
 from core.maintenance.command_line import (
     FAILED,
@@ -38,7 +38,7 @@ class Doctor:
 
     check: IntegrityCheck
     repairs: Repairs
-    intake: Intake
+    ingest: Ingest
     repair: bool = False
     repaired: Counter[Problem] = field(default_factory=Counter)
     remaining: Counter[Problem] = field(default_factory=Counter)
@@ -81,15 +81,15 @@ class Doctor:
         attempt = PurePosixPath(finding.key).name.partition("-")[0]
         call = f"{finding.job_id}/{attempt}"
         if call not in self._recorded_calls:
-            with self.intake.database.read() as session:
+            with self.ingest.database.read() as session:
                 job = session.get(Job, finding.job_id)
             if job is None or not attempt.isdecimal():
                 return False
             # The row has the number of the latest call; the file may be from an earlier one.
             job.attempts = int(attempt)
-            if not self.intake.adopt(job):
+            if not self.ingest.adopt(job):
                 return False
-            self.intake.clear(job)
+            self.ingest.remove_working_files(job)
             self._recorded_calls.add(call)
         return True
 
@@ -119,9 +119,9 @@ def open_doctor(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
         storage = open_files(settings, folder)
         gallery = Gallery(database, storage, AuditLog(database))
         usage, failures = UsageLog(database), ErrorCounts(database)
-        intake = Intake(database, storage, gallery, usage, failures, offline=settings.offline)
+        ingest = Ingest(database, storage, gallery, usage, failures, offline=settings.offline)
         check = IntegrityCheck(database, storage)
-        yield Doctor(check, Repairs(check, gallery), intake, repair)
+        yield Doctor(check, Repairs(check, gallery), ingest, repair)
 
 
 @click.command("doctor", cls=OperatorCommand, context_settings=HELP_OPTIONS)

@@ -121,7 +121,7 @@ def describe_job_state(job: JobView, now: datetime) -> str:
     if job.due_at:
         seconds = max(0.0, (job.due_at - now).total_seconds())
         return f"Waiting for the service · next try in {format_duration(seconds)}"
-    if job.place is None or not job.place.seconds:
+    if job.queue_position is None or not job.queue_position.seconds:
         return f"{label} · {format_duration(job.elapsed(now))}"
-    position = f"{label} · {job.place.ahead:,} ahead" if job.place.ahead else "Next in line"
-    return f"{position} · about {format_duration(job.place.seconds)}"
+    position = f"{label} · {job.queue_position.ahead:,} ahead" if job.queue_position.ahead else "Next in line"
+    return f"{position} · about {format_duration(job.queue_position.seconds)}"

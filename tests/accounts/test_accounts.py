@@ -31,7 +31,7 @@ from core.database.models import (
     SignInTicket,
     User,
 )
-from core.generation.job_state import cancel_live
+from core.generation.job_state import cancel_live_jobs
 from core.settings import RegistrationMode
 from tests.support.clock import Clock
 from tests.support.concurrent_write import meanwhile
@@ -57,7 +57,7 @@ def clock() -> Clock:
 @pytest.fixture
 def open_with(database: Database, clock: Clock) -> Callable[[RegistrationMode], Accounts]:
     return lambda registration: accounts_in(
-        database, mode=registration, on_withdrawal=cancel_live, clock=clock
+        database, mode=registration, on_withdrawal=cancel_live_jobs, clock=clock
     )
 
 

@@ -94,7 +94,7 @@ def owner(admin: Person, enter: Callable[[], Person]) -> Person:
 
 @pytest.fixture(scope="module")
 def image_id(studio: Studio, owner: Person) -> str:
-    studio.jobs.submit(owner.user.user_id, RECIPE, 1)
+    studio.jobs.submit(owner.user.user_id, [RECIPE])
     return until(lambda: studio.jobs.recent(owner.user.user_id)[0].image_ids)[0]
 
 

@@ -73,7 +73,7 @@ def _studio(folder: Path, url: str, at_once: int) -> Iterator[Make]:
 
     def make(count: int) -> None:
         recipes = [Recipe(prompt=_prompt(next(number)), model=_MODEL, size=_SIZE) for _ in range(count)]
-        studio.jobs.submit_all(user_id, recipes)
+        studio.jobs.submit(user_id, recipes)
         while not _all_done(studio, user_id):
             time.sleep(LOOK_SECONDS)
         studio.jobs.dismiss(user_id, *(job.id for job in studio.jobs.recent(user_id)))

@@ -307,7 +307,7 @@ def test_a_running_image_gets_as_long_as_the_setting_says(build: Callable[..., S
         service.script("silent")
         studio = build(openai_base_url=service.base_url, shutdown_grace=0, partial_images=0)
         user = studio.registration.create_user("ada", "!")
-        studio.jobs.submit(user.id, Recipe(prompt="a fox", model="gpt-image-2.6-flare"), 1)
+        studio.jobs.submit(user.id, [Recipe(prompt="a fox", model="gpt-image-2.6-flare")])
         until(service.requests.copy)
         before = time.monotonic()
         studio.close()

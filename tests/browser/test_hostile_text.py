@@ -132,7 +132,7 @@ def _fill(studio: Studio) -> dict[str, str]:
 
 def _pictures(studio: Studio, owner_id: str) -> None:
     """A picture named by each string, and one for each chunk that has its strings in all its texts."""
-    studio.jobs.submit(owner_id, RECIPE, 1)
+    studio.jobs.submit(owner_id, [RECIPE])
     (first,) = until(lambda: studio.jobs.recent(owner_id)[0].image_ids)
     studio.jobs.dismiss(owner_id, studio.jobs.recent(owner_id)[0].id)
     model = studio.gallery.get(owner_id, first)

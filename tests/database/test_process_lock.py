@@ -119,11 +119,11 @@ def test_a_process_without_the_database_begins_no_job(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database)
-    studio.jobs.may_work = lambda: False
+    studio.jobs.may_claim = lambda: False
     a_job(database, user, JobState.QUEUED)
     assert studio.jobs.claim() is None
     assert (studio.job().state, studio.paid()) == (JobState.QUEUED, 0)
-    studio.jobs.may_work = lambda: True
+    studio.jobs.may_claim = lambda: True
     assert studio.ended().state == JobState.DONE
 
 

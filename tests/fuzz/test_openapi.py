@@ -69,7 +69,7 @@ def _somebody_with_a_picture(data_dir: Path) -> tuple[tuple[dict[str, str], ...]
         assert user
         token = studio.api_tokens.create(user, "fuzz", Scope, 30)
         recipe = Recipe(prompt="a fox", model="offline-painter", size="64x64")
-        batch_id = studio.jobs.submit(user.user_id, recipe, 1)
+        batch_id = studio.jobs.submit(user.user_id, [recipe])
         image_id = until(lambda: studio.jobs.recent(user.user_id)[0].image_ids)[0]
     finally:
         studio.close()

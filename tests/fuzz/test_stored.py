@@ -29,7 +29,7 @@ from core.database.models import Image, User
 from core.database.pagination import Cursor
 from core.enhancement.drafts import DraftState, PromptVersion
 from core.errors.stored import StoredError
-from core.generation.ingest import Figures
+from core.generation.ingest import AnswerFigures
 from core.images.gallery import Gallery
 from core.images.gallery_queries import Filters, fold
 from core.images.image_files import ImageInfo
@@ -108,22 +108,23 @@ counts = st.none() | st.integers(0, 2**40)
 
 @fuzz(
     figures=st.builds(
-        Figures, count=st.integers(0, 20),
+        AnswerFigures, count=st.integers(0, 20),
         revised_prompts=st.lists(st.none() | kept_text, max_size=4).map(tuple),
         request_id=st.none() | kept_text, price_micros=counts, seconds=st.floats(0, 1e6), input_tokens=counts,
         output_tokens=counts,
     )
 )  # fmt: skip
-def test_the_figures_of_an_answer_come_back_as_they_were(figures: Figures) -> None:
-    assert Figures.from_bytes(figures.to_bytes()) == figures
+def test_the_figures_of_an_answer_come_back_as_they_were(figures: AnswerFigures) -> None:
+    assert AnswerFigures.from_bytes(figures.to_bytes()) == figures
 
 
 @fuzz(
-    data=st.binary(max_size=60) | json_of(*Figures.__dataclass_fields__).map(lambda v: json.dumps(v).encode())
+    data=st.binary(max_size=60)
+    | json_of(*AnswerFigures.__dataclass_fields__).map(lambda v: json.dumps(v).encode())
 )
 def test_damaged_figures_are_a_value_error(data: bytes) -> None:
     with suppress(ValueError):
-        assert isinstance(Figures.from_bytes(data).count, int)
+        assert isinstance(AnswerFigures.from_bytes(data).count, int)
 
 
 # Places in a list

@@ -47,11 +47,11 @@ def waiting() -> Waiting:
 
 @pytest.fixture
 def dispatch(waiting: Waiting) -> Iterator[Callable[[Run, int], Dispatcher]]:
-    """`dispatch(run, places)`: a dispatcher that has started."""
+    """`dispatch(run, max_running)`: a dispatcher that has started."""
     started: list[Dispatcher] = []
 
-    def start(run: Run, places: int) -> Dispatcher:
-        started.append(Dispatcher(waiting.claim, run, places=places))
+    def start(run: Run, max_running: int) -> Dispatcher:
+        started.append(Dispatcher(waiting.claim, run, max_running=max_running))
         started[-1].start()
         return started[-1]
 
@@ -140,7 +140,7 @@ def test_without_a_thread_to_give_jobs_are_done_one_after_the_other(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     done: list[str] = []
     waiting.put("one", "two")
-    dispatcher = Dispatcher(waiting.claim, lambda job: done.append(job.id), places=2)
+    dispatcher = Dispatcher(waiting.claim, lambda job: done.append(job.id), max_running=2)
     dispatcher.start()
     until(lambda: done == ["one", "two"])
     assert dispatcher.stop(5)

@@ -417,10 +417,10 @@ def test_an_upload_that_has_gone_by_then_costs_nothing(
     user: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.generation.worker.RETRY_SETTLE_SECONDS", (0.01,))
+    monkeypatch.setattr("core.generation.worker.SETTLE_RETRY_SECONDS", (0.01,))
     workshop = make_studio(database, started=False)
     recipe = replace(EDIT, references=(f"uploads/{user.id}/{'0' * 43}.png",))
-    workshop.jobs.submit(user.id, recipe, 1)
+    workshop.jobs.submit(user.id, [recipe])
     workshop.work()
     job = workshop.job()
     assert (job.state, job.error and job.error.code) == (JobState.FAILED, "IMG-REQ-UPLOAD-004")

@@ -68,7 +68,7 @@ def ada(enter: Callable[[str], SignedIn]) -> SignedIn:
 
 def made(studio: Studio, user: SignedIn, recipe: Recipe = FOX, count: int = 1) -> list[str]:
     """Make these images and wait for them: their ids, the newest first."""
-    batch = studio.jobs.submit(user.user_id, recipe, count)
+    batch = studio.jobs.submit(user.user_id, [recipe] * count)
     return wait_for(studio, user, batch)
 
 

@@ -13,7 +13,7 @@ from sqlmodel import col
 from core.common.ids import new_id
 from core.database.database import Database
 from core.database.models import Job, JobState, Usage, UsageKind, User
-from core.generation.job_queue import FIRST_GUESS_SECONDS, JobQueue, Limits
+from core.generation.job_queue import DEFAULT_CALL_SECONDS, JobQueue, Limits
 from core.usage.usage_log import Outcome
 from tests.support.clock import Clock
 from tests.support.generation import ON_SQLITE
@@ -167,8 +167,8 @@ def test_a_saved_call_takes_nobodys_place_in_the_minute_and_tells_nothing_of_how
             )
         )
     assert queue.claim()
-    first, *_ = sorted(queue_with(at_once=1).places(user.id).values(), key=lambda place: place.ahead)
-    assert first.seconds == FIRST_GUESS_SECONDS
+    first, *_ = sorted(queue_with(at_once=1).positions(user.id).values(), key=lambda position: position.ahead)
+    assert first.seconds == DEFAULT_CALL_SECONDS
 
 
 def test_the_limits_hold_when_many_claim_at_once(
@@ -208,7 +208,7 @@ def test_a_job_that_waits_for_its_next_call_holds_up_nobody(
 
 @ON_SQLITE
 def test_an_empty_queue_has_no_places(queue_with: Callable[..., JobQueue], user: User) -> None:
-    assert queue_with().places(user.id) == {}
+    assert queue_with().positions(user.id) == {}
 
 
 @ON_SQLITE
@@ -217,9 +217,9 @@ def test_a_place_counts_those_that_begin_before_it_when_all_take_turns(
 ) -> None:
     submit(other_user, 100)
     mine = submit(user, 2)
-    places = queue_with(at_once=1).places(user.id)
-    assert [places[job].ahead for job in mine] == [1, 3]
-    assert [places[job].seconds for job in mine] == [FIRST_GUESS_SECONDS, 3 * FIRST_GUESS_SECONDS]
+    positions = queue_with(at_once=1).positions(user.id)
+    assert [positions[job].ahead for job in mine] == [1, 3]
+    assert [positions[job].seconds for job in mine] == [DEFAULT_CALL_SECONDS, 3 * DEFAULT_CALL_SECONDS]
 
 
 @ON_SQLITE
@@ -234,8 +234,8 @@ def test_the_wait_is_told_by_how_long_images_took(
         end(database, job, seconds=seconds)
     mine = submit(user, 5)
     assert queue.claim()
-    places = queue.places(user.id)
-    assert [places[job].seconds for job in mine[1:]] == [0, 8, 8, 16]
+    positions = queue.positions(user.id)
+    assert [positions[job].seconds for job in mine[1:]] == [0, 8, 8, 16]
 
 
 @ON_SQLITE
@@ -243,9 +243,9 @@ def test_the_wait_knows_the_limits_of_a_user_and_of_a_minute(
     queue_with: Callable[..., JobQueue], submit: Submit, user: User
 ) -> None:
     mine = submit(user, 5)
-    alone = queue_with(at_once=9, per_user=1).places(user.id)
-    assert [alone[job].seconds / FIRST_GUESS_SECONDS for job in mine] == [0, 1, 2, 3, 4]
-    slowly = queue_with(at_once=9, per_user=9, per_minute=2).places(user.id)
+    alone = queue_with(at_once=9, per_user=1).positions(user.id)
+    assert [alone[job].seconds / DEFAULT_CALL_SECONDS for job in mine] == [0, 1, 2, 3, 4]
+    slowly = queue_with(at_once=9, per_user=9, per_minute=2).positions(user.id)
     assert [slowly[job].seconds for job in mine] == [0, 0, 60, 60, 120]
 
 

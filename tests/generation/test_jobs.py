@@ -19,7 +19,8 @@ from core.database.database import Database
 from core.database.models import Image, Job, JobState, Usage, User
 from core.generation.job_queue import JobQueue
 from core.generation.jobs import Jobs
-from core.generation.worker import RETRY_CALL_SECONDS, Worker
+from core.generation.recovery import Recovery
+from core.generation.worker import CALL_RETRY_SECONDS, Worker
 from core.images.gallery import Gallery
 from core.offline.transport import OfflineTransport
 from core.prompts.recipe import Recipe
@@ -46,7 +47,7 @@ def studio(make_studio: Callable[..., Studio], database: Database) -> Studio:
 
 @ON_BOTH_STORES
 def test_a_job_ends_with_image_and_usage_at_once(studio: Studio, user: User, storage: Storage) -> None:
-    batch = studio.jobs.submit(user.id, RECIPE, 1)
+    batch = studio.jobs.submit(user.id, [RECIPE])
     job = studio.ended()
     assert (job.state, job.batch_id, job.error) == (JobState.DONE, batch, None)
     (image,), (call,) = studio.rows(Image), studio.rows(Usage)
@@ -65,7 +66,7 @@ def test_row_usage_and_end_are_one_commit(
 ) -> None:
     studio = make_studio(database, started=False)
     studio.jobs.worker.usage = BrokenUsage(database, refusals=2)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     assert studio.job().state == JobState.UNKNOWN
     assert studio.rows(Image) == []
@@ -77,7 +78,7 @@ def test_a_fault_that_passes_costs_no_picture(
 ) -> None:
     studio = make_studio(database, started=False)
     studio.jobs.worker.usage = BrokenUsage(database, refusals=1)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     (image,), (call,) = studio.rows(Image), studio.rows(Usage)
     assert (studio.job().state, studio.job().image_ids) == (JobState.DONE, (image.id,))
@@ -92,7 +93,7 @@ def test_no_revised_prompt_costs_a_picture(
     data = base64.b64encode(picture(RECIPE.prompt, "1024x1024")).decode()
     answer = f'{{"data": [{{"b64_json": "{data}", "revised_prompt": "{revised}"}}]}}'
     studio.service.script(Behaviour(raw=answer.encode()))
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     (image,) = studio.rows(Image)
     assert (studio.job().state, "cat" in image.revised_prompt) == (JobState.DONE, True)
@@ -120,7 +121,7 @@ def test_a_fault_of_ours_after_the_call_leaves_no_job_running(
     studio.jobs.worker.usage = BrokenUsage(database, refusals=100)
     if behaviour:
         studio.service.script(behaviour)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     job = studio.job()
     assert (job.state, job.error.code) == (JobState.UNKNOWN, errors.OutcomeUnknown.code)
@@ -131,7 +132,7 @@ def test_a_job_that_waits_for_the_store_while_the_app_stops_is_settled_at_the_ne
     make_studio: Callable[..., Studio], database: Database, tmp_path: Path, user: User
 ) -> None:
     studio = make_studio(database, started=False, storage=FullStorage(tmp_path / "files", 1, "answers"))
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     job = studio.jobs.claim()
     assert job
     studio.jobs.worker.stopping.set()
@@ -151,7 +152,7 @@ def test_a_count_of_tokens_that_no_column_holds_is_unknown(
     usage = f'"usage": {{"input_tokens": {2**31}, "output_tokens": -1}}'
     answer = base64.b64encode(picture(RECIPE.prompt, "1024x1024")).decode()
     studio.service.script(Behaviour(raw=f'{{"data": [{{"b64_json": "{answer}"}}], {usage}}}'.encode()))
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     (call,) = studio.rows(Usage)
     assert (call.input_tokens, call.output_tokens, call.price_micros) == (None, None, None)
@@ -160,7 +161,7 @@ def test_a_count_of_tokens_that_no_column_holds_is_unknown(
 
 @ON_SQLITE
 def test_a_batch_is_many_jobs_each_with_one_image(studio: Studio, user: User) -> None:
-    batch = studio.jobs.submit(user.id, RECIPE, 3)
+    batch = studio.jobs.submit(user.id, [RECIPE] * 3)
     views = until(
         lambda: (found := studio.jobs.recent(user.id)) and all(not v.is_live for v in found) and found
     )
@@ -182,8 +183,15 @@ def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Sto
         ErrorCounts(sqlite_database),
     )
     worker = Worker(sqlite_database, storage, gallery, usage, budgets, client, b"s", failures, offline=True)
-    jobs = Jobs(sqlite_database, storage, worker, JobQueue(sqlite_database), budgets)
-    jobs.submit(user.id, Recipe(prompt="a fox", model="offline-painter", size="256x256"), 1)
+    jobs = Jobs(
+        sqlite_database,
+        storage,
+        worker,
+        JobQueue(sqlite_database),
+        budgets,
+        Recovery(sqlite_database, worker),
+    )
+    jobs.submit(user.id, [Recipe(prompt="a fox", model="offline-painter", size="256x256")])
     claimed = jobs.claim()
     assert claimed
     worker.run(claimed)
@@ -204,14 +212,14 @@ def test_clicks_at_once_are_one_batch(
     with ThreadPoolExecutor(8) as pool:
         for number in range(20):
             recipe = replace(RECIPE, prompt=f"fox {number}")
-            batches = set(pool.map(lambda _, recipe=recipe: studio.jobs.submit(user.id, recipe, 1), range(8)))
+            batches = set(pool.map(lambda _, recipe=recipe: studio.jobs.submit(user.id, [recipe]), range(8)))
             assert len(batches) == 1
     assert len(studio.rows(Job)) == 20
 
 
 @ON_SQLITE
 def test_two_people_with_one_recipe_get_one_each(studio: Studio, user: User, other_user: User) -> None:
-    first, second = (studio.jobs.submit(owner.id, RECIPE, 1) for owner in (user, other_user))
+    first, second = (studio.jobs.submit(owner.id, [RECIPE]) for owner in (user, other_user))
     assert first != second
     for owner in (user, other_user):
         until(lambda owner=owner: studio.jobs.recent(owner.id)[0].image_ids)
@@ -220,15 +228,15 @@ def test_two_people_with_one_recipe_get_one_each(studio: Studio, user: User, oth
 
 @ON_SQLITE
 def test_another_recipe_is_another_batch(studio: Studio, user: User) -> None:
-    first = studio.jobs.submit(user.id, RECIPE, 1)
-    assert studio.jobs.submit(user.id, replace(RECIPE, prompt="an owl"), 1) != first
+    first = studio.jobs.submit(user.id, [RECIPE])
+    assert studio.jobs.submit(user.id, [replace(RECIPE, prompt="an owl")]) != first
 
 
 def test_a_job_that_many_claim_at_once_is_one_of_theirs(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     with ThreadPoolExecutor(8) as pool:
         claimed = [job for job in pool.map(lambda _: studio.jobs.claim(), range(8)) if job]
     assert [job.id for job in claimed] == [studio.job().id]
@@ -252,7 +260,7 @@ def test_partial_pictures_are_the_owners_while_the_job_runs(
     with openai_service() as service:
         service.script("stall")
         studio = make_studio(database, settings={"partial_images": 2}, service=service)
-        studio.jobs.submit(user.id, RECIPE, 1)
+        studio.jobs.submit(user.id, [RECIPE])
         job = until(lambda: (job := studio.job()).partials and job)
         assert studio.jobs.partial(user.id, job.id, 0).startswith(b"\x89PNG")
         for owner, number in ((other_user.id, 0), (user.id, 9), (user.id, -1)):
@@ -298,7 +306,7 @@ def test_a_failure_is_kept_with_all_that_helps(
 ) -> None:
     studio = make_studio(database, started=False)
     studio.service.script(behaviour)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     job = studio.job()
     assert job.state == state
@@ -333,7 +341,7 @@ def test_a_fault_of_ours_during_the_call_is_an_unknown_outcome(
     studio.jobs.worker.client = ServiceClient(
         load_settings(openai_base_url="http://x.invalid"), transport=Broken()
     )
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     assert studio.job().state == JobState.UNKNOWN
     studio.jobs.worker.client.close()
@@ -350,7 +358,7 @@ def test_a_damaged_picture_is_kept_aside(
 ) -> None:
     studio = make_studio(database, started=False)
     studio.service.script(Behaviour(raw=b'{"data": [{"b64_json": "bm90IGEgcGljdHVyZQ=="}]}'))
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     job = studio.job()
     assert (job.state, job.error.code) == (JobState.FAILED, errors.BadImage.code)
@@ -365,7 +373,7 @@ def test_every_picture_of_an_answer_is_kept(
 ) -> None:
     studio = make_studio(database, started=False)
     studio.service.script("extra images")
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     images, (call,) = studio.rows(Image), studio.rows(Usage)
     assert len(images) == len(studio.job().image_ids) == call.images == 3
@@ -404,10 +412,10 @@ def test_a_paid_picture_is_kept_also_where_its_file_was_gone_at_first(
     user: User,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.generation.worker.RETRY_KEEP_SECONDS", (0.01,))
+    monkeypatch.setattr("core.generation.worker.STORE_RETRY_SECONDS", (0.01,))
     storage = ForgetfulStorage(tmp_path / "files", 2, "images")
     studio = make_studio(database, started=False, storage=storage)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     assert studio.paid() == len(studio.rows(Image)) == 1
 
@@ -421,10 +429,10 @@ def test_a_full_disk_after_the_answer_loses_nothing(
     monkeypatch: pytest.MonkeyPatch,
     kind: str,
 ) -> None:
-    monkeypatch.setattr("core.generation.worker.RETRY_KEEP_SECONDS", (0.01,))
+    monkeypatch.setattr("core.generation.worker.STORE_RETRY_SECONDS", (0.01,))
     storage = FullStorage(tmp_path / "files", 2, kind)
     studio = make_studio(database, started=False, storage=storage)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     assert storage.refusals == 0
     assert studio.job().state == JobState.DONE
@@ -438,7 +446,7 @@ def test_a_full_disk_after_the_answer_loses_nothing(
     ("behaviour", "expected", "pause"),
     [
         pytest.param("rate limit", errors.RateLimited, 7, id="as the service says"),
-        pytest.param("overloaded", errors.ServiceBusy, RETRY_CALL_SECONDS[0], id="overloaded"),
+        pytest.param("overloaded", errors.ServiceBusy, CALL_RETRY_SECONDS[0], id="overloaded"),
     ],
 )
 def test_a_refusal_that_cost_nothing_waits_for_its_next_call(
@@ -451,7 +459,7 @@ def test_a_refusal_that_cost_nothing_waits_for_its_next_call(
 ) -> None:
     studio, clock = at_a_moment(make_studio(database, started=False))
     studio.service.script(behaviour)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     job = studio.job()
     assert job.error is not None
@@ -471,8 +479,8 @@ def test_a_service_that_can_not_be_reached_is_asked_again_and_at_last_given_up(
 ) -> None:
     studio, clock = at_a_moment(make_studio(database, started=False))
     studio.jobs.worker.client = ServiceClient(load_settings(openai_base_url="http://127.0.0.1:9/v1"))
-    studio.jobs.submit(user.id, RECIPE, 1)
-    for pause in RETRY_CALL_SECONDS:
+    studio.jobs.submit(user.id, [RECIPE])
+    for pause in CALL_RETRY_SECONDS:
         studio.work()
         assert studio.job().due_at == clock.now + timedelta(seconds=pause)
         clock.forward(seconds=pause)
@@ -490,7 +498,7 @@ def test_nothing_else_is_called_again(
 ) -> None:
     studio = make_studio(database, started=False)
     studio.service.script(behaviour)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     assert not studio.job().is_live
     assert studio.paid() == 1
@@ -503,7 +511,7 @@ def test_a_pause_that_nobody_waits_for_ends_the_job(
     studio = make_studio(database, started=False)
     row = ErrorRow(429, {"code": "rate_limit_exceeded", "message": "Slow."}, {"Retry-After": "601"})
     studio.service.script(row)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     assert studio.job().state == JobState.FAILED
 
@@ -514,7 +522,7 @@ def test_a_job_that_waits_can_be_cancelled(
 ) -> None:
     studio = make_studio(database, started=False)
     studio.service.script("rate limit")
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     assert studio.jobs.cancel(user.id, studio.job().id) == JobState.CANCELLED
     assert studio.job().state == JobState.CANCELLED
@@ -536,7 +544,7 @@ def test_what_was_cancelled_while_its_call_was_under_way_is_not_called_again(
     studio.jobs.worker.resend_unknown = True
     if fault:
         studio.service.script(fault)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     running = JobQueue(database).claim()
     assert running
     assert studio.jobs.cancel(user.id, running.id) == JobState.RUNNING
@@ -553,7 +561,7 @@ def test_an_unknown_outcome_is_sent_again_where_the_setting_says_so(
     studio = make_studio(database, started=False)
     studio.jobs.worker.resend_unknown = resend
     studio.service.script("dropped")
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     job = studio.job()
     assert job.error is not None
@@ -567,7 +575,7 @@ def test_an_unknown_outcome_is_sent_again_where_the_setting_says_so(
 
 def test_a_failed_job_is_tried_again_once_also_by_clicks_at_once(studio: Studio, user: User) -> None:
     studio.service.script("moderation")
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     failed = studio.ended()
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda _: studio.jobs.retry(user.id, failed.id), range(6)))
@@ -635,7 +643,7 @@ def test_what_was_queued_when_the_app_stopped_is_made_at_the_next_start(
 ) -> None:
     first = make_studio(database)
     first.close()
-    first.jobs.submit(user.id, RECIPE, 1)
+    first.jobs.submit(user.id, [RECIPE])
     assert first.jobs.claim() is None
     assert first.job().state == JobState.QUEUED
     second = make_studio(database)
@@ -650,7 +658,7 @@ def test_stopping_says_whether_a_call_is_still_running(
     with openai_service() as service:
         service.script("silent")
         studio = make_studio(database, service=service)
-        studio.jobs.submit(user.id, RECIPE, 1)
+        studio.jobs.submit(user.id, [RECIPE])
         until(service.requests.copy)
         assert not studio.jobs.stop(grace_seconds=0)
         assert studio.jobs.claim() is None
@@ -665,8 +673,8 @@ def test_all_that_waits_is_taken_back_at_once_and_what_runs_is_kept(
     make_studio: Callable[..., Studio], database: Database, user: User, other_user: User
 ) -> None:
     studio = make_studio(database, started=False)
-    studio.jobs.submit_all(user.id, [replace(RECIPE, prompt=f"fox {number}") for number in range(5)])
-    studio.jobs.submit(other_user.id, RECIPE, 2)
+    studio.jobs.submit(user.id, [replace(RECIPE, prompt=f"fox {number}") for number in range(5)])
+    studio.jobs.submit(other_user.id, [RECIPE] * 2)
     running = JobQueue(database).claim()
     assert running
     assert studio.jobs.counts(user.id) == {JobState.RUNNING: 1, JobState.QUEUED: 4}
@@ -681,9 +689,9 @@ def test_all_that_waits_is_taken_back_at_once_and_what_runs_is_kept(
 def test_of_many_jobs_those_that_are_live_are_never_left_out(
     make_studio: Callable[..., Studio], database: Database, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.generation.jobs.MOST_SHOWN", 4)
+    monkeypatch.setattr("core.generation.jobs.MAX_RECENT", 4)
     studio = make_studio(database, started=False)
-    studio.jobs.submit_all(user.id, [replace(RECIPE, prompt=f"fox {number}") for number in range(4)])
+    studio.jobs.submit(user.id, [replace(RECIPE, prompt=f"fox {number}") for number in range(4)])
     running = JobQueue(database).claim()
     assert running
     for _ in range(6):

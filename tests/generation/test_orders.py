@@ -274,7 +274,7 @@ def test_an_empty_prompt_among_many_stops_them_all(studio: Studio, ada: SignedIn
 def test_what_a_job_was_asked_for_can_be_taken_up_and_changed(
     studio: Studio, ada: SignedIn, enter: Callable[[str], SignedIn]
 ) -> None:
-    studio.jobs.submit(ada.user_id, FOX, 1)
+    studio.jobs.submit(ada.user_id, [FOX])
     (job,) = studio.jobs.recent(ada.user_id)
     assert studio.reuse.job(ada, job.id).recipe("other") == FOX
     with pytest.raises(errors.ImageNotFound):
@@ -282,7 +282,7 @@ def test_what_a_job_was_asked_for_can_be_taken_up_and_changed(
 
 
 def test_a_model_that_is_no_longer_offered_is_left_open(studio: Studio, ada: SignedIn) -> None:
-    studio.jobs.submit(ada.user_id, replace(FOX, model="a-model-of-their-own"), 1)
+    studio.jobs.submit(ada.user_id, [replace(FOX, model="a-model-of-their-own")])
     image_id = until(lambda: studio.jobs.recent(ada.user_id)[0].image_ids)[0]
     draft = studio.reuse.image(ada, image_id)
     assert draft.model is None
@@ -342,7 +342,7 @@ def test_a_model_that_has_gone_is_not_tried_again(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     service.script("moderation")
-    studio.jobs.submit(ada.user_id, replace(FOX, model="a-model-of-their-own"), 1)
+    studio.jobs.submit(ada.user_id, [replace(FOX, model="a-model-of-their-own")])
     (job,) = until(lambda: ended(studio, ada))
     with pytest.raises(errors.ModelUnavailable):
         studio.orders.retry(ada, job.id)

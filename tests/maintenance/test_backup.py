@@ -26,7 +26,7 @@ from core.common.clock import utc_now
 from core.database.database import Database
 from core.database.installation_key import installation_key
 from core.database.models import Invite, Job, JobState, Scope, ShareLink, SignInSession, SignInTicket, User
-from core.generation.ingest import Figures
+from core.generation.ingest import AnswerFigures
 from core.images.share_links import LIVES, ShareLinks
 from core.maintenance.backup import back_up
 from core.maintenance.backup_archive import MANIFEST, BackupWriter, extract
@@ -149,7 +149,7 @@ def test_a_backup_taken_while_images_are_made_is_consistent(tmp_path: Path, roun
     studio = bootstrap.build(load_settings(data_dir=round_trip.settings.data_dir))
     user = studio.registration.create_user("ada", "!")
     recipe = Recipe(prompt="a fox", model="offline-painter")
-    studio.jobs.submit(user.id, recipe, 12)
+    studio.jobs.submit(user.id, [recipe] * 12)
     until(lambda: len(studio.gallery.page(user.id).images) >= 2)
     for number in range(3):
         file, folder = tmp_path / f"{number}.backup", tmp_path / f"back-{number}"
@@ -195,7 +195,7 @@ def test_an_image_file_of_an_open_job_is_recorded_at_the_start(
 ) -> None:
     job = stored.job(state)
     key = stored.image_file(job)
-    stored.storage.put(answer_figures_key(job), Figures(count=1, price_micros=9).to_bytes())
+    stored.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=9).to_bytes())
     round_trip.back_up()
     assert round_trip.restore().state(job) == JobState.RUNNING
     studio = bootstrap.build(load_settings(data_dir=round_trip.folder))

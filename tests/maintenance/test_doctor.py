@@ -13,7 +13,7 @@ from sqlmodel import select
 from core.common.ids import new_id
 from core.database.database import Database
 from core.database.models import Image, Job, JobState, Usage, UsageKind
-from core.generation.ingest import Figures
+from core.generation.ingest import AnswerFigures
 from core.maintenance.doctor import open_doctor
 from core.settings import Settings, load_settings
 from core.storage.folder import FolderStorage
@@ -120,7 +120,7 @@ def test_a_paid_image_without_a_row_is_added_to_the_gallery(
 ) -> None:
     job = stored.job(state)
     key = stored.image_file(job)
-    figures = Figures(count=1, price_micros=7_000, input_tokens=5)
+    figures = AnswerFigures(count=1, price_micros=7_000, input_tokens=5)
     stored.storage.put(answer_figures_key(job), figures.to_bytes())
     assert examine(settings, repair=True) == 0
     (image,) = stored.gallery.page(stored.user.id).images

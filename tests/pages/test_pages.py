@@ -361,7 +361,7 @@ def test_a_large_batch_is_a_few_cards_and_a_number_and_can_be_taken_back(
     owner = keep_images(studio, "chief", 0)
     studio.jobs.stop(grace_seconds=10)
     recipes = [Recipe(prompt=f"fox {number}", model="offline-painter") for number in range(30)]
-    studio.jobs.submit_all(owner, recipes)
+    studio.jobs.submit(owner, recipes)
     test = open_page("chief")
     assert labels(test.button).count("Cancel") == 3
     assert {"fox 0", "fox 1", "fox 2"} <= set(captions(test))
@@ -444,7 +444,7 @@ def test_the_account_page_says_what_is_used_and_left(open_page: Open, studio: St
     open_page("chief")
     owner = keep_images(studio, "chief", 0)
     studio.jobs.stop(grace_seconds=10)
-    studio.jobs.submit_all(owner, [Recipe(prompt="fox", model="offline-painter")])
+    studio.jobs.submit(owner, [Recipe(prompt="fox", model="offline-painter")])
     test = open_page("chief", "account.py")
     shown = metrics(test)
     assert (shown["Images today"], shown["Money this month"]) == ("1", r"\$0\.00")
@@ -595,7 +595,7 @@ def test_a_failed_job_says_what_can_be_done_and_what_it_cost(open_page: Open, st
     open_page("chief")
     owner = keep_images(studio, "chief", 0)
     for prompt in ("a fox !fail moderation", "a fox !fail drop"):
-        studio.jobs.submit(owner, Recipe(prompt=prompt, model="offline-painter"), 1)
+        studio.jobs.submit(owner, [Recipe(prompt=prompt, model="offline-painter")])
     until(lambda: not any(job.is_live for job in studio.jobs.recent(owner)))
     test = open_page("chief")
     told = [error.value for error in test.error]
@@ -612,7 +612,7 @@ def test_a_failed_job_says_what_can_be_done_and_what_it_cost(open_page: Open, st
 def test_a_failed_click_on_a_card_shows_a_panel(open_page: Open, studio: Studio) -> None:
     open_page("chief")
     owner = keep_images(studio, "chief", 0)
-    studio.jobs.submit(owner, Recipe(prompt="a fox !fail key", model="offline-painter"), 1)
+    studio.jobs.submit(owner, [Recipe(prompt="a fox !fail key", model="offline-painter")])
     until(lambda: not any(job.is_live for job in studio.jobs.recent(owner)))
     test = open_page("chief")
     [job] = studio.jobs.recent(owner)

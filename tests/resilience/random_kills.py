@@ -350,7 +350,7 @@ class Chaos:
         while not ended.wait(dice.uniform(0.05, 0.3)):
             if self._count(col(Job.state) == JobState.QUEUED) < WAITING:
                 recipes = [self._recipe(dice) for _ in range(dice.randint(1, 10))]
-                jobs.submit_all(dice.choice(self._users), recipes)
+                jobs.submit(dice.choice(self._users), recipes)
                 if dice.random() < 0.3:
                     self.service.script("rate limit passing")
 

@@ -16,7 +16,7 @@ from app import MUST_BE_MENDED
 from core import bootstrap, errors
 from core.database.database import Database
 from core.database.models import Image, Job, JobState, Usage, User
-from core.generation.ingest import Figures
+from core.generation.ingest import AnswerFigures
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
 from core.storage.keys import answer_figures_key, image_key
@@ -90,7 +90,7 @@ def test_a_killed_process_loses_no_image_and_pays_for_none_twice(
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.generation.worker.RETRY_SETTLE_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("core.generation.worker.SETTLE_RETRY_SECONDS", (0.01, 0.01))
 
 
 def left_running(studio: Studio, user: User) -> Job:
@@ -98,7 +98,7 @@ def left_running(studio: Studio, user: User) -> Job:
     job = a_job(studio.database, user, JobState.RUNNING)
     studio.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
     studio.storage.put(
-        answer_figures_key(job), Figures(count=1, request_id="req_1", price_micros=7).to_bytes()
+        answer_figures_key(job), AnswerFigures(count=1, request_id="req_1", price_micros=7).to_bytes()
     )
     return job
 

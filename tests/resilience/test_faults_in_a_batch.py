@@ -34,7 +34,7 @@ ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=T
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorter pauses between one try and the next; the tries themselves take what they take."""
     monkeypatch.setattr("core.generation.dispatcher.POLL_SECONDS", 0.05)
-    monkeypatch.setattr("core.generation.worker.RETRY_KEEP_SECONDS", (0.05,))
+    monkeypatch.setattr("core.generation.worker.STORE_RETRY_SECONDS", (0.05,))
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_lock_that_outlasts_all_patience_is_said_and_outlasted(
     begin(studio, user)
     with locked(database):
         with pytest.raises(errors.DatabaseBusy):
-            studio.jobs.submit(user.id, RECIPE, 1)
+            studio.jobs.submit(user.id, [RECIPE])
         until(lambda: answered(studio))
         until(lambda: errors.DatabaseBusy.code in codes(logged))
     batches.all_done(studio)
@@ -157,7 +157,7 @@ def test_a_restart_of_postgresql_is_outlasted(
         begin(studio, user)
         with stopped(own_postgres, mode):
             with pytest.raises(errors.DatabaseError):
-                app.jobs.submit(user.id, RECIPE, 1)
+                app.jobs.submit(user.id, [RECIPE])
             until(lambda: answered(studio))
         batches.all_done(studio)
 
@@ -173,7 +173,7 @@ def test_a_commit_whose_confirmation_was_lost_costs_nothing(
     each: int,
 ) -> None:
     # Longer than a refused call waits for its next one, which is then under way.
-    monkeypatch.setattr("core.generation.worker.RETRY_KEEP_SECONDS", (0.6,))
+    monkeypatch.setattr("core.generation.worker.STORE_RETRY_SECONDS", (0.6,))
     url = database.url.render_as_string(hide_password=False)
     line, address = at_work.enter_context(lossy_line(url, each=each, most=10))
     across = Database(address.render_as_string(hide_password=False))

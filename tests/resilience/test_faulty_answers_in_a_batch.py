@@ -9,7 +9,7 @@ import pytest
 from core import errors
 from core.database.database import Database
 from core.database.models import Job, JobState, User
-from core.generation.worker import PASSING
+from core.generation.worker import TRANSIENT_ERRORS
 from tests.support import batches, garbled_answers
 from tests.support.generation import ON_SQLITE, Studio, at_a_moment
 from tests.support.openai_service import ERRORS, FAULTS, Behaviour
@@ -101,7 +101,7 @@ ENDLESS = {"stall", "silent", "drip", "drip of JSON"}
 PATIENCE = 3
 HARMLESS = {"plain": 1, "extra images": 3}
 ABOUT_TEXT = {"refusal", "length", "content filter", "empty", "fenced", "prose"}
-PASSES = [name for name, kind in REFUSED.items() if issubclass(kind, PASSING)]
+PASSES = [name for name, kind in REFUSED.items() if issubclass(kind, TRANSIENT_ERRORS)]
 
 
 def test_every_error_and_fault_of_the_service_is_tried() -> None:

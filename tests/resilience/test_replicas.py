@@ -17,7 +17,7 @@ from core.database.database import Database
 from core.database.installation_key import installation_key
 from core.database.models import Image, Job, JobState, Usage, User
 from core.database.process_lock import ProcessLock
-from core.generation.ingest import Figures
+from core.generation.ingest import AnswerFigures
 from core.generation.job_queue import JobQueue
 from core.settings import load_settings
 from core.storage.keys import answer_figures_key, image_key
@@ -68,14 +68,14 @@ def test_a_process_that_keeps_its_files_to_itself_does_not_join_replicas(
 def replica(make_studio: Callable[..., Studio], database: Database) -> Studio:
     """A replica that knows of process 1 as living."""
     studio = make_studio(database, started=False)
-    studio.jobs.share = True
-    studio.jobs.alive = lambda: frozenset((1,))
+    studio.jobs.recovery.shared = True
+    studio.jobs.recovery.live_processes = lambda: frozenset((1,))
     return studio
 
 
 def begun_by(studio: Studio, process: int) -> Job:
     """A job that `process` has begun just now."""
-    studio.jobs.submit(studio.rows(User)[0].id, RECIPE, 1)
+    studio.jobs.submit(studio.rows(User)[0].id, [RECIPE])
     job = JobQueue(studio.database, process=process).claim()
     assert job
     return job
@@ -86,16 +86,16 @@ def test_the_jobs_of_a_living_process_are_left_to_it(replica: Studio) -> None:
     begun_by(replica, 1)
     replica.jobs.start()
     for _ in range(3):
-        replica.jobs.sweep()
+        replica.jobs.recovery.settle_orphans()
     assert replica.job().state == JobState.RUNNING
 
 
 @pytest.mark.usefixtures("user")
 def test_a_process_is_gone_when_it_was_missed_twice(replica: Studio) -> None:
     begun_by(replica, 2)
-    replica.jobs.sweep()
+    replica.jobs.recovery.settle_orphans()
     assert replica.job().state == JobState.RUNNING
-    replica.jobs.sweep()
+    replica.jobs.recovery.settle_orphans()
     job = replica.job()
     assert job.error is not None
     assert (job.state, job.error.code) == (JobState.UNKNOWN, errors.OutcomeUnknown.code)
@@ -105,8 +105,8 @@ def test_a_process_is_gone_when_it_was_missed_twice(replica: Studio) -> None:
 def test_a_process_that_came_back_between_is_not_gone(replica: Studio) -> None:
     begun_by(replica, 2)
     for alive in ({1}, {1, 2}, {1}):
-        replica.jobs.alive = lambda alive=alive: frozenset(alive)
-        replica.jobs.sweep()
+        replica.jobs.recovery.live_processes = lambda alive=alive: frozenset(alive)
+        replica.jobs.recovery.settle_orphans()
     assert replica.job().state == JobState.RUNNING
 
 
@@ -116,12 +116,12 @@ def test_a_read_that_failed_between_is_no_sight_of_anybody(replica: Studio) -> N
         raise errors.DatabaseError
 
     begun_by(replica, 2)
-    replica.jobs.sweep()
-    replica.jobs.alive, before = refuse, replica.jobs.alive
+    replica.jobs.recovery.settle_orphans()
+    replica.jobs.recovery.live_processes, before = refuse, replica.jobs.recovery.live_processes
     with pytest.raises(errors.DatabaseError):
-        replica.jobs.sweep()
-    replica.jobs.alive = before
-    replica.jobs.sweep()
+        replica.jobs.recovery.settle_orphans()
+    replica.jobs.recovery.live_processes = before
+    replica.jobs.recovery.settle_orphans()
     assert replica.job().state == JobState.RUNNING
 
 
@@ -131,7 +131,7 @@ def test_what_a_dead_replica_had_on_disk_is_adopted_once_by_all_who_sweep(
 ) -> None:
     job = begun_by(replica, 2)
     replica.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
-    replica.storage.put(answer_figures_key(job), Figures(count=1, price_micros=7).to_bytes())
+    replica.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=7).to_bytes())
     other = make_studio(database, started=False)
     for studio in (replica, other):
         studio.jobs.worker.settle(job)
@@ -278,13 +278,13 @@ def stored_late(replica: Studio) -> Job:
     job = begun_by(replica, 2)
     replica.jobs.worker.settle(job)
     replica.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
-    replica.storage.put(answer_figures_key(job), Figures(count=1, price_micros=7).to_bytes())
+    replica.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=7).to_bytes())
     return job
 
 
 def test_a_late_answer_on_the_disk_is_entered_by_the_housekeeping(replica: Studio, user: User) -> None:
     stored_late(replica)
-    replica.jobs.enter_late()
+    replica.jobs.recovery.adopt_late_answers()
     assert (replica.job().state, replica.rows(Image)[0].price_micros) == (JobState.DONE, 7)
 
 
@@ -298,7 +298,7 @@ def test_giving_up_leaves_the_figures_that_a_late_answer_may_bring(replica: Stud
     job = begun_by(replica, 2)
     partial = "partials/" + job.id + "/0"
     replica.storage.put(partial, b"preview")
-    replica.storage.put(answer_figures_key(job), Figures(count=1, price_micros=7).to_bytes())
-    replica.jobs.worker.intake.clear(job, figures=False)
+    replica.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=7).to_bytes())
+    replica.jobs.worker.ingest.remove_working_files(job, figures=False)
     assert not replica.storage.exists(partial)
     assert replica.storage.exists(answer_figures_key(job))

@@ -14,7 +14,7 @@ from app import explain
 from core import bootstrap, errors
 from core.database.database import Database
 from core.database.models import Image, JobState, User
-from core.generation.ingest import Figures
+from core.generation.ingest import AnswerFigures
 from core.settings import load_settings
 from core.storage import s3
 from core.storage.keys import answer_figures_key, image_key
@@ -199,9 +199,9 @@ def test_a_paid_picture_outlasts_what_its_bucket_says_for_a_while(
     refusal: Refusal,
     after: int,
 ) -> None:
-    monkeypatch.setattr("core.generation.worker.RETRY_KEEP_SECONDS", (0.01,))
+    monkeypatch.setattr("core.generation.worker.STORE_RETRY_SECONDS", (0.01,))
     studio = make_studio(database, started=False, storage=bucket)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     between.script(*[None] * after, *[refusal] * 4)
     studio.work()
     assert between.left == 0
@@ -223,11 +223,11 @@ def test_a_bucket_that_fails_at_a_start_costs_no_picture_of_the_last_one(
     monkeypatch: pytest.MonkeyPatch,
     refusal: Refusal,
 ) -> None:
-    monkeypatch.setattr("core.generation.worker.RETRY_SETTLE_SECONDS", (0.01,))
+    monkeypatch.setattr("core.generation.worker.SETTLE_RETRY_SECONDS", (0.01,))
     studio = make_studio(database, started=False, storage=bucket)
     job = a_job(database, user, JobState.RUNNING)
     bucket.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
-    bucket.put(answer_figures_key(job), Figures(count=1).to_bytes())
+    bucket.put(answer_figures_key(job), AnswerFigures(count=1).to_bytes())
     between.always = refusal
     with pytest.raises(errors.StorageError):
         studio.jobs.start()

@@ -15,7 +15,7 @@ from tests.support.waiting import until
 def submit(studio: Studio, user: User, count: int = 8) -> None:
     """A batch whose prompts tell its jobs apart."""
     recipes = [replace(RECIPE, prompt=f"a fox in the snow, number {number}") for number in range(count)]
-    studio.jobs.submit_all(user.id, recipes)
+    studio.jobs.submit(user.id, recipes)
 
 
 def under_way(studio: Studio, calls: int = 3) -> None:

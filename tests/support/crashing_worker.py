@@ -23,6 +23,7 @@ from core.accounts.audit_log import AuditLog
 from core.database.database import Database
 from core.generation.job_queue import JobQueue
 from core.generation.jobs import Jobs
+from core.generation.recovery import Recovery
 from core.generation.worker import Worker
 from core.images.gallery import Gallery
 from core.images.uploads import Uploads
@@ -124,7 +125,7 @@ def jobs_of(storage: Storage, database: Database, client: ServiceClient) -> Jobs
     gallery, usage = Gallery(database, storage, AuditLog(database)), UsageLog(database)
     budgets = Budgets(database, load_settings(), AuditLog(database))
     worker = Worker(database, storage, gallery, usage, budgets, client, b"secret", ErrorCounts(database))
-    return Jobs(database, storage, worker, JobQueue(database), budgets)
+    return Jobs(database, storage, worker, JobQueue(database), budgets, Recovery(database, worker))
 
 
 def main() -> None:
@@ -134,10 +135,10 @@ def main() -> None:
     client = ServiceClient(settings, transport=Transport(plan.moment))
     jobs = jobs_of(storage_of(plan), Database(plan.database_url), client)
     if plan.moment == "queued":
-        jobs.submit(plan.user_id, plan.recipe, 1)
+        jobs.submit(plan.user_id, [plan.recipe])
         die()
     jobs.start()
-    jobs.submit(plan.user_id, plan.recipe, 1)
+    jobs.submit(plan.user_id, [plan.recipe])
     signal.pause()
 
 

@@ -16,6 +16,7 @@ from core.database.database import Database
 from core.database.models import Job, JobState, User
 from core.generation.job_queue import JobQueue, Limits
 from core.generation.jobs import Jobs
+from core.generation.recovery import Recovery
 from core.generation.views import JobView
 from core.generation.worker import Worker
 from core.images.gallery import Gallery
@@ -61,7 +62,8 @@ class Studio:
             worker,
             queue,
             budgets,
-            places=self.limits.at_once,
+            Recovery(self.database, worker),
+            max_running=self.limits.at_once,
         )
 
     def close(self) -> None:

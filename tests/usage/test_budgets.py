@@ -20,7 +20,7 @@ from core.accounts.audit_log import Action, AuditLog
 from core.accounts.identity import SignedIn
 from core.database.database import Database
 from core.database.models import AuditEntry, Budget, Job, JobState, Usage, UsageKind, User
-from core.generation.ingest import Figures
+from core.generation.ingest import AnswerFigures
 from core.generation.job_queue import JobQueue, Limits
 from core.prompts.recipe import Recipe
 from core.provider import pricing
@@ -134,7 +134,7 @@ def test_of_twenty_clicks_at_once_as_many_are_taken_as_there_is_room_for(
     with closing(Database(database.url.render_as_string(hide_password=False))) as second:
         studios = [open_studio(each, **room()) for each in (database, second)]
         clicks = [
-            lambda number=number: studios[number % 2].jobs.submit(user.id, another(number), 1)
+            lambda number=number: studios[number % 2].jobs.submit(user.id, [another(number)])
             for number in range(20)
         ]
         assert accepted(clicks) == 7
@@ -148,7 +148,7 @@ def test_of_twenty_tries_again_at_once_too(
     open_handed = open_studio()
     open_handed.service.script(*["moderation"] * 20)
     for number in range(20):
-        open_handed.jobs.submit(user.id, another(number), 1)
+        open_handed.jobs.submit(user.id, [another(number)])
         open_handed.work()
     failed = [job.id for job in open_handed.rows(Job)]
     studio = open_studio(**room())
@@ -161,17 +161,17 @@ def test_of_twenty_tries_again_at_once_too(
 def test_a_batch_is_taken_whole_or_not_at_all(open_studio: Callable[..., Studio], user: User) -> None:
     studio = open_studio(budget_day_images=3)
     with pytest.raises(errors.BudgetSpent):
-        studio.jobs.submit(user.id, PRICED, 4)
+        studio.jobs.submit(user.id, [PRICED] * 4)
     assert studio.rows(Job) == []
-    studio.jobs.submit(user.id, PRICED, 3)
+    studio.jobs.submit(user.id, [PRICED] * 3)
 
 
 def test_the_second_click_of_a_double_click_is_no_second_batch(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     studio = open_studio(budget_day_images=1)
-    first = studio.jobs.submit(user.id, PRICED, 1)
-    assert studio.jobs.submit(user.id, PRICED, 1) == first
+    first = studio.jobs.submit(user.id, [PRICED])
+    assert studio.jobs.submit(user.id, [PRICED]) == first
 
 
 # What counts
@@ -181,7 +181,7 @@ def test_what_waits_and_what_runs_is_reserved_and_then_counts_what_it_cost(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     studio = open_studio()
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     assert used(studio, user) == sums(estimate(), 1)
     job = studio.jobs.claim()
     assert job
@@ -197,13 +197,13 @@ def test_what_failed_gives_everything_back(
     """Incident 14: a failed job that still counted against the quota."""
     studio = open_studio(budget_day_images=1, budget_day_usd=dollars(estimate()))
     studio.service.script(behaviour)
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     with pytest.raises(errors.BudgetSpent):
-        studio.jobs.submit(user.id, another(1), 1)
+        studio.jobs.submit(user.id, [another(1)])
     studio.work()
     assert studio.job().state == JobState.FAILED
     assert used(studio, user) == sums(0, 0)
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
 
 
 def with_picture(encoded: str) -> Callable[[bytes], bytes]:
@@ -247,12 +247,12 @@ def test_what_failed_and_may_have_been_charged_counts_as_money_and_as_an_image(
 ) -> None:
     studio = open_studio(budget_day_images=1)
     studio.service.script(behaviour)
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     studio.work()
     assert studio.job().state == JobState.FAILED
     assert used(studio, user) == sums(PAID if priced else estimate(), 1)
     with pytest.raises(errors.BudgetSpent):
-        studio.jobs.submit(user.id, another(1), 1)
+        studio.jobs.submit(user.id, [another(1)])
 
 
 def test_what_the_offline_engine_spoilt_counts_as_nothing(
@@ -261,7 +261,7 @@ def test_what_the_offline_engine_spoilt_counts_as_nothing(
     studio = open_studio()
     studio.jobs.worker.offline = True
     studio.service.script("html")
-    studio.jobs.submit(user.id, replace(RECIPE, model="offline-painter"), 1)
+    studio.jobs.submit(user.id, [replace(RECIPE, model="offline-painter")])
     studio.work()
     assert studio.job().state == JobState.FAILED
     assert used(studio, user) == sums(0, 0)
@@ -272,13 +272,13 @@ def test_what_is_taken_back_gives_everything_back(
     open_studio: Callable[..., Studio], user: User, every: bool
 ) -> None:
     studio = open_studio(budget_day_images=1, budget_month_usd=dollars(estimate()))
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     if every:
         assert studio.jobs.cancel_waiting(user.id) == 1
     else:
         assert studio.jobs.cancel(user.id, studio.job().id) == JobState.CANCELLED
     assert used(studio, user) == sums(0, 0)
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
 
 
 def test_what_may_have_been_charged_counts_what_was_reserved_for_it(
@@ -286,7 +286,7 @@ def test_what_may_have_been_charged_counts_what_was_reserved_for_it(
 ) -> None:
     studio = open_studio(budget_day_images=1)
     studio.service.script("dropped")
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     studio.work()
     job = studio.job()
     assert job.state == JobState.UNKNOWN
@@ -302,7 +302,7 @@ def test_a_picture_that_the_offline_engine_never_finished_counts_nothing(
     studio = open_studio()
     studio.jobs.worker.offline = True
     studio.service.script("dropped")
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     studio.work()
     assert used(studio, user)["day_images"] == 0
 
@@ -310,13 +310,13 @@ def test_a_picture_that_the_offline_engine_never_finished_counts_nothing(
 def test_an_answer_that_comes_late_counts_once(open_studio: Callable[..., Studio], user: User) -> None:
     studio = open_studio()
     studio.service.script("dropped")
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     job = studio.jobs.claim()
     assert job
     studio.jobs.worker.run(job)
     studio.storage.put(image_key(job, 0), picture(PRICED.prompt, "1024x1024"))
-    studio.storage.put(answer_figures_key(job), Figures(count=1, price_micros=7).to_bytes())
-    studio.jobs.enter_late()
+    studio.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=7).to_bytes())
+    studio.jobs.recovery.adopt_late_answers()
     assert studio.job().state == JobState.DONE
     assert used(studio, user) == sums(7, 1)
 
@@ -326,7 +326,7 @@ def test_what_is_tried_again_by_itself_keeps_its_one_reservation(
 ) -> None:
     studio = open_studio(budget_day_images=1)
     studio.service.script("rate limit", "rate limit")
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     for _ in range(2):
         studio.work()
         assert used(studio, user) == sums(estimate(), 1)
@@ -342,7 +342,7 @@ def test_each_call_that_may_have_been_charged_counts_where_it_is_sent_again(
     studio = open_studio()
     studio.jobs.worker.resend_unknown = True
     studio.service.script("dropped")
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     studio.work()
     assert used(studio, user) == sums(2 * estimate(), 2)
     clock.forward(minutes=5)
@@ -357,7 +357,7 @@ def test_an_unknown_outcome_is_sent_again_once_and_then_told(
     studio.jobs.worker.resend_unknown = True
     # What was refused without charge on the way takes nothing from it, and gives nothing.
     studio.service.script("rate limit", "dropped", "rate limit", "dropped")
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     while studio.job().is_live:
         studio.work()
         clock.forward(minutes=5)
@@ -378,7 +378,7 @@ def test_an_unknown_outcome_is_sent_again_only_where_the_budgets_cover_that(
     studio = open_studio(**budget())
     studio.jobs.worker.resend_unknown = True
     studio.service.script("dropped")
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     studio.work()
     assert studio.job().state == JobState.UNKNOWN
     assert studio.paid() == 1
@@ -390,7 +390,7 @@ def test_of_twenty_unknown_outcomes_at_once_as_many_are_sent_again_as_there_is_r
 ) -> None:
     studio = open_studio(budget_day_images=27)
     studio.jobs.worker.resend_unknown = True
-    studio.jobs.submit(user.id, PRICED, 20)
+    studio.jobs.submit(user.id, [PRICED] * 20)
     running = [job for _ in range(20) if (job := studio.jobs.claim())]
     accepted([lambda job=job: studio.jobs.worker.settle(job) for job in running])
     states = [job.state for job in studio.rows(Job)]
@@ -403,7 +403,7 @@ def test_an_answer_without_a_price_counts_what_was_reserved_for_it(
 ) -> None:
     studio = open_studio()
     studio.service.script(Behaviour(plain=True, spoil=without_usage))
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     studio.work()
     (call,) = studio.rows(Usage)
     assert (call.outcome, call.price_micros) == (Outcome.OK, None)
@@ -416,10 +416,10 @@ def test_where_no_price_is_published_the_most_that_is_likely_is_set_aside(
     likely = max_image_price(RECIPE.params())
     assert likely
     studio = open_studio(budget_day_usd=dollars(2 * likely))
-    studio.jobs.submit(user.id, RECIPE, 2)
+    studio.jobs.submit(user.id, [RECIPE] * 2)
     assert used(studio, user) == sums(2 * likely, 2)
     with pytest.raises(errors.BudgetSpent):
-        studio.jobs.submit(user.id, another(1, RECIPE), 1)
+        studio.jobs.submit(user.id, [another(1, RECIPE)])
     studio.work()
     assert used(studio, user) == sums(PAID + likely, 2)
 
@@ -429,11 +429,11 @@ def test_of_a_model_without_a_price_an_image_counts_once_the_money_is_spent(
 ) -> None:
     studio = open_studio(budget_day_usd=dollars(PAID))
     foreign = replace(RECIPE, model="another-painter")
-    studio.jobs.submit(user.id, foreign, 2)
+    studio.jobs.submit(user.id, [foreign] * 2)
     assert used(studio, user) == sums(0, 2)
     UsageLog(studio.database).record_now(a_call(user, clock.now, price_micros=PAID, images=0))
     with pytest.raises(errors.BudgetSpent):
-        studio.jobs.submit(user.id, another(1, foreign), 1)
+        studio.jobs.submit(user.id, [another(1, foreign)])
 
 
 def test_what_costs_nothing_is_never_refused_for_want_of_money(
@@ -441,10 +441,10 @@ def test_what_costs_nothing_is_never_refused_for_want_of_money(
 ) -> None:
     studio = open_studio(budget_day_usd=0, budget_day_images=2)
     offline = replace(RECIPE, model="offline-painter")
-    studio.jobs.submit(user.id, offline, 2)
+    studio.jobs.submit(user.id, [offline] * 2)
     assert used(studio, user) == sums(0, 2)
     with pytest.raises(errors.BudgetSpent, match="image budget is used up"):
-        studio.jobs.submit(user.id, another(1, offline), 1)
+        studio.jobs.submit(user.id, [another(1, offline)])
 
 
 def test_what_was_saved_counts_nothing(open_studio: Callable[..., Studio], user: User, clock: Clock) -> None:
@@ -476,12 +476,12 @@ def test_another_users_calls_and_jobs_count_nothing_here(
     open_studio: Callable[..., Studio], user: User, other_user: User
 ) -> None:
     studio = open_studio(budget_day_images=2)
-    studio.jobs.submit(other_user.id, PRICED, 2)
+    studio.jobs.submit(other_user.id, [PRICED] * 2)
     studio.work()
     assert used(studio, user) == sums(0, 0)
-    studio.jobs.submit(user.id, PRICED, 2)
+    studio.jobs.submit(user.id, [PRICED] * 2)
     with pytest.raises(errors.BudgetSpent):
-        studio.jobs.submit(other_user.id, another(1), 1)
+        studio.jobs.submit(other_user.id, [another(1)])
 
 
 def test_the_sums_are_those_of_the_books(
@@ -491,7 +491,7 @@ def test_the_sums_are_those_of_the_books(
     behaviours = ["moderation", "dropped", "rate limit", "html", "extra images", "server error"]
     studio.service.script(*behaviours)
     for number in range(12):
-        studio.jobs.submit(user.id, another(number), 1)
+        studio.jobs.submit(user.id, [another(number)])
     while any(job.state in (JobState.QUEUED, JobState.RUNNING) for job in studio.rows(Job)):
         clock.forward(seconds=10)
         if job := studio.jobs.claim():
@@ -510,15 +510,15 @@ def test_what_is_left_is_what_can_be_had(open_studio: Callable[..., Studio], use
     """Reservations are neither lost nor counted twice on the way through all states."""
     studio = open_studio(budget_day_images=5)
     studio.service.script("moderation", "dropped", "plain")
-    studio.jobs.submit(user.id, PRICED, 4)
+    studio.jobs.submit(user.id, [PRICED] * 4)
     for _ in range(3):
         studio.work()
     studio.jobs.cancel_waiting(user.id)
     (day,) = [line for line in lines(studio, user) if line.kind is BudgetKind.DAY_IMAGES]
     assert (day.used, day.left) == (2, 3)
     with pytest.raises(errors.BudgetSpent):
-        studio.jobs.submit(user.id, another(1), 4)
-    studio.jobs.submit(user.id, another(1), 3)
+        studio.jobs.submit(user.id, [another(1)] * 4)
+    studio.jobs.submit(user.id, [another(1)] * 3)
 
 
 def lines(studio: Studio, user: User) -> tuple[BudgetUse, ...]:
@@ -590,15 +590,15 @@ def test_a_spent_day_is_over_at_midnight_and_the_month_is_not(
 ) -> None:
     studio = open_studio(budget_day_images=1, budget_month_images=2)
     for number in range(2):
-        studio.jobs.submit(user.id, another(number), 1)
+        studio.jobs.submit(user.id, [another(number)])
         studio.work()
         with pytest.raises(errors.BudgetSpent):
-            studio.jobs.submit(user.id, another(9), 1)
+            studio.jobs.submit(user.id, [another(9)])
         clock.forward(days=1)
     with pytest.raises(errors.BudgetSpent, match=r"This month's .* 01 Jun 2026, 00:00 UTC"):
-        studio.jobs.submit(user.id, another(9), 1)
+        studio.jobs.submit(user.id, [another(9)])
     clock.now = datetime(2026, 6, 1, tzinfo=UTC)
-    studio.jobs.submit(user.id, another(9), 1)
+    studio.jobs.submit(user.id, [another(9)])
 
 
 def test_what_still_waits_at_midnight_counts_in_the_day_in_which_it_will_leave(
@@ -606,7 +606,7 @@ def test_what_still_waits_at_midnight_counts_in_the_day_in_which_it_will_leave(
 ) -> None:
     studio = open_studio()
     clock.now = datetime(2026, 5, 31, 23, 59, tzinfo=UTC)
-    studio.jobs.submit(user.id, PRICED, 2)
+    studio.jobs.submit(user.id, [PRICED] * 2)
     running = studio.jobs.claim()
     assert running
     clock.forward(minutes=1)
@@ -627,17 +627,17 @@ def test_an_administrator_changes_one_users_budget(
     studio = open_studio(budget_day_images=1)
     budgets = studio.jobs.budgets
     budgets.change(admin, user.id, UserLimits(day_images=2))
-    studio.jobs.submit(user.id, PRICED, 2)
+    studio.jobs.submit(user.id, [PRICED] * 2)
     with pytest.raises(errors.BudgetSpent):
-        studio.jobs.submit(other_user.id, PRICED, 2)
+        studio.jobs.submit(other_user.id, [PRICED] * 2)
     budgets.change(admin, user.id, UserLimits(day_images=0))
     with pytest.raises(errors.BudgetSpent):
-        studio.jobs.submit(user.id, another(1), 1)
+        studio.jobs.submit(user.id, [another(1)])
     budgets.change(admin, user.id, UserLimits(day_images=NO_LIMIT))
-    studio.jobs.submit(user.id, another(2), 4)
+    studio.jobs.submit(user.id, [another(2)] * 4)
     budgets.change(admin, user.id, UserLimits())
     with pytest.raises(errors.BudgetSpent):
-        studio.jobs.submit(user.id, another(3), 1)
+        studio.jobs.submit(user.id, [another(3)])
 
 
 def test_one_users_limit_leaves_the_others_as_the_settings_say(
@@ -730,9 +730,9 @@ def test_a_refusal_says_which_budget_what_is_left_and_when_it_starts_anew(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     studio = open_studio(budget_day_images=3)
-    studio.jobs.submit(user.id, PRICED, 1)
+    studio.jobs.submit(user.id, [PRICED])
     with pytest.raises(errors.BudgetSpent) as refused:
-        studio.jobs.submit(user.id, another(1), 5)
+        studio.jobs.submit(user.id, [another(1)] * 5)
     error = refused.value
     assert error.message == (
         "You can make 2 more images today; this would make 5. The budget resets on 02 May 2026, 00:00 UTC."
@@ -761,7 +761,7 @@ def test_of_several_spent_budgets_the_one_that_renews_last_is_said(
 ) -> None:
     studio = open_studio(budget_day_images=1, budget_month_usd=dollars(1))
     with pytest.raises(errors.BudgetSpent, match="This month's budget has"):
-        studio.jobs.submit(user.id, PRICED, 2)
+        studio.jobs.submit(user.id, [PRICED] * 2)
 
 
 # How fast

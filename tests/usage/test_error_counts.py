@@ -148,7 +148,7 @@ def test_a_job_that_ends_without_an_image_is_counted_once(
 ) -> None:
     studio = make_studio(database, started=False)
     studio.service.script(behaviour)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     assert [code for code, _hour in rows(database)] == [kind.code]
     assert list(rows(database).values()) == [1]
@@ -160,7 +160,7 @@ def test_a_job_that_is_tried_again_by_itself_is_not_counted(
 ) -> None:
     studio = make_studio(database, started=False)
     studio.service.script("overloaded")
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     studio.work()
     assert rows(database) == {}
 
@@ -170,7 +170,7 @@ def test_a_job_that_a_dead_process_left_is_counted(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
-    studio.jobs.submit(user.id, RECIPE, 1)
+    studio.jobs.submit(user.id, [RECIPE])
     assert studio.jobs.claim()
-    studio.jobs.sweep()
+    studio.jobs.recovery.settle_orphans()
     assert [code for code, _hour in rows(database)] == [errors.OutcomeUnknown.code]

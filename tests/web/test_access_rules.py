@@ -205,7 +205,7 @@ def _people(studio: Studio) -> tuple[dict[str, SignedIn], dict[str, dict[str, st
 
 def _images(studio: Studio, owner_id: str, count: int) -> list[str]:
     """So many images of their own: one for each address that may move or change it."""
-    studio.jobs.submit(owner_id, RECIPE, 1)
+    studio.jobs.submit(owner_id, [RECIPE])
     (first,) = until(lambda: studio.jobs.recent(owner_id)[0].image_ids)
     image = studio.gallery.get(owner_id, first)
     data, small = studio.gallery.original(owner_id, first), studio.gallery.thumbnail(owner_id, first)
