@@ -110,6 +110,6 @@ def at_a_moment(studio: Studio) -> tuple[Studio, Clock]:
     """The studio with a clock that stands still until it is moved."""
     clock = Clock()
     clock.now = utc_now()
-    studio.jobs.clock = studio.jobs.worker.clock = clock
+    studio.jobs.clock = studio.jobs.worker.clock = studio.jobs.recovery.clock = clock
     studio.jobs.queue = JobQueue(studio.database, studio.limits, clock=clock)
     return studio, clock

@@ -56,7 +56,7 @@ def open_studio(
     def make(database: Database = database, **settings: Any) -> Studio:
         given = {"partial_images": 0} | settings
         studio, _ = at_a_moment(make_studio(database, started=False, settings=given))
-        studio.jobs.clock = studio.jobs.worker.clock = clock
+        studio.jobs.clock = studio.jobs.worker.clock = studio.jobs.recovery.clock = clock
         studio.jobs.queue = JobQueue(database, Limits(64, 64), clock=clock)
         budgets = Budgets(database, load_settings(**given), AuditLog(database, clock=clock), clock=clock)
         studio.jobs.budgets = studio.jobs.worker.budgets = budgets
