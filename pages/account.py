@@ -1,4 +1,4 @@
-"""A person's own account; for the administrator, everybody's access, new passwords and the invitations."""
+"""The account page: the user's own account and, for the administrator, everybody's access."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.usage.error_counts import ErrorFrequency
 from core.usage.money import format_money
 from core.usage.spending import month_of
 from core.usage.usage_log import Totals
-from pages.ui.account.authenticator import authenticator
+from pages.ui.account.authenticator import open_authenticator
 from pages.ui.account.budget_panel import budget_dialog, budget_panel
 from pages.ui.account.sign_in import INVITE_PARAM
 from pages.ui.account.token_panel import api_tokens
@@ -46,11 +46,11 @@ def page(user: SignedIn) -> None:
         _invitations(user)
         _people(user)
         _failures(user)
-        _trail()
+        _audit_log()
 
 
 def _month(user: SignedIn) -> None:
-    """What this person's calls came to in the month that their budgets count by."""
+    """The user's calls and their cost in the current month, which is a month in UTC as for the budgets."""
     st.subheader("This month", anchor=False)
     totals = studio().usage.totals(user.user_id, month_of(utc_now()))
     figures = {
@@ -67,7 +67,7 @@ def _month(user: SignedIn) -> None:
 
 
 def _footnotes(totals: Totals) -> list[str]:
-    notes = ["“Saved” is what you reused instead of paying again."]
+    notes = ["“Saved” is what you saved by reusing results you already paid for."]
     if unpriced := totals.unpriced_calls + totals.unpriced_saved_calls:
         notes.append(f"{unpriced:,} of the calls have no known price and aren't included in the totals.")
     return notes
@@ -83,20 +83,20 @@ def _password(user: SignedIn) -> None:
             type="password",
             autocomplete="new-password",
         )
-        again = st.text_input("Repeat new password", type="password", autocomplete="new-password")
-        sent = st.form_submit_button("Change password")
+        repeated = st.text_input("Repeat new password", type="password", autocomplete="new-password")
+        submitted = st.form_submit_button("Change password")
     st.caption("A new password signs you out everywhere else and revokes all your API tokens.")
-    if sent:
+    if submitted:
         with failure_panel("password"):
-            _change(user, current or "", new or "", again or "")
+            _change(user, current or "", new or "", repeated or "")
     if st.query_params.pop(CHANGED_PARAM, None):
         st.success("Your password has been changed.", icon=":material/check:")
 
 
-def _change(user: SignedIn, current: str, new: str, again: str) -> None:
-    check_repeated(new, again)
-    with authenticator() as opened:
-        ticket = opened.change_password(user.username, current, new)
+def _change(user: SignedIn, current: str, new: str, repeated: str) -> None:
+    check_repeated(new, repeated)
+    with open_authenticator() as authenticator:
+        ticket = authenticator.change_password(user.username, current, new)
     st.info("Signing in with the new password…", icon=":material/login:")
     begin_session(ticket, then=f"/account?{CHANGED_PARAM}=yes")
 
@@ -125,18 +125,19 @@ def _invitations(user: SignedIn) -> None:
         st.caption("New accounts are switched off (REGISTRATION=closed).")
         return
     if registration is RegistrationMode.OPEN:
-        st.caption("Anybody who can open this address can create an account (REGISTRATION=open).")
+        st.caption("Anyone who can open this address can create an account (REGISTRATION=open).")
         return
-    st.button("Make an invitation link", icon=":material/person_add:", on_click=as_user(user, _invite))
+    st.button("Create invitation link", icon=":material/person_add:", on_click=as_user(user, _create_invite))
     if token := st.session_state.get(INVITE_KEY):
         st.code(page_url(INVITE_PARAM, token), language=None)
         st.caption(
-            f"It is good for one account, within {INVITE_LIFETIME.days} days. It won't be shown again."
+            f"It creates one account. Expires in {INVITE_LIFETIME.days} days. "
+            "Copy the link now: it won't be shown again."
         )
     for invite in studio().registration.open_invites(user):
         with st.container(horizontal=True, vertical_alignment="center", key=f"invite-{invite.id}"):
-            made, ends = local_time(invite.created_at), local_time(invite.expires_at)
-            st.markdown(f"Invitation made on {made}, valid until {ends}")
+            created, expires = local_time(invite.created_at), local_time(invite.expires_at)
+            st.markdown(f"Invitation created {created}, expires {expires}")
             st.button(
                 "Withdraw invitation",
                 key=f"withdraw-invite-{invite.id}",
@@ -145,7 +146,7 @@ def _invitations(user: SignedIn) -> None:
             )
 
 
-def _invite(user: SignedIn) -> None:
+def _create_invite(user: SignedIn) -> None:
     st.session_state[INVITE_KEY] = studio().registration.create_invite(user)
 
 
@@ -172,7 +173,7 @@ def _access(user: SignedIn, account: Account) -> None:
     if account.withdrawn_at:
         st.badge("No access", color="red")
         st.button(
-            "Give access again",
+            "Restore access",
             key=f"in-{account.user_id}",
             on_click=as_user(user, _reinstate),
             args=(account,),
@@ -194,24 +195,24 @@ def _access(user: SignedIn, account: Account) -> None:
 
 
 def _reset(user: SignedIn, account: Account) -> None:
-    """For somebody who has forgotten the password."""
+    """A reset link, which the administrator passes on to somebody who has forgotten the password."""
     with st.popover("Forgotten password", key=f"reset-{account.user_id}"):
         st.button(
-            "Make a link to set a new password",
-            key=f"make-reset-{account.user_id}",
-            on_click=as_user(user, _make_reset),
+            "Create a link to set a new password",
+            key=f"create-reset-{account.user_id}",
+            on_click=as_user(user, _create_reset),
             args=(account,),
         )
         if token := st.session_state.get(f"{RESET_KEY}-{account.user_id}"):
             st.code(page_url(RESET_PARAM, token), language=None)
             hours = RESET_LIFETIME.total_seconds() / 3600
             st.caption(
-                f"Whoever opens it can set the password of **{escape_markdown(account.username)}**, once, "
-                f"within {hours:.0f} hours."
+                f"Anyone who opens it can set the password of **{escape_markdown(account.username)}**, once. "
+                f"Expires in {hours:.0f} hours."
             )
 
 
-def _make_reset(user: SignedIn, account: Account) -> None:
+def _create_reset(user: SignedIn, account: Account) -> None:
     token = studio().passwords.create_reset(user, account.user_id)
     st.session_state[f"{RESET_KEY}-{account.user_id}"] = token
 
@@ -224,10 +225,10 @@ def _reinstate(user: SignedIn, account: Account) -> None:
     studio().users.reinstate(user, account.user_id)
 
 
-def _trail() -> None:
+def _audit_log() -> None:
     st.subheader("Audit", anchor=False)
     st.markdown("Who signed in, and who changed or deleted what, when and from where.")
-    st.page_link("audit.py", label="Open the audit trail", icon=":material/history:")
+    st.page_link("audit.py", label="Open the audit log", icon=":material/history:")
 
 
 def _failures(user: SignedIn) -> None:
@@ -242,7 +243,7 @@ def _failures(user: SignedIn) -> None:
 
 
 def _failure_row(failure: ErrorFrequency) -> dict[str, str]:
-    message = escape_markdown(failure.message) or "A failure from another version"
+    message = escape_markdown(failure.message) or "An error of another version"
     figures = {"Last 24 hours": f"{failure.recent:,}", "Last 30 days": f"{failure.total:,}"}
     return {"Code": escape_markdown(failure.code), "What people saw": message} | figures
 

@@ -1,4 +1,4 @@
-"""The audit trail, for the administrator: newest first, by person and action, and as a file."""
+"""The audit log for the administrator: a table that can be filtered, and a CSV file."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ _ID_LENGTH = 40
 
 @dataclass(slots=True)
 class AuditState:
-    """Which page of which entries is looked at."""
+    """The filters and the page that this tab shows."""
 
-    which: AuditFilter = field(default_factory=AuditFilter)
+    filters: AuditFilter = field(default_factory=AuditFilter)
     cursor: str | None = None
 
 
 def page(user: SignedIn) -> None:
     st.title("Audit", anchor=False)
     if not user.is_admin:
-        # The trail itself would refuse it too; here it is no failure of the page.
+        # The audit log would raise the same error. Shown here, it isn't counted as a failed page.
         show_failure(NotAllowed(), key="audit")
         return
     st.markdown("Newest first, in UTC. Nobody can change or remove an entry.")
     state = _state()
-    which = _filters(user, state.which)
-    if which != state.which:
-        state.which, state.cursor = which, None
-    found = studio().audit_log.page(user, which, after=state.cursor)
+    filters = _choose_filters(user, state.filters)
+    if filters != state.filters:
+        state.filters, state.cursor = filters, None
+    found = studio().audit_log.page(user, filters, after=state.cursor)
     if found.entries:
         with st.container(key="audit"):
             st.markdown(_table(found.entries))
     else:
         st.info("No matching entries.", icon=":material/history:")
-    pager(found.newer, found.next, partial(_turn, state))
+    pager(found.newer, found.next, partial(_go_to, state))
 
 
 def _state() -> AuditState:
@@ -56,7 +56,7 @@ def _state() -> AuditState:
     return state
 
 
-def _filters(user: SignedIn, chosen: AuditFilter) -> AuditFilter:
+def _choose_filters(user: SignedIn, chosen: AuditFilter) -> AuditFilter:
     people = ["", *sorted(account.username for account in studio().users.list(user))]
     actions = ["", *Action]
     with st.container(horizontal=True, vertical_alignment="bottom", key="audit-filters"):
@@ -64,7 +64,7 @@ def _filters(user: SignedIn, chosen: AuditFilter) -> AuditFilter:
             "Person",
             people,
             people.index(chosen.person or ""),
-            format_func=lambda name: name or "Everybody",
+            format_func=lambda name: name or "Everyone",
             key="audit-person",
             width=220,
         )
@@ -76,36 +76,38 @@ def _filters(user: SignedIn, chosen: AuditFilter) -> AuditFilter:
             key="audit-action",
             width=220,
         )
-        which = AuditFilter(person or None, Action(action) if action else None)
-        st.link_button("Download as CSV", _file_url(which), icon=":material/download:")
-    return which
+        filters = AuditFilter(person or None, Action(action) if action else None)
+        st.link_button("Download as CSV", _file_url(filters), icon=":material/download:")
+    return filters
 
 
-def _file_url(which: AuditFilter) -> str:
-    chosen = {"person": which.person, "action": which.action}
+def _file_url(filters: AuditFilter) -> str:
+    chosen = {"person": filters.person, "action": filters.action}
     return with_query(AUDIT_FILE, {name: value for name, value in chosen.items() if value})
 
 
 def _table(entries: tuple[AuditEntry, ...]) -> str:
-    """A Markdown table in which every word of an entry is shown as it is."""
+    """A Markdown table of the entries, with all their texts escaped."""
     titles = "| When | What | Who | Target | Details | From |\n|---|---|---|---|---|---|\n"
     return titles + "\n".join(_row(entry) for entry in entries)
 
 
 def _row(entry: AuditEntry) -> str:
-    place = ", ".join(part for part in (entry.address, entry.browser and browser_name(entry.browser)) if part)
+    origin = ", ".join(
+        part for part in (entry.address, entry.browser and browser_name(entry.browser)) if part
+    )
     texts = (
         format_utc(entry.at),
         entry.action.capitalize(),
         entry.actor_name,
         shorten(entry.subject, _ID_LENGTH),
         entry.details,
-        place or "Atelier itself",
+        origin or "Atelier itself",
     )
     return f"| {' | '.join(map(escape_markdown, texts))} |"
 
 
-def _turn(state: AuditState, cursor: str | None) -> None:
+def _go_to(state: AuditState, cursor: str | None) -> None:
     state.cursor = cursor
 
 

@@ -23,7 +23,7 @@ from core.database.models import Image, ShareLink, User
 LIVES = (timedelta(days=7), timedelta(days=1), timedelta(days=30))
 # The part of an image's address in which a link's token is handed on.
 SHARE_PARAM = "share"
-# So much of a link's id names it in the audit trail.
+# The audit log names a link by this many characters of its id.
 SHARE_NAME = 8
 
 

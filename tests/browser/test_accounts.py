@@ -128,7 +128,7 @@ def test_invited_people_only(browser: Browser, tmp_path: Path) -> None:
             stranger.expect_sign_in()
             expect(stranger.page.get_by_role("tab", name="Create account")).to_have_count(0)
         admin.go("Account")
-        admin.page.get_by_role("button", name="Make an invitation link").click()
+        admin.page.get_by_role("button", name="Create invitation link").click()
         link = admin.page.get_by_test_id("stCode").inner_text().strip()
         with Visitor(browser, app.base_url) as guest:
             guest.sign_up("guest", path=link.removeprefix(app.base_url))
@@ -149,7 +149,7 @@ def test_a_forgotten_password_is_replaced_by_the_administrators_link(
             guest.sign_up("guest")
             admin.go("Account")
             admin.page.get_by_role("button", name="Forgotten password", exact=True).click()
-            admin.page.get_by_role("button", name="Make a link to set a new password").click()
+            admin.page.get_by_role("button", name="Create a link to set a new password").click()
             link = admin.page.get_by_test_id("stCode").inner_text().strip()
             assert link.startswith(f"{app.base_url}/?reset=")
             with Visitor(browser, app.base_url) as forgetful:
@@ -193,13 +193,13 @@ def test_a_changed_password_is_confirmed(browser: Browser, tmp_path: Path) -> No
         person.expect_signed_in("careful")
 
 
-def test_a_token_is_shown_once_and_the_trail_says_what_was_done(browser: Browser, tmp_path: Path) -> None:
+def test_a_token_is_shown_once_and_recorded_in_the_audit_log(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
         person.sign_up("chief")
         person.open("/account")
         person.type("Token name", "=1+1 <b>script</b>")
-        person.choose("Valid", "until I revoke it")
-        person.page.get_by_role("button", name="Make a token").dblclick()
+        person.choose("Expires", "never")
+        person.page.get_by_role("button", name="Create token").dblclick()
         expect(person.page.get_by_text("Copy your new token now")).to_be_visible()
         token = person.page.get_by_text(re.compile("^atl_")).inner_text().strip()
         person.page.get_by_role("button", name="I have copied it").click()
@@ -208,7 +208,7 @@ def test_a_token_is_shown_once_and_the_trail_says_what_was_done(browser: Browser
             found = ApiTokens(database, AuditLog(database)).authenticate(token)
         assert found is not None
         assert (found.username, found.scopes) == ("chief", {Scope.READ})
-        person.page.get_by_role("link", name="Open the audit trail").click()
+        person.page.get_by_role("link", name="Open the audit log").click()
         expect(person.page.get_by_role("row").filter(has_text="=1+1 <b>script</b>")).to_have_count(2)
         with person.page.expect_download() as saving:
             person.page.get_by_role("link", name="Download as CSV").click()

@@ -447,7 +447,7 @@ def test_the_account_page_says_what_is_used_and_left(open_page: Open, studio: St
     studio.jobs.submit(owner, [Recipe(prompt="fox", model="offline-painter")])
     test = open_page("chief", "account.py")
     shown = metrics(test)
-    assert (shown["Images today"], shown["Money this month"]) == ("1", r"\$0\.00")
+    assert (shown["Images today"], shown["Spent this month"]) == ("1", r"\$0\.00")
     assert {r"of 2, 1 left", r"of \$5\.00, \$5\.00 left", "no limit"} <= set(captions(test))
 
 
@@ -489,9 +489,9 @@ def test_the_administrator_changes_somebodys_budget(open_page: Open, studio: Stu
     [opener] = [button for button in test.button if button.key == f"budget-{guest}"]
     opener.click().run()
     [kind] = [box for box in test.selectbox if box.label == "Images per day"]
-    assert kind.options == ["As in the settings: 2", "No limit", "Another limit"]
+    assert kind.options == ["Default (2)", "No limit", "Custom"]
     [money] = [box for box in test.selectbox if box.label == "Money per day"]
-    assert money.options[0] == "As in the settings: no limit"
+    assert money.options[0] == "Default (no limit)"
 
 
 def test_a_member_changes_nobodys_budget(open_page: Open) -> None:
@@ -500,12 +500,12 @@ def test_a_member_changes_nobodys_budget(open_page: Open) -> None:
 
 
 def make_token(open_page: Open, name: str) -> AppTest:
-    """Make a token on the account page."""
+    """Create a token on the account page."""
     test = open_page("ada", "account.py")
     named(test.text_input, "Token name").set_value(name)
-    named(test.checkbox, "Make and change images, which may cost money").set_value(True)
-    named(test.selectbox, "Valid").set_value(0)
-    named(test.button, "Make a token").click().run()
+    named(test.checkbox, "Generate and change images (this may cost money)").set_value(True)
+    named(test.selectbox, "Expires").set_value(0)
+    named(test.button, "Create token").click().run()
     assert not test.exception
     return test
 
@@ -526,7 +526,7 @@ def test_a_token_is_shown_once_and_listed(open_page: Open, studio: Studio) -> No
     assert shown_tokens(test) == []
     assert shown_tokens(open_page("ada", "account.py")) == []
     assert r"**my \*script\***" in [text.value for text in test.markdown]
-    assert any("valid until revoked · last used" in caption.value for caption in test.caption)
+    assert any("never expires · last used" in caption.value for caption in test.caption)
 
 
 def test_a_token_is_revoked_on_the_page(open_page: Open, studio: Studio) -> None:
@@ -549,40 +549,40 @@ def test_a_tokens_name_is_gone_with_its_owner(open_page: Open) -> None:
     assert not any("adas script" in words for words in texts)
 
 
-def trail(test: AppTest) -> list[str]:
-    """The lines of the audit trail's table."""
+def audit_rows(test: AppTest) -> list[str]:
+    """The rows of the audit log's table."""
     (table,) = [text.value for text in test.markdown if text.value.startswith("| When")]
     return list(table.splitlines())[2:]
 
 
-def test_the_administrator_reads_the_trail(open_page: Open, studio: Studio) -> None:
+def test_the_administrator_reads_the_audit_log(open_page: Open, studio: Studio) -> None:
     open_page("chief")
     make_token(open_page, "<b>*|=1")
     test = open_page("chief", "audit.py")
-    assert r"\<b\>\*\|\=1" in trail(test)[1]
+    assert r"\<b\>\*\|\=1" in audit_rows(test)[1]
     named(test.selectbox, "Action").set_value(Action.TOKEN_MADE).run()
-    assert len(trail(test)) == 1
+    assert len(audit_rows(test)) == 1
     named(test.selectbox, "Person").set_value("chief").run()
     assert [info.value for info in test.info] == ["No matching entries."]
     named(test.selectbox, "Action").set_value("").run()
-    assert all("chief" in line for line in trail(test))
+    assert all("chief" in line for line in audit_rows(test))
 
 
-def test_the_trail_is_looked_through_page_by_page(open_page: Open, studio: Studio) -> None:
+def test_the_audit_log_is_read_page_by_page(open_page: Open, studio: Studio) -> None:
     open_page("chief")
     for _ in range(AUDIT_PAGE):
         studio.sessions.redeem_ticket(ticket_of(studio, "chief"))
     test = open_page("chief", "audit.py")
-    first = trail(test)
+    first = audit_rows(test)
     assert len(first) == AUDIT_PAGE
     named(test.button, "Older").click().run()
-    older = trail(test)
+    older = audit_rows(test)
     assert "Registration" in older[-1]
     named(test.button, "Newer").click().run()
-    assert trail(test) == first
+    assert audit_rows(test) == first
 
 
-def test_nobody_else_gets_to_the_trail(open_page: Open) -> None:
+def test_only_an_administrator_sees_the_audit_log(open_page: Open) -> None:
     open_page("chief")
     test = open_page("guest", "account.py")
     assert "Audit" not in [text.value for text in test.subheader]

@@ -129,7 +129,7 @@ def _account(person: Visitor, name: str, look: Look) -> None:
     expect(person.page.get_by_role("heading", name="Account")).to_be_visible()
     look("account, member")
     person.type("Token name", "Nightly catalogue")
-    person.page.get_by_role("button", name="Make a token").click()
+    person.page.get_by_role("button", name="Create token").click()
     expect(person.page.get_by_text("Copy your new token now")).to_be_visible()
     look("account, a new token")
     person.page.get_by_role("button", name="I have copied it").click()
@@ -149,7 +149,7 @@ def _account(person: Visitor, name: str, look: Look) -> None:
     person.page.get_by_role("button", name="Withdraw access").first.click()
     look("account, withdrawing")
     person.page.keyboard.press("Escape")
-    person.page.get_by_role("link", name="Open the audit trail").click()
+    person.page.get_by_role("link", name="Open the audit log").click()
     expect(person.page.get_by_role("table")).to_be_visible()
     look("audit")
 

@@ -211,10 +211,10 @@ class Authenticator:
         return self._sessions.issue_ticket(username, password_hash)
 
 
-def authenticator() -> Authenticator:
+def open_authenticator() -> Authenticator:
     """An authenticator over this process's studio."""
-    core = studio()
-    return Authenticator(core.registration, core.passwords, core.sign_in_attempts, core.sessions)
+    parts = studio()
+    return Authenticator(parts.registration, parts.passwords, parts.sign_in_attempts, parts.sessions)
 
 
 @st.cache_resource(show_spinner=False)

@@ -1,4 +1,4 @@
-"""A person's budgets: what is used and left, and for the administrator the way to change them."""
+"""A user's budgets: how much is used and left, and a dialog in which the administrator changes them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from core.usage.budget_limits import (
 )
 from core.usage.money import MICROS
 from pages.ui.error_panel import failure_panel
-from pages.ui.formatting import escape_markdown
+from pages.ui.formatting import escape_markdown, to_local_time
 from pages.ui.session import rerun_if_signed_out, studio
 
-USUAL, NONE, OWN = "usual", "none", "own"
+DEFAULT, UNLIMITED, CUSTOM = "default", "unlimited", "custom"
 
 
 def budget_panel(user: SignedIn) -> None:
-    """One's own."""
+    """The signed-in user's own budgets."""
     st.subheader("Budget", anchor=False)
     statement = studio().budgets.statement(user.user_id)
     _figures(statement)
@@ -33,8 +33,8 @@ def budget_panel(user: SignedIn) -> None:
 
 
 def budget_dialog(user: SignedIn, account: Account) -> None:
-    """Another user's budget, or the administrator's own, over the page."""
-    st.dialog(f"Budget for {escape_markdown(account.username)}")(_body)(user, account)
+    """A dialog in which an administrator sees and changes a user's budgets."""
+    st.dialog(f"Budget for {escape_markdown(account.username)}")(_dialog)(user, account)
 
 
 def _figures(statement: Statement) -> None:
@@ -46,11 +46,11 @@ def _figures(statement: Statement) -> None:
 
 
 def _title(line: BudgetUse) -> str:
-    return f"{'Money' if line.kind.is_money else 'Images'} {_period(line.kind)}"
+    return f"{'Spent' if line.kind.is_money else 'Images'} {_period(line.kind)}"
 
 
-def _period(which: BudgetKind) -> str:
-    return "today" if which.is_daily else "this month"
+def _period(kind: BudgetKind) -> str:
+    return "today" if kind.is_daily else "this month"
 
 
 def _rest(line: BudgetUse) -> str:
@@ -60,53 +60,58 @@ def _rest(line: BudgetUse) -> str:
 
 
 def _footnotes(statement: Statement) -> list[str]:
-    starts = {_period(line.kind): f"{line.renews_at:%d %b %Y, %H:%M} UTC" for line in statement.lines}
+    resets = {line.kind.is_daily: to_local_time(line.renews_at) for line in statement.lines}
     notes = [
-        "Images that are queued or being made are included.",
-        f"The daily budget resets on {starts['today']}, the monthly one on {starts['this month']}.",
+        "Images that are queued or being generated are included.",
+        f"Resets daily at {resets[True]:%H:%M}, and for the month on {resets[False]:%d %b at %H:%M}.",
     ]
     if any(line.limit is not None for line in statement.lines if line.kind.is_money):
         notes.append(
-            "Most prices are known only once an image is made: until then, the most it is likely to cost "
+            "Most prices are known only when an image is ready. Until then, the most it is likely to cost "
             "is set aside."
         )
     return notes
 
 
-def _body(user: SignedIn, account: Account) -> None:
+def _dialog(user: SignedIn, account: Account) -> None:
     rerun_if_signed_out(user)
     statement = studio().budgets.statement(account.user_id)
     _figures(statement)
-    before = studio().budgets.user_limits(account.user_id)
-    chosen = {which: _choice(account, which, before) for which in BudgetKind}
+    saved = studio().budgets.user_limits(account.user_id)
+    chosen = {kind: _limit_input(account, kind, saved) for kind in BudgetKind}
     if st.button("Save", type="primary", key=f"save-budget-{account.user_id}"):
         with failure_panel("budget"):
             studio().budgets.change(user, account.user_id, UserLimits(*chosen.values()))
             st.rerun()
 
 
-def _choice(account: Account, which: BudgetKind, before: UserLimits) -> int | None:
-    """One limit as it is chosen now."""
-    own, key = before.of(which), f"{which}-{account.user_id}"
-    usual = studio().budgets.default_limits.of(which)
-    words = {
-        USUAL: f"As in the settings: {format_amount(which, usual)}",
-        NONE: "No limit",
-        OWN: "Another limit",
+def _limit_input(account: Account, kind: BudgetKind, saved: UserLimits) -> int | None:
+    """The chosen limit: an amount, NO_LIMIT, or None for the default of the settings."""
+    own, key = saved.of(kind), f"{kind}-{account.user_id}"
+    default = studio().budgets.default_limits.of(kind)
+    labels = {
+        DEFAULT: f"Default ({format_amount(kind, default)})",
+        UNLIMITED: "No limit",
+        CUSTOM: "Custom",
     }
-    now = USUAL if own is None else NONE if own == NO_LIMIT else OWN
-    kind = st.selectbox(
-        which.label, list(words), list(words).index(now), key=f"kind-{key}", format_func=words.__getitem__
+    current = DEFAULT if own is None else UNLIMITED if own == NO_LIMIT else CUSTOM
+    choice = st.selectbox(
+        kind.label,
+        list(labels),
+        list(labels).index(current),
+        key=f"kind-{key}",
+        format_func=labels.__getitem__,
     )
-    if kind != OWN:
-        return NO_LIMIT if kind == NONE else None
-    limit = max(0, own if own is not None else usual or 0)
-    return _money_input(which, limit, key) if which.is_money else _images_input(which, limit, key)
+    if choice != CUSTOM:
+        return NO_LIMIT if choice == UNLIMITED else None
+    limit = max(0, own if own is not None else default or 0)
+    return _money_input(kind, limit, key) if kind.is_money else _images_input(kind, limit, key)
 
 
-def _money_input(which: BudgetKind, limit: int, key: str) -> int:
-    typed = st.number_input(
-        f"{which.label}, USD",
+def _money_input(kind: BudgetKind, limit: int, key: str) -> int:
+    """An amount typed in USD, as micro-USD."""
+    usd = st.number_input(
+        f"Maximum {kind.label.lower()} (USD)",
         0.0,
         float(MAX_USD_LIMIT),
         limit / MICROS,
@@ -114,9 +119,9 @@ def _money_input(which: BudgetKind, limit: int, key: str) -> int:
         format="%.2f",
         key=f"limit-{key}",
     )
-    return round(typed * MICROS)
+    return round(usd * MICROS)
 
 
-def _images_input(which: BudgetKind, limit: int, key: str) -> int:
-    label = f"{which.label}, number"
+def _images_input(kind: BudgetKind, limit: int, key: str) -> int:
+    label = f"Maximum {kind.label.lower()}"
     return int(st.number_input(label, 0, MAX_IMAGES_LIMIT, limit, 1, key=f"limit-{key}"))

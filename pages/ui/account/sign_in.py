@@ -1,4 +1,4 @@
-"""The door: sign in, make an account where that is allowed, or set a new password by a link."""
+"""The page for people who aren't signed in: sign in, create an account, or set a new password by a link."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import streamlit as st
 
 from core import errors
 from core.accounts.passwords import MIN_PASSWORD_LENGTH, RESET_PARAM, check_repeated
-from pages.ui.account.authenticator import Authenticator, authenticator
+from pages.ui.account.authenticator import Authenticator, open_authenticator
 from pages.ui.browser_scripts import begin_session
 from pages.ui.error_panel import failure_panel, log_failure, show_failure
 from pages.ui.navigation import engine_badge
 from pages.ui.session import ENDED_KEY, studio
 from pages.ui.theme import ICON
 
-DOOR_KEY = "_door"
-TOLD_KEY = "_told"
+STATE_KEY = "_sign_in"
+LOGGED_KEY = "_sign_in_errors_logged"
 INVITE_PARAM = "invite"
 
 
 @dataclass(slots=True)
-class Door:
-    """What this tab has of a sign-in that has succeeded.
+class SignInState:
+    """The ticket of a successful sign-in in this tab.
 
-    A second click begins a run of its own while that of the first one still works: `busy` makes it wait.
+    A second click starts a second run while the first one is still working. `lock` makes it wait.
     """
 
     ticket: str | None = None
-    busy: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def sign_in_page() -> None:
-    if ticket := _door().ticket:
+    if ticket := _state().ticket:
         st.info("Signing in…", icon=":material/login:")
         begin_session(ticket)
         return
-    with st.container(key="door", horizontal_alignment="center"):
+    with st.container(key="sign-in-page", horizontal_alignment="center"):
         st.image(ICON, width=72, alt="")
         st.title("Atelier", anchor=False, text_alignment="center")
         st.markdown(
-            "Describe a subject, read and edit the prompt, make the picture, "
-            "and keep it in a gallery of your own.",
+            "Describe a subject, read and edit the prompt, generate the image, "
+            "and keep it in your own gallery.",
             text_alignment="center",
         )
         if st.session_state.pop(ENDED_KEY, False):
@@ -52,11 +52,11 @@ def sign_in_page() -> None:
         engine_badge()
 
 
-def _door() -> Door:
-    if DOOR_KEY not in st.session_state:
-        st.session_state[DOOR_KEY] = Door()
-    door: Door = st.session_state[DOOR_KEY]
-    return door
+def _state() -> SignInState:
+    if STATE_KEY not in st.session_state:
+        st.session_state[STATE_KEY] = SignInState()
+    state: SignInState = st.session_state[STATE_KEY]
+    return state
 
 
 def _forms() -> None:
@@ -89,11 +89,11 @@ def _sign_in() -> None:
     with st.form("sign-in", border=True):
         name = st.text_input("Username", autocomplete="username", max_chars=64)
         password = st.text_input("Password", type="password", autocomplete="current-password")
-        place = st.container()
-        sent = st.form_submit_button("Sign in", type="primary", width="stretch")
-    if sent:
-        with place:
-            _finish(lambda door: door.sign_in(name or "", password or ""), key="sign-in")
+        error_area = st.container()
+        submitted = st.form_submit_button("Sign in", type="primary", width="stretch")
+    if submitted:
+        with error_area:
+            _finish(lambda authenticator: authenticator.sign_in(name or "", password or ""), key="sign-in")
 
 
 def _register(invite: str | None) -> None:
@@ -105,18 +105,18 @@ def _register(invite: str | None) -> None:
             autocomplete="new-password",
             key="new-password",
         )
-        again = st.text_input(
+        repeated = st.text_input(
             "Repeat password", type="password", autocomplete="new-password", key="new-password-again"
         )
-        place = st.container()
-        sent = st.form_submit_button("Create account", type="primary", width="stretch")
+        error_area = st.container()
+        submitted = st.form_submit_button("Create account", type="primary", width="stretch")
 
-    def register(door: Authenticator) -> str:
-        check_repeated(password or "", again or "")
-        return door.register(name or "", password or "", invite=invite)
+    def register(authenticator: Authenticator) -> str:
+        check_repeated(password or "", repeated or "")
+        return authenticator.register(name or "", password or "", invite=invite)
 
-    if sent:
-        with place:
+    if submitted:
+        with error_area:
             _finish(register, key="register")
 
 
@@ -135,31 +135,32 @@ def _new_password(token: str) -> None:
             type="password",
             autocomplete="new-password",
         )
-        again = st.text_input("Repeat new password", type="password", autocomplete="new-password")
-        place = st.container()
-        sent = st.form_submit_button("Set password", type="primary", width="stretch")
+        repeated = st.text_input("Repeat new password", type="password", autocomplete="new-password")
+        error_area = st.container()
+        submitted = st.form_submit_button("Set password", type="primary", width="stretch")
 
-    def reset(door: Authenticator) -> str:
-        check_repeated(password or "", again or "")
-        return door.reset_password(token, password or "")
+    def reset(authenticator: Authenticator) -> str:
+        check_repeated(password or "", repeated or "")
+        return authenticator.reset_password(token, password or "")
 
-    if sent:
-        with place:
+    if submitted:
+        with error_area:
             _finish(reset, key="reset")
 
 
 def _log_once(error: errors.ImageError) -> None:
-    """A link that doesn't work is drawn by each run of its tab, and is one failure."""
-    if error.code not in (told := st.session_state.setdefault(TOLD_KEY, set())):
-        told.add(error.code)
+    """Log the error of an invalid link once per tab, although every run shows it."""
+    logged = st.session_state.setdefault(LOGGED_KEY, set())
+    if error.code not in logged:
+        logged.add(error.code)
         log_failure(error)
 
 
 def _finish(action: Callable[[Authenticator], str], *, key: str) -> None:
-    """Do what the form asks for, once: otherwise a second click would read that its own name is taken."""
-    door = _door()
+    """Submit the form once. A second click would otherwise find that its own username is taken."""
+    state = _state()
     with failure_panel(key):
-        with authenticator() as opened, door.busy:
-            # Nothing is said to Streamlit in between, for it would end the run of a first click there.
-            door.ticket = door.ticket or action(opened)
+        with open_authenticator() as authenticator, state.lock:
+            # No call to Streamlit until the ticket is stored: there it ends the run of a first click.
+            state.ticket = state.ticket or action(authenticator)
         st.rerun()

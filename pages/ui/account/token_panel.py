@@ -1,4 +1,4 @@
-"""The part of the account page about API tokens: make one, see it once, look through them, revoke."""
+"""API tokens on the account page: create one and copy it, list them, revoke them."""
 
 from __future__ import annotations
 
@@ -17,80 +17,83 @@ from pages.ui.error_panel import failure_panel
 from pages.ui.formatting import escape_markdown, local_time, to_local_time
 from pages.ui.session import as_user, studio
 
-DESK_KEY = "_account_tokens"
-_SCOPES = {Scope.READ: "Look at your images", Scope.GENERATE: "Make and change images, which may cost money"}
-_SHORT = {Scope.READ: "looks at images", Scope.GENERATE: "makes and changes images"}
+STATE_KEY = "_account_tokens"
+_SCOPE_LABELS = {
+    Scope.READ: "View your images",
+    Scope.GENERATE: "Generate and change images (this may cost money)",
+}
+_SCOPE_SUMMARIES = {Scope.READ: "views images", Scope.GENERATE: "generates and changes images"}
 
 
 @dataclass(slots=True)
-class Desk:
-    """The token that was just made, until its owner has copied it.
+class NewTokenState:
+    """A new token, until its owner has copied it.
 
-    A second click begins a run of its own while that of the first one still works: `busy` makes it wait.
+    A second click starts a second run while the first one is still working. `lock` makes it wait.
     """
 
     token: str | None = None
-    busy: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def api_tokens(user: SignedIn) -> None:
     st.subheader("API tokens", anchor=False)
     st.markdown("A script that calls the Images API signs in with a token instead of your password.")
-    desk = _desk()
+    state = _state()
     left, right = st.columns(2, gap="large")
     with left:
-        if desk.token:
-            _shown_once(desk.token, desk)
+        if state.token:
+            _new_token(state.token, state)
         else:
-            _form(user, desk)
+            _form(user, state)
     with right:
         for token in studio().api_tokens.list(user):
             _line(user, token)
 
 
-def _desk() -> Desk:
-    if DESK_KEY not in st.session_state:
-        st.session_state[DESK_KEY] = Desk()
-    desk: Desk = st.session_state[DESK_KEY]
-    return desk
+def _state() -> NewTokenState:
+    if STATE_KEY not in st.session_state:
+        st.session_state[STATE_KEY] = NewTokenState()
+    state: NewTokenState = st.session_state[STATE_KEY]
+    return state
 
 
-def _form(user: SignedIn, desk: Desk) -> None:
+def _form(user: SignedIn, state: NewTokenState) -> None:
     with st.form("token"):
         name = st.text_input(
             "Token name", max_chars=max(NAME_LENGTH), placeholder="What it is for", autocomplete="off"
         )
-        scopes = [scope for scope, words in _SCOPES.items() if st.checkbox(words, scope is Scope.READ)]
-        life = st.selectbox(
-            "Valid", [life or 0 for life in LIFETIMES_DAYS], format_func=_life_words, width=220
+        scopes = [scope for scope, label in _SCOPE_LABELS.items() if st.checkbox(label, scope is Scope.READ)]
+        days = st.selectbox(
+            "Expires", [days or 0 for days in LIFETIMES_DAYS], format_func=_expiry_label, width=220
         )
-        sent = st.form_submit_button("Make a token", icon=":material/key:")
-    if sent:
-        _attempt(lambda: studio().api_tokens.create(user, name or "", scopes, life or None), desk)
+        submitted = st.form_submit_button("Create token", icon=":material/key:")
+    if submitted:
+        _create(lambda: studio().api_tokens.create(user, name or "", scopes, days or None), state)
 
 
-def _life_words(life: int) -> str:
-    return f"for {life} days" if life else "until I revoke it"
+def _expiry_label(days: int) -> str:
+    return f"in {days} days" if days else "never"
 
 
-def _attempt(make: Callable[[], str], desk: Desk) -> None:
-    """Make one token, however often the button was clicked."""
+def _create(create: Callable[[], str], state: NewTokenState) -> None:
+    """Create one token, however often the button was clicked."""
     with failure_panel("token"):
-        with desk.busy:
-            desk.token = desk.token or make()
+        with state.lock:
+            state.token = state.token or create()
         st.rerun()
 
 
-def _shown_once(token: str, desk: Desk) -> None:
+def _new_token(token: str, state: NewTokenState) -> None:
     with st.container(border=True, key="new-token"):
-        st.markdown("**Copy your new token now.** Only its hash is kept, so it can't be shown again.")
+        st.markdown("**Copy your new token now.** It won't be shown again.")
         st.code(token, language=None, wrap_lines=True)
         st.caption("Scripts send it in a header: `Authorization: Bearer` followed by the token.")
-        st.button("I have copied it", icon=":material/check:", on_click=_copied, args=(desk,))
+        st.button("I have copied it", icon=":material/check:", on_click=_copied, args=(state,))
 
 
-def _copied(desk: Desk) -> None:
-    desk.token = None
+def _copied(state: NewTokenState) -> None:
+    state.token = None
 
 
 def _line(user: SignedIn, token: TokenSummary) -> None:
@@ -101,7 +104,7 @@ def _line(user: SignedIn, token: TokenSummary) -> None:
         if token.expired(utc_now()):
             st.badge("Expired", color="red")
         with st.popover("Revoke", key=f"revoke-{token.id}"):
-            st.markdown(f"Anything that uses **{escape_markdown(token.name)}** will be shut out at once.")
+            st.markdown(f"Anything that uses **{escape_markdown(token.name)}** stops working at once.")
             st.button(
                 "Revoke it",
                 key=f"revoke-now-{token.id}",
@@ -112,11 +115,11 @@ def _line(user: SignedIn, token: TokenSummary) -> None:
 
 
 def _facts(token: TokenSummary) -> list[str]:
-    """What it may do, since when and how long, and when it was last used."""
-    ends = f"valid until {_day(token.expires_at)}" if token.expires_at else "valid until revoked"
+    """What the token may do, its dates, and its last use."""
+    expiry = f"expires on {_day(token.expires_at)}" if token.expires_at else "never expires"
     used = f"last used {local_time(token.used_at)}" if token.used_at else "never used"
-    scopes = [_SHORT[scope] for scope in Scope if scope in token.scopes]
-    return [*scopes, f"made {_day(token.created_at)}", ends, used]
+    scopes = [_SCOPE_SUMMARIES[scope] for scope in Scope if scope in token.scopes]
+    return [*scopes, f"created on {_day(token.created_at)}", expiry, used]
 
 
 def _day(moment: datetime) -> str:
