@@ -75,12 +75,12 @@ class DraftState:
         return (self.enhanced_style or None) if outdated else None
 
     def has_version(self, text: str) -> bool:
-        """Whether `text` is the prompt or one of its versions."""
+        """True if `text` is the prompt or one of its versions."""
         return text == self.prompt or any(version.text == text for version in self.versions)
 
     @property
     def is_enhanced(self) -> bool:
-        """Whether the description was enhanced and has not changed since; then the next one is a rewrite."""
+        """True if the description was enhanced and has not changed since: enhancing it again is a rewrite."""
         return self._description().subject_hash == self.enhanced_subject
 
     def request(self) -> PromptRequest:

@@ -106,10 +106,10 @@ class Enhancer:
 
     def _new_call(self, user_id: str, request: PromptRequest | None = None) -> Call:
         """The usage entry of a call that has not ended. With a `request`, it reserves the likely maximum."""
-        most = pricing.max_text_price(self._model, request) if request and not self._offline else None
+        reserved = pricing.max_text_price(self._model, request) if request and not self._offline else None
         return Call(
             user_id=user_id, kind=UsageKind.ENHANCE, model=self._model, offline=self._offline,
-            started_at=self._clock(), seconds=0.0, outcome=Outcome.FAILED, reserved_micros=most,
+            started_at=self._clock(), seconds=0.0, outcome=Outcome.FAILED, reserved_micros=reserved,
         )  # fmt: skip
 
     def _reserve(self, call: Call) -> str | None:

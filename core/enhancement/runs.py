@@ -26,8 +26,8 @@ from core.provider.chat import EnhancedPrompt
 log = structlog.get_logger(__name__)
 
 
-WORKERS = 16
-# The limit per user for programs, which call `submit`.
+WORKER_THREADS = 16
+# The limit of concurrent `submit` calls per user.
 MAX_CONCURRENT_PER_USER = 4
 # A cached text ends its run before the second click of a double click, which must not start another run.
 DOUBLE_CLICK = timedelta(seconds=1)
@@ -57,7 +57,7 @@ class EnhancementRun:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """What a shared call gives its waiters: the text and, if it came from the cache, when it was written."""
+    """The result of a shared call. `cached_at` is when the text was written, if it came from the cache."""
 
     enhanced: EnhancedPrompt
     cached_at: datetime | None = None
@@ -81,7 +81,7 @@ class Enhancements:
         self._submitted: Counter[str] = Counter()
         self._calls = SingleFlight[CallResult]()
         self._futures: set[Future[Any]] = set()
-        self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="enhance")
+        self._pool = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="enhance")
 
     def start(self, user_id: str, request: PromptRequest, draft_id: str, *, rewrite: bool = False) -> None:
         """Start the user's run, unless one is live: a double click pays once.

@@ -1,4 +1,4 @@
-"""What was typed comes back, and a prompt that was replaced is never gone."""
+"""Drafts are stored as they were typed, and a replaced prompt stays available as a version."""
 
 from __future__ import annotations
 
@@ -170,13 +170,13 @@ def test_an_enhancement_is_put_into_the_stored_draft(drafts: Drafts, user: User)
 
 def test_enhancing_the_same_description_again_is_a_rewrite() -> None:
     draft, now = FULL, Clock()()
-    takes = []
+    variations = []
     for number in range(3):
         assert draft.is_enhanced == (number > 0)
-        takes.append(draft.request().variation)
-        draft = draft.with_enhanced(f"take {number}", FULL.id, draft.request(), now=now)
-    assert takes[0] == 0
-    assert len(set(takes)) == 3
+        variations.append(draft.request().variation)
+        draft = draft.with_enhanced(f"text {number}", FULL.id, draft.request(), now=now)
+    assert variations[0] == 0
+    assert len(set(variations)) == 3
     changed = replace(draft, guidance="darker")
     assert (changed.is_enhanced, changed.request().variation) == (False, 0)
     assert replace(changed, guidance=draft.guidance).is_enhanced
@@ -265,6 +265,6 @@ def test_long_versions_are_kept_up_to_the_limit(drafts: Drafts, user: User) -> N
         after = draft.with_prompt(f"{number:02}" + "x" * (MAX_FIELD_LENGTH - 2), "edited", now=clock())
         drafts.save(user.id, after, before=draft)
         draft = after
-    for kept in (draft, drafts.load(user.id)):
-        assert [version.text[:2] for version in kept.versions] == [f"{n:02}" for n in range(20, 30)]
-        assert sum(len(version.text) for version in kept.versions) == MAX_HISTORY_LENGTH
+    for state in (draft, drafts.load(user.id)):
+        assert [version.text[:2] for version in state.versions] == [f"{n:02}" for n in range(20, 30)]
+        assert sum(len(version.text) for version in state.versions) == MAX_HISTORY_LENGTH

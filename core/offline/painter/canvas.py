@@ -58,7 +58,7 @@ def ribbon(corners: Points, width: float) -> Points:
 
 @dataclass(frozen=True, slots=True)
 class ShapeStyle:
-    """How the canvas draws every shape.
+    """Settings for drawing shapes.
 
     `pen` (the outline's width) and `cast` (the shadow's length) are fractions of the shorter edge. `bevel`,
     from 0 to 1, is the depth of each shape's shading. `flat` shapes have no gradient.

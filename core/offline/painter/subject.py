@@ -62,7 +62,7 @@ def place_on_island(width: int, height: int) -> Placement:
 
 
 def floats(plan: Plan) -> bool:
-    """Whether the subject floats in air, water or space instead of standing on the ground."""
+    """True if the subject floats in air, water or space instead of standing on the ground."""
     return plan.subject in _FLOATING and not (plan.scene == "plain" and plan.subject in {"star", "heart"})
 
 
