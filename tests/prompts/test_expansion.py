@@ -1,4 +1,4 @@
-"""Many prompts in one text: written out as people expect, and counted without writing any out."""
+"""Expanding one text into many prompts, and counting them without writing them out."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from core.prompts.expansion import (
         pytest.param("", (), id="nothing"),
     ],
 )
-def test_a_text_stands_for_its_prompts(text: str, prompts: tuple[str, ...]) -> None:
+def test_a_text_is_expanded_into_its_prompts(text: str, prompts: tuple[str, ...]) -> None:
     assert expand_prompts(text, limit=100) == prompts
     assert count_prompts(text) == len(prompts)
 
 
 @given(st.text(alphabet="ab {|}\\\n", max_size=40))
-def test_the_count_is_what_is_written(text: str) -> None:
+def test_the_count_is_the_number_of_expanded_prompts(text: str) -> None:
     count = count_prompts(text)
     if count <= 1_000:
         assert len(expand_prompts(text, limit=1_000)) == count
@@ -50,7 +50,7 @@ def test_the_count_is_what_is_written(text: str) -> None:
             expand_prompts(text, limit=1_000)
 
 
-def test_an_explosion_is_refused_before_it_is_written_out() -> None:
+def test_too_many_prompts_are_refused_before_they_are_written_out() -> None:
     with pytest.raises(TooManyPrompts, match="a trillion") as refused:
         expand_prompts("{a|b}" * 6_000, limit=100)
     assert refused.value.field == "prompt"
@@ -65,16 +65,16 @@ def test_an_explosion_is_refused_before_it_is_written_out() -> None:
         pytest.param(("{a|b}" * 39 + "\n") * 2, id="in two lines"),
     ],
 )
-def test_no_more_are_counted_than_are_told_apart(text: str) -> None:
+def test_counting_stops_at_its_limit(text: str) -> None:
     assert count_prompts(text) == MAX_COUNT
-    # No step of it has more digits.
+    # No intermediate count is larger.
     assert all(_count(_parse(line)) <= MAX_COUNT for line in text.splitlines())
     with pytest.raises(TooManyPrompts, match="more than a"):
         expand_prompts(text, limit=100)
 
 
 @pytest.mark.parametrize("text", ["{" * 16_000 + "|" + "}" * 16_000, "{a|" * 10_000, "\\" * 32_000])
-def test_no_text_is_too_deep(text: str) -> None:
+def test_deep_nesting_is_parsed(text: str) -> None:
     assert count_prompts(text) <= 2
 
 
@@ -84,8 +84,8 @@ def test_no_text_is_too_deep(text: str) -> None:
         pytest.param("a {red|blue} fox\nan owl", None, id="all are closed"),
         pytest.param("an owl\n\na fox {asleep|awake", 3, id="the third line"),
         pytest.param("a {red|{dark|light} blue fox", 1, id="the outer one"),
-        pytest.param(r"a \{ fox", None, id="a letter"),
+        pytest.param(r"a \{ fox", None, id="escaped"),
     ],
 )
-def test_a_brace_that_is_not_closed_is_found(text: str, line: int | None) -> None:
+def test_the_first_line_with_an_unclosed_brace_is_found(text: str, line: int | None) -> None:
     assert find_unclosed_brace(text) == line

@@ -1,4 +1,4 @@
-"""The user's facts reach the image model, whatever the enhancer wraps around them or leaves out."""
+"""Requests to the text model, and the prompt with all the user's facts from its response."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.prompts.request import EnhancementLevel, PromptRequest
 from core.prompts.styles import STYLES, find_style, with_style
 
 
-def test_the_message_is_one_json_object_with_the_style_in_words() -> None:
+def test_the_user_message_is_a_json_object_with_the_style_spelled_out() -> None:
     request = PromptRequest(
         "Zoë", ("green coat", "one eye"), "am Hafen", "ink", EnhancementLevel.RICH, "no text", 2
     )
@@ -42,7 +42,7 @@ def test_a_request_without_a_subject_is_empty(request_: PromptRequest, empty: bo
     assert request_.empty is empty
 
 
-def test_styles_have_keys_of_their_own_and_travel_as_words() -> None:
+def test_styles_have_unique_keys_and_are_added_as_words() -> None:
     assert len({style.key for style in STYLES}) == len(STYLES)
     assert with_style("a fox\n", "ink").startswith("a fox\n\nStyle: black ink")
     assert with_style("a fox", "vivid") == with_style("a fox", None) == "a fox"
@@ -50,7 +50,7 @@ def test_styles_have_keys_of_their_own_and_travel_as_words() -> None:
 
 
 @pytest.mark.parametrize("level", EnhancementLevel)
-def test_the_instructions_say_the_twelve_rules_and_the_level(level: EnhancementLevel) -> None:
+def test_the_system_message_has_the_twelve_rules_and_the_level(level: EnhancementLevel) -> None:
     text = system_message(PromptRequest(base_prompt="a fox", enhancement=level))
     assert all(f"\n{number}. " in text for number in range(1, 13))
     assert level.value.title() + ":" in text
@@ -61,7 +61,7 @@ def test_the_instructions_say_the_twelve_rules_and_the_level(level: EnhancementL
 
 
 @pytest.mark.parametrize(
-    ("answer", "prompt"),
+    ("response", "prompt"),
     [
         pytest.param("  A quiet harbour.\n", "A quiet harbour.", id="plain"),
         pytest.param("Scene: a pier\nLight: dusk", "Scene: a pier\nLight: dusk", id="labelled parts stay"),
@@ -78,15 +78,15 @@ def test_the_instructions_say_the_twelve_rules_and_the_level(level: EnhancementL
         pytest.param("Here is the enhanced prompt:\nA harbour.", "A harbour.", id="introduced"),
         pytest.param("Here's your prompt:\n\n**Prompt**: x", "**Prompt**: x", id="introduced once"),
         pytest.param("**Enhanced prompt:** A harbour.", "A harbour.", id="titled"),
-        pytest.param("<think>hm:\n</think>A harbour.", "A harbour.", id="thought aloud"),
+        pytest.param("<think>hm:\n</think>A harbour.", "A harbour.", id="reasoning"),
         pytest.param('{"unrelated": 1}', '{"unrelated": 1}', id="another JSON stays"),
         pytest.param("```\n```", "", id="empty fence"),
         pytest.param('""', "", id="empty quotes"),
         pytest.param(" ", "", id="blank"),
     ],
 )
-def test_the_prompt_is_taken_out_of_its_wrapping(answer: str, prompt: str) -> None:
-    assert extract_prompt(answer) == prompt
+def test_the_prompt_is_extracted_from_the_response(response: str, prompt: str) -> None:
+    assert extract_prompt(response) == prompt
 
 
 @pytest.mark.parametrize(
@@ -103,13 +103,13 @@ def test_the_prompt_is_taken_out_of_its_wrapping(answer: str, prompt: str) -> No
         pytest.param("a fox", "Pip", ("Pip",), ("Pip",), id="the same fact twice"),
     ],
 )
-def test_left_out_facts_are_found(
+def test_missing_facts_are_found(
     text: str, name: str, traits: tuple[str, ...], missing: tuple[str, ...]
 ) -> None:
     assert missing_facts(text, PromptRequest(name=name, traits=traits)) == missing
 
 
-def test_facts_go_back_as_the_last_line() -> None:
+def test_missing_facts_are_appended_as_the_last_line() -> None:
     text = append_facts("A pier.", ("Pip", "green coat"))
     assert text == "A pier.\n\nKeep exactly: Pip; green coat."
     assert missing_facts(text, PromptRequest(name="Pip", traits=("green coat",))) == ()

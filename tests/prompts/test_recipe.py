@@ -1,4 +1,4 @@
-"""What a job was asked for, as it lies in the database."""
+"""Recipes as they are stored with a job, and their request hash."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from core.prompts.styles import with_style
 from tests.support.crashing_worker import RECIPE
 
 
-def test_a_recipe_comes_back_as_it_was_stored() -> None:
+def test_a_stored_recipe_is_read_unchanged() -> None:
     assert Recipe.from_json(RECIPE.to_json()) == RECIPE
 
 
-def test_what_another_version_stored_is_read_as_far_as_it_goes() -> None:
+def test_a_recipe_of_another_version_is_read_for_display() -> None:
     assert Recipe.from_any_version(RECIPE.to_json() | {"seed": 7}) == RECIPE
     assert Recipe.from_any_version({"name": "Ember"}) == Recipe(prompt="", model="", name="Ember")
 
 
-OTHERWISE_SENT = {
+SENT_CHANGES = {
     "prompt": {"prompt": "an owl"},
     "model": {"model": "gpt-image-2.5-flare"},
     "size": {"size": "1536x1024"},
@@ -37,12 +37,12 @@ OTHERWISE_SENT = {
 }
 
 
-@pytest.mark.parametrize("changes", OTHERWISE_SENT.values(), ids=OTHERWISE_SENT)
-def test_what_is_sent_otherwise_is_another_request(changes: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changes", SENT_CHANGES.values(), ids=SENT_CHANGES)
+def test_a_change_of_what_is_sent_changes_the_request_hash(changes: dict[str, Any]) -> None:
     assert replace(RECIPE, **changes).request_hash != RECIPE.request_hash
 
 
-def test_what_is_sent_alike_is_one_request_whatever_else_was_typed() -> None:
+def test_texts_that_are_not_sent_do_not_change_the_request_hash() -> None:
     typed = replace(RECIPE, name="Juniper", traits=("red",), base_prompt="a fox", enhanced_prompt="A fox.")
     written_out = replace(RECIPE, prompt=with_style(RECIPE.prompt, "ink"))
     assert typed.request_hash == RECIPE.request_hash
@@ -54,12 +54,12 @@ def test_what_is_sent_alike_is_one_request_whatever_else_was_typed() -> None:
     "stored",
     [pytest.param(RECIPE.to_json() | {"seed": 7}, id="more"), pytest.param({"name": "Ember"}, id="less")],
 )
-def test_nothing_is_bought_by_what_another_version_stored(stored: dict[str, Any]) -> None:
+def test_a_recipe_of_another_version_is_never_bought(stored: dict[str, Any]) -> None:
     with pytest.raises(RecipeUnreadable):
         Recipe.from_json(stored)
 
 
-def test_what_was_made_before_there_were_edits_is_known_again() -> None:
+def test_recipes_from_before_edits_keep_their_request_hash() -> None:
     before = "e9ee423c995da8d18453b9b2f7fab08f1ec328c832ff0a2a01954053cc5b2623"
     assert RECIPE.request_hash == before
     stored = RECIPE.to_json()
@@ -67,7 +67,7 @@ def test_what_was_made_before_there_were_edits_is_known_again() -> None:
     assert Recipe.from_json(stored) == RECIPE
 
 
-def test_an_edit_comes_back_as_it_was_stored() -> None:
+def test_a_stored_edit_is_read_unchanged() -> None:
     edit = replace(RECIPE, source_image="1", references=("uploads/ada/1.png",), mask="uploads/ada/2.png")
     assert Recipe.from_json(edit.to_json()) == edit
     assert Recipe.from_json(json.loads(json.dumps(edit.to_json()))) == edit

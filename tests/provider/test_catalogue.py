@@ -1,4 +1,4 @@
-"""What a model can't do is refused before it is paid for; an unknown price is never zero."""
+"""Models: their capabilities are checked before a call is paid, and an unknown price is never zero."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ELSEWHERE = load_settings(openai_base_url="http://127.0.0.1:9/v1")
         pytest.param(replace(FLARE, model="offline-painter", size="1536x1024"), id="the offline painter"),
     ],
 )
-def test_what_a_model_can_do_passes(params: GenerateParams) -> None:
+def test_supported_parameters_pass(params: GenerateParams) -> None:
     check_params(params, today=TODAY, official=True)
 
 
@@ -96,7 +96,7 @@ def test_what_a_model_can_do_passes(params: GenerateParams) -> None:
         ),
     ],
 )
-def test_what_a_model_cannot_do_is_refused(
+def test_unsupported_parameters_are_refused(
     params: GenerateParams, error: type[ImageError], field: str | None
 ) -> None:
     with pytest.raises(error) as caught:
@@ -142,7 +142,7 @@ def test_a_retired_text_model_names_its_successor(name: str, today: date, gone: 
         check_text_model(name, today=today)
 
 
-def test_openai_is_offered_what_it_serves_today() -> None:
+def test_forms_for_openai_offer_the_models_that_it_serves_today() -> None:
     names = [model.name for model in offered_models(OPENAI, today=TODAY)]
     assert names[0] == "gpt-image-2.6-flare"
     assert "gpt-image-1.5" in names
@@ -151,7 +151,7 @@ def test_openai_is_offered_what_it_serves_today() -> None:
     assert "gpt-image-1.5" not in later
 
 
-def test_another_service_is_offered_everything_and_its_own_model_first() -> None:
+def test_forms_for_another_service_offer_all_models_and_its_own_first() -> None:
     settings = ELSEWHERE.model_copy(update={"image_model": "flux-9"})
     names = [model.name for model in offered_models(settings, today=TODAY)]
     assert names[0] == "flux-9"
@@ -159,7 +159,7 @@ def test_another_service_is_offered_everything_and_its_own_model_first() -> None
     assert "offline-painter" not in names
 
 
-def test_offline_only_the_painter_is_offered() -> None:
+def test_forms_offline_offer_the_painter_alone() -> None:
     assert [model.name for model in offered_models(load_settings(), today=TODAY)] == ["offline-painter"]
 
 
@@ -178,7 +178,7 @@ def test_offline_only_the_painter_is_offered() -> None:
         pytest.param(load_settings(), False, id="offline"),
     ],
 )
-def test_who_is_openai_itself(settings: Settings, official: bool) -> None:
+def test_openai_is_recognised_by_its_address(settings: Settings, official: bool) -> None:
     assert is_official(settings) is official
 
 
@@ -197,7 +197,7 @@ def test_who_is_openai_itself(settings: Settings, official: bool) -> None:
         pytest.param(replace(PRICED, model="flux-9"), 0, None, id="unknown model"),
     ],
 )
-def test_an_estimate_is_a_figure_or_unknown(
+def test_an_estimate_is_a_price_or_unknown(
     params: GenerateParams, partial_images: int, micros: int | None
 ) -> None:
     assert estimate_image_price(params, partial_images=partial_images) == micros
@@ -216,7 +216,9 @@ def test_an_estimate_is_a_figure_or_unknown(
         pytest.param("offline-painter", TokenCount(), 0, id="offline is free"),
     ],
 )
-def test_the_true_cost_comes_from_the_usage(model: str, usage: TokenCount, micros: int | None) -> None:
+def test_the_actual_price_of_an_image_comes_from_its_usage(
+    model: str, usage: TokenCount, micros: int | None
+) -> None:
     assert image_price(model, usage) == micros
 
 
@@ -231,7 +233,9 @@ def test_the_true_cost_comes_from_the_usage(model: str, usage: TokenCount, micro
         pytest.param("offline-writer", TokenCount(), 0, id="offline is free"),
     ],
 )
-def test_the_cost_of_an_enhancement(model: str, usage: TokenCount, micros: int | None) -> None:
+def test_the_actual_price_of_an_enhancement_comes_from_its_usage(
+    model: str, usage: TokenCount, micros: int | None
+) -> None:
     assert text_price(model, usage) == micros
 
 
@@ -239,35 +243,37 @@ LONG = PromptRequest(base_prompt="f" * 8_000, guidance="g" * 8_000)
 
 
 @pytest.mark.parametrize(
-    ("asked", "room"),
+    ("request_", "limit"),
     [
         pytest.param(PromptRequest(), 4_000, id="short"),
         pytest.param(PromptRequest(base_prompt="f" * 8_000), 12_000, id="long"),
         pytest.param(LONG, MAX_OUTPUT_TOKENS, id="as long as it may be"),
     ],
 )
-def test_an_enhancement_has_room_for_what_it_is_told(asked: PromptRequest, room: int) -> None:
-    assert room <= max_output_tokens(asked) <= min(room + 200, MAX_OUTPUT_TOKENS)
+def test_the_output_limit_of_an_enhancement_grows_with_its_request(
+    request_: PromptRequest, limit: int
+) -> None:
+    assert limit <= max_output_tokens(request_) <= min(limit + 200, MAX_OUTPUT_TOKENS)
 
 
-def test_of_an_enhancement_the_longest_answer_is_set_aside_and_all_that_it_is_told() -> None:
-    """Even in a script of which each sign is a token."""
-    asked = PromptRequest(base_prompt="狐" * 8_000)
-    told = system_message(asked) + asked.to_message()
-    dearest = text_price("gpt-6-luna", TokenCount(len(told), max_output_tokens(asked)))
-    likely = max_text_price("gpt-6-luna", asked)
-    assert dearest
-    assert likely
-    assert dearest <= likely < 2 * dearest
+def test_the_upper_bound_for_an_enhancement_covers_its_messages_and_the_longest_response() -> None:
+    """Even in a script of which each character is a token."""
+    request_ = PromptRequest(base_prompt="狐" * 8_000)
+    messages = system_message(request_) + request_.to_message()
+    one_token_per_character = text_price("gpt-6-luna", TokenCount(len(messages), max_output_tokens(request_)))
+    upper_bound = max_text_price("gpt-6-luna", request_)
+    assert one_token_per_character
+    assert upper_bound
+    assert one_token_per_character <= upper_bound < 2 * one_token_per_character
 
 
 @pytest.mark.parametrize(("model", "micros"), [("llama-9", None), ("offline-writer", 0)])
-def test_of_an_enhancement_without_a_price_nothing_is_set_aside(model: str, micros: int | None) -> None:
+def test_an_enhancement_without_a_price_has_no_upper_bound(model: str, micros: int | None) -> None:
     assert max_text_price(model, LONG) == micros
 
 
 @pytest.mark.parametrize("model", IMAGE_MODELS, ids=lambda model: model.name)
-def test_every_record_is_sound(model: Any) -> None:
+def test_each_image_model_is_consistent(model: Any) -> None:
     assert hash(model) == hash(image_model(model.name))
     assert not (model.max_partial_images and (model.sends_response_format or model.api_styles))
     assert (model.retires_on is None) == (model.status not in ("ending", "retired"))
@@ -276,12 +282,12 @@ def test_every_record_is_sound(model: Any) -> None:
 
 
 @pytest.mark.parametrize("model", TEXT_MODELS, ids=lambda model: model.name)
-def test_every_text_record_is_sound(model: Any) -> None:
+def test_each_text_model_is_consistent(model: Any) -> None:
     assert text_model(model.name) == model
     assert (model.retires_on is None) == (model.successor is None)
 
 
-def test_a_gpt_image_model_of_tomorrow_is_treated_as_one_without_a_price() -> None:
+def test_an_unknown_gpt_image_model_has_no_price() -> None:
     model = image_model("openai/gpt-image-4")
     assert model.max_partial_images
     assert not model.sends_response_format

@@ -164,9 +164,9 @@ def test_an_enhancement_arrives_in_chunks(client: ServiceClient) -> None:
     stream = client.chat.enhance(PIP, user_tag=TAG)
     with pytest.raises(RuntimeError):
         _ = stream.result
-    pieces = list(stream)
-    assert len(pieces) > 5
-    assert "".join(pieces) == stream.result.text
+    texts = list(stream)
+    assert len(texts) > 5
+    assert "".join(texts) == stream.result.text
     assert stream.result.added_back == ()
     output = len(stream.result.text) // 4
     assert stream.result.usage == TokenCount(400, output)
@@ -175,17 +175,17 @@ def test_an_enhancement_arrives_in_chunks(client: ServiceClient) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pieces", "text"),
+    ("texts", "text"),
     [
-        pytest.param((r"A fox \ud83e", r"\udd8a in snow"), "A fox 🦊 in snow", id="between two pieces"),
+        pytest.param((r"A fox \ud83e", r"\udd8a in snow"), "A fox 🦊 in snow", id="between two chunks"),
         pytest.param((r"A fox \ud83e", " in snow"), "A fox � in snow", id="one half alone"),
         pytest.param(("A fox in snow", r"\ud83e"), "A fox in snow", id="half at the end"),
     ],
 )
 def test_a_character_split_between_chunks_arrives_whole(
-    service: OpenAIService, client: ServiceClient, pieces: tuple[str, ...], text: str
+    service: OpenAIService, client: ServiceClient, texts: tuple[str, ...], text: str
 ) -> None:
-    chunks = [f'{{"choices": [{{"delta": {{"content": "{piece}"}}}}]}}' for piece in pieces]
+    chunks = [f'{{"choices": [{{"delta": {{"content": "{part}"}}}}]}}' for part in texts]
     frames = [*chunks, '{"choices": [{"delta": {}, "finish_reason": "stop"}]}', "[DONE]"]
     stream_of = "".join(f"data: {frame}\n\n" for frame in frames).encode()
     service.script(Behaviour(raw=stream_of, raw_type="text/event-stream"))

@@ -1,4 +1,4 @@
-"""What a service says about a failure reaches people and the log without anybody's secrets."""
+"""Error details and request ids of a service never contain secrets."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ SECRETS = [
     pytest.param("sk-proj-abcdefghij0123456789", id="a usual key"),
     pytest.param("a-key-of-another-kind", id="the configured key"),
 ]
-# So that the details' end falls on each place in the key.
+# The cut at 600 characters falls on each position inside the key.
 LENGTHS = range(560, 620)
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_key_at_the_end_of_long_details_is_not_cut_in_half(secret: str) -> None:
-    told = [f"{'x ' * (length // 2)}{secret}" for length in LENGTHS]
-    whole = [
+def test_a_key_at_the_end_of_long_details_is_redacted_before_the_cut(secret: str) -> None:
+    messages = [f"{'x ' * (length // 2)}{secret}" for length in LENGTHS]
+    faults = [
         error_from_fault(ServiceFault(status=500, message=text), paid=True, secret=secret).details
-        for text in told
+        for text in messages
     ]
-    lost = [translate_error(httpx2.ReadError(text), paid=True, secret=secret).details for text in told]
-    unread = [translate_error(ValueError(text), paid=True, secret=secret).details for text in told]
-    for details in (*whole, *lost, *unread):
+    lost = [translate_error(httpx2.ReadError(text), paid=True, secret=secret).details for text in messages]
+    unreadable = [translate_error(ValueError(text), paid=True, secret=secret).details for text in messages]
+    for details in (*faults, *lost, *unreadable):
         assert len(details) <= 600
         assert secret[:6] not in details
 
@@ -36,11 +36,11 @@ def test_a_key_at_the_end_of_long_details_is_not_cut_in_half(secret: str) -> Non
         pytest.param("550e8400-e29b-41d4-a716-446655440000", True, id="a UUID"),
         pytest.param("task-0a1b2c3d4e5f", True, id="a task's"),
         pytest.param("sk-proj-abcdefghij0123456789", False, id="a key"),
-        pytest.param("x" * 129, False, id="longer than is kept"),
-        pytest.param("<script>", False, id="no name"),
+        pytest.param("x" * 129, False, id="too long for its column"),
+        pytest.param("<script>", False, id="markup"),
         pytest.param("", False, id="empty"),
     ],
 )
-def test_a_request_id_is_a_name_and_nothing_else(header: str, known: bool) -> None:
+def test_a_header_that_is_no_request_id_is_ignored(header: str, known: bool) -> None:
     response = httpx2.Response(500, headers={"x-request-id": header})
     assert read_request_id(response) == (header if known else None)

@@ -1,4 +1,4 @@
-"""A picture that comes as an address is fetched from where it may lie, and nothing is told there."""
+"""Images at an address are downloaded only from allowed hosts, and without the key or cookies."""
 
 from __future__ import annotations
 
@@ -24,41 +24,41 @@ PUBLIC = "93.184.215.14"
 NAME = "pictures.example"
 
 
-class Carried(httpx2.BaseTransport):
-    """Carries what is meant for any host to the loopback service, and keeps what it was asked."""
+class RecordingTransport(httpx2.BaseTransport):
+    """Sends the requests for any host to the loopback service, and records them as (URL, TLS name)."""
 
     def __init__(self, service: OpenAIService) -> None:
         self._service = service
-        self._wire = httpx2.HTTPTransport(verify=False)
-        self.asked: list[tuple[str, str | None]] = []
+        self._transport = httpx2.HTTPTransport(verify=False)
+        self.requests: list[tuple[str, str | None]] = []
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        self.asked.append((str(request.url), request.extensions.get("sni_hostname")))
+        self.requests.append((str(request.url), request.extensions.get("sni_hostname")))
         request.url = request.url.copy_with(scheme="http", host="127.0.0.1", port=self._service.port)
-        return self._wire.handle_request(request)
+        return self._transport.handle_request(request)
 
     def close(self) -> None:
-        self._wire.close()
+        self._transport.close()
 
 
 @pytest.fixture
-def wire(service: OpenAIService) -> Iterator[Carried]:
-    wire = Carried(service)
-    yield wire
-    wire.close()
+def transport(service: OpenAIService) -> Iterator[RecordingTransport]:
+    transport = RecordingTransport(service)
+    yield transport
+    transport.close()
 
 
-def client_of(wire: httpx2.BaseTransport | None, base_url: str, *addresses: str) -> ServiceClient:
-    """A client that may fetch from NAME, which is at `addresses`."""
+def client_for(transport: httpx2.BaseTransport | None, base_url: str, *addresses: str) -> ServiceClient:
+    """A client that may download from NAME, which resolves to `addresses`."""
     settings = load_settings(
         openai_api_key=KEY, openai_base_url=base_url, image_hosts=f"other.example, {NAME}, localhost"
     )
-    looked_up = (lambda host, port: frozenset(addresses)) if addresses else resolve_host
-    return ServiceClient(settings, transport=wire, resolve=looked_up)
+    resolve = (lambda host, port: frozenset(addresses)) if addresses else resolve_host
+    return ServiceClient(settings, transport=transport, resolve=resolve)
 
 
-def why_not(client: ServiceClient, service: OpenAIService, url: str) -> str:
-    """Why the picture at `url` isn't fetched."""
+def refusal(client: ServiceClient, service: OpenAIService, url: str) -> str:
+    """The reason for which the image at `url` isn't downloaded."""
     service.script(Behaviour(image_urls=(url,)))
     with pytest.raises(BadResponse) as caught:
         client.images.generate(DALL_E, user_tag=TAG)
@@ -66,29 +66,29 @@ def why_not(client: ServiceClient, service: OpenAIService, url: str) -> str:
     return caught.value.details
 
 
-def test_a_host_that_the_settings_name_is_asked_at_the_address_that_was_checked(
-    service: OpenAIService, wire: Carried
+def test_an_allowed_host_is_contacted_at_the_address_that_was_checked(
+    service: OpenAIService, transport: RecordingTransport
 ) -> None:
-    client = client_of(wire, "https://models.example/v1", PUBLIC)
+    client = client_for(transport, "https://models.example/v1", PUBLIC)
     for _ in range(2):
         service.script(Behaviour(image_urls=(f"https://{NAME}/pictures/cookie.png?sig=1",)))
         assert client.images.generate(DALL_E, user_tag=TAG).images
     client.close()
-    fetched = service.requests[-1]
-    assert wire.asked[-1] == (f"https://{PUBLIC}/pictures/cookie.png?sig=1", NAME)
-    assert fetched.headers["host"] == NAME
-    assert KEY not in json.dumps(fetched.headers)
-    assert not {"authorization", "cookie", "openai-organization"} & set(fetched.headers)
+    download = service.requests[-1]
+    assert transport.requests[-1] == (f"https://{PUBLIC}/pictures/cookie.png?sig=1", NAME)
+    assert download.headers["host"] == NAME
+    assert KEY not in json.dumps(download.headers)
+    assert not {"authorization", "cookie", "openai-organization"} & set(download.headers)
 
 
-def test_the_services_own_pictures_get_neither_key_nor_cookie(service: OpenAIService) -> None:
-    client = client_of(None, service.base_url)
+def test_downloads_from_the_service_carry_neither_key_nor_cookie(service: OpenAIService) -> None:
+    client = client_for(None, service.base_url)
     for _ in range(2):
         service.script(Behaviour(image_urls=("{origin}/pictures/cookie.png",)))
         client.images.generate(DALL_E, user_tag=TAG)
     client.close()
-    for fetched in service.asked("cookie.png"):
-        assert not {"authorization", "cookie"} & set(fetched.headers)
+    for download in service.asked("cookie.png"):
+        assert not {"authorization", "cookie"} & set(download.headers)
 
 
 PRIVATE = [
@@ -100,23 +100,25 @@ PRIVATE = [
 
 
 @pytest.mark.parametrize("address", PRIVATE)
-def test_a_name_for_a_private_address_is_not_asked(
-    service: OpenAIService, wire: Carried, address: str
+def test_a_host_with_a_private_address_is_not_contacted(
+    service: OpenAIService, transport: RecordingTransport, address: str
 ) -> None:
     assert not is_public(address)
-    client = client_of(wire, "https://models.example/v1", address)
-    assert "isn't a public address" in why_not(client, service, f"https://{NAME}/pictures/a.png")
+    client = client_for(transport, "https://models.example/v1", address)
+    assert "isn't a public address" in refusal(client, service, f"https://{NAME}/pictures/a.png")
     assert len(service.requests) == 1
 
 
 @pytest.mark.parametrize("address", [PUBLIC, "8.8.8.8", "2606:4700::1", "::ffff:8.8.8.8"])
-def test_the_internets_addresses_are_public(address: str) -> None:
+def test_internet_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
-def test_one_private_address_among_public_ones_is_one_too_many(service: OpenAIService, wire: Carried) -> None:
-    client = client_of(wire, "https://models.example/v1", PUBLIC, "10.0.0.1")
-    assert "isn't a public address" in why_not(client, service, f"https://{NAME}/pictures/a.png")
+def test_a_host_with_one_private_address_is_not_contacted(
+    service: OpenAIService, transport: RecordingTransport
+) -> None:
+    client = client_for(transport, "https://models.example/v1", PUBLIC, "10.0.0.1")
+    assert "isn't a public address" in refusal(client, service, f"https://{NAME}/pictures/a.png")
 
 
 @pytest.mark.parametrize(
@@ -135,20 +137,22 @@ def test_one_private_address_among_public_ones_is_one_too_many(service: OpenAISe
         pytest.param(f"https://{NAME}/pictures/huge.png", f"{MAX_IMAGE_BYTES:,}", id="51 MB"),
     ],
 )
-def test_nothing_else_is_fetched(service: OpenAIService, wire: Carried, url: str, why: str) -> None:
-    assert why in why_not(client_of(wire, "https://models.example/v1", PUBLIC), service, url)
-    assert "secret" not in str(wire.asked)
+def test_other_addresses_are_not_downloaded(
+    service: OpenAIService, transport: RecordingTransport, url: str, why: str
+) -> None:
+    assert why in refusal(client_for(transport, "https://models.example/v1", PUBLIC), service, url)
+    assert "secret" not in str(transport.requests)
     assert len(service.requests) <= 2
 
 
-def test_without_tls_itself_a_service_may_name_pictures_without_it(
-    service: OpenAIService, wire: Carried
+def test_a_service_without_tls_may_send_image_addresses_without_tls(
+    service: OpenAIService, transport: RecordingTransport
 ) -> None:
-    client = client_of(wire, "http://models.example/v1", PUBLIC)
+    client = client_for(transport, "http://models.example/v1", PUBLIC)
     service.script(Behaviour(image_urls=(f"http://{NAME}/pictures/a.png",)))
     assert client.images.generate(DALL_E, user_tag=TAG).images
     client.close()
-    assert wire.asked[-1] == (f"http://{PUBLIC}/pictures/a.png", NAME)
+    assert transport.requests[-1] == (f"http://{PUBLIC}/pictures/a.png", NAME)
 
 
 # Real servers, real names
@@ -156,12 +160,12 @@ def test_without_tls_itself_a_service_may_name_pictures_without_it(
 
 @contextmanager
 def listening() -> Iterator[tuple[int, list[str]]]:
-    """The port of a server on loopback, and the addresses that it was asked for."""
-    asked: list[str] = []
+    """The port of a server on loopback, and the list of paths that it was asked for."""
+    paths: list[str] = []
 
     class Noting(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            paths.append(self.path)
             self.send_response(200)
             self.end_headers()
 
@@ -172,25 +176,25 @@ def listening() -> Iterator[tuple[int, list[str]]]:
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield server.server_port, asked
+        yield server.server_port, paths
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-def test_no_address_leads_to_another_server_on_this_machine(service: OpenAIService) -> None:
-    with listening() as (port, asked):
+def test_no_address_reaches_another_server_on_this_machine(service: OpenAIService) -> None:
+    with listening() as (port, paths):
         hosts = ("127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1", "0")
         for url in (*(f"http://{host}:{port}/x" for host in hosts), "http://localhost/x"):
-            assert why_not(client_of(None, service.base_url), service, url)
-        assert asked == []
+            assert refusal(client_for(None, service.base_url), service, url)
+        assert paths == []
 
 
-def test_a_name_that_nobody_has_is_said(service: OpenAIService) -> None:
+def test_an_unknown_host_is_named_in_the_error(service: OpenAIService) -> None:
     settings = load_settings(openai_base_url=service.base_url, image_hosts="nobody.invalid")
     client = ServiceClient(settings)
-    assert "nobody.invalid has no address" in why_not(client, service, "http://nobody.invalid/x.png")
+    assert "nobody.invalid has no address" in refusal(client, service, "http://nobody.invalid/x.png")
 
 
 def test_an_image_at_an_address_is_downloaded_without_the_key(
@@ -199,10 +203,10 @@ def test_an_image_at_an_address_is_downloaded_without_the_key(
     service.script(Behaviour(image_urls=("{origin}/pictures/a.png",)))
     result = generate(client, DALL_E)
     assert Image.open(BytesIO(result.images[0])).size == (64, 64)
-    fetched = service.requests[-1]
-    assert fetched.path == "/pictures/a.png"
-    assert "authorization" not in fetched.headers
-    assert KEY not in json.dumps(fetched.headers)
+    download = service.requests[-1]
+    assert download.path == "/pictures/a.png"
+    assert "authorization" not in download.headers
+    assert KEY not in json.dumps(download.headers)
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_each_requested_partial_image_is_shown_once(
 ) -> None:
     monkeypatch.setattr("core.provider.images._MAX_PARTIAL_LENGTH", 100)
     client, small, large = make_client(partial_images=2), b64encode(b"small").decode(), "A" * 104
-    sent = [
+    indexes_and_data = [
         (10**9, small),
         (2, small),
         (-1, small),
@@ -136,11 +136,11 @@ def test_each_requested_partial_image_is_shown_once(
         (1, small),
     ]
     events = [
-        {"type": "image_generation.partial_image", "partial_image_index": number, "b64_json": encoded}
-        for number, encoded in sent
+        {"type": "image_generation.partial_image", "partial_image_index": index, "b64_json": encoded}
+        for index, encoded in indexes_and_data
     ]
-    frames_sent = b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events)
-    service.script(Behaviour(spoil=lambda good: frames_sent + good))
+    partial_events = b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events)
+    service.script(Behaviour(spoil=lambda good: partial_events + good))
     seen: list[tuple[int, bytes]] = []
     result = client.images.generate(
         FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data))
@@ -307,7 +307,7 @@ def test_a_response_without_an_image_is_a_bad_response(
         pytest.param(b'{"data": null}', id="no list"),
         pytest.param(b'{"data": [null, 3]}', id="items of another kind"),
         pytest.param(b'{"data": [{"b64_json": "%aGk="}]}', id="not base64"),
-        pytest.param(b'{"data": [{"b64_json": ""}]}', id="empty picture"),
+        pytest.param(b'{"data": [{"b64_json": ""}]}', id="empty image"),
         pytest.param(b'{"data": [{"url": "http://["}]}', id="not an address"),
         pytest.param(b'{"data": [{"url": 7}]}', id="address of another kind"),
         pytest.param(b'{"usage": "none", "choices": 5}', id="nothing expected"),
