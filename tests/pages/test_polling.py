@@ -1,8 +1,11 @@
-"""A poll that is on its way when somebody changes the page: Streamlit itself would take them back."""
+"""The hooks into Streamlit that polling fragments need; these tests fail if Streamlit's classes change."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.runtime.scriptrunner import script_runner
 from streamlit.runtime.scriptrunner_utils.script_requests import (
     RerunData,
@@ -10,7 +13,8 @@ from streamlit.runtime.scriptrunner_utils.script_requests import (
     ScriptRequestType,
 )
 
-from pages.ui.polling import StalePollFilter, drop_stale_polls
+from pages.ui import polling
+from pages.ui.polling import StalePollFilter, drop_stale_polls, stop_polling
 
 TO_ACCOUNT = RerunData(page_script_hash="account")
 POLL_OF_CREATE = RerunData(page_script_hash="create", fragment_id="panel", is_auto_rerun=True)
@@ -21,14 +25,14 @@ def next_page(requests: ScriptRequests) -> str | None:
     return asked.rerun_data.page_script_hash if asked.type is ScriptRequestType.RERUN else None
 
 
-def test_a_poll_of_the_page_before_takes_nobody_back() -> None:
+def test_a_poll_from_the_page_before_does_not_undo_a_page_change() -> None:
     requests = StalePollFilter()
     requests.request_rerun(TO_ACCOUNT)
     assert requests.request_rerun(POLL_OF_CREATE)
     assert next_page(requests) == "account"
 
 
-def test_a_poll_that_comes_while_the_new_page_is_drawn_is_let_go() -> None:
+def test_a_poll_that_arrives_while_the_new_page_is_drawn_is_dropped() -> None:
     requests = StalePollFilter()
     requests.request_rerun(TO_ACCOUNT)
     assert next_page(requests) == "account"
@@ -46,7 +50,7 @@ def test_a_poll_that_comes_while_the_new_page_is_drawn_is_let_go() -> None:
         pytest.param(RerunData(page_script_hash="create"), id="click"),
     ],
 )
-def test_what_else_is_asked_is_run(asked: RerunData) -> None:
+def test_other_requests_are_run(asked: RerunData) -> None:
     requests = StalePollFilter()
     requests.request_rerun(TO_ACCOUNT)
     next_page(requests)
@@ -54,10 +58,19 @@ def test_what_else_is_asked_is_run(asked: RerunData) -> None:
     assert next_page(requests) == asked.page_script_hash
 
 
-def test_the_sessions_of_the_app_ask_in_this_way() -> None:
+def test_new_sessions_use_the_filter() -> None:
     before = script_runner.ScriptRequests
     try:
         drop_stale_polls()
         assert script_runner.ScriptRequests is StalePollFilter
     finally:
         script_runner.ScriptRequests = before
+
+
+def test_a_fragment_can_stop_its_own_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[ForwardMsg] = []
+    monkeypatch.setattr(polling, "get_script_run_ctx", lambda: SimpleNamespace(enqueue=sent.append))
+    monkeypatch.setattr(polling.ThreadState, "get", lambda: SimpleNamespace(fragment_id="panel"))
+    stop_polling()
+    [message] = sent
+    assert list(message.stop_auto_rerun.fragment_ids) == ["panel"]
