@@ -27,7 +27,14 @@ from tests.support.app_process import AppProcess
 from tests.support.generation import Studio
 from tests.support.images import plain_png
 from tests.support.openai_service import OpenAIService, openai_service
-from tests.support.servers import TEMPLATE, PostgresServer, S3Server, postgres_server, s3_server
+from tests.support.servers import (
+    TEMPLATE,
+    PostgresDatabases,
+    PostgresServer,
+    S3Server,
+    postgres_server,
+    s3_server,
+)
 
 _FOREIGN = (
     "OPENAI_",
@@ -96,6 +103,12 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
+def postgres_databases(postgres: PostgresServer) -> PostgresDatabases:
+    """Empty, migrated databases on PostgreSQL, lent to one test after the other."""
+    return PostgresDatabases(postgres)
+
+
+@pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
@@ -111,7 +124,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         yield f"sqlite:///{path}"
     else:
-        with request.getfixturevalue("postgres").fresh(TEMPLATE) as url:
+        with request.getfixturevalue("postgres_databases").lend() as url:
             yield url
 
 

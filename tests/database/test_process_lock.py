@@ -43,7 +43,7 @@ def cut_off(database: Database) -> None:
 
 
 def test_a_database_has_one_owner_at_a_time(
-    owner_of: Callable[[str], ProcessLock], database_url: str
+    database_url: str, owner_of: Callable[[str], ProcessLock]
 ) -> None:
     first, second = owner_of(database_url), owner_of(database_url)
     first.acquire()
@@ -71,7 +71,7 @@ def test_a_database_is_one_by_whatever_name(
 
 @ON_POSTGRES
 def test_a_lost_hold_is_taken_again(
-    owner_of: Callable[[str], ProcessLock], database: Database, database_url: str
+    database: Database, database_url: str, owner_of: Callable[[str], ProcessLock]
 ) -> None:
     first, second = owner_of(database_url), owner_of(database_url)
     first.acquire()
@@ -84,7 +84,7 @@ def test_a_lost_hold_is_taken_again(
 
 @ON_POSTGRES
 def test_a_hold_that_went_to_another_is_missed_until_it_comes_free(
-    owner_of: Callable[[str], ProcessLock], database: Database, database_url: str
+    database: Database, database_url: str, owner_of: Callable[[str], ProcessLock]
 ) -> None:
     first, second = owner_of(database_url), owner_of(database_url)
     first.acquire()

@@ -26,7 +26,7 @@ from core.storage.keys import thumbnail_key
 from core.storage.s3 import open_s3
 from core.storage.storage import Storage
 from tests.support.app_process import ROOT
-from tests.support.servers import TEMPLATE, PostgresServer, S3Server
+from tests.support.servers import PostgresDatabases, PostgresServer, S3Server
 from tests.support.sign_in import accounts_in, ticket_of
 from tests.support.stored_images import (
     StoredImages,
@@ -219,10 +219,10 @@ def test_a_table_that_differs_at_the_end_is_listed(
 
 
 def test_a_target_with_other_users_is_refused_and_left_unchanged(
-    settings: Settings, stored: StoredImages, postgres: PostgresServer
+    settings: Settings, stored: StoredImages, postgres_databases: PostgresDatabases
 ) -> None:
     stored.image()
-    with postgres.fresh(TEMPLATE) as url:
+    with postgres_databases.lend() as url:
         with closing(Database(url)) as database, database.write() as session:
             session.add(User(username="grace", display_name="Grace", password_hash="!"))
         with (
@@ -235,13 +235,13 @@ def test_a_target_with_other_users_is_refused_and_left_unchanged(
 
 
 def test_a_target_that_was_only_started_receives_the_sources_key(
-    settings: Settings, stored: StoredImages, postgres: PostgresServer
+    settings: Settings, stored: StoredImages, postgres_databases: PostgresDatabases
 ) -> None:
     stored.image()
     with stored.database.write() as session:
         session.execute(delete(Installation))
         session.add(Installation(id=1, secret="aa" * 32))
-    with postgres.fresh(TEMPLATE) as url:
+    with postgres_databases.lend() as url:
         with closing(Database(url)) as database, database.write() as session:
             session.add(Installation(id=1, secret="bb" * 32))
         with open_transfer(settings, url, None) as transfer:
