@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.support.app_process import PATIENCE, ROOT, AppProcess, free_port
+from tests.support.app_process import PATIENCE_SECONDS, ROOT, AppProcess, free_port
 
 MIB = 2**20
 # Short against a start, and long against the CPU time that a question takes.
@@ -55,7 +55,7 @@ def seconds_to_health(process: AppProcess) -> float:
     begun = time.perf_counter()
     process.spawn()
     while not _is_well(process.port):
-        if time.perf_counter() - begun > PATIENCE:
+        if time.perf_counter() - begun > PATIENCE_SECONDS:
             raise RuntimeError(f"it did not start:\n{process.output}")
         time.sleep(LOOK_SECONDS)
     return time.perf_counter() - begun

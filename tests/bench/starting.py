@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 from tests.bench.figures import Figure, seconds
 from tests.bench.servers import cpu_seconds, empty_app, empty_page, memory, seconds_to_health
 from tests.support import chromium
-from tests.support.app_process import AppProcess
+from tests.support.app_process import START_COMMAND, AppProcess
 from tests.support.browser_user import Visitor
 
 STARTS = 9
@@ -54,7 +54,7 @@ def startup(folder: Path) -> Iterator[Figure]:
 
 def idle(folder: Path) -> Iterator[Figure]:
     """Memory and CPU of a server that nobody uses, and with a tab open that nobody touches."""
-    with AppProcess(folder) as app, empty_app(folder) as baseline:
+    with AppProcess(folder, command=START_COMMAND) as app, empty_app(folder) as baseline:
         time.sleep(SETTLED_SECONDS)
         held = memory(app.pid)
         yield Figure(

@@ -19,7 +19,7 @@ from core.database.models import Job
 from core.web.cookies import COOKIE
 from tests.bench.figures import Figure, p95
 from tests.bench.servers import POLLED_PAGE, cpu_seconds, empty_app, memory, on_two_cores, service
-from tests.support.app_process import AppProcess
+from tests.support.app_process import START_COMMAND, AppProcess
 from tests.support.crashing_worker import RECIPE
 from tests.support.sign_in import accounts_in, ticket_of
 
@@ -48,7 +48,10 @@ def poll(folder: Path) -> Iterator[Figure]:
         floor = asyncio.run(_watched(empty, [""] * PEOPLE))
     people = _sign_up(folder / "data")
     env = {"CONCURRENCY": str(AT_ONCE), "USER_CONCURRENCY": "1"}
-    with service(LONG) as url, AppProcess(folder, env=env | {"OPENAI_BASE_URL": url}) as app:
+    with (
+        service(LONG) as url,
+        AppProcess(folder, env=env | {"OPENAI_BASE_URL": url}, command=START_COMMAND) as app,
+    ):
         on_two_cores(app.pid)
         ours = asyncio.run(_watched(app, people))
     how = (

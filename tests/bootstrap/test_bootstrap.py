@@ -23,7 +23,7 @@ from core.database.installation_key import KEY_BYTES
 from core.prompts.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
-from tests.support.app_process import ROOT, AppProcess, free_port, healthy
+from tests.support.app_process import ROOT, START_COMMAND, AppProcess, free_port, healthy
 from tests.support.openai_service import openai_service
 from tests.support.waiting import until
 
@@ -63,7 +63,7 @@ def page_of(app: AppProcess) -> str:
 
 
 def test_the_app_serves_and_says_where_it_is(tmp_path: Path) -> None:
-    with AppProcess(tmp_path, data_dir=tmp_path / "elsewhere") as app:
+    with AppProcess(tmp_path, data_dir=tmp_path / "elsewhere", command=START_COMMAND) as app:
         assert "<html" in page_of(app)
         assert f"http://localhost:{app.port}" in app.output
         assert "offline engine" in app.output

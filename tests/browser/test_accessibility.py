@@ -11,8 +11,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.support.app_process import ROOT, AppProcess
-from tests.support.browser_user import PASSWORD, Visitor
+from tests.support.app_process import PASSWORD, ROOT, AppProcess
+from tests.support.browser_user import Visitor
 from tests.support.page_tour import ADMIN, tour
 from tests.support.waiting import until
 

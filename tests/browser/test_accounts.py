@@ -13,20 +13,20 @@ from core.accounts.api_tokens import ApiTokens
 from core.accounts.audit_log import AuditLog
 from core.database.database import Database
 from core.database.models import Scope
-from tests.support.app_process import AppProcess
-from tests.support.browser_user import PASSWORD, Visitor
+from tests.support.app_process import PASSWORD, AppProcess
+from tests.support.browser_user import Visitor
 
 
 def test_a_second_user_sees_none_of_it(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as owner, Visitor(browser, app.base_url) as other:
-        owner.sign_up("owner")
+        owner.enter(app.ticket("owner"))
         owner.describe(name="Secretive")
         owner.generate()
         owner.finished()
         owner.go("Gallery")
         source = owner.tiles.first.get_by_role("img").get_attribute("src") or ""
         assert owner.context.request.get(source).ok
-        other.sign_up("curious")
+        other.enter(app.ticket("curious"))
         expect(other.field("Name")).to_have_value("")
         other.go("Gallery")
         expect(other.page.get_by_text("Your gallery is empty")).to_be_visible()
@@ -43,7 +43,7 @@ def test_a_second_user_sees_none_of_it(browser: Browser, app: AppProcess) -> Non
 
 def test_the_next_person_in_the_same_tab_sees_nothing_of_the_last(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("first-here")
+        person.enter(app.ticket("first-here"))
         person.describe(name="Confidential", base_prompt="a hidden garden")
         person.generate()
         person.finished()
@@ -81,7 +81,7 @@ def test_sign_in_survives_a_reload_and_a_new_tab_and_ends_everywhere(
 
 def test_a_new_password_ends_the_other_browser(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as here, Visitor(browser, app.base_url) as there:
-        here.sign_up("changer")
+        here.enter(app.ticket("changer"))
         there.open()
         there.sign_in("changer")
         there.expect_signed_in("changer")
@@ -100,8 +100,8 @@ def test_a_new_password_ends_the_other_browser(browser: Browser, app: AppProcess
 
 def test_wrong_passwords_are_told_alike_and_then_have_to_wait(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("locked")
-        person.sign_out("locked")
+        app.ticket("locked")
+        person.open()
         for _ in range(5):
             person.sign_in("locked", "not the password")
             person.settle()  # the words of the try before still stand
@@ -122,7 +122,7 @@ def test_a_deep_link_without_a_session_shows_the_sign_in(browser: Browser, tmp_p
 
 def test_invited_people_only(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path, env={"REGISTRATION": "invite"}) as app, Visitor(browser, app.base_url) as admin:
-        admin.sign_up("chief")
+        admin.enter(app.ticket("chief"))
         with Visitor(browser, app.base_url) as stranger:
             stranger.open()
             stranger.expect_sign_in()
@@ -144,9 +144,9 @@ def test_a_forgotten_password_is_replaced_by_the_administrators_link(
     browser: Browser, tmp_path: Path
 ) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as admin:
-        admin.sign_up("chief")
+        admin.enter(app.ticket("chief"))
         with Visitor(browser, app.base_url) as guest:
-            guest.sign_up("guest")
+            guest.enter(app.ticket("guest"))
             admin.go("Account")
             admin.page.get_by_role("button", name="Forgotten password", exact=True).click()
             admin.page.get_by_role("button", name="Create a link to set a new password").click()
@@ -184,7 +184,7 @@ def test_a_double_click_makes_one_account_and_signs_in(browser: Browser, tmp_pat
 
 def test_a_changed_password_is_confirmed(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
-        person.sign_up("careful", path="/account")
+        person.enter(app.ticket("careful"), "/account")
         person.field("Current password").fill(PASSWORD)
         for label in ("New password (10 characters or more)", "Repeat new password"):
             person.field(label).fill(f"{PASSWORD} again")
@@ -195,7 +195,7 @@ def test_a_changed_password_is_confirmed(browser: Browser, tmp_path: Path) -> No
 
 def test_a_token_is_shown_once_and_recorded_in_the_audit_log(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
-        person.sign_up("chief")
+        person.enter(app.ticket("chief"))
         person.open("/account")
         person.type("Token name", "=1+1 <b>script</b>")
         person.choose("Expires", "never")
@@ -219,11 +219,9 @@ def test_a_token_is_shown_once_and_recorded_in_the_audit_log(browser: Browser, t
 
 def test_an_ended_sign_in_says_so(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as here:
-        here.sign_up("in-two-places", path="/account")
+        here.enter(app.ticket("in-two-places"), "/account")
         with Visitor(browser, app.base_url) as there:
-            there.open("/account")
-            there.sign_in("in-two-places")
-            there.expect_signed_in("in-two-places")
+            there.enter(app.ticket("in-two-places"), "/account")
             here.page.get_by_role("button", name="Sign out everywhere").click()
             here.expect_sign_in()
             there.go("Gallery")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, expect
@@ -16,7 +15,7 @@ from tests.support.waiting import until
 
 def test_the_draft_survives_a_change_of_page_and_a_reload(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("drafter")
+        person.enter(app.ticket("drafter"))
         person.describe(**FOX)
         person.choose("Style", "Ink")
         person.type("Prompt", "My own words.")
@@ -34,7 +33,7 @@ def test_the_draft_survives_a_change_of_page_and_a_reload(browser: Browser, app:
 
 def test_every_earlier_prompt_can_be_brought_back(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("historian")
+        person.enter(app.ticket("historian"))
         person.describe(**FOX)
         first = person.enhance()
         person.type("Prompt", "Something else entirely.")
@@ -51,7 +50,7 @@ def test_enhancing_the_same_description_again_is_free_but_a_rewrite_is_not(
 ) -> None:
     with Visitor(browser, app.base_url) as person:
         page = person.page
-        person.sign_up("economist")
+        person.enter(app.ticket("economist"))
         person.describe(**FOX)
         first = person.enhance()
         person.type("Name", "Moss")
@@ -84,7 +83,7 @@ def test_an_existing_image_is_opened_or_generated_anyway(browser: Browser, app: 
     with Visitor(browser, app.base_url) as person:
         page = person.page
         offer = page.get_by_text("You already have this image", exact=True)
-        person.sign_up("repeater")
+        person.enter(app.ticket("repeater"))
         person.type("Prompt", "a heron in the reeds")
         person.generate()
         person.finished()
@@ -111,7 +110,7 @@ def test_an_existing_image_is_opened_or_generated_anyway(browser: Browser, app: 
 def test_only_the_new_ones_of_many_prompts_are_generated(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
         page = person.page
-        person.sign_up("cataloguer")
+        person.enter(app.ticket("cataloguer"))
         person.type("Prompt", "a heron\nan egret")
         page.get_by_text("Many prompts", exact=True).click()
         page.get_by_role("button", name="Generate 2 images · free").click()
@@ -131,7 +130,7 @@ def test_only_the_new_ones_of_many_prompts_are_generated(browser: Browser, app: 
 
 def test_the_example_is_one_click_away(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("newcomer")
+        person.enter(app.ticket("newcomer"))
         expect(person.page.get_by_text("New here?")).to_be_visible()
         person.page.get_by_role("button", name="Show me an example").click()
         expect(person.page.locator("input[aria-label=Name][value=Juniper]")).to_be_visible()
@@ -155,7 +154,7 @@ def test_an_error_says_what_can_be_done_and_keeps_the_form(
     browser: Browser, app: AppProcess, prompt: str, message: str, code: str
 ) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up(f"person-of-{len(message)}")
+        person.enter(app.ticket(f"person-of-{len(message)}"))
         person.describe(**FOX)
         person.type("Prompt", prompt)
         person.generate()
@@ -173,7 +172,7 @@ def test_an_error_says_what_can_be_done_and_keeps_the_form(
 
 def test_an_enhancement_that_fails_keeps_the_prompt(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("unlucky")
+        person.enter(app.ticket("unlucky"))
         person.describe(name="Juniper", base_prompt="!fail overloaded")
         person.type("Prompt", "Words of my own.")
         person.page.get_by_role("button", name="Enhance prompt").click()
@@ -183,7 +182,7 @@ def test_an_enhancement_that_fails_keeps_the_prompt(browser: Browser, app: AppPr
 
 def test_an_empty_description_is_refused_before_anything_is_sent(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("blank")
+        person.enter(app.ticket("blank"))
         person.generate()
         expect(person.page.get_by_text("There is nothing to draw yet.")).to_be_visible()
 
@@ -199,7 +198,7 @@ def test_a_field_error_is_shown_at_its_field_and_nothing_typed_is_lost(
     browser: Browser, app: AppProcess, label: str, text: str, words: str
 ) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up(f"beside-{len(text)}")
+        person.enter(app.ticket(f"beside-{len(text)}"))
         person.type("Prompt", "a prompt of my own")
         person.type(label, text)
         person.generate()
@@ -213,7 +212,7 @@ def test_a_field_error_is_shown_at_its_field_and_nothing_typed_is_lost(
 
 def test_an_error_in_the_options_opens_them(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("sized")
+        person.enter(app.ticket("sized"))
         person.type("Prompt", "a lighthouse")
         person.page.get_by_text("More options").click()
         person.field("Size").fill("huge")
@@ -231,7 +230,7 @@ def test_text_typed_just_before_enhance_is_clicked_is_kept_in_the_history(
     browser: Browser, app: AppProcess
 ) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("hasty")
+        person.enter(app.ticket("hasty"))
         person.describe(base_prompt="a lighthouse at dusk")
         person.field("Prompt").fill("Half a thought of my own")
         person.enhance()
@@ -242,10 +241,10 @@ def test_text_typed_just_before_enhance_is_clicked_is_kept_in_the_history(
 
 @pytest.mark.parametrize("label", ["Name", "Base prompt", "Prompt"])
 def test_text_typed_just_before_a_page_link_is_clicked_is_kept(
-    browser: Browser, tmp_path: Path, label: str
+    browser: Browser, app: AppProcess, label: str
 ) -> None:
-    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
-        person.sign_up("quick-typist")
+    with Visitor(browser, app.base_url) as person:
+        person.enter(app.ticket(f"quick-typist-{label.replace(' ', '-')}"))
         person.field(label).press_sequentially("typed in haste")
         person.go("Gallery")
         expect(person.page.get_by_role("heading", name="Gallery", exact=True)).to_be_visible()
@@ -253,9 +252,9 @@ def test_text_typed_just_before_a_page_link_is_clicked_is_kept(
         expect(person.field(label)).to_have_value("typed in haste")
 
 
-def test_a_refused_prompt_is_edited_before_it_is_tried_again(browser: Browser, tmp_path: Path) -> None:
-    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
-        person.sign_up("second-thoughts")
+def test_a_refused_prompt_is_edited_before_it_is_tried_again(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.enter(app.ticket("second-thoughts"))
         person.type("Prompt", "a fox !fail moderation")
         person.generate()
         person.type("Prompt", "something else meanwhile")
@@ -266,9 +265,9 @@ def test_a_refused_prompt_is_edited_before_it_is_tried_again(browser: Browser, t
         person.finished()
 
 
-def test_a_wrong_size_is_shown_at_once_and_a_shape_can_be_typed(browser: Browser, tmp_path: Path) -> None:
-    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
-        person.sign_up("own-sizes")
+def test_a_wrong_size_is_shown_at_once_and_a_shape_can_be_typed(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.enter(app.ticket("own-sizes"))
         person.type("Prompt", "a fox")
         options = person.page.get_by_text("More options", exact=True)
         options.click()
@@ -289,17 +288,19 @@ def test_a_wrong_size_is_shown_at_once_and_a_shape_can_be_typed(browser: Browser
         expect(person.open_tile().get_by_text("1536 × 1024", exact=True)).to_be_visible()
 
 
-def test_many_prompts_are_counted_before_they_are_sent(browser: Browser, tmp_path: Path) -> None:
-    with AppProcess(tmp_path, env={"MAX_BATCH": "6"}) as app, Visitor(browser, app.base_url) as person:
-        person.sign_up("explorer")
+def test_many_prompts_are_counted_before_they_are_sent(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.enter(app.ticket("explorer"))
         person.type("Prompt", "a {red|blue} fox\nan owl")
         person.page.get_by_text("Many prompts", exact=True).click()
         expect(person.page.get_by_text("3 prompts · longest")).to_be_visible()
         person.page.get_by_role("button", name="Generate 3 images · free").click()
         person.finished(3)
-        person.type("Prompt", "{1|2|3}{1|2|3}{1|2|3}")
-        expect(person.page.get_by_role("button", name="Generate 27 images", exact=True)).to_be_disabled()
-        expect(person.page.get_by_text("These are 27 prompts; a batch can have at most 6.")).to_be_visible()
+        person.type("Prompt", "{1|2|3|4|5}" * 3)
+        expect(person.page.get_by_role("button", name="Generate 125 images", exact=True)).to_be_disabled()
+        expect(
+            person.page.get_by_text("These are 125 prompts; a batch can have at most 100.")
+        ).to_be_visible()
         person.type("Prompt", "an {otter|elk")
         expect(person.page.get_by_text("Line 1: “{” has no closing “}”")).to_be_visible()
         person.go("Gallery")

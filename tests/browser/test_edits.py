@@ -15,7 +15,7 @@ EDIT = "Edit image · free"
 
 def test_an_edited_image_links_to_its_original(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("editor")
+        person.enter(app.ticket("editor"))
         person.describe(name="Juniper", base_prompt="a fox in the snow")
         person.generate()
         person.finished()
@@ -35,7 +35,7 @@ def test_an_edited_image_links_to_its_original(browser: Browser, app: AppProcess
 
 def test_a_variation_is_one_click(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("varied")
+        person.enter(app.ticket("varied"))
         person.describe(name="Bramble", base_prompt="a hedgehog under a lamp")
         person.generate()
         person.finished()
@@ -54,7 +54,7 @@ def test_the_buttons_are_disabled_for_a_model_that_can_not_edit(browser: Browser
     env = {"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "IMAGE_MODEL": "dall-e-3"}
     with AppProcess(tmp_path) as app:
         with Visitor(browser, app.base_url) as person:
-            person.sign_up("drawer")
+            person.enter(app.ticket("drawer"))
             person.describe(name="Fern", base_prompt="an owl")
             person.generate()
             person.finished()
@@ -63,8 +63,7 @@ def test_the_buttons_are_disabled_for_a_model_that_can_not_edit(browser: Browser
             AppProcess(tmp_path, env=env, data_dir=app.data_dir) as other,
             Visitor(browser, other.base_url) as later,
         ):
-            later.open("/gallery")
-            later.sign_in("drawer")
+            later.enter(other.ticket("drawer"), "/gallery")
             dialog = later.open_tile()
             expect(dialog.get_by_role("button", name=re.compile("^Edit image"))).to_be_disabled()
             expect(dialog.get_by_role("button", name=re.compile("^Create a variation"))).to_be_disabled()

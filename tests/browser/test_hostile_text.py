@@ -271,7 +271,7 @@ def test_what_the_service_answers_stays_words(browser: Browser, house: House, se
     everything = "\n".join(CORPUS)
     with Visitor(browser, house.app.base_url, height=1800, fresh=True) as person:
         watch, page = Watch(person), person.page
-        person.sign_up("listener")
+        person.enter(house.app.ticket("listener"))
         person.describe(name="Pip", base_prompt="on a kite")
         service.script(Behaviour(text=everything))
         assert person.enhance().startswith(everything.strip())

@@ -23,60 +23,63 @@ from tests.support.waiting import until
 
 
 def test_the_main_job_as_a_new_user(browser: Browser, app: AppProcess) -> None:
-    main_job(browser, app)
+    with Visitor(browser, app.base_url) as person:
+        person.sign_up("main-job")
+        do_the_main_job(person)
 
 
-def test_the_main_job_on_postgresql(browser: Browser, tmp_path: Path, postgres: PostgresServer) -> None:
-    with postgres.fresh() as url, AppProcess(tmp_path, env={"DATABASE_URL": url}) as app:
-        main_job(browser, app)
-
-
-def test_the_main_job_on_a_bucket(browser: Browser, tmp_path: Path, s3: S3Server) -> None:
-    with s3.fresh() as name, AppProcess(tmp_path, env=s3.environment(f"{name}/atelier")) as app:
-        main_job(browser, app)
-        kept = open_s3(load_settings(**s3.settings(f"{name}/atelier")))
+def test_the_main_job_on_postgresql_and_a_bucket(
+    browser: Browser, tmp_path: Path, postgres: PostgresServer, s3: S3Server, bucket_name: str
+) -> None:
+    place = f"{bucket_name}/atelier"
+    with (
+        postgres.fresh() as url,
+        AppProcess(tmp_path, env={"DATABASE_URL": url, **s3.environment(place)}) as app,
+    ):
+        with Visitor(browser, app.base_url) as person:
+            person.enter(app.ticket("main-job"))
+            do_the_main_job(person)
+        kept = open_s3(load_settings(**s3.settings(place)))
         assert len(kept.list("images")) == 1
-        assert not (app.data_dir / "files").exists()
+        assert not app.data_dir.exists()
         app.restart()
         kept.delete(*kept.list("thumbnails"))  # so that the app has to read the image itself
         with Visitor(browser, app.base_url, fresh=True) as later:
-            later.open("/gallery")
-            later.sign_in("main-job")
+            later.enter(app.ticket("main-job"), "/gallery")
             expect(later.tiles).to_have_count(1)
             image = later.tiles.first.get_by_role("img")
             until(lambda: image.evaluate("image => image.naturalWidth"))
 
 
-def main_job(browser: Browser, app: AppProcess) -> None:
-    with Visitor(browser, app.base_url) as person:
-        person.sign_up("main-job")
-        expect(person.page.get_by_text("Offline engine").first).to_be_visible()
-        person.describe(**FOX)
-        person.choose("Style", "Watercolour")
-        enhanced = person.enhance()
-        for words in ("Juniper", *FOX["traits"], FOX["base_prompt"]):
-            assert words in enhanced
-        person.type("Prompt", enhanced + "\nA paper lantern hangs above.")
-        expect(person.page.get_by_role("button", name="Generate 1 image · free")).to_be_enabled()
-        person.generate()
-        person.finished()
-        person.go("Gallery")
-        expect(person.tiles).to_have_count(1)
-        image = person.tiles.first.get_by_role("img")
-        expect(image).to_have_attribute("alt", re.compile("^Juniper: "))
-        dialog = person.open_tile()
-        for words in (
-            "paper lantern",
-            "red fox, green scarf",
-            "Watercolour",
-            "Offline engine, not an image model",
-        ):
-            expect(dialog.get_by_text(words).first).to_be_visible()
+def do_the_main_job(person: Visitor) -> None:
+    """Describe, enhance, edit, generate, and find the image in the gallery."""
+    expect(person.page.get_by_text("Offline engine").first).to_be_visible()
+    person.describe(**FOX)
+    person.choose("Style", "Watercolour")
+    enhanced = person.enhance()
+    for words in ("Juniper", *FOX["traits"], FOX["base_prompt"]):
+        assert words in enhanced
+    person.type("Prompt", enhanced + "\nA paper lantern hangs above.")
+    expect(person.page.get_by_role("button", name="Generate 1 image · free")).to_be_enabled()
+    person.generate()
+    person.finished()
+    person.go("Gallery")
+    expect(person.tiles).to_have_count(1)
+    image = person.tiles.first.get_by_role("img")
+    expect(image).to_have_attribute("alt", re.compile("^Juniper: "))
+    dialog = person.open_tile()
+    for words in (
+        "paper lantern",
+        "red fox, green scarf",
+        "Watercolour",
+        "Offline engine, not an image model",
+    ):
+        expect(dialog.get_by_text(words).first).to_be_visible()
 
 
 def test_search_filters_favourites_trash_and_reuse(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("collector")
+        person.enter(app.ticket("collector"))
         for name in ("Aurora", "Bramble"):
             person.type("Name", name)
             person.generate()
@@ -114,7 +117,7 @@ def test_search_filters_favourites_trash_and_reuse(browser: Browser, app: AppPro
 
 def test_a_download_contains_the_image_with_or_without_the_prompt(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("keepsake")
+        person.enter(app.ticket("keepsake"))
         person.describe(name="Pebble")
         person.generate()
         person.finished()
@@ -138,7 +141,7 @@ def test_a_download_contains_the_image_with_or_without_the_prompt(browser: Brows
 
 def test_a_restart_keeps_the_session_the_draft_and_the_image(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
-        person.sign_up("keeper")
+        person.enter(app.ticket("keeper"))
         person.describe(name="Ember", base_prompt="a lighthouse at night")
         person.generate()
         person.finished()
@@ -153,7 +156,7 @@ def test_a_restart_keeps_the_session_the_draft_and_the_image(browser: Browser, t
 def test_text_from_users_is_shown_literally(browser: Browser, app: AppProcess) -> None:
     hostile = '<img src=x onerror="window.ran=1"> **bold** [link](http://outside.invalid/) :red[x] $x$'
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("hostile")
+        person.enter(app.ticket("hostile"))
         person.describe(name=hostile, base_prompt=hostile)
         person.type("Prompt", hostile)
         person.generate()
@@ -167,7 +170,7 @@ def test_text_from_users_is_shown_literally(browser: Browser, app: AppProcess) -
 
 def test_a_broken_database_is_a_panel_and_not_a_traceback(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
-        person.sign_up("unharmed")
+        person.enter(app.ticket("unharmed"))
         person.go("Gallery")
         expect(person.page.get_by_text("Your gallery is empty")).to_be_visible()
         with closing(sqlite3.connect(app.data_dir / "atelier.db")) as database:
@@ -179,9 +182,9 @@ def test_a_broken_database_is_a_panel_and_not_a_traceback(browser: Browser, tmp_
         assert "Traceback" not in person.page.inner_text("body")
 
 
-def test_the_gallery_offers_new_images_as_they_finish(browser: Browser, tmp_path: Path) -> None:
-    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
-        person.sign_up("impatient")
+def test_the_gallery_offers_new_images_as_they_finish(browser: Browser, app: AppProcess) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.enter(app.ticket("impatient"))
         person.type("Prompt", "a fox")
         person.page.get_by_text("More options", exact=True).click()
         person.field("Images").fill("4")
@@ -201,7 +204,7 @@ def test_the_gallery_offers_new_images_as_they_finish(browser: Browser, tmp_path
 def test_an_image_whose_file_is_missing_says_so(browser: Browser, tmp_path: Path) -> None:
     with AppProcess(tmp_path) as app:
         with Visitor(browser, app.base_url) as person:
-            person.sign_up("unlucky-owner")
+            person.enter(app.ticket("unlucky-owner"))
             person.describe(name="Ember")
             person.generate()
             person.finished()
@@ -224,7 +227,7 @@ SCROLLED = '[data-testid="stMain"], [role="dialog"], [data-testid="stPopoverBody
 def test_a_phone_has_no_sideways_scroll(browser: Browser, tmp_path: Path) -> None:
     wide: list[str] = []
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as admin:
-        admin.sign_up(ADMIN)
+        admin.enter(app.ticket(ADMIN))
         with Visitor(browser, app.base_url, width=390, height=844) as person:
 
             def look(name: str) -> None:

@@ -37,7 +37,7 @@ def images_asked(service: OpenAIService, marker: str) -> int:
 
 def test_the_main_job_against_a_service(browser: Browser, app: AppProcess, service: OpenAIService) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("service-main")
+        person.enter(app.ticket("service-main"))
         expect(person.page.get_by_text("Offline engine")).to_have_count(0)
         person.describe(name="Pip", traits=("striped",), base_prompt="on a kite")
         enhanced = person.enhance()
@@ -53,7 +53,7 @@ def test_the_main_job_against_a_service(browser: Browser, app: AppProcess, servi
 
 def test_the_price_stands_on_the_button(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("priced")
+        person.enter(app.ticket("priced"))
         person.describe(base_prompt="a kite")
         person.page.get_by_text("More options").click()
         person.choose("Model", "GPT Image 2.5 Flare")
@@ -66,7 +66,7 @@ def test_the_price_stands_on_the_button(browser: Browser, app: AppProcess) -> No
 
 def test_the_prompt_streams_in(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("streamer")
+        person.enter(app.ticket("streamer"))
         person.describe(name="Pip", base_prompt="a kite [[text pause:1.2]]")
         person.page.get_by_role("button", name="Enhance prompt").click()
         expect(person.page.get_by_role("button", name="Enhancing…")).to_be_visible()
@@ -83,7 +83,7 @@ def test_leaving_during_a_generation_loses_nothing(
 ) -> None:
     marker = f"leaving by {leave}"
     with Visitor(browser, app.base_url) as person:
-        person.sign_up(f"leaver-{leave.replace(' ', '-')}")
+        person.enter(app.ticket(f"leaver-{leave.replace(' ', '-')}"))
         person.type("Prompt", f"{marker} [[image latency:5]]")
         person.generate()
         expect(person.page.get_by_text(re.compile("^(Queued|Next in line|Generating)"))).to_be_visible()
@@ -107,7 +107,7 @@ def test_what_the_service_refused_without_charge_is_tried_again_and_said(
     browser: Browser, app: AppProcess, service: OpenAIService
 ) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("patient")
+        person.enter(app.ticket("patient"))
         person.type("Prompt", "a patient fox")
         service.script("rate limit")
         person.generate()
@@ -121,7 +121,7 @@ def test_every_page_tells_what_is_made_and_when_it_has_ended(
     browser: Browser, app: AppProcess, service: OpenAIService
 ) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("elsewhere")
+        person.enter(app.ticket("elsewhere"))
         person.type("Name", "Ember")
         person.type("Prompt", "a fox elsewhere [[image latency:4]]")
         person.generate()
@@ -139,7 +139,7 @@ def test_when_all_has_ended_nothing_is_asked_and_an_open_image_stays(
     with Visitor(browser, app.base_url) as person:
         sent: list[object] = []
         person.page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
-        person.sign_up("quiet")
+        person.enter(app.ticket("quiet"))
         person.type("Prompt", "a quiet fox")
         person.generate()
         person.finished()
@@ -164,7 +164,7 @@ def test_when_all_has_ended_nothing_is_asked_and_an_open_image_stays(
 
 def test_a_double_click_buys_once(browser: Browser, app: AppProcess, service: OpenAIService) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("double")
+        person.enter(app.ticket("double"))
         person.type("Prompt", "a double click")
         person.page.get_by_role("button", name=re.compile("^Generate")).dblclick()
         person.finished()
@@ -178,9 +178,9 @@ def test_a_withdrawn_persons_click_buys_nothing(
 ) -> None:
     env = {"OPENAI_BASE_URL": service.base_url, "OPENAI_API_KEY": KEY}
     with AppProcess(tmp_path, env=env) as app, Visitor(browser, app.base_url) as chief:
-        chief.sign_up("chief")
+        chief.enter(app.ticket("chief"))
         with Visitor(browser, app.base_url) as guest:
-            guest.sign_up("guest")
+            guest.enter(app.ticket("guest"))
             guest.type("Prompt", "withdrawn-marker")
             chief.go("Account")
             chief.page.get_by_role("button", name="Withdraw access").click()
@@ -193,7 +193,7 @@ def test_a_withdrawn_persons_click_buys_nothing(
 
 def test_a_preview_is_shown_before_the_image_is_finished(browser: Browser, app: AppProcess) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("previewer")
+        person.enter(app.ticket("previewer"))
         person.type("Prompt", "a slow one [[image pause:2.5]]")
         person.generate()
         preview = person.page.get_by_role("img", name=re.compile("^Preview of"))
@@ -207,7 +207,7 @@ def test_the_key_is_nowhere_a_person_or_a_log_could_see_it(
     browser: Browser, app: AppProcess, service: OpenAIService
 ) -> None:
     with Visitor(browser, app.base_url) as person:
-        person.sign_up("key-hunter")
+        person.enter(app.ticket("key-hunter"))
         person.type("Prompt", "[[image error:key rejected]]")
         person.generate()
         expect(person.page.get_by_text("doesn't accept the API key")).to_be_visible()
@@ -222,7 +222,7 @@ def test_an_unreachable_service_at_start_degrades(browser: Browser, tmp_path: Pa
         AppProcess(tmp_path, env={"OPENAI_BASE_URL": "http://127.0.0.1:9/v1", "OPENAI_API_KEY": KEY}) as app,
         Visitor(browser, app.base_url) as person,
     ):
-        person.sign_up("patient")
+        person.enter(app.ticket("patient"))
         person.type("Prompt", "a kite")
         person.generate()
         expect(person.page.get_by_text("The image service can't be reached.")).to_be_visible()

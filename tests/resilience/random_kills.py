@@ -205,8 +205,13 @@ class Chaos:
     def _start(self) -> Life:
         name = f"process-{len(self.lives)}"
         whole = self.home.engine == "sqlite" and len(self.lives) % WHOLE_APP_EVERY == WHOLE_APP_EVERY - 1
-        log, pace = self.home.folder / f"{name}.log", None if whole else SWEEP_SECONDS
-        self.lives.append(Life(name, forked_app.start(self._environment(name), log, sweep_seconds=pace), log))
+        log, environment = self.home.folder / f"{name}.log", self._environment(name)
+        process = (
+            forked_app.start_app(environment, log)
+            if whole
+            else forked_app.start_worker(environment, log, sweep_seconds=SWEEP_SECONDS)
+        )
+        self.lives.append(Life(name, process, log))
         return self.lives[-1]
 
     def _environment(self, name: str) -> dict[str, str]:

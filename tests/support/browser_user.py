@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,10 +22,10 @@ from playwright.sync_api import (
 )
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+from tests.support.app_process import PASSWORD, Ticket
 from tests.support.streamlit_reruns import Reruns
 from tests.support.waiting import until
 
-PASSWORD = "seven quiet lighthouses"
 FOX = {
     "name": "Juniper",
     "traits": ("red fox", "green scarf"),
@@ -131,6 +132,15 @@ class Visitor:
 
     def open(self, path: str = "/") -> None:
         self.page.goto(self.base_url + path)
+
+    def enter(self, ticket: Ticket, path: str = "/") -> None:
+        """Sign in by the session route, without the form, and open the page at `path`."""
+        answer = self.context.request.post(
+            f"{self.base_url}/auth/session", data={"ticket": ticket.token}, headers={"Origin": self.base_url}
+        )
+        assert answer.status == HTTPStatus.NO_CONTENT, answer.text()
+        self.open(path)
+        self.expect_signed_in(ticket.username)
 
     def sign_up(self, name: str, *, path: str = "/") -> None:
         self.open(path)
