@@ -257,12 +257,12 @@ def test_image_and_thumbnail_have_different_etags(owner: Person, image_id: str) 
 
 def test_a_download_is_a_file_with_a_safe_name(studio: Studio, owner: Person, image_id: str) -> None:
     plain = owner.client.get(f"/api/images/{image_id}/download")
-    told = owner.client.get(f"/api/images/{image_id}/download?prompt=true")
+    with_prompt = owner.client.get(f"/api/images/{image_id}/download?prompt=true")
     name = plain.headers["content-disposition"]
     assert name.startswith("attachment; filename*=UTF-8''Fox-")
     assert name.isascii()
     assert ".." not in name
-    assert b"a fox" in told.content
+    assert b"a fox" in with_prompt.content
     assert b"a fox" not in plain.content
     assert plain.headers["cache-control"] == "private, no-store"
 

@@ -241,7 +241,7 @@ def test_another_users_image_looks_like_an_unknown_one(
         pytest.param({"prompt": "x", "image_id": "1"}, {"image": JPEG}, id="two images"),
         pytest.param({"image_id": "1"}, {}, id="no prompt"),
         pytest.param({"prompt": "x", "promt": "y"}, {"image": JPEG}, id="unknown field"),
-        pytest.param({"prompt": "x"}, {"image": JPEG, "picture": JPEG}, id="unknown file"),
+        pytest.param({"prompt": "x"}, {"image": JPEG, "photo": JPEG}, id="unknown file"),
         pytest.param({"prompt": "x", "image": "https://evil.invalid/x.png"}, {}, id="an address"),
         pytest.param({"prompt": "x", "n": "many"}, {"image": JPEG}, id="no number"),
         pytest.param({"prompt": "x", "n": "0"}, {"image": JPEG}, id="none"),

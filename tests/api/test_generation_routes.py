@@ -190,9 +190,9 @@ def test_an_event_stream_has_the_partial_images_and_the_end(
     assert stream.headers["cache-control"] == "no-store"
     stream_events = events_of(stream.text)
     partials = [json.loads(data) for name, data in stream_events if name == "partial"]
-    assert [picture["number"] for picture in partials] == list(range(len(partials)))
+    assert [preview["number"] for preview in partials] == list(range(len(partials)))
     assert partials
-    assert all(b64decode(picture["b64_json"]).startswith(b"\x89PNG") for picture in partials)
+    assert all(b64decode(preview["b64_json"]).startswith(b"\x89PNG") for preview in partials)
     assert stream_events[0][0] == "progress"
     assert stream_events[-1][0] == "end"
     again = owner.client.get(accepted["url"]).json()["result"]
@@ -209,8 +209,8 @@ def test_the_partial_images_of_a_second_attempt_have_new_urls(
     accepted = owner.client.post(GENERATE, json=ASKED, headers={"Prefer": "respond-async"}).json()
     stream_events = events_of(owner.client.get(accepted["events"]).text)
     partials = [json.loads(data) for name, data in stream_events if name == "partial"]
-    assert [picture["number"] for picture in partials] == [0, 0]
-    assert len({picture["url"] for picture in partials}) == 2
+    assert [preview["number"] for preview in partials] == [0, 0]
+    assert len({preview["url"] for preview in partials}) == 2
 
 
 @ON_SQLITE
@@ -503,7 +503,7 @@ def test_an_invalid_description_is_refused(
 @pytest.fixture
 def five_images(owner: Person) -> list[str]:
     """Five images, newest first."""
-    prompts = [f"picture {number}" for number in range(5)]
+    prompts = [f"fox {number}" for number in range(5)]
     made = [owner.client.post(GENERATE, json=ASKED | {"prompt": prompt}).json()["id"] for prompt in prompts]
     return made[::-1]
 
@@ -521,8 +521,8 @@ def list_ids(person: Person, address: str = "/api/images") -> list[str]:
 
 def test_pages_list_every_image_once(owner: Person, five_images: list[str]) -> None:
     assert list_ids(owner, "/api/images?limit=2") == five_images
-    assert list_ids(owner, "/api/images?limit=2&q=PICTURE&model=gpt-image-2.6-flare") == five_images
-    assert list_ids(owner, "/api/images?q=picture 3") == [five_images[1]]
+    assert list_ids(owner, "/api/images?limit=2&q=FOX&model=gpt-image-2.6-flare") == five_images
+    assert list_ids(owner, "/api/images?q=fox 3") == [five_images[1]]
     assert list_ids(owner, "/api/images?style=ink") == []
 
 
@@ -549,7 +549,7 @@ def test_a_changed_name_and_favourite_are_found(owner: Person, five_images: list
     assert list_ids(owner, "/api/images?favourite=true") == [five_images[2]]
     assert owner.client.patch(address, json={}).json()["name"] == "Fern"
     assert owner.client.patch(address, json={"name": "\x07"}).status_code == 422
-    assert list_ids(owner, "/api/images?q=picture 2") == [five_images[2]]
+    assert list_ids(owner, "/api/images?q=fox 2") == [five_images[2]]
 
 
 @ON_SQLITE

@@ -1,6 +1,6 @@
 """Prints the routes of the running app as JSON, Streamlit's own included: `python -m tests.support.routes`.
 
-In a process of its own: Streamlit's runtime is there once for each.
+Runs in a process of its own, because Streamlit allows only one runtime in each.
 """
 
 from __future__ import annotations
@@ -19,43 +19,43 @@ from tests.support.app_process import ROOT
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class RouteAddress:
     path: str
     method: str
 
 
-def running_routes(folder: Path) -> set[Address]:
-    """Every address and method of the app that is started in `folder`."""
+def running_routes(folder: Path) -> set[RouteAddress]:
+    """The path and method of each route of the app, started in `folder`."""
     command = [sys.executable, "-m", "tests.support.routes"]
     (folder / ".streamlit").symlink_to(ROOT / ".streamlit", target_is_directory=True)
-    asked = subprocess.run(
+    result = subprocess.run(
         command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
     )
-    return {Address(**found) for found in json.loads(asked.stdout)}
+    return {RouteAddress(**found) for found in json.loads(result.stdout)}
 
 
-def walk(routes: Iterable[BaseRoute], below: str = "") -> Iterator[Address]:
-    """What stands in `routes`, and in what is mounted there, to the bottom."""
+def walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[RouteAddress]:
+    """All routes in `routes` and, recursively, in the applications mounted there."""
     for route in routes:
-        path = f"{below}{getattr(route, 'path', '')}"
+        path = f"{prefix}{getattr(route, 'path', '')}"
         if isinstance(route, WebSocketRoute):
-            yield Address(path, "WEBSOCKET")
+            yield RouteAddress(path, "WEBSOCKET")
         elif isinstance(route, Mount) and route.routes:
             yield from walk(route.routes, path)
         elif isinstance(route, Mount):
-            # Files: nothing else than these two is answered.
-            yield from (Address(path or "/", method) for method in ("GET", "HEAD"))
+            # Static files, which answer only these two methods.
+            yield from (RouteAddress(path or "/", method) for method in ("GET", "HEAD"))
         elif methods := getattr(route, "methods", None):
-            yield from (Address(path, method) for method in methods)
+            yield from (RouteAddress(path, method) for method in methods)
         else:
-            yield from walk(_within(route), path)
+            yield from walk(_inner_routes(route), path)
 
 
-def _within(route: Any) -> Iterable[BaseRoute]:
-    """The routes of a router that another one has taken in. Anything else must be looked at here first."""
+def _inner_routes(route: Any) -> Iterable[BaseRoute]:
+    """The routes of an included router. Raises TypeError for a kind that this function doesn't know."""
     inner = getattr(route, "routes", None) or getattr(getattr(route, "original_router", None), "routes", None)
     if not inner:
-        raise TypeError(f"what is a {type(route).__name__}?")
+        raise TypeError(f"unknown kind of route: {type(route).__name__}")
     return list(inner)
 
 

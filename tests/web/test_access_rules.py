@@ -24,13 +24,13 @@ from core.studio import Studio
 from core.web.access_rules import ROUTES, Rule, is_closed
 from core.web.cookies import COOKIE
 from tests.support.app_process import AppProcess
-from tests.support.routes import Address, running_routes
+from tests.support.routes import RouteAddress, running_routes
 from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
 
 RECIPE = Recipe(prompt="a fox", model="offline-painter", name="Fox", size="256x256")
-ROWS = [Address(route.path, method) for route in ROUTES for method in route.methods]
-RULES = {Address(route.path, method): route for route in ROUTES for method in route.methods}
+ROWS = [RouteAddress(route.path, method) for route in ROUTES for method in route.methods]
+RULES = {RouteAddress(route.path, method): route for route in ROUTES for method in route.methods}
 # What stands in an address, beside the owner's image and job.
 OTHER_PARTS = {
     "number": "0",
@@ -60,15 +60,15 @@ ROLES = (*STRANGERS, ENDED, *OTHERS, LINK, WITHOUT, WITH, "the owner")
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> set[Address]:
+def found(tmp_path_factory: pytest.TempPathFactory) -> set[RouteAddress]:
     return running_routes(tmp_path_factory.mktemp("routes"))
 
 
-def test_every_route_of_the_running_app_is_in_the_table(found: set[Address]) -> None:
+def test_every_route_of_the_running_app_is_in_the_table(found: set[RouteAddress]) -> None:
     assert found - set(ROWS) == set()
 
 
-def test_every_row_of_the_table_is_a_route_of_the_running_app(found: set[Address]) -> None:
+def test_every_row_of_the_table_is_a_route_of_the_running_app(found: set[RouteAddress]) -> None:
     assert set(ROWS) - found == set()
     assert len(ROWS) == len(set(ROWS))
 
@@ -104,11 +104,11 @@ class House:
     app: AppProcess
     client: httpx2.Client
     headers: dict[str, dict[str, str]]
-    image_ids: dict[Address, str]
-    links: dict[Address, str]
+    image_ids: dict[RouteAddress, str]
+    links: dict[RouteAddress, str]
     job_id: str
 
-    def ask(self, row: Address, role: str, *, elsewhere: bool = False) -> httpx2.Response:
+    def ask(self, row: RouteAddress, role: str, *, elsewhere: bool = False) -> httpx2.Response:
         """What `role` is answered; `elsewhere` asks for what doesn't exist."""
         owned = {"image_id": self.image_ids[row], "job_id": self.job_id}
         if elsewhere:
@@ -131,7 +131,7 @@ class House:
                 answer.read()
         return answer
 
-    def _headers(self, row: Address, role: str) -> dict[str, str]:
+    def _headers(self, row: RouteAddress, role: str) -> dict[str, str]:
         if role not in (WITH, WITHOUT):
             return self.headers[role]
         wanted = RULES[row].scope or Scope.READ
@@ -242,32 +242,32 @@ HTTP_ROWS = [row for row in ROWS if row.method != "WEBSOCKET"]
 
 
 @pytest.mark.parametrize("row", HTTP_ROWS, ids=lambda row: f"{row.method} {row.path}")
-def test_each_route_keeps_its_rule_whoever_comes(house: House, row: Address) -> None:
+def test_each_route_keeps_its_rule_whoever_comes(house: House, row: RouteAddress) -> None:
     for role in ROLES:
         _KEEPS[RULES[row].rule](house, row, role)
 
 
-def _keeps_public(house: House, row: Address, role: str) -> None:
+def _keeps_public(house: House, row: RouteAddress, role: str) -> None:
     answer = house.ask(row, role)
     assert answer.is_success, role
     # The same to everybody: nothing about anybody is in it.
     assert answer.content == house.ask(row, "nobody").content
 
 
-def _keeps_closed(house: House, row: Address, role: str) -> None:
+def _keeps_closed(house: House, row: RouteAddress, role: str) -> None:
     answer = house.ask(row, role)
     assert answer.status_code == 404, role
     if row.method != "HEAD":
         assert "IMG-REQ-PAGE-001" in answer.text
 
 
-def _keeps_door(house: House, row: Address, role: str) -> None:
+def _keeps_door(house: House, row: RouteAddress, role: str) -> None:
     answer = house.ask(row, "nobody" if role == "the owner" else role)
     assert answer.status_code in (204, 401, 422), role
     assert all("=;" in cookie or '=""' in cookie for cookie in answer.headers.get_list("set-cookie"))
 
 
-def _keeps_signed_in(house: House, row: Address, role: str) -> None:
+def _keeps_signed_in(house: House, row: RouteAddress, role: str) -> None:
     answer = house.ask(row, role)
     if role in (*STRANGERS, ENDED, LINK):
         refused(answer, 401, "IMG-AUTH-TOKEN-001" if role == ENDED else "IMG-AUTH-001")
@@ -279,7 +279,7 @@ def _keeps_signed_in(house: House, row: Address, role: str) -> None:
         assert not [made for made in house.image_ids.values() if made in answer.text]
 
 
-def _keeps_owner(house: House, row: Address, role: str) -> None:
+def _keeps_owner(house: House, row: RouteAddress, role: str) -> None:
     if role not in OTHERS:
         _keeps_signed_in(house, row, role)
         return
@@ -288,7 +288,7 @@ def _keeps_owner(house: House, row: Address, role: str) -> None:
     assert seen(answer) == seen(nothing)
 
 
-def _keeps_shown(house: House, row: Address, role: str) -> None:
+def _keeps_shown(house: House, row: RouteAddress, role: str) -> None:
     if role != LINK:
         _keeps_owner(house, row, role)
         return
@@ -312,7 +312,7 @@ def seen(answer: httpx2.Response) -> tuple[object, ...]:
     return answer.status_code, headers, body
 
 
-def _keeps_admin(house: House, row: Address, role: str) -> None:
+def _keeps_admin(house: House, row: RouteAddress, role: str) -> None:
     answer = house.ask(row, role)
     if role in (*STRANGERS, ENDED, LINK):
         assert answer.status_code == 401, role
