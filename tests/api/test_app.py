@@ -106,6 +106,8 @@ def job_id(studio: Studio, owner: Person) -> str:
         batch_id=new_id(),
         owner_id=owner.user.user_id,
         state=JobState.RUNNING,
+        # This process's job: the sweep would settle one without a process.
+        process=studio.process_lock.number,
         request=RECIPE.to_json(),
     )
     with studio.database.write() as session:
