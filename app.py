@@ -1,4 +1,4 @@
-"""The process: Streamlit's pages, the HTTP routes beside them, and the studio they share.
+"""The process: Streamlit's pages, the HTTP API beside them, and the studio that both use.
 
 Starts with `python app.py`, `streamlit run app.py` or `uvicorn app:app`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 
-# What is loaded is here to stay: looking for garbage meanwhile finds none and takes a seventh of the start.
+# Imported modules are never garbage: collecting during the imports takes a seventh of the start for nothing.
 gc.disable()
 
 import argparse
@@ -50,56 +50,58 @@ gc.enable()
 disable_uvicorn_proxy_headers()
 
 ROOT = Path(__file__).resolve().parent
-MUST_BE_MENDED = 2
+EXIT_CANT_START = 2
 ANY_ADDRESS = "::"
 
 
-class Stop(threading.Event):
-    """Set when the server was asked to stop; `at` is when, by time.monotonic()."""
+class StopRequest(threading.Event):
+    """Set when the server is asked to stop; `at` is that time, by time.monotonic()."""
 
     at = 0.0
 
-    def ask(self) -> None:
+    def request(self) -> None:
         if not self.is_set():
             self.at = time.monotonic()
             self.set()
 
     @property
-    def waited(self) -> float:
-        """Seconds since then."""
+    def seconds_ago(self) -> float:
+        """Seconds since the request; 0 if there was none."""
         return time.monotonic() - self.at if self.is_set() else 0.0
 
 
-stopping = Stop()
+stopping = StopRequest()
 
 
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
-    """The studio lives as long as the server; a start that can't succeed says why and exits."""
+    """Build the studio when the server starts and close it when the server ends.
+
+    A start that can't succeed prints the reason and exits.
+    """
     drop_stale_polls()
     studio = await run_in_threadpool(_build_or_exit)
-    _hear_of_the_end(studio)
+    _handle_stop_signals(studio)
     yield {}
-    await run_in_threadpool(lambda: studio.close(waited=stopping.waited))
+    await run_in_threadpool(lambda: studio.close(waited=stopping.seconds_ago))
     bootstrap.install(None)
 
 
-def _hear_of_the_end(studio: Studio) -> None:
-    """Note when the server is asked to stop: it waits for open requests, and these may wait for images.
+def _handle_stop_signals(studio: Studio) -> None:
+    """Start no further job once the process is asked to stop.
 
-    No image is begun from then on.
-
-    Elsewhere than in the main thread nobody hears of signals.
+    The server waits for its open requests, and these wait for images that would otherwise still be started.
+    Python allows signal handlers in the main thread only.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (signal.SIGTERM, signal.SIGINT):
         before = signal.getsignal(number)
-        signal.signal(number, partial(_note_the_end, studio, before))
+        signal.signal(number, partial(_on_stop_signal, studio, before))
 
 
-def _note_the_end(studio: Studio, before: Any, number: int, frame: FrameType | None) -> None:
-    stopping.ask()
+def _on_stop_signal(studio: Studio, before: Any, number: int, frame: FrameType | None) -> None:
+    stopping.request()
     studio.jobs.closing.set()
     if callable(before):
         before(number, frame)
@@ -110,14 +112,14 @@ def _build_or_exit() -> Studio:
         return bootstrap.studio(host=served_address(sys.argv))
     except ImageError as error:
         print(f"\n{explain(error)}\n", file=sys.stderr, flush=True)
-        # The server would print where in the code it was asked to exit, and hide what is to be mended.
-        os._exit(MUST_BE_MENDED)
+        # sys.exit would make the server print a traceback that hides the message.
+        os._exit(EXIT_CANT_START)
 
 
 def served_address(argv: Sequence[str]) -> str:
-    """Where a server other than our own was told to listen; every address where that can't be known.
+    """The address that `streamlit run` or uvicorn was told to listen on; any address if it is unknown.
 
-    Who may make an account by default, and which names are answered to, hang on it.
+    The default of who may register, and the host names that the app answers to, depend on it.
     """
     program = _program(argv)
     if program == "streamlit":
@@ -132,9 +134,9 @@ def _program(argv: Sequence[str]) -> str:
 
 
 def _uvicorn_address(options: Sequence[str]) -> str:
-    """What uvicorn's command line says, or else its environment, as uvicorn itself reads them.
+    """The host from uvicorn's command line, or else from its environment, as uvicorn itself reads them.
 
-    Who else can reach a socket that it was handed, or one in a file, can't be known.
+    A socket that uvicorn inherits, or one in a file, counts as any address: who can reach it is unknown.
     """
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name, default in (("host", "127.0.0.1"), ("uds", None), ("fd", None)):
@@ -144,12 +146,12 @@ def _uvicorn_address(options: Sequence[str]) -> str:
 
 
 def explain(error: ImageError) -> str:
-    """A failure to start, for the person at the terminal."""
+    """The message for the terminal when the app can't start."""
     return f"Atelier can't start. {terminal_message(error)}"
 
 
 def banner(settings: Settings) -> str:
-    """Where the app is and which engine answers."""
+    """The address of the app and the engine in use, for the terminal."""
     host = (
         "localhost"
         if is_loopback(settings.host) or is_unspecified(settings.host)
@@ -164,8 +166,8 @@ def banner(settings: Settings) -> str:
     return f"\n  Atelier is at http://{address}:{settings.port}\n  Engine: {engine}\n"
 
 
-def listening(settings: Settings) -> socket.socket:
-    """The socket to serve on: a taken port is found before anything is started. Raises SettingsError."""
+def open_listener(settings: Settings) -> socket.socket:
+    """Open the socket to serve on, before anything else starts. Raises SettingsError for a port in use."""
     host = settings.host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     both = family == socket.AF_INET6 and is_unspecified(host)
@@ -176,35 +178,35 @@ def listening(settings: Settings) -> socket.socket:
             f"PORT: {settings.port} at {settings.host} can't be used. Choose another, or stop what uses it.",
             details=str(error),
         ) from error
-    # Its connections take this over. Without it a page's next piece waits 40 ms for the last one's receipt.
+    # Connections inherit this. Without it, each small packet waits up to 40 ms for the last one's receipt.
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return found
 
 
-def serve(on: socket.socket) -> None:
-    """What Streamlit's own `run` does, on our socket: it makes one that sends small pieces late."""
+def serve(listener: socket.socket) -> None:
+    """Serve as Streamlit's own `run` does, but on a socket without a delay for small packets."""
     config = uvicorn.Config(app, ws="websockets-sansio", ws_per_message_deflate=False, log_level="warning")
-    # Streamlit makes these talk again: each page, and a proxy that looks every second, would fill the log.
+    # Streamlit raises these loggers' level again: a proxy's health checks would fill the log.
     for name in ("uvicorn.access", "uvicorn.error"):
         logging.getLogger(name).addFilter(lambda line: line.levelno >= logging.WARNING)
-    uvicorn.Server(config).run(sockets=[on])
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _service_name(settings: Settings) -> str:
-    """The service's address without the password that may stand in it."""
+    """The service's URL without a user name and password."""
     url = urlsplit(settings.openai_base_url or "")
     return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() or "OpenAI"
 
 
-# FastAPI and what is built with it are three tenths of what a start loads, and no page needs them.
+# Imported at the first request: FastAPI is three tenths of what a start would load, and no page needs it.
 def _api() -> Starlette:
-    from core.api.app import create_api  # noqa: PLC0415  # noqa: PLC0415
+    from core.api.app import create_api  # noqa: PLC0415
 
     return create_api(bootstrap.studio, is_stopping=stopping.is_set)
 
 
 def _auth() -> Starlette:
-    from core.api.app import create_auth  # noqa: PLC0415  # noqa: PLC0415
+    from core.api.app import create_auth  # noqa: PLC0415
 
     return create_auth(bootstrap.studio)
 
@@ -232,10 +234,10 @@ app = st.App(
 if __name__ == "__main__":
     try:
         chosen = load_settings()
-        door = listening(chosen)
+        listener = open_listener(chosen)
         bootstrap.studio()
     except ImageError as failure:
         print(f"\n{explain(failure)}\n", file=sys.stderr)
-        sys.exit(MUST_BE_MENDED)
+        sys.exit(EXIT_CANT_START)
     print(banner(chosen), flush=True)
-    serve(door)
+    serve(listener)

@@ -1,4 +1,4 @@
-"""The composition root: the one place that builds a studio that works."""
+"""The composition root: the only place that builds the parts of a process and connects them."""
 
 from __future__ import annotations
 
@@ -60,26 +60,29 @@ from core.usage.idempotency import IdempotencyStore
 from core.usage.rate_limits import RateLimits
 from core.usage.usage_log import UsageLog
 
-# Slow enough to be seen, quick enough not to be waited for.
+# The pause between two chunks of the offline engine: progress is visible, and nobody has to wait for it.
 OFFLINE_PACE_SECONDS = 0.02
-# How often the hold on the database is checked, garbage is collected, and what has ended is cleared away.
+# How often this process renews its lock on the database.
 PROCESS_LOCK_SECONDS = 5
-# Missed at two sweeps, a process is gone: its jobs are settled within twice this time, after the eleven
-# seconds in which the database notices that a whole machine has gone (core.database.process_lock).
+# A process counts as gone after two sweeps without it, so its jobs are settled within twice this time. Until
+# the database notices that a whole machine is gone, eleven seconds more pass (core.database.process_lock).
 SWEEP_SECONDS = 8
 GARBAGE_SECONDS = 60
 TIDY_SECONDS = 3600
-# What goes through all files is done in portions, and begun anew once a day.
+# Chores that go through all files work in portions, and start again after a day.
 PORTION_EVERY_SECONDS = 10
 DAY_SECONDS = 86_400
-# When the pages are being served, and before anybody has described a picture.
+# The delay before the image code is loaded: after the first pages, before the first image is ordered.
 PREPARE_SECONDS = 2
 _guard = threading.Lock()
 _installed: list[Studio] = []
 
 
 def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) -> Studio:
-    """A running studio. Raises SettingsError, StorageError or DatabaseError with what to mend."""
+    """Build and start a studio. `transport` replaces the HTTP transport to the image service.
+
+    Raises SettingsError, StorageError or DatabaseError, which say what to fix; what was opened is closed.
+    """
     configure_logging(settings.log_level, secrets=settings.secrets)
     with ExitStack() as undo:
         lock = None
@@ -183,7 +186,7 @@ def _assemble(
 
 
 def _lock_database(settings: Settings, folder: Path, undo: ExitStack) -> tuple[Database, ProcessLock]:
-    """The database, which is this process's to work on, with its tables up to date."""
+    """Open the database, lock it for this process, and bring its tables up to date."""
     database = Database(database_url(settings, folder))
     undo.callback(database.close)
     process_lock = ProcessLock(database, shared=settings.allows_replicas)
@@ -214,29 +217,27 @@ def _jobs(settings: Settings, process_lock: ProcessLock, worker: Worker, budgets
 
 
 def _chores(studio: Studio, cache: EnhancementCache, repairs: Repairs) -> tuple[Chore, ...]:
-    tidied = {
-        "enter answers that came late": studio.jobs.recovery.adopt_late_answers,
+    hourly = {
+        "adopt late answers": studio.jobs.recovery.adopt_late_answers,
         "remove expired sessions": studio.sessions.tidy,
         "remove old sign-in attempts": studio.sign_in_attempts.tidy,
         "remove expired password links": studio.passwords.tidy,
         "remove expired invitations": studio.registration.tidy,
         "remove expired tokens": studio.api_tokens.tidy,
-        "remove links that are over": studio.share_links.tidy,
+        "remove expired share links": studio.share_links.tidy,
         "remove old enhancements": cache.tidy,
-        "remove old answers": studio.idempotency.tidy,
-        "remove ended rate windows": studio.rate_limits.tidy,
-        "forget old failures": studio.error_counts.tidy,
+        "remove old idempotent responses": studio.idempotency.tidy,
+        "remove ended rate limit windows": studio.rate_limits.tidy,
+        "remove old error counts": studio.error_counts.tidy,
     }
     return (
-        Chore("keep the database", PROCESS_LOCK_SECONDS, studio.process_lock.renew),
-        Chore(
-            "settle the jobs of processes that are gone", SWEEP_SECONDS, studio.jobs.recovery.settle_orphans
-        ),
-        # Streamlit would collect after every run and poll, which costs each of them more than its work.
+        Chore("renew the process lock", PROCESS_LOCK_SECONDS, studio.process_lock.renew),
+        Chore("settle orphaned jobs", SWEEP_SECONDS, studio.jobs.recovery.settle_orphans),
+        # Streamlit's own collection after each run is off: it took longer than the run itself.
         Chore("collect garbage", GARBAGE_SECONDS, gc.collect, delay_seconds=GARBAGE_SECONDS),
-        # What a start needn't wait for, the first picture needn't either.
-        Chore("load what makes pictures", None, lambda: _prepare(studio), delay_seconds=PREPARE_SECONDS),
-        *(Chore(name, TIDY_SECONDS, work) for name, work in tidied.items()),
+        # Loaded in the background, so that neither the start nor the first image waits for it.
+        Chore("load the image code", None, lambda: _prepare(studio), delay_seconds=PREPARE_SECONDS),
+        *(Chore(name, TIDY_SECONDS, work) for name, work in hourly.items()),
         _slow("empty the trash", lambda: studio.gallery.purge(utc_now()), pause_seconds=TIDY_SECONDS),
         _slow("remove old files without a row", repairs.remove_orphans),
         _slow("make missing thumbnails", repairs.make_thumbnails),
@@ -255,7 +256,7 @@ def _prepare(studio: Studio) -> None:
 
 
 def studio(**overrides: Any) -> Studio:
-    """This process's studio, built at the first call from the environment, `overrides` first."""
+    """This process's studio; the first call builds it from the environment, with `overrides` of settings."""
     with _guard:
         if not _installed:
             _installed.append(build(load_settings(**overrides)))
@@ -263,6 +264,6 @@ def studio(**overrides: Any) -> Studio:
 
 
 def install(other: Studio | None) -> None:
-    """Make `other` this process's studio: the seam for tests and for the process's end."""
+    """Make `other` this process's studio: for tests, and with None for the end of the process."""
     with _guard:
         _installed[:] = [other] if other else []

@@ -1,4 +1,4 @@
-"""Who a server listens for decides who may make an account by default."""
+"""The address that a server listens on decides whether registration is open by default."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from core.settings import RegistrationMode, load_settings
         pytest.param([], RegistrationMode.INVITE, id="no arguments"),
     ],
 )
-def test_accounts_are_open_by_default_only_where_nobody_else_can_reach(
+def test_registration_is_open_by_default_only_on_a_loopback_address(
     argv: list[str], registration: RegistrationMode, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("streamlit.get_option", {"server.address": "127.0.0.1"}.get)

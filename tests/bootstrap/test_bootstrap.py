@@ -1,4 +1,4 @@
-"""The app starts, says where it is, keeps its data to itself, and says what to mend when it can't start."""
+"""Starting the app: it prints its address, protects its data, and says what to fix when it can't start."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.support.app_process import ROOT, START_COMMAND, AppProcess, free_port
 from tests.support.openai_service import openai_service
 from tests.support.waiting import until
 
-MUST_BE_MENDED = app_module.MUST_BE_MENDED
+EXIT_CANT_START = app_module.EXIT_CANT_START
 
 
 @pytest.fixture(autouse=True)
 def umask() -> Iterator[None]:
-    """Building a studio may make what this process writes private."""
+    """Restore the file mode mask: building a studio may make new files private."""
     before = os.umask(0o022)
     yield
     os.umask(before)
@@ -71,7 +71,7 @@ def test_the_app_serves_and_says_where_it_is(tmp_path: Path) -> None:
 
         second = AppProcess(tmp_path, data_dir=tmp_path / "elsewhere")
         second.spawn()
-        assert second.wait() == MUST_BE_MENDED
+        assert second.wait() == EXIT_CANT_START
         assert "Another Atelier is already using" in second.output
         assert "Traceback" not in second.output
         assert healthy(app.base_url)
@@ -94,23 +94,23 @@ def test_the_app_serves_and_says_where_it_is(tmp_path: Path) -> None:
         pytest.param(("-m", "uvicorn", "--app-dir", str(ROOT), "app:app", "--port", "{port}"), id="uvicorn"),
     ],
 )
-def test_it_starts_in_other_ways_too(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_other_servers_start_the_app_too(tmp_path: Path, command: tuple[str, ...]) -> None:
     with AppProcess(tmp_path, command=(sys.executable, *command)) as app:
         assert "<html" in page_of(app)
         answer = httpx2.get(f"{app.base_url}/api/images/x", trust_env=False)
         assert answer.json()["error"]["code"] == "IMG-AUTH-001"
 
 
-def test_another_way_of_starting_says_what_to_mend_too(tmp_path: Path) -> None:
+def test_a_failed_start_under_another_server_says_what_to_fix(tmp_path: Path) -> None:
     command = (sys.executable, "-m", "uvicorn", "--app-dir", str(ROOT), "app:app", "--port", "{port}")
     process = AppProcess(tmp_path, command=command, env={"CONCURRENCY": "many"})
     process.spawn()
-    assert process.wait() == MUST_BE_MENDED
+    assert process.wait() == EXIT_CANT_START
     assert "CONCURRENCY" in process.output
     assert "Traceback" not in process.output
 
 
-def test_an_unreachable_service_keeps_nobody_from_starting(tmp_path: Path) -> None:
+def test_the_app_starts_without_a_reachable_service(tmp_path: Path) -> None:
     closed = f"http://somebody:hunter2@127.0.0.1:{free_port()}/v1"
     with AppProcess(tmp_path, env={"OPENAI_BASE_URL": closed}) as app:
         assert healthy(app.base_url)
@@ -187,11 +187,11 @@ FAULTS: dict[str, tuple[Callable[[Path], dict[str, str]], str, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_start_that_can_not_succeed_says_what_to_mend(tmp_path: Path, fault: str) -> None:
+def test_a_failed_start_says_what_to_fix(tmp_path: Path, fault: str) -> None:
     prepare, code, words = FAULTS[fault]
     process = AppProcess(tmp_path, env=prepare(tmp_path / "data"))
     process.spawn()
-    assert process.wait() == MUST_BE_MENDED
+    assert process.wait() == EXIT_CANT_START
     assert code in process.output
     assert words in process.output
     assert "\n  - " in process.output
@@ -200,24 +200,24 @@ def test_a_start_that_can_not_succeed_says_what_to_mend(tmp_path: Path, fault: s
     assert "Atelier is at" not in process.output
 
 
-def test_a_taken_port_is_found_before_anything_is_announced(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported_before_the_banner(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = AppProcess(tmp_path, port=taken.getsockname()[1])
         process.spawn()
-        assert process.wait() == MUST_BE_MENDED
+        assert process.wait() == EXIT_CANT_START
     assert "PORT" in process.output
     assert "Atelier is at" not in process.output
     assert not process.data_dir.exists()
 
 
-def test_a_small_piece_of_a_page_is_sent_at_once() -> None:
-    door = app_module.listening(load_settings(port=free_port()))
-    with door, socket.create_connection(door.getsockname()), door.accept()[0] as connection:
+def test_small_packets_are_sent_without_delay() -> None:
+    listener = app_module.open_listener(load_settings(port=free_port()))
+    with listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as connection:
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_start_loads_only_what_it_needs(tmp_path: Path) -> None:
-    """Not what makes pictures or answers the API, nor alembic where the tables are as they should be."""
+    """Neither the image code nor the API, nor alembic if the tables are up to date."""
     look = (
         "import sys, app, core.bootstrap as root; root.studio(); "
         "print(*{'openai', 'numpy', 'fastapi', 'alembic'} & set(sys.modules))"
@@ -234,7 +234,7 @@ def test_a_start_loads_only_what_it_needs(tmp_path: Path) -> None:
 # The composition root
 
 
-def test_a_folder_is_held_for_as_long_as_the_studio_lives(build: Callable[..., Studio]) -> None:
+def test_the_data_folder_is_locked_while_the_studio_lives(build: Callable[..., Studio]) -> None:
     first = build()
     with pytest.raises(errors.SettingsError, match="Another Atelier"):
         build()
@@ -242,7 +242,7 @@ def test_a_folder_is_held_for_as_long_as_the_studio_lives(build: Callable[..., S
     build()
 
 
-def test_a_start_that_failed_lets_the_folder_go(build: Callable[..., Studio], tmp_path: Path) -> None:
+def test_a_failed_start_releases_the_data_folder(build: Callable[..., Studio], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     key = tmp_path / "data" / "secret.key"
     key.write_bytes(b"short")
@@ -262,20 +262,18 @@ def test_the_installations_key_is_made_once(build: Callable[..., Studio]) -> Non
     assert len(key) == KEY_BYTES
 
 
-def test_a_key_from_before_the_database_kept_it_is_taken_over(
-    build: Callable[..., Studio], tmp_path: Path
-) -> None:
+def test_a_key_file_of_an_older_version_is_imported(build: Callable[..., Studio], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "secret.key").write_bytes(b"k" * KEY_BYTES)
     assert build().jobs.worker.secret == b"k" * KEY_BYTES
 
 
-def test_a_new_data_folder_is_its_owners_alone(build: Callable[..., Studio], tmp_path: Path) -> None:
+def test_a_new_data_folder_is_private_to_its_owner(build: Callable[..., Studio], tmp_path: Path) -> None:
     build(data_dir=tmp_path / "new" / "data").storage.put("images/x/0", b"picture")
     assert _open_to_others(tmp_path / "new" / "data") == []
 
 
-def test_a_data_folder_that_is_there_keeps_its_mode(build: Callable[..., Studio], tmp_path: Path) -> None:
+def test_an_existing_data_folder_keeps_its_mode(build: Callable[..., Studio], tmp_path: Path) -> None:
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(0o750)
@@ -289,20 +287,22 @@ def _open_to_others(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", ["atelier.db", "secret.key", "atelier.lock"])
-def test_a_folder_in_a_files_place_is_named(build: Callable[..., Studio], tmp_path: Path, name: str) -> None:
+def test_a_folder_in_place_of_a_file_is_named(
+    build: Callable[..., Studio], tmp_path: Path, name: str
+) -> None:
     (tmp_path / "data" / name).mkdir(parents=True)
     with pytest.raises(errors.SettingsError, match=rf"{name} is a folder where a file is needed\. Move"):
         build()
 
 
-def test_a_file_in_the_images_place_is_named(build: Callable[..., Studio], tmp_path: Path) -> None:
+def test_a_file_in_place_of_the_image_folder_is_named(build: Callable[..., Studio], tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "files").write_bytes(b"in the way")
     with pytest.raises(errors.SettingsError, match=r"files is a file where a folder is needed\. Move"):
         build()
 
 
-def test_a_running_image_gets_as_long_as_the_setting_says(build: Callable[..., Studio]) -> None:
+def test_closing_waits_for_running_images_as_long_as_the_setting_says(build: Callable[..., Studio]) -> None:
     with openai_service() as service:
         service.script("silent")
         studio = build(openai_base_url=service.base_url, shutdown_grace=0, partial_images=0)
@@ -312,11 +312,11 @@ def test_a_running_image_gets_as_long_as_the_setting_says(build: Callable[..., S
         before = time.monotonic()
         studio.close()
         assert time.monotonic() - before < 15
-    # It goes on until the process ends.
+    # The call runs on until the process ends.
     until(lambda: studio.jobs.recent(user.id)[0].image_ids)
 
 
-def test_a_folder_in_nobodys_home_is_a_wrong_setting(build: Callable[..., Studio]) -> None:
+def test_a_data_folder_in_an_unknown_users_home_is_a_settings_error(build: Callable[..., Studio]) -> None:
     with pytest.raises(errors.SettingsError, match="DATA_DIR"):
         build(data_dir=Path("~no-such-user-here/atelier"))
 
@@ -330,7 +330,7 @@ def test_a_folder_in_nobodys_home_is_a_wrong_setting(build: Callable[..., Studio
         (errno.EACCES, errors.StorageReadOnly),
     ],
 )
-def test_a_disk_that_takes_nothing_is_named(
+def test_a_disk_that_refuses_writes_is_named(
     build: Callable[..., Studio],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -1,4 +1,4 @@
-"""Jobs are taken as places become free, and what goes wrong on the way stops nothing."""
+"""The dispatcher runs jobs as soon as one may run, and survives every fault on the way."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def dispatch(waiting: Waiting) -> Iterator[Callable[[Run, int], Dispatcher]]:
         dispatcher.stop(10)
 
 
-def test_no_more_run_at_once_than_there_are_places(
+def test_at_most_max_running_jobs_run_at_once(
     waiting: Waiting, dispatch: Callable[[Run, int], Dispatcher]
 ) -> None:
     running, most, ended, go = set[str](), list[int](), list[str](), threading.Semaphore(0)
@@ -82,7 +82,7 @@ def test_no_more_run_at_once_than_there_are_places(
 
 
 @pytest.mark.parametrize("fault", [errors.DatabaseBusy(), ZeroDivisionError()], ids=["busy", "ours"])
-def test_a_claim_that_fails_is_made_again(
+def test_a_failed_claim_is_retried(
     waiting: Waiting, dispatch: Callable[[Run, int], Dispatcher], fault: Exception
 ) -> None:
     ended: list[str] = []
@@ -91,7 +91,7 @@ def test_a_claim_that_fails_is_made_again(
     assert until(lambda: ended) == ["1"]
 
 
-def test_a_job_that_fails_gives_its_place_back(
+def test_a_failed_job_makes_room_for_the_next(
     waiting: Waiting, dispatch: Callable[[Run, int], Dispatcher]
 ) -> None:
     ended: list[str] = []
@@ -105,7 +105,7 @@ def test_a_job_that_fails_gives_its_place_back(
     until(lambda: len(ended) == 2)
 
 
-def test_nothing_is_taken_after_the_end_and_what_runs_is_waited_for(
+def test_stopping_claims_no_job_and_waits_for_the_running_ones(
     waiting: Waiting, dispatch: Callable[[Run, int], Dispatcher]
 ) -> None:
     begun, go, ended = threading.Event(), threading.Event(), list[str]()
@@ -127,7 +127,7 @@ def test_nothing_is_taken_after_the_end_and_what_runs_is_waited_for(
     assert waiting.items.qsize() == 1
 
 
-def test_without_a_thread_to_give_jobs_are_done_one_after_the_other(
+def test_jobs_run_one_after_the_other_when_no_thread_can_start(
     waiting: Waiting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = threading.Thread.start

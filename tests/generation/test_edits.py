@@ -1,4 +1,4 @@
-"""An image made from others: what is sent, whose it may be, and the same promise as for any paid call."""
+"""Edits and variations: what is sent, whose images may be used, and the promises of every paid call."""
 
 from __future__ import annotations
 
@@ -117,10 +117,10 @@ def uploaded(studio: Studio, user: SignedIn, data: bytes, **options: Any) -> str
     return studio.uploads.store(user.user_id, io.BytesIO(data), **options).key
 
 
-# What is sent, and what comes of it
+# The request and its result
 
 
-def test_a_variation_is_the_same_words_with_the_image_beside_them(
+def test_a_variation_sends_the_same_prompt_with_the_image(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image
 ) -> None:
     image = made(studio, ada, studio.edits.variation(ada, fox.id))
@@ -134,7 +134,7 @@ def test_a_variation_is_the_same_words_with_the_image_beside_them(
     assert studio.gallery.get(ada.user_id, fox.id).source_id is None
 
 
-def test_an_edit_is_sent_the_new_words_and_keeps_the_look(
+def test_an_edit_sends_the_instruction_and_keeps_style_and_options(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image
 ) -> None:
     image = made(studio, ada, studio.edits.edit(ada, fox.id, WORDS))
@@ -145,7 +145,7 @@ def test_an_edit_is_sent_the_new_words_and_keeps_the_look(
     assert (image.name, image.traits, image.style) == (fox.name, fox.traits, fox.style)
 
 
-def test_an_edit_shows_its_previews(
+def test_an_edit_shows_partial_images(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image
 ) -> None:
     service.script(Behaviour(pause=1))
@@ -162,7 +162,7 @@ def test_an_edit_shows_its_previews(
     assert (seen.body["stream"], seen.body["partial_images"]) == ("true", "1")
 
 
-def test_uploads_and_a_mask_go_with_the_words(
+def test_uploads_and_a_mask_are_sent_with_the_prompt(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image
 ) -> None:
     keys = [uploaded(studio, ada, saved("JPEG")), uploaded(studio, ada, saved("PNG"))]
@@ -184,9 +184,7 @@ def test_uploads_and_a_mask_go_with_the_words(
     assert image.source_id == fox.id
 
 
-def test_a_mask_lies_on_a_png_whatever_the_picture_was_kept_as(
-    studio: Studio, service: OpenAIService, ada: SignedIn
-) -> None:
+def test_an_image_with_a_mask_is_sent_as_a_png(studio: Studio, service: OpenAIService, ada: SignedIn) -> None:
     photograph = uploaded(studio, ada, saved("JPEG"))
     mask = studio.uploads.store_mask(ada.user_id, io.BytesIO(saved("PNG", mode="RGBA")), size=(64, 48)).key
     made(studio, ada, generate(studio, ada, replace(FOX, references=(photograph,), mask=mask), 1))
@@ -194,15 +192,15 @@ def test_a_mask_lies_on_a_png_whatever_the_picture_was_kept_as(
     assert [part[:2] for part in seen.body["files"]] == [["image", "image/png"], ["mask", "image/png"]]
 
 
-def test_no_part_carries_a_name_of_the_users(service: OpenAIService) -> None:
+def test_no_part_of_the_form_has_a_file_name_of_the_user(service: OpenAIService) -> None:
     parts = InputImages((InputImage(b"x", "image/jpeg"),), InputImage(b"y", "image/png")).form_parts
     assert [(name, file[0]) for name, file in parts] == [("image", "image-1.jpg"), ("mask", "mask.png")]
 
 
-# Whose it may be
+# Ownership
 
 
-def test_somebody_elses_image_is_not_there(
+def test_another_users_image_is_not_found(
     studio: Studio, service: OpenAIService, enter: Enter, fox: Image
 ) -> None:
     grace = enter("grace")
@@ -221,7 +219,7 @@ def test_somebody_elses_image_is_not_there(
     assert studio.jobs.recent(grace.user_id) == ()
 
 
-def test_somebody_elses_upload_is_not_there(
+def test_another_users_upload_is_not_found(
     studio: Studio, service: OpenAIService, enter: Enter, ada: SignedIn
 ) -> None:
     key, grace = uploaded(studio, ada, saved("PNG")), enter("grace")
@@ -231,7 +229,7 @@ def test_somebody_elses_upload_is_not_there(
     assert service.requests == []
 
 
-def test_an_image_in_the_trash_is_not_worked_from(
+def test_an_image_in_the_trash_can_not_be_edited(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image
 ) -> None:
     studio.gallery.trash(ada.user_id, fox.id)
@@ -252,7 +250,7 @@ def test_an_image_deleted_before_the_call_leaves_is_not_sent(
     assert len(edits(service)) == 1
 
 
-# What can't be made
+# Refusals
 
 
 @pytest.fixture
@@ -263,7 +261,7 @@ def words_alone(tmp_path: Path, service: OpenAIService) -> Iterator[Studio]:
     studio.close()
 
 
-def test_a_model_that_can_not_edit_says_so_before_anything_is_paid(
+def test_a_model_that_can_not_edit_is_refused_before_anything_is_paid(
     words_alone: Studio, service: OpenAIService
 ) -> None:
     studio, ada = words_alone, signed_in(words_alone, "ada")
@@ -283,7 +281,7 @@ def test_a_model_that_can_not_edit_says_so_before_anything_is_paid(
     assert service.requests == []
 
 
-def test_an_image_of_a_model_that_can_not_edit_is_worked_from_by_the_default_one(
+def test_the_default_model_edits_images_of_models_that_can_not_edit(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     drawn = Recipe(prompt="a fox", model="dall-e-3", size="1024x1024", quality="hd")
@@ -294,7 +292,7 @@ def test_an_image_of_a_model_that_can_not_edit_is_worked_from_by_the_default_one
     assert made(studio, ada, studio.edits.variation(ada, image.id)).model == "gpt-image-2"
 
 
-def test_more_pictures_than_the_model_takes_are_refused(studio: Studio, ada: SignedIn) -> None:
+def test_more_input_images_than_the_model_takes_are_refused(studio: Studio, ada: SignedIn) -> None:
     keys = tuple(uploaded(studio, ada, plain_png(8, 8, (number, 0, 0))) for number in range(17))
     with pytest.raises(errors.InvalidParameter, match="at most 16") as caught:
         generate(studio, ada, replace(FOX, references=keys), 1)
@@ -302,12 +300,12 @@ def test_more_pictures_than_the_model_takes_are_refused(studio: Studio, ada: Sig
     assert studio.quotes.price([replace(FOX, references=keys[:16])]) is None
 
 
-def test_an_edit_without_words_is_none(studio: Studio, ada: SignedIn, fox: Image) -> None:
+def test_an_edit_needs_an_instruction(studio: Studio, ada: SignedIn, fox: Image) -> None:
     with pytest.raises(errors.PromptEmpty):
         studio.edits.edit(ada, fox.id, " \n")
 
 
-def test_an_upload_that_has_gone_is_said_before_anything_is_paid(
+def test_a_missing_upload_is_refused_before_anything_is_paid(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     key = uploaded(studio, ada, saved("PNG"))
@@ -317,10 +315,10 @@ def test_an_upload_that_has_gone_is_said_before_anything_is_paid(
     assert service.requests == []
 
 
-# The same promise
+# The promises of every paid call
 
 
-def test_try_again_keeps_what_it_was_made_from(
+def test_a_retried_edit_has_the_same_input_images(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image
 ) -> None:
     service.script("moderation")
@@ -343,7 +341,7 @@ def test_try_again_keeps_what_it_was_made_from(
         pytest.param("error frame", JobState.FAILED, "IMG-PRM-BLOCK-001", id="moderation in the stream"),
     ],
 )
-def test_an_edit_fails_as_a_generation_does_and_is_sent_once(
+def test_a_failed_edit_is_sent_once_and_reported_like_a_generation(
     studio: Studio,
     service: OpenAIService,
     ada: SignedIn,
@@ -359,7 +357,7 @@ def test_an_edit_fails_as_a_generation_does_and_is_sent_once(
 
 
 @pytest.mark.parametrize("refusal", ["unsupported parameter", "unverified to stream"])
-def test_what_is_sent_again_without_a_part_has_its_pictures_still(
+def test_an_edit_resent_without_partial_images_still_has_its_input_images(
     studio: Studio, service: OpenAIService, ada: SignedIn, fox: Image, refusal: str
 ) -> None:
     service.script(refusal)
@@ -411,7 +409,7 @@ def test_a_process_killed_in_an_edit_loses_no_image_and_pays_for_none_twice(
     assert workshop.job().recipe == replace(EDIT, references=(key,))
 
 
-def test_an_upload_that_has_gone_by_then_costs_nothing(
+def test_an_upload_that_disappears_before_the_call_costs_nothing(
     make_studio: Callable[..., Workshop],
     database: Database,
     user: User,
@@ -444,14 +442,14 @@ def average(data: bytes, box: tuple[int, int, int, int] | None = None) -> tuple[
 
 
 def painted(offline: Studio, **inputs: Any) -> bytes:
-    """What the offline engine makes from `inputs`."""
+    """The image that the offline engine makes from `inputs`."""
     params = replace(RECIPE, prompt="a fox", model="offline-painter", size="256x256").params()
     made = offline.client.images.generate(params, user_tag="t", inputs=InputImages(**inputs))
     return made.images[0]
 
 
 @pytest.mark.parametrize("colour", [(200, 30, 30), (20, 40, 160)], ids=["red", "blue"])
-def test_the_offline_engine_paints_in_the_pictures_colours(
+def test_the_offline_engine_uses_the_input_images_colours(
     offline: Studio, colour: tuple[int, int, int]
 ) -> None:
     source = InputImage(plain_png(64, 64, colour), "image/png")
@@ -459,7 +457,7 @@ def test_the_offline_engine_paints_in_the_pictures_colours(
     assert all(abs(one - other) < 25 for one, other in zip(found, colour, strict=True))
 
 
-def test_the_offline_engine_leaves_alone_what_the_mask_covers(offline: Studio) -> None:
+def test_the_offline_engine_changes_only_what_the_mask_leaves_open(offline: Studio) -> None:
     source = InputImage(saved("PNG", (256, 256)), "image/png")
     hole = Picture.new("RGBA", (256, 256), (0, 0, 0, 255))
     hole.paste((0, 0, 0, 0), (128, 0, 256, 256))
@@ -473,7 +471,7 @@ def test_the_offline_engine_leaves_alone_what_the_mask_covers(offline: Studio) -
         assert image.convert("RGB").crop(right).tobytes() != before.convert("RGB").crop(right).tobytes()
 
 
-def test_the_offline_engine_refuses_what_is_no_picture(offline: Studio) -> None:
+def test_the_offline_engine_refuses_bytes_that_are_no_image(offline: Studio) -> None:
     with pytest.raises(errors.ImageError) as caught:
         painted(offline, images=(InputImage(b"no picture", "image/png"),))
     assert not isinstance(caught.value, errors.OutcomeUnknown)
@@ -488,7 +486,7 @@ def test_an_edit_offline_from_end_to_end(offline: Studio) -> None:
     assert (edited.source_id, edited.prompt, edited.price_micros) == (image.id, WORDS, 0)
 
 
-def test_the_client_sends_no_form_without_pictures(service: OpenAIService) -> None:
+def test_a_request_without_input_images_is_no_form(service: OpenAIService) -> None:
     client = ServiceClient(load_settings(openai_base_url=service.base_url))
     client.images.generate(RECIPE.params(), user_tag="t")
     client.close()

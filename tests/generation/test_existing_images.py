@@ -1,4 +1,4 @@
-"""What a user has already is told before it is bought again, and only what they take counts as saved."""
+"""Existing images are offered before they are bought again; only the used ones count as saved."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def ada(enter: Callable[[str], SignedIn]) -> SignedIn:
 
 
 def made(studio: Studio, user: SignedIn, recipe: Recipe = FOX, count: int = 1) -> list[str]:
-    """Make these images and wait for them: their ids, the newest first."""
+    """Generate images and wait for them; their ids, the newest first."""
     batch = studio.jobs.submit(user.user_id, [recipe] * count)
     return wait_for(studio, user, batch)
 
@@ -92,7 +92,7 @@ def totals(studio: Studio, user: SignedIn) -> Totals:
     return studio.usage.totals(user.user_id, utc_now() - timedelta(hours=1))
 
 
-def test_an_image_that_is_there_is_offered_and_nothing_is_bought(
+def test_an_existing_image_is_offered_and_nothing_is_bought(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     assert offer_existing(studio, ada, FOX, 1) is None
@@ -103,7 +103,7 @@ def test_an_image_that_is_there_is_offered_and_nothing_is_bought(
     assert len(service.asked("/images/generations")) == 1
 
 
-def test_it_is_what_is_sent_that_counts(studio: Studio, ada: SignedIn) -> None:
+def test_recipes_that_send_the_same_request_are_the_same_image(studio: Studio, ada: SignedIn) -> None:
     made(studio, ada)
     written_out = replace(FOX, name="", style=None, prompt=with_style(FOX.prompt, FOX.style))
     assert offer_existing(studio, ada, written_out, 1)
@@ -112,12 +112,12 @@ def test_it_is_what_is_sent_that_counts(studio: Studio, ada: SignedIn) -> None:
     assert offer_existing(studio, ada, replace(FOX, model="gpt-image-2"), 1) is None
 
 
-def test_nobody_learns_what_others_have_made(studio: Studio, enter: Callable[[str], SignedIn]) -> None:
+def test_another_users_images_are_not_offered(studio: Studio, enter: Callable[[str], SignedIn]) -> None:
     made(studio, enter("ada"))
     assert offer_existing(studio, enter("grace"), FOX, 1) is None
 
 
-def test_what_lies_in_the_trash_is_not_offered(studio: Studio, ada: SignedIn) -> None:
+def test_images_in_the_trash_are_not_offered(studio: Studio, ada: SignedIn) -> None:
     older, newer = made(studio, ada, count=2)
     assert offered(studio, ada).images[0].id in (older, newer)
     studio.gallery.trash(ada.user_id, older)
@@ -128,13 +128,13 @@ def test_what_lies_in_the_trash_is_not_offered(studio: Studio, ada: SignedIn) ->
     assert offer_existing(studio, ada, FOX, 1)
 
 
-def test_more_images_of_what_is_there_are_all_there(studio: Studio, ada: SignedIn) -> None:
+def test_one_existing_image_stands_for_all_images_of_its_recipe(studio: Studio, ada: SignedIn) -> None:
     [image_id] = made(studio, ada)
     offer = offered(studio, ada, count=4)
     assert ([image.id for image in offer.images], offer.missing) == ([image_id] * 4, ())
 
 
-def test_of_many_prompts_those_that_are_there_are_counted_and_the_others_priced(
+def test_an_offer_of_many_prompts_counts_existing_images_and_prices_the_missing(
     studio: Studio, ada: SignedIn
 ) -> None:
     made(studio, ada, replace(FOX, prompt="a blue fox"))
@@ -149,7 +149,7 @@ def test_of_many_prompts_those_that_are_there_are_counted_and_the_others_priced(
     assert 0 < offer.missing_price < offer.price
 
 
-def test_what_can_not_be_made_is_not_offered_either(studio: Studio, ada: SignedIn) -> None:
+def test_an_order_that_fails_its_check_gets_no_offer(studio: Studio, ada: SignedIn) -> None:
     made(studio, ada)
     with pytest.raises(errors.InvalidParameter):
         offer_existing(studio, ada, FOX, 99)
@@ -157,16 +157,14 @@ def test_what_can_not_be_made_is_not_offered_either(studio: Studio, ada: SignedI
         offer_existing(studio, ada, replace(FOX, prompt=" "), 1)
 
 
-def test_what_is_still_being_made_is_not_offered(
-    studio: Studio, service: OpenAIService, ada: SignedIn
-) -> None:
+def test_a_running_job_is_not_offered(studio: Studio, service: OpenAIService, ada: SignedIn) -> None:
     slow = replace(FOX, prompt="a fox [[latency:2]]")
     generate(studio, ada, slow, 1)
     until(lambda: service.asked("/images/generations"))
     assert offer_existing(studio, ada, slow, 1) is None
 
 
-def test_anyway_buys_all_of_it_and_saves_nothing(
+def test_generating_all_buys_every_image_and_records_no_saving(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     made(studio, ada)
@@ -178,7 +176,9 @@ def test_anyway_buys_all_of_it_and_saves_nothing(
     assert (totals(studio, ada).calls, totals(studio, ada).saved_calls) == (3, 0)
 
 
-def test_two_clicks_on_anyway_are_one_batch(studio: Studio, service: OpenAIService, ada: SignedIn) -> None:
+def test_a_double_click_on_generate_anyway_is_one_batch(
+    studio: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
     made(studio, ada)
     offer = offered(studio, ada)
     first = studio.existing_images.generate_all(ada, offer)
@@ -187,7 +187,7 @@ def test_two_clicks_on_anyway_are_one_batch(studio: Studio, service: OpenAIServi
     assert len(service.asked("/images/generations")) == 2
 
 
-def test_the_new_ones_are_bought_and_the_others_are_saved(
+def test_generating_the_missing_buys_them_and_records_the_others_as_saved(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     [image_id] = made(studio, ada, replace(FOX, prompt="a blue fox"))
@@ -199,7 +199,7 @@ def test_the_new_ones_are_bought_and_the_others_are_saved(
     assert (found.calls, found.images, found.saved_calls, found.saved_micros) == (3, 3, 1, price)
 
 
-def test_what_is_taken_is_a_saved_call_and_what_is_left_is_not(studio: Studio, ada: SignedIn) -> None:
+def test_each_existing_image_that_is_used_is_a_saved_call(studio: Studio, ada: SignedIn) -> None:
     [image_id] = made(studio, ada)
     price = studio.gallery.get(ada.user_id, image_id).price_micros
     before = totals(studio, ada)
@@ -215,7 +215,7 @@ def test_what_is_taken_is_a_saved_call_and_what_is_left_is_not(studio: Studio, a
     }
 
 
-def test_an_image_older_than_the_rule_is_not_offered(studio: Studio, ada: SignedIn) -> None:
+def test_an_image_without_a_request_hash_is_not_offered(studio: Studio, ada: SignedIn) -> None:
     [image_id] = made(studio, ada)
     with studio.database.write() as session:
         image = studio.gallery.get(ada.user_id, image_id)
@@ -224,7 +224,7 @@ def test_an_image_older_than_the_rule_is_not_offered(studio: Studio, ada: Signed
     assert offer_existing(studio, ada, FOX, 1) is None
 
 
-def test_trying_again_asks_nothing(studio: Studio, service: OpenAIService, ada: SignedIn) -> None:
+def test_a_retry_makes_no_offer(studio: Studio, service: OpenAIService, ada: SignedIn) -> None:
     made(studio, ada)
     service.script("moderation")
     failed = studio.existing_images.generate_all(ada, offered(studio, ada))
@@ -233,22 +233,20 @@ def test_trying_again_asks_nothing(studio: Studio, service: OpenAIService, ada: 
     assert len(wait_for(studio, ada, studio.orders.retry(ada, job.id))) == 1
 
 
-def test_what_was_reused_is_offered_as_everything_is(studio: Studio, ada: SignedIn) -> None:
+def test_a_reused_draft_is_offered_its_image(studio: Studio, ada: SignedIn) -> None:
     [image_id] = made(studio, ada)
     draft = studio.reuse.image(ada, image_id)
     assert offered(studio, ada, quote_draft(studio, draft).recipe).images[0].id == image_id
 
 
-def test_what_is_saved_while_it_can_not_be_recorded_is_taken_all_the_same(
-    studio: Studio, ada: SignedIn
-) -> None:
+def test_a_saving_that_can_not_be_recorded_fails_nobody(studio: Studio, ada: SignedIn) -> None:
     made(studio, ada)
     stranger = replace(ada, user_id=new_id())
     studio.existing_images.use(stranger, offered(studio, ada))
     assert studio.usage.totals(stranger.user_id, utc_now() - timedelta(hours=1)).saved_calls == 0
 
 
-def test_the_same_description_is_enhanced_once_until_another_take_is_asked_for(
+def test_a_description_is_enhanced_once_until_the_user_asks_for_another_text(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     described = DraftState(name="Juniper", base_prompt="in the snow")

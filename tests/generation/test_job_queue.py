@@ -1,4 +1,4 @@
-"""Turns are fair, limits hold over everybody, and people are told how long they wait; on both engines."""
+"""The queue is fair, keeps its limits for all users together, and estimates waits; on both databases."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def owners(jobs: Iterable[Job | None]) -> list[str]:
     return [job.owner_id if job else "" for job in jobs]
 
 
-def test_nothing_is_bought_for_a_user_whose_access_was_withdrawn(
+def test_no_job_starts_for_a_withdrawn_user(
     queue_with: Callable[..., JobQueue],
     submit: Submit,
     database: Database,
@@ -87,7 +87,7 @@ def test_nothing_is_bought_for_a_user_whose_access_was_withdrawn(
     assert owners(queue.claim() for _ in range(2)) == [other_user.id, ""]
 
 
-def test_one_users_hundred_do_not_hold_up_anothers_one(
+def test_a_users_hundred_jobs_do_not_hold_up_another_users_one(
     queue_with: Callable[..., JobQueue], submit: Submit, user: User, other_user: User
 ) -> None:
     queue = queue_with(at_once=4, per_user=4)
@@ -96,7 +96,7 @@ def test_one_users_hundred_do_not_hold_up_anothers_one(
     assert owners(queue.claim() for _ in range(4)) == [user.id, other_user.id, user.id, user.id]
 
 
-def test_with_one_place_users_take_turns(
+def test_with_one_job_at_a_time_users_take_turns(
     queue_with: Callable[..., JobQueue],
     submit: Submit,
     database: Database,
@@ -126,7 +126,7 @@ def test_a_users_own_jobs_keep_their_order(
     assert [job.id for job in iter(queue.claim, None)] == ids
 
 
-def test_no_user_has_more_than_their_places(
+def test_no_user_exceeds_the_limit_per_user(
     queue_with: Callable[..., JobQueue], submit: Submit, user: User, other_user: User
 ) -> None:
     queue = queue_with(at_once=4, per_user=1)
@@ -135,7 +135,7 @@ def test_no_user_has_more_than_their_places(
     assert owners(queue.claim() for _ in range(3)) == [user.id, other_user.id, ""]
 
 
-def test_no_more_calls_leave_in_a_minute_than_may(
+def test_calls_per_minute_stay_within_the_limit(
     queue_with: Callable[..., JobQueue], submit: Submit, database: Database, clock: Clock, user: User
 ) -> None:
     queue = queue_with(at_once=9, per_user=9, per_minute=2)
@@ -151,7 +151,7 @@ def test_no_more_calls_leave_in_a_minute_than_may(
     assert queue.claim() is None
 
 
-def test_a_saved_call_takes_nobodys_place_in_the_minute_and_tells_nothing_of_how_long_one_takes(
+def test_a_saved_call_counts_neither_for_the_minute_nor_for_the_estimated_duration(
     queue_with: Callable[..., JobQueue], submit: Submit, database: Database, clock: Clock, user: User
 ) -> None:
     queue = queue_with(at_once=1, per_minute=1)
@@ -191,7 +191,7 @@ def test_a_claimed_job_is_running_and_counts_its_calls(
     assert (job.state, job.attempts, job.due_at, job.started_at) == (JobState.RUNNING, 3, None, clock.now)
 
 
-def test_a_job_that_waits_for_its_next_call_holds_up_nobody(
+def test_a_job_that_waits_for_its_retry_holds_up_nobody(
     queue_with: Callable[..., JobQueue], submit: Submit, clock: Clock, user: User
 ) -> None:
     queue = queue_with()
@@ -207,12 +207,12 @@ def test_a_job_that_waits_for_its_next_call_holds_up_nobody(
 
 
 @ON_SQLITE
-def test_an_empty_queue_has_no_places(queue_with: Callable[..., JobQueue], user: User) -> None:
+def test_an_empty_queue_has_no_positions(queue_with: Callable[..., JobQueue], user: User) -> None:
     assert queue_with().positions(user.id) == {}
 
 
 @ON_SQLITE
-def test_a_place_counts_those_that_begin_before_it_when_all_take_turns(
+def test_a_position_counts_the_jobs_that_start_before_it(
     queue_with: Callable[..., JobQueue], submit: Submit, user: User, other_user: User
 ) -> None:
     submit(other_user, 100)
@@ -223,7 +223,7 @@ def test_a_place_counts_those_that_begin_before_it_when_all_take_turns(
 
 
 @ON_SQLITE
-def test_the_wait_is_told_by_how_long_images_took(
+def test_the_wait_is_estimated_from_the_latest_calls(
     queue_with: Callable[..., JobQueue], submit: Submit, database: Database, user: User
 ) -> None:
     queue = queue_with(at_once=2, per_user=2)
@@ -239,7 +239,7 @@ def test_the_wait_is_told_by_how_long_images_took(
 
 
 @ON_SQLITE
-def test_the_wait_knows_the_limits_of_a_user_and_of_a_minute(
+def test_the_wait_considers_the_limits_per_user_and_per_minute(
     queue_with: Callable[..., JobQueue], submit: Submit, user: User
 ) -> None:
     mine = submit(user, 5)
@@ -250,7 +250,7 @@ def test_the_wait_knows_the_limits_of_a_user_and_of_a_minute(
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_a_job_that_is_cancelled_while_a_claim_waits_for_its_row_is_not_begun(
+def test_a_job_cancelled_while_a_claim_waits_for_its_row_is_not_started(
     queue_with: Callable[..., JobQueue], database: Database, submit: Submit, user: User
 ) -> None:
     (job_id,) = submit(user)

@@ -1,4 +1,4 @@
-"""What was submitted is made once, paid once and kept, whatever happens to the page or the process."""
+"""A submitted job is run once, paid for once and kept, whatever happens to the page or the process."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ def studio(make_studio: Callable[..., Studio], database: Database) -> Studio:
     return make_studio(database)
 
 
-# Done
+# A finished job
 
 
 @ON_BOTH_STORES
-def test_a_job_ends_with_image_and_usage_at_once(studio: Studio, user: User, storage: Storage) -> None:
+def test_a_finished_job_has_its_image_and_usage(studio: Studio, user: User, storage: Storage) -> None:
     batch = studio.jobs.submit(user.id, [RECIPE])
     job = studio.ended()
     assert (job.state, job.batch_id, job.error) == (JobState.DONE, batch, None)
@@ -61,7 +61,7 @@ def test_a_job_ends_with_image_and_usage_at_once(studio: Studio, user: User, sto
     until(lambda: storage.list(f"answers/{job.id}") == ())
 
 
-def test_row_usage_and_end_are_one_commit(
+def test_image_usage_and_end_are_committed_together(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -73,7 +73,7 @@ def test_row_usage_and_end_are_one_commit(
     assert [call.outcome for call in studio.rows(Usage)] == ["unknown"]
 
 
-def test_a_fault_that_passes_costs_no_picture(
+def test_a_transient_database_fault_loses_no_image(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -86,7 +86,7 @@ def test_a_fault_that_passes_costs_no_picture(
 
 
 @pytest.mark.parametrize("revised", ["a cat \\ud83d", "\\udc31 a cat", "a \\u0000 cat"])
-def test_no_revised_prompt_costs_a_picture(
+def test_no_revised_prompt_loses_an_image(
     make_studio: Callable[..., Studio], database: Database, user: User, revised: str
 ) -> None:
     studio = make_studio(database, started=False)
@@ -100,7 +100,7 @@ def test_no_revised_prompt_costs_a_picture(
 
 
 class BrokenUsage(UsageLog):
-    """Has a fault of its own, `refusals` times."""
+    """A usage log that fails `refusals` times."""
 
     def __init__(self, database: Database, refusals: int) -> None:
         super().__init__(database)
@@ -114,7 +114,7 @@ class BrokenUsage(UsageLog):
 
 
 @pytest.mark.parametrize("behaviour", ["", "moderation"])
-def test_a_fault_of_ours_after_the_call_leaves_no_job_running(
+def test_an_own_fault_after_the_call_leaves_no_job_running(
     make_studio: Callable[..., Studio], database: Database, user: User, behaviour: str
 ) -> None:
     studio = make_studio(database, started=False)
@@ -128,7 +128,7 @@ def test_a_fault_of_ours_after_the_call_leaves_no_job_running(
     assert "ZeroDivisionError" in job.error.details
 
 
-def test_a_job_that_waits_for_the_store_while_the_app_stops_is_settled_at_the_next_start(
+def test_a_job_waiting_for_the_store_at_shutdown_is_settled_at_the_next_start(
     make_studio: Callable[..., Studio], database: Database, tmp_path: Path, user: User
 ) -> None:
     studio = make_studio(database, started=False, storage=FullStorage(tmp_path / "files", 1, "answers"))
@@ -145,7 +145,7 @@ def test_a_job_that_waits_for_the_store_while_the_app_stops_is_settled_at_the_ne
 
 
 @ON_SQLITE
-def test_a_count_of_tokens_that_no_column_holds_is_unknown(
+def test_a_token_count_too_large_for_its_column_is_unknown(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -172,7 +172,7 @@ def test_a_batch_is_many_jobs_each_with_one_image(studio: Studio, user: User) ->
     assert studio.paid() == 3
 
 
-def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Storage) -> None:
+def test_the_offline_engine_runs_a_job_end_to_end(sqlite_database: Database, storage: Storage) -> None:
     with sqlite_database.write() as session:
         user = User(username="ada", display_name="Ada", password_hash="!")
         session.add(user)
@@ -202,10 +202,10 @@ def test_the_offline_engine_makes_it_too(sqlite_database: Database, storage: Sto
     client.close()
 
 
-# Once
+# Submitting and claiming once
 
 
-def test_clicks_at_once_are_one_batch(
+def test_simultaneous_clicks_are_one_batch(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -218,7 +218,9 @@ def test_clicks_at_once_are_one_batch(
 
 
 @ON_SQLITE
-def test_two_people_with_one_recipe_get_one_each(studio: Studio, user: User, other_user: User) -> None:
+def test_two_users_with_the_same_recipe_get_a_batch_each(
+    studio: Studio, user: User, other_user: User
+) -> None:
     first, second = (studio.jobs.submit(owner.id, [RECIPE]) for owner in (user, other_user))
     assert first != second
     for owner in (user, other_user):
@@ -232,7 +234,7 @@ def test_another_recipe_is_another_batch(studio: Studio, user: User) -> None:
     assert studio.jobs.submit(user.id, [replace(RECIPE, prompt="an owl")]) != first
 
 
-def test_a_job_that_many_claim_at_once_is_one_of_theirs(
+def test_a_job_is_claimed_once_by_many_at_the_same_time(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -245,12 +247,12 @@ def test_a_job_that_many_claim_at_once_is_one_of_theirs(
     assert studio.paid() == 1
 
 
-# Partial pictures
+# Partial images
 
 
 @ON_BOTH_STORES
 @ON_SQLITE
-def test_partial_pictures_are_the_owners_while_the_job_runs(
+def test_partial_images_are_shown_to_the_owner_while_the_job_runs(
     make_studio: Callable[..., Studio],
     database: Database,
     storage: Storage,
@@ -273,7 +275,7 @@ def test_partial_pictures_are_the_owners_while_the_job_runs(
 
 
 @pytest.mark.parametrize("job_id", ["", "made-up", "../secret", "\0", "x" * 500])
-def test_a_made_up_job_is_not_found(
+def test_an_unknown_job_is_not_found(
     make_studio: Callable[..., Studio], database: Database, user: User, job_id: str
 ) -> None:
     jobs = make_studio(database, started=False).jobs
@@ -282,7 +284,7 @@ def test_a_made_up_job_is_not_found(
             verb()
 
 
-# ErrorCounts
+# Failures
 
 
 @pytest.mark.parametrize(
@@ -295,7 +297,7 @@ def test_a_made_up_job_is_not_found(
         pytest.param("gateway timeout", errors.ResponseTimeout, JobState.UNKNOWN, "unknown", id="gateway"),
     ],
 )
-def test_a_failure_is_kept_with_all_that_helps(
+def test_a_failed_job_keeps_its_error_in_full(
     make_studio: Callable[..., Studio],
     database: Database,
     user: User,
@@ -321,7 +323,7 @@ def test_a_failure_is_kept_with_all_that_helps(
     assert studio.paid() == 1
 
 
-def test_a_fault_before_the_call_leaves_is_no_unknown_outcome(
+def test_an_own_fault_before_the_call_is_no_unknown_outcome(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -334,7 +336,7 @@ def test_a_fault_before_the_call_leaves_is_no_unknown_outcome(
     assert studio.paid() == 0
 
 
-def test_a_fault_of_ours_during_the_call_is_an_unknown_outcome(
+def test_an_own_fault_during_the_call_is_an_unknown_outcome(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -353,7 +355,7 @@ class Broken(OfflineTransport):
 
 
 @ON_BOTH_STORES
-def test_a_damaged_picture_is_kept_aside(
+def test_a_damaged_image_is_stored_for_the_administrator(
     make_studio: Callable[..., Studio], database: Database, storage: Storage, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -368,7 +370,7 @@ def test_a_damaged_picture_is_kept_aside(
 
 
 @ON_BOTH_STORES
-def test_every_picture_of_an_answer_is_kept(
+def test_every_image_of_an_answer_is_kept(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -381,7 +383,7 @@ def test_every_picture_of_an_answer_is_kept(
 
 
 class FullStorage(FolderStorage):
-    """A disk that has no room for `refusals` writes."""
+    """A store that refuses `refusals` writes for lack of space."""
 
     def __init__(self, root: Path, refusals: int, kind: str) -> None:
         super().__init__(root)
@@ -395,7 +397,7 @@ class FullStorage(FolderStorage):
 
 
 class ForgetfulStorage(FullStorage):
-    """A disk on which a file is gone before it has its name."""
+    """A store that loses a file before it is renamed to its key."""
 
     def put(self, key: str, data: bytes) -> None:
         try:
@@ -405,7 +407,7 @@ class ForgetfulStorage(FullStorage):
 
 
 @ON_SQLITE
-def test_a_paid_picture_is_kept_also_where_its_file_was_gone_at_first(
+def test_a_paid_image_is_kept_when_storing_its_file_fails_at_first(
     make_studio: Callable[..., Studio],
     database: Database,
     tmp_path: Path,
@@ -439,7 +441,7 @@ def test_a_full_disk_after_the_answer_loses_nothing(
     assert studio.paid() == len(studio.rows(Image)) == 1
 
 
-# What cost nothing and may pass is tried again by the job
+# Retries of transient failures
 
 
 @pytest.mark.parametrize(
@@ -449,7 +451,7 @@ def test_a_full_disk_after_the_answer_loses_nothing(
         pytest.param("overloaded", errors.ServiceBusy, CALL_RETRY_SECONDS[0], id="overloaded"),
     ],
 )
-def test_a_refusal_that_cost_nothing_waits_for_its_next_call(
+def test_a_transient_refusal_is_retried_after_a_wait(
     make_studio: Callable[..., Studio],
     database: Database,
     user: User,
@@ -474,7 +476,7 @@ def test_a_refusal_that_cost_nothing_waits_for_its_next_call(
 
 
 @ON_SQLITE
-def test_a_service_that_can_not_be_reached_is_asked_again_and_at_last_given_up(
+def test_an_unreachable_service_is_retried_and_given_up_in_the_end(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio, clock = at_a_moment(make_studio(database, started=False))
@@ -493,7 +495,7 @@ def test_a_service_that_can_not_be_reached_is_asked_again_and_at_last_given_up(
 @pytest.mark.parametrize(
     "behaviour", ["quota spent", "moderation", "key rejected", "server error", "dropped"]
 )
-def test_nothing_else_is_called_again(
+def test_no_other_failure_is_retried(
     make_studio: Callable[..., Studio], database: Database, user: User, behaviour: str
 ) -> None:
     studio = make_studio(database, started=False)
@@ -505,7 +507,7 @@ def test_nothing_else_is_called_again(
 
 
 @ON_SQLITE
-def test_a_pause_that_nobody_waits_for_ends_the_job(
+def test_a_retry_wait_that_is_too_long_ends_the_job(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -517,7 +519,7 @@ def test_a_pause_that_nobody_waits_for_ends_the_job(
 
 
 @ON_SQLITE
-def test_a_job_that_waits_can_be_cancelled(
+def test_a_job_that_waits_for_its_retry_can_be_cancelled(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -537,7 +539,7 @@ def test_a_job_that_waits_can_be_cancelled(
         (None, JobState.DONE),
     ],
 )
-def test_what_was_cancelled_while_its_call_was_under_way_is_not_called_again(
+def test_a_job_cancelled_during_its_call_is_not_called_again(
     make_studio: Callable[..., Studio], database: Database, user: User, fault: str | None, state: JobState
 ) -> None:
     studio = make_studio(database, started=False)
@@ -555,7 +557,7 @@ def test_what_was_cancelled_while_its_call_was_under_way_is_not_called_again(
 
 
 @pytest.mark.parametrize("resend", [False, True])
-def test_an_unknown_outcome_is_sent_again_where_the_setting_says_so(
+def test_an_unknown_outcome_is_resent_only_with_the_setting(
     make_studio: Callable[..., Studio], database: Database, user: User, resend: bool
 ) -> None:
     studio = make_studio(database, started=False)
@@ -570,10 +572,10 @@ def test_an_unknown_outcome_is_sent_again_where_the_setting_says_so(
     assert [call.outcome for call in studio.rows(Usage)] == ["unknown"]
 
 
-# The user's word
+# Retry, cancel and dismiss
 
 
-def test_a_failed_job_is_tried_again_once_also_by_clicks_at_once(studio: Studio, user: User) -> None:
+def test_simultaneous_clicks_retry_a_failed_job_once(studio: Studio, user: User) -> None:
     studio.service.script("moderation")
     studio.jobs.submit(user.id, [RECIPE])
     failed = studio.ended()
@@ -587,7 +589,7 @@ def test_a_failed_job_is_tried_again_once_also_by_clicks_at_once(studio: Studio,
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.DONE])
-def test_only_an_ended_job_without_image_is_tried_again(
+def test_only_a_job_that_ended_without_image_can_be_retried(
     make_studio: Callable[..., Studio], database: Database, user: User, state: JobState
 ) -> None:
     studio = make_studio(database, started=False)
@@ -597,7 +599,7 @@ def test_only_an_ended_job_without_image_is_tried_again(
     assert len(studio.rows(Job)) == 1
 
 
-def test_nobody_elses_job_can_be_touched(
+def test_another_users_job_is_not_found(
     make_studio: Callable[..., Studio], database: Database, user: User, other_user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -624,7 +626,7 @@ def test_only_a_queued_job_can_be_cancelled(
     assert studio.jobs.claim() is None
 
 
-def test_ended_jobs_can_be_let_go_and_running_ones_not(
+def test_only_ended_jobs_can_be_dismissed(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -633,12 +635,12 @@ def test_ended_jobs_can_be_let_go_and_running_ones_not(
     assert {view.state for view in studio.jobs.recent(user.id)} == {JobState.QUEUED, JobState.RUNNING}
 
 
-# After the end of the process
+# Shutdown and restart
 
 
 @ON_BOTH_STORES
 @ON_SQLITE
-def test_what_was_queued_when_the_app_stopped_is_made_at_the_next_start(
+def test_jobs_queued_at_shutdown_run_after_the_next_start(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     first = make_studio(database)
@@ -669,7 +671,7 @@ def test_stopping_says_whether_a_call_is_still_running(
 # Large batches
 
 
-def test_all_that_waits_is_taken_back_at_once_and_what_runs_is_kept(
+def test_cancelling_all_ends_queued_jobs_and_lets_running_ones_finish(
     make_studio: Callable[..., Studio], database: Database, user: User, other_user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -686,7 +688,7 @@ def test_all_that_waits_is_taken_back_at_once_and_what_runs_is_kept(
     assert states == [JobState.DONE] + [JobState.CANCELLED] * 4
 
 
-def test_of_many_jobs_those_that_are_live_are_never_left_out(
+def test_recent_jobs_always_include_the_live_ones(
     make_studio: Callable[..., Studio], database: Database, user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.generation.jobs.MAX_RECENT", 4)

@@ -1,4 +1,4 @@
-"""What a person may ask for is checked before it is paid, and only their own is given back to them."""
+"""Orders are checked before they are paid for; users can reuse only their own images and jobs."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def make_image(studio: Studio, user: SignedIn, recipe: Recipe = FOX) -> str:
 
 
 def ended(studio: Studio, user: SignedIn) -> tuple[JobView, ...]:
-    """The user's jobs, when all have ended."""
+    """The user's jobs once all have ended, else nothing."""
     jobs = studio.jobs.recent(user.user_id)
     return () if any(job.is_live for job in jobs) else jobs
 
@@ -116,7 +116,7 @@ def ended(studio: Studio, user: SignedIn) -> tuple[JobView, ...]:
         pytest.param({"base_prompt": "\udfff"}, 1, errors.TextRejected, "base_prompt", id="base prompt"),
     ],
 )
-def test_what_can_not_be_made_is_refused_unpaid(
+def test_an_order_that_can_not_be_made_is_refused_before_it_is_paid(
     studio: Studio,
     service: OpenAIService,
     ada: SignedIn,
@@ -132,7 +132,7 @@ def test_what_can_not_be_made_is_refused_unpaid(
     assert service.requests == []
 
 
-def test_what_is_at_the_limit_is_taken(studio: Studio, ada: SignedIn) -> None:
+def test_an_order_at_the_limits_is_accepted(studio: Studio, ada: SignedIn) -> None:
     recipe = replace(
         FOX,
         name="x" * MAX_LINE_LENGTH,
@@ -142,7 +142,7 @@ def test_what_is_at_the_limit_is_taken(studio: Studio, ada: SignedIn) -> None:
     assert make_image(studio, ada, recipe)
 
 
-def test_a_retired_model_is_refused_where_it_is_retired(studio: Studio, ada: SignedIn) -> None:
+def test_a_retired_model_is_refused_by_the_service_that_retired_it(studio: Studio, ada: SignedIn) -> None:
     official = studio.settings.model_copy(update={"openai_base_url": None, "text_model": "gpt-4o"})
     later = {"settings": official, "clock": lambda: datetime(2099, 1, 1, tzinfo=UTC)}
     orders = replace(studio.orders, **later)
@@ -167,7 +167,7 @@ def test_a_retired_model_is_refused_where_it_is_retired(studio: Studio, ada: Sig
         ),
     ],
 )
-def test_what_can_not_be_enhanced_is_refused_unpaid(
+def test_a_draft_that_can_not_be_enhanced_is_refused_before_it_is_paid(
     studio: Studio,
     service: OpenAIService,
     ada: SignedIn,
@@ -203,7 +203,7 @@ def test_the_offline_engine_is_free(studio: Studio) -> None:
     assert quote_draft(studio, drafted(model="offline-painter", images=4)).price == 0
 
 
-def test_what_is_counted_is_what_is_checked(studio: Studio, ada: SignedIn) -> None:
+def test_the_shown_length_is_the_one_that_is_checked(studio: Studio, ada: SignedIn) -> None:
     quote = quote_draft(studio, drafted(style="watercolour", model="gpt-image-2"))
     room = quote.limit - quote.length
     full = quote_draft(studio, drafted(style="watercolour", model="gpt-image-2", prompt="a fox" + "x" * room))
@@ -235,7 +235,7 @@ MANY = replace(FOX, prompt="a {red|blue} fox\nan owl", model="gpt-image-2.5-flar
 THREE = ("a red fox", "a blue fox", "an owl")
 
 
-def test_many_prompts_are_one_batch_of_each(studio: Studio, ada: SignedIn) -> None:
+def test_many_prompts_are_one_batch_with_images_of_each(studio: Studio, ada: SignedIn) -> None:
     draft = replace(DraftState.from_recipe(MANY), images=2, many=True)
     quote = quote_draft(studio, draft)
     alone = [quote_draft(studio, DraftState.from_recipe(replace(MANY, prompt=prompt))) for prompt in THREE]
@@ -247,14 +247,14 @@ def test_many_prompts_are_one_batch_of_each(studio: Studio, ada: SignedIn) -> No
     assert [job.recipe.prompt for job in jobs] == [prompt for prompt in THREE for _ in range(2)]
 
 
-def test_without_being_asked_for_braces_and_lines_are_one_prompt(studio: Studio, ada: SignedIn) -> None:
+def test_braces_and_lines_are_one_prompt_unless_many_is_on(studio: Studio, ada: SignedIn) -> None:
     quote = quote_draft(studio, replace(DraftState.from_recipe(MANY), images=2))
     assert (quote.prompts, quote.images, quote.recipe.prompt) == (1, 2, MANY.prompt)
     generate(studio, ada, MANY, 1)
     assert [job.recipe.prompt for job in studio.jobs.recent(ada.user_id)] == [MANY.prompt]
 
 
-def test_more_images_than_go_at_once_are_refused_and_not_priced(studio: Studio, ada: SignedIn) -> None:
+def test_more_images_than_a_batch_holds_are_refused_and_not_priced(studio: Studio, ada: SignedIn) -> None:
     many = replace(MANY, prompt="{" + "|".join(map(str, range(26))) + "}")
     draft = replace(DraftState.from_recipe(many), images=4, many=True)
     assert (quote_draft(studio, draft).images, quote_draft(studio, draft).price) == (104, None)
@@ -265,13 +265,15 @@ def test_more_images_than_go_at_once_are_refused_and_not_priced(studio: Studio, 
 
 
 @pytest.mark.parametrize("prompt", [" \n ", "{|}", "a fox\n{|}"])
-def test_an_empty_prompt_among_many_stops_them_all(studio: Studio, ada: SignedIn, prompt: str) -> None:
+def test_an_empty_prompt_among_many_refuses_the_whole_order(
+    studio: Studio, ada: SignedIn, prompt: str
+) -> None:
     with pytest.raises(errors.PromptEmpty):
         generate(studio, ada, replace(FOX, prompt=prompt), 1, many=True)
     assert studio.jobs.recent(ada.user_id) == ()
 
 
-def test_what_a_job_was_asked_for_can_be_taken_up_and_changed(
+def test_a_jobs_recipe_can_be_put_back_into_the_draft(
     studio: Studio, ada: SignedIn, enter: Callable[[str], SignedIn]
 ) -> None:
     studio.jobs.submit(ada.user_id, [FOX])
@@ -281,7 +283,7 @@ def test_what_a_job_was_asked_for_can_be_taken_up_and_changed(
         studio.reuse.job(enter("grace"), job.id)
 
 
-def test_a_model_that_is_no_longer_offered_is_left_open(studio: Studio, ada: SignedIn) -> None:
+def test_reuse_leaves_out_a_model_that_is_no_longer_offered(studio: Studio, ada: SignedIn) -> None:
     studio.jobs.submit(ada.user_id, [replace(FOX, model="a-model-of-their-own")])
     image_id = until(lambda: studio.jobs.recent(ada.user_id)[0].image_ids)[0]
     draft = studio.reuse.image(ada, image_id)
@@ -289,7 +291,7 @@ def test_a_model_that_is_no_longer_offered_is_left_open(studio: Studio, ada: Sig
     assert draft.prompt == FOX.prompt
 
 
-def test_nobody_elses_image_can_be_reused(
+def test_another_users_image_can_not_be_reused(
     studio: Studio, ada: SignedIn, enter: Callable[[str], SignedIn]
 ) -> None:
     grace, image_id = enter("grace"), make_image(studio, ada)
@@ -299,7 +301,7 @@ def test_nobody_elses_image_can_be_reused(
     assert studio.drafts.load(grace.user_id).is_blank
 
 
-def test_an_enhancement_lands_in_the_draft(studio: Studio, ada: SignedIn) -> None:
+def test_an_enhancement_is_stored_in_the_draft(studio: Studio, ada: SignedIn) -> None:
     draft = DraftState(name="Juniper", base_prompt="in the snow")
     studio.drafts.save(ada.user_id, draft)
     studio.enhancement_orders.enhance_draft(ada, draft)
@@ -308,7 +310,7 @@ def test_an_enhancement_lands_in_the_draft(studio: Studio, ada: SignedIn) -> Non
     assert ended.text == text
 
 
-def test_a_text_asked_for_before_an_image_was_reused_does_not_replace_its_prompt(
+def test_an_enhancement_from_before_a_reuse_does_not_replace_the_reused_prompt(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     image_id = make_image(studio, ada)
@@ -323,7 +325,7 @@ def test_a_text_asked_for_before_an_image_was_reused_does_not_replace_its_prompt
     assert found.has_version(ended.text)
 
 
-def test_what_failed_is_tried_again_as_one_batch(
+def test_failed_jobs_are_retried_as_one_batch(
     studio: Studio, service: OpenAIService, ada: SignedIn, enter: Callable[[str], SignedIn]
 ) -> None:
     service.script("moderation", "moderation")
@@ -338,7 +340,7 @@ def test_what_failed_is_tried_again_as_one_batch(
     assert sorted(job.position for job in again) == [0, 1]
 
 
-def test_a_model_that_has_gone_is_not_tried_again(
+def test_a_job_of_a_model_no_longer_offered_is_not_retried(
     studio: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     service.script("moderation")
@@ -349,7 +351,7 @@ def test_a_model_that_has_gone_is_not_tried_again(
     assert [kept.id for kept in studio.jobs.recent(ada.user_id)] == [job.id]
 
 
-# Moderation before paying
+# Moderation
 
 
 @pytest.fixture
@@ -364,7 +366,7 @@ def moderated(studio: Studio, service: OpenAIService) -> Iterator[Studio]:
 FLAGGED = replace(FOX, prompt="a fox [[flagged:violence,hate]]")
 
 
-def test_a_flagged_prompt_is_told_before_anything_is_paid(
+def test_a_flagged_prompt_is_refused_before_anything_is_paid(
     moderated: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     with pytest.raises(errors.PromptFlagged) as caught:
@@ -376,7 +378,7 @@ def test_a_flagged_prompt_is_told_before_anything_is_paid(
     assert [seen.path for seen in service.requests] == ["/v1/moderations"]
 
 
-def test_each_prompt_of_a_batch_is_looked_at_once_for_one_click(
+def test_each_prompt_of_a_batch_is_moderated_once(
     moderated: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     recipe = replace(FOX, prompt="a {red|blue} fox", style=None)
@@ -388,7 +390,7 @@ def test_each_prompt_of_a_batch_is_looked_at_once_for_one_click(
 
 
 @pytest.mark.parametrize("fault", ["overloaded", "key rejected", "no such path"])
-def test_a_moderation_that_fails_holds_nobody_up(
+def test_a_failed_moderation_does_not_stop_the_order(
     moderated: Studio, service: OpenAIService, ada: SignedIn, fault: str
 ) -> None:
     generate(moderated, ada, replace(FOX, prompt=f"a fox [[check error:{fault}]]"), 1)
@@ -397,7 +399,7 @@ def test_a_moderation_that_fails_holds_nobody_up(
     assert len(service.asked("/moderations")) == 1
 
 
-def test_a_flagged_prompt_is_not_tried_again_either(
+def test_a_flagged_prompt_is_not_retried_either(
     studio: Studio, moderated: Studio, service: OpenAIService, ada: SignedIn
 ) -> None:
     service.script("quota spent")

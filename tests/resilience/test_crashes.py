@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import update
 from sqlmodel import col, select
 
-from app import MUST_BE_MENDED
+from app import EXIT_CANT_START
 from core import bootstrap, errors
 from core.database.database import Database
 from core.database.models import Image, Job, JobState, Usage, User
@@ -221,7 +221,7 @@ def test_an_app_on_a_full_disk_says_so_and_exits(
     fill(disk, leave=room * 1024)
     process = AppProcess(tmp_path, data_dir=disk / "data")
     process.spawn()
-    assert process.wait() == MUST_BE_MENDED
+    assert process.wait() == EXIT_CANT_START
     assert errors.StorageFull.code in process.output
     assert "Traceback" not in process.output
     (disk / "ballast").unlink()
