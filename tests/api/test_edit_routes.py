@@ -130,7 +130,7 @@ def refused(response: Any) -> tuple[int, str]:
 
 
 def received_files(service: OpenAIService) -> list[list[str]]:
-    (seen,) = service.asked("/images/edits")
+    (seen,) = service.requests_to("/images/edits")
     files: list[list[str]] = seen.body["files"]
     return files
 
@@ -146,7 +146,7 @@ def test_an_uploaded_image_is_edited(studio: Studio, service: OpenAIService, ada
     assert len(made["ids"]) == 2
     assert ada.client.get(made["url"]).headers["content-type"] == "image/png"
     assert {studio.gallery.get(ada.user.user_id, one).name for one in made["ids"]} == {"Fern"}
-    for seen in service.asked("/images/edits"):
+    for seen in service.requests_to("/images/edits"):
         ((name, mime, digest),) = seen.body["files"]
         assert (name, mime) == ("image", "image/jpeg")
         assert digest != sha256(JPEG).hexdigest()
@@ -158,7 +158,7 @@ def test_uploads_are_sent_without_location_or_text_metadata(studio: Studio, serv
         assert person.edit({"prompt": f"make it night {number}"}, image=data).status_code == 201
     kept = [studio.storage.get(key) for key in uploads(studio, person)]
     assert {sha256(data).hexdigest() for data in kept} == {
-        seen.body["files"][0][2] for seen in service.asked("/images/edits")
+        seen.body["files"][0][2] for seen in service.requests_to("/images/edits")
     }
     assert not any(SCRIPT in data or b"Exif" in data or b"GPS" in data for data in kept)
 
@@ -389,7 +389,7 @@ def test_requests_with_one_key_buy_once(studio: Studio, service: OpenAIService) 
     again = person.edit(image=("other.png", JPEG, "image/jpeg"), headers=key)
     assert (first.status_code, again.status_code) == (201, 201)
     assert first.json()["ids"] == again.json()["ids"]
-    assert len(service.asked("/images/edits")) == 1
+    assert len(service.requests_to("/images/edits")) == 1
     other = person.edit(image=saved("PNG"), headers=key)
     assert refused(other) == (422, "IMG-REQ-KEY-001")
 

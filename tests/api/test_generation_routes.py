@@ -90,11 +90,11 @@ def rows(studio: Studio, table: Any) -> list[Any]:
 
 
 def count_generations(service: OpenAIService) -> int:
-    return len(service.asked("/images/generations"))
+    return len(service.requests_to("/images/generations"))
 
 
 def count_enhancements(service: OpenAIService) -> int:
-    return len(service.asked("/chat/completions"))
+    return len(service.requests_to("/chat/completions"))
 
 
 # Generating

@@ -32,7 +32,7 @@ def app(service: OpenAIService, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def images_asked(service: OpenAIService, marker: str) -> int:
     """How many image calls with this text the service has seen: what was paid."""
-    return sum(marker in str(request.body) for request in service.asked("/images/generations"))
+    return sum(marker in str(request.body) for request in service.requests_to("/images/generations"))
 
 
 def test_the_main_job_against_a_service(browser: Browser, app: AppProcess, service: OpenAIService) -> None:

@@ -102,7 +102,7 @@ def test_the_cache_is_read_once_per_request(
         studio.drafts.save(ada.user_id, DESCRIBED)
         enhance(studio, ada)
         assert len(cache_reads) == reads
-    assert len(service.asked("/chat/completions")) == 1  # the second one came from the cache
+    assert len(service.requests_to("/chat/completions")) == 1  # the second one came from the cache
 
 
 @ON_SQLITE
@@ -114,7 +114,7 @@ def test_a_rewrite_does_not_read_the_cache(
     cache_reads.clear()
     enhance_draft(studio, ada)
     assert cache_reads == []
-    assert len(service.asked("/chat/completions")) == 2
+    assert len(service.requests_to("/chat/completions")) == 2
 
 
 def test_a_repeated_request_is_answered_at_once_and_recorded_as_saved(

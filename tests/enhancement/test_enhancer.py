@@ -138,7 +138,7 @@ def test_a_call_is_recorded_before_it_is_sent_and_counted_once(
 ) -> None:
     service.script(Behaviour(latency=2))
     enhancements.start(user.id, FOX, DRAFT)
-    until(lambda: service.asked("/chat/completions"))
+    until(lambda: service.requests_to("/chat/completions"))
     (reserved,) = calls()
     assert (reserved.outcome, reserved.price_micros) == ("unknown", None)
     assert reserved.reserved_micros == HIGHEST_PRICE

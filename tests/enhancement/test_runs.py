@@ -81,7 +81,7 @@ def test_concurrent_starts_pay_once(enhancements: Enhancements, service: OpenAIS
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: enhancements.start(user.id, FOX, DRAFT), range(8)))
     wait_for_end(enhancements, user)
-    assert len(service.asked("/chat/completions")) == 1
+    assert len(service.requests_to("/chat/completions")) == 1
 
 
 def test_users_do_not_wait_for_each_other(
@@ -89,13 +89,13 @@ def test_users_do_not_wait_for_each_other(
 ) -> None:
     service.script(Behaviour(latency=5))
     enhancements.start(user.id, FOX, DRAFT)
-    until(lambda: service.asked("/chat/completions"))
+    until(lambda: service.requests_to("/chat/completions"))
     enhancements.start(other_user.id, replace(FOX, name="Moss"), DRAFT)
     assert "Moss" in wait_for_end(enhancements, other_user).text
     first = enhancements.current(user.id)
     assert first is not None
     assert first.is_live
-    tags = {seen.body.get("safety_identifier") for seen in service.asked("/chat/completions")}
+    tags = {seen.body.get("safety_identifier") for seen in service.requests_to("/chat/completions")}
     assert tags == {None}  # only OpenAI's own API gets the user's tag
 
 

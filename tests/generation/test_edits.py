@@ -29,7 +29,7 @@ from tests.support.crashing_worker import EDIT, RECIPE, Plan, edit_source
 from tests.support.generation import Studio as Workshop
 from tests.support.hostile_uploads import saved
 from tests.support.images import plain_png
-from tests.support.openai_service import ERRORS, Behaviour, OpenAIService, Seen, openai_service
+from tests.support.openai_service import ERRORS, Behaviour, OpenAIService, RecordedRequest, openai_service
 from tests.support.orders import generate
 from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
@@ -109,8 +109,8 @@ def fox(studio: Studio, ada: SignedIn, service: OpenAIService) -> Image:
     return image
 
 
-def edits(service: OpenAIService) -> list[Seen]:
-    return service.asked("/images/edits")
+def edits(service: OpenAIService) -> list[RecordedRequest]:
+    return service.requests_to("/images/edits")
 
 
 def uploaded(studio: Studio, user: SignedIn, data: bytes, **options: Any) -> str:

@@ -100,7 +100,7 @@ def test_an_existing_image_is_offered_and_nothing_is_bought(
     offer = offered(studio, ada)
     assert ([image.id for image in offer.images], offer.missing) == ([image_id], ())
     assert offer.price == quote_draft(studio, DraftState.from_recipe(FOX)).price
-    assert len(service.asked("/images/generations")) == 1
+    assert len(service.requests_to("/images/generations")) == 1
 
 
 def test_recipes_that_send_the_same_request_are_the_same_image(studio: Studio, ada: SignedIn) -> None:
@@ -160,7 +160,7 @@ def test_an_order_that_fails_its_check_gets_no_offer(studio: Studio, ada: Signed
 def test_a_running_job_is_not_offered(studio: Studio, service: OpenAIService, ada: SignedIn) -> None:
     slow = replace(FOX, prompt="a fox [[latency:2]]")
     generate(studio, ada, slow, 1)
-    until(lambda: service.asked("/images/generations"))
+    until(lambda: service.requests_to("/images/generations"))
     assert offer_existing(studio, ada, slow, 1) is None
 
 
@@ -172,7 +172,7 @@ def test_generating_all_buys_every_image_and_records_no_saving(
         len(wait_for(studio, ada, studio.existing_images.generate_all(ada, offered(studio, ada, count=2))))
         == 2
     )
-    assert len(service.asked("/images/generations")) == 3
+    assert len(service.requests_to("/images/generations")) == 3
     assert (totals(studio, ada).calls, totals(studio, ada).saved_calls) == (3, 0)
 
 
@@ -184,7 +184,7 @@ def test_a_double_click_on_generate_anyway_is_one_batch(
     first = studio.existing_images.generate_all(ada, offer)
     assert studio.existing_images.generate_all(ada, offer) == first
     wait_for(studio, ada, first)
-    assert len(service.asked("/images/generations")) == 2
+    assert len(service.requests_to("/images/generations")) == 2
 
 
 def test_generating_the_missing_buys_them_and_records_the_others_as_saved(
@@ -262,9 +262,9 @@ def test_a_description_is_enhanced_once_until_the_user_asks_for_another_text(
 
     draft = enhanced(described)
     draft = enhanced(draft)
-    assert len(service.asked("/chat/completions")) == 2
+    assert len(service.requests_to("/chat/completions")) == 2
     asleep = enhanced(replace(draft, base_prompt="asleep"))
-    assert len(service.asked("/chat/completions")) == 3
+    assert len(service.requests_to("/chat/completions")) == 3
     enhanced(replace(asleep, base_prompt="in the snow"))
-    assert len(service.asked("/chat/completions")) == 3
+    assert len(service.requests_to("/chat/completions")) == 3
     assert totals(studio, ada).saved_calls == 1

@@ -33,7 +33,7 @@ from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import Call, UsageLog
 from tests.support.crashing_worker import RECIPE
 from tests.support.generation import ON_BOTH_STORES, ON_SQLITE, Studio, a_job, at_a_moment
-from tests.support.openai_service import REQUEST_ID, Behaviour, ErrorRow, openai_service, picture
+from tests.support.openai_service import REQUEST_ID, Behaviour, ErrorRow, openai_service, plain_image
 from tests.support.waiting import until
 
 
@@ -53,7 +53,7 @@ def test_a_finished_job_has_its_image_and_usage(studio: Studio, user: User, stor
     (image,), (call,) = studio.rows(Image), studio.rows(Usage)
     assert job.image_ids == (image.id,)
     assert (image.owner_id, image.job_id, image.prompt) == (user.id, job.id, RECIPE.prompt)
-    assert storage.get(image.file_key) == picture(RECIPE.prompt, "1024x1024")
+    assert storage.get(image.file_key) == plain_image(RECIPE.prompt, "1024x1024")
     assert (call.outcome, call.kind, call.job_id, call.images) == ("ok", "generate", job.id, 1)
     assert (call.request_id, call.input_tokens, call.output_tokens) == (REQUEST_ID, 20, 200)
     assert call.price_micros == image.price_micros
@@ -90,7 +90,7 @@ def test_no_revised_prompt_loses_an_image(
     make_studio: Callable[..., Studio], database: Database, user: User, revised: str
 ) -> None:
     studio = make_studio(database, started=False)
-    data = base64.b64encode(picture(RECIPE.prompt, "1024x1024")).decode()
+    data = base64.b64encode(plain_image(RECIPE.prompt, "1024x1024")).decode()
     answer = f'{{"data": [{{"b64_json": "{data}", "revised_prompt": "{revised}"}}]}}'
     studio.service.script(Behaviour(raw=answer.encode()))
     studio.jobs.submit(user.id, [RECIPE])
@@ -150,7 +150,7 @@ def test_a_token_count_too_large_for_its_column_is_unknown(
 ) -> None:
     studio = make_studio(database, started=False)
     usage = f'"usage": {{"input_tokens": {2**31}, "output_tokens": -1}}'
-    answer = base64.b64encode(picture(RECIPE.prompt, "1024x1024")).decode()
+    answer = base64.b64encode(plain_image(RECIPE.prompt, "1024x1024")).decode()
     studio.service.script(Behaviour(raw=f'{{"data": [{{"b64_json": "{answer}"}}], {usage}}}'.encode()))
     studio.jobs.submit(user.id, [RECIPE])
     studio.work()

@@ -384,7 +384,7 @@ def test_each_prompt_of_a_batch_is_moderated_once(
     recipe = replace(FOX, prompt="a {red|blue} fox", style=None)
     assert offer_existing(moderated, ada, recipe, 2, many=True) is None
     generate(moderated, ada, recipe, 2, many=True)
-    (asked,) = service.asked("/moderations")
+    (asked,) = service.requests_to("/moderations")
     assert asked.body["input"] == ["a red fox", "a blue fox"]
     until(lambda: ended(moderated, ada))
 
@@ -396,7 +396,7 @@ def test_a_failed_moderation_does_not_stop_the_order(
     generate(moderated, ada, replace(FOX, prompt=f"a fox [[check error:{fault}]]"), 1)
     (job,) = until(lambda: ended(moderated, ada))
     assert job.image_ids
-    assert len(service.asked("/moderations")) == 1
+    assert len(service.requests_to("/moderations")) == 1
 
 
 def test_a_flagged_prompt_is_not_retried_either(
@@ -407,4 +407,4 @@ def test_a_flagged_prompt_is_not_retried_either(
     (job,) = until(lambda: ended(studio, ada))
     with pytest.raises(errors.PromptFlagged):
         moderated.orders.retry(ada, job.id)
-    assert len(service.asked("/images/generations")) == 1
+    assert len(service.requests_to("/images/generations")) == 1

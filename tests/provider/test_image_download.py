@@ -87,7 +87,7 @@ def test_downloads_from_the_service_carry_neither_key_nor_cookie(service: OpenAI
         service.script(Behaviour(image_urls=("{origin}/pictures/cookie.png",)))
         client.images.generate(DALL_E, user_tag=TAG)
     client.close()
-    for download in service.asked("cookie.png"):
+    for download in service.requests_to("cookie.png"):
         assert not {"authorization", "cookie"} & set(download.headers)
 
 

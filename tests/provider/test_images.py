@@ -140,7 +140,7 @@ def test_each_requested_partial_image_is_shown_once(
         for index, encoded in indexes_and_data
     ]
     partial_events = b"".join(f"data: {json.dumps(event)}\n\n".encode() for event in events)
-    service.script(Behaviour(spoil=lambda good: partial_events + good))
+    service.script(Behaviour(corrupt=lambda good: partial_events + good))
     seen: list[tuple[int, bytes]] = []
     result = client.images.generate(
         FOX, user_tag=TAG, on_partial=lambda index, data: seen.append((index, data))

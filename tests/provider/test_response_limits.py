@@ -55,9 +55,9 @@ def test_a_response_is_measured_decompressed(
     """Packed, all of it is smaller than what is allowed."""
     monkeypatch.setattr("core.provider.response_limits.MAX_RESPONSE_BYTES", 1 << 16)
     large = b'data: {"data": "' + b"a" * (1 << 17) + b'"}\n\n'
-    spoil = (lambda _: gzip.compress(large)) if packed else (lambda _: large)
+    corrupt = (lambda _: gzip.compress(large)) if packed else (lambda _: large)
     headers = (("content-encoding", "gzip"),) if packed else ()
-    service.script(Behaviour(plain=plain, spoil=spoil, headers=headers))
+    service.script(Behaviour(plain=plain, corrupt=corrupt, headers=headers))
     with pytest.raises(BadResponse) as caught:
         generate(client)
     assert "larger than 65,536 bytes" in caught.value.details

@@ -46,7 +46,7 @@ from core.storage.storage import Storage
 from tests.support import forked_app
 from tests.support.app_process import ROOT, free_port
 from tests.support.crashing_worker import jobs_of
-from tests.support.openai_service import OpenAIService, Seen, openai_service
+from tests.support.openai_service import OpenAIService, RecordedRequest, openai_service
 from tests.support.reconciliation import FREE, Books, balance
 from tests.support.servers import postgres_server, s3_server
 from tests.support.waiting import until
@@ -433,7 +433,7 @@ class Chaos:
             },
         )
 
-    def _was_killed(self, job: Job, calls: list[Seen], lives: dict[str, Life]) -> bool:
+    def _was_killed(self, job: Job, calls: list[RecordedRequest], lives: dict[str, Life]) -> bool:
         """Whether an unknown outcome is a kill's: of the process that had begun the job."""
         mine = [call for call in calls if call.body["prompt"] == job.request["prompt"]]
         callers = [lives[_caller_of(call)] for call in mine if call.status not in FREE]
@@ -442,12 +442,12 @@ class Chaos:
         return cut and (job.error or {}).get("details") == CUT_OFF
 
 
-def _cut(call: Seen, caller: Life) -> bool:
+def _cut(call: RecordedRequest, caller: Life) -> bool:
     """Whether the caller was killed before its answer had left whole."""
     return bool(caller.killed_at) and call.left > caller.killed_at
 
 
-def _caller_of(call: Seen) -> str:
+def _caller_of(call: RecordedRequest) -> str:
     return call.headers["authorization"].removeprefix("Bearer ")
 
 
@@ -477,7 +477,7 @@ def _of_life(life: Life) -> dict[str, object]:
 
 
 def _save(path: Path, items: Sequence[Any]) -> None:
-    plain = [asdict(item) if isinstance(item, Seen) else dict(item) for item in items]
+    plain = [asdict(item) if isinstance(item, RecordedRequest) else dict(item) for item in items]
     path.write_text(json.dumps(plain, default=str, indent=1))
 
 

@@ -25,7 +25,7 @@ from pages.ui.error_panel import cost_text
 from tests.support.app_process import ROOT, AppProcess
 from tests.support.crashing_worker import RECIPE, Plan
 from tests.support.generation import ON_SQLITE, Studio, a_job
-from tests.support.openai_service import Behaviour, picture
+from tests.support.openai_service import Behaviour, plain_image
 from tests.support.waiting import until
 
 
@@ -77,7 +77,7 @@ def test_a_killed_process_loses_no_image_and_pays_for_none_twice(
     assert [call.outcome for call in studio.rows(Usage)] == ["ok" if images else "unknown"]
     if images:
         (image,) = studio.rows(Image)
-        assert studio.storage.get(image.file_key) == picture(RECIPE.prompt, "1024x1024")
+        assert studio.storage.get(image.file_key) == plain_image(RECIPE.prompt, "1024x1024")
     else:
         assert job.error is not None
         assert not job.error.retryable
@@ -96,7 +96,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def left_running(studio: Studio, user: User) -> Job:
     """A job whose process died when its picture and the answer's figures were on disk."""
     job = a_job(studio.database, user, JobState.RUNNING)
-    studio.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
+    studio.storage.put(image_key(job, 0), plain_image(RECIPE.prompt, "1024x1024"))
     studio.storage.put(
         answer_figures_key(job), AnswerFigures(count=1, request_id="req_1", price_micros=7).to_bytes()
     )
@@ -216,7 +216,7 @@ def test_an_app_on_a_full_disk_says_so_and_exits(
         user = User(username="ada", display_name="Ada", password_hash="!")
         session.add(user)
     job = a_job(studio.database, user, JobState.RUNNING)
-    studio.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
+    studio.storage.put(image_key(job, 0), plain_image(RECIPE.prompt, "1024x1024"))
     studio.close()
     fill(disk, leave=room * 1024)
     process = AppProcess(tmp_path, data_dir=disk / "data")

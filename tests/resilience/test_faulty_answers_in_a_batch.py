@@ -33,7 +33,7 @@ def struck(studio: Studio, user: User, behaviour: Behaviour | str) -> str:
     studio.service.script(*[GOOD] * STRUCK, behaviour)
     batches.submit(studio, user, COUNT)
     until(lambda: studio.paid() >= COUNT)
-    prompt = str(studio.service.asked("/images/generations")[STRUCK].body["prompt"])
+    prompt = str(studio.service.requests_to("/images/generations")[STRUCK].body["prompt"])
     until(lambda: all(job.state == JobState.DONE for job in others(studio, prompt)))
     return prompt
 
@@ -164,7 +164,7 @@ def test_an_answer_of_another_form_is_kept_whole(
 def test_beside_the_pictures_that_can_be_read_the_answer_is_kept_for_the_one_that_can_not(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
-    two = Behaviour(plain=True, extra_images=1, spoil=lambda good: good.replace(b'"}]', b'%"}]'))
+    two = Behaviour(plain=True, extra_images=1, corrupt=lambda good: good.replace(b'"}]', b'%"}]'))
     job, books = books_of(make_studio(database), user, two)
     assert (job.state, books.amiss, books.images) == (JobState.DONE, {}, COUNT)
     assert books.aside
@@ -184,11 +184,11 @@ def test_a_picture_that_came_whole_is_made_whatever_lies_around_it(
 
 
 @ON_SQLITE
-@pytest.mark.parametrize("name", [*garbled_answers.UNREADABLE, *garbled_answers.NO_PICTURE])
+@pytest.mark.parametrize("name", [*garbled_answers.UNREADABLE, *garbled_answers.NO_IMAGE])
 def test_what_came_whole_and_can_not_be_read_is_kept_aside(
     make_studio: Callable[..., Studio], database: Database, user: User, name: str
 ) -> None:
-    behaviour = (garbled_answers.UNREADABLE | garbled_answers.NO_PICTURE)[name]
+    behaviour = (garbled_answers.UNREADABLE | garbled_answers.NO_IMAGE)[name]
     job, books = books_of(make_studio(database, settings=STREAMED), user, behaviour)
     assert job.state in (JobState.FAILED, JobState.UNKNOWN)
     assert (books.amiss, books.unknown) == ({}, ())

@@ -23,7 +23,7 @@ from core.settings import load_settings
 from core.storage.keys import answer_figures_key, image_key
 from tests.support.crashing_worker import RECIPE
 from tests.support.generation import ON_SQLITE, Studio, a_job
-from tests.support.openai_service import picture
+from tests.support.openai_service import plain_image
 
 ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -130,7 +130,7 @@ def test_what_a_dead_replica_had_on_disk_is_adopted_once_by_all_who_sweep(
     replica: Studio, make_studio: Callable[..., Studio], database: Database
 ) -> None:
     job = begun_by(replica, 2)
-    replica.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
+    replica.storage.put(image_key(job, 0), plain_image(RECIPE.prompt, "1024x1024"))
     replica.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=7).to_bytes())
     other = make_studio(database, started=False)
     for studio in (replica, other):
@@ -277,7 +277,7 @@ def stored_late(replica: Studio) -> Job:
     """A job that was given up, whose picture came to the disk afterwards, and whose process is gone."""
     job = begun_by(replica, 2)
     replica.jobs.worker.settle(job)
-    replica.storage.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
+    replica.storage.put(image_key(job, 0), plain_image(RECIPE.prompt, "1024x1024"))
     replica.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=7).to_bytes())
     return job
 

@@ -70,7 +70,7 @@ ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
 def paid(service: OpenAIService) -> int:
-    return len(service.asked("/images/generations"))
+    return len(service.requests_to("/images/generations"))
 
 
 @ON_SQLITE

@@ -23,7 +23,7 @@ from core.storage.storage import Storage
 from tests.support.app_process import free_port
 from tests.support.crashing_worker import RECIPE
 from tests.support.generation import ON_SQLITE, Studio, a_job
-from tests.support.openai_service import picture
+from tests.support.openai_service import plain_image
 from tests.support.s3_gateway import Gateway, Refusal, gateway
 from tests.support.servers import S3Server
 
@@ -207,7 +207,7 @@ def test_a_paid_picture_outlasts_what_its_bucket_says_for_a_while(
     assert between.left == 0
     (image,) = studio.rows(Image)
     assert (studio.job().state, studio.paid()) == (JobState.DONE, 1)
-    assert bucket.get(image.file_key) == picture(RECIPE.prompt, "1024x1024")
+    assert bucket.get(image.file_key) == plain_image(RECIPE.prompt, "1024x1024")
 
 
 @ON_SQLITE
@@ -226,7 +226,7 @@ def test_a_bucket_that_fails_at_a_start_costs_no_picture_of_the_last_one(
     monkeypatch.setattr("core.generation.worker.SETTLE_RETRY_SECONDS", (0.01,))
     studio = make_studio(database, started=False, storage=bucket)
     job = a_job(database, user, JobState.RUNNING)
-    bucket.put(image_key(job, 0), picture(RECIPE.prompt, "1024x1024"))
+    bucket.put(image_key(job, 0), plain_image(RECIPE.prompt, "1024x1024"))
     bucket.put(answer_figures_key(job), AnswerFigures(count=1).to_bytes())
     between.always = refusal
     with pytest.raises(errors.StorageError):

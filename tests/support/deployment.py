@@ -119,7 +119,7 @@ class Topology:
 
     def asked(self) -> list[str]:
         """The prompts that were paid for."""
-        return [str(seen.body["prompt"]) for seen in self.service.asked("/images/generations")]
+        return [str(seen.body["prompt"]) for seen in self.service.requests_to("/images/generations")]
 
     @contextmanager
     def database(self) -> Iterator[Database]:

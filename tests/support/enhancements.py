@@ -40,7 +40,7 @@ def enhanced_text(
 
 
 def count_calls(service: OpenAIService) -> int:
-    return len(service.asked("/chat/completions"))
+    return len(service.requests_to("/chat/completions"))
 
 
 def request_number(number: int) -> PromptRequest:

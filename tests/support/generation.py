@@ -89,7 +89,7 @@ class Studio:
         return until(lambda: (job := self.job()).finished_at and job)
 
     def paid(self) -> int:
-        return len(self.service.asked("/images/generations"))
+        return len(self.service.requests_to("/images/generations"))
 
 
 def a_user(database: Database) -> User:

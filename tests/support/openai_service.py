@@ -6,11 +6,11 @@ runs the same server; markers in the prompt steer it from outside, for both kind
 
     [[error:quota spent]]   [[image error:moderation]]   [[text error:overloaded]]   (see ERRORS)
     [[fault:truncated]]     [[image fault:html]]         (see FAULTS)
-    [[latency:3]]           [[image pause:1.5]]          seconds before the answer; between its parts
-    [[flagged:violence]]    [[check fault:silent]]       what the moderation finds; how it answers
+    [[latency:3]]           [[image pause:1.5]]          seconds before the response; between its parts
+    [[flagged:violence]]    [[check fault:silent]]       moderation categories; a fault of the moderation call
 
-The process prints its base URL when it is ready. `GET /journal` returns the requests so far, and what of
-each answer has left whole.
+The process prints its base URL when it is ready. `GET /journal` returns the requests so far, and the SHA-256
+of each image that was sent completely.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _FLAGGED = re.compile(r"\[\[flagged:([^\]]+)\]\]")
 _MARKER = re.compile(r"\[\[(?:(image|text|check) )?(error|fault|latency|pause):([^\]]+)\]\]")
 _EVENT_STREAM = "text/event-stream"
 _EVENT = re.compile(rb"^data:", re.MULTILINE)
-_PICTURE = re.compile(rb'"b64_json":\s*"([A-Za-z0-9+/=]+)"')
+_IMAGE = re.compile(rb'"b64_json":\s*"([A-Za-z0-9+/=]+)"')
 KEY = "sk-loopback-0123456789"
 TAG = "person-hash"
 DALL_E = GenerateParams("a fox", "dall-e-3", size="1024x1024", quality="hd", style="vivid")
@@ -56,7 +56,7 @@ DALL_E = GenerateParams("a fox", "dall-e-3", size="1024x1024", quality="hd", sty
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """An error as OpenAI answers it; `body` is what stands under `error`."""
+    """An error response in OpenAI's format; `body` is the value of its `error` field."""
 
     status: int
     body: dict[str, Any] | str
@@ -125,9 +125,9 @@ ERRORS: dict[str, ErrorRow] = {
 class Behaviour:
     """How one request is answered.
 
-    `latency` is waited before the answer and `pause` between its parts, in seconds. `stall` is where
-    the server falls silent until it is closed: "start" or "middle"; with "drip" it sends nothing but line
-    ends for as long. `spoil` makes of a whole good answer to an image call what is sent in its place.
+    `latency` is the time before the response and `pause` the time between its parts, in seconds. `stall`
+    says where the server stops sending until it is closed: "start" or "middle"; with "drip" it sends line
+    ends for as long. `corrupt` replaces the complete response of an image call.
     """
 
     latency: float = 0
@@ -141,7 +141,7 @@ class Behaviour:
     broken_after_completed: bool = False
     raw: bytes | None = None
     raw_type: str = "application/json"
-    spoil: Callable[[bytes], bytes] | None = None
+    corrupt: Callable[[bytes], bytes] | None = None
     headers: tuple[tuple[str, str], ...] = ()
     image_urls: tuple[str, ...] = ()
     extra_images: int = 0
@@ -178,11 +178,11 @@ FAULTS: dict[str, Behaviour] = {
 
 
 @dataclass(slots=True)
-class Seen:
-    """One request as it arrived; header names are lower case.
+class RecordedRequest:
+    """One request as it arrived; header names are in lower case.
 
-    `status` is 0 until it is answered; `delivered` are the SHA-256 of the pictures that have left whole.
-    `left` is when the latest piece of the answer had left, in seconds since 1970; 0 before the first.
+    `status` is 0 until it is answered. `delivered` has the SHA-256 of each image that was sent completely.
+    `left` is the time at which the latest chunk was sent, in seconds since 1970; 0 before the first.
     """
 
     method: str
@@ -195,10 +195,10 @@ class Seen:
 
 
 class OpenAIService:
-    """The server's state: what it was asked, and how it will answer."""
+    """The state of the server: its journal of requests, and its script of responses."""
 
     def __init__(self, latency: float = 0, pause: float = 0) -> None:
-        self.requests: list[Seen] = []
+        self.requests: list[RecordedRequest] = []
         self.port = 0
         self._usual = self._first_usual = Behaviour(latency=latency, pause=pause)
         self._queue: deque[Behaviour] = deque()
@@ -213,7 +213,7 @@ class OpenAIService:
         return f"{self.origin}/v1"
 
     def script(self, *behaviours: Behaviour | ErrorRow | str, always: bool = False) -> None:
-        """Answer the next requests so: by Behaviour, by ErrorRow, or by a name in ERRORS or FAULTS.
+        """Queue the responses to the next requests: a Behaviour, an ErrorRow, or a name in ERRORS or FAULTS.
 
         `always` keeps the one given behaviour for every request that nothing is queued for.
         """
@@ -223,12 +223,12 @@ class OpenAIService:
         else:
             self._queue.extend(found)
 
-    def asked(self, path: str) -> list[Seen]:
+    def requests_to(self, path: str) -> list[RecordedRequest]:
         """The requests so far whose path ends in `path`."""
         return [seen for seen in self.requests if seen.path.endswith(path)]
 
     def reset(self) -> None:
-        """Forget the journal and the script."""
+        """Empty the journal and the script."""
         self.requests.clear()
         self._queue.clear()
         self._usual = self._first_usual
@@ -246,7 +246,7 @@ class OpenAIService:
         )
 
     async def release(self) -> None:
-        """Let every stalled answer go, so that the server can end."""
+        """End all stalled responses, so that the server can stop."""
         self._open_ends.set()
 
     async def _images(self, request: Request) -> Response:
@@ -256,7 +256,7 @@ class OpenAIService:
         if isinstance(answer, StreamingResponse):
             answer.body_iterator = _watched(answer.body_iterator, seen)
         else:
-            answer.background = BackgroundTask(seen.delivered.extend, pictures_in(bytes(answer.body)))
+            answer.background = BackgroundTask(seen.delivered.extend, images_in(bytes(answer.body)))
         return answer
 
     async def _image_response(self, body: dict[str, Any], edit: bool) -> Response:
@@ -265,9 +265,9 @@ class OpenAIService:
         if early is not None:
             return early
         streamed = bool(body.get("stream")) and not behaviour.plain
-        if behaviour.spoil is not None:
+        if behaviour.corrupt is not None:
             kind = _EVENT_STREAM if streamed else "application/json"
-            return self._stream(self._spoilt(behaviour, body, streamed), kind, behaviour.headers)
+            return self._stream(self._corrupted(behaviour, body, streamed), kind, behaviour.headers)
         if streamed:
             events = self._image_events(behaviour, body, "image_edit" if edit else "image_generation")
             return self._stream(events)
@@ -275,7 +275,7 @@ class OpenAIService:
             return self._stream(self._dropped_json(), "application/json")
         return JSONResponse(_image_answer(behaviour, body, self.origin), headers={"x-request-id": REQUEST_ID})
 
-    async def _spoilt(
+    async def _corrupted(
         self, behaviour: Behaviour, body: dict[str, Any], streamed: bool
     ) -> AsyncIterator[bytes]:
         good = replace(behaviour, broken_after_completed=False)
@@ -283,8 +283,8 @@ class OpenAIService:
             whole = b"".join([frame async for frame in self._image_events(good, body)])
         else:
             whole = json.dumps(_image_answer(good, body, self.origin)).encode()
-        assert behaviour.spoil
-        yield behaviour.spoil(whole)
+        assert behaviour.corrupt
+        yield behaviour.corrupt(whole)
         if behaviour.broken_after_completed:
             raise ConnectionAbortedError
 
@@ -301,7 +301,7 @@ class OpenAIService:
         return JSONResponse(_chat_answer(behaviour, text), headers={"x-request-id": REQUEST_ID})
 
     async def _moderations(self, request: Request) -> Response:
-        """Flags what a text's marker names; only markers for a "check" spoil the answer."""
+        """Flag the categories in a text's markers. Only `check` markers change how the call is answered."""
         texts = (await self._note(request)).body["input"]
         markers = [found for found in _MARKER.findall(" ".join(texts)) if found[0] == "check"]
         behaviour = Behaviour()
@@ -311,31 +311,31 @@ class OpenAIService:
         return early or JSONResponse({"id": "modr_1", "results": [_moderated(text) for text in texts]})
 
     async def _download(self, request: Request) -> Response:
-        self.requests.append(Seen(request.method, request.url.path, dict(request.headers), {}))
+        self.requests.append(RecordedRequest(request.method, request.url.path, dict(request.headers), {}))
         name = request.path_params["rest"]
         if name == "moved.png":
             return Response(status_code=302, headers={"Location": "http://other.invalid/x.png"})
         if name == "cookie.png":
             told = {"Set-Cookie": "kept=yes; Path=/"}
-            return Response(picture("download", "64x64"), media_type="image/png", headers=told)
+            return Response(plain_image("download", "64x64"), media_type="image/png", headers=told)
         if name == "drip.png":
             return self._stream(self._drip(), "image/png")
         if name == "huge.png":
             return StreamingResponse(_huge(), media_type="image/png")
-        return Response(picture("download", "64x64"), media_type="image/png")
+        return Response(plain_image("download", "64x64"), media_type="image/png")
 
     async def _journal(self, request: Request) -> Response:
         return JSONResponse([asdict(seen) for seen in self.requests])
 
-    async def _note(self, request: Request) -> Seen:
+    async def _note(self, request: Request) -> RecordedRequest:
         form = "multipart/form-data" in request.headers.get("content-type", "")
         body = await _form(request) if form else await request.json()
-        seen = Seen(request.method, request.url.path, dict(request.headers), body)
+        seen = RecordedRequest(request.method, request.url.path, dict(request.headers), body)
         self.requests.append(seen)
         return seen
 
     def _next(self, kind: str, prompt: str) -> Behaviour:
-        """The queued behaviour, else the usual one; the prompt's markers come on top."""
+        """The queued behaviour, or else the usual one, changed by the prompt's markers."""
         behaviour = self._queue.popleft() if self._queue else self._usual
         for only, what, value in _MARKER.findall(prompt):
             if only in ("", kind):
@@ -343,7 +343,7 @@ class OpenAIService:
         return behaviour
 
     async def _early(self, behaviour: Behaviour) -> Response | None:
-        """Wait as told, then the answer of a behaviour that isn't about pictures or text."""
+        """Wait, and return the response of a behaviour that is the same for images and text; else None."""
         await asyncio.sleep(behaviour.latency)
         if behaviour.stall == "start":
             await self._open_ends.wait()
@@ -374,7 +374,7 @@ class OpenAIService:
         raise ConnectionAbortedError
 
     async def _between(self, behaviour: Behaviour) -> None:
-        """What happens between the first part of an answer and the rest."""
+        """Pause, stall or break the connection between the first part of a response and the rest."""
         await asyncio.sleep(behaviour.pause)
         if behaviour.stall == "middle":
             await self._open_ends.wait()
@@ -401,8 +401,8 @@ class OpenAIService:
             raise ConnectionAbortedError
 
     async def _chat_events(self, behaviour: Behaviour, text: str) -> AsyncIterator[bytes]:
-        for number, piece in enumerate(re.findall(r"\S+\s*|\s+", text) or [""]):
-            yield _sse(_chunk({"role": "assistant", "content": piece}))
+        for number, chunk in enumerate(re.findall(r"\S+\s*|\s+", text) or [""]):
+            yield _sse(_chunk({"role": "assistant", "content": chunk}))
             if number == 0:
                 await self._between(behaviour)
         for frame in behaviour.frames:
@@ -419,7 +419,7 @@ class OpenAIService:
 
 @contextmanager
 def openai_service(latency: float = 0, pause: float = 0) -> Iterator[OpenAIService]:
-    """A service on a free port of the loopback address; every stalled answer is let go at the end."""
+    """A service on a free loopback port. Stalled responses are ended when the block ends."""
     service = OpenAIService(latency, pause)
     server = uvicorn.Server(_config(service, port=0))
     started = threading.Event()
@@ -434,7 +434,7 @@ def openai_service(latency: float = 0, pause: float = 0) -> Iterator[OpenAIServi
 
 
 async def _serve(service: OpenAIService, server: uvicorn.Server, started: Callable[[], None]) -> None:
-    """Serve until told to end; `started` is called when the port is known, or the server failed."""
+    """Serve until the server should exit. `started` is called once the port is known or the start failed."""
     serving = asyncio.create_task(server.serve())
     while not server.started and not serving.done():
         await asyncio.sleep(0.005)
@@ -471,29 +471,29 @@ def _marked(behaviour: Behaviour, what: str, value: str) -> Behaviour:
     return replace(known, latency=behaviour.latency, pause=behaviour.pause)
 
 
-async def _watched(pieces: Any, seen: Seen) -> AsyncIterator[bytes]:
-    """Hand `pieces` on, and note which pictures have left whole with them."""
+async def _watched(chunks: Any, seen: RecordedRequest) -> AsyncIterator[bytes]:
+    """Yield `chunks`, and record the images that they have sent completely."""
     sent = bytearray()
     try:
-        async for piece in pieces:
-            yield piece
-            sent += piece
+        async for chunk in chunks:
+            yield chunk
+            sent += chunk
             seen.left = time.time()
     finally:
-        seen.delivered += pictures_in(bytes(sent))
+        seen.delivered += images_in(bytes(sent))
 
 
-def pictures_in(answer: bytes) -> list[str]:
-    """The SHA-256 of each finished picture whose base64 stands whole in `answer`, however broken it is."""
+def images_in(response: bytes) -> list[str]:
+    """The SHA-256 of each finished image whose complete base64 is in `response`, which may be broken."""
     with suppress(OSError, EOFError):
-        answer = gzip.decompress(answer)
-    events = [event for event in _EVENT.split(answer) if b".partial_image" not in event]
-    found = [text for event in events for text in _PICTURE.findall(event)]
+        response = gzip.decompress(response)
+    events = [event for event in _EVENT.split(response) if b".partial_image" not in event]
+    found = [text for event in events for text in _IMAGE.findall(event)]
     return [hashlib.sha256(data).hexdigest() for text in found if (data := _decoded(text))]
 
 
 def _decoded(text: bytes) -> bytes:
-    """b"" for what isn't base64."""
+    """The bytes of base64 `text`; b"" for other text."""
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
@@ -501,7 +501,7 @@ def _decoded(text: bytes) -> bytes:
 
 
 async def _form(request: Request) -> dict[str, Any]:
-    """The fields of a form; of its files, under `files`, the name of the part, its type, and its SHA-256."""
+    """The fields of a form. `files` lists the part name, media type and SHA-256 of each file."""
     async with request.form(max_files=17) as form:
         body: dict[str, Any] = {"files": []}
         for name, part in form.multi_items():
@@ -545,7 +545,7 @@ def _chat_answer(behaviour: Behaviour, text: str) -> dict[str, Any]:
 
 
 def _enhanced(message: str) -> str:
-    """What the service makes of an enhancer's message: every fact of it, and its own name."""
+    """An enhanced prompt with all facts of the user message, and the name of this service."""
     try:
         asked = json.loads(message)
     except ValueError:
@@ -562,17 +562,17 @@ def _enhanced(message: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def picture(prompt: str, size: str, file_format: str = "png") -> bytes:
-    """A picture of `size` (WIDTHxHEIGHT, or auto for 1024x1024) in a colour hashed from `prompt`."""
+def plain_image(prompt: str, size: str, file_format: str = "png") -> bytes:
+    """An image of `size` (WIDTHxHEIGHT, or auto for 1024x1024) in a colour hashed from `prompt`."""
     width, height = (1024, 1024) if size == "auto" else map(int, size.split("x"))
     red, green, blue = hashlib.sha256(prompt.encode()).digest()[:3]
-    drawn = BytesIO()
-    Image.new("RGB", (width, height), (red, green, blue)).save(drawn, file_format, compress_level=1)
-    return drawn.getvalue()
+    file = BytesIO()
+    Image.new("RGB", (width, height), (red, green, blue)).save(file, file_format, compress_level=1)
+    return file.getvalue()
 
 
 def _base64(prompt: str, size: str, file_format: str = "png") -> str:
-    return base64.b64encode(picture(prompt, size, file_format)).decode()
+    return base64.b64encode(plain_image(prompt, size, file_format)).decode()
 
 
 def _image_usage(images: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from core.database.models import LIVE_STATES, Image, Job, JobState, Usage, Usage
 from core.prompts.recipe import Recipe
 from core.prompts.styles import with_style
 from core.storage.storage import Storage
-from tests.support.openai_service import Seen, pictures_in
+from tests.support.openai_service import RecordedRequest, images_in
 
 CODES = frozenset(kind.code for kind in errors.all_errors())
 # An answer that certainly cost nothing; behind any other, one more call might be paid twice.
@@ -56,13 +56,13 @@ class Books:
         return {name: items for name, items in found.items() if items}
 
 
-def balance(database: Database, storage: Storage, journal: Sequence[Seen]) -> Books:
+def balance(database: Database, storage: Storage, journal: Sequence[RecordedRequest]) -> Books:
     """Compare what there is now: when nothing runs any more, nothing may be amiss."""
     return _Reckoning(database, storage, journal).books()
 
 
 class _Reckoning:
-    def __init__(self, database: Database, storage: Storage, journal: Sequence[Seen]) -> None:
+    def __init__(self, database: Database, storage: Storage, journal: Sequence[RecordedRequest]) -> None:
         with database.read() as session:
             self.jobs = list(session.exec(select(Job)))
             self.images = list(session.exec(select(Image)))
@@ -171,7 +171,7 @@ def _sha256(storage: Storage, key: str) -> str:
 def _shas_in(storage: Storage, key: str) -> list[str]:
     """Of a file kept aside: it may be a damaged picture, or an answer that holds whole ones."""
     data = storage.get(key)
-    return [hashlib.sha256(data).hexdigest(), *pictures_in(data)]
+    return [hashlib.sha256(data).hexdigest(), *images_in(data)]
 
 
 def _said(items: Iterable[object]) -> tuple[str, ...]:

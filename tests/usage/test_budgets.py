@@ -33,7 +33,7 @@ from core.usage.usage_log import Call, Outcome, UsageLog
 from tests.support.clock import Clock
 from tests.support.crashing_worker import RECIPE
 from tests.support.generation import Studio, at_a_moment
-from tests.support.openai_service import Behaviour, picture
+from tests.support.openai_service import Behaviour, plain_image
 from tests.support.reconciliation import balance
 
 # Its price is in the tables; that of RECIPE's model is known from its answers alone.
@@ -226,15 +226,15 @@ DAMAGED, UNREADABLE = with_picture("aGVsbG8gd29ybGQ="), with_picture("!!!")
 @pytest.mark.parametrize(
     ("behaviour", "priced"),
     [
-        pytest.param(Behaviour(plain=True, spoil=DAMAGED), True, id="damaged"),
+        pytest.param(Behaviour(plain=True, corrupt=DAMAGED), True, id="damaged"),
         pytest.param(
-            Behaviour(plain=True, spoil=lambda answer: without_usage(DAMAGED(answer))),
+            Behaviour(plain=True, corrupt=lambda answer: without_usage(DAMAGED(answer))),
             False,
             id="damaged, without a price",
         ),
-        pytest.param(Behaviour(plain=True, spoil=UNREADABLE), True, id="unreadable"),
+        pytest.param(Behaviour(plain=True, corrupt=UNREADABLE), True, id="unreadable"),
         pytest.param(
-            Behaviour(plain=True, spoil=lambda answer: without_usage(UNREADABLE(answer))),
+            Behaviour(plain=True, corrupt=lambda answer: without_usage(UNREADABLE(answer))),
             False,
             id="unreadable, without a price",
         ),
@@ -314,7 +314,7 @@ def test_an_answer_that_comes_late_counts_once(open_studio: Callable[..., Studio
     job = studio.jobs.claim()
     assert job
     studio.jobs.worker.run(job)
-    studio.storage.put(image_key(job, 0), picture(PRICED.prompt, "1024x1024"))
+    studio.storage.put(image_key(job, 0), plain_image(PRICED.prompt, "1024x1024"))
     studio.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=7).to_bytes())
     studio.jobs.recovery.adopt_late_answers()
     assert studio.job().state == JobState.DONE
@@ -402,7 +402,7 @@ def test_an_answer_without_a_price_counts_what_was_reserved_for_it(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     studio = open_studio()
-    studio.service.script(Behaviour(plain=True, spoil=without_usage))
+    studio.service.script(Behaviour(plain=True, corrupt=without_usage))
     studio.jobs.submit(user.id, [PRICED])
     studio.work()
     (call,) = studio.rows(Usage)
