@@ -107,7 +107,7 @@ def job_id(studio: Studio, owner: Person) -> str:
         owner_id=owner.user.user_id,
         state=JobState.RUNNING,
         # This process's job: the sweep would settle one without a process.
-        process=studio.process_lock.number,
+        process=studio.process_lock.process_number,
         request=RECIPE.to_json(),
     )
     with studio.database.write() as session:
