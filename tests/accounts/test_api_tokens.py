@@ -1,4 +1,4 @@
-"""A person's API tokens: shown once, kept as hashes, bounded in scope and life, and over in time."""
+"""API tokens: scopes, lifetimes, limits, revocation, and their entries in the audit log."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def everything_stored(database: Database) -> str:
         return "".join(str(session.execute(table.select()).all()) for table in Table.metadata.sorted_tables)
 
 
-def test_a_token_stands_for_its_user_with_what_it_may_do(tokens: ApiTokens, member: SignedIn) -> None:
+def test_a_token_authenticates_its_user_with_its_scopes(tokens: ApiTokens, member: SignedIn) -> None:
     token = tokens.create(member, " my  script ", BOTH, 90)
     assert token.startswith(PREFIX)
     assert len(token) > 40
@@ -98,9 +98,7 @@ def test_a_browsers_session_may_do_everything(member: SignedIn) -> None:
 
 
 @pytest.mark.parametrize("scope", Scope)
-def test_a_token_may_do_what_it_was_made_for_and_no_more(
-    tokens: ApiTokens, member: SignedIn, scope: Scope
-) -> None:
+def test_a_token_has_its_scopes_only(tokens: ApiTokens, member: SignedIn, scope: Scope) -> None:
     user = tokens.authenticate(tokens.create(member, "script", [scope], 30))
     assert user is not None
     user.require(scope)
@@ -109,7 +107,9 @@ def test_a_token_may_do_what_it_was_made_for_and_no_more(
             user.require(other)
 
 
-def test_a_token_is_nobodys_administrator(tokens: ApiTokens, accounts: Accounts, admin: SignedIn) -> None:
+def test_a_token_of_an_administrator_has_no_administrator_rights(
+    tokens: ApiTokens, accounts: Accounts, admin: SignedIn
+) -> None:
     user = tokens.authenticate(tokens.create(admin, "script", BOTH, None))
     assert user is not None
     assert not user.is_admin
@@ -117,7 +117,7 @@ def test_a_token_is_nobodys_administrator(tokens: ApiTokens, accounts: Accounts,
         accounts.registration.create_invite(user)
 
 
-def test_a_token_makes_and_revokes_no_tokens(tokens: ApiTokens, member: SignedIn) -> None:
+def test_a_token_can_not_create_or_revoke_tokens(tokens: ApiTokens, member: SignedIn) -> None:
     user = tokens.authenticate(tokens.create(member, "script", BOTH, None))
     assert user is not None
     with pytest.raises(errors.ScopeMissing):
@@ -127,7 +127,7 @@ def test_a_token_makes_and_revokes_no_tokens(tokens: ApiTokens, member: SignedIn
     assert only(tokens, member)
 
 
-def test_a_session_that_has_ended_makes_no_token(
+def test_an_ended_session_can_not_create_a_token(
     tokens: ApiTokens, accounts: Accounts, admin: SignedIn, member: SignedIn, clock: Clock
 ) -> None:
     accounts.sessions.sign_out_everywhere(member)
@@ -139,7 +139,7 @@ def test_a_session_that_has_ended_makes_no_token(
     assert tokens.list(member) == tokens.list(admin) == ()
 
 
-def test_a_new_password_leaves_no_token_that_is_being_made(
+def test_a_new_password_ends_a_token_that_is_being_created(
     tokens: ApiTokens, accounts: Accounts, database: Database, member: SignedIn
 ) -> None:
     with meanwhile(database, "INSERT INTO api_tokens", lambda: change_password(accounts, "ada", "another")):
@@ -149,9 +149,7 @@ def test_a_new_password_leaves_no_token_that_is_being_made(
 
 
 @pytest.mark.parametrize("life", LIFETIMES_DAYS)
-def test_a_token_ends_with_its_time(
-    tokens: ApiTokens, member: SignedIn, clock: Clock, life: int | None
-) -> None:
+def test_a_token_expires(tokens: ApiTokens, member: SignedIn, clock: Clock, life: int | None) -> None:
     token = tokens.create(member, "script", BOTH, life)
     clock.now += timedelta(days=life or 10_000, seconds=-1)
     assert tokens.authenticate(token)
@@ -161,7 +159,7 @@ def test_a_token_ends_with_its_time(
     assert only(tokens, member).expired(clock.now) is (life is not None)
 
 
-def test_a_revoked_token_is_over_at_once(tokens: ApiTokens, member: SignedIn) -> None:
+def test_a_revoked_token_stops_working_at_once(tokens: ApiTokens, member: SignedIn) -> None:
     token, other = tokens.create(member, "script", BOTH, None), tokens.create(member, "other", BOTH, None)
     [script] = [one for one in tokens.list(member) if one.name == "script"]
     tokens.revoke(member, script.id)
@@ -170,7 +168,9 @@ def test_a_revoked_token_is_over_at_once(tokens: ApiTokens, member: SignedIn) ->
     tokens.revoke(member, script.id)
 
 
-def test_nobody_revokes_anothers_token(tokens: ApiTokens, admin: SignedIn, member: SignedIn) -> None:
+def test_a_user_can_not_revoke_another_users_token(
+    tokens: ApiTokens, admin: SignedIn, member: SignedIn
+) -> None:
     token = tokens.create(member, "script", BOTH, None)
     tokens.revoke(admin, only(tokens, member).id)
     assert tokens.authenticate(token)
@@ -190,7 +190,7 @@ def test_nobody_revokes_anothers_token(tokens: ApiTokens, admin: SignedIn, membe
         ),
     ],
 )
-def test_tokens_end_with(
+def test_tokens_are_ended_by(
     tokens: ApiTokens,
     accounts: Accounts,
     admin: SignedIn,
@@ -217,12 +217,12 @@ def test_a_withdrawn_user_has_no_token_whatever_is_in_its_table(
 @pytest.mark.parametrize(
     "token", ["", "atl_", "atl_made-up", "made-up", "\0", "atl_\0", "atl_\ud800", "atl_" + "x" * 10_000]
 )
-def test_a_made_up_token_is_nobody(tokens: ApiTokens, member: SignedIn, token: str) -> None:
+def test_an_unknown_token_authenticates_nobody(tokens: ApiTokens, member: SignedIn, token: str) -> None:
     tokens.create(member, "script", BOTH, None)
     assert tokens.authenticate(token) is None
 
 
-def test_a_cookie_is_no_token_and_a_token_no_cookie(
+def test_session_tokens_and_api_tokens_are_not_interchangeable(
     tokens: ApiTokens, accounts: Accounts, member: SignedIn
 ) -> None:
     assert tokens.authenticate(accounts.sessions.redeem_ticket(ticket_of(accounts, "ada"))) is None
@@ -242,30 +242,30 @@ def test_a_cookie_is_no_token_and_a_token_no_cookie(
         pytest.param("a\ud800b", id="half a character"),
     ],
 )
-def test_a_name_that_can_not_be_read_is_refused(tokens: ApiTokens, member: SignedIn, name: str) -> None:
+def test_an_unreadable_token_name_is_refused(tokens: ApiTokens, member: SignedIn, name: str) -> None:
     with pytest.raises(errors.TokenOptionsRejected):
         tokens.create(member, name, BOTH, None)
     assert tokens.list(member) == ()
 
 
 @pytest.mark.parametrize("name", ["x", "x" * 64, "kleines Skript 🦊", "スクリプト", "=1+1", "<b>"])
-def test_a_name_that_can_be_read_is_kept(tokens: ApiTokens, member: SignedIn, name: str) -> None:
+def test_a_readable_token_name_is_kept(tokens: ApiTokens, member: SignedIn, name: str) -> None:
     tokens.create(member, name, BOTH, None)
     assert only(tokens, member).name == name
 
 
 @pytest.mark.parametrize("life", [0, -1, 1, 31, 10**12])
-def test_only_the_offered_lives_are_given(tokens: ApiTokens, member: SignedIn, life: int) -> None:
+def test_only_the_offered_lifetimes_are_accepted(tokens: ApiTokens, member: SignedIn, life: int) -> None:
     with pytest.raises(errors.TokenOptionsRejected):
         tokens.create(member, "script", BOTH, life)
 
 
-def test_a_token_that_may_do_nothing_is_not_made(tokens: ApiTokens, member: SignedIn) -> None:
+def test_a_token_without_a_scope_is_refused(tokens: ApiTokens, member: SignedIn) -> None:
     with pytest.raises(errors.TokenOptionsRejected):
         tokens.create(member, "script", [], None)
 
 
-def test_a_user_has_so_many_live_tokens_and_no_more(
+def test_the_number_of_valid_tokens_per_user_is_limited(
     tokens: ApiTokens, accounts: Accounts, admin: SignedIn, member: SignedIn, clock: Clock
 ) -> None:
     for number in range(MAX_TOKENS_PER_USER):
@@ -281,7 +281,7 @@ def test_a_user_has_so_many_live_tokens_and_no_more(
     tokens.create(again, "when they have expired", BOTH, 30)
 
 
-def test_of_tokens_made_at_once_no_more_are_made(tokens: ApiTokens, member: SignedIn) -> None:
+def test_concurrent_creations_keep_the_limit_of_tokens(tokens: ApiTokens, member: SignedIn) -> None:
     for number in range(MAX_TOKENS_PER_USER - 2):
         tokens.create(member, f"script {number}", BOTH, None)
     made = in_parallel(8, lambda number: tokens.create(member, f"at once {number}", BOTH, None))
@@ -289,7 +289,7 @@ def test_of_tokens_made_at_once_no_more_are_made(tokens: ApiTokens, member: Sign
     assert len(tokens.list(member)) == MAX_TOKENS_PER_USER
 
 
-def test_when_it_was_used_is_written_every_few_minutes_at_most(
+def test_the_time_of_use_is_written_every_few_minutes_at_most(
     tokens: ApiTokens, member: SignedIn, clock: Clock
 ) -> None:
     token = tokens.create(member, "script", BOTH, None)
@@ -322,13 +322,13 @@ def test_a_token_in_constant_use_writes_nothing(
 
 
 def uses(database: Database) -> list[tuple[str, str]]:
-    """The day and address of each use of a token in the trail."""
+    """The day and address of each recorded use of a token."""
     found = select(AuditEntry).where(AuditEntry.action == Action.TOKEN_USED).order_by(AuditEntry.at)
     with database.read() as session:
         return [(f"{row.at:%d}", row.address) for row in session.exec(found)]
 
 
-def test_the_trail_has_each_address_and_day_of_a_token_once(
+def test_the_first_use_per_day_and_address_is_recorded(
     tokens: ApiTokens, database: Database, member: SignedIn, clock: Clock
 ) -> None:
     token = tokens.create(member, "script", BOTH, None)
@@ -347,7 +347,7 @@ def test_the_trail_has_each_address_and_day_of_a_token_once(
 
 
 def refusals(database: Database) -> list[tuple[str, str, str]]:
-    """The subject, details and address of each token that was refused."""
+    """The subject, details and address of each recorded refusal."""
     found = select(AuditEntry).where(AuditEntry.action == Action.TOKEN_FAILURE).order_by(AuditEntry.at)
     with database.read() as session:
         return [(row.subject, row.details, row.address) for row in session.exec(found)]
@@ -364,7 +364,7 @@ def refusals(database: Database) -> list[tuple[str, str, str]]:
         ),
     ],
 )
-def test_a_token_that_is_over_is_in_the_trail_once_a_day_and_address_when_it_is_used(
+def test_a_refused_token_is_recorded_once_per_day_and_address(
     tokens: ApiTokens,
     database: Database,
     member: SignedIn,
@@ -387,7 +387,7 @@ def test_a_token_that_is_over_is_in_the_trail_once_a_day_and_address_when_it_is_
     assert sorted(refusals(database)) == sorted([*told, told[0]])
 
 
-def test_a_token_that_nobody_has_is_in_the_trail_once_an_hour_and_address(
+def test_unknown_tokens_are_recorded_once_per_hour_and_address(
     tokens: ApiTokens, database: Database, clock: Clock
 ) -> None:
     for address in ("10.0.0.1", "10.0.0.2"):
@@ -402,7 +402,7 @@ def test_a_token_that_nobody_has_is_in_the_trail_once_an_hour_and_address(
     assert "made-up" not in everything_stored(database)
 
 
-def test_a_token_used_at_once_is_in_the_trail_once(
+def test_concurrent_uses_of_a_token_are_recorded_once(
     tokens: ApiTokens, database: Database, member: SignedIn
 ) -> None:
     token = tokens.create(member, "script", BOTH, None)
@@ -411,7 +411,7 @@ def test_a_token_used_at_once_is_in_the_trail_once(
     assert len(uses(database)) == 1
 
 
-def test_a_database_that_takes_no_writes_turns_no_token_away(sqlite_database: Database, clock: Clock) -> None:
+def test_a_read_only_database_still_accepts_tokens(sqlite_database: Database, clock: Clock) -> None:
     user = enter(accounts_in(sqlite_database, clock=clock), "ada")
     tokens = ApiTokens(sqlite_database, AuditLog(sqlite_database, clock=clock), clock=clock)
     token = tokens.create(user, "script", BOTH, None)

@@ -1,4 +1,4 @@
-"""What is done is in the trail: in the same transaction, with who and from where, and without secrets."""
+"""The audit log: what is recorded, in the transaction of the action, and without secrets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ KEY = "sk-proj-abcdefghijklmnop1234"
 
 @dataclass
 class World:
-    """Everything that leaves a trace, with an administrator and a member; `secrets` are all it gave out."""
+    """All parts that record entries, an administrator and a member. `secrets` are the tokens handed out."""
 
     database: Database
     storage: Storage
@@ -96,7 +96,7 @@ class World:
         return self.member.user_id
 
     def back(self) -> None:
-        """Let the member in again, whose session may have ended."""
+        """Sign the member in again: the case may have ended the session."""
         self.accounts.users.reinstate(self.admin, self.member.user_id)
         member = self.accounts.sessions.authenticate(self.cookie())
         assert member
@@ -109,13 +109,13 @@ class World:
         return case.prepare(self)
 
     def entries(self, action: Action | None = None) -> list[AuditEntry]:
-        """The trail, oldest first."""
+        """The entries, oldest first."""
         found = select(AuditEntry).order_by(col(AuditEntry.at), col(AuditEntry.id))
         with self.database.read() as session:
             return [one for one in session.exec(found) if action is None or one.action == action]
 
     def stored(self) -> dict[str, list[str]]:
-        """Everything that is in the tables."""
+        """The rows of all tables."""
         with self.database.read() as session:
             return {
                 table.name: sorted(str(row) for row in session.execute(table.select()))
@@ -125,7 +125,7 @@ class World:
 
 @dataclass(frozen=True)
 class Case:
-    """`prepare` gives what is then done; the entry has this actor's name, this subject and these details."""
+    """`prepare` returns the action to record; `actor`, `subject` and `details` are those of its entry."""
 
     prepare: Callable[[World], Act]
     actor: str
@@ -255,11 +255,11 @@ def world(database: Database, storage: Storage) -> World:
     return World(database, storage, Clock())
 
 
-def test_every_action_has_its_case() -> None:
+def test_every_action_has_a_case() -> None:
     assert set(CASES) == set(Action)
 
 
-def test_what_is_done_is_in_the_trail(world: World, subtests: pytest.Subtests) -> None:
+def test_every_action_is_recorded(world: World, subtests: pytest.Subtests) -> None:
     for action, case in CASES.items():
         with subtests.test(str(action)):
             act = world.another_day(case)
@@ -296,7 +296,7 @@ def no_entries(database: Database) -> Iterator[None]:
         session.execute(text(f"DROP TRIGGER refused {table}"))
 
 
-def test_what_can_not_be_recorded_is_not_done(world: World, subtests: pytest.Subtests) -> None:
+def test_an_action_that_can_not_be_recorded_is_rolled_back(world: World, subtests: pytest.Subtests) -> None:
     for action, case in CASES.items():
         with subtests.test(str(action)):
             act = world.another_day(case)
@@ -340,7 +340,7 @@ def test_what_can_not_be_recorded_is_not_done(world: World, subtests: pytest.Sub
         ),
     ],
 )
-def test_what_is_refused_is_not_in_the_trail(
+def test_a_refused_action_is_not_recorded(
     world: World, act: Callable[[World], object], error: type[errors.ImageError]
 ) -> None:
     before = [entry.id for entry in world.entries() if entry.action != Action.INVITATION_MADE]
@@ -362,7 +362,7 @@ def test_what_is_refused_is_not_in_the_trail(
         pytest.param(lambda w: w.gallery.restore(w.member.user_id, w.image()), id="no deleted image"),
     ],
 )
-def test_what_changes_nothing_is_not_in_the_trail(world: World, act: Callable[[World], object]) -> None:
+def test_an_action_that_changes_nothing_is_not_recorded(world: World, act: Callable[[World], object]) -> None:
     before = len(world.entries())
     act(world)
     assert len(world.entries()) == before
@@ -371,26 +371,26 @@ def test_what_changes_nothing_is_not_in_the_trail(world: World, act: Callable[[W
 # Without secrets
 
 
-def test_no_secret_is_in_the_trail(world: World) -> None:
+def test_no_secret_is_recorded(world: World) -> None:
     for case in CASES.values():
         with called_from("192.0.2.7", f"curl Authorization: Bearer {KEY}", KEY):
             world.another_day(case)()
     world.tokens.create(world.member, f"for {KEY}", [Scope.READ], None)
-    trail = "".join(map(str, world.entries()))
-    assert "Bearer[secret]" in trail
+    recorded = "".join(map(str, world.entries()))
+    assert "Bearer[secret]" in recorded
     assert len(world.secrets) > len(CASES) / 2
     for secret in (*world.secrets, KEY, HASH):
-        assert secret not in trail
+        assert secret not in recorded
 
 
-def test_a_password_typed_as_a_name_is_not_in_the_trail(world: World) -> None:
+def test_a_password_typed_as_a_username_is_not_recorded(world: World) -> None:
     world.accounts.sign_in_attempts.begin("correct horse battery")
     world.accounts.sign_in_attempts.record_failure("correct horse battery")
     (entry,) = world.entries(Action.SIGN_IN_FAILURE)
     assert (entry.subject, entry.details) == ("", "unknown name")
 
 
-def test_foreign_text_is_cut_to_its_column_and_kept_in_every_engine(world: World) -> None:
+def test_client_text_is_cut_to_its_column_in_both_databases(world: World) -> None:
     caller_ = called_from("x" * 1_000, "\0\ud800 Firefox " * 1_000, "y" * 1_000)
     with caller_, world.database.write() as session:
         world.audit_log.record(session, Action.SIGN_IN, subject="s" * 1_000, details="\0" * 1_000)
@@ -402,7 +402,7 @@ def test_foreign_text_is_cut_to_its_column_and_kept_in_every_engine(world: World
 # Bounded
 
 
-def test_names_that_nobody_has_leave_one_entry_an_hour_and_address(world: World) -> None:
+def test_unknown_usernames_leave_one_entry_per_hour_and_address(world: World) -> None:
     for address in ("192.0.2.1", "192.0.2.2"):
         for number in range(10):
             with called_from(address):
@@ -415,7 +415,7 @@ def test_names_that_nobody_has_leave_one_entry_an_hour_and_address(world: World)
 
 
 @pytest.mark.parametrize("name", ["root", "nobody"])
-def test_a_failure_is_written_to_the_disk_whether_or_not_somebody_has_the_name(
+def test_a_failed_sign_in_writes_to_disk_for_unknown_usernames_too(
     sqlite_database: Database, tmp_path: Path, name: str
 ) -> None:
     accounts, log = accounts_in(sqlite_database), tmp_path / "only.db-wal"
@@ -427,7 +427,7 @@ def test_a_failure_is_written_to_the_disk_whether_or_not_somebody_has_the_name(
         assert log.stat().st_size > before
 
 
-def test_a_locked_name_leaves_no_more_entries(world: World) -> None:
+def test_a_locked_username_leaves_no_more_entries(world: World) -> None:
     def attempt(_: int) -> None:
         world.accounts.sign_in_attempts.begin("ada")
         world.accounts.sign_in_attempts.record_failure("ada")
@@ -441,7 +441,7 @@ def test_a_locked_name_leaves_no_more_entries(world: World) -> None:
     assert len(world.entries(Action.LOCK_OUT)) == 2
 
 
-def test_ended_tokens_are_named_with_what_ended_them(world: World) -> None:
+def test_ended_tokens_are_recorded_with_the_reason(world: World) -> None:
     world.token()
     change_password(world.accounts, "ada", HASH)
     world.back()
@@ -458,7 +458,7 @@ def test_ended_tokens_are_named_with_what_ended_them(world: World) -> None:
     }
 
 
-def test_a_link_made_at_the_server_says_so(world: World) -> None:
+def test_a_reset_link_created_by_the_operator_is_recorded_as_such(world: World) -> None:
     world.kept(world.accounts.passwords.create_reset_as_operator("ada"))
     (entry,) = world.entries(Action.PASSWORD_RESET_MADE)
     assert (entry.actor_id, entry.subject, entry.details) == (None, "ada", "by the server's operator")
@@ -467,7 +467,7 @@ def test_a_link_made_at_the_server_says_so(world: World) -> None:
 # Reading
 
 
-def test_only_an_administrator_reads_the_trail(world: World) -> None:
+def test_only_an_administrator_reads_the_audit_log(world: World) -> None:
     with pytest.raises(errors.NotAllowed):
         world.audit_log.page(world.member)
     with pytest.raises(errors.NotAllowed):
@@ -475,7 +475,7 @@ def test_only_an_administrator_reads_the_trail(world: World) -> None:
     assert world.audit_log.page(world.admin).entries
 
 
-def test_a_token_of_the_administrator_does_not_read_it(world: World) -> None:
+def test_an_administrators_token_does_not_read_the_audit_log(world: World) -> None:
     user = world.tokens.authenticate(world.tokens.create(world.admin, "script", list(Scope), None))
     assert user
     with pytest.raises(errors.NotAllowed):
@@ -483,7 +483,7 @@ def test_a_token_of_the_administrator_does_not_read_it(world: World) -> None:
 
 
 def fill(world: World, entries: int) -> None:
-    """So many entries, several at each moment."""
+    """Record `entries` entries, several with the same time."""
     number = count()
     with world.database.write() as session:
         for _ in range(entries):
@@ -492,7 +492,7 @@ def fill(world: World, entries: int) -> None:
             world.audit_log.record(session, Action.SIGN_IN, actor=world.member.user_id)
 
 
-def test_the_pages_go_through_the_whole_trail_and_back(world: World) -> None:
+def test_the_pages_go_through_the_whole_audit_log_and_back(world: World) -> None:
     fill(world, 2 * PAGE_SIZE + 7)
     whole = [entry.id for entry in world.entries()][::-1]
     first = world.audit_log.page(world.admin)
@@ -507,7 +507,7 @@ def test_the_pages_go_through_the_whole_trail_and_back(world: World) -> None:
     assert world.audit_log.page(world.admin, after="made-up") == first
 
 
-def test_what_comes_meanwhile_moves_no_page(world: World) -> None:
+def test_new_entries_do_not_shift_the_pages(world: World) -> None:
     fill(world, PAGE_SIZE + 9)
     first = world.audit_log.page(world.admin)
     rest = world.audit_log.page(world.admin, after=first.next)
@@ -516,7 +516,7 @@ def test_what_comes_meanwhile_moves_no_page(world: World) -> None:
     assert len(world.audit_log.page(world.admin, after=rest.newer).entries) == PAGE_SIZE
 
 
-def test_the_whole_trail_is_read_in_portions(world: World) -> None:
+def test_all_entries_are_read_in_portions(world: World) -> None:
     fill(world, ROWS_PER_PAGE + 7)
     assert [entry.id for entry in world.audit_log.iterate(world.admin)] == [
         one.id for one in world.entries()
@@ -536,7 +536,7 @@ def test_the_whole_trail_is_read_in_portions(world: World) -> None:
         pytest.param(AuditFilter("root", Action.TOKEN_MADE), [], id="a name like a person's, not about him"),
     ],
 )
-def test_the_trail_can_be_looked_through(
+def test_entries_are_filtered_by_person_and_action(
     world: World, which: AuditFilter, found: list[tuple[str, str]]
 ) -> None:
     world.tokens.create(world.member, "root", [Scope.READ], None)
@@ -546,13 +546,13 @@ def test_the_trail_can_be_looked_through(
     assert list(world.audit_log.iterate(world.admin, which)) == list(entries)
 
 
-def test_newest_first(world: World) -> None:
+def test_entries_are_listed_newest_first(world: World) -> None:
     fill(world, 20)
     times = [entry.at for entry in world.audit_log.page(world.admin).entries]
     assert all(later >= earlier for later, earlier in pairwise(times))
 
 
-def test_a_page_is_found_by_the_index_however_long_the_trail(sqlite_database: Database) -> None:
+def test_a_page_is_read_through_the_index(sqlite_database: Database) -> None:
     admin = SignedIn("1", "root", "root", is_admin=True, session_id="1")
     with plans_of(sqlite_database) as plans:
         for after in (None, Cursor(utc_now(), "f").encode(), Cursor(utc_now(), "0", newer=True).encode()):

@@ -1,4 +1,4 @@
-"""The trail says from where something was asked for, as the connection and nobody's header tells."""
+"""The client in the audit log comes from the connection, never from a header."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from core.web.request_context import ClientInfoMiddleware, client_info_of
 from tests.support.sign_in import ticket_of
 
 
-class Numbered:
+class GivesRequestIds:
     """Gives each request an id, as the server's own middleware does."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -38,12 +38,12 @@ class Numbered:
 
 
 def in_the_pool(_request: Request) -> JSONResponse:
-    """Not a coroutine, so it runs in a thread of the pool."""
+    """A plain function, so Starlette runs it in a worker thread."""
     here = client_info.get()
     return JSONResponse([here.address, here.browser, here.request_id])
 
 
-MIDDLEWARE = [Middleware(Numbered), Middleware(ClientInfoMiddleware)]
+MIDDLEWARE = [Middleware(GivesRequestIds), Middleware(ClientInfoMiddleware)]
 FORWARDED = {
     "X-Forwarded-For": "203.0.113.9",
     "Forwarded": "for=203.0.113.9",
@@ -52,14 +52,14 @@ FORWARDED = {
 }
 
 
-def test_a_request_is_named_by_its_connection_also_in_a_thread() -> None:
+def test_the_client_is_known_in_a_worker_thread_too() -> None:
     app = Starlette(routes=[Route("/", in_the_pool)], middleware=MIDDLEWARE)
     client = TestClient(app, client=("192.0.2.7", 4711))
     answer = client.get("/", headers={"User-Agent": "curl/8", **FORWARDED})
     assert answer.json() == ["192.0.2.7", "curl/8", "request-1"]
 
 
-def test_one_request_leaves_nothing_to_the_next() -> None:
+def test_a_request_does_not_see_the_client_of_the_previous_one() -> None:
     app = Starlette(routes=[Route("/", in_the_pool)], middleware=MIDDLEWARE)
     TestClient(app, client=("192.0.2.7", 4711)).get("/")
     assert TestClient(app, client=("192.0.2.8", 1)).get("/").json()[0] == "192.0.2.8"
@@ -67,12 +67,12 @@ def test_one_request_leaves_nothing_to_the_next() -> None:
 
 
 @pytest.mark.parametrize("client", [None, ("", 0)])
-def test_a_connection_without_an_address_has_none(client: tuple[str, int] | None) -> None:
+def test_a_connection_without_an_address_gives_an_empty_one(client: tuple[str, int] | None) -> None:
     assert client_info_of({"type": "http", "client": client, "headers": []}) == ClientInfo()
     assert client_info_of({"type": "http", "headers": [(b"user-agent", b"x\xff")]}) == ClientInfo("", "xÿ")
 
 
-def test_a_thread_of_its_own_is_the_apps_own_work() -> None:
+def test_a_thread_of_the_app_has_no_client() -> None:
     found: list[ClientInfo] = []
 
     def look() -> None:
@@ -92,7 +92,7 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
     built.close()
 
 
-def test_a_sign_in_over_http_says_from_where(studio: Studio) -> None:
+def test_a_sign_in_over_http_is_recorded_with_its_client(studio: Studio) -> None:
     studio.registration.create_user("ada", "!")
     app = Starlette(routes=[Mount("/auth", create_auth(lambda: studio))], middleware=MIDDLEWARE)
     client = TestClient(app, client=("192.0.2.7", 4711), headers={"User-Agent": "Firefox/1", **FORWARDED})

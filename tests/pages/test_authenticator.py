@@ -114,7 +114,7 @@ def test_a_registered_person_can_sign_in(accounts: Accounts, authenticator: Auth
         pytest.param("fox and tree " * 69 + "end", id="900 characters"),
     ],
 )
-def test_any_script_and_length_signs_in_and_nothing_near_it_does(
+def test_a_password_of_any_script_and_length_signs_in_and_a_similar_one_does_not(
     accounts: Accounts, authenticator: Authenticator, password: str
 ) -> None:
     authenticator.register("ada", password)
@@ -124,7 +124,7 @@ def test_any_script_and_length_signs_in_and_nothing_near_it_does(
 
 
 @pytest.mark.parametrize("name", ["ada", "nobody", "", "\0", "a" * 500])
-def test_a_wrong_password_and_an_unknown_name_answer_alike(
+def test_a_wrong_password_and_an_unknown_username_give_the_same_error(
     authenticator: Authenticator, admin: SignedIn, checks: list[bytes], name: str
 ) -> None:
     authenticator.register("ada", PASSWORD)
@@ -134,7 +134,7 @@ def test_a_wrong_password_and_an_unknown_name_answer_alike(
     assert len(checks) == (1 if name else 0)
 
 
-def test_wrong_passwords_are_in_the_trail(
+def test_wrong_passwords_are_recorded_in_the_audit_log(
     accounts: Accounts, database: Database, authenticator: Authenticator, admin: SignedIn
 ) -> None:
     for name in ("root", WRONG):
@@ -142,13 +142,13 @@ def test_wrong_passwords_are_in_the_trail(
             authenticator.sign_in(name, WRONG)
     with pytest.raises(errors.SignInFailed):
         authenticator.change_password("root", WRONG, "another battery")
-    trail = AuditLog(database).page(admin, AuditFilter(action=Action.SIGN_IN_FAILURE)).entries
-    told = {(entry.subject, entry.details) for entry in trail}
+    entries = AuditLog(database).page(admin, AuditFilter(action=Action.SIGN_IN_FAILURE)).entries
+    told = {(entry.subject, entry.details) for entry in entries}
     assert told == {("root", ""), ("", "unknown name"), ("root", "the current password, to change it")}
 
 
 @pytest.mark.parametrize("name", ["ada", "nobody"])
-def test_a_name_is_locked_and_then_nothing_is_checked(
+def test_no_password_is_checked_for_a_locked_username(
     accounts: Accounts, authenticator: Authenticator, clock: Clock, checks: list[bytes], name: str
 ) -> None:
     authenticator.register("ada", PASSWORD)
@@ -163,7 +163,7 @@ def test_a_name_is_locked_and_then_nothing_is_checked(
         assert enter(accounts, authenticator.sign_in(name, PASSWORD))
 
 
-def test_twenty_wrong_passwords_at_once_cost_five_checks(
+def test_of_twenty_concurrent_wrong_passwords_five_are_checked(
     authenticator: Authenticator, checks: list[bytes]
 ) -> None:
     authenticator.register("ada", PASSWORD)
@@ -179,7 +179,7 @@ def test_twenty_wrong_passwords_at_once_cost_five_checks(
     assert len(checks) == MAX_ATTEMPTS
 
 
-def test_a_right_password_clears_the_wrong_ones(authenticator: Authenticator) -> None:
+def test_a_successful_sign_in_clears_the_attempts(authenticator: Authenticator) -> None:
     authenticator.register("ada", PASSWORD)
     for _ in range(3):
         for _ in range(MAX_ATTEMPTS - 1):
@@ -188,7 +188,7 @@ def test_a_right_password_clears_the_wrong_ones(authenticator: Authenticator) ->
         authenticator.sign_in("ada", PASSWORD)
 
 
-def test_a_withdrawn_person_is_refused_like_an_unknown_one(
+def test_a_withdrawn_user_is_refused_like_an_unknown_one(
     accounts: Accounts, authenticator: Authenticator, admin: SignedIn, checks: list[bytes]
 ) -> None:
     user = enter(accounts, authenticator.register("ada", PASSWORD))
@@ -210,14 +210,14 @@ def test_a_withdrawn_person_is_refused_like_an_unknown_one(
         pytest.param("ada", "password123", errors.PasswordRejected, id="common password"),
     ],
 )
-def test_a_registration_that_can_not_be_says_why(
+def test_a_refused_registration_says_why(
     authenticator: Authenticator, admin: SignedIn, name: str, password: str, expected: type[errors.ImageError]
 ) -> None:
     with pytest.raises(expected):
         authenticator.register(name, password)
 
 
-def test_registration_needs_the_invitation_where_that_is_the_rule(database: Database) -> None:
+def test_registration_by_invitation_needs_an_invitation(database: Database) -> None:
     accounts = accounts_in(database, mode=RegistrationMode.INVITE)
     authenticator = authenticator_over(accounts)
     admin = enter(accounts, authenticator.register("root", PASSWORD))
@@ -229,7 +229,7 @@ def test_registration_needs_the_invitation_where_that_is_the_rule(database: Data
         authenticator.register("grace", PASSWORD, invite=invite)
 
 
-def test_one_name_registered_at_once_becomes_one_account(
+def test_concurrent_registrations_of_a_username_create_one_account(
     accounts: Accounts, authenticator: Authenticator
 ) -> None:
     def register(_: int) -> str:
@@ -243,7 +243,7 @@ def test_one_name_registered_at_once_becomes_one_account(
     assert enter(accounts, tickets[0]).is_admin
 
 
-def test_a_changed_password_is_the_one_that_counts(accounts: Accounts, authenticator: Authenticator) -> None:
+def test_a_changed_password_replaces_the_old_one(accounts: Accounts, authenticator: Authenticator) -> None:
     before = accounts.sessions.redeem_ticket(authenticator.register("Straße", PASSWORD))
     ticket = authenticator.change_password("strasse", PASSWORD, "another horse battery")
     assert accounts.sessions.authenticate(before) is None
@@ -276,7 +276,7 @@ def test_a_refused_change_changes_nothing(
     assert authenticator.sign_in("ada", PASSWORD)
 
 
-def test_a_link_sets_a_password_that_counts(
+def test_a_reset_link_sets_a_new_password(
     accounts: Accounts, authenticator: Authenticator, admin: SignedIn
 ) -> None:
     user = enter(accounts, authenticator.register("ada", PASSWORD))
@@ -356,7 +356,7 @@ def _script(authenticator, verb):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("verb", ["register", "sign in", "wrong", "unknown", "change"])
-def test_nothing_is_left_in_the_tabs_state(sqlite_database: Database, verb: str) -> None:
+def test_nothing_is_left_in_the_session_state(sqlite_database: Database, verb: str) -> None:
     authenticator = authenticator_over(accounts_in(sqlite_database))
     authenticator.register("ada", PASSWORD)
     page = AppTest.from_function(_script, args=(authenticator, verb)).run(timeout=20)

@@ -1,4 +1,4 @@
-"""Every route of the running app has its rule, and keeps it, whoever comes."""
+"""Every route of the running app has an access rule, and keeps it for every role."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.waiting import until
 RECIPE = Recipe(prompt="a fox", model="offline-painter", name="Fox", size="256x256")
 ROWS = [RouteAddress(route.path, method) for route in ROUTES for method in route.methods]
 RULES = {RouteAddress(route.path, method): route for route in ROUTES for method in route.methods}
-# What stands in an address, beside the owner's image and job.
+# Path parameters other than the owner's image and job.
 OTHER_PARTS = {
     "number": "0",
     "name": "start.js",
@@ -40,14 +40,14 @@ OTHER_PARTS = {
     "file_id": "f",
     "path:path": "a/b.js",
 }
-# What is sent to those that read a body; the rest get none.
+# JSON bodies of the routes that read one.
 BODIES: dict[str, dict[str, object]] = {
     "POST /auth/session": {"ticket": "made-up"},
     "POST /api/images/generate": {"prompt": "a fox"},
     "POST /api/images/enhance-prompt": {"base_prompt": "a fox"},
     "PATCH /api/images/{image_id}": {"favourite": True},
 }
-# What is sent as a form, beside the id of the owner's image.
+# Form fields, besides the id of the owner's image.
 FORMS = {"POST /api/images/edit": {"prompt": "a fox in the rain"}}
 WITHOUT, WITH, LINK = "a token without the scope", "a token with the scope", "the holder of a link"
 STRANGERS = ("nobody", "a withdrawn user", "an expired session")
@@ -83,7 +83,7 @@ def test_every_row_of_the_table_is_a_route_of_the_running_app(found: set[RouteAd
         "/app/static/x.html",
     ],
 )
-def test_what_streamlit_could_be_told_to_answer_is_closed_too(path: str) -> None:
+def test_routes_that_streamlits_settings_could_add_are_closed(path: str) -> None:
     assert is_closed(path)
 
 
@@ -94,12 +94,12 @@ def test_pages_and_their_files_are_not_closed(path: str) -> None:
     assert not is_closed(path)
 
 
-# The doors, tried
+# Each route, requested as each role
 
 
 @dataclass(frozen=True, slots=True)
-class House:
-    """The running app, who comes to it with which headers, and what is the owner's there."""
+class RunningApp:
+    """The running app, the headers of each role, and the ids of the owner's images and job."""
 
     app: AppProcess
     client: httpx2.Client
@@ -109,7 +109,7 @@ class House:
     job_id: str
 
     def ask(self, row: RouteAddress, role: str, *, elsewhere: bool = False) -> httpx2.Response:
-        """What `role` is answered; `elsewhere` asks for what doesn't exist."""
+        """The response to `role`; with `elsewhere` for an id that doesn't exist."""
         owned = {"image_id": self.image_ids[row], "job_id": self.job_id}
         if elsewhere:
             owned = dict.fromkeys(owned, "0" * 32)
@@ -126,7 +126,7 @@ class House:
             json=BODIES.get(f"{row.method} {row.path}"),
             files={name: (None, text) for name, text in fields.items()} or None,
         ) as answer:
-            # A stream of events has no end while something is waited for.
+            # An event stream doesn't end while its job is waiting.
             if not answer.headers.get("content-type", "").startswith("text/event-stream"):
                 answer.read()
         return answer
@@ -139,7 +139,7 @@ class House:
         return self.headers[wanted if role == WITH else other]
 
     def opens(self, role: str, origin: str) -> int:
-        """The status of the handshake of the pages' stream."""
+        """The status of the handshake with the pages' WebSocket."""
         address = self.app.base_url.replace("http:", "ws:") + "/_stcore/stream"
         try:
             with connect(
@@ -155,7 +155,7 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApp]:
     folder = tmp_path_factory.mktemp("house")
     studio = bootstrap.build(load_settings(_env_file=None, data_dir=folder / "data", registration="open"))
     people, headers = _people(studio)
@@ -167,12 +167,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     job_id = _waiting_job(studio, owner.user_id)
     studio.close()
     with AppProcess(folder) as app, httpx2.Client(trust_env=False, timeout=60) as client:
-        yield House(app, client, headers, image_ids, links, job_id)
+        yield RunningApp(app, client, headers, image_ids, links, job_id)
         assert "Traceback" not in app.output
 
 
 def _people(studio: Studio) -> tuple[dict[str, SignedIn], dict[str, dict[str, str]]]:
-    """Who they are, and what each sends to say so. The first account is the administrator's."""
+    """The users by role, and the headers that each role sends. The first account is the administrator."""
     roles = ("the administrator", "the owner", "another user", "a withdrawn user")
     for number, _ in enumerate(roles):
         studio.registration.create_user(f"person-{number}", "!")
@@ -187,7 +187,7 @@ def _people(studio: Studio) -> tuple[dict[str, SignedIn], dict[str, dict[str, st
     }
     studio.users.withdraw(people["the administrator"], people["a withdrawn user"].user_id)
     with studio.database.write() as session:
-        # A session's row that outlived the withdrawal must open nothing either.
+        # A session row that was left after the withdrawal must not authenticate either.
         session.add(
             SignInSession(
                 id=sha256(cookies["a withdrawn user"].encode()).hexdigest(),
@@ -204,7 +204,7 @@ def _people(studio: Studio) -> tuple[dict[str, SignedIn], dict[str, dict[str, st
 
 
 def _images(studio: Studio, owner_id: str, count: int) -> list[str]:
-    """So many images of their own: one for each address that may move or change it."""
+    """One image per route: a route may move or change its image."""
     studio.jobs.submit(owner_id, [RECIPE])
     (first,) = until(lambda: studio.jobs.recent(owner_id)[0].image_ids)
     image = studio.gallery.get(owner_id, first)
@@ -221,7 +221,7 @@ def _images(studio: Studio, owner_id: str, count: int) -> list[str]:
 
 
 def _waiting_job(studio: Studio, owner_id: str) -> str:
-    """A job that has a partial picture already, and waits for its next call."""
+    """A queued job with one preview."""
     made = new_id()
     job = Job(
         id=made,
@@ -242,33 +242,33 @@ HTTP_ROWS = [row for row in ROWS if row.method != "WEBSOCKET"]
 
 
 @pytest.mark.parametrize("row", HTTP_ROWS, ids=lambda row: f"{row.method} {row.path}")
-def test_each_route_keeps_its_rule_whoever_comes(house: House, row: RouteAddress) -> None:
+def test_each_route_keeps_its_rule_whoever_comes(running: RunningApp, row: RouteAddress) -> None:
     for role in ROLES:
-        _KEEPS[RULES[row].rule](house, row, role)
+        _KEEPS[RULES[row].rule](running, row, role)
 
 
-def _keeps_public(house: House, row: RouteAddress, role: str) -> None:
-    answer = house.ask(row, role)
+def _keeps_public(running: RunningApp, row: RouteAddress, role: str) -> None:
+    answer = running.ask(row, role)
     assert answer.is_success, role
-    # The same to everybody: nothing about anybody is in it.
-    assert answer.content == house.ask(row, "nobody").content
+    # The response is the same for every role, so it has nothing about a user.
+    assert answer.content == running.ask(row, "nobody").content
 
 
-def _keeps_closed(house: House, row: RouteAddress, role: str) -> None:
-    answer = house.ask(row, role)
+def _keeps_closed(running: RunningApp, row: RouteAddress, role: str) -> None:
+    answer = running.ask(row, role)
     assert answer.status_code == 404, role
     if row.method != "HEAD":
         assert "IMG-REQ-PAGE-001" in answer.text
 
 
-def _keeps_door(house: House, row: RouteAddress, role: str) -> None:
-    answer = house.ask(row, "nobody" if role == "the owner" else role)
+def _keeps_sign_in(running: RunningApp, row: RouteAddress, role: str) -> None:
+    answer = running.ask(row, "nobody" if role == "the owner" else role)
     assert answer.status_code in (204, 401, 422), role
     assert all("=;" in cookie or '=""' in cookie for cookie in answer.headers.get_list("set-cookie"))
 
 
-def _keeps_signed_in(house: House, row: RouteAddress, role: str) -> None:
-    answer = house.ask(row, role)
+def _keeps_signed_in(running: RunningApp, row: RouteAddress, role: str) -> None:
+    answer = running.ask(row, role)
     if role in (*STRANGERS, ENDED, LINK):
         refused(answer, 401, "IMG-AUTH-TOKEN-001" if role == ENDED else "IMG-AUTH-001")
     elif role == WITHOUT:
@@ -276,25 +276,25 @@ def _keeps_signed_in(house: House, row: RouteAddress, role: str) -> None:
     else:
         assert answer.is_success, (role, answer.text)
     if role in OTHERS and row.method == "GET":
-        assert not [made for made in house.image_ids.values() if made in answer.text]
+        assert not [made for made in running.image_ids.values() if made in answer.text]
 
 
-def _keeps_owner(house: House, row: RouteAddress, role: str) -> None:
+def _keeps_owner(running: RunningApp, row: RouteAddress, role: str) -> None:
     if role not in OTHERS:
-        _keeps_signed_in(house, row, role)
+        _keeps_signed_in(running, row, role)
         return
-    answer, nothing = house.ask(row, role), house.ask(row, role, elsewhere=True)
+    answer, nothing = running.ask(row, role), running.ask(row, role, elsewhere=True)
     refused(answer, 404, "IMG-FIND-001")
     assert seen(answer) == seen(nothing)
 
 
-def _keeps_shown(house: House, row: RouteAddress, role: str) -> None:
+def _keeps_owner_or_link(running: RunningApp, row: RouteAddress, role: str) -> None:
     if role != LINK:
-        _keeps_owner(house, row, role)
+        _keeps_owner(running, row, role)
         return
-    assert house.ask(row, role).is_success
-    # It shows the one image and nothing else.
-    other = replace(house, links=dict.fromkeys(house.links, house.links[ROWS[0]]))
+    assert running.ask(row, role).is_success
+    # The link of another image is refused.
+    other = replace(running, links=dict.fromkeys(running.links, running.links[ROWS[0]]))
     refused(other.ask(row, role), 404, "IMG-FIND-001")
 
 
@@ -305,15 +305,15 @@ def refused(answer: httpx2.Response, status: int, code: str) -> None:
 
 
 def seen(answer: httpx2.Response) -> tuple[object, ...]:
-    """All that an answer tells, but for the moment and the ids of the request."""
+    """Everything in a response except the time and the request id."""
     changing = ("date", "x-request-id", "ratelimit-remaining", "ratelimit-reset")
     headers = {name: text for name, text in answer.headers.items() if name not in changing}
     body = answer.text.replace(answer.headers.get("x-request-id", "-"), "")
     return answer.status_code, headers, body
 
 
-def _keeps_admin(house: House, row: RouteAddress, role: str) -> None:
-    answer = house.ask(row, role)
+def _keeps_admin(running: RunningApp, row: RouteAddress, role: str) -> None:
+    answer = running.ask(row, role)
     if role in (*STRANGERS, ENDED, LINK):
         assert answer.status_code == 401, role
     else:
@@ -325,22 +325,22 @@ _KEEPS = {
     Rule.PUBLIC: _keeps_public,
     Rule.PAGE_SHELL: _keeps_public,
     Rule.CLOSED: _keeps_closed,
-    Rule.SIGN_IN: _keeps_door,
+    Rule.SIGN_IN: _keeps_sign_in,
     Rule.SIGNED_IN: _keeps_signed_in,
     Rule.OWNER: _keeps_owner,
-    Rule.OWNER_OR_LINK: _keeps_shown,
+    Rule.OWNER_OR_LINK: _keeps_owner_or_link,
 }
 
 
-def test_the_stream_opens_to_its_own_page_alone(house: House) -> None:
+def test_the_websocket_opens_only_for_the_apps_own_pages(running: RunningApp) -> None:
     assert [row.path for row in ROWS if RULES[row].rule is Rule.SAME_ORIGIN_SOCKET] == ["/_stcore/stream"]
     for role in ROLES:
-        assert house.opens(role, house.app.base_url) == 101, role
+        assert running.opens(role, running.app.base_url) == 101, role
         for origin in ("http://127.0.0.1:1", "https://evil.example", "null"):
-            assert house.opens(role, origin) == 403, role
+            assert running.opens(role, origin) == 403, role
 
 
-def test_no_rule_is_left_untried(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_rule_is_tested(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\n{len(ROUTES)} addresses, {len(ROWS)} with their methods, each tried as {len(ROLES)} roles")
     assert {RULES[row].rule for row in HTTP_ROWS} <= set(_KEEPS)

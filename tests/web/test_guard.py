@@ -1,4 +1,4 @@
-"""No other site's page gets in, and no name but this server's is answered to, whatever the route."""
+"""The guard rejects other sites' pages and foreign host names on every route."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def streams(client: TestClient, **headers: str) -> bool:
         pytest.param({}, "wss", " other=b; __Host-atelier=c", id="by the scheme"),
     ],
 )
-def test_by_https_the_pages_are_not_given_the_cookie_of_plain_http(
+def test_on_https_the_cookie_of_plain_http_is_removed(
     settings: dict[str, str], scheme: str, told: str
 ) -> None:
     headers = {"Host": "localhost:8501", "Cookie": "atelier=a; other=b; __Host-atelier=c"}
@@ -94,7 +94,7 @@ BROKEN = ["", " ", "localhost:port", "localhost/x", "me@localhost", "localhost,e
 
 @pytest.mark.parametrize("host", LOOPBACK)
 @pytest.mark.parametrize("settings", [{}, {"allowed_hosts": "a.example"}, {"host": "0.0.0.0"}])
-def test_this_machine_is_answered_always(settings: dict[str, str], host: str) -> None:
+def test_loopback_names_are_always_served(settings: dict[str, str], host: str) -> None:
     client = client_of(**settings)
     assert client.get("/", headers={"Host": host}).text == "inside"
     assert streams(client, Host=host)
@@ -102,7 +102,7 @@ def test_this_machine_is_answered_always(settings: dict[str, str], host: str) ->
 
 @pytest.mark.parametrize("host", [*FOREIGN, *BROKEN])
 @pytest.mark.parametrize("path", ["/", "/_stcore/health", "/gallery"])
-def test_on_loopback_no_other_name_is_answered_to(path: str, host: str) -> None:
+def test_on_loopback_other_host_names_are_rejected(path: str, host: str) -> None:
     client = client_of()
     answer = client.get(path, headers={"Host": host, "X-Forwarded-Host": "localhost:8501"})
     assert answer.status_code == 400
@@ -113,18 +113,18 @@ def test_on_loopback_no_other_name_is_answered_to(path: str, host: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/api/images/x", "/auth/session"])
-def test_a_script_is_refused_in_the_one_shape(path: str) -> None:
+def test_api_paths_are_rejected_with_a_json_error(path: str) -> None:
     answer = client_of().get(path, headers={"Host": "evil.example"})
     assert answer.status_code == 400
     assert answer.json()["error"]["code"] == "IMG-REQ-HOST-001"
 
 
-def test_two_names_are_one_too_many() -> None:
+def test_two_host_headers_are_rejected() -> None:
     headers = httpx2.Headers([("Host", "localhost:8501"), ("Host", "evil.example")])
     assert client_of().get("/", headers=headers).status_code == 400
 
 
-def test_where_names_are_listed_those_alone_are_answered_to() -> None:
+def test_only_listed_host_names_are_served() -> None:
     client = client_of(host="0.0.0.0", allowed_hosts="Atelier.Example, studio.example")
     for host in ("atelier.example", "STUDIO.example:443", "atelier.example."):
         assert client.get("/", headers={"Host": host}).text == "inside"
@@ -133,7 +133,7 @@ def test_where_names_are_listed_those_alone_are_answered_to() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"host": "0.0.0.0"}, {"public_https": "true"}, {"allowed_hosts": "*"}])
-def test_for_everybody_any_name_is_answered_to(settings: dict[str, str]) -> None:
+def test_every_host_name_is_served_on_a_public_address(settings: dict[str, str]) -> None:
     client = client_of(**settings)
     for host in FOREIGN:
         assert client.get("/", headers={"Host": host}).text == "inside"
@@ -160,7 +160,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("origin", OTHERS)
-def test_another_sites_page_opens_no_stream_and_changes_nothing(origin: str) -> None:
+def test_another_sites_page_can_not_open_a_websocket_or_change_anything(origin: str) -> None:
     client = client_of()
     forwarded = {"X-Forwarded-Host": "evil.example", "Origin": origin}
     assert not streams(client, **forwarded)
@@ -182,19 +182,19 @@ def test_another_sites_page_opens_no_stream_and_changes_nothing(origin: str) -> 
         pytest.param("atelier.example:443", "https://atelier.example", id="with its usual port"),
     ],
 )
-def test_its_own_page_opens_the_stream_and_may_change(host: str, origin: str) -> None:
+def test_the_apps_own_page_opens_the_websocket_and_may_change_things(host: str, origin: str) -> None:
     client = client_of(allowed_hosts="atelier.example")
     assert streams(client, Host=host, Origin=origin)
     assert client.post("/", headers={"Host": host, "Origin": origin}).text == "inside"
 
 
-def test_what_is_no_page_needs_no_origin() -> None:
+def test_a_program_needs_no_origin() -> None:
     assert client_of().post("/").text == "inside"
     assert streams(client_of())
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "", "same-origin, cross-site"])
-def test_where_a_browser_names_no_origin_its_word_on_the_site_counts(site: str) -> None:
+def test_without_an_origin_sec_fetch_site_decides(site: str) -> None:
     """It may leave the origin out, and says then at least that a page of another site asked."""
     client = client_of()
     said = {"Sec-Fetch-Site": site, "Cookie": "atelier=a-session"}
@@ -205,7 +205,7 @@ def test_where_a_browser_names_no_origin_its_word_on_the_site_counts(site: str) 
     assert client.get("/", headers=said).text == "inside"
 
 
-def test_its_own_page_may_change_by_either_word() -> None:
+def test_the_apps_own_page_may_send_either_header() -> None:
     client = client_of()
     assert client.post("/", headers={"Sec-Fetch-Site": "same-origin"}).text == "inside"
     both = {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"}
@@ -217,14 +217,14 @@ def test_its_own_page_may_change_by_either_word() -> None:
 
 @pytest.mark.parametrize("path", ["/_stcore/metrics", "/_stcore/metrics/", "/oauth2callback"])
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
-def test_what_nobody_needs_is_not_there(method: str, path: str) -> None:
+def test_closed_routes_are_not_found(method: str, path: str) -> None:
     answer = client_of().request(method, path)
     assert answer.status_code == 404
     assert "IMG-REQ-PAGE-001" in answer.text
 
 
 @pytest.mark.parametrize("path", ["/api/images/a%0Ab", "/auth/session%0A", "/gallery%0a", "/%0A/api"])
-def test_an_address_with_an_end_of_line_in_it_is_nobodys(path: str) -> None:
+def test_a_path_with_a_control_character_is_not_found(path: str) -> None:
     answer = client_of().post(path)
     assert answer.status_code == 404
     assert "IMG-REQ-PAGE-001" in answer.text
@@ -250,7 +250,7 @@ def handshake(app: AppProcess, origin: str) -> int:
         return refused.response.status_code
 
 
-def test_the_app_stands_behind_the_guard(app: AppProcess) -> None:
+def test_the_running_app_is_guarded(app: AppProcess) -> None:
     assert handshake(app, app.base_url) == 101
     assert handshake(app, "http://localhost:1234") == 403
     assert handshake(app, "http://127.0.0.1:1234") == 403
@@ -272,20 +272,20 @@ def test_nobody_uploads_a_file_that_nothing_asked_for(path: str) -> None:
         assert client_of().request(method, path).status_code == 404
 
 
-def test_a_body_that_is_announced_too_large_is_refused_unread() -> None:
+def test_a_body_announced_as_too_large_is_rejected_unread() -> None:
     answer = client_of().post("/auth/session", content=b"x" * (MAX_BODY_BYTES + 1))
     assert answer.status_code == 413
     assert answer.json()["error"]["code"] == "IMG-REQ-SIZE-001"
 
 
-def test_a_body_that_grows_too_large_ends_there() -> None:
+def test_a_body_that_grows_too_large_is_cut_off() -> None:
     pieces = (b"x" * 1024 for _ in range(1_000))
     with pytest.raises(BodyTooLarge):
         client_of().post("/reading", content=pieces)
 
 
 @pytest.mark.parametrize("header", ["Host", "Origin"])
-def test_a_long_header_of_a_stranger_costs_nothing(header: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_long_header_is_not_logged_whole(header: str, capfd: pytest.CaptureFixture[str]) -> None:
     name = "a" * 60_000
     sent = {header: name if header == "Host" else f"http://{name}"}
     assert client_of().post("/", headers=sent).status_code in (400, 403)

@@ -1,4 +1,4 @@
-"""What is loaded later is loaded once, and serves as if it had been there."""
+"""An application that is loaded lazily is loaded once and serves like any other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def served() -> Starlette:
     return Starlette(routes=[Route("/here", lambda request: PlainTextResponse(request.url.path))])
 
 
-def test_it_is_loaded_by_the_first_request_and_once() -> None:
+def test_the_first_request_loads_the_app_once() -> None:
     loads: list[int] = []
     asked: list[str] = []
 
@@ -28,11 +28,11 @@ def test_it_is_loaded_by_the_first_request_and_once() -> None:
         until(lambda: len(asked) == 8)
         return served()
 
-    later = LazyApp(load)
+    lazy = LazyApp(load)
 
     async def noting(scope: Scope, receive: Receive, send: Send) -> None:
         asked.append(scope["path"])
-        await later(scope, receive, send)
+        await lazy(scope, receive, send)
 
     with TestClient(Starlette(routes=[Mount("/api", noting)])) as client:
         assert not loads
@@ -43,7 +43,7 @@ def test_it_is_loaded_by_the_first_request_and_once() -> None:
     assert len(loads) == 1
 
 
-def test_what_could_not_be_loaded_is_tried_again_by_the_next_request() -> None:
+def test_a_failed_load_is_tried_again_by_the_next_request() -> None:
     faults = [MemoryError()]
 
     def load() -> Starlette:
@@ -57,7 +57,7 @@ def test_what_could_not_be_loaded_is_tried_again_by_the_next_request() -> None:
         assert client.get("/api/here").text == "/api/here"
 
 
-def test_its_routes_can_be_listed() -> None:
+def test_the_routes_of_the_app_can_be_listed() -> None:
     (route,) = LazyApp(served).routes
     assert isinstance(route, Route)
     assert route.path == "/here"

@@ -1,4 +1,4 @@
-"""Where a request says it comes from counts only when a proxy says so that the settings name."""
+"""Forwarded headers count only from proxies that the settings trust."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SAID = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "6.6.6.6, 203.0.113.9"}
 
 
 def cookie_given(folder: Path, way: str, trusted: str) -> str:
-    """The name of the cookie that a sign-in gives to who says that it came by HTTPS."""
+    """The name of the cookie that a sign-in sets if its headers claim HTTPS."""
     studio = bootstrap.build(load_settings(_env_file=None, data_dir=folder / "data"))
     studio.registration.create_user("ada", "!")
     ticket = ticket_of(studio, "ada")
@@ -50,17 +50,17 @@ def cookie_given(folder: Path, way: str, trusted: str) -> str:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_whoever_connects_from_this_machine_is_not_believed(tmp_path: Path, way: str) -> None:
+def test_forwarded_headers_from_this_machine_are_ignored(tmp_path: Path, way: str) -> None:
     assert cookie_given(tmp_path, way, "") == COOKIE
 
 
 @pytest.mark.parametrize("trusted", ["127.0.0.1", "10.0.0.1, 127.0.0.0/8"])
 @pytest.mark.parametrize("way", ["python app.py", "uvicorn"])
-def test_a_proxy_that_the_settings_name_is(tmp_path: Path, way: str, trusted: str) -> None:
+def test_forwarded_headers_of_a_trusted_proxy_are_honoured(tmp_path: Path, way: str, trusted: str) -> None:
     assert cookie_given(tmp_path, way, trusted) == SECURE_COOKIE
 
 
-def test_another_address_than_those_named_is_not(tmp_path: Path) -> None:
+def test_forwarded_headers_of_another_address_are_ignored(tmp_path: Path) -> None:
     assert cookie_given(tmp_path, "python app.py", "10.0.0.1") == COOKIE
 
 
@@ -74,7 +74,9 @@ def test_another_address_than_those_named_is_not(tmp_path: Path) -> None:
         pytest.param("127.0.0.1", "6.6.6.6", "127.0.0.1", id="from this machine"),
     ],
 )
-def test_the_client_is_the_last_one_that_no_proxy_is(connected: str, told: str, seen: str) -> None:
+def test_the_client_is_the_last_address_that_is_no_trusted_proxy(
+    connected: str, told: str, seen: str
+) -> None:
     async def client(request: Request) -> PlainTextResponse:
         return PlainTextResponse(request.client.host if request.client else "")
 
@@ -87,6 +89,6 @@ def test_the_client_is_the_last_one_that_no_proxy_is(connected: str, told: str, 
 
 
 @pytest.mark.parametrize("wrong", ["*", "proxy.example", "10.0.0.0/33", "10.0.0.1/8", "127.0.0.1:80"])
-def test_names_and_everybody_are_no_proxies(wrong: str) -> None:
+def test_a_setting_that_is_no_address_is_refused(wrong: str) -> None:
     with pytest.raises(SettingsError, match="TRUSTED_PROXIES"):
         load_settings(trusted_proxies=wrong)

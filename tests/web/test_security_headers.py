@@ -1,4 +1,4 @@
-"""What every answer tells the browser, whichever route it comes from and however it ends."""
+"""Security headers on every response, also on errors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async (origin) => {
   put(`<script src="${origin}/x.js"></script>`)
   put(`<img src="${origin}/x.png"><iframe src="${origin}"></iframe><object data="${origin}/x"></object>`)
   put(`<link rel=stylesheet href="${origin}/x.css"><base href="${origin}/">`)
-  // Later: what the test itself does at once is let do this.
+  // In a timer: code of the test itself may use eval.
   setTimeout(() => { try { eval("window.__ran = 'eval'") } catch {} })
   try { await fetch(`${origin}/x`) } catch {}
   try { new WebSocket(origin.replace("http", "ws")) } catch {}
@@ -52,7 +52,7 @@ def headers_of(app: AppProcess, path: str, **asked: str) -> httpx2.Headers:
 
 @pytest.mark.parametrize("asked", [{}, {"Host": "evil.example"}], ids=["answered", "refused"])
 @pytest.mark.parametrize("path", [*PAGES, *OURS, "/_stcore/metrics"])
-def test_every_answer_can_be_framed_by_nobody_and_names_its_type(
+def test_every_response_forbids_framing_and_type_guessing(
     app: AppProcess, path: str, asked: dict[str, str]
 ) -> None:
     headers = headers_of(app, path, **asked)
@@ -68,7 +68,7 @@ def test_every_answer_can_be_framed_by_nobody_and_names_its_type(
 
 
 @pytest.mark.parametrize("path", PAGES)
-def test_on_a_page_nothing_runs_that_is_not_its_own(app: AppProcess, path: str) -> None:
+def test_a_page_runs_only_its_own_scripts(app: AppProcess, path: str) -> None:
     policy = headers_of(app, path)["content-security-policy"]
     scripts = re.search("script-src ([^;]*)", policy)
     assert scripts
@@ -81,7 +81,7 @@ def test_on_a_page_nothing_runs_that_is_not_its_own(app: AppProcess, path: str) 
 
 
 @pytest.mark.parametrize("path", OURS)
-def test_what_is_personal_is_no_document_and_kept_by_nobody(app: AppProcess, path: str) -> None:
+def test_private_responses_are_sandboxed_and_not_cached(app: AppProcess, path: str) -> None:
     headers = headers_of(app, path)
     assert headers["content-security-policy"].startswith("default-src 'none'")
     assert "sandbox" in headers["content-security-policy"]
@@ -92,13 +92,13 @@ def test_a_page_without_inline_scripts_needs_no_hash() -> None:
     assert "sha256" not in page_policy("<html><script src='x.js'></script></html>")
 
 
-def test_on_https_browsers_stay_there(tmp_path: Path) -> None:
+def test_on_https_browsers_are_told_to_stay_on_https(tmp_path: Path) -> None:
     with AppProcess(tmp_path, env={"PUBLIC_HTTPS": "true"}) as app:
         for path in ("/", "/api/images/x", "/_stcore/metrics"):
             assert headers_of(app, path)["strict-transport-security"] == "max-age=31536000"
 
 
-def test_a_browser_stops_what_somebody_got_into_a_page(browser: Browser, app: AppProcess) -> None:
+def test_a_browser_blocks_injected_markup(browser: Browser, app: AppProcess) -> None:
     with AppProcess(Path(app.data_dir).parent / "elsewhere") as elsewhere:
         person = Visitor(browser, app.base_url, fresh=True)
         person.open()
