@@ -50,7 +50,14 @@ from core.maintenance.repairs import Repairs
 from core.offline.transport import OfflineTransport
 from core.provider.client import ServiceClient
 from core.settings import Settings, load_settings
-from core.storage.data_folder import FILES, SECRET, data_folder, database_url, legacy_key, lock_data_folder
+from core.storage.data_folder import (
+    FILES,
+    SECRET,
+    database_url,
+    legacy_key,
+    lock_data_folder,
+    prepare_data_folder,
+)
 from core.storage.folder import open_folder
 from core.storage.s3 import open_s3
 from core.studio import Studio
@@ -87,7 +94,7 @@ def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) 
     with ExitStack() as undo:
         lock = None
         if not settings.allows_replicas:
-            lock = lock_data_folder(data_folder(settings.data_dir))
+            lock = lock_data_folder(prepare_data_folder(settings.data_dir))
             undo.callback(lock.release)
         studio = _assemble(settings, lock, transport, undo)
         undo.pop_all()

@@ -1,1 +1,1 @@
-"""Helpers without a domain: text, ids, the clock, media types and the log."""
+"""Helpers for every package: text, ids, the clock, media types and the log."""

@@ -1,4 +1,4 @@
-"""The time now, in UTC."""
+"""The current time in UTC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ids of rows, and the hashes under which secrets are stored."""
+"""Row ids, and the hashes that are stored in place of secrets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from uuid import uuid4
 
 
 def sha256_hex(text: str) -> str:
-    """The SHA-256 of any text in hex, lone surrogates included: no two texts share one."""
+    """The SHA-256 of `text` in hex. Lone surrogates are hashed too, so any text is accepted."""
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def new_id() -> str:
-    """32 random hexadecimal digits: ids can't be guessed, and are safe as file names."""
+    """32 random hexadecimal digits: an id can't be guessed, and is a valid file name."""
     return uuid4().hex

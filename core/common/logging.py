@@ -13,8 +13,8 @@ import structlog
 
 from core import errors
 
-# Control characters but new lines and tabs, what else ends a line, what turns the direction of writing, and
-# halves of characters, which no terminal can be sent.
+# Control characters except newline and tab, other line separators, characters that change the writing
+# direction, and lone surrogates, which can't be encoded.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -23,19 +23,20 @@ _LIBRARIES = ("sqlalchemy",)
 
 
 def escaped(text: str) -> str:
-    r"""`text` with such signs written out, as `\x1b` or `\u202e`; its lines but the first are indented.
+    r"""`text` with unsafe characters escaped, such as `\x1b` or `\u202e`, and all lines but the first
+    indented.
 
-    No line of the log begins with a space, so none can be forged.
+    No event of the log begins with a space, so nobody can forge one with a newline.
     """
-    return _UNSAFE.sub(_written, text).replace("\n", _INDENT)
+    return _UNSAFE.sub(_escape, text).replace("\n", _INDENT)
 
 
-def _written(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 class LineRenderer:
-    """The last processor but one: an event as one line, and below it what came with an exception."""
+    """A structlog processor that renders an event as one line, followed by its traceback if it has one."""
 
     def __init__(self) -> None:
         self._renderer = structlog.dev.ConsoleRenderer(colors=False)
@@ -47,18 +48,18 @@ class LineRenderer:
 
 
 def configure_logging(level: str, *, secrets: Sequence[str] = ()) -> None:
-    """Lines with time, level and job id, scrubbed of secrets and control characters wherever they stand.
+    """Log lines with time, level and job id, from which secrets and control characters are removed.
 
-    `secrets` are kept out whatever they look like. What libraries log is made safe as well, and so are the
-    tracebacks that a server writes.
+    `secrets` are removed even if they don't look like secrets. The same applies to the lines of libraries
+    and to the tracebacks of the web server.
     """
 
-    def scrubbed(text: str) -> str:
+    def redact(text: str) -> str:
         for secret in secrets:
             text = text.replace(secret, "[secret]")
         return errors.scrub(text)
 
-    logging.setLogRecordFactory(partial(_scrubbed_record, lambda text: escaped(scrubbed(text))))
+    logging.setLogRecordFactory(partial(_scrubbed_record, lambda text: escaped(redact(text))))
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -66,7 +67,7 @@ def configure_logging(level: str, *, secrets: Sequence[str] = ()) -> None:
             structlog.processors.TimeStamper(fmt="iso"),
             structlog.processors.format_exc_info,
             LineRenderer(),
-            lambda _logger, _method, line: scrubbed(str(line)),
+            lambda _logger, _method, line: redact(str(line)),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
     )
@@ -76,7 +77,7 @@ def configure_logging(level: str, *, secrets: Sequence[str] = ()) -> None:
 
 
 class _LibraryLines(logging.Handler):
-    """Hands a library's lines to our log: scrubbed, and an exception as one line instead of a traceback."""
+    """Passes a library's lines to our log, with an exception as one line instead of a traceback."""
 
     def emit(self, record: logging.LogRecord) -> None:
         cause = {"error": repr(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
@@ -84,7 +85,7 @@ class _LibraryLines(logging.Handler):
 
 
 def _scrub_message(record: logging.LogRecord, scrubbed: Callable[[str], str]) -> None:
-    """By its arguments where that is enough: a server's lines of access are made from them later."""
+    """Redact the arguments if that is enough: uvicorn formats its access log from them later."""
     message = record.getMessage()
     clean = scrubbed(message)
     if clean == message:
@@ -97,7 +98,7 @@ def _scrub_message(record: logging.LogRecord, scrubbed: Callable[[str], str]) ->
 
 def _scrubbed_record(scrubbed: Callable[[str], str], *args: Any, **fields: Any) -> logging.LogRecord:
     record = logging.LogRecord(*args, **fields)
-    with suppress(Exception):  # whatever a library logs that can't be written: logging itself says so
+    with suppress(Exception):  # a library's faulty arguments: `logging` itself reports them
         _scrub_message(record, scrubbed)
     if record.exc_info and record.exc_info[1]:
         record.exc_text = scrubbed(logging.Formatter().formatException(record.exc_info))

@@ -6,12 +6,12 @@ MEGABYTE = 2**20
 
 
 def file_extension(mime: str) -> str:
-    """What the name of a file of this kind of picture ends in."""
+    """The file name extension of an image type, without a dot."""
     return {"image/jpeg": "jpg"}.get(mime, mime.removeprefix("image/"))
 
 
 def sniff_media_type(data: bytes) -> str:
-    """The type of a partial picture, which nothing has verified yet, by its first bytes."""
+    """The media type of a preview image by its first bytes; the image itself isn't verified."""
     if data.startswith(b"\x89PNG"):
         return "image/png"
     return "image/webp" if data[8:12] == b"WEBP" else "image/jpeg"

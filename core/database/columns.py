@@ -1,4 +1,4 @@
-"""Makes foreign text fit its column: what has been paid for is never refused over a character."""
+"""Fits foreign text to its column, so that a paid result is never lost over one character."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.database.models import Table
 
 
 def fit_to_columns(table: type[Table], fields: dict[str, Any]) -> dict[str, Any]:
-    """`fields` with every text cleaned and no longer than its column."""
+    """`fields` with every text storable and cut to the length of its column."""
     columns = table.metadata.tables[str(table.__tablename__)].columns
     return {name: _fit(value, columns[name].type) for name, value in fields.items()}
 

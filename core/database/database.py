@@ -1,4 +1,4 @@
-"""The engine, its transactions, and bringing the tables up to date, on SQLite and PostgreSQL."""
+"""Transactions, locks, migrations and error translation, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -37,11 +37,12 @@ if TYPE_CHECKING:
 
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Rows that are in memory together where all of a table are gone through.
+# Rows that are in memory at once while a whole table is read.
 ROWS_PER_PAGE = 500
 AnySelect = Select[*tuple[Any, ...]]
 AnyRow = Row[*tuple[Any, ...]]
-_FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
+# The first match wins.
+_ERRORS_BY_TEXT: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("malformed", errors.DatabaseDamaged),
     ("not a database", errors.DatabaseDamaged),
     ("disk is full", errors.StorageFull),
@@ -66,7 +67,7 @@ _FAULTS: tuple[tuple[str, type[errors.ImageError]], ...] = (
 
 
 class AdvisoryLock(IntEnum):
-    """What only one PostgreSQL session does at a time. The numbers are arbitrary, and fixed for ever."""
+    """Keys of PostgreSQL's advisory locks. The numbers are arbitrary and must never change."""
 
     MIGRATION = 7_346_115
     ACCOUNTS = 7_346_116
@@ -77,9 +78,9 @@ class AdvisoryLock(IntEnum):
 
 
 class Database:
-    """Sessions over one engine. Readers see a snapshot; writers take the lock at their first statement.
+    """Sessions over one engine. Readers see one snapshot; SQLite's writers lock at their first statement.
 
-    Raises DatabaseError or StorageError (never SQLAlchemy's own) when the engine fails.
+    Raises DatabaseError or StorageError, never SQLAlchemy's own errors.
     """
 
     def __init__(self, url: str) -> None:
@@ -87,7 +88,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = sqlite_engine(url) if self.is_sqlite else postgres_engine(url)
         self._writer = self.engine.execution_options(atelier_write=True)
-        # PostgreSQL's default is a new snapshot at each statement.
+        # PostgreSQL's default isolation takes a new snapshot at each statement.
         self._reader = (
             self.engine
             if self.is_sqlite
@@ -101,7 +102,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A transaction that commits at the end of the block, or not at all."""
+        """A transaction that commits at the end of the block, and rolls back on an error."""
         with (
             translate_database_errors(),
             Session(self._writer, expire_on_commit=False) as session,
@@ -110,24 +111,24 @@ class Database:
             yield session
 
     def lock(self, transaction: Session | Connection, lock: AdvisoryLock) -> None:
-        """Keep others out until `transaction` ends; SQLite's writers queue from their first statement on."""
+        """Wait for `lock` and hold it until `transaction` ends. SQLite has one lock for all writers."""
         if self.is_sqlite:
             transaction.execute(text("SELECT 1"))
         else:
             transaction.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
 
     def insert(self, table: TableClause | type[Table]) -> sqlite.Insert | postgresql.Insert:
-        """An INSERT that can say what happens where the row is there already, which both engines know."""
+        """An INSERT with `on_conflict_do_nothing` and `on_conflict_do_update`, which both engines support."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     def migrate(self) -> None:
-        """Bring the tables up to the newest revision; waits for another process that is doing so.
+        """Upgrade the tables to the newest revision; waits while another process does so.
 
-        Alembic is loaded only for tables that are older or newer: at nearly every start they are neither.
+        Alembic is imported only if the revision differs, because it would slow down every start.
         """
         with translate_database_errors(), self._writer.connect() as connection:
             if not self.is_sqlite:
-                # Another process may take its time over a large table.
+                # Wait without limit: another process may be migrating a large table.
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
             self.lock(connection, AdvisoryLock.MIGRATION)
             if _revision_of(connection) != newest_revision():
@@ -135,30 +136,30 @@ class Database:
             connection.commit()
 
     def is_current(self) -> bool:
-        """Whether the tables are those of this version."""
+        """Whether the tables have the newest revision."""
         with translate_database_errors(), self.engine.connect() as connection:
             return _revision_of(connection) == newest_revision()
 
     def row_pages(
-        self, found: AnySelect, *keys: ColumnElement[Any] | Mapped[Any], size: int = ROWS_PER_PAGE
+        self, query: AnySelect, *keys: ColumnElement[Any] | Mapped[Any], size: int = ROWS_PER_PAGE
     ) -> Iterator[list[AnyRow]]:
-        """The rows of `found` in the order of `keys`, which are among its columns and together unique.
+        """Yield the rows of `query` page by page, in the order of `keys`: selected columns, together unique.
 
-        Each page is read by itself: what comes or goes meanwhile holds up nobody.
+        Each page is its own transaction, so that a long read blocks no writer.
         """
-        rest = found.order_by(*keys).limit(size)
+        rest = query.order_by(*keys).limit(size)
         page = self._page(rest)
         while page:
             yield page
             last = tuple(page[-1]._mapping[key] for key in keys)
             page = self._page(rest.where(tuple_(*keys) > last)) if len(page) == size else []
 
-    def _page(self, found: AnySelect) -> list[AnyRow]:
+    def _page(self, query: AnySelect) -> list[AnyRow]:
         with self.read() as session:
-            return list(session.execute(found).all())
+            return list(session.execute(query).all())
 
     def count(self, table: FromClause | type[Table]) -> int:
-        """How many rows a table has."""
+        """The number of rows in a table."""
         with self.read() as session:
             return int(session.execute(select(func.count()).select_from(table)).scalar_one())
 
@@ -167,12 +168,12 @@ class Database:
 
 
 def newest_revision() -> str:
-    """The last of the migrations: their files begin with their numbers."""
+    """The number of the last migration, which its file name begins with."""
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
 
 
 def _revision_of(connection: Connection) -> str | None:
-    """Which revision the tables are at, None where there are none."""
+    """The revision of the tables; None if there are none."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -200,17 +201,17 @@ def alembic_config(connection: Connection) -> Config:
 
 @contextmanager
 def translate_database_errors() -> Iterator[None]:
-    """Say the engine's faults in our own errors: DatabaseError, or StorageError for the disk's.
+    """Translate SQLAlchemy's errors into DatabaseError, or StorageError if the disk is the cause.
 
-    Also a decorator.
+    A context manager and a decorator.
     """
     try:
         yield
     except (DBAPIError, PoolTimeout) as error:
-        raise _fault(error)(details=str(getattr(error, "orig", None) or error)) from error
+        raise _error_class(error)(details=str(getattr(error, "orig", None) or error)) from error
 
 
-def _fault(error: SQLAlchemyError) -> type[errors.ImageError]:
+def _error_class(error: SQLAlchemyError) -> type[errors.ImageError]:
     cause = getattr(error, "orig", None) or error
-    said = f"{getattr(cause, 'sqlite_errorname', '')} {cause}".casefold()
-    return next((fault for words, fault in _FAULTS if words in said), errors.DatabaseError)
+    text = f"{getattr(cause, 'sqlite_errorname', '')} {cause}".casefold()
+    return next((kind for words, kind in _ERRORS_BY_TEXT if words in text), errors.DatabaseError)

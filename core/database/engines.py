@@ -12,8 +12,8 @@ from sqlalchemy.engine import make_url
 
 BUSY_TIMEOUT_MS = 10_000
 POOL_SIZE = 20
-# A server whose machine or network is gone is noticed within 20 s; the system alone would wait for hours.
-PATIENCE: dict[str, str | tuple[str, ...]] = {
+# With these libpq options a server that can't be reached is noticed within 20 s, not after hours.
+CONNECTION_TIMEOUTS: dict[str, str | tuple[str, ...]] = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
@@ -30,7 +30,7 @@ def sqlite_engine(url: str) -> Engine:
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    # The driver would begin transactions by itself, too late for BEGIN IMMEDIATE.
+    # Stop the driver from beginning transactions itself: `_begin_sqlite` needs BEGIN IMMEDIATE.
     connection.isolation_level = None
     _use_wal(connection)
     for pragma in ("synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
@@ -38,7 +38,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """The first switch of a file to WAL needs it alone, and doesn't wait by itself as other statements do."""
+    """Switch to WAL, with retries: the first switch of a file ignores SQLite's busy timeout."""
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
@@ -57,19 +57,19 @@ def _begin_sqlite(connection: Connection) -> None:
 
 def postgres_engine(url: str) -> Engine:
     given = make_url(url)
-    address = given.set(drivername="postgresql+psycopg", query=PATIENCE | dict(given.query))
+    address = given.set(drivername="postgresql+psycopg", query=CONNECTION_TIMEOUTS | dict(given.query))
     engine = create_engine(address, pool_size=POOL_SIZE, pool_pre_ping=True)
     event.listen(engine, "connect", _prepare_postgres)
     return engine
 
 
 def _prepare_postgres(connection: Any, _record: Any) -> None:
-    """Without it a locked table is waited for without end, by the pages too."""
+    """Limit the wait for a locked table, which has no limit by default."""
     connection.autocommit = True
     connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
     connection.autocommit = False
 
 
 def sqlite_url(path: Path) -> str:
-    """The address of a SQLite file, whatever signs are in its name."""
+    """The URL of a SQLite file, whatever characters are in its name."""
     return URL.create("sqlite", database=str(path)).render_as_string()

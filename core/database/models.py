@@ -27,7 +27,7 @@ from core.common.ids import new_id
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An aware UTC datetime on every engine; SQLite alone would drop the zone."""
+    """Stores an aware datetime as UTC and returns it as aware; SQLite has no time zones."""
 
     impl = DateTime
     cache_ok = True
@@ -40,7 +40,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Table(SQLModel, registry=registry()):
-    """Parent of all tables, with a registry of its own: the shared one breaks on hot reload."""
+    """The base class of all tables. It has its own registry: SQLModel's shared one breaks on hot reload."""
 
 
 def _time(*, nullable: bool = False, index: bool = False) -> Any:
@@ -58,7 +58,7 @@ class Role(StrEnum):
 
 
 class Installation(Table, table=True):
-    """The one row of what belongs to the installation. `secret` is its key, as hexadecimal digits."""
+    """The single row of the installation. `secret` is its key, in hexadecimal digits."""
 
     __tablename__ = "installation"
     id: int = Field(default=1, sa_column=Column(Integer, primary_key=True, autoincrement=False))
@@ -66,9 +66,9 @@ class Installation(Table, table=True):
 
 
 class User(Table, table=True):
-    """`username` is casefolded and unique; a withdrawn user can't sign in, and keeps their images.
+    """A person. `username` is casefolded and unique. A withdrawn user can't sign in but keeps their images.
 
-    `served_at` is when a job of theirs last began: whoever waited longest is next.
+    `served_at` is when a job of theirs last started: the queue serves the user who has waited longest.
     """
 
     __tablename__ = "users"
@@ -104,7 +104,7 @@ class SignInTicket(Table, table=True):
 
 
 class SignInAttempt(Table, table=True):
-    """One wrong (or not yet judged) password; `username` need not exist."""
+    """One attempt to sign in whose password was wrong or isn't checked yet. `username` may not exist."""
 
     __tablename__ = "sign_in_attempts"
     id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
@@ -113,7 +113,7 @@ class SignInAttempt(Table, table=True):
 
 
 class Invite(Table, table=True):
-    """A link that makes one account; `id` is the SHA-256 of the link's token."""
+    """An invitation link, which creates one account; `id` is the SHA-256 of the link's token."""
 
     __tablename__ = "invites"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -133,7 +133,7 @@ class PasswordReset(Table, table=True):
 
 
 class Draft(Table, table=True):
-    """What a user has typed on the Create page, as the JSON of `core.enhancement.drafts.DraftState`."""
+    """The form of the Create page as a user left it: the JSON of core.enhancement.drafts.DraftState."""
 
     __tablename__ = "drafts"
     user_id: str = Field(sa_column=_user(primary_key=True))
@@ -142,7 +142,7 @@ class Draft(Table, table=True):
 
 
 class JobState(StrEnum):
-    """`unknown`: the call was in flight when it was cut off, and may have been charged."""
+    """The state of a job. UNKNOWN: the call was interrupted and may have been charged."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -156,14 +156,14 @@ LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 
 class Job(Table, table=True):
-    """One image to be bought. `request` is a `Recipe` as JSON; `error` the last failure, as JSON.
+    """One image to be generated.
 
-    `process` is the number under which the process that began it holds its lock (core.database.process_lock).
-
-    `reserved_micros` is what it was expected to cost when it was submitted: its part of a budget.
-
-    A queued job with `due_at` has been refused without charge, and waits until then for its next call.
-    There is none for one whose user has taken it back while a call was under way: `cancel_asked`.
+    - `request`: a Recipe as JSON. `error`: the last failure, a StoredError as JSON.
+    - `partials`: the number of stored previews. `attempts`: the number of calls that may have been sent.
+    - `process`: the `process_number` (core.database.process_lock) of the process that started it.
+    - `due_at`: a queued job that the service refused without charge waits until then.
+    - `cancel_asked`: the user cancelled it during a call, so no further call is made.
+    - `reserved_micros`: the expected price at its submission, which counts against budgets.
     """
 
     __tablename__ = "jobs"
@@ -182,8 +182,8 @@ class Job(Table, table=True):
     owner_id: str = Field(sa_column=_user())
     state: str = Field(default=JobState.QUEUED, sa_column=Column(String(16), nullable=False))
     request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
-    partials: int = Field(default=0, description="Partial pictures stored so far")
-    attempts: int = Field(default=0, description="Calls that may have left")
+    partials: int = 0
+    attempts: int = 0
     process: int | None = None
     due_at: datetime | None = Field(default=None, sa_column=_time(nullable=True))
     cancel_asked: bool = False
@@ -196,9 +196,9 @@ class Job(Table, table=True):
 
 
 def _live_images(name: str, *filtered: str) -> Index:
-    """An index for lists of one owner's undeleted images, newest first, all of one value of `filtered`.
+    """A partial index of the images that aren't in the trash, by owner and the `filtered` columns, by age.
 
-    It ends in `trashed_at` so that SQLite counts without reading the rows.
+    Its last column is `trashed_at` so that SQLite can count without reading the rows.
     """
     live = text("trashed_at IS NULL")
     columns = ("owner_id", *filtered, "created_at", "id", "trashed_at")
@@ -206,10 +206,10 @@ def _live_images(name: str, *filtered: str) -> Index:
 
 
 class Image(Table, table=True):
-    """One kept picture and all it was made from. `search` is what the gallery's search looks through.
+    """One stored image and everything it was generated from. The gallery searches in `search`.
 
-    `request_hash` is its recipe's, NULL where the image is older than the column. `source_id` is the image
-    that it is an edit or a variation of; that one may be gone.
+    `request_hash` is the hash of its recipe, NULL for images older than the column. `source_id` is the image
+    that it edits or varies, which may be gone.
     """
 
     __tablename__ = "images"
@@ -261,7 +261,7 @@ class Image(Table, table=True):
 
 
 class CachedEnhancement(Table, table=True):
-    """A finished enhancement, kept for a day; `id` is the SHA-256 of who asked, which model, and for what."""
+    """An enhanced prompt, cached for a day; `id` is the SHA-256 of user, model and request."""
 
     __tablename__ = "takes"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -281,10 +281,10 @@ class UsageKind(StrEnum):
 
 
 class Usage(Table, table=True):
-    """One call to a service, or one that was saved: who, what, how long, how much, and how it ended.
+    """One call to a service, or one that a stored result saved, with its user, duration, price and outcome.
 
-    `reserved_micros` is what it counts of a budget while its price isn't known, NULL where it cost nothing.
-    `lost_images` may have been made and paid for, and never came.
+    `reserved_micros` counts against budgets while the price is unknown; NULL if the call cost nothing.
+    `lost_images` counts images that may have been charged and never arrived.
     """
 
     __tablename__ = "usage"
@@ -313,14 +313,14 @@ class Usage(Table, table=True):
 
 
 class Scope(StrEnum):
-    """What a token lets its holder do."""
+    """A permission of an API token."""
 
     READ = "read"
     GENERATE = "generate"
 
 
 class ApiToken(Table, table=True):
-    """A person's token for the Images API; `id` is its SHA-256, `scopes` are words with spaces between."""
+    """A user's token for the Images API; `id` is its SHA-256, `scopes` are separated by spaces."""
 
     __tablename__ = "api_tokens"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -333,7 +333,7 @@ class ApiToken(Table, table=True):
 
 
 class ShareLink(Table, table=True):
-    """A link that shows one image to whoever has it; `id` is the SHA-256 of the link's token."""
+    """A public link to one image; `id` is the SHA-256 of the link's token."""
 
     __tablename__ = "shares"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -344,10 +344,10 @@ class ShareLink(Table, table=True):
 
 
 class IdempotentResponse(Table, table=True):
-    """What a paid request with an Idempotency-Key was answered; `id` is the SHA-256 of its user and key.
+    """The response to a paid request with an Idempotency-Key; `id` is the SHA-256 of user and key.
 
-    `request_hash` is the SHA-256 of what was asked. `batch_id` names what was submitted for it; `status` and
-    `body` are NULL until it has been answered.
+    `request_hash` is the SHA-256 of the request. `batch_id` is the batch that was submitted for it. `status`
+    and `body` are NULL until the request is answered.
     """
 
     __tablename__ = "kept_answers"
@@ -361,7 +361,7 @@ class IdempotentResponse(Table, table=True):
 
 
 class RateWindow(Table, table=True):
-    """How many requests of one kind came within one window; `subject` is a user's id or a token's."""
+    """The requests of one kind in one window; `subject` is `user:` or `token:` and an id."""
 
     __tablename__ = "rates"
     subject: str = Field(sa_column=Column(String(80), primary_key=True))
@@ -371,7 +371,7 @@ class RateWindow(Table, table=True):
 
 
 class Budget(Table, table=True):
-    """One user's limits in place of the settings'; NULL is as the settings say, money is micro-USD."""
+    """One user's own limits; NULL means the settings' limit. Money is in micro-USD."""
 
     __tablename__ = "budgets"
     user_id: str = Field(sa_column=_user(primary_key=True))
@@ -383,9 +383,9 @@ class Budget(Table, table=True):
 
 
 class AuditEntry(Table, table=True):
-    """Who did what, when and from where: rows are added and never changed, which the database sees to.
+    """Who did what, when and from where. Triggers in the database refuse to change or delete a row.
 
-    `actor_id` is NULL where nobody is signed in. `subject` names what it was done to.
+    `actor_id` is NULL if nobody was signed in. `subject` names the object of the action.
     """
 
     __tablename__ = "audit_entries"
@@ -406,7 +406,7 @@ class AuditEntry(Table, table=True):
 
 
 class ErrorCount(Table, table=True):
-    """How often one error came up within one hour, for the administrator."""
+    """How often one error occurred within one hour."""
 
     __tablename__ = "failures"
     code: str = Field(sa_column=Column(String(32), primary_key=True))

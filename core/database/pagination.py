@@ -1,4 +1,4 @@
-"""Pages of a list, newest first, by the opaque place where the next begins or the one before ended."""
+"""Keyset pagination: pages of a list, newest first, addressed by opaque cursors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Beyond the row (`at`, `id`): older rows, or newer ones when `newer`."""
+    """The position after the row (`at`, `id`): older rows follow, or with `newer` the newer ones."""
 
     at: datetime
     id: str
@@ -29,7 +29,7 @@ class Cursor:
 
     @classmethod
     def decode(cls, text: str | None) -> Self | None:
-        """None for nothing, or for anything that `encode` didn't make: lists then begin at the top."""
+        """None for anything that `encode` didn't return; the list then begins at the top."""
         try:
             padded = (text or "").encode("ascii") + b"=="
             plain = urlsafe_b64decode(padded).decode("ascii")
@@ -43,7 +43,7 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class KeysetPage(Generic[Item]):
-    """Some rows, newest first. `next` and `newer` are encoded cursors; None where nothing follows."""
+    """One page of rows, newest first. `next` and `newer` are encoded cursors; None at the end of the list."""
 
     rows: tuple[Item, ...]
     next: str | None = None
@@ -56,31 +56,31 @@ def paginate(
     limit: int,
     cursor_of: Callable[[Item], Cursor],
 ) -> KeysetPage[Item]:
-    """Up to `limit` rows beyond `cursor`; the first page where there is none, or nothing is left beyond it.
+    """Up to `limit` rows after `cursor`; the first page without a cursor, or if nothing follows it.
 
-    `rows` gives that many rows beyond a cursor, nearest to it first; `place` the cursor of a row.
+    `rows(cursor, limit)` returns that many rows after a cursor, nearest first; `cursor_of` a row's cursor.
     """
     found = rows(cursor, limit + 1)
-    more, shown = len(found) > limit, found[:limit]
+    has_more, shown = len(found) > limit, found[:limit]
     if cursor is None:
-        return KeysetPage(shown, next=cursor_of(shown[-1]).encode() if more else None)
-    # The top is near: a full first page, with whatever came meanwhile. Or what was beyond has gone.
-    if not shown or (cursor.newer and not more):
+        return KeysetPage(shown, next=cursor_of(shown[-1]).encode() if has_more else None)
+    # Near the top, show a full first page with whatever is new; also if the rows after the cursor are gone.
+    if not shown or (cursor.newer and not has_more):
         return paginate(rows, None, limit, cursor_of)
     if cursor.newer:
         shown = shown[::-1]
-    follows = more or cursor.newer
+    has_older = has_more or cursor.newer
     return KeysetPage(
         shown,
-        next=cursor_of(shown[-1]).encode() if follows else None,
+        next=cursor_of(shown[-1]).encode() if has_older else None,
         newer=replace(cursor_of(shown[0]), newer=True).encode(),
     )
 
 
-def after_cursor(found: Select[Any], cursor: Cursor | None, at: Mapped[Any], key: Mapped[Any]) -> Select[Any]:
-    """`found` beyond `cursor`, nearest to it first; `at` and `key` are the columns of a row's place."""
+def after_cursor(query: Select[Any], cursor: Cursor | None, at: Mapped[Any], key: Mapped[Any]) -> Select[Any]:
+    """`query` restricted to the rows after `cursor`, nearest first; `at` and `key` are the sort columns."""
     if cursor and cursor.newer:
-        return found.where(tuple_(at, key) > (cursor.at, cursor.id)).order_by(at, key)
+        return query.where(tuple_(at, key) > (cursor.at, cursor.id)).order_by(at, key)
     if cursor:
-        found = found.where(tuple_(at, key) < (cursor.at, cursor.id))
-    return found.order_by(at.desc(), key.desc())
+        query = query.where(tuple_(at, key) < (cursor.at, cursor.id))
+    return query.order_by(at.desc(), key.desc())

@@ -1,4 +1,7 @@
-"""Which processes a database belongs to: one that knew nothing of another would take its jobs for lost."""
+"""The lock of a process on its database.
+
+A second process on the same database would treat the running jobs of this one as orphaned.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,13 @@ from core.database.database import AdvisoryLock, Database, translate_database_er
 from core.errors import DatabaseError, SettingsError
 
 MAX_PROCESS_NUMBER = 2**31 - 1
-# The server, too, must notice soon that the machine of a process is gone.
+# Make PostgreSQL notice within about 11 s that a process's machine is gone.
 _KEEPALIVES = """
     SELECT set_config('tcp_keepalives_idle', '5', false),
         set_config('tcp_keepalives_interval', '2', false),
         set_config('tcp_keepalives_count', '3', false)
 """
-_HELD = text("""
+_LIVE_PROCESSES = text("""
     SELECT objid::bigint FROM pg_locks
     WHERE locktype = 'advisory' AND objsubid = 2 AND granted AND classid::bigint = :kind
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
@@ -30,12 +33,12 @@ log = structlog.get_logger(__name__)
 
 
 class ProcessLock:
-    """This process's claim to a database, from `take` to `release`, under a `number` of its own.
+    """A lock on a database, held from `acquire` to `release` under a random `process_number`.
 
-    On PostgreSQL it is two advisory locks: one on the database, which `shared` processes hold together, and
-    one on the number, by which the others see that this one lives. They live as long as their connection and
-    are lost when the server restarts: `keep`, called again and again, takes them anew. On SQLite it is a lock
-    file beside the database.
+    On SQLite it is a lock file beside the database. On PostgreSQL it is two advisory locks: one on the
+    database, in shared mode if `shared`, and one on the process number, which shows the others that this
+    process lives. They end with their connection and are lost when the server restarts, so `renew` must be
+    called every few seconds.
     """
 
     def __init__(self, database: Database, *, shared: bool = False) -> None:
@@ -47,40 +50,40 @@ class ProcessLock:
         self.held = False
 
     def acquire(self) -> None:
-        """Raises SettingsError when another process has the database, or DatabaseError."""
-        self.held = self._take_file() if self._database.is_sqlite else self._take_locks()
+        """Raises SettingsError if another process holds the lock, or DatabaseError."""
+        self.held = self._lock_file() if self._database.is_sqlite else self._lock_server()
         if not self.held:
-            together = "" if self._database.is_sqlite else ", or let both keep their files in one STORAGE_URL"
+            alternative = "" if self._database.is_sqlite else ", or let both use the same STORAGE_URL"
             raise SettingsError(
                 "Another Atelier is already using this database. Stop it, or set DATABASE_URL to another "
-                f"database{together}."
+                f"database{alternative}."
             )
 
     def live_processes(self) -> frozenset[int]:
-        """The numbers of all processes that have this database now, and this one's. Raises DatabaseError."""
+        """The numbers of all processes that hold the lock now, this one included. Raises DatabaseError."""
         if self._database.is_sqlite:
             return frozenset((self.process_number,))
         with self._database.read() as session:
-            held = session.execute(_HELD, {"kind": AdvisoryLock.PROCESS}).scalars()
+            held = session.execute(_LIVE_PROCESSES, {"kind": AdvisoryLock.PROCESS}).scalars()
             return frozenset((self.process_number, *held))
 
     def renew(self) -> None:
-        """Take the lock again if it was lost; `held` says whether work may go on."""
-        if self._database.is_sqlite or self._is_alive():
+        """Acquire the lock again if it was lost; `held` says whether the process may work."""
+        if self._database.is_sqlite or self._is_connected():
             return
         if self.held:
-            log.error("the hold on the database was lost; no job is begun until it is taken again")
+            log.error("process_lock_lost", consequence="no job is started until it is acquired again")
         self.held = False
         self._disconnect()
         try:
-            self.held = self._take_locks()
+            self.held = self._lock_server()
         except DatabaseError as error:
-            log.error("the database can't be reached", code=error.code, details=error.details)
+            log.error("process_lock_not_acquired", code=error.code, details=error.details)
             return
         if self.held:
-            log.warning("the database is held again")
+            log.warning("process_lock_acquired_again")
         else:
-            log.error("another Atelier holds the database; this one begins no job")
+            log.error("process_lock_not_acquired", reason="another Atelier holds it")
 
     def release(self) -> None:
         self.held = False
@@ -88,7 +91,7 @@ class ProcessLock:
         if self._file:
             self._file.release()
 
-    def _take_file(self) -> bool:
+    def _lock_file(self) -> bool:
         try:
             self._file = filelock.FileLock(f"{self._path()}.lock", thread_local=False)
             self._file.acquire(timeout=0)
@@ -99,35 +102,35 @@ class ProcessLock:
         return True
 
     def _path(self) -> Path:
-        """The database's own file, by whatever other name it was given."""
+        """The database file itself, also if the URL names a link to it."""
         with self._database.read() as session:
             listed = session.execute(text("SELECT file FROM pragma_database_list WHERE name = 'main'"))
             return Path(listed.scalar_one()).resolve()
 
-    def _take_locks(self) -> bool:
+    def _lock_server(self) -> bool:
         with translate_database_errors():
             connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             connection.execute(text(_KEEPALIVES))
-            taken = self._try_locks(connection)
-        if not taken:
+            locked = self._try_locks(connection)
+        if not locked:
             _close(connection)
             return False
         self._connection = connection
         return True
 
     def _try_locks(self, connection: Connection) -> bool:
-        together = "_shared" if self._shared else ""
-        whole = connection.scalar(
-            text(f"SELECT pg_try_advisory_lock{together}(:key)"), {"key": AdvisoryLock.OWNERSHIP}
+        mode = "_shared" if self._shared else ""
+        on_database = connection.scalar(
+            text(f"SELECT pg_try_advisory_lock{mode}(:key)"), {"key": AdvisoryLock.OWNERSHIP}
         )
-        own = connection.scalar(
+        on_number = connection.scalar(
             text("SELECT pg_try_advisory_lock(:kind, :number)"),
             {"kind": AdvisoryLock.PROCESS, "number": self.process_number},
         )
-        return bool(whole and own)
+        return bool(on_database and on_number)
 
-    def _is_alive(self) -> bool:
-        """Whether the connection that holds the lock still stands."""
+    def _is_connected(self) -> bool:
+        """Whether the connection that holds the locks still works."""
         try:
             return self._connection is not None and self._connection.scalar(text("SELECT true")) is True
         except SQLAlchemyError:
@@ -140,9 +143,9 @@ class ProcessLock:
 
 
 def _close(connection: Connection) -> None:
-    """Close for good: a connection that went back to the pool would keep its locks."""
+    """Close the connection itself: back in the pool it would keep its locks."""
     with suppress(SQLAlchemyError):
-        # The server notices the end of a connection only a moment later.
+        # The server notices the end of a connection with a delay.
         connection.execute(text("SELECT pg_advisory_unlock_all()"))
     with suppress(SQLAlchemyError):
         connection.invalidate()

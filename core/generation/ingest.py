@@ -179,7 +179,7 @@ class Ingest:
             owner_id=job.owner_id,
             job_id=job.id,
             recipe=recipe,
-            picture=file.info,
+            info=file.info,
             file_key=file.key,
             index=file.index,
             file_bytes=file.size,

@@ -30,7 +30,7 @@ from core.generation.ingest import AnswerFigures, Ingest
 from core.generation.job_state import end_job, row_count, same_call
 from core.images import uploads
 from core.images.gallery import Gallery
-from core.images.reencoding import LARGEST, reencode
+from core.images.reencoding import MAX_ENCODED_BYTES, reencode
 from core.prompts.recipe import Recipe
 from core.provider.client import ServiceClient
 from core.provider.images import GeneratedImages
@@ -150,7 +150,7 @@ class Worker:
         return InputImage(self.gallery.original(owner_id, image_id), image.mime)
 
     def _uploaded(self, owner_id: str, key: str) -> InputImage:
-        return InputImage(uploads.read(self.storage, owner_id, key), uploads.mime_of(key))
+        return InputImage(uploads.read_upload(self.storage, owner_id, key), uploads.upload_mime(key))
 
     def _store_unreadable(self, job: Job, answer: bytes) -> None:
         """Store an answer that couldn't be read in full, for the administrator: it may have been paid for."""
@@ -339,7 +339,7 @@ def _as_png(image: InputImage) -> InputImage:
     """An image with a mask as a PNG: services want both in one format, and the mask is a PNG."""
     if image.mime == "image/png":
         return image
-    png = reencode(BytesIO(image.data), max_bytes=LARGEST, lossless=True)
+    png = reencode(BytesIO(image.data), max_bytes=MAX_ENCODED_BYTES, lossless=True)
     return InputImage(png.data, png.mime)
 
 

@@ -1,15 +1,14 @@
-"""The images of one owner: add, page, search, favourite, delete, download.
+"""The gallery: add, list, search, rename, delete, restore and download a user's images.
 
-Every function takes the owner. Somebody else's image is ImageNotFound, exactly like one that never was.
+Every method takes the owner's id. Another user's image raises ImageNotFound, as if it didn't exist.
 """
 
 from __future__ import annotations
 
 import threading
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
@@ -18,7 +17,6 @@ from sqlalchemy import ColumnElement, delete, func, select, update
 from sqlmodel import Session, col
 
 from core.accounts.audit_log import Action, AuditLog
-from core.common import media_types
 from core.common.clock import utc_now
 from core.common.ids import new_id
 from core.common.text import storable_text
@@ -28,6 +26,7 @@ from core.database.models import Image
 from core.database.pagination import Cursor
 from core.errors import BadImage, FileDamaged, ImageNotFound, RequestRejected, StorageError
 from core.images import image_files
+from core.images.downloads import Download, download_of
 from core.images.gallery_queries import (
     EVERYTHING,
     MAX_PAGE_SIZE,
@@ -48,18 +47,8 @@ from core.storage.keys import thumbnail_key
 from core.storage.storage import Storage
 
 PURGE_BATCH = 500
-FILE_NAME_LENGTH = 60
-# Each holds a picture of up to 50 million pixels in memory.
+# Each thumbnail being created holds an image of up to 50 million pixels in memory.
 THUMBNAILS_AT_ONCE = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Download:
-    """A file for a person's disk; `file_name` is safe on every system."""
-
-    data: bytes
-    file_name: str
-    mime: str
 
 
 class Gallery:
@@ -77,7 +66,7 @@ class Gallery:
         self._storage = storage
         self._trash_age = timedelta(days=trash_days)
         self._clock = clock
-        self._making = threading.BoundedSemaphore(THUMBNAILS_AT_ONCE)
+        self._thumbnail_slots = threading.BoundedSemaphore(THUMBNAILS_AT_ONCE)
 
     def add(
         self,
@@ -86,7 +75,7 @@ class Gallery:
         owner_id: str,
         job_id: str,
         recipe: Recipe,
-        picture: ImageInfo,
+        info: ImageInfo,
         file_key: str,
         index: int,
         file_bytes: int,
@@ -96,10 +85,10 @@ class Gallery:
         seconds: float = 0.0,
         offline: bool = False,
     ) -> Image:
-        """Add the row of a stored picture to the caller's write transaction.
+        """Add the row of a stored image in the caller's write transaction.
 
         A second call with the same `file_key` changes nothing and returns the first row. `index` is the
-        picture's place in its job, counted from 0, and keeps pictures of one moment in order.
+        position of the image in its job, counted from 0; it keeps images of the same moment in order.
         """
         fields = _recipe_fields(recipe) | {
             "id": new_id(),
@@ -110,10 +99,10 @@ class Gallery:
             "sent_prompt": sent_prompt,
             "revised_prompt": revised_prompt,
             "offline": offline,
-            "width": picture.width,
-            "height": picture.height,
-            "mime": picture.mime,
-            "sha256": picture.sha256,
+            "width": info.width,
+            "height": info.height,
+            "mime": info.mime,
+            "sha256": info.sha256,
             "file_key": file_key,
             "file_bytes": file_bytes,
             "request_hash": recipe.request_hash,
@@ -124,7 +113,7 @@ class Gallery:
         return self._own(session, owner_id, col(Image.file_key) == file_key)
 
     def has_file(self, session: Session, file_key: str) -> bool:
-        """Whether the file has its row, in the trash too."""
+        """Whether the file belongs to an image, in the trash or not."""
         found = select(col(Image.id)).where(col(Image.file_key) == file_key)
         return session.execute(found).first() is not None
 
@@ -136,10 +125,10 @@ class Gallery:
         after: str | None = None,
         limit: int = PAGE_SIZE,
     ) -> Page:
-        """One page, newest first; in the trash the latest deleted first.
+        """One page, newest first; in the trash, the latest deleted first.
 
-        `after` is `next` or `newer` of another page. One that is damaged, or beyond which nothing is left,
-        gives the first page: only that can be empty.
+        `after` is `next` or `newer` of another page. If it is invalid or nothing follows it, the first page
+        is returned, so only the first page can be empty.
         """
         limit = min(max(limit, 1), MAX_PAGE_SIZE)
         with self._database.read() as session:
@@ -153,16 +142,16 @@ class Gallery:
         after: str | None = None,
         limit: int = PAGE_SIZE,
     ) -> Page:
-        """One page for whoever reads a list to its end: beyond the last image there is an empty one.
+        """One page of a list that is read to its end: after the last image, the page is empty.
 
-        Raises RequestRejected for an `after` that isn't `next` of another page.
+        Raises RequestRejected unless `after` is `next` of another page.
         """
         cursor = Cursor.decode(after)
         if after is not None and (cursor is None or cursor.newer):
-            raise RequestRejected(details="cursor: not one that was issued here")
+            raise RequestRejected(details="cursor: not one that this API issued")
         page = self.page(owner_id, filters, after=after, limit=limit)
-        at_the_top_again = cursor is not None and page.newer is None
-        return Page(()) if at_the_top_again else page
+        restarted = cursor is not None and page.newer is None
+        return Page(()) if restarted else page
 
     def count(self, owner_id: str, filters: Filters = EVERYTHING) -> int:
         found = select(func.count()).select_from(Image).where(*filter_conditions(owner_id, filters))
@@ -170,19 +159,19 @@ class Gallery:
             return int(session.execute(found).scalar_one())
 
     def get(self, owner_id: str, image_id: str) -> Image:
-        """The image, deleted or not. Raises ImageNotFound."""
+        """The image, in the trash or not. Raises ImageNotFound."""
         with self._database.read() as session:
             return self._own(session, owner_id, col(Image.id) == storable_text(image_id))
 
     def get_untrashed(self, owner_id: str, image_id: str) -> Image:
-        """The image, which isn't in the trash. Raises ImageNotFound."""
+        """The image. Raises ImageNotFound, also if it is in the trash."""
         image = self.get(owner_id, image_id)
         if image.trashed_at:
             raise ImageNotFound
         return image
 
     def newest_by_recipe(self, owner_id: str, recipes: Iterable[Recipe]) -> dict[Recipe, Image]:
-        """The newest undeleted image of each recipe that has one: sent the same, it may have other words."""
+        """The newest image outside the trash for each recipe with the same request hash, if there is one."""
         with self._database.read() as session:
             found = {recipe: newest_image(session, owner_id, recipe.request_hash) for recipe in set(recipes)}
         return {recipe: image for recipe, image in found.items() if image}
@@ -211,15 +200,15 @@ class Gallery:
             return image
 
     def trash(self, owner_id: str, *image_ids: str) -> None:
-        """Delete, so that `restore` can undo it; all of them, or none with ImageNotFound."""
+        """Move images to the trash: all of them, or none and ImageNotFound is raised."""
         self._move(owner_id, image_ids, Action.TRASH, col(Image.trashed_at).is_(None), self._clock())
 
     def restore(self, owner_id: str, *image_ids: str) -> None:
-        """Undo `trash`; all of them, or none with ImageNotFound."""
+        """Move images out of the trash: all of them, or none and ImageNotFound is raised."""
         self._move(owner_id, image_ids, Action.RESTORE, col(Image.trashed_at).is_not(None), None)
 
     def purge(self, now: datetime) -> Iterator[int]:
-        """Remove for good what has been in the trash for too long; gives how many each batch was."""
+        """Delete for good what has been in the trash too long; yields the size of each batch."""
         while removed := self._purge_rows(now - self._trash_age):
             self._storage.delete(*removed.values(), *map(thumbnail_key, removed))
             yield len(removed)
@@ -228,41 +217,39 @@ class Gallery:
         """The bytes as the service sent them. Raises ImageNotFound, FileDamaged or StorageError."""
         return self._bytes_of(self.get(owner_id, image_id))
 
-    def check(self, owner_id: str, image_id: str) -> None:
-        """What `original` raises, for a file that is missing or of another size: its bytes aren't read."""
+    def check_file(self, owner_id: str, image_id: str) -> None:
+        """Raise FileMissing or FileDamaged if the file is missing or has another size; doesn't read it."""
         image = self.get(owner_id, image_id)
         if self._storage.size(image.file_key) != image.file_bytes:
             raise _damaged(image)
 
     def thumbnail(self, owner_id: str, image_id: str) -> bytes:
-        """A small WebP, made (again) when it is missing. Raises ImageNotFound, FileDamaged, StorageError.
+        """The stored thumbnail, a small WebP; a missing one is created.
 
-        THUMBNAILS_AT_ONCE are made at a time, and who else wants one waits.
+        At most THUMBNAILS_AT_ONCE are created at a time. Raises ImageNotFound, FileDamaged or StorageError.
         """
         image = self.get(owner_id, image_id)
         with suppress(FileDamaged):
             return self._storage.get(thumbnail_key(image.id))
-        with self._making:
-            # Whoever waited may have waited for this very one.
+        with self._thumbnail_slots:
+            # Another thread may have created it meanwhile.
             with suppress(FileDamaged):
                 return self._storage.get(thumbnail_key(image.id))
-            return self._make_thumbnail(image)
+            return self._create_thumbnail(image)
 
-    def _make_thumbnail(self, image: Image) -> bytes:
+    def _create_thumbnail(self, image: Image) -> bytes:
         try:
-            made = image_files.thumbnail(self._bytes_of(image))
+            data = image_files.thumbnail(self._bytes_of(image))
         except BadImage as error:
             raise FileDamaged(details=f"{image.file_key}: {error.details}") from error
-        with suppress(StorageError):  # a full disk hides no pictures
-            self._storage.put(thumbnail_key(image.id), made)
-        return made
+        with suppress(StorageError):  # a full disk doesn't keep people from seeing their images
+            self._storage.put(thumbnail_key(image.id), data)
+        return data
 
     def download(self, owner_id: str, image_id: str, *, with_prompt: bool) -> Download:
-        """A copy with the prompt inside a PNG's metadata, or without; see `imaging.download_copy`."""
+        """A copy with or without the prompt in its metadata; see core.images.downloads."""
         image = self.get(owner_id, image_id)
-        texts = _recipe_text(image) if with_prompt else {}
-        data = image_files.download_copy(self._bytes_of(image), recipe_text=texts)
-        return Download(data, _file_name(image, "-with-prompt" if texts else ""), image.mime)
+        return download_of(image, self._bytes_of(image), with_prompt=with_prompt)
 
     def _insert_once(self, session: Session, fields: dict[str, Any]) -> None:
         session.execute(
@@ -281,22 +268,22 @@ class Gallery:
         owner_id: str,
         image_ids: Sequence[str],
         action: Action,
-        elsewhere: ColumnElement[bool],
+        movable: ColumnElement[bool],
         trashed_at: datetime | None,
     ) -> None:
-        """Into the trash or out of it; the trail has those alone that were `elsewhere`."""
-        wanted = set(map(storable_text, image_ids))
-        mine = (col(Image.owner_id) == owner_id, col(Image.id).in_(wanted))
-        move = update(Image).where(*mine, elsewhere).values(trashed_at=trashed_at).returning(col(Image.id))
+        """Set `trashed_at` where `movable` is true; only these images are recorded in the audit log."""
+        ids = set(map(storable_text, image_ids))
+        mine = (col(Image.owner_id) == owner_id, col(Image.id).in_(ids))
+        move = update(Image).where(*mine, movable).values(trashed_at=trashed_at).returning(col(Image.id))
         with self._database.write() as session:
             moved = session.execute(move).scalars().all()
-            if session.scalar(select(func.count()).where(*mine)) != len(wanted):
+            if session.scalar(select(func.count()).where(*mine)) != len(ids):
                 raise ImageNotFound
             for image_id in sorted(moved):
                 self._audit_log.record(session, action, actor=owner_id, subject=image_id)
 
     def _purge_rows(self, before: datetime) -> dict[str, str]:
-        """Remove one batch of rows; their ids and file keys. Rows go first: a crash leaves only files."""
+        """Delete one batch of rows; returns ids and file keys. Rows go first: a crash leaves only files."""
         old = col(Image.trashed_at) <= before
         batch = select(col(Image.id)).where(old).limit(PURGE_BATCH)
         gone = (
@@ -326,23 +313,3 @@ def _recipe_fields(recipe: Recipe) -> dict[str, Any]:
     fields = asdict(recipe) | {"style": recipe.style or "", "search": search_text(recipe)}
     del fields["references"], fields["mask"]
     return fields | {"source_id": fields.pop("source_image") or None}
-
-
-def _recipe_text(image: Image) -> dict[str, str]:
-    """The texts of a download copy; `parameters` is laid out as other image tools write and read it."""
-    options = {
-        "Model": image.model,
-        "Style": image.style,
-        "Size": f"{image.width}x{image.height}",
-        "Quality": image.quality,
-    }
-    line = ", ".join(f"{name}: {value}" for name, value in options.items() if value)
-    return {"prompt": image.prompt, "parameters": f"{image.sent_prompt or image.prompt}\n{line}"}
-
-
-def _file_name(image: Image, suffix: str = "") -> str:
-    """Letters and digits of the name (or prompt), the id's first 8 digits, `suffix`, and the extension."""
-    words = unicodedata.normalize("NFC", (image.name or image.prompt)[: 4 * FILE_NAME_LENGTH])
-    kept = "".join(letter if letter.isalnum() else " " for letter in words)
-    stem = "-".join(kept.split())[:FILE_NAME_LENGTH].strip("-") or "image"
-    return f"{stem}-{image.id[:8]}{suffix}.{media_types.file_extension(image.mime)}"

@@ -1,4 +1,4 @@
-"""SQL conditions, search and keyset pages of the gallery."""
+"""The SQL of the gallery: filters, search and keyset pages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SEARCH_WORD_LENGTH = 100
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """Which images: every word of `search` occurs in what they were made from; `trash`: the deleted ones."""
+    """The images to list: those that contain every word of `search`; with `trash`, the deleted ones."""
 
     search: str = ""
     style: str | None = None
@@ -39,7 +39,7 @@ EVERYTHING = Filters()
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some images in order. `next` and `newer` are cursors for `after`; None where nothing follows."""
+    """One page of images. `next` and `newer` are cursors for `after`; None at the end of the list."""
 
     images: tuple[Image, ...]
     next: str | None = None
@@ -48,24 +48,24 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The styles and models that occur among an owner's images, sorted."""
+    """The styles and models of an owner's images, sorted."""
 
     styles: tuple[str, ...]
     models: tuple[str, ...]
 
 
-def fold(words: str) -> str:
-    """`words` as they are compared in a search: compatible forms and letter case don't matter."""
+def fold(text: str) -> str:
+    """Normalise text for a search, which ignores case and compatibility forms (NFKC)."""
     return unicodedata.normalize(
-        "NFKC", unicodedata.normalize("NFKC", limit_combining_marks(words)).casefold()
+        "NFKC", unicodedata.normalize("NFKC", limit_combining_marks(text)).casefold()
     )
 
 
-def search_text(made_from: Recipe | Image) -> str:
-    """What the gallery's search looks through."""
-    style = find_style(made_from.style)
-    parts = (made_from.name, *made_from.traits, style.label if style else "", made_from.prompt)
-    texts = dict.fromkeys((*parts, made_from.base_prompt, made_from.enhanced_prompt))
+def search_text(source: Recipe | Image) -> str:
+    """The folded text that the gallery searches: name, traits, style and prompts."""
+    style = find_style(source.style)
+    parts = (source.name, *source.traits, style.label if style else "", source.prompt)
+    texts = dict.fromkeys((*parts, source.base_prompt, source.enhanced_prompt))
     return fold("\n".join(part for part in texts if part)[:SEARCH_TEXT_LENGTH])[:SEARCH_TEXT_LENGTH]
 
 
@@ -110,7 +110,7 @@ def newest_image(session: Session, owner_id: str, request_hash: str) -> Image | 
 
 
 def distinct_values(session: Session, owner_id: str, column: Any) -> tuple[str, ...]:
-    """The values of `column` but '', each found by one step in its index, however many rows share it."""
+    """The values of `column` except "". Each takes one index lookup, however many rows have it."""
     found: list[str] = []
     value: str | None = ""
     while True:

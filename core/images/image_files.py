@@ -1,4 +1,4 @@
-"""Pictures as bytes: are they what they claim, a thumbnail of them, and copies that carry the prompt."""
+"""Image files: verify them, create thumbnails, and write the prompt into copies."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 50_000_000
 THUMBNAIL_SIDE = 512
 THUMBNAIL_QUALITY = 80
-# The text keywords that Atelier writes into download copies, and so removes from them.
+# The keywords of PNG texts that Atelier writes into download copies, or removes from them.
 PROMPT_KEYWORDS = frozenset({"parameters", "prompt"})
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _MIMES = {"PNG": "image/png", "WEBP": "image/webp", "JPEG": "image/jpeg"}
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
-_TURNS = {
+_TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -32,7 +32,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's decoders raise on damaged or hostile bytes.
+# The exceptions of Pillow's decoders for damaged or hostile bytes.
 DECODE_ERRORS = (
     OSError,
     AssertionError,
@@ -49,7 +49,7 @@ DECODE_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What verified bytes are. `width` and `height` are in pixels, as shown; `sha256` in hex."""
+    """A verified image file. `width` and `height` are in pixels, as shown; `sha256` is in hex."""
 
     mime: str
     width: int
@@ -59,7 +59,7 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """One PNG chunk; `raw` is all of it: length, kind, body and checksum."""
+    """One PNG chunk. `raw` is the whole chunk: length, kind, body and checksum."""
 
     kind: bytes
     body: bytes
@@ -74,9 +74,9 @@ class _Chunk:
 
 
 def verify_image(data: bytes) -> ImageInfo:
-    """Decode `data` in full and say what it is, whatever its name or declared type.
+    """Decode `data` completely and return its type and size, whatever type was declared.
 
-    Takes one still PNG, WebP or JPEG with nothing behind its end, up to 64 MB and 50 million pixels.
+    Accepts a still PNG, WebP or JPEG of up to 64 MB and 50 million pixels, without bytes after its end.
     Raises BadImage.
     """
     if len(data) > MAX_BYTES:
@@ -86,7 +86,7 @@ def verify_image(data: bytes) -> ImageInfo:
             _check_shape(image)
             _check_ends(image.format or "", data)
             image.load()
-            return _picture(image, data)
+            return _info(image, data)
     except DECODE_ERRORS as error:
         raise BadImage(details=f"{len(data)} bytes: {error or type(error).__name__}") from error
 
@@ -97,24 +97,23 @@ def thumbnail(data: bytes) -> bytes:
         with Image.open(BytesIO(data), formats=tuple(_MIMES)) as image:
             _check_shape(image)
             image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
-            turn = _TURNS.get(_orientation(image))
-            small = image.transpose(turn) if turn is not None else image
+            transposition = _TRANSPOSITIONS.get(_orientation(image))
+            small = image.transpose(transposition) if transposition is not None else image
             small = small.convert("RGBA" if small.has_transparency_data else "RGB")
             small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-            made = BytesIO()
-            small.save(made, "WEBP", quality=THUMBNAIL_QUALITY)
-            return made.getvalue()
+            file = BytesIO()
+            small.save(file, "WEBP", quality=THUMBNAIL_QUALITY)
+            return file.getvalue()
     except DECODE_ERRORS as error:
         raise BadImage(details=str(error)) from error
 
 
 def download_copy(data: bytes, *, recipe_text: dict[str, str] | None) -> bytes:
-    """`data` for a person's disk: pixels and foreign metadata stay byte for byte.
+    """A copy of `data` to download; pixels and other metadata stay byte for byte.
 
-    None gives exactly `data`. Otherwise the texts under `PROMPT_KEYWORDS` are taken out of a PNG and
-    `recipe_text` (keyword: text) is put in, {} meaning none. A WebP or JPEG stays as it came. A C2PA
-    manifest is kept, but its signature covers the file without our texts.
-    Raises BadImage for a damaged PNG.
+    In a PNG, the texts under PROMPT_KEYWORDS are replaced by `recipe_text` (keyword: text; {} removes them).
+    None, a WebP or a JPEG returns `data` itself. A C2PA manifest is kept, but its signature doesn't cover our
+    texts. Raises BadImage for a damaged PNG.
     """
     if recipe_text is None or not data.startswith(_PNG_MAGIC):
         return data
@@ -136,7 +135,7 @@ def _check_shape(image: Image.Image) -> None:
 
 
 def _check_ends(kind: str, data: bytes) -> None:
-    """Raise ValueError unless the file ends where its format says; Pillow alone overlooks both cases."""
+    """Raise ValueError if the file is cut off or has bytes after its end, which Pillow doesn't check."""
     if kind == "PNG":
         for _ in _chunks(data):
             pass
@@ -145,10 +144,10 @@ def _check_ends(kind: str, data: bytes) -> None:
         if length != len(data):
             raise ValueError(f"a WebP of {length} bytes")
     elif not data.endswith(b"\xff\xd9"):
-        raise ValueError("the JPEG has no end, or something behind it")
+        raise ValueError("the JPEG has no end, or bytes behind it")
 
 
-def _picture(image: Image.Image, data: bytes) -> ImageInfo:
+def _info(image: Image.Image, data: bytes) -> ImageInfo:
     width, height = image.size
     if _orientation(image) in _SIDEWAYS:
         width, height = height, width
@@ -156,11 +155,11 @@ def _picture(image: Image.Image, data: bytes) -> ImageInfo:
 
 
 def _orientation(image: Image.Image) -> int:
-    """How a viewer turns the picture; 0 where its metadata don't say so, or can't be read."""
+    """The EXIF orientation, 1 to 8; 0 if there is none or it can't be read."""
     try:
         found = image.getexif().get(_ORIENTATION)
     except Exception:
-        # Pillow's reader of metadata raises anything at all; the picture beside them is whole.
+        # Pillow's EXIF reader can raise any exception; the image itself is complete.
         return 0
     return found if isinstance(found, int) else 0
 
@@ -181,7 +180,7 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 
 
 def _text_chunk(keyword: str, text: str) -> bytes:
-    """An uncompressed iTXt chunk, which takes any language but no NUL: that is left out."""
+    """An uncompressed iTXt chunk: UTF-8 without NUL, which the format doesn't allow."""
     words = text.replace("\0", "").encode("utf-8", "replace")
     body = b"iTXt" + keyword.encode("latin-1") + b"\0\0\0\0\0" + words
     return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))

@@ -1,4 +1,4 @@
-"""An uploaded picture made anew from its pixels: whatever else was in the file stays behind."""
+"""Re-encodes uploaded images from their pixels, which drops all metadata and hidden content."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from core.common.media_types import MEGABYTE
 from core.errors import MaskRejected, UploadRejected, UploadTooLarge
 from core.images.image_files import DECODE_ERRORS
 
-# As many as a camera's pictures have; decoded, that is a hundred megabytes.
+# As many as a camera's; decoded, they take 100 MB.
 MAX_PIXELS = 25_000_000
-# The service takes no larger one (OpenAI's Images API, November 2026).
-LARGEST = 50 * MEGABYTE
+# The largest file that the service accepts (OpenAI's Images API, November 2026).
+MAX_ENCODED_BYTES = 50 * MEGABYTE
 JPEG_QUALITY = 95
 _FORMATS = ("PNG", "JPEG", "WEBP")
-# A photograph with others behind it, such as a preview or a map of its brightness: the first one is meant.
-_PHOTOGRAPH = "MPO"
+# A camera's JPEG with further images, such as a preview; only the first one is used.
+_MULTI_PICTURE = "MPO"
 
 
 @dataclass(frozen=True, slots=True)
 class ReencodedImage:
-    """A PNG or JPEG of pixels alone. `width` and `height` are in pixels."""
+    """A PNG or JPEG without metadata. `width` and `height` are in pixels."""
 
     data: bytes = field(repr=False)
     mime: str
@@ -35,10 +35,10 @@ class ReencodedImage:
 
 
 def reencode(file: BinaryIO, *, max_bytes: int, lossless: bool = False) -> ReencodedImage:
-    """The picture in `file`, upright: a PNG if it was one, is transparent or must be `lossless`, else a JPEG.
+    """Re-encode a still PNG, JPEG or WebP, upright; its type is taken from the bytes.
 
-    Its type is what its bytes are. Takes one still PNG, JPEG or WebP, decoded in full. Colours count as
-    sRGB: a profile is left behind like everything else. Raises UploadRejected or UploadTooLarge.
+    The result is a PNG if the file was one, is transparent or must be `lossless`, else a JPEG. Colours are
+    taken as sRGB, since a colour profile is dropped too. Raises UploadRejected or UploadTooLarge.
     """
     with _opened(file, max_bytes) as image:
         was_png = image.format == "PNG"
@@ -47,7 +47,7 @@ def reencode(file: BinaryIO, *, max_bytes: int, lossless: bool = False) -> Reenc
 
 
 def reencode_mask(file: BinaryIO, *, size: tuple[int, int], max_bytes: int) -> ReencodedImage:
-    """The transparency of the PNG in `file`, which must be `size` in pixels; its colours say nothing.
+    """Re-encode a mask: a PNG of `size` (width, height in pixels), of which only the transparency is kept.
 
     Raises MaskRejected, UploadRejected or UploadTooLarge.
     """
@@ -67,7 +67,7 @@ def reencode_mask(file: BinaryIO, *, size: tuple[int, int], max_bytes: int) -> R
 
 @contextmanager
 def _opened(file: BinaryIO, max_bytes: int, *, field: str = "image") -> Iterator[Image.Image]:
-    """The picture with its header read; what decoding it raises comes out as UploadRejected."""
+    """Open an image and check its size; errors of decoding it in the block become UploadRejected."""
     length = file.seek(0, 2)
     file.seek(0)
     if length > max_bytes:
@@ -85,7 +85,7 @@ def _opened(file: BinaryIO, max_bytes: int, *, field: str = "image") -> Iterator
 def _check_shape(image: Image.Image, field: str) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise _too_many_pixels(field)
-    if image.format != _PHOTOGRAPH and getattr(image, "n_frames", 1) > 1:
+    if image.format != _MULTI_PICTURE and getattr(image, "n_frames", 1) > 1:
         raise UploadRejected("This image is animated.", field=field)
 
 
@@ -94,10 +94,10 @@ def _too_many_pixels(field: str) -> UploadTooLarge:
 
 
 def _pixels(image: Image.Image) -> Image.Image:
-    """Decoded in full, upright, RGB or RGBA, with nothing that an encoder would write beside the pixels."""
-    # Without a copy where none is needed: each is as large as all the pixels.
+    """Decode the image: upright, RGB or RGBA, without metadata that an encoder would write."""
+    # In place, because a copy needs as much memory as the image.
     ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
         image = image.point(lambda value: value / 256).convert("L")
     mode = "RGBA" if image.has_transparency_data else "RGB"
     pixels = image if image.mode == mode else image.convert(mode)
@@ -109,11 +109,11 @@ def _encoded(pixels: Image.Image, kind: str) -> ReencodedImage:
     file = BytesIO()
     options = {"quality": JPEG_QUALITY} if kind == "JPEG" else {"compress_level": 4}
     pixels.save(file, kind, **options)
-    if file.tell() > LARGEST:
+    if file.tell() > MAX_ENCODED_BYTES:
         raise UploadTooLarge("Once re-encoded, this image is too large for the service.", field="image")
     return ReencodedImage(file.getvalue(), Image.MIME[kind], *pixels.size)
 
 
 def _reason(error: Exception) -> str:
-    """Why, without the address in memory that Pillow puts into its words."""
+    """The reason, without the memory address that some of Pillow's messages contain."""
     return type(error).__name__ if "object at 0x" in str(error) else str(error)

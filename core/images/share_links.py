@@ -1,4 +1,4 @@
-"""Links that show one picture to whoever has them: its bytes and thumbnail, and nothing else of it."""
+"""Share links: everybody with the link sees one image and its thumbnail, but not the prompt."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from core.common.text import storable_text
 from core.database.database import Database
 from core.database.models import Image, ShareLink, User
 
-# How long a link may last, the usual one first.
-LIVES = (timedelta(days=7), timedelta(days=1), timedelta(days=30))
-# The part of an image's address in which a link's token is handed on.
+# How long a link may last, the default first.
+LIFETIMES = (timedelta(days=7), timedelta(days=1), timedelta(days=30))
+# The query parameter of an image's URL that holds the token.
 SHARE_PARAM = "share"
-# The audit log names a link by this many characters of its id.
-SHARE_NAME = 8
+# The number of characters of a link's id that the audit log shows.
+AUDITED_ID_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveShareLink:
-    """A link that still shows its picture. `id` can't be used as one."""
+    """A link that hasn't expired. Its `id` isn't its token, and opens nothing."""
 
     id: str
     image_id: str
@@ -39,9 +39,9 @@ class ActiveShareLink:
 
 @dataclass(frozen=True, slots=True)
 class SharedImage:
-    """All that a link's holder may know of an image; with `owner_id` the gallery gives its bytes.
+    """The fields of an image that a visitor may see; `owner_id` is for reading its bytes from the gallery.
 
-    It has no prompt, name or price, so that none can be shown by a slip.
+    Prompt, name and price are left out, so that no page can show them by mistake.
     """
 
     id: str
@@ -51,10 +51,10 @@ class SharedImage:
 
 
 class ShareLinks:
-    """Tokens leave as text, once, and are stored as SHA-256 only.
+    """Creates, checks and revokes share links. A token is returned once and stored only as its SHA-256.
 
-    A link is looked up at every use: it shows nothing from the moment that its owner stops sharing, puts the
-    image into the trash or loses their access. What isn't one's own is ImageNotFound, as if it never was.
+    Every use is checked in the database: a link stops working as soon as its owner revokes it, moves the
+    image to the trash or loses access. Another user's image or link raises ImageNotFound.
     """
 
     def __init__(
@@ -69,14 +69,14 @@ class ShareLinks:
         self._audit_log = audit_log
 
     def create(self, user: SignedIn, image_id: str, life: timedelta) -> str:
-        """The token of a new link to an image of this user's.
+        """Create a link to one of this user's images; returns its token. `life` is one of LIFETIMES.
 
-        Raises ImageNotFound, InvalidParameter, or SessionEnded where the session has ended in this moment.
+        Raises ImageNotFound, InvalidParameter, or SessionEnded if the session has just ended.
         """
-        if life not in LIVES:
-            *days, most = (str(life.days) for life in sorted(LIVES))
+        if life not in LIFETIMES:
+            *days, longest = (str(life.days) for life in sorted(LIFETIMES))
             raise errors.InvalidParameter(
-                f"A link can last {', '.join(days)} or {most} days.",
+                f"A link can last {', '.join(days)} or {longest} days.",
                 field="life",
                 suggestions=("Choose one of these.",),
             )
@@ -94,11 +94,11 @@ class ShareLinks:
                 expires_at=now + life,
             )
             session.add(share)
-            self._tell(session, Action.SHARE_MADE, user, share)
+            self._record(session, Action.SHARE_MADE, user, share)
         return token
 
     def shared_image(self, token: str, image_id: str) -> SharedImage | None:
-        """What a link shows now; None for a token that is made up, over, withdrawn or another image's."""
+        """The image that a link shows; None if the token is unknown, expired, revoked or another image's."""
         found = (
             select(Image)
             .join(ShareLink, col(ShareLink.image_id) == col(Image.id))
@@ -112,7 +112,7 @@ class ShareLinks:
         return SharedImage(image.id, image.owner_id, image.mime, image.sha256) if image else None
 
     def list(self, user: SignedIn, image_id: str) -> tuple[ActiveShareLink, ...]:
-        """The links of an image that aren't over, newest first. Raises ImageNotFound."""
+        """The active links of an image, newest first. Raises ImageNotFound."""
         with self._database.read() as session:
             image = _own(session, user, image_id)
             found = session.exec(
@@ -126,20 +126,20 @@ class ShareLinks:
             )
 
     def revoke(self, user: SignedIn, share_id: str) -> None:
-        """End one link at once. Raises ImageNotFound for one that isn't this user's, or is gone."""
+        """Revoke a link at once. Raises ImageNotFound if this user has no such link."""
         mine = (col(ShareLink.id) == storable_text(share_id), col(ShareLink.owner_id) == user.user_id)
         with self._database.write() as session:
             ended = session.scalars(delete(ShareLink).where(*mine).returning(ShareLink)).one_or_none()
             if ended is None:
                 raise errors.ImageNotFound
-            self._tell(session, Action.SHARE_WITHDRAWN, user, ended)
+            self._record(session, Action.SHARE_WITHDRAWN, user, ended)
 
-    def _tell(self, session: Session, action: Action, user: SignedIn, share: ShareLink) -> None:
-        details = f"link {share.id[:SHARE_NAME]}, until {share.expires_at:%Y-%m-%d %H:%M} UTC"
+    def _record(self, session: Session, action: Action, user: SignedIn, share: ShareLink) -> None:
+        details = f"link {share.id[:AUDITED_ID_LENGTH]}, until {share.expires_at:%Y-%m-%d %H:%M} UTC"
         self._audit_log.record(session, action, actor=user.user_id, subject=share.image_id, details=details)
 
     def tidy(self) -> None:
-        """Remove links that are over, and those of images that are gone."""
+        """Delete links that have expired or whose image is gone."""
         gone = ~exists().where(col(Image.id) == col(ShareLink.image_id))
         with self._database.write() as session:
             session.execute(delete(ShareLink).where((col(ShareLink.expires_at) <= self._clock()) | gone))

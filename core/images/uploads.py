@@ -1,4 +1,4 @@
-"""Pictures that people upload to be worked from: made anew, and kept until no job needs them."""
+"""Uploaded images and masks: re-encoded, and stored until no job needs them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from core.images.reencoding import ReencodedImage, reencode, reencode_mask
 from core.storage.keys import upload_folder
 from core.storage.storage import Storage
 
-NAME = r"[\w-]{43}\.(png|jpg)"
+# The file name of an upload.
+UPLOAD_NAME = r"[\w-]{43}\.(png|jpg)"
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A kept picture; `width` and `height` are in pixels."""
+    """A stored upload. `width` and `height` are in pixels."""
 
     key: str
     width: int
@@ -28,70 +29,70 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """The uploads of all users, each under its owner and its SHA-256, of at most `max_megabytes`.
+    """The uploads of all users, each under its owner and its SHA-256, of at most `max_megabytes` MB.
 
-    A decoded picture takes up to 100 MB, so the API decodes one at a time (core.api.upload_queue).
+    A decoded image takes up to 100 MB of memory, so the API decodes one at a time (core.api.upload_queue).
     """
 
     storage: Storage
     max_megabytes: int
 
     def store(self, owner_id: str, file: BinaryIO) -> Upload:
-        """Keep the picture in `file`; see `reencoding.reencode` for what is taken and what it becomes."""
-        picture = reencode(file, max_bytes=self.max_megabytes * MEGABYTE)
-        return self._put(owner_id, picture)
+        """Re-encode and store the image in `file`; see `reencoding.reencode` for formats and errors."""
+        image = reencode(file, max_bytes=self.max_megabytes * MEGABYTE)
+        return self._put(owner_id, image)
 
     def store_with_mask(self, owner_id: str, file: BinaryIO, mask: BinaryIO) -> tuple[Upload, Upload]:
-        """Keep the picture in `file` and the mask for it, or none of them where one is refused."""
-        most = self.max_megabytes * MEGABYTE
-        # A mask goes with a picture of its own format.
-        picture = reencode(file, max_bytes=most, lossless=True)
-        hole = reencode_mask(mask, size=(picture.width, picture.height), max_bytes=most)
-        return self._put(owner_id, picture), self._put(owner_id, hole)
+        """Store an image and its mask, or neither if one of them is rejected."""
+        max_bytes = self.max_megabytes * MEGABYTE
+        # The service needs image and mask in the same format, and a mask is a PNG.
+        image = reencode(file, max_bytes=max_bytes, lossless=True)
+        encoded_mask = reencode_mask(mask, size=(image.width, image.height), max_bytes=max_bytes)
+        return self._put(owner_id, image), self._put(owner_id, encoded_mask)
 
     def store_mask(self, owner_id: str, file: BinaryIO, *, size: tuple[int, int]) -> Upload:
-        """Keep the mask in `file` for a picture of `size` in pixels."""
+        """Store a mask for an image of `size` (width, height in pixels)."""
         mask = reencode_mask(file, size=size, max_bytes=self.max_megabytes * MEGABYTE)
         return self._put(owner_id, mask)
 
-    def _put(self, owner_id: str, picture: ReencodedImage) -> Upload:
-        name = f"{_digest(picture.data)}.{file_extension(picture.mime)}"
+    def _put(self, owner_id: str, image: ReencodedImage) -> Upload:
+        name = f"{_short_sha256(image.data)}.{file_extension(image.mime)}"
         key = f"{upload_folder(owner_id)}/{name}"
-        # Also where it is there already: what is put anew is young, and isn't cleared away.
-        self.storage.put(key, picture.data)
-        return Upload(key, picture.width, picture.height)
+        # Store an existing file again too: its new date keeps the clean-up from deleting it.
+        self.storage.put(key, image.data)
+        return Upload(key, image.width, image.height)
 
     def check(self, owner_id: str, *keys: str) -> None:
-        """Raise UploadGone unless all of `keys` are this user's and kept."""
+        """Raise UploadGone unless all of `keys` are stored uploads of this user."""
         for key in keys:
-            if not (is_of(owner_id, key) and self.storage.exists(key)):
+            if not (is_upload_of(owner_id, key) and self.storage.exists(key)):
                 raise UploadGone
 
 
-def read(storage: Storage, owner_id: str, key: str) -> bytes:
-    """A kept upload's bytes. Raises UploadGone, also for somebody else's, or StorageError."""
-    if not is_of(owner_id, key):
+def read_upload(storage: Storage, owner_id: str, key: str) -> bytes:
+    """The bytes of an upload. Raises UploadGone, also for another user's upload, or StorageError."""
+    if not is_upload_of(owner_id, key):
         raise UploadGone
     try:
         data = storage.get(key)
     except FileDamaged as error:
         raise UploadGone(details=error.details) from error
-    if _digest(data) not in key:
+    if _short_sha256(data) not in key:
         raise FileDamaged(details=f"{key} has other bytes than were stored")
     return data
 
 
-def is_of(owner_id: str, key: str) -> bool:
-    """Whether `key` names an upload of this user's."""
+def is_upload_of(owner_id: str, key: str) -> bool:
+    """Whether `key` is the key of an upload of this user."""
     folder, _, name = key.rpartition("/")
-    return folder == upload_folder(owner_id) and re.fullmatch(NAME, name, re.ASCII) is not None
+    return folder == upload_folder(owner_id) and re.fullmatch(UPLOAD_NAME, name, re.ASCII) is not None
 
 
-def mime_of(key: str) -> str:
-    """The type of a kept upload, which its name ends in."""
+def upload_mime(key: str) -> str:
+    """The media type of an upload, from the extension of its key."""
     return "image/jpeg" if key.endswith(".jpg") else "image/png"
 
 
-def _digest(data: bytes) -> str:
-    """The SHA-256 in 43 letters: in hex, a backup's archive would have no room for the name."""
+def _short_sha256(data: bytes) -> str:
+    """The SHA-256 in 43 characters: in hex, the name would be too long for a backup's tar archive."""
     return urlsafe_b64encode(sha256(data).digest()).decode().rstrip("=")

@@ -64,7 +64,7 @@ class _BackupRun:
         open_jobs = select(col(Job.id)).where(col(Job.state).in_(OPEN_STATES))
         for (job_id,) in chain.from_iterable(self.snapshot.row_pages(open_jobs, col(Job.id))):
             self._add_open_job(job_id)
-        for folder in (Folder.UPLOADS, Folder.ASIDE):
+        for folder in (Folder.UPLOADS, Folder.QUARANTINE):
             for file in self.storage.files(folder):
                 self._add(file.key)
 

@@ -33,11 +33,11 @@ from core.storage.storage import Storage, StoredFile
 # How long a file without a row is kept: an operator who swapped the database by mistake has time to notice.
 ORPHAN_RETENTION = timedelta(days=7)
 # All folders but the one for damaged responses, which only the administrator removes.
-FOLDERS = tuple(folder for folder in Folder if folder is not Folder.ASIDE)
+FOLDERS = tuple(folder for folder in Folder if folder is not Folder.QUARANTINE)
 _KEY = re.compile(
     rf"(?P<folder>{Folder.IMAGES}|{Folder.ANSWERS}|{Folder.PARTIALS})/(?P<job>[\w-]+)/[\w-][\w.-]*"
     rf"|(?P<thumbnails>{Folder.THUMBNAILS})/(?P<image>[\w-]+)\.webp"
-    rf"|(?P<uploads>{Folder.UPLOADS})/(?P<owner>[\w-]+)/{uploads.NAME}",
+    rf"|(?P<uploads>{Folder.UPLOADS})/(?P<owner>[\w-]+)/{uploads.UPLOAD_NAME}",
     re.ASCII,
 )
 T = TypeVar("T")

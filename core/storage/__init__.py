@@ -1,1 +1,1 @@
-"""Image bytes under keys, in a folder or an S3 bucket, and the data folder."""
+"""Stores image bytes under keys, in a folder or an S3 bucket, and prepares the data folder."""

@@ -1,4 +1,4 @@
-"""The data folder: its file names, its lock, and the database in it."""
+"""The data folder: its file names, permissions and lock, and the default database in it."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from core.database.engines import sqlite_url
 from core.database.installation_key import KEY_BYTES
 from core.settings import Settings
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-# The data folder is its owner's alone, and so is what is written into it.
-_PRIVATE, _OTHERS = 0o700, 0o077
-# In the data folder.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Only its owner may read the data folder and the files in it.
+_PRIVATE_MODE, _PRIVATE_UMASK = 0o700, 0o077
+# The names in the data folder.
 DATABASE, SECRET, LOCK, FILES = "atelier.db", "secret.key", "atelier.lock", "files"
 
 
 def database_url(settings: Settings, folder: Path) -> str:
-    """Where rows are kept, for the data folder `folder`."""
+    """The URL of the database: DATABASE_URL, or else a SQLite file in the data folder `folder`."""
     return settings.database_url or sqlite_url(folder / DATABASE)
 
 
-def data_folder(path: Path) -> Path:
-    """The folder, made for its owner alone; one that is there already keeps the mode it was given."""
+def prepare_data_folder(path: Path) -> Path:
+    """Create the data folder, private to its owner; an existing one keeps its mode. Returns its full path.
+
+    Raises SettingsError or StorageError.
+    """
     try:
         folder = path.expanduser().resolve()
     except RuntimeError as error:
@@ -35,19 +38,19 @@ def data_folder(path: Path) -> Path:
     try:
         _check_kinds(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        folder.mkdir(mode=_PRIVATE, exist_ok=True)
+        folder.mkdir(mode=_PRIVATE_MODE, exist_ok=True)
         probe = folder / f".probe-{os.getpid()}"
         probe.write_bytes(b"probe")
         probe.unlink()
-        if stat.S_IMODE(folder.stat().st_mode) == _PRIVATE:
-            os.umask(_OTHERS)
+        if stat.S_IMODE(folder.stat().st_mode) == _PRIVATE_MODE:
+            os.umask(_PRIVATE_UMASK)
     except OSError as error:
-        raise _folder_fault(folder, error) from error
+        raise _folder_error(folder, error) from error
     return folder
 
 
 def _check_kinds(folder: Path) -> None:
-    """Raise SettingsError where a file stands in a folder's place, or a folder in a file's."""
+    """Raise SettingsError if there is a file where a folder is needed, or a folder instead of a file."""
     for path in (folder / FILES, folder, *folder.parents):
         if path.is_file():
             raise errors.SettingsError(
@@ -62,8 +65,8 @@ def _check_kinds(folder: Path) -> None:
             )
 
 
-def _folder_fault(folder: Path, error: OSError) -> errors.StorageError:
-    if error.errno in _NO_ROOM:
+def _folder_error(folder: Path, error: OSError) -> errors.StorageError:
+    if error.errno in _DISK_FULL:
         return errors.StorageFull(f"There is no space left in {folder}.", details=str(error))
     return errors.StorageReadOnly(
         f"The data folder {folder} can't be written to. Make it writable or set DATA_DIR to another folder.",
@@ -72,9 +75,9 @@ def _folder_fault(folder: Path, error: OSError) -> errors.StorageError:
 
 
 def lock_data_folder(folder: Path) -> filelock.BaseFileLock:
-    """Keep a second process out: two of them would both run the same jobs, and pay twice.
+    """Lock the data folder against a second process, which would run and pay for the same jobs again.
 
-    The folder is let go with the lock object: whoever works in it must keep a reference.
+    The lock ends with the returned object, so keep a reference to it. Raises SettingsError.
     """
     lock = filelock.FileLock(folder / LOCK, thread_local=False)
     try:
@@ -87,14 +90,17 @@ def lock_data_folder(folder: Path) -> filelock.BaseFileLock:
 
 
 def legacy_key(path: Path) -> bytes | None:
-    """The installation's key from before the database had it. Raises SettingsError or StorageError."""
+    """The installation's key from the file in which older versions kept it; None without that file.
+
+    Raises SettingsError or StorageError.
+    """
     try:
         key = path.read_bytes() if path.exists() else None
     except OSError as error:
-        raise _folder_fault(path.parent, error) from error
+        raise _folder_error(path.parent, error) from error
     if key is not None and len(key) != KEY_BYTES:
         raise errors.SettingsError(
-            f"The key file {path} is damaged. Restore it from a backup, or remove it: a new one is made, and "
-            "the image service will see your users as new ones."
+            f"The key file {path} is damaged. Restore it from a backup, or remove it: then a new key is "
+            "created, and the image service will see your users as new ones."
         )
     return key

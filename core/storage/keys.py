@@ -1,4 +1,4 @@
-"""Where things lie: the names in a data folder, and the folders and keys of the stored files."""
+"""The folders and keys of stored files."""
 
 from __future__ import annotations
 
@@ -8,33 +8,34 @@ from core.database.models import Job
 
 
 class Folder(StrEnum):
-    """The first part of a stored file's key."""
+    """The first part of the key of a stored file."""
 
     IMAGES = "images"
     THUMBNAILS = "thumbnails"
     ANSWERS = "answers"
     PARTIALS = "partials"
     UPLOADS = "uploads"
-    # Damaged answers, for the administrator alone to look at and remove.
-    ASIDE = "aside"
+    # Damaged responses, for the administrator to inspect. Nothing deletes them.
+    QUARANTINE = "aside"
 
 
 def job_folder(folder: Folder, job_id: str) -> str:
-    """Where the files of one job are listed."""
+    """The folder of the files of one job."""
     return f"{folder}/{job_id}"
 
 
 def image_key(job: Job, index: int) -> str:
-    """A picture of the job's present call, counted from 0."""
+    """The key of an image of the job's current call; `index` counts from 0."""
     return f"{job_folder(Folder.IMAGES, job.id)}/{image_prefix(job)}{index}"
 
 
 def image_prefix(job: Job) -> str:
-    """How the names of the pictures of the job's present call begin."""
+    """The beginning of the file names of the images of the job's current call."""
     return f"{job.attempts}-"
 
 
 def answer_figures_key(job: Job) -> str:
+    """The key of the number of images, tokens and price of the job's current call, as JSON."""
     return f"{job_folder(Folder.ANSWERS, job.id)}/{job.attempts}.json"
 
 
@@ -47,13 +48,13 @@ def thumbnail_key(image_id: str) -> str:
 
 
 def damaged_image_key(job: Job, index: int) -> str:
-    """Where a picture that can't be read is kept."""
-    return f"{job_folder(Folder.ASIDE, job.id)}/{image_prefix(job)}{index}"
+    """The key of the copy of an image that can't be read."""
+    return f"{job_folder(Folder.QUARANTINE, job.id)}/{image_prefix(job)}{index}"
 
 
 def unreadable_answer_key(job: Job) -> str:
-    """Where an answer is kept that holds no picture."""
-    return f"{job_folder(Folder.ASIDE, job.id)}/answer-{job.attempts}"
+    """The key of a response that holds no image."""
+    return f"{job_folder(Folder.QUARANTINE, job.id)}/answer-{job.attempts}"
 
 
 def upload_folder(owner_id: str) -> str:

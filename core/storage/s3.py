@@ -1,4 +1,4 @@
-"""Bytes kept under a key in an S3 bucket, for an Atelier whose images outlive any one machine."""
+"""Storage in an S3 bucket, which several replicas can share."""
 
 from __future__ import annotations
 
@@ -23,24 +23,28 @@ from core.storage.storage import Storage, check_key
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
-# What a page may wait for a bucket that is dead, or that takes connections and says nothing.
-_CONNECT, _SILENCE, _WHOLE = timedelta(seconds=3), timedelta(seconds=5), timedelta(seconds=30)
-# A paid picture on a slow line: no page waits for it, and broken off it would have to start anew each time.
-_PAID = timedelta(seconds=120)
+# Limits for requests that a page waits for: for the connection, for silence, and for all of it.
+_CONNECT_TIMEOUT, _READ_TIMEOUT, _TOTAL_TIMEOUT = (
+    timedelta(seconds=3),
+    timedelta(seconds=5),
+    timedelta(seconds=30),
+)
+# The limit for storing a paid image, even over a slow line. No page waits for it.
+_PUT_TIMEOUT = timedelta(seconds=120)
 _RETRY: RetryConfig = {
     "max_retries": 2,
-    "retry_timeout": _CONNECT,
+    "retry_timeout": _CONNECT_TIMEOUT,
     "backoff": {
         "init_backoff": timedelta(milliseconds=100),
         "max_backoff": timedelta(seconds=1),
         "base": 2,
     },
 }
-# The library's own default.
-_REGION = "us-east-1"
+# obstore's own default.
+_DEFAULT_REGION = "us-east-1"
 _DELETES_AT_ONCE = 16
 _PROBE = b"probe"
-# By these a machine in AWS is told where its role's credentials are: read only where no keys are given.
+# Variables that name the credentials of an AWS machine's role. Used only without keys.
 _ROLE_VARIABLES = (
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -50,15 +54,15 @@ _ROLE_VARIABLES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 )
 
-# obstore tells what happened in its text only: the server's answer, or why there was none.
+# obstore gives the server's answer, or why there was none, only in its text.
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _CAUSE = re.compile(r'kind: (\w+)|(?:message|error): "([^"\\]{1,200})"')
 _REDIRECT = "Received redirect"
 _REFUSED = (401, 403)
-_NO_ROOM = 507
+_INSUFFICIENT_STORAGE = 507
 _ADVICE = ("Ask your administrator to check the bucket and the permissions of its keys.",)
-_AT_START = {
+_START_MESSAGES = {
     "NoSuchBucket": "There is no bucket {name} at {place}. Create it, or set STORAGE_URL to another.",
     "InvalidAccessKeyId": "The bucket {name} at {place} doesn't know the key in AWS_ACCESS_KEY_ID.",
     "SignatureDoesNotMatch": "The bucket {name} at {place} doesn't accept the key in AWS_SECRET_ACCESS_KEY.",
@@ -66,29 +70,28 @@ _AT_START = {
     "AuthorizationHeaderMalformed": "The bucket {name} isn't in the region {region}. Set AWS_REGION.",
     "PermanentRedirect": "The bucket {name} isn't in the region {region}. Set AWS_REGION.",
 }
-_AT_START_OTHERWISE = "The bucket {name} at {place} can't be used. Check it, AWS_ENDPOINT_URL and the keys."
+_OTHER_START_MESSAGE = "The bucket {name} at {place} can't be used. Check it, AWS_ENDPOINT_URL and the keys."
 
 
 class S3Storage(Storage):
-    """Files in a bucket, below a prefix. What the server has confirmed is kept, and each file is whole.
+    """Files in a bucket, below a prefix. A file is durable and complete once the server has confirmed it.
 
-    Raises StorageUnreachable when there is no answer or one that says nothing about the file, StorageReadOnly
-    when the keys are refused: both may pass. FileMissing only where the bucket itself says that there is no
-    such file.
+    Raises StorageUnreachable if there is no answer, or none about the file, and StorageReadOnly if the keys
+    are refused; both may be temporary. Raises FileMissing only if the bucket says that there is no such file.
     """
 
     def __init__(self, url: str, config: S3Config) -> None:
         address = urlsplit(url)
         self._bucket, self._prefix = address.netloc, address.path.strip("/") or None
         self._config = config
-        self._patient = self._connect({"timeout": _PAID})
-        super().__init__(self._connect({"read_timeout": _SILENCE, "timeout": _WHOLE}))
+        self._patient = self._connect({"timeout": _PUT_TIMEOUT})
+        super().__init__(self._connect({"read_timeout": _READ_TIMEOUT, "timeout": _TOTAL_TIMEOUT}))
 
     def _connect(self, limits: ClientConfig) -> S3Store:
-        options: ClientConfig = {"connect_timeout": _CONNECT, **limits}
+        options: ClientConfig = {"connect_timeout": _CONNECT_TIMEOUT, **limits}
         if self._config.get("endpoint", "").startswith("http://"):
             options["allow_http"] = True
-        with _others_variables_hidden(keep=() if "access_key_id" in self._config else _ROLE_VARIABLES):
+        with _aws_variables_hidden(keep=() if "access_key_id" in self._config else _ROLE_VARIABLES):
             return S3Store(
                 self._bucket,
                 prefix=self._prefix,
@@ -106,11 +109,11 @@ class S3Storage(Storage):
     def _send(self, store: ObjectStore, key: str, data: bytes) -> None:
         check_key(key)
         with self._translated():
-            # In one piece: a server checks that against its hash, and a crash leaves no parts to pay for.
+            # Not multipart: the server checks the hash, and a crash leaves no parts that cost money.
             obstore.put(store, key, data, use_multipart=False)
 
     def size(self, key: str) -> int:
-        """Asks for the file itself: the answer to HEAD has no words, and a missing bucket looks the same."""
+        """Uses GET: the response to HEAD has no body, so a missing bucket looks like a missing file."""
         check_key(key)
         with self._translated():
             return obstore.get(self._store, key).meta["size"]
@@ -126,12 +129,12 @@ class S3Storage(Storage):
             obstore.delete(self._store, key)
 
     def check_access(self) -> None:
-        """Put, read, list and delete a small file, and see that a missing one is said to be missing."""
+        """Put, read, list and delete a small file, and check that a missing file is reported as missing."""
         key = f"probe/{uuid4().hex}"
         self.put_preview(key, _PROBE)
         try:
-            if self.get(key) != _PROBE:  # such as a web page, which answers everything
-                raise errors.StorageUnreachable(details="what was put did not come back")
+            if self.get(key) != _PROBE:  # such as a web server that answers every request
+                raise errors.StorageUnreachable(details="the stored file was not returned")
             self.list("probe")
         finally:
             self.delete(key)
@@ -142,23 +145,23 @@ class S3Storage(Storage):
         try:
             yield
         except (BaseError, OSError, ValueError) as error:
-            # Not chained: the text may repeat key ids and signatures.
-            raise _fault(str(error)) from None
+            # Not chained: the text may contain key IDs and signatures.
+            raise _translate(str(error)) from None
 
 
 def open_s3(settings: Settings) -> S3Storage:
-    """The bucket of STORAGE_URL, tried out. Raises StorageError with what to mend."""
+    """Open the bucket of STORAGE_URL and check the access. Raises StorageError that says what to fix."""
     storage = S3Storage(settings.storage_url or "", config_of(settings))
     try:
         storage.check_access()
     except errors.StorageError as error:
-        raise _fault_at_start(settings, error) from None
+        raise _start_error(settings, error) from None
     return storage
 
 
 def config_of(settings: Settings) -> S3Config:
-    """What obstore is told: all that isn't in here keeps its default."""
-    config: S3Config = {"region": settings.aws_region or _REGION, "disable_bulk_delete": True}
+    """The configuration for obstore; everything else keeps its default."""
+    config: S3Config = {"region": settings.aws_region or _DEFAULT_REGION, "disable_bulk_delete": True}
     if settings.aws_endpoint_url:
         config["endpoint"] = settings.aws_endpoint_url.rstrip("/")
     if settings.aws_access_key_id and settings.aws_secret_access_key:
@@ -168,10 +171,10 @@ def config_of(settings: Settings) -> S3Config:
 
 
 @contextmanager
-def _others_variables_hidden(keep: tuple[str, ...]) -> Iterator[None]:
-    """obstore takes every `AWS_` variable there is for a setting, also those meant for other programs."""
-    others = [name for name in os.environ if name.upper().startswith("AWS_") and name not in keep]
-    hidden = {name: os.environ[name] for name in others}
+def _aws_variables_hidden(keep: tuple[str, ...]) -> Iterator[None]:
+    """Hide the `AWS_` variables of other programs: obstore would use every one of them as a setting."""
+    foreign = [name for name in os.environ if name.upper().startswith("AWS_") and name not in keep]
+    hidden = {name: os.environ[name] for name in foreign}
     for name in hidden:
         del os.environ[name]
     try:
@@ -180,14 +183,14 @@ def _others_variables_hidden(keep: tuple[str, ...]) -> Iterator[None]:
         os.environ.update(hidden)
 
 
-def _fault(text: str) -> errors.StorageError:
+def _translate(text: str) -> errors.StorageError:
     status, code = _STATUS.search(text), _CODE.search(text)
     if status is None:
-        return errors.StorageUnreachable(details=_why_no_answer(text))
+        return errors.StorageUnreachable(details=_connection_error(text))
     details = f"answer {status[1]} {code[1] if code else ''}".strip()
     if code and code[1] == "NoSuchKey":
         return errors.FileMissing(details=details)
-    if int(status[1]) == _NO_ROOM:
+    if int(status[1]) == _INSUFFICIENT_STORAGE:
         return errors.StorageFull(details=details)
     if int(status[1]) in _REFUSED:
         message = "The image store rejects its keys."
@@ -195,18 +198,18 @@ def _fault(text: str) -> errors.StorageError:
     return errors.StorageUnreachable(details=details)
 
 
-def _why_no_answer(text: str) -> str:
-    if _REDIRECT in text:  # one without an address to go to, as AWS gives for another region's bucket
+def _connection_error(text: str) -> str:
+    if _REDIRECT in text:  # without a target, as AWS answers for a bucket in another region
         return "answer 301 PermanentRedirect"
     causes = dict.fromkeys(kind or words for kind, words in _CAUSE.findall(text))
     return f"no answer: {', '.join(causes) or 'not an S3 server'}"
 
 
-def _fault_at_start(settings: Settings, error: errors.StorageError) -> errors.StorageError:
-    told = (words for code, words in _AT_START.items() if code in error.details.split())
-    message = next(told, _AT_START_OTHERWISE).format(
+def _start_error(settings: Settings, error: errors.StorageError) -> errors.StorageError:
+    messages = (words for code, words in _START_MESSAGES.items() if code in error.details.split())
+    message = next(messages, _OTHER_START_MESSAGE).format(
         name=settings.storage_url,
         place=settings.aws_endpoint_url or "AWS",
-        region=settings.aws_region or _REGION,
+        region=settings.aws_region or _DEFAULT_REGION,
     )
     return type(error)(message, details=error.details, suggestions=errors.SettingsError.suggestions)

@@ -1,4 +1,4 @@
-"""Bytes kept under a key, so that a power cut loses nothing that was said to be kept."""
+"""The interface of both storages: bytes under keys, durable once `put` has returned."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from obstore.store import ObjectStore
 from core import errors
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
-# obstore names the cause in its text only, in Rust's words, which are the same on every system.
+# obstore gives the cause only in its text, in Rust's words, which are the same on every system.
 _RUST_KIND = re.compile(r"kind: (\w+)")
-_FAULTS: dict[str | int, type[errors.StorageError]] = {
+_ERRORS: dict[str | int, type[errors.StorageError]] = {
     "StorageFull": errors.StorageFull,
     "QuotaExceeded": errors.StorageFull,
     "FileTooLarge": errors.StorageFull,
@@ -35,7 +35,7 @@ _FAULTS: dict[str | int, type[errors.StorageError]] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """What is known of a file without reading it: its size in bytes, and when it was put."""
+    """A file in a listing: `size` in bytes, and the time of its last `put`."""
 
     key: str
     size: int
@@ -43,24 +43,24 @@ class StoredFile:
 
 
 class Storage:
-    """Bytes under keys, which are relative paths of ASCII letters, digits, `.`, `_` and `-`.
+    """Bytes under keys: relative paths of ASCII letters, digits, `.`, `_` and `-`.
 
-    Raises StorageFull, StorageReadOnly, FileMissing, or StorageError for everything else,
-    a bad key included.
+    Raises StorageFull, StorageReadOnly or FileMissing, and StorageError for everything else, such as an
+    invalid key.
     """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep `data`; when this returns, a power cut can't take it. Replaces what was under `key`.
+        """Store `data` durably: after the return, a power cut can't lose it. Replaces an earlier file.
 
-        Whoever reads finds the whole of it or nothing.
+        Readers see the complete file or none.
         """
         self.put_preview(key, data)
 
     def put_preview(self, key: str, data: bytes) -> None:
-        """Keep `data` for now: whole or not at all for readers, but a power cut may take it."""
+        """Store `data` as `put` does, but faster: a power cut may lose it."""
         check_key(key)
         with self._translated():
             obstore.put(self._store, key, data)
@@ -71,7 +71,7 @@ class Storage:
             return bytes(obstore.get(self._store, key).bytes())
 
     def size(self, key: str) -> int:
-        """How many bytes are under `key`; they are not read."""
+        """The number of bytes under `key`, without reading them."""
         check_key(key)
         with self._translated():
             return obstore.head(self._store, key)["size"]
@@ -88,7 +88,7 @@ class Storage:
         return tuple(sorted(file.key for file in self.files(prefix)))
 
     def files(self, prefix: str) -> Iterator[StoredFile]:
-        """The files below the folder `prefix`, in any order, read page by page: there may be millions."""
+        """Yield the files below the folder `prefix`, in any order, read page by page."""
         check_key(prefix)
         with self._translated():
             for page in obstore.list(self._store, prefix):
@@ -97,7 +97,7 @@ class Storage:
                 )
 
     def delete(self, *keys: str) -> None:
-        """Remove `keys`; one that isn't there is no error."""
+        """Delete the files; a missing one is no error."""
         for key in keys:
             check_key(key)
         with self._translated():
@@ -106,12 +106,12 @@ class Storage:
                     obstore.delete(self._store, key)
 
     def _translated(self) -> AbstractContextManager[None]:
-        """Says the store's own faults in ours."""
+        """A context that translates the errors of the store into StorageError."""
         return translated_errors()
 
 
 def check_key(key: str) -> None:
-    """Raise StorageError for what isn't a key of `Storage`."""
+    """Raise StorageError unless `key` is a valid key."""
     if not _KEY.fullmatch(key):
         raise errors.StorageError(details=f"not a storage key: {key[:100]!r}")
 
@@ -123,10 +123,10 @@ def translated_errors() -> Iterator[None]:
     except FileNotFoundError as error:
         raise errors.FileMissing(details=str(error).partition("\n")[0]) from error
     except (BaseError, OSError, ValueError) as error:
-        raise _fault(error)(details=str(error).partition("\n")[0]) from error
+        raise _error_class(error)(details=str(error).partition("\n")[0]) from error
 
 
-def _fault(error: Exception) -> type[errors.StorageError]:
+def _error_class(error: Exception) -> type[errors.StorageError]:
     kind = _RUST_KIND.search(str(error))
     cause = error.errno if isinstance(error, OSError) else kind and kind[1]
-    return _FAULTS.get(cause or "", errors.StorageError)
+    return _ERRORS.get(cause or "", errors.StorageError)

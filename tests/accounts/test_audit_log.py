@@ -23,7 +23,7 @@ from core.database.database import ROWS_PER_PAGE, Database
 from core.database.models import AuditEntry, Scope, Table, User
 from core.database.pagination import Cursor
 from core.images.gallery import Gallery
-from core.images.share_links import LIVES, ShareLinks
+from core.images.share_links import LIFETIMES, ShareLinks
 from core.settings import RegistrationMode, load_settings
 from core.storage.storage import Storage
 from core.usage.budget_limits import UserLimits
@@ -210,12 +210,12 @@ def change_budget(world: World) -> Act:
 
 def share(world: World) -> Act:
     image = world.image()
-    return lambda: world.kept(world.shares.create(world.member, image, LIVES[0]))
+    return lambda: world.kept(world.shares.create(world.member, image, LIFETIMES[0]))
 
 
 def stop_sharing(world: World) -> Act:
     image = world.image()
-    world.kept(world.shares.create(world.member, image, LIVES[0]))
+    world.kept(world.shares.create(world.member, image, LIFETIMES[0]))
     [share] = world.shares.list(world.member, image)
     return lambda: world.shares.revoke(world.member, share.id)
 

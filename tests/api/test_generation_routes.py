@@ -28,7 +28,7 @@ from core.database.models import (
     Usage,
     User,
 )
-from core.images.share_links import LIVES
+from core.images.share_links import LIFETIMES
 from core.settings import load_settings
 from core.studio import Studio
 from core.web.cookies import COOKIE
@@ -654,7 +654,7 @@ def test_a_revoked_token_stops_working_at_once(studio: Studio, owner: Person) ->
 @ON_SQLITE
 def test_a_share_link_shows_only_its_image(studio: Studio, owner: Person) -> None:
     ids = [owner.client.post(GENERATE, json=ASKED).json()["id"] for _ in range(2)]
-    token = studio.share_links.create(owner.user, ids[0], LIVES[0])
+    token = studio.share_links.create(owner.user, ids[0], LIFETIMES[0])
     nobody = client_of(studio)
     for tail in ("", "/thumbnail"):
         response = nobody.get(f"/api/images/{ids[0]}{tail}?share={token}")

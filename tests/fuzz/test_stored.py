@@ -330,7 +330,7 @@ def test_a_search_finds_what_holds_every_word_of_it_and_nothing_else(
         for place, prompt in made.items():
             gallery.add(
                 session, owner_id=owner, job_id=place, recipe=Recipe(prompt=storable_text(prompt), model="m"),
-                picture=PICTURE, file_key=f"images/{place}/0", index=0, file_bytes=1,
+                info=PICTURE, file_key=f"images/{place}/0", index=0, file_bytes=1,
             )  # fmt: skip
     found = gallery.page(owner, Filters(search=search), limit=100).images
     with gallery._database.write() as session:

@@ -17,7 +17,7 @@ from core.common.text import storable_text
 from core.database.columns import fit_to_columns
 from core.database.models import Image
 from core.errors import scrub
-from core.images.gallery import FILE_NAME_LENGTH, _file_name
+from core.images.downloads import FILE_NAME_LENGTH
 from core.images.gallery_queries import fold
 from core.offline.prompt_writer import Description, language_of, write_prompt
 from core.offline.simulated_faults import fault_in
@@ -219,7 +219,7 @@ def test_a_word_is_found_in_a_text_whatever_its_case(text: str, word: str) -> No
 
 @fuzz(name=words_of("..", "/", "\\", "CON", "a\0b", "\u202e", "fox", ".exe", "\n"), prompt=any_text)
 def test_a_file_name_is_letters_digits_and_hyphens(name: str, prompt: str) -> None:
-    made = _file_name(Image(id="0123456789abcdef", name=name, prompt=prompt, mime="image/png"))
+    made = download_file_name(Image(id="0123456789abcdef", name=name, prompt=prompt, mime="image/png"))
     stem, end = made.rsplit("-", 1)
     assert end == "01234567.png"
     assert 0 < len(stem) <= FILE_NAME_LENGTH

@@ -204,7 +204,7 @@ def test_a_row_belongs_to_the_callers_transaction(
             owner_id=user.id,
             job_id="j",
             recipe=FOX,
-            picture=verify_image(plain_png()),
+            info=verify_image(plain_png()),
             file_key="k",
             index=0,
             file_bytes=1,
@@ -588,12 +588,12 @@ def test_a_lost_original_says_so(
     gallery: Gallery, keep: Callable[..., Image], storage: Storage, user: User, damage: bytes | None
 ) -> None:
     image = keep(user)
-    gallery.check(user.id, image.id)
+    gallery.check_file(user.id, image.id)
     storage.delete(image.file_key)
     if damage is not None:
         storage.put(image.file_key, damage)
     for use in (
-        gallery.check,
+        gallery.check_file,
         gallery.original,
         gallery.thumbnail,
         lambda *of: gallery.download(*of, with_prompt=False),

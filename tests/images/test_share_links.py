@@ -16,13 +16,13 @@ from core.common.clock import utc_now
 from core.database.database import Database
 from core.database.models import AuditEntry, Image, ShareLink
 from core.images.gallery import Gallery
-from core.images.share_links import LIVES, SharedImage, ShareLinks
+from core.images.share_links import LIFETIMES, SharedImage, ShareLinks
 from core.storage.storage import Storage
 from tests.support.clock import Clock
 from tests.support.sign_in import accounts_in, ticket_of
 from tests.support.stored_images import StoredImages, images_of_new_user
 
-WEEK = LIVES[0]
+WEEK = LIFETIMES[0]
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_link_shows_no_other_image(
     assert shares.shared_image(token, "\udfff") is None
 
 
-@pytest.mark.parametrize("life", LIVES, ids=str)
+@pytest.mark.parametrize("life", LIFETIMES, ids=str)
 def test_a_link_is_over_when_its_time_is(
     shares: ShareLinks, owner: SignedIn, image: Image, clock: Clock, life: timedelta
 ) -> None:
@@ -183,7 +183,7 @@ def test_a_link_shows_nothing_from_that_moment_on(
 
 
 def test_stopping_one_link_leaves_the_others(shares: ShareLinks, owner: SignedIn, image: Image) -> None:
-    first, second = (shares.create(owner, image.id, life) for life in LIVES[:2])
+    first, second = (shares.create(owner, image.id, life) for life in LIFETIMES[:2])
     latest_to_end = max(shares.list(owner, image.id), key=lambda share: share.expires_at)
     shares.revoke(owner, latest_to_end.id)
     assert shares.shared_image(first, image.id) is None
@@ -264,11 +264,11 @@ def test_what_is_refused_is_not_in_the_audit_trail(
 def test_links_are_listed_newest_first(
     shares: ShareLinks, owner: SignedIn, image: Image, clock: Clock
 ) -> None:
-    for life in LIVES:
+    for life in LIFETIMES:
         shares.create(owner, image.id, life)
         clock.forward(seconds=1)
     lives = [share.expires_at - share.created_at for share in shares.list(owner, image.id)]
-    assert lives == list(reversed(LIVES))
+    assert lives == list(reversed(LIFETIMES))
 
 
 def test_tidying_removes_what_is_over_and_what_shows_nothing_any_more(

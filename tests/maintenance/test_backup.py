@@ -27,7 +27,7 @@ from core.database.database import Database
 from core.database.installation_key import installation_key
 from core.database.models import Invite, Job, JobState, Scope, ShareLink, SignInSession, SignInTicket, User
 from core.generation.ingest import AnswerFigures
-from core.images.share_links import LIVES, ShareLinks
+from core.images.share_links import LIFETIMES, ShareLinks
 from core.maintenance.backup import back_up
 from core.maintenance.backup_archive import MANIFEST, BackupWriter, extract
 from core.maintenance.restore import restore
@@ -217,7 +217,7 @@ def test_no_session_token_or_link_of_the_backup_works_again(
     api_token = ApiTokens(stored.database, AuditLog(stored.database)).create(
         signed_in, "script", [Scope.READ], None
     )
-    ShareLinks(stored.database, AuditLog(stored.database)).create(signed_in, stored.image().id, LIVES[0])
+    ShareLinks(stored.database, AuditLog(stored.database)).create(signed_in, stored.image().id, LIFETIMES[0])
     round_trip.back_up()
     restored = round_trip.restore()
     accounts = accounts_in(restored.database)

@@ -136,7 +136,7 @@ def test_a_bucket_that_is_gone_says_so_and_comes_back(
 def test_a_bucket_that_says_nothing_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, bucket_settings: dict[str, str], between: Gateway, use: str
 ) -> None:
-    monkeypatch.setattr(s3, "_SILENCE", s3._SILENCE / 20)
+    monkeypatch.setattr(s3, "_READ_TIMEOUT", s3._READ_TIMEOUT / 20)
     storage = open_at(bucket_settings)
     between.silent.set()
     with pytest.raises(errors.StorageUnreachable, match="Timeout"):
@@ -146,8 +146,8 @@ def test_a_bucket_that_says_nothing_is_not_waited_for(
 def test_a_paid_picture_may_take_longer_and_ends_too(
     monkeypatch: pytest.MonkeyPatch, bucket_settings: dict[str, str], between: Gateway
 ) -> None:
-    monkeypatch.setattr(s3, "_PAID", s3._SILENCE / 10)
-    monkeypatch.setattr(s3, "_WHOLE", s3._SILENCE / 1000)  # too short for any answer
+    monkeypatch.setattr(s3, "_PUT_TIMEOUT", s3._READ_TIMEOUT / 10)
+    monkeypatch.setattr(s3, "_TOTAL_TIMEOUT", s3._READ_TIMEOUT / 1000)  # too short for any answer
     settings = load_settings(**bucket_settings)
     storage = S3Storage(settings.storage_url or "", s3.config_of(settings))
     storage.put(KEY, b"x")

@@ -35,7 +35,7 @@ class Keeper:
         fields = {"job_id": job_id, "index": index, "file_key": key, "file_bytes": len(data)} | changes
         with self.database.write() as session:
             return self.gallery.add(
-                session, owner_id=user.id, recipe=recipe, picture=verify_image(data), **fields
+                session, owner_id=user.id, recipe=recipe, info=verify_image(data), **fields
             )
 
 

@@ -74,7 +74,7 @@ def store_images(studio: Studio, name: str, count: int) -> str:
                 owner_id=owner,
                 job_id=job_id,
                 recipe=Recipe(prompt="a fox", model="gpt-image-2", style="ink"),
-                picture=verify_image(data),
+                info=verify_image(data),
                 file_key=key,
                 index=0,
                 file_bytes=len(data),

@@ -69,7 +69,7 @@ class StoredImages:
                 owner_id=self.user.id,
                 job_id=job.id,
                 recipe=RECIPE,
-                picture=verify_image(data),
+                info=verify_image(data),
                 file_key=key,
                 index=0,
                 file_bytes=len(data),

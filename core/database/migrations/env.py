@@ -8,7 +8,7 @@ from core.database.models import Table, UtcDateTime
 
 
 def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
-    """Migrations stand alone: they name SQL types, not ours."""
+    """Write SQL types into new migrations, which must not depend on our classes."""
     return "sa.DateTime()" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 

@@ -50,7 +50,7 @@ def _body(user: SignedIn, state: GalleryState, image_id: str) -> None:
 def _full_image(user: SignedIn, image: Image) -> None:
     """The image, or the reason why its file can't be shown; the browser alone would show a broken icon."""
     with failure_panel("image"):
-        studio().gallery.check(user.user_id, image.id)
+        studio().gallery.check_file(user.user_id, image.id)
         st.image(image_url(image.id), alt=image_alt_text(image.name, image.prompt), width="stretch")
 
 

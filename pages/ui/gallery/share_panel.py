@@ -11,7 +11,7 @@ import streamlit as st
 from core import errors
 from core.accounts.identity import SignedIn
 from core.database.models import Image
-from core.images.share_links import LIVES
+from core.images.share_links import LIFETIMES
 from core.settings import is_loopback
 from pages.ui.error_panel import log_failure, show_failure
 from pages.ui.formatting import local_time
@@ -27,8 +27,8 @@ def share_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
         st.markdown("Anyone with the link can see this image, but not the prompt.")
         st.segmented_control(
             "Expires in",
-            sorted(LIVES),
-            default=LIVES[0],
+            sorted(LIFETIMES),
+            default=LIFETIMES[0],
             key=LIFETIME_KEY,
             format_func=_lifetime_label,
             required=True,
