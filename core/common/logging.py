@@ -23,8 +23,7 @@ _LIBRARIES = ("sqlalchemy",)
 
 
 def escaped(text: str) -> str:
-    r"""`text` with unsafe characters escaped, such as `\x1b` or `\u202e`, and all lines but the first
-    indented.
+    r"""Escape unsafe characters, such as `\x1b` or `\u202e`, and indent all lines but the first.
 
     No event of the log begins with a space, so nobody can forge one with a newline.
     """

@@ -17,7 +17,7 @@ from core.common.text import storable_text
 from core.database.columns import fit_to_columns
 from core.database.models import Image
 from core.errors import scrub
-from core.images.downloads import FILE_NAME_LENGTH
+from core.images.downloads import FILE_NAME_LENGTH, download_file_name
 from core.images.gallery_queries import fold
 from core.offline.prompt_writer import Description, language_of, write_prompt
 from core.offline.simulated_faults import fault_in
