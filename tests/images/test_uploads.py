@@ -16,7 +16,7 @@ from core.common.media_types import MEGABYTE
 from core.database.models import Job, JobState
 from core.images.image_files import verify_image
 from core.images.reencoding import MAX_PIXELS, ReencodedImage, reencode, reencode_mask
-from core.images.uploads import Uploads, read
+from core.images.uploads import Uploads, read_upload
 from core.maintenance.integrity import ORPHAN_RETENTION, IntegrityCheck
 from core.maintenance.repairs import Repairs
 from core.storage.folder import FolderStorage
@@ -165,7 +165,7 @@ def test_an_upload_lies_under_its_owner_and_its_hash(uploads: Uploads, storage: 
     again = uploads.store("ada", io.BytesIO(camera("JPEG")))
     assert first == again
     assert storage.list("uploads") == (first.key,)
-    assert read(storage, "ada", first.key) == storage.get(first.key)
+    assert read_upload(storage, "ada", first.key) == storage.get(first.key)
 
 
 def test_an_upload_is_its_owners_alone(uploads: Uploads, storage: FolderStorage) -> None:
@@ -176,14 +176,14 @@ def test_an_upload_is_its_owners_alone(uploads: Uploads, storage: FolderStorage)
         with pytest.raises(errors.UploadGone):
             uploads.check("grace", key)
         with pytest.raises(errors.UploadGone):
-            read(storage, "grace", key)
+            read_upload(storage, "grace", key)
 
 
 def test_an_upload_that_was_changed_on_the_disk_is_not_sent(uploads: Uploads, storage: FolderStorage) -> None:
     kept = uploads.store("ada", io.BytesIO(camera("JPEG")))
     storage.put(kept.key, b"something else")
     with pytest.raises(errors.FileDamaged):
-        read(storage, "ada", kept.key)
+        read_upload(storage, "ada", kept.key)
 
 
 def test_what_is_refused_leaves_no_file(uploads: Uploads, storage: FolderStorage) -> None:
