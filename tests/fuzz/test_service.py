@@ -29,7 +29,7 @@ from core.provider.error_translation import (
 from core.provider.response_limits import record_response, record_rest, recorded_bytes
 from core.provider.responses import ChatResponse, ImageResponse, decode_image, event_data, text_content
 from core.settings import load_settings
-from core.storage.s3 import _fault as bucket_fault
+from core.storage.s3 import _translate as bucket_fault
 from tests.support.fuzz_inputs import HUGE, any_text, fuzz, json_of, words_of
 from tests.support.images import plain_png
 
