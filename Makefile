@@ -1,38 +1,56 @@
-# Atelier: `make run` starts the app, `make test` and `make chaos` prove it, `make check` reads the code.
+# Atelier's commands. The first one that needs Python packages installs them in .venv.
+#
+#   make run                 start the app
+#   make test                prove every promise, on both databases and in a browser: ten minutes on two cores
+#   make test T=generation   only the tests in tests/generation; T can also be a path, or several of either
+#   make lint                read the code with ruff, mypy and import-linter: half a minute
+#   make check               make lint, then look for known vulnerabilities in the packages
+#   make proof               the long proofs: 100 kills on each database, thousands of inputs for each parser
+#                            and route, a deployment that loses a replica, a clean clone: 15 minutes
+#   make chaos KILLS=20      only the kills, as many as you say
+#   make fuzz FUZZ=PATH      only the fuzzing, of one file or folder
+#   make bench               measure speed and memory; BENCH="--only startup poll --json figures.json"
+#   make errors              write docs/errors.md from the code
+#   make format              format the code
+#   make browser             install a browser for the tests where there is none
+#   make clean               delete what these commands have installed and cached
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test check fuzz bench chaos errors format browser clean
+.PHONY: run test lint check proof chaos fuzz bench errors format browser clean
 
 run: $(VENV)/.app-ready
 	@$(BIN)/python app.py
 
+# A word in T that names something in tests/ is found there.
+T ?= tests
 test: $(VENV)/.tests-ready browser
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(foreach each,$(T),$(if $(wildcard tests/$(firstword $(subst ::, ,$(each)))),tests/)$(each))
 
-# Kills it at random moments, on each engine in about five minutes; `make chaos KILLS=20` is shorter.
+lint: $(VENV)/.tests-ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+check: lint
+	$(BIN)/python -m tests.support.advisories
+
+proof: $(VENV)/.tests-ready browser
+	$(BIN)/python -m pytest -m "proof or hypothesis" --hypothesis-profile=long --dist=loadgroup
+
 KILLS ?= 100
 chaos: $(VENV)/.tests-ready
 	$(BIN)/python -m tests.resilience.random_kills --kills $(KILLS)
 
-check: $(VENV)/.tests-ready
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m tests.support.advisories
-
-# Thousands of inputs for every parser and operation of the API; `make fuzz FUZZ=tests/fuzz/test_texts.py` for some.
 FUZZ ?= tests
 fuzz: $(VENV)/.tests-ready
 	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=long $(FUZZ)
 
-# Parts of it: make bench BENCH="--only startup poll --json figures.json"
 bench: $(VENV)/.tests-ready browser
 	$(BIN)/python -m tests.bench $(BENCH)
 
-# Writes the table of docs/errors.md from the code.
 errors: $(VENV)/.tests-ready
 	$(BIN)/python -m tests.support.error_table --write
 

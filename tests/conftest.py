@@ -48,12 +48,14 @@ _FOREIGN = (
     "STREAMLIT_",
     "UVICORN_",
 )
-# The longest first: a file is one worker's, and the last one to begin would keep the other waiting.
-LONGEST = (
+# The longest files, in the order in which they begin: each is one worker's, and a long one that began last
+# would keep the other worker waiting.
+LONGEST_FIRST = (
+    "test_random_kills.py",
+    "test_deployment.py",
     "test_accessibility.py",
     "test_with_service.py",
     "test_hostile_text.py",
-    "test_deployment.py",
 )
 
 
@@ -303,4 +305,11 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST and item.path.parent.name != "browser")
+    items.sort(key=_place_in_line)
+
+
+def _place_in_line(item: pytest.Item) -> int:
+    """The longest files first, then the browser's, then all others as they come."""
+    if item.path.name in LONGEST_FIRST:
+        return LONGEST_FIRST.index(item.path.name)
+    return len(LONGEST_FIRST) + (item.path.parent.name != "browser")

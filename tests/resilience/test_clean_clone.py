@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.app_process import ROOT, free_port, healthy
 
+pytestmark = pytest.mark.proof
 # The first start downloads and installs; a slow connection is no failure.
 PATIENCE = 480
 

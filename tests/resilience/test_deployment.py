@@ -42,6 +42,10 @@ COLOURS = ("red", "white", "grey", "black", "silver", "blue")
 LONG_CALL = 20
 
 
+# One worker runs these in `make proof`, so that everything is started once.
+pytestmark = pytest.mark.xdist_group("deployment")
+
+
 @pytest.fixture(scope="module")
 def running(
     tmp_path_factory: pytest.TempPathFactory, s3: S3Server, shared_service: OpenAIService
@@ -80,7 +84,7 @@ def test_a_browser_stays_on_one_replica_and_its_pictures_come_from_any(
         Visitor(browser, whole.proxy.base_url, fresh=True) as stranger,
     ):
         person.context.on("response", note)
-        person.sign_up("stayer")
+        person.enter(whole.ticket("stayer"))
         place = whole.place_of(person)
         person.describe(name="Juniper", base_prompt="reading under a tree")
         assert "Juniper" in person.enhance()
@@ -97,7 +101,7 @@ def test_a_browser_stays_on_one_replica_and_its_pictures_come_from_any(
 
         other = "two" if place == "one" else "one"
         stranger.context.add_cookies([{"name": STICKY, "value": other, "url": whole.proxy.base_url}])
-        stranger.sign_up("stranger")
+        stranger.enter(whole.ticket("stranger"))
         refused = httpx2.get(elsewhere, headers=session_of(stranger), trust_env=False)
         assert refused.status_code == 404
         stranger.go("Gallery")
@@ -112,11 +116,12 @@ def test_being_looked_at_every_second_leaves_no_line_in_the_log(whole: Topology)
     assert [app.output for app in whole.replicas.values() if "_stcore/health" in app.output] == []
 
 
+@pytest.mark.proof
 def test_when_a_replica_dies_the_other_goes_on_with_its_work_and_its_people(
     browser: Browser, whole: Topology
 ) -> None:
     with Visitor(browser, whole.proxy.base_url, fresh=True) as person:
-        person.sign_up("survivor")
+        person.enter(whole.ticket("survivor"))
         place = whole.place_of(person)
         whole.service.script(*[Behaviour(latency=LONG_CALL / 2)] * PLACES)
         person.type("Prompt", f"a {{{'|'.join(COLOURS)}}} fox")
@@ -155,7 +160,7 @@ def test_a_replica_that_is_stopped_finishes_its_images_and_hands_its_people_on(
     browser: Browser, whole: Topology
 ) -> None:
     with Visitor(browser, whole.proxy.base_url, fresh=True) as person:
-        person.sign_up("mover")
+        person.enter(whole.ticket("mover"))
         place = whole.place_of(person)
         whole.service.script(*[Behaviour(latency=4)] * PLACES)
         person.type("Prompt", "a {red|white|grey} fox")
@@ -175,6 +180,7 @@ def test_a_replica_that_is_stopped_finishes_its_images_and_hands_its_people_on(
     until(lambda: whole.proxy.gives_to(place))
 
 
+@pytest.mark.proof
 def test_a_restart_of_the_database_takes_no_job_from_a_living_replica(whole: Topology) -> None:
     whole.service.script(Behaviour(latency=LONG_CALL), always=True)
     with whole.database() as database:

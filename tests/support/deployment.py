@@ -20,7 +20,7 @@ from sqlmodel import select
 from core.database.database import Database
 from core.database.process_lock import ProcessLock
 from core.web.cookies import COOKIE
-from tests.support.app_process import ROOT, AppProcess, free_port
+from tests.support.app_process import ROOT, AppProcess, Ticket, free_port, ticket_at
 from tests.support.browser_user import Visitor
 from tests.support.openai_service import OpenAIService
 from tests.support.servers import PostgresServer, S3Server, postgres_server
@@ -103,6 +103,10 @@ class Topology:
         """The name of the replica that a browser is kept on."""
         (sticky,) = (each for each in person.context.cookies() if each.get("name") == STICKY)
         return str(sticky.get("value"))
+
+    def ticket(self, username: str) -> Ticket:
+        """As AppProcess.ticket."""
+        return ticket_at(self.database_url, username)
 
     def other(self, name: str) -> AppProcess:
         return next(app for place, app in self.replicas.items() if place != name)
