@@ -1,4 +1,4 @@
-"""What strangers write into the log is seen there, and does nothing."""
+"""Foreign text in the log is readable and harmless."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HOSTILE = [
 
 @pytest.fixture
 def written() -> Iterator[io.StringIO]:
-    """What configure_logging writes of our lines, and of a library's."""
+    """The output of our log and of a library's."""
     before, factory, out = structlog.get_config(), logging.getLogRecordFactory(), io.StringIO()
     configure_logging("INFO")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(out), cache_logger_on_first_use=False)
@@ -46,7 +46,7 @@ def is_safe(line: str) -> bool:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_no_words_do_anything_in_the_log(written: io.StringIO, text: str) -> None:
+def test_no_text_controls_the_terminal_or_forges_a_log_line(written: io.StringIO, text: str) -> None:
     log, library = structlog.get_logger(), logging.getLogger("a.library")
     log.warning(text)
     log.warning("refused", path=text, several=[text], spaced=f"a b{text}")
@@ -77,12 +77,12 @@ def test_a_traceback_keeps_its_lines(written: io.StringIO) -> None:
     assert end == ""
 
 
-def test_usual_words_stay_as_they_are() -> None:
+def test_ordinary_text_is_unchanged() -> None:
     text = "C:\\path, 狐 🦊, Füchsin\tש"
     assert escaped(text) == text
 
 
-def test_an_address_that_nobody_has_is_written_out(written: io.StringIO) -> None:
+def test_the_path_of_an_unknown_page_is_escaped(written: io.StringIO) -> None:
     guarded = Guard(Starlette(), get_settings=lambda: load_settings())
     client = TestClient(guarded, base_url="http://localhost:8501")
     assert client.get("/%1B%5B2J%E2%80%AE").status_code == 404

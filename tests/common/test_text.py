@@ -1,4 +1,4 @@
-"""No text of a person or a service takes the square of its length to be normalised."""
+"""Foreign text is normalised in linear time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_run_of_marks_is_cut_where_no_language_has_as_many(text: str) -> None:
+def test_a_run_of_marks_is_cut_beyond_what_any_language_needs(text: str) -> None:
     assert has_too_many_marks(text)
     cut = limit_combining_marks(f"{text} fox é")
     assert not has_too_many_marks(cut)
@@ -30,13 +30,13 @@ def test_a_run_of_marks_is_cut_where_no_language_has_as_many(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "a fox", "a" + "\u0301" * MAX_COMBINING_MARKS, "é" * 500, "\u0ba8\u0bbf" * 500, "ガ" * 500]
 )
-def test_what_languages_write_stays_as_it_is(text: str) -> None:
+def test_text_of_real_languages_is_unchanged(text: str) -> None:
     assert limit_combining_marks(text) == text
     assert not has_too_many_marks(text)
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_what_is_compared_is_cut_before_it_is_folded(text: str) -> None:
+def test_text_is_cut_before_it_is_folded(text: str) -> None:
     most = 3 * MAX_COMBINING_MARKS
     assert len(fold(text)) < most
     assert len(_normalised(text)) < most

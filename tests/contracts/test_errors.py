@@ -1,4 +1,4 @@
-"""Every failure has a code of its own, plain words, something to do, and keeps secrets to itself."""
+"""Every error has its own code, a message and suggestions, and contains no secret."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_no_two_errors_share_a_code() -> None:
         (errors.ImageAuthError, "IMG-AUTH-001"),
     ],
 )
-def test_the_codes_that_others_rely_on_stay(kind: type[ImageError], code: str) -> None:
+def test_published_codes_never_change(kind: type[ImageError], code: str) -> None:
     assert kind.code == code
 
 
@@ -100,14 +100,14 @@ def test_the_reasons_of_a_blocked_prompt_are_named() -> None:
     "sentence",
     ["Incorrect API key provided: {}.", "{'key': '{}'}", "line\\n{}\\nline", "x{}", "{}, {}"],
 )
-def test_a_key_is_scrubbed_wherever_it_stands(secret: str, sentence: str) -> None:
+def test_a_key_is_removed_anywhere_in_a_text(secret: str, sentence: str) -> None:
     scrubbed = scrub(sentence.replace("{}", secret))
     assert secret not in scrubbed
     assert "[secret]" in scrubbed
 
 
 @given(before=st.text(), secret=_KEYS, after=st.text(), kind=st.sampled_from(["sk-", "sk-proj-", "atl_"]))
-def test_no_text_around_a_key_lets_it_through(before: str, secret: str, after: str, kind: str) -> None:
+def test_a_key_is_removed_whatever_surrounds_it(before: str, secret: str, after: str, kind: str) -> None:
     assert kind + secret not in scrub(before + kind + secret + after).replace(before, "").replace(after, "")
 
 
@@ -144,14 +144,14 @@ def test_details_are_scrubbed_from_the_start() -> None:
 
 
 @pytest.mark.parametrize("word", ["a", "ask-", "*", "a****", "Bearer ", "atl_", "sk-a1", "x-", "a" * 400])
-def test_megabytes_are_scrubbed(word: str) -> None:
-    """A pattern that looks on from every place anew would take hours."""
+def test_megabytes_are_scrubbed_in_linear_time(word: str) -> None:
+    """A pattern that backtracks from every position would take hours."""
     scrubbed = scrub(word * (2_000_000 // len(word)) + " sk-abcdefghij0123456789")
     assert scrubbed.endswith("[secret]")
     assert "abcdefghij" not in scrubbed
 
 
-def test_a_key_in_a_run_that_no_key_is_as_long_as_is_scrubbed() -> None:
+def test_a_key_in_a_very_long_run_is_removed() -> None:
     assert scrub("x" * 500 + "sk-abcdefghij0123456789") == "x" * 500 + "[secret]"
 
 
@@ -160,7 +160,7 @@ SECRET = "sk-proj-abcdefghij0123456789"
 
 @pytest.fixture
 def log_lines() -> Iterator[io.StringIO]:
-    """What the app's own logging writes."""
+    """The output of the app's log."""
     lines = io.StringIO()
     configure_logging("INFO")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(lines), cache_logger_on_first_use=False)
@@ -200,6 +200,6 @@ def test_a_logged_message_holds_no_secret(log_lines: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_a_message_that_says_the_cost_is_marked_so(kind: type[ImageError]) -> None:
-    """The pages would say it a second time, or not at all."""
+def test_a_message_that_states_the_cost_is_marked(kind: type[ImageError]) -> None:
+    """Otherwise the pages would state the cost twice, or not at all."""
     assert ("charged for this" in kind.message) == kind.states_cost

@@ -1,4 +1,4 @@
-"""Keys, tokens, cookies and passwords are fed through every path, and what comes out is searched for them."""
+"""Secrets are fed into every path, and every output is searched for them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PASSWORD = "hunter2-and-more"
 
 @dataclass(frozen=True)
 class Secret:
-    """One secret as others may quote it; nothing that comes out may hold `core`."""
+    """A secret as a service may quote it; no output may contain `core`."""
 
     quoted: str
     core: str
@@ -70,7 +70,7 @@ EACH = pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS.keys())
 
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
-    """All that is logged: by the app, and by libraries."""
+    """The whole log of the app and of libraries."""
     written = io.StringIO()
     handler = logging.StreamHandler(written)
     handler.setFormatter(logging.Formatter("%(name)s %(message)s"))
@@ -100,7 +100,7 @@ def studio(tmp_path: Path, service: OpenAIService, lines: io.StringIO) -> Iterat
 
 @pytest.fixture
 def enter(studio: Studio) -> Callable[[str], tuple[SignedIn, str]]:
-    """`enter("ada")`: the account, signed in, and its cookie's token; the first is the administrator's."""
+    """`enter("ada")` creates and signs in a user, with the cookie's token. The first is the administrator."""
 
     def make(name: str) -> tuple[SignedIn, str]:
         if studio.passwords.stored_hash(name) is None:
@@ -114,7 +114,7 @@ def enter(studio: Studio) -> Callable[[str], tuple[SignedIn, str]]:
 
 
 def rows(studio: Studio) -> str:
-    """Every row of every table, but for the installation's own key, which the database is there to keep."""
+    """Every row of every table except the installation's key, which belongs there."""
     with studio.database.read() as session:
         return "\n".join(
             repr(row)
@@ -125,7 +125,7 @@ def rows(studio: Studio) -> str:
 
 
 def files(studio: Studio) -> str:
-    """Every file of the data folder as text; the database's pages and the log of its writes among them."""
+    """Every file of the data folder as text, the database and its write-ahead log included."""
     folder = studio.settings.data_dir
     return "\n".join(
         path.read_bytes().decode("latin-1") for path in sorted(folder.rglob("*")) if path.is_file()
@@ -133,7 +133,7 @@ def files(studio: Studio) -> str:
 
 
 def drawn_on(page: AppTest) -> str:
-    """Everything that the browser is sent for a page."""
+    """Everything that a page sends to the browser."""
     assert not page.exception
     return "\n".join(_protos(page._tree))
 
@@ -171,7 +171,7 @@ def test_no_part_of_an_errors_body_repeats_a_secret(place: str, secret: Secret) 
 
 
 def _assert_silent(error: errors.ImageError, secret: Secret) -> None:
-    """That nothing which is shown, logged, stored or answered of it holds the secret."""
+    """Assert that no message, log line, row or response contains the secret."""
     shown = (str(error), repr(error), error.details, error.message, errors.terminal_message(error))
     stored, answered = repr(StoredError.of(error)), error_response(error, error.status).body.decode()
     for text in (*shown, stored, answered):
@@ -185,7 +185,7 @@ def test_no_job_keeps_a_secret_that_a_service_quotes(
     lines: io.StringIO,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """From the service's answer to the log, the rows, the files and the page."""
+    """From the service's response to the log, the rows, the files and the page."""
     ada, token = enter("ada")
     for secret in SECRETS.values():
         service.script(ErrorRow(400, {"message": secret.quoted, "code": "moderation_blocked"}))
@@ -240,7 +240,7 @@ def test_no_enhancement_shows_a_secret_that_a_service_quotes(
     ],
 )  # fmt: skip
 def test_no_setting_that_is_wrong_is_repeated(variable: str, secret: Secret) -> None:
-    """Whatever was pasted into the wrong line of `.env`; some of it may even be right."""
+    """For example, a key pasted into the wrong line of `.env`."""
     try:
         load_settings(**{variable: f"{secret.quoted} \n"})
     except errors.SettingsError as error:
@@ -248,7 +248,7 @@ def test_no_setting_that_is_wrong_is_repeated(variable: str, secret: Secret) -> 
         assert secret.core not in chain
 
 
-def test_the_settings_know_what_no_log_line_may_hold() -> None:
+def test_the_settings_list_their_secrets() -> None:
     settings = load_settings(
         openai_api_key=CONFIGURED,
         openai_base_url=f"http://gateway:{PASSWORD}@127.0.0.1:9/v1",
@@ -280,8 +280,8 @@ def test_no_log_line_holds_a_secret(lines: io.StringIO, secret: Secret, logger: 
     assert secret.core not in lines.getvalue()
 
 
-def test_a_servers_line_of_access_keeps_its_parts(lines: io.StringIO) -> None:
-    """Its own formatter takes them apart."""
+def test_an_access_log_line_keeps_its_arguments(lines: io.StringIO) -> None:
+    """The server's formatter needs the arguments separately."""
     configure_logging("INFO")
     record_response = logging.getLogger("uvicorn.access").makeRecord(
         "uvicorn.access", logging.INFO, "", 0, '%s - "%s %s HTTP/%s" %d',
@@ -328,7 +328,7 @@ def test_no_answer_repeats_what_was_sent(
 # Our own
 
 
-def test_no_row_file_or_line_holds_a_token_that_opens_something(
+def test_no_row_file_or_log_line_contains_a_usable_token(
     studio: Studio, enter: Callable[[str], tuple[SignedIn, str]], lines: io.StringIO
 ) -> None:
     chief, cookie = enter("chief")
@@ -349,13 +349,13 @@ def test_no_row_file_or_line_holds_a_token_that_opens_something(
         assert not any(secret in text for text in kept), name
 
 
-def test_nobody_elses_words_stand_in_a_failure(
+def test_an_error_contains_no_text_of_another_user(
     studio: Studio,
     service: OpenAIService,
     enter: Callable[[str], tuple[SignedIn, str]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Not on another's page, nor in the administrator's counts or the log."""
+    """Neither on another user's page, nor in the error counts, nor in the log."""
     enter("chief")
     ada, _ = enter("ada")
     service.script("moderation")

@@ -1,4 +1,4 @@
-"""docs/security.md names a test for all that went wrong elsewhere, and every test that it names is there."""
+"""docs/security.md names a test for every incident elsewhere, and each of these tests exists."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def test_a_named_test_is_there(file: str, test: str) -> None:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1][:60])
-def test_what_happened_elsewhere_has_its_test(row: list[str]) -> None:
+def test_every_incident_has_a_test(row: list[str]) -> None:
     assert re.search(r"`tests/[\w/]+\.py::\w+`", row[2])
 
 
-def test_everything_that_happened_is_in_the_table() -> None:
+def test_every_incident_is_in_the_table() -> None:
     assert {int(row[0].strip("| ")) for row in ROWS} == set(range(1, HAPPENED + 1))
     assert [reference for reference in REFERENCES.split() if reference not in DOCUMENT] == []
 
 
-def test_how_to_report_and_what_is_not_protected_is_said() -> None:
+def test_reporting_and_limits_are_described() -> None:
     said = (ROOT / "SECURITY.md").read_text()
     for title in (
         "## Versions",

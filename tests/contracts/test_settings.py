@@ -1,4 +1,4 @@
-"""Each setting is read from its variable, bounded, and named (without its value) when it is wrong."""
+"""Each setting is read from its variable and bounded; a wrong one is named, without its value."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_wrong_setting_is_named_and_its_value_is_not_repeated(
         ("AWS_SECRET_ACCESS_KEY", " "),
     ],
 )
-def test_what_belongs_to_a_bucket_counts_only_with_one(
+def test_aws_settings_are_checked_only_with_a_bucket(
     name: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = {"AWS_ACCESS_KEY_ID": "AKIA1", "AWS_SECRET_ACCESS_KEY": "hunter2"} | {name: text}
@@ -201,20 +201,20 @@ def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -
         load_settings()
 
 
-def test_a_file_env_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_a_file_env_that_is_not_text_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(SettingsError, match=r"\.env"):
         load_settings()
 
 
-def test_a_line_of_the_file_env_that_would_be_left_out_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_line_of_the_file_env_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text('PORT=8600\nOPENAI_API_KEY="sk-hunter2\n')
     with pytest.raises(SettingsError, match=r"\.env can't be read from line 2") as caught:
         load_settings()
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_folder_in_the_place_of_the_file_env_is_named(tmp_path: Path) -> None:
+def test_a_folder_named_env_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".env").mkdir()
     with pytest.raises(SettingsError, match=r"\.env is a folder"):
         load_settings()
@@ -289,12 +289,12 @@ def test_registration_mode_follows_the_address(host: str, registration: Registra
 @pytest.mark.parametrize(
     ("host", "expected"), [("0.0.0.0", True), ("[::]", True), ("10.0.0.1", False), ("x", False)]
 )
-def test_an_address_that_stands_for_all_is_known(host: str, expected: bool) -> None:
+def test_an_unspecified_address_is_recognised(host: str, expected: bool) -> None:
     assert is_unspecified(host) is expected
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_behind_a_proxy_nothing_is_for_this_machine_alone(host: str) -> None:
+def test_behind_a_proxy_atelier_is_not_private(host: str) -> None:
     settings = load_settings(host=host, public_https=True)
     assert settings.effective_registration is RegistrationMode.INVITE
     assert settings.served_hosts == {"*"}
@@ -316,5 +316,5 @@ def test_behind_a_proxy_nothing_is_for_this_machine_alone(host: str) -> None:
         ),
     ],
 )
-def test_the_names_that_are_answered_to(given: dict[str, str], names: set[str]) -> None:
+def test_served_hosts_follow_the_settings(given: dict[str, str], names: set[str]) -> None:
     assert load_settings(**given).served_hosts == names

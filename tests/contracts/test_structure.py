@@ -1,4 +1,4 @@
-"""The shape of the code and its documents: what depends on what, and what is written down."""
+"""The structure of the code, and documents that must match it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def named(path: Path) -> str:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The dotted names that a file imports, wherever in it."""
+    """The dotted names of all imports in a file, inside functions too."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (name.name for name in node.names)
@@ -109,7 +109,7 @@ def test_the_table_of_errors_is_that_of_the_code() -> None:
 
 
 def test_every_error_is_in_the_table_once() -> None:
-    """The classes are looked for in the source: one that nothing imports would be left out in silence."""
+    """Reads the source, because a class that nothing imports isn't registered."""
     files = [path for path in ERRORS if path.name not in ("__init__.py", "stored.py")]
     nodes = [node for path in files for node in ast.parse(path.read_text()).body]
     written = {node.name for node in nodes if isinstance(node, ast.ClassDef)}
@@ -120,7 +120,7 @@ def test_every_error_is_in_the_table_once() -> None:
 
 @pytest.mark.parametrize("path", SOURCES, ids=named)
 def test_errors_are_defined_in_one_place(path: Path) -> None:
-    """A code written elsewhere would be in no table."""
+    """A code that is defined elsewhere would be missing in the table."""
     if path not in ERRORS:
         assert not re.search(r"\bcode\b.*=\s*\"IMG-", path.read_text())
 

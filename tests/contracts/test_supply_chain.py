@@ -1,4 +1,4 @@
-"""What Atelier is built of: every package pinned, its licence known, and its advisories asked for."""
+"""Dependencies: each is pinned, has a known licence, and is checked for advisories."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def test_a_dependency_has_a_licence_that_lets_anybody_use_it(name: str) -> None:
     assert set(parts_of(licence)) <= PERMISSIVE | set(NOTED), licence
 
 
-def test_the_one_library_that_asks_for_more_is_the_databases() -> None:
+def test_only_the_database_driver_has_a_copyleft_licence() -> None:
     assert {name for name in pinned() if "LGPL" in licence_of(name)} == {"psycopg", "psycopg-binary"}
 
 
-def test_all_that_runs_is_pinned() -> None:
+def test_every_runtime_package_is_pinned() -> None:
     assert at_run_time() <= {canonicalize_name(name) for name in pinned()}
 
 
-def test_the_page_of_licences_is_what_the_packages_say() -> None:
+def test_docs_licences_matches_the_packages() -> None:
     assert DOCUMENT.read_text() == document(), "python -m tests.support.licences writes it anew"
 
 
@@ -65,7 +65,7 @@ KNOWN = {
 
 @contextmanager
 def osv(status: int = 200, *, garbled: bool = False) -> Iterator[str]:
-    """The address of an advisory service that knows something against `leaky` alone."""
+    """The URL of an advisory service that has one advisory, for `leaky`."""
 
     class Answering(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -95,7 +95,7 @@ def osv(status: int = 200, *, garbled: bool = False) -> Iterator[str]:
         pytest.param("sound==1.0\nleaky==1.0\n", 1, "leaky 1.0: PYSEC-0000-1, mended in 2.0", id="one known"),
     ],
 )  # fmt: skip
-def test_what_is_known_against_a_pin_fails_the_check(
+def test_an_advisory_against_a_pinned_package_fails_the_check(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], pins: str, code: int, said: str
 ) -> None:
     (tmp_path / "pins.txt").write_text(pins)
@@ -106,7 +106,7 @@ def test_what_is_known_against_a_pin_fails_the_check(
 
 
 @pytest.mark.parametrize("fault", [{"status": 503}, {"garbled": True}])
-def test_a_service_that_is_ill_is_noted_and_fails_nothing(
+def test_a_failing_advisory_service_is_reported_and_fails_nothing(
     capsys: pytest.CaptureFixture[str], fault: dict[str, Any]
 ) -> None:
     with osv(**fault) as address:
@@ -114,13 +114,13 @@ def test_a_service_that_is_ill_is_noted_and_fails_nothing(
     assert "can't be reached" in capsys.readouterr().out
 
 
-def test_a_service_that_says_nothing_is_not_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_silent_advisory_service_times_out(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1/query"
         assert not advisories.is_reached(address, patience=0.2)
 
 
-def test_a_service_that_is_lost_on_the_way_is_noted(
+def test_a_lost_connection_to_the_advisory_service_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "pins.txt").write_text("sound==1.0\n")

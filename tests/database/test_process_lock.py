@@ -1,4 +1,4 @@
-"""A database belongs to one process at a time, and a process that lost it begins nothing."""
+"""The process lock: one process per database, and a process that lost the lock starts no job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ON_POSTGRES = pytest.mark.parametrize("database_url", ["postgresql"], indirect=T
 
 @pytest.fixture
 def owner_of() -> Iterator[Callable[[str], ProcessLock]]:
-    """`owner_of(database_url)`: as a process of its own would have it."""
+    """`owner_of(database_url)`: the lock of another process."""
     made: list[tuple[Database, ProcessLock]] = []
 
     def make(url: str) -> ProcessLock:
@@ -37,7 +37,7 @@ def owner_of() -> Iterator[Callable[[str], ProcessLock]]:
 
 
 def cut_off(database: Database) -> None:
-    """What a restart of the server does to the connection that holds the lock."""
+    """Ends the connection that holds the lock, as a restart of the server does."""
     with database.write() as session:
         session.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"))
 
@@ -58,7 +58,7 @@ def test_a_database_has_one_owner_at_a_time(
 
 
 @pytest.mark.parametrize("name", ["link.db", "folder/../atelier.db", "file:{}/atelier.db?uri=true"])
-def test_a_database_is_one_by_whatever_name(
+def test_a_link_to_a_database_is_the_same_database(
     owner_of: Callable[[str], ProcessLock], tmp_path: Path, name: str
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -70,7 +70,7 @@ def test_a_database_is_one_by_whatever_name(
 
 
 @ON_POSTGRES
-def test_a_lost_hold_is_taken_again(
+def test_a_lost_lock_is_acquired_again(
     database: Database, database_url: str, owner_of: Callable[[str], ProcessLock]
 ) -> None:
     first, second = owner_of(database_url), owner_of(database_url)
@@ -83,7 +83,7 @@ def test_a_lost_hold_is_taken_again(
 
 
 @ON_POSTGRES
-def test_a_hold_that_went_to_another_is_missed_until_it_comes_free(
+def test_a_lock_lost_to_another_process_is_not_held_until_it_is_free(
     database: Database, database_url: str, owner_of: Callable[[str], ProcessLock]
 ) -> None:
     first, second = owner_of(database_url), owner_of(database_url)
@@ -98,7 +98,7 @@ def test_a_hold_that_went_to_another_is_missed_until_it_comes_free(
     assert first.held
 
 
-def test_a_database_that_cant_be_reached_is_held_by_nobody(owner_of: Callable[[str], ProcessLock]) -> None:
+def test_an_unreachable_database_can_not_be_locked(owner_of: Callable[[str], ProcessLock]) -> None:
     lost = owner_of("postgresql://127.0.0.1:9/none?connect_timeout=1")
     with pytest.raises(errors.DatabaseError):
         lost.acquire()
@@ -106,7 +106,7 @@ def test_a_database_that_cant_be_reached_is_held_by_nobody(owner_of: Callable[[s
     assert not lost.held
 
 
-def test_a_file_that_cant_be_locked_is_a_plain_error(
+def test_a_file_that_can_not_be_locked_raises_database_error(
     owner_of: Callable[[str], ProcessLock], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -115,7 +115,7 @@ def test_a_file_that_cant_be_locked_is_a_plain_error(
 
 
 @ON_SQLITE
-def test_a_process_without_the_database_begins_no_job(
+def test_a_process_without_the_lock_starts_no_job(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database)
@@ -129,7 +129,7 @@ def test_a_process_without_the_database_begins_no_job(
 
 @pytest.fixture
 def build(tmp_path: Path, empty_database_url: str) -> Iterator[Callable[[str], App]]:
-    """`build(name)`: an app with a data folder of its own on the one database."""
+    """`build(name)`: an app with its own data folder on the shared database."""
     built: list[App] = []
 
     def make(name: str) -> App:
@@ -142,7 +142,7 @@ def build(tmp_path: Path, empty_database_url: str) -> Iterator[Callable[[str], A
         app.close()
 
 
-def test_two_apps_with_folders_of_their_own_do_not_share_a_database(build: Callable[[str], App]) -> None:
+def test_two_apps_with_separate_folders_can_not_share_a_database(build: Callable[[str], App]) -> None:
     first = build("one")
     for _ in range(2):
         with pytest.raises(errors.SettingsError, match="already using this database"):
@@ -152,7 +152,7 @@ def test_two_apps_with_folders_of_their_own_do_not_share_a_database(build: Calla
 
 
 @pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
-def test_the_running_app_keeps_its_database(
+def test_the_running_app_renews_its_lock(
     build: Callable[[str], App], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.bootstrap.PROCESS_LOCK_SECONDS", 0.05)

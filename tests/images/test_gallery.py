@@ -1,4 +1,4 @@
-"""Nobody sees or changes what isn't theirs; nothing is missed, doubled or lost."""
+"""The gallery: users see and change only their own images, and lists miss or repeat none."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def gallery(database: Database, storage: Storage, clock: Clock) -> Gallery:
 
 @pytest.fixture
 def keep(gallery: Gallery, database: Database, storage: Storage) -> Callable[..., Image]:
-    """`keep(user, recipe, **changes)`: store a picture and its row, as a finished job does."""
+    """`keep(user, recipe, **changes)` stores an image and its row, as a finished job does."""
     return Keeper(gallery, database, storage).keep
 
 
@@ -148,9 +148,7 @@ def walk(gallery: Gallery, user: User, filters: Filters = Filters(), limit: int 
             return
 
 
-def test_an_image_keeps_all_it_was_made_from(
-    gallery: Gallery, keep: Callable[..., Image], user: User
-) -> None:
+def test_an_image_keeps_its_recipe(gallery: Gallery, keep: Callable[..., Image], user: User) -> None:
     recipe = Recipe(
         prompt="a fox, quietly",
         model="gpt-image-2",
@@ -189,7 +187,7 @@ def test_a_file_added_from_many_places_at_once_has_one_row(
     assert len(set(ids(tuple(added)))) == gallery.count(user.id) == 1
 
 
-def test_a_row_belongs_to_the_callers_transaction(
+def test_an_image_is_added_in_the_callers_transaction(
     gallery: Gallery, database: Database, keep: Callable[..., Image], user: User
 ) -> None:
     @contextmanager
@@ -221,7 +219,7 @@ def test_a_row_belongs_to_the_callers_transaction(
         pytest.param("x" * 100_000, id="very long"),
     ],
 )
-def test_no_character_is_a_reason_to_lose_a_paid_image(
+def test_no_character_in_a_prompt_loses_a_paid_image(
     gallery: Gallery, keep: Callable[..., Image], user: User, odd: str
 ) -> None:
     recipe = replace(FOX, name=odd, traits=(odd,), base_prompt=odd, enhanced_prompt=odd, prompt=odd)
@@ -233,7 +231,7 @@ def test_no_character_is_a_reason_to_lose_a_paid_image(
 def test_pages_are_complete_and_in_order_while_images_are_added(
     gallery: Gallery, keep: Callable[..., Image], user: User, clock: Clock
 ) -> None:
-    """Half of the images share one moment, so the id has to break the tie."""
+    """Half of the images have the same time, so that the id must decide their order."""
     expected = []
     for number in range(20):
         clock.now += timedelta(seconds=number % 2)
@@ -247,9 +245,7 @@ def test_pages_are_complete_and_in_order_while_images_are_added(
     assert seen == ids(tuple(expected))
 
 
-def test_the_way_back_leads_over_the_same_pages(
-    gallery: Gallery, keep: Callable[..., Image], user: User
-) -> None:
+def test_paging_back_shows_the_same_pages(gallery: Gallery, keep: Callable[..., Image], user: User) -> None:
     for _ in range(9):
         keep(user)
     there = list(walk(gallery, user))
@@ -261,7 +257,7 @@ def test_the_way_back_leads_over_the_same_pages(
     assert gallery.page(user.id, after=second.newer, limit=3) == there[0]
 
 
-def test_the_way_back_ends_on_a_full_first_page(
+def test_paging_back_ends_on_a_full_first_page(
     gallery: Gallery, keep: Callable[..., Image], user: User, clock: Clock
 ) -> None:
     for _ in range(6):
@@ -287,7 +283,7 @@ def test_a_damaged_cursor_gives_the_first_page(
 
 
 @pytest.mark.parametrize(("limit", "shown"), [(0, 1), (-5, 1), (2, 2), (10**9, 3)])
-def test_the_size_of_a_page_is_bounded(
+def test_the_page_size_is_bounded(
     gallery: Gallery, keep: Callable[..., Image], user: User, limit: int, shown: int
 ) -> None:
     for _ in range(3):
@@ -307,7 +303,7 @@ MINE: dict[str, Callable[[Gallery, str, Image], object]] = {
 
 
 @pytest.mark.parametrize("use", MINE.values(), ids=MINE)
-def test_somebody_elses_image_is_as_unknown_as_no_image(
+def test_another_users_image_is_reported_as_missing(
     gallery: Gallery, keep: Callable[..., Image], user: User, other_user: User, use: Callable[..., object]
 ) -> None:
     image = keep(user)
@@ -321,7 +317,7 @@ def test_somebody_elses_image_is_as_unknown_as_no_image(
     use(gallery, user.id, image)
 
 
-def test_what_cant_be_an_id_is_an_unknown_image(
+def test_an_invalid_id_is_reported_as_missing(
     gallery: Gallery, user: User, subtests: pytest.Subtests
 ) -> None:
     for odd in NO_IDS:
@@ -347,7 +343,7 @@ LISTS: dict[str, Callable[[Gallery, str], object]] = {
 
 
 @pytest.mark.parametrize("listed", LISTS.values(), ids=LISTS)
-def test_lists_hold_only_ones_own(
+def test_lists_show_only_the_owners_images(
     gallery: Gallery, keep: Callable[..., Image], user: User, other_user: User, listed: Callable[..., object]
 ) -> None:
     gallery.change(user.id, keep(user, job_id="job").id, favourite=True)
@@ -365,7 +361,7 @@ def brought_back(gallery: Gallery, user: User, page: Page) -> None:
 
 
 @pytest.mark.parametrize(("filters", "leave"), [(Filters(), deleted), (TRASH, brought_back)])
-def test_a_last_page_whose_images_are_gone_is_the_first_page(
+def test_a_page_whose_images_are_gone_becomes_the_first_page(
     gallery: Gallery, keep: Callable[..., Image], user: User, filters: Filters, leave: Callable[..., None]
 ) -> None:
     for _ in range(5):
@@ -377,7 +373,7 @@ def test_a_last_page_whose_images_are_gone_is_the_first_page(
     assert gallery.page(user.id, filters, after=first.next, limit=4) == Page(())
 
 
-def test_a_cursor_opens_nobody_elses_gallery(
+def test_a_cursor_of_another_user_shows_only_ones_own_images(
     gallery: Gallery, keep: Callable[..., Image], user: User, other_user: User
 ) -> None:
     for _ in range(4):
@@ -387,7 +383,7 @@ def test_a_cursor_opens_nobody_elses_gallery(
     assert gallery.page(other_user.id, after=after).images == ()
 
 
-def test_one_foreign_image_among_ones_own_changes_none(
+def test_a_change_that_includes_another_users_image_changes_nothing(
     gallery: Gallery, keep: Callable[..., Image], user: User, other_user: User
 ) -> None:
     mine, theirs = keep(user), keep(other_user)
@@ -396,7 +392,7 @@ def test_one_foreign_image_among_ones_own_changes_none(
     assert gallery.count(user.id) == gallery.count(other_user.id) == 1
 
 
-def test_a_file_of_somebody_else_is_not_adopted(
+def test_a_file_of_another_user_is_not_added(
     keep: Callable[..., Image], user: User, other_user: User
 ) -> None:
     keep(user, job_id="job")
@@ -404,7 +400,7 @@ def test_a_file_of_somebody_else_is_not_adopted(
         keep(other_user, job_id="job")
 
 
-def test_search_finds_words_as_people_read_them(
+def test_search_matches_words_as_people_type_them(
     gallery: Gallery, keep: Callable[..., Image], user: User, subtests: pytest.Subtests
 ) -> None:
     keep(user, SOUGHT)
@@ -438,7 +434,7 @@ def test_filters_can_be_combined(gallery: Gallery, keep: Callable[..., Image], u
     assert gallery.count(user.id, Filters(model="dall-e-3")) == 1
 
 
-def test_choices_are_those_that_would_show_something(
+def test_filters_offer_only_styles_and_models_with_images(
     gallery: Gallery, keep: Callable[..., Image], user: User
 ) -> None:
     keep(user)
@@ -451,7 +447,7 @@ def test_choices_are_those_that_would_show_something(
     assert choices.models == ("a", "b", "gpt-image-2")
 
 
-def test_a_favourite_can_be_taken_back(gallery: Gallery, keep: Callable[..., Image], user: User) -> None:
+def test_a_favourite_can_be_unmarked(gallery: Gallery, keep: Callable[..., Image], user: User) -> None:
     image = keep(user)
     for on in (True, True, False, False):
         gallery.change(user.id, image.id, favourite=on)
@@ -459,7 +455,7 @@ def test_a_favourite_can_be_taken_back(gallery: Gallery, keep: Callable[..., Ima
         assert gallery.count(user.id, Filters(favourites=True)) == int(on)
 
 
-def test_the_trash_shows_the_latest_deleted_first_and_gives_back(
+def test_the_trash_lists_the_latest_deleted_first_and_restores(
     gallery: Gallery, keep: Callable[..., Image], user: User, clock: Clock
 ) -> None:
     images = [keep(user) for _ in range(7)]
@@ -474,7 +470,7 @@ def test_the_trash_shows_the_latest_deleted_first_and_gives_back(
     assert set(ids(gallery.page(user.id))) == set(walked)
 
 
-def test_deleting_again_doesnt_begin_the_time_anew(
+def test_deleting_again_does_not_restart_the_retention(
     gallery: Gallery, keep: Callable[..., Image], user: User, clock: Clock
 ) -> None:
     image = keep(user)
@@ -487,7 +483,7 @@ def test_deleting_again_doesnt_begin_the_time_anew(
 
 
 @ON_BOTH_STORES
-def test_purging_takes_rows_and_files_of_what_is_old_enough_and_nothing_else(
+def test_purging_deletes_rows_and_files_of_old_trash_only(
     gallery: Gallery, keep: Callable[..., Image], storage: Storage, user: User, clock: Clock
 ) -> None:
     kept, old, young = (keep(user) for _ in range(3))
@@ -507,7 +503,7 @@ def test_purging_takes_rows_and_files_of_what_is_old_enough_and_nothing_else(
 
 
 @ON_BOTH_STORES
-def test_purging_goes_on_over_many_batches(
+def test_purging_works_through_many_batches(
     gallery: Gallery, keep: Callable[..., Image], user: User, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.images.gallery.PURGE_BATCH", 2)
@@ -516,7 +512,7 @@ def test_purging_goes_on_over_many_batches(
     assert gallery.count(user.id, TRASH) == 0
 
 
-def test_two_purges_at_once_remove_each_image_once(
+def test_two_concurrent_purges_delete_each_image_once(
     gallery: Gallery, keep: Callable[..., Image], user: User, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.images.gallery.PURGE_BATCH", 3)
@@ -528,7 +524,7 @@ def test_two_purges_at_once_remove_each_image_once(
 
 
 @ON_BOTH_STORES
-def test_a_thumbnail_is_made_once_and_again_when_it_is_gone(
+def test_a_thumbnail_is_created_once_and_again_when_it_is_missing(
     gallery: Gallery, keep: Callable[..., Image], storage: Storage, user: User
 ) -> None:
     image = keep(user, data=plain_png(1024, 600))
@@ -541,7 +537,7 @@ def test_a_thumbnail_is_made_once_and_again_when_it_is_gone(
     assert gallery.thumbnail(user.id, image.id) == first
 
 
-def test_thumbnails_are_made_two_at_a_time_and_not_anew_for_each_who_waits(
+def test_at_most_two_thumbnails_are_created_at_a_time_and_each_once(
     gallery: Gallery, keep: Callable[..., Image], user: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, at_once = Semaphore(0), list[int]()
@@ -574,7 +570,7 @@ class FullStorage(FolderStorage):
         raise StorageFull
 
 
-def test_a_full_disk_hides_no_picture(
+def test_a_full_disk_hides_no_image(
     database: Database, keep: Callable[..., Image], storage: Storage, user: User
 ) -> None:
     image = keep(user)
@@ -584,7 +580,7 @@ def test_a_full_disk_hides_no_picture(
 
 @ON_BOTH_STORES
 @pytest.mark.parametrize("damage", [pytest.param(None, id="gone"), pytest.param(b"other", id="other bytes")])
-def test_a_lost_original_says_so(
+def test_a_missing_or_damaged_original_is_reported(
     gallery: Gallery, keep: Callable[..., Image], storage: Storage, user: User, damage: bytes | None
 ) -> None:
     image = keep(user)
@@ -602,7 +598,7 @@ def test_a_lost_original_says_so(
             use(user.id, image.id)
 
 
-def test_a_download_carries_the_prompt_only_when_asked_to(
+def test_a_download_contains_the_prompt_only_on_request(
     gallery: Gallery, keep: Callable[..., Image], user: User
 ) -> None:
     image = keep(user, replace(FOX, style="ink"), sent_prompt="a fox, ink")
@@ -630,7 +626,7 @@ def test_file_names_are_safe_on_every_system(
 
 
 @pytest.mark.parametrize(("filters", "index"), PLANS.values(), ids=PLANS)
-def test_lists_read_only_what_they_show(
+def test_lists_read_only_the_rows_that_they_show(
     sqlite_database: Database, storage: Storage, filters: Filters, index: str
 ) -> None:
     gallery, after = Gallery(sqlite_database, storage, AuditLog(sqlite_database)), _cursors()
@@ -649,7 +645,7 @@ def _cursors() -> tuple[str | None, ...]:
     return None, Cursor(utc_now(), "f").encode(), Cursor(utc_now(), "0", newer=True).encode()
 
 
-def test_other_looks_use_their_index_too(sqlite_database: Database, storage: Storage) -> None:
+def test_styles_and_models_use_their_index(sqlite_database: Database, storage: Storage) -> None:
     gallery = Gallery(sqlite_database, storage, AuditLog(sqlite_database))
     with plans_of(sqlite_database) as plans:
         gallery.styles_and_models("ada")
@@ -661,9 +657,7 @@ def test_other_looks_use_their_index_too(sqlite_database: Database, storage: Sto
     assert all(part in plan for part, plan in zip(expected, plans, strict=True))
 
 
-def test_what_is_there_already_is_found_by_its_index(
-    sqlite_database: Database, storage: FolderStorage
-) -> None:
+def test_existing_images_are_found_by_their_index(sqlite_database: Database, storage: FolderStorage) -> None:
     with plans_of(sqlite_database) as plans:
         Gallery(sqlite_database, storage, AuditLog(sqlite_database)).newest_by_recipe(
             "ada", [FOX, replace(FOX, prompt="an owl"), FOX]
@@ -674,7 +668,7 @@ def test_what_is_there_already_is_found_by_its_index(
         assert "TEMP B-TREE" not in plan
 
 
-def test_choices_take_one_step_each_however_many_images_there_are(
+def test_each_style_and_model_takes_one_index_lookup(
     gallery: Gallery, database: Database, keep: Callable[..., Image], user: User
 ) -> None:
     for _ in range(12):

@@ -1,4 +1,4 @@
-"""Only whole, still pictures pass; copies carry the prompt and nothing else changes."""
+"""Image files: only complete still images are accepted, and copies differ only in the prompt."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ END = png_chunk(b"IEND", b"")
 
 
 def saved(kind: str, size: tuple[int, int] = (40, 30), mode: str = "RGB", **options: Any) -> bytes:
-    """A gradient, so that damage shows and nothing compresses to a single run."""
+    """A gradient: damage is visible in it, and it doesn't compress to a single run."""
     picture = Image.linear_gradient("L").resize(size).convert(mode)
     file = io.BytesIO()
     picture.save(file, kind, **options)
@@ -42,7 +42,7 @@ def header(width: int, height: int) -> bytes:
 
 
 def with_chunks(*chunks: bytes, data: bytes | None = None) -> bytes:
-    """`data` with `chunks` behind its header."""
+    """`data` with `chunks` after its header."""
     data = data or saved("PNG")
     return data[:33] + b"".join(chunks) + data[33:]
 
@@ -79,7 +79,7 @@ def texts(data: bytes) -> dict[str, str]:
         pytest.param(plain_png(40, 30), "image/png", "png", id="png of the tests' own"),
     ],
 )
-def test_whole_pictures_pass(data: bytes, mime: str, extension: str) -> None:
+def test_complete_images_are_accepted(data: bytes, mime: str, extension: str) -> None:
     picture = verify_image(data)
     assert (picture.mime, file_extension(picture.mime), picture.width, picture.height) == (
         mime,
@@ -94,7 +94,7 @@ def test_whole_pictures_pass(data: bytes, mime: str, extension: str) -> None:
     ("orientation", "size"),
     [pytest.param(1, (40, 30), id="upright"), pytest.param(6, (30, 40), id="on its side")],
 )
-def test_sizes_are_as_shown(orientation: int, size: tuple[int, int]) -> None:
+def test_the_size_respects_the_orientation(orientation: int, size: tuple[int, int]) -> None:
     data = saved("JPEG", exif=exif(orientation))
     picture = verify_image(data)
     assert (picture.width, picture.height) == size
@@ -147,7 +147,7 @@ REFUSED = [
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(("data", "why"), REFUSED)
-def test_everything_else_is_refused_with_the_reason(data: bytes, why: str) -> None:
+def test_other_files_are_refused_with_the_reason(data: bytes, why: str) -> None:
     with pytest.raises(BadImage) as caught:
         verify_image(data)
     assert caught.value.details
@@ -156,7 +156,7 @@ def test_everything_else_is_refused_with_the_reason(data: bytes, why: str) -> No
 
 @pytest.mark.parametrize("kind", sorted(PICTURES))
 @given(cut=st.integers(min_value=0, max_value=400))
-def test_no_cut_passes(kind: str, cut: int) -> None:
+def test_a_truncated_image_is_refused(kind: str, cut: int) -> None:
     data = PICTURES[kind]
     with pytest.raises(BadImage):
         verify_image(data[: cut % len(data)])
@@ -166,7 +166,7 @@ def test_no_cut_passes(kind: str, cut: int) -> None:
     data=st.binary(max_size=300),
     magic=st.sampled_from([MAGIC, b"RIFF\x20\0\0\0WEBPVP8 ", b"\xff\xd8\xff\xe0"]),
 )
-def test_random_bytes_are_refused_and_nothing_worse(data: bytes, magic: bytes) -> None:
+def test_random_bytes_raise_only_bad_image(data: bytes, magic: bytes) -> None:
     with pytest.raises(BadImage):
         verify_image(magic + data)
     with pytest.raises(BadImage):
@@ -184,7 +184,7 @@ def test_random_bytes_are_refused_and_nothing_worse(data: bytes, magic: bytes) -
         pytest.param(saved("PNG", (600, 600), "I;16"), (512, 512), id="16 bits of grey"),
     ],
 )
-def test_thumbnails_fit_and_keep_their_shape(data: bytes, size: tuple[int, int]) -> None:
+def test_thumbnails_fit_and_keep_their_proportions(data: bytes, size: tuple[int, int]) -> None:
     picture = verify_image(thumbnail(data))
     assert (picture.mime, picture.width, picture.height) == ("image/webp", *size)
 
@@ -205,12 +205,12 @@ ORIGINAL = with_chunks(PROVENANCE, SOURCE, PROFILE)
 RECIPE = {"prompt": "a fox", "parameters": "a fox\nModel: m"}
 
 
-def test_without_a_recipe_the_bytes_stay_as_they_came() -> None:
+def test_without_a_recipe_the_bytes_stay_the_same() -> None:
     assert download_copy(ORIGINAL, recipe_text=None) is ORIGINAL
     assert download_copy(ORIGINAL, recipe_text={}) == ORIGINAL
 
 
-def test_with_the_prompt_only_the_prompt_is_added() -> None:
+def test_with_the_prompt_nothing_else_is_added() -> None:
     copy = download_copy(ORIGINAL, recipe_text=RECIPE)
     assert texts(copy) == {"Source": "offline engine", **RECIPE}
     assert pixels(copy) == pixels(ORIGINAL)
@@ -229,7 +229,7 @@ def test_with_the_prompt_only_the_prompt_is_added() -> None:
         pytest.param(png_chunk(b"iTXt", b"prompt\0\0\0en\0\0old"), id="international"),
     ],
 )
-def test_a_prompt_that_is_already_inside_is_taken_out(chunk: bytes) -> None:
+def test_an_existing_prompt_is_removed(chunk: bytes) -> None:
     before = with_chunks(chunk, data=ORIGINAL)
     behind = ORIGINAL[: -len(END)] + chunk + END
     assert download_copy(before, recipe_text={}) == ORIGINAL
@@ -237,7 +237,7 @@ def test_a_prompt_that_is_already_inside_is_taken_out(chunk: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", [pytest.param("WEBP", id="webp"), pytest.param("JPEG", id="jpeg")])
-def test_other_formats_stay_as_they_came(kind: str) -> None:
+def test_other_formats_stay_the_same(kind: str) -> None:
     assert download_copy(PICTURES[kind], recipe_text=RECIPE) == PICTURES[kind]
 
 
@@ -254,5 +254,5 @@ def test_any_prompt_can_be_written_and_read_back(prompt: str) -> None:
     assert pixels(copy) == pixels(ORIGINAL)
 
 
-def test_the_png_helper_draws_what_it_says(png: Callable[..., bytes]) -> None:
+def test_the_png_helper_writes_the_requested_image(png: Callable[..., bytes]) -> None:
     assert pixels(png(2, 1, (1, 2, 3))) == bytes([1, 2, 3, 255]) * 2

@@ -1,4 +1,4 @@
-"""A link shows one picture to whoever has it, for as long as its owner wants, and allows nothing else."""
+"""A share link shows one image until it expires or is revoked, and allows nothing else."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def image(stored: StoredImages) -> Image:
 
 
 def person(stored: StoredImages, *, admin: bool = False) -> SignedIn:
-    """Somebody who is signed in."""
+    """A signed-in user."""
     accounts = accounts_in(stored.database)
     found = accounts.sessions.authenticate(
         accounts.sessions.redeem_ticket(ticket_of(accounts, stored.user.username))
@@ -72,7 +72,7 @@ def rows(database: Database) -> list[ShareLink]:
         return list(session.exec(select(ShareLink)))
 
 
-def test_a_link_shows_its_picture_and_nothing_that_it_was_made_from(
+def test_a_link_shows_its_image_but_not_its_prompt(
     shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages
 ) -> None:
     shown = shares.shared_image(shares.create(owner, image.id, WEEK), image.id)
@@ -82,7 +82,7 @@ def test_a_link_shows_its_picture_and_nothing_that_it_was_made_from(
     assert stored.gallery.thumbnail(shown.owner_id, shown.id)
 
 
-def test_a_session_that_has_ended_makes_no_link(
+def test_an_ended_session_creates_no_link(
     shares: ShareLinks, owner: SignedIn, image: Image, database: Database
 ) -> None:
     accounts_in(database).sessions.sign_out_everywhere(owner)
@@ -91,7 +91,7 @@ def test_a_session_that_has_ended_makes_no_link(
     assert rows(database) == []
 
 
-def test_only_the_hash_of_a_link_is_kept(
+def test_only_the_hash_of_a_token_is_stored(
     shares: ShareLinks, owner: SignedIn, image: Image, database: Database
 ) -> None:
     token = shares.create(owner, image.id, WEEK)
@@ -102,12 +102,14 @@ def test_only_the_hash_of_a_link_is_kept(
 
 
 @pytest.mark.parametrize("token", ["", "made-up", "\udfff", "x\0", "a" * 10_000], ids=ascii)
-def test_a_made_up_link_shows_nothing(shares: ShareLinks, owner: SignedIn, image: Image, token: str) -> None:
+def test_an_unknown_token_shows_nothing(
+    shares: ShareLinks, owner: SignedIn, image: Image, token: str
+) -> None:
     shares.create(owner, image.id, WEEK)
     assert shares.shared_image(token, image.id) is None
 
 
-def test_a_link_shows_no_other_image(
+def test_a_token_opens_no_other_image(
     shares: ShareLinks,
     owner: SignedIn,
     other: SignedIn,
@@ -122,7 +124,7 @@ def test_a_link_shows_no_other_image(
 
 
 @pytest.mark.parametrize("life", LIFETIMES, ids=str)
-def test_a_link_is_over_when_its_time_is(
+def test_a_link_ends_when_it_expires(
     shares: ShareLinks, owner: SignedIn, image: Image, clock: Clock, life: timedelta
 ) -> None:
     token = shares.create(owner, image.id, life)
@@ -134,7 +136,7 @@ def test_a_link_is_over_when_its_time_is(
 
 
 @pytest.mark.parametrize("life", [timedelta(0), timedelta(days=-1), timedelta(days=31)], ids=str)
-def test_a_link_lasts_no_other_time(
+def test_other_lifetimes_are_refused(
     shares: ShareLinks, owner: SignedIn, image: Image, database: Database, life: timedelta
 ) -> None:
     with pytest.raises(errors.InvalidParameter):
@@ -174,7 +176,7 @@ def owner_withdrawn(shares: ShareLinks, owner: SignedIn, image: Image, stored: S
 
 
 @pytest.mark.parametrize("ended", [stopped, all_stopped, trashed, purged, owner_withdrawn])
-def test_a_link_shows_nothing_from_that_moment_on(
+def test_a_link_stops_at_once(
     shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages, ended: Callable[..., None]
 ) -> None:
     token = shares.create(owner, image.id, WEEK)
@@ -182,7 +184,7 @@ def test_a_link_shows_nothing_from_that_moment_on(
     assert shares.shared_image(token, image.id) is None
 
 
-def test_stopping_one_link_leaves_the_others(shares: ShareLinks, owner: SignedIn, image: Image) -> None:
+def test_revoking_one_link_leaves_the_others(shares: ShareLinks, owner: SignedIn, image: Image) -> None:
     first, second = (shares.create(owner, image.id, life) for life in LIFETIMES[:2])
     latest_to_end = max(shares.list(owner, image.id), key=lambda share: share.expires_at)
     shares.revoke(owner, latest_to_end.id)
@@ -190,7 +192,7 @@ def test_stopping_one_link_leaves_the_others(shares: ShareLinks, owner: SignedIn
     assert shares.shared_image(second, image.id)
 
 
-def test_nobody_else_makes_lists_or_stops_links_not_even_an_administrator(
+def test_only_the_owner_creates_lists_and_revokes_links(
     shares: ShareLinks, owner: SignedIn, other: SignedIn, image: Image
 ) -> None:
     token = shares.create(owner, image.id, WEEK)
@@ -207,7 +209,7 @@ def test_nobody_else_makes_lists_or_stops_links_not_even_an_administrator(
     assert shares.shared_image(token, image.id)
 
 
-def test_a_link_lets_nobody_change_or_delete_what_it_shows(
+def test_a_link_allows_no_change_and_no_deletion(
     shares: ShareLinks, owner: SignedIn, other: SignedIn, image: Image, stored: StoredImages
 ) -> None:
     """Incident 2: sharing implied deleting."""
@@ -235,12 +237,12 @@ def test_an_image_in_the_trash_is_not_shared(
 
 
 def trail(database: Database) -> list[AuditEntry]:
-    """What is in the trail, but for who has come in."""
+    """The entries of the audit log except registrations and sign-ins."""
     with database.read() as session:
         return list(session.exec(select(AuditEntry).where(AuditEntry.action != Action.SIGN_IN)))
 
 
-def test_making_and_stopping_is_in_the_audit_trail_without_the_token(
+def test_creating_and_revoking_is_audited_without_the_token(
     shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages, database: Database
 ) -> None:
     tokens = [shares.create(owner, image.id, WEEK) for _ in range(3)]
@@ -253,7 +255,7 @@ def test_making_and_stopping_is_in_the_audit_trail_without_the_token(
     assert not any(token[:8] in repr(entry) for token in tokens for entry in entries)
 
 
-def test_what_is_refused_is_not_in_the_audit_trail(
+def test_refused_requests_are_not_audited(
     shares: ShareLinks, other: SignedIn, image: Image, database: Database
 ) -> None:
     with pytest.raises(errors.ImageNotFound):
@@ -271,7 +273,7 @@ def test_links_are_listed_newest_first(
     assert lives == list(reversed(LIFETIMES))
 
 
-def test_tidying_removes_what_is_over_and_what_shows_nothing_any_more(
+def test_clean_up_deletes_expired_links_and_those_without_an_image(
     shares: ShareLinks, owner: SignedIn, image: Image, stored: StoredImages, clock: Clock, database: Database
 ) -> None:
     day, week = timedelta(days=1), timedelta(days=7)

@@ -1,4 +1,4 @@
-"""An upload is a picture by its bytes, becomes pixels and nothing else, and goes when no job needs it."""
+"""Uploads: checked by their bytes, stored as pixels only, and deleted when no job needs them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def made(data: bytes, *, max_bytes: int = MEGABYTE, lossless: bool = False) -> R
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED)
-def test_what_is_no_still_picture_is_refused_whatever_it_says_it_is(data: bytes) -> None:
+def test_a_file_that_is_no_still_image_is_refused_whatever_its_name(data: bytes) -> None:
     with pytest.raises(errors.UploadRejected) as caught:
         made(data)
     assert caught.value.code.startswith("IMG-REQ-UPLOAD-")
@@ -40,7 +40,7 @@ def test_what_is_no_still_picture_is_refused_whatever_it_says_it_is(data: bytes)
 
 
 @pytest.mark.parametrize("data", TOO_LARGE.values(), ids=TOO_LARGE)
-def test_what_is_too_large_is_refused_before_it_is_unpacked(data: bytes) -> None:
+def test_a_too_large_file_is_refused_before_it_is_decoded(data: bytes) -> None:
     tracemalloc.start()
     with pytest.raises(errors.UploadTooLarge):
         made(data)
@@ -50,7 +50,7 @@ def test_what_is_too_large_is_refused_before_it_is_unpacked(data: bytes) -> None
 
 
 @pytest.mark.parametrize("data", CLEANED.values(), ids=CLEANED)
-def test_nothing_but_pixels_is_left_of_an_upload(data: bytes) -> None:
+def test_only_the_pixels_of_an_upload_are_kept(data: bytes) -> None:
     assert SCRIPT in data or b"Note" in data or b"iCCP" in data
     clean = made(data)
     for secret in (b"script", b"evil", b"fetch", b"GPS", b"Exif", b"prVt", b"iCCP", b"PK\x03\x04", GPS_PLACE):
@@ -63,7 +63,7 @@ def test_nothing_but_pixels_is_left_of_an_upload(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", UNUSUAL.values(), ids=UNUSUAL)
-def test_unusual_pictures_keep_what_they_show(data: bytes) -> None:
+def test_unusual_formats_keep_their_pixels(data: bytes) -> None:
     clean = made(data)
     assert (clean.width, clean.height) == (64, 48)
     with Image.open(io.BytesIO(clean.data)) as image:
@@ -81,8 +81,8 @@ def test_a_photograph_stays_a_jpeg_and_a_drawing_a_png() -> None:
     assert made(saved("JPEG"), lossless=True).mime == "image/png"
 
 
-def test_a_photograph_with_previews_behind_it_is_its_first_picture() -> None:
-    """As phones make them."""
+def test_of_a_photograph_with_previews_the_first_image_is_used() -> None:
+    """A photograph as phones store it: several images in one file."""
     file = io.BytesIO()
     first, second = Image.new("RGB", (64, 48), "red"), Image.new("RGB", (16, 12), "blue")
     first.save(file, "MPO", save_all=True, append_images=[second])
@@ -95,7 +95,7 @@ def test_a_photograph_with_previews_behind_it_is_its_first_picture() -> None:
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_a_picture_on_its_side_is_turned_upright(kind: str) -> None:
+def test_a_rotated_image_is_turned_upright(kind: str) -> None:
     clean = made(camera(kind, orientation=6))
     assert (clean.width, clean.height) == (48, 64)
     with Image.open(io.BytesIO(clean.data)) as image:
@@ -106,7 +106,7 @@ def test_a_picture_on_its_side_is_turned_upright(kind: str) -> None:
     assert left > right
 
 
-def test_the_most_pixels_are_a_cameras() -> None:
+def test_an_upload_may_have_as_many_pixels_as_a_camera() -> None:
     side = int(MAX_PIXELS**0.5)
     assert made(saved("PNG", (side, side), mode="1"), max_bytes=4 * MEGABYTE).width == side
     with pytest.raises(errors.UploadTooLarge, match="pixels"):
@@ -147,7 +147,7 @@ def test_a_mask_that_does_not_fit_is_refused(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [*REFUSED.values()], ids=[*REFUSED])
-def test_a_mask_is_looked_at_as_hard_as_a_picture(data: bytes) -> None:
+def test_a_mask_is_checked_as_strictly_as_an_image(data: bytes) -> None:
     with pytest.raises(errors.UploadRejected):
         mask(data)
 
@@ -160,7 +160,7 @@ def uploads(storage: FolderStorage) -> Uploads:
     return Uploads(storage, 1)
 
 
-def test_an_upload_lies_under_its_owner_and_its_hash(uploads: Uploads, storage: FolderStorage) -> None:
+def test_an_upload_is_stored_under_its_owner_and_hash(uploads: Uploads, storage: FolderStorage) -> None:
     first = uploads.store("ada", io.BytesIO(camera("JPEG")))
     again = uploads.store("ada", io.BytesIO(camera("JPEG")))
     assert first == again
@@ -168,7 +168,7 @@ def test_an_upload_lies_under_its_owner_and_its_hash(uploads: Uploads, storage: 
     assert read_upload(storage, "ada", first.key) == storage.get(first.key)
 
 
-def test_an_upload_is_its_owners_alone(uploads: Uploads, storage: FolderStorage) -> None:
+def test_an_upload_is_readable_only_by_its_owner(uploads: Uploads, storage: FolderStorage) -> None:
     kept = uploads.store("ada", io.BytesIO(camera("JPEG")))
     uploads.check("ada", kept.key)
     foreign = (kept.key, "uploads/grace/../ada/x.png", "images/1/1-0", "", kept.key.upper())
@@ -186,7 +186,7 @@ def test_an_upload_that_was_changed_on_the_disk_is_not_sent(uploads: Uploads, st
         read_upload(storage, "ada", kept.key)
 
 
-def test_what_is_refused_leaves_no_file(uploads: Uploads, storage: FolderStorage) -> None:
+def test_a_refused_upload_leaves_no_file(uploads: Uploads, storage: FolderStorage) -> None:
     for data in (*REFUSED.values(), *TOO_LARGE.values()):
         with pytest.raises(errors.UploadRejected):
             uploads.store("ada", io.BytesIO(data))
@@ -233,7 +233,7 @@ def kept_after_cleaning(stored: StoredImages) -> tuple[str, ...]:
         pytest.param(JobState.DONE, 2 * ORPHAN_RETENTION, False, id="a job that ended long ago"),
     ],
 )
-def test_an_old_upload_goes_when_no_job_needs_it(
+def test_an_old_upload_is_deleted_when_no_job_needs_it(
     stored: StoredImages, state: JobState, age: timedelta, stays: bool
 ) -> None:
     stored.image()
@@ -243,7 +243,7 @@ def test_an_old_upload_goes_when_no_job_needs_it(
     assert kept_after_cleaning(stored) == ((key,) if stays else ())
 
 
-def test_a_young_upload_stays_for_the_job_that_is_about_to_come(stored: StoredImages) -> None:
+def test_a_recent_upload_is_kept_for_a_job_to_come(stored: StoredImages) -> None:
     stored.image()
     uploads = Uploads(stored.storage, 1)
     key = uploads.store(stored.user.id, io.BytesIO(saved("PNG"))).key
@@ -253,7 +253,7 @@ def test_a_young_upload_stays_for_the_job_that_is_about_to_come(stored: StoredIm
     assert kept_after_cleaning(stored) == (key,), "what is uploaded once more is young again"
 
 
-def test_with_a_wrong_database_no_upload_goes(stored: StoredImages) -> None:
+def test_with_a_wrong_database_no_upload_is_deleted(stored: StoredImages) -> None:
     key = Uploads(stored.storage, 1).store("somebody", io.BytesIO(saved("PNG"))).key
     stored.age(key)
     assert kept_after_cleaning(stored) == (key,)

@@ -1,4 +1,4 @@
-"""What was put is there, whole, or put said why not."""
+"""Storage: `put` either stores a complete file or raises an error that says why."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def test_a_large_file_comes_back_whole(storage: Storage, put: Put) -> None:
 
 @ON_BOTH_STORES
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_an_empty_file_is_there_too(storage: Storage, put: Put) -> None:
+def test_an_empty_file_can_be_stored(storage: Storage, put: Put) -> None:
     put(storage, KEY, b"")
     assert (storage.get(KEY), storage.size(KEY), storage.exists(KEY)) == (b"", 0, True)
 
 
 @ON_BOTH_STORES
-def test_a_missing_key_is_a_damaged_file(storage: Storage) -> None:
+def test_a_missing_key_raises_file_missing(storage: Storage) -> None:
     assert not storage.exists(KEY)
     with pytest.raises(errors.FileDamaged):
         storage.get(KEY)
@@ -73,7 +73,7 @@ def test_a_missing_key_is_a_damaged_file(storage: Storage) -> None:
 
 
 @ON_BOTH_STORES
-def test_list_names_all_below_a_folder_and_nothing_else(storage: Storage) -> None:
+def test_list_returns_exactly_the_keys_below_a_folder(storage: Storage) -> None:
     for key in ("images/1/1.png", "images/1/0.png", "images/11/0.png", "thumbnails/1.webp"):
         storage.put(key, b"x")
     assert storage.list("images/1") == ("images/1/0.png", "images/1/1.png")
@@ -81,7 +81,7 @@ def test_list_names_all_below_a_folder_and_nothing_else(storage: Storage) -> Non
 
 
 @ON_BOTH_STORES
-def test_delete_takes_all_that_are_there(storage: Storage) -> None:
+def test_delete_ignores_missing_keys(storage: Storage) -> None:
     storage.put("images/1/0.png", b"x")
     storage.put("images/1/1.png", b"x")
     storage.put("images/2/0.png", b"x")
@@ -99,7 +99,7 @@ def test_files_are_listed_with_size_and_age(storage: Storage) -> None:
 
 
 @ON_BOTH_STORES
-def test_a_listing_goes_on_over_many_pages(storage: Storage) -> None:
+def test_a_listing_spans_many_pages(storage: Storage) -> None:
     keys = tuple(f"images/{number:04}/0" for number in range(1_100))
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(storage.put_preview, keys, [b"x"] * len(keys)))
@@ -144,7 +144,7 @@ def test_a_key_that_leaves_the_folder_is_refused(storage: Storage, tmp_path: Pat
 
 
 @ON_BOTH_STORES
-def test_many_threads_put_and_delete_beside_each_other(storage: Storage) -> None:
+def test_many_threads_put_and_delete_concurrently(storage: Storage) -> None:
     def work(number: int) -> None:
         for turn in range(20):
             key = f"thumbnails/{number}.webp"
@@ -158,7 +158,7 @@ def test_many_threads_put_and_delete_beside_each_other(storage: Storage) -> None
 
 
 @ON_BOTH_STORES
-def test_readers_see_one_whole_version_of_a_file_that_is_being_replaced(storage: Storage) -> None:
+def test_readers_see_a_complete_version_of_a_file_being_replaced(storage: Storage) -> None:
     versions = [bytes([number]) * 100_000 for number in range(8)]
     storage.put(KEY, versions[0])
     with ThreadPoolExecutor(4) as threads:
@@ -174,7 +174,7 @@ def test_readers_see_one_whole_version_of_a_file_that_is_being_replaced(storage:
 
 
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_nothing_but_the_file_itself_is_left(storage: FolderStorage, put: Put) -> None:
+def test_put_leaves_nothing_but_the_file(storage: FolderStorage, put: Put) -> None:
     put(storage, KEY, b"first")
     put(storage, KEY, b"second")
     assert _files(storage.root) == [KEY]
@@ -185,7 +185,7 @@ def test_a_new_process_finds_what_was_put(storage: FolderStorage) -> None:
     assert open_folder(storage.root).get(KEY) == b"x"
 
 
-def test_the_bytes_are_on_the_disk_before_the_name_and_the_folders_after(
+def test_bytes_are_flushed_before_the_rename_and_folders_after_it(
     storage: FolderStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, str, bool]] = []
@@ -209,7 +209,7 @@ def test_the_bytes_are_on_the_disk_before_the_name_and_the_folders_after(
     ]
 
 
-def test_a_flush_really_reaches_the_system(storage: FolderStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flush_calls_fsync(storage: FolderStorage, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[int] = []
     flush = os.fsync
 
@@ -232,7 +232,7 @@ def test_a_flush_really_reaches_the_system(storage: FolderStorage, monkeypatch: 
         pytest.param(errno.EIO, errors.StorageError, id="broken disk"),
     ],
 )
-def test_bytes_that_never_reached_the_disk_leave_the_old_file(
+def test_a_failed_flush_keeps_the_old_file(
     storage: FolderStorage, monkeypatch: pytest.MonkeyPatch, code: int, fault: type[errors.StorageError]
 ) -> None:
     storage.put(KEY, b"old")
@@ -249,7 +249,7 @@ def test_bytes_that_never_reached_the_disk_leave_the_old_file(
 
 
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_a_file_that_may_not_grow_is_a_full_disk(storage: FolderStorage, put: Put) -> None:
+def test_a_file_size_limit_is_reported_as_a_full_disk(storage: FolderStorage, put: Put) -> None:
     _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, hard))
     try:
@@ -266,7 +266,7 @@ def small_disk(make_disk: Callable[[str], Path]) -> Path:
 
 
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_a_full_disk_says_so_and_keeps_nothing_half(small_disk: Path, put: Put) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(small_disk: Path, put: Put) -> None:
     storage = open_folder(small_disk)
     storage.put(KEY, b"kept")
     with pytest.raises(errors.StorageFull):
@@ -277,7 +277,7 @@ def test_a_full_disk_says_so_and_keeps_nothing_half(small_disk: Path, put: Put) 
 
 
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_a_read_only_disk_says_so_and_still_reads(small_disk: Path, put: Put) -> None:
+def test_a_read_only_disk_is_reported_and_still_readable(small_disk: Path, put: Put) -> None:
     storage = open_folder(small_disk)
     storage.put(KEY, b"kept")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
@@ -291,14 +291,14 @@ def test_a_read_only_disk_says_so_and_still_reads(small_disk: Path, put: Put) ->
 
 
 @pytest.mark.parametrize("put", BOTH_PUTS)
-def test_a_file_where_a_folder_should_be_is_a_plain_error(storage: FolderStorage, put: Put) -> None:
+def test_a_file_in_place_of_a_folder_raises_storage_error(storage: FolderStorage, put: Put) -> None:
     (storage.root / "images").write_bytes(b"in the way")
     with pytest.raises(errors.StorageError):
         put(storage, KEY, b"x")
     assert _files(storage.root) == ["images"]
 
 
-def test_opening_removes_only_what_was_left_half_written_long_ago(storage: FolderStorage) -> None:
+def test_opening_deletes_only_old_staged_files(storage: FolderStorage) -> None:
     (storage.root / STAGING).mkdir()
     for name, age in (("old", timedelta(days=2)), ("new", timedelta(hours=1))):
         path = storage.root / STAGING / name

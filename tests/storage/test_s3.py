@@ -1,4 +1,4 @@
-"""A bucket keeps what it was given; one that is gone, refuses or is the wrong one says so, soon."""
+"""S3 storage: files are durable, and an unreachable, refusing or wrong bucket is reported soon."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ USES: dict[str, Callable[[Storage], object]] = {
 
 @pytest.fixture
 def between(s3: S3Server) -> Iterator[Gateway]:
-    """What stands before `bucket`, handing on."""
+    """The gateway in front of `bucket`, which passes requests on."""
     with gateway(s3.endpoint) as known:
         yield known
 
@@ -59,7 +59,7 @@ def open_at(settings: dict[str, str], **changes: str) -> S3Storage:
 # What it holds
 
 
-def test_files_lie_below_the_prefix_and_others_are_not_seen(s3: S3Server) -> None:
+def test_only_files_below_the_prefix_are_seen(s3: S3Server) -> None:
     with s3.fresh() as name:
         root, ours, theirs = (open_at(s3.settings(name + prefix)) for prefix in ("", "/ours", "/ours-too"))
         ours.put(KEY, b"ours")
@@ -70,7 +70,7 @@ def test_files_lie_below_the_prefix_and_others_are_not_seen(s3: S3Server) -> Non
         assert ours.get(KEY) == b"ours"
 
 
-def test_a_start_leaves_nothing_behind(bucket: S3Storage) -> None:
+def test_the_check_at_the_start_leaves_no_file(bucket: S3Storage) -> None:
     assert bucket.list("probe") == ()
 
 
@@ -91,7 +91,7 @@ def test_a_start_leaves_nothing_behind(bucket: S3Storage) -> None:
         pytest.param(Refusal(507, "XMinioStorageFull"), errors.StorageFull, id="full"),
     ],
 )
-def test_what_may_pass_is_never_taken_for_a_missing_file(
+def test_a_transient_error_is_never_reported_as_a_missing_file(
     bucket: S3Storage, between: Gateway, use: str, refusal: Refusal, expected: type[errors.StorageError]
 ) -> None:
     bucket.put(KEY, b"kept")
@@ -106,7 +106,7 @@ def test_what_may_pass_is_never_taken_for_a_missing_file(
     assert bucket.get(KEY) == b"kept"
 
 
-def test_what_the_bucket_calls_missing_is_missing(bucket: S3Storage, between: Gateway) -> None:
+def test_no_such_key_is_reported_as_a_missing_file(bucket: S3Storage, between: Gateway) -> None:
     between.always = NO_KEY
     assert not bucket.exists(KEY)
     bucket.delete(KEY)
@@ -116,7 +116,7 @@ def test_what_the_bucket_calls_missing_is_missing(bucket: S3Storage, between: Ga
 
 
 @pytest.mark.parametrize("use", USES)
-def test_a_bucket_that_is_gone_says_so_and_comes_back(
+def test_an_unreachable_bucket_is_reported_until_it_is_back(
     s3: S3Server, bucket_settings: dict[str, str], use: str
 ) -> None:
     storage = open_at(bucket_settings, aws_endpoint_url=s3.endpoint)
@@ -133,7 +133,7 @@ def test_a_bucket_that_is_gone_says_so_and_comes_back(
 
 
 @pytest.mark.parametrize("use", [use for use in USES if use != "put"])
-def test_a_bucket_that_says_nothing_is_not_waited_for(
+def test_a_silent_bucket_times_out(
     monkeypatch: pytest.MonkeyPatch, bucket_settings: dict[str, str], between: Gateway, use: str
 ) -> None:
     monkeypatch.setattr(s3, "_READ_TIMEOUT", s3._READ_TIMEOUT / 20)
@@ -143,7 +143,7 @@ def test_a_bucket_that_says_nothing_is_not_waited_for(
         USES[use](storage)
 
 
-def test_a_paid_picture_may_take_longer_and_ends_too(
+def test_storing_a_paid_image_has_a_longer_timeout(
     monkeypatch: pytest.MonkeyPatch, bucket_settings: dict[str, str], between: Gateway
 ) -> None:
     monkeypatch.setattr(s3, "_PUT_TIMEOUT", s3._READ_TIMEOUT / 10)
@@ -157,7 +157,7 @@ def test_a_paid_picture_may_take_longer_and_ends_too(
 
 
 @pytest.mark.parametrize("use", USES)
-def test_a_bucket_is_asked_three_times_at_most(bucket: S3Storage, between: Gateway, use: str) -> None:
+def test_a_request_is_sent_three_times_at_most(bucket: S3Storage, between: Gateway, use: str) -> None:
     between.always, between.methods[:] = SLOW_DOWN, []
     with pytest.raises(errors.StorageUnreachable):
         USES[use](bucket)
@@ -166,7 +166,7 @@ def test_a_bucket_is_asked_three_times_at_most(bucket: S3Storage, between: Gatew
 
 
 @pytest.mark.parametrize("use", USES)
-def test_no_key_and_no_signature_is_repeated(bucket: S3Storage, between: Gateway, use: str) -> None:
+def test_errors_contain_no_key_and_no_signature(bucket: S3Storage, between: Gateway, use: str) -> None:
     between.always = Refusal(403, "SignatureDoesNotMatch")
     with pytest.raises(errors.StorageReadOnly) as caught:
         USES[use](bucket)
@@ -189,7 +189,7 @@ def test_no_key_and_no_signature_is_repeated(bucket: S3Storage, between: Gateway
         pytest.param(DENIED, 3, id="refused when it is looked at"),
     ],
 )
-def test_a_paid_picture_outlasts_what_its_bucket_says_for_a_while(
+def test_a_paid_image_survives_temporary_errors_of_its_bucket(
     make_studio: Callable[..., Studio],
     database: Database,
     bucket: S3Storage,
@@ -214,7 +214,7 @@ def test_a_paid_picture_outlasts_what_its_bucket_says_for_a_while(
 @pytest.mark.parametrize(
     "refusal", [pytest.param(DENIED, id="refused"), pytest.param(SLOW_DOWN, id="slow down")]
 )
-def test_a_bucket_that_fails_at_a_start_costs_no_picture_of_the_last_one(
+def test_a_failing_bucket_at_the_start_loses_no_earlier_image(
     make_studio: Callable[..., Studio],
     database: Database,
     bucket: S3Storage,
@@ -270,7 +270,7 @@ def test_a_wrong_setting_is_named_at_the_start(bucket_settings: dict[str, str], 
     ],
 )
 @pytest.mark.parametrize("after", range(5), ids=["put", "get", "list", "delete", "missing"])
-def test_each_right_is_tried_at_the_start(
+def test_each_permission_is_checked_at_the_start(
     bucket_settings: dict[str, str], between: Gateway, refusal: Refusal, words: str, after: int
 ) -> None:
     between.script(*[None] * after)
@@ -279,13 +279,13 @@ def test_each_right_is_tried_at_the_start(
         open_at(bucket_settings)
 
 
-def test_a_web_page_is_no_bucket(bucket_settings: dict[str, str], between: Gateway) -> None:
+def test_a_web_server_is_not_accepted_as_a_bucket(bucket_settings: dict[str, str], between: Gateway) -> None:
     between.always = Refusal(200)
     with pytest.raises(errors.StorageUnreachable, match="AWS_ENDPOINT_URL"):
         open_at(bucket_settings)
 
 
-def test_other_programs_variables_change_nothing(
+def test_aws_variables_of_other_programs_are_ignored(
     bucket_settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     foreign = {
@@ -305,7 +305,7 @@ def test_other_programs_variables_change_nothing(
     assert {name: os.environ[name] for name in foreign} == foreign
 
 
-def test_with_a_bucket_there_is_no_folder_of_files(bucket_settings: dict[str, str], tmp_path: Path) -> None:
+def test_with_a_bucket_no_local_folder_is_created(bucket_settings: dict[str, str], tmp_path: Path) -> None:
     before = os.umask(0o022)  # building a studio may make what this process writes private
     try:
         with closing(bootstrap.build(load_settings(data_dir=tmp_path / "data", **bucket_settings))) as studio:

@@ -1,4 +1,4 @@
-"""Nobody has more made or paid than their budgets allow, however many ask at once; nothing counts twice."""
+"""Budgets are never exceeded, however many requests come at once, and nothing counts twice."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def clock() -> Clock:
 def open_studio(
     make_studio: Callable[..., Studio], database: Database, clock: Clock
 ) -> Callable[..., Studio]:
-    """`open_studio(budget_day_images=7)`: jobs by those settings and the test's clock, worked on by hand."""
+    """`open_studio(budget_day_images=7)`: jobs with these settings and the test's clock, run by the test."""
 
     def make(database: Database = database, **settings: Any) -> Studio:
         given = {"partial_images": 0} | settings
@@ -71,7 +71,7 @@ def admin(make_user: Callable[[str], User]) -> SignedIn:
 
 
 def estimate() -> int:
-    """What PRICED, and each of `another`, is reckoned to cost."""
+    """The estimate for PRICED and for each of `another`, in micro-USD."""
     known = pricing.estimate_image_price(PRICED.params())
     assert known
     assert known == pricing.estimate_image_price(another(1).params())
@@ -83,7 +83,7 @@ def dollars(micros: int) -> Decimal:
 
 
 def another(number: int, recipe: Recipe = PRICED) -> Recipe:
-    """Another prompt, of the same length and price: no double click."""
+    """Another prompt of the same length and price, so that it isn't taken for a double click."""
     return replace(recipe, prompt=f"a fox, number {number:03}")
 
 
@@ -92,12 +92,12 @@ def used(studio: Studio, user: User) -> dict[str, int]:
 
 
 def sums(micros: int, images: int) -> dict[str, int]:
-    """The same for the day and the month."""
+    """The same values for the day and the month."""
     return {"day_micros": micros, "month_micros": micros, "day_images": images, "month_images": images}
 
 
 def accepted(attempts: list[Callable[[], object]]) -> int:
-    """How many of these, begun at once, were not refused by a budget."""
+    """The number of concurrent actions that no budget refused."""
     ready = threading.Barrier(len(attempts))
 
     def attempt(action: Callable[[], object]) -> bool:
@@ -127,10 +127,10 @@ ROOM_FOR_SEVEN = pytest.mark.parametrize(
 
 
 @ROOM_FOR_SEVEN
-def test_of_twenty_clicks_at_once_as_many_are_taken_as_there_is_room_for(
+def test_twenty_concurrent_clicks_never_exceed_a_budget(
     open_studio: Callable[..., Studio], database: Database, user: User, room: Callable[[], dict[str, Any]]
 ) -> None:
-    """On two connections to one database, as two replicas have them."""
+    """On two connections to one database, like two replicas."""
     with closing(Database(database.url.render_as_string(hide_password=False))) as second:
         studios = [open_studio(each, **room()) for each in (database, second)]
         clicks = [
@@ -142,7 +142,7 @@ def test_of_twenty_clicks_at_once_as_many_are_taken_as_there_is_room_for(
 
 
 @ROOM_FOR_SEVEN
-def test_of_twenty_tries_again_at_once_too(
+def test_twenty_concurrent_retries_never_exceed_a_budget(
     open_studio: Callable[..., Studio], user: User, room: Callable[[], dict[str, Any]]
 ) -> None:
     open_handed = open_studio()
@@ -158,7 +158,9 @@ def test_of_twenty_tries_again_at_once_too(
     assert sum(job.dismissed_at is not None for job in rows) == 7
 
 
-def test_a_batch_is_taken_whole_or_not_at_all(open_studio: Callable[..., Studio], user: User) -> None:
+def test_a_batch_is_submitted_completely_or_not_at_all(
+    open_studio: Callable[..., Studio], user: User
+) -> None:
     studio = open_studio(budget_day_images=3)
     with pytest.raises(errors.BudgetSpent):
         studio.jobs.submit(user.id, [PRICED] * 4)
@@ -166,9 +168,7 @@ def test_a_batch_is_taken_whole_or_not_at_all(open_studio: Callable[..., Studio]
     studio.jobs.submit(user.id, [PRICED] * 3)
 
 
-def test_the_second_click_of_a_double_click_is_no_second_batch(
-    open_studio: Callable[..., Studio], user: User
-) -> None:
+def test_a_double_click_submits_one_batch(open_studio: Callable[..., Studio], user: User) -> None:
     studio = open_studio(budget_day_images=1)
     first = studio.jobs.submit(user.id, [PRICED])
     assert studio.jobs.submit(user.id, [PRICED]) == first
@@ -177,7 +177,7 @@ def test_the_second_click_of_a_double_click_is_no_second_batch(
 # What counts
 
 
-def test_what_waits_and_what_runs_is_reserved_and_then_counts_what_it_cost(
+def test_live_jobs_count_their_reservation_and_finished_ones_their_price(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     studio = open_studio()
@@ -191,9 +191,7 @@ def test_what_waits_and_what_runs_is_reserved_and_then_counts_what_it_cost(
 
 
 @pytest.mark.parametrize("behaviour", ["moderation", "quota spent", "key rejected"])
-def test_what_failed_gives_everything_back(
-    open_studio: Callable[..., Studio], user: User, behaviour: str
-) -> None:
+def test_a_failed_job_counts_nothing(open_studio: Callable[..., Studio], user: User, behaviour: str) -> None:
     """Incident 14: a failed job that still counted against the quota."""
     studio = open_studio(budget_day_images=1, budget_day_usd=dollars(estimate()))
     studio.service.script(behaviour)
@@ -207,7 +205,7 @@ def test_what_failed_gives_everything_back(
 
 
 def with_picture(encoded: str) -> Callable[[bytes], bytes]:
-    """Makes of an answer the same one with another picture."""
+    """Replaces the image in a response."""
 
     def spoil(answer: bytes) -> bytes:
         return json.dumps(json.loads(answer) | {"data": [{"b64_json": encoded}]}).encode()
@@ -242,7 +240,7 @@ DAMAGED, UNREADABLE = with_picture("aGVsbG8gd29ybGQ="), with_picture("!!!")
         pytest.param("server error", False, id="a fault of the service's"),
     ],
 )
-def test_what_failed_and_may_have_been_charged_counts_as_money_and_as_an_image(
+def test_a_failure_that_may_have_been_charged_counts_money_and_an_image(
     open_studio: Callable[..., Studio], user: User, behaviour: Behaviour | str, priced: bool
 ) -> None:
     studio = open_studio(budget_day_images=1)
@@ -255,7 +253,7 @@ def test_what_failed_and_may_have_been_charged_counts_as_money_and_as_an_image(
         studio.jobs.submit(user.id, [another(1)])
 
 
-def test_what_the_offline_engine_spoilt_counts_as_nothing(
+def test_a_failure_of_the_offline_engine_counts_nothing(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     studio = open_studio()
@@ -268,9 +266,7 @@ def test_what_the_offline_engine_spoilt_counts_as_nothing(
 
 
 @pytest.mark.parametrize("every", [False, True], ids=["one", "all"])
-def test_what_is_taken_back_gives_everything_back(
-    open_studio: Callable[..., Studio], user: User, every: bool
-) -> None:
+def test_a_cancelled_job_counts_nothing(open_studio: Callable[..., Studio], user: User, every: bool) -> None:
     studio = open_studio(budget_day_images=1, budget_month_usd=dollars(estimate()))
     studio.jobs.submit(user.id, [PRICED])
     if every:
@@ -281,9 +277,7 @@ def test_what_is_taken_back_gives_everything_back(
     studio.jobs.submit(user.id, [PRICED])
 
 
-def test_what_may_have_been_charged_counts_what_was_reserved_for_it(
-    open_studio: Callable[..., Studio], user: User
-) -> None:
+def test_an_unknown_outcome_counts_its_reservation(open_studio: Callable[..., Studio], user: User) -> None:
     studio = open_studio(budget_day_images=1)
     studio.service.script("dropped")
     studio.jobs.submit(user.id, [PRICED])
@@ -296,7 +290,7 @@ def test_what_may_have_been_charged_counts_what_was_reserved_for_it(
     assert [view.id for view in studio.jobs.recent(user.id)] == [job.id]
 
 
-def test_a_picture_that_the_offline_engine_never_finished_counts_nothing(
+def test_an_unfinished_image_of_the_offline_engine_counts_nothing(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     studio = open_studio()
@@ -307,7 +301,7 @@ def test_a_picture_that_the_offline_engine_never_finished_counts_nothing(
     assert used(studio, user)["day_images"] == 0
 
 
-def test_an_answer_that_comes_late_counts_once(open_studio: Callable[..., Studio], user: User) -> None:
+def test_a_late_response_counts_once(open_studio: Callable[..., Studio], user: User) -> None:
     studio = open_studio()
     studio.service.script("dropped")
     studio.jobs.submit(user.id, [PRICED])
@@ -321,7 +315,7 @@ def test_an_answer_that_comes_late_counts_once(open_studio: Callable[..., Studio
     assert used(studio, user) == sums(7, 1)
 
 
-def test_what_is_tried_again_by_itself_keeps_its_one_reservation(
+def test_an_automatic_retry_keeps_its_one_reservation(
     open_studio: Callable[..., Studio], user: User, clock: Clock
 ) -> None:
     studio = open_studio(budget_day_images=1)
@@ -336,7 +330,7 @@ def test_what_is_tried_again_by_itself_keeps_its_one_reservation(
     assert used(studio, user) == sums(PAID, 1)
 
 
-def test_each_call_that_may_have_been_charged_counts_where_it_is_sent_again(
+def test_each_resent_call_that_may_have_been_charged_counts(
     open_studio: Callable[..., Studio], user: User, clock: Clock
 ) -> None:
     studio = open_studio()
@@ -350,7 +344,7 @@ def test_each_call_that_may_have_been_charged_counts_where_it_is_sent_again(
     assert used(studio, user) == sums(estimate() + PAID, 2)
 
 
-def test_an_unknown_outcome_is_sent_again_once_and_then_told(
+def test_an_unknown_outcome_is_resent_once_and_then_reported(
     open_studio: Callable[..., Studio], user: User, clock: Clock
 ) -> None:
     studio = open_studio()
@@ -372,7 +366,7 @@ def test_an_unknown_outcome_is_sent_again_once_and_then_told(
         pytest.param(lambda: {"budget_month_usd": dollars(2 * estimate() - 1)}, id="money"),
     ],
 )
-def test_an_unknown_outcome_is_sent_again_only_where_the_budgets_cover_that(
+def test_an_unknown_outcome_is_resent_only_if_the_budgets_cover_it(
     open_studio: Callable[..., Studio], user: User, budget: Callable[[], dict[str, Any]]
 ) -> None:
     studio = open_studio(**budget())
@@ -385,7 +379,7 @@ def test_an_unknown_outcome_is_sent_again_only_where_the_budgets_cover_that(
     assert used(studio, user) == sums(estimate(), 1)
 
 
-def test_of_twenty_unknown_outcomes_at_once_as_many_are_sent_again_as_there_is_room_for(
+def test_twenty_concurrent_resends_never_exceed_a_budget(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     studio = open_studio(budget_day_images=27)
@@ -398,7 +392,7 @@ def test_of_twenty_unknown_outcomes_at_once_as_many_are_sent_again_as_there_is_r
     assert used(studio, user)["day_images"] == 27
 
 
-def test_an_answer_without_a_price_counts_what_was_reserved_for_it(
+def test_a_response_without_a_price_counts_its_reservation(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     studio = open_studio()
@@ -410,7 +404,7 @@ def test_an_answer_without_a_price_counts_what_was_reserved_for_it(
     assert used(studio, user) == sums(estimate(), 1)
 
 
-def test_where_no_price_is_published_the_most_that_is_likely_is_set_aside(
+def test_without_a_published_price_the_likely_maximum_is_reserved(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     likely = max_image_price(RECIPE.params())
@@ -424,7 +418,7 @@ def test_where_no_price_is_published_the_most_that_is_likely_is_set_aside(
     assert used(studio, user) == sums(PAID + likely, 2)
 
 
-def test_of_a_model_without_a_price_an_image_counts_once_the_money_is_spent(
+def test_a_model_without_a_price_is_refused_once_the_money_is_spent(
     open_studio: Callable[..., Studio], user: User, clock: Clock
 ) -> None:
     studio = open_studio(budget_day_usd=dollars(PAID))
@@ -436,9 +430,7 @@ def test_of_a_model_without_a_price_an_image_counts_once_the_money_is_spent(
         studio.jobs.submit(user.id, [another(1, foreign)])
 
 
-def test_what_costs_nothing_is_never_refused_for_want_of_money(
-    open_studio: Callable[..., Studio], user: User
-) -> None:
+def test_a_free_image_is_never_refused_for_money(open_studio: Callable[..., Studio], user: User) -> None:
     studio = open_studio(budget_day_usd=0, budget_day_images=2)
     offline = replace(RECIPE, model="offline-painter")
     studio.jobs.submit(user.id, [offline] * 2)
@@ -447,7 +439,7 @@ def test_what_costs_nothing_is_never_refused_for_want_of_money(
         studio.jobs.submit(user.id, [another(1, offline)])
 
 
-def test_what_was_saved_counts_nothing(open_studio: Callable[..., Studio], user: User, clock: Clock) -> None:
+def test_a_saved_call_counts_nothing(open_studio: Callable[..., Studio], user: User, clock: Clock) -> None:
     studio = open_studio()
     call = a_call(user, clock.now, price_micros=0, outcome=Outcome.SAVED, images=0)
     UsageLog(studio.database).record_now(replace(call, saved_micros=500))
@@ -484,7 +476,7 @@ def test_another_users_calls_and_jobs_count_nothing_here(
         studio.jobs.submit(other_user.id, [another(1)])
 
 
-def test_the_sums_are_those_of_the_books(
+def test_the_sums_equal_those_of_the_usage_log(
     open_studio: Callable[..., Studio], user: User, clock: Clock
 ) -> None:
     studio = open_studio()
@@ -506,8 +498,8 @@ def test_the_sums_are_those_of_the_books(
     assert used(studio, user) == sums(paid + lost * estimate(), books.images + lost)
 
 
-def test_what_is_left_is_what_can_be_had(open_studio: Callable[..., Studio], user: User) -> None:
-    """Reservations are neither lost nor counted twice on the way through all states."""
+def test_exactly_the_remaining_budget_can_be_used(open_studio: Callable[..., Studio], user: User) -> None:
+    """Reservations are neither lost nor counted twice in any state of a job."""
     studio = open_studio(budget_day_images=5)
     studio.service.script("moderation", "dropped", "plain")
     studio.jobs.submit(user.id, [PRICED] * 4)
@@ -547,7 +539,7 @@ def a_call(user: User, at: datetime, **changes: Any) -> Call:
         pytest.param(datetime(2024, 2, 29, 12, tzinfo=UTC), timedelta(days=28), 0, 1, id="a leap day"),
     ],
 )
-def test_a_call_counts_in_the_day_and_the_month_in_which_it_left(
+def test_a_call_counts_in_the_day_and_month_in_which_it_was_sent(
     open_studio: Callable[..., Studio],
     user: User,
     clock: Clock,
@@ -576,7 +568,7 @@ def test_a_call_counts_in_the_day_and_the_month_in_which_it_left(
         ("2028-02-28T12:00:00+00:00", "2028-02-29T00:00:00+00:00", "2028-03-01T00:00:00+00:00"),
     ],
 )
-def test_budgets_start_anew_at_midnight_and_with_the_month(
+def test_budgets_reset_at_midnight_and_with_the_month(
     open_studio: Callable[..., Studio], user: User, clock: Clock, now: str, tomorrow: str, next_month: str
 ) -> None:
     clock.now = datetime.fromisoformat(now)
@@ -585,7 +577,7 @@ def test_budgets_start_anew_at_midnight_and_with_the_month(
     assert renewed[BudgetKind.MONTH_MICROS] == renewed[BudgetKind.MONTH_IMAGES] == next_month
 
 
-def test_a_spent_day_is_over_at_midnight_and_the_month_is_not(
+def test_at_midnight_the_daily_budget_resets_but_not_the_monthly_one(
     open_studio: Callable[..., Studio], user: User, clock: Clock
 ) -> None:
     studio = open_studio(budget_day_images=1, budget_month_images=2)
@@ -601,7 +593,7 @@ def test_a_spent_day_is_over_at_midnight_and_the_month_is_not(
     studio.jobs.submit(user.id, [another(9)])
 
 
-def test_what_still_waits_at_midnight_counts_in_the_day_in_which_it_will_leave(
+def test_a_job_queued_over_midnight_counts_in_the_new_day(
     open_studio: Callable[..., Studio], user: User, clock: Clock
 ) -> None:
     studio = open_studio()
@@ -657,7 +649,7 @@ def test_one_users_limit_leaves_the_others_as_the_settings_say(
     }
 
 
-def test_a_change_is_in_the_audit_trail_with_what_was_before(
+def test_a_change_is_audited_with_the_earlier_limits(
     open_studio: Callable[..., Studio], user: User, admin: SignedIn
 ) -> None:
     studio = open_studio()
@@ -691,7 +683,7 @@ def test_no_member_changes_a_budget_not_even_their_own(
 
 
 @pytest.mark.parametrize("user_id", ["made-up", "", "\udfff", "x\0"], ids=ascii)
-def test_nobody_who_is_not_there_gets_a_budget(
+def test_an_unknown_user_gets_no_budget(
     open_studio: Callable[..., Studio], admin: SignedIn, user_id: str
 ) -> None:
     studio = open_studio()
@@ -711,7 +703,7 @@ def test_an_impossible_limit_is_refused(
     assert studio.rows(Budget) == studio.rows(AuditEntry) == []
 
 
-def test_changes_of_one_budget_at_once_are_one_after_the_other(
+def test_concurrent_changes_of_a_budget_are_serialised(
     open_studio: Callable[..., Studio], user: User, admin: SignedIn
 ) -> None:
     studio = open_studio()
@@ -726,7 +718,7 @@ def test_changes_of_one_budget_at_once_are_one_after_the_other(
 # What is said
 
 
-def test_a_refusal_says_which_budget_what_is_left_and_when_it_starts_anew(
+def test_a_refusal_says_what_is_left_and_when_the_budget_resets(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     studio = open_studio(budget_day_images=3)
@@ -750,13 +742,13 @@ def test_a_refusal_says_which_budget_what_is_left_and_when_it_starts_anew(
         (0, Need(unpriced=True), "is used up"),
     ],
 )
-def test_money_is_said_in_dollars(limit: int, need: Need, words: str) -> None:
+def test_a_refusal_states_money_in_dollars(limit: int, need: Need, words: str) -> None:
     line = BudgetUse(BudgetKind.MONTH_MICROS, limit, 0, datetime(2026, 6, 1, tzinfo=UTC))
     message = line.refusal(need).message
     assert message == f"This month's budget {words}. It resets on 01 Jun 2026, 00:00 UTC."
 
 
-def test_of_several_spent_budgets_the_one_that_renews_last_is_said(
+def test_of_several_spent_budgets_the_last_to_reset_is_named(
     open_studio: Callable[..., Studio], user: User
 ) -> None:
     studio = open_studio(budget_day_images=1, budget_month_usd=dollars(1))
@@ -769,7 +761,7 @@ def test_of_several_spent_budgets_the_one_that_renews_last_is_said(
 
 @contextmanager
 def plans_of(database: Database) -> Iterator[dict[str, str]]:
-    """The plan of each SELECT inside the block, by its statement."""
+    """The query plan of each SELECT in the block, by its statement."""
     plans: dict[str, str] = {}
     explain = "EXPLAIN QUERY PLAN" if database.is_sqlite else "EXPLAIN"
 
@@ -784,7 +776,7 @@ def plans_of(database: Database) -> Iterator[dict[str, str]]:
 
 
 def fill(database: Database, users: list[User], now: datetime, count: int) -> None:
-    """So many calls and ended jobs, those of each user by turns, in the order of time."""
+    """Adds calls and ended jobs in the order of time, alternating between the users."""
     jobs = [
         {
             "id": f"{number:032}", "batch_id": "b", "position": 0, "state": JobState.DONE, "partials": 0,
@@ -808,7 +800,7 @@ def fill(database: Database, users: list[User], now: datetime, count: int) -> No
         connection.execute(text("ANALYZE"))
 
 
-def test_nothing_is_summed_where_nothing_is_limited(open_studio: Callable[..., Studio], user: User) -> None:
+def test_without_limits_nothing_is_summed(open_studio: Callable[..., Studio], user: User) -> None:
     studio = open_studio()
     with plans_of(studio.database) as plans:
         assert studio.jobs.budgets.refusal(user.id, Need(1)) is None

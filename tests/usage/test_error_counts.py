@@ -1,4 +1,4 @@
-"""Failures are counted once each, exactly, on both engines, and for the administrator alone."""
+"""Each error is counted exactly once, on both databases; only administrators see the counts."""
 
 from __future__ import annotations
 
@@ -56,28 +56,26 @@ def test_failures_are_counted_by_code_and_hour(
     assert rows(database) == {(quota, noon): 2, (quota, one): 1, (rate, one): 1}
 
 
-def test_a_failure_that_passes_two_places_is_counted_once(failures: ErrorCounts, database: Database) -> None:
+def test_an_error_that_is_reported_twice_is_counted_once(failures: ErrorCounts, database: Database) -> None:
     error = errors.QuotaSpent()
     failures.count(error)
     failures.count(error)
     assert list(rows(database).values()) == [1]
 
 
-def test_counts_are_exact_where_many_fail_at_once(failures: ErrorCounts, database: Database) -> None:
+def test_concurrent_errors_are_counted_exactly(failures: ErrorCounts, database: Database) -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(failures.count, [errors.QuotaSpent() for _ in range(200)]))
     assert list(rows(database).values()) == [200]
 
 
-def test_nothing_is_written_while_the_database_is_the_failure(
-    failures: ErrorCounts, database: Database
-) -> None:
+def test_errors_of_the_database_are_not_counted(failures: ErrorCounts, database: Database) -> None:
     for error in (errors.DatabaseBusy(), errors.DatabaseDamaged(), errors.DatabaseUnreachable()):
         failures.count(error)
     assert rows(database) == {}
 
 
-def test_a_count_that_can_not_be_written_is_the_logs_alone(
+def test_a_count_that_can_not_be_written_is_logged(
     failures: ErrorCounts, database: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with database.write() as session:
@@ -105,18 +103,18 @@ def test_the_administrator_sees_a_day_and_a_month(failures: ErrorCounts, clock: 
     )
 
 
-def test_nobody_else_sees_them(failures: ErrorCounts) -> None:
+def test_members_see_no_counts(failures: ErrorCounts) -> None:
     with pytest.raises(errors.NotAllowed):
         failures.frequencies(replace(ADMIN, is_admin=False))
 
 
-def test_a_code_of_another_version_is_shown_without_words(failures: ErrorCounts, database: Database) -> None:
+def test_a_code_of_another_version_has_no_message(failures: ErrorCounts, database: Database) -> None:
     with database.write() as session:
         session.add(ErrorCount(code="IMG-OLD-001", hour=HALF_PAST.replace(minute=0), count=3))
     assert failures.frequencies(ADMIN) == (ErrorFrequency("IMG-OLD-001", "", 3, 3),)
 
 
-def test_what_is_older_than_a_month_is_forgotten(
+def test_counts_older_than_a_month_are_deleted(
     failures: ErrorCounts, clock: Clock, database: Database
 ) -> None:
     clock.now = HALF_PAST - timedelta(days=31)
@@ -155,7 +153,7 @@ def test_a_job_that_ends_without_an_image_is_counted_once(
 
 
 @ON_SQLITE
-def test_a_job_that_is_tried_again_by_itself_is_not_counted(
+def test_an_automatic_retry_is_not_counted(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)
@@ -166,7 +164,7 @@ def test_a_job_that_is_tried_again_by_itself_is_not_counted(
 
 
 @ON_SQLITE
-def test_a_job_that_a_dead_process_left_is_counted(
+def test_a_job_of_a_dead_process_is_counted(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
     studio = make_studio(database, started=False)

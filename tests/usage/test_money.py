@@ -1,4 +1,4 @@
-"""Amounts of money, as people read them wherever they stand."""
+"""Amounts of money as text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pages.ui.formatting import format_price
         (1_234_500_000, "$1,234.50"),
     ],
 )
-def test_an_amount_is_said_as_exactly_as_it_needs(micros: int, words: str) -> None:
+def test_an_amount_has_as_many_decimals_as_it_needs(micros: int, words: str) -> None:
     assert format_money(micros) == words
 
 
@@ -32,6 +32,6 @@ def test_an_amount_is_said_as_exactly_as_it_needs(micros: int, words: str) -> No
         (1_234_500_000, "about $1,234.50"),
     ],
 )
-def test_a_price_is_said_as_an_amount_is(micros: int | None, words: str) -> None:
+def test_a_price_is_formatted_like_an_amount(micros: int | None, words: str) -> None:
     assert format_price(micros) == words
     assert format_price(micros, about=False) == words.removeprefix("about ")

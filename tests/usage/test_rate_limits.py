@@ -1,4 +1,4 @@
-"""No user and no token gets more than their share of a minute, in however many processes they ask."""
+"""No user or API token exceeds their requests per minute, however many processes there are."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def let_through(rates: RateLimits, limits: list[Limit], times: int, kind: RateKi
     return sum(not rates.acquire(kind, limits).exceeded for _ in range(times))
 
 
-def test_exactly_so_many_get_through_at_once(database: Database, rates: RateLimits, clock: Clock) -> None:
+def test_concurrent_requests_get_exactly_the_limit(
+    database: Database, rates: RateLimits, clock: Clock
+) -> None:
     others = [
         rates,
         RateLimits(Database(database.engine.url.render_as_string(hide_password=False)), clock=clock),
@@ -46,7 +48,7 @@ def test_exactly_so_many_get_through_at_once(database: Database, rates: RateLimi
     assert through == 10
 
 
-def test_a_minute_later_there_is_room_again(rates: RateLimits, clock: Clock) -> None:
+def test_after_a_minute_requests_are_admitted_again(rates: RateLimits, clock: Clock) -> None:
     assert let_through(rates, ADA, 12) == 10
     clock.forward(seconds=59)
     refused = rates.acquire(RateKind.READ, ADA)
@@ -56,26 +58,26 @@ def test_a_minute_later_there_is_room_again(rates: RateLimits, clock: Clock) -> 
     assert (first.exceeded, first.limit, first.remaining, first.reset) == (False, 10, 9, 60)
 
 
-def test_looking_buying_and_other_users_are_counted_by_themselves(rates: RateLimits) -> None:
+def test_reads_writes_and_users_are_counted_separately(rates: RateLimits) -> None:
     assert let_through(rates, ADA, 11) == 10
     assert let_through(rates, ADA, 11, RateKind.PAID) == 10
     assert let_through(rates, [Limit("user:grace", 3)], 11) == 3
 
 
-def test_a_token_that_is_stopped_takes_nothing_from_its_user(rates: RateLimits) -> None:
+def test_a_request_refused_for_its_token_does_not_count_for_its_user(rates: RateLimits) -> None:
     assert let_through(rates, [*ADA, Limit("token:a", 4)], 30) == 4
     assert let_through(rates, [*ADA, Limit("token:b", 40)], 30) == 6
     assert let_through(rates, ADA, 1) == 0
 
 
-def test_a_window_from_the_future_is_begun_anew(rates: RateLimits, clock: Clock) -> None:
+def test_a_window_in_the_future_is_restarted(rates: RateLimits, clock: Clock) -> None:
     clock.forward(days=1)
     assert let_through(rates, ADA, 11) == 10
     clock.forward(days=-1)
     assert let_through(rates, ADA, 11) == 10
 
 
-def test_windows_that_are_over_are_removed(rates: RateLimits, database: Database, clock: Clock) -> None:
+def test_ended_windows_are_deleted(rates: RateLimits, database: Database, clock: Clock) -> None:
     rates.acquire(RateKind.READ, ADA)
     clock.forward(seconds=30)
     rates.acquire(RateKind.READ, [Limit("user:grace", 3)])
@@ -102,7 +104,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     studio.close()
 
 
-def test_each_answer_says_what_is_left_and_the_last_when_to_come_back(studio: Studio) -> None:
+def test_responses_state_the_remaining_requests_and_when_to_retry(studio: Studio) -> None:
     program = Person.enter(studio).program()
     answers = [program.get("/api/images") for _ in range(5)]
     assert [answer.status_code for answer in answers] == [200] * 4 + [429]
@@ -113,7 +115,7 @@ def test_each_answer_says_what_is_left_and_the_last_when_to_come_back(studio: St
     assert answers[-1].headers["retry-after"] == answers[-1].headers["ratelimit-reset"]
 
 
-def test_all_tokens_and_the_browser_together_are_their_users(studio: Studio) -> None:
+def test_all_tokens_and_the_browser_share_the_users_limit(studio: Studio) -> None:
     person = Person.enter(studio)
     first, second = person.program(), person.program()
     answers = [
@@ -123,7 +125,7 @@ def test_all_tokens_and_the_browser_together_are_their_users(studio: Studio) -> 
     assert second.get("/api/images").status_code == person.client.get("/api/images").status_code == 429
 
 
-def test_what_costs_or_changes_has_a_limit_of_its_own_and_failures_count(studio: Studio) -> None:
+def test_paid_requests_have_their_own_limit_and_failures_count(studio: Studio) -> None:
     person = Person.enter(studio)
     program = person.program()
     answers = [program.delete("/api/images/x").status_code for _ in range(3)]
@@ -133,7 +135,7 @@ def test_what_costs_or_changes_has_a_limit_of_its_own_and_failures_count(studio:
     assert program.get("/api/images").status_code == 200
 
 
-def test_pictures_are_counted_for_tokens_and_not_for_a_browser(studio: Studio) -> None:
+def test_image_requests_count_for_tokens_but_not_for_browsers(studio: Studio) -> None:
     person = Person.enter(studio)
     assert {person.client.get("/api/images/x").status_code for _ in range(20)} == {404}
     with studio.database.read() as session:

@@ -70,7 +70,7 @@ def test_totals_add_up_one_users_calls(log: UsageLog, user: User, other_user: Us
     )
 
 
-def test_a_call_that_was_begun_is_counted_once(log: UsageLog, database: Database, user: User) -> None:
+def test_a_started_call_is_counted_once(log: UsageLog, database: Database, user: User) -> None:
     call = replace(a_call(user), kind=UsageKind.ENHANCE, images=0)
     with database.write() as session:
         begun = log.begin(session, replace(call, price_micros=None, reserved_micros=50_000))
@@ -82,7 +82,7 @@ def test_a_call_that_was_begun_is_counted_once(log: UsageLog, database: Database
 
 
 @pytest.mark.parametrize("counts", [{"reserved_micros": 7}, {"lost_images": 1}], ids=str)
-def test_what_failed_and_may_have_been_charged_has_no_known_price(
+def test_a_failure_that_may_have_been_charged_is_unpriced(
     log: UsageLog, user: User, counts: dict[str, int]
 ) -> None:
     failed = replace(a_call(user), outcome=Outcome.FAILED, price_micros=None, images=0)
@@ -114,9 +114,7 @@ def test_a_call_is_recorded_with_the_callers_transaction_or_not_at_all(
     assert log.totals(user.id, NOON).calls == 1
 
 
-def test_a_foreign_request_id_is_never_the_reason_to_lose_a_call(
-    log: UsageLog, database: Database, user: User
-) -> None:
+def test_no_foreign_request_id_loses_a_call(log: UsageLog, database: Database, user: User) -> None:
     log.record_now(replace(a_call(user), request_id="r\0\ud800" + "x" * 500))
     with database.read() as session:
         kept = session.exec(select(Usage)).one().request_id
@@ -125,7 +123,7 @@ def test_a_foreign_request_id_is_never_the_reason_to_lose_a_call(
     assert len(kept) == 128
 
 
-def test_a_users_tag_is_stable_and_says_nothing_about_them() -> None:
+def test_a_users_tag_is_stable_and_anonymous() -> None:
     tag = user_tag("ada", b"secret")
     assert tag == user_tag("ada", b"secret")
     assert len(tag) == 32
