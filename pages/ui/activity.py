@@ -66,7 +66,7 @@ def _panel(user: SignedIn, with_toasts: bool) -> None:
 
 
 def _progress(jobs: Sequence[JobView], live: Sequence[JobView], live_count: int) -> None:
-    """How far the batches with live jobs are; `live_count` also has the jobs that `live` doesn't list."""
+    """Draw the progress of the batches with live jobs; `live_count` also has those not in `jobs`."""
     batch = [job for job in jobs if job.batch_id in {one.batch_id for one in live}]
     ended = len(batch) - len(live)
     total = ended + live_count
