@@ -186,7 +186,7 @@ def _create(watch: Watch) -> None:
     page = watch.person.page
     expect(page.get_by_text("Latest images")).to_be_visible()
     main = page.get_by_test_id("stMain")
-    page.locator("summary", has_text="more not made").click()
+    page.locator("summary", has_text=re.compile("more images? (failed|cancelled)")).click()
     watch.shows(main, [*CORPUS, *SHORT[-3:]])
     for trait in CORPUS[:CHUNK]:
         expect(page.get_by_role("button", name=f"Remove {trait}", exact=True)).to_be_visible()
