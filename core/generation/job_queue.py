@@ -235,5 +235,5 @@ def _typical_seconds(session: Session) -> float:
 
 
 def _rounds(before: int, at_once: int) -> int:
-    """How many rounds of `at_once` images must end before a job with `before` jobs ahead starts."""
+    """The number of rounds of `at_once` images that end before a job with `before` jobs ahead starts."""
     return max(0, ceil((before - at_once + 1) / at_once))

@@ -116,7 +116,7 @@ class Quotes:
 
 
 def _prompts_of(recipe: Recipe, recipes: Sequence[Recipe], per_prompt: int, *, many: bool) -> int:
-    """How many prompts the text stands for: at least 1, at most MAX_COUNTED."""
+    """The number of prompts that the text stands for: at least 1, at most MAX_COUNTED."""
     if not many:
         return 1
     if recipes:
