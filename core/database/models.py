@@ -383,7 +383,7 @@ class Budget(Table, table=True):
 
 
 class AuditEntry(Table, table=True):
-    """Who did what, when and from where. Triggers in the database refuse to change or delete a row.
+    """One audited action: its user, time and origin. Database triggers refuse to change or delete a row.
 
     `actor_id` is NULL if nobody was signed in. `subject` names the object of the action.
     """
@@ -406,7 +406,7 @@ class AuditEntry(Table, table=True):
 
 
 class ErrorCount(Table, table=True):
-    """How often one error occurred within one hour."""
+    """The number of times that one error occurred within one hour."""
 
     __tablename__ = "failures"
     code: str = Field(sa_column=Column(String(32), primary_key=True))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from core import errors
+from core.errors.base import ImageError, by_code
+from core.errors.generation import ImageGenerationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,7 @@ class StoredError:
     request_id: str | None = None
 
     @classmethod
-    def of(cls, error: errors.ImageError) -> StoredError:
+    def of(cls, error: ImageError) -> StoredError:
         return cls(
             error.code, error.message, tuple(error.suggestions), error.details, error.retryable,
             error.charged, error.categories, error.field, error.retry_after, error.request_id,
@@ -32,15 +33,15 @@ class StoredError:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> StoredError:
-        kind = errors.by_code(fields["code"]) or errors.ImageError
+        kind = by_code(fields["code"]) or ImageError
         # Rows of older versions lack these fields: the class knows whether it was charged.
         known = {"charged": kind.charged, "categories": ()} | fields
         lists = {name: tuple(known[name]) for name in ("suggestions", "categories")}
         return cls(**known | lists)
 
-    def to_error(self) -> errors.ImageError:
+    def to_error(self) -> ImageError:
         """The error with everything that was stored, marked as counted."""
-        kind = errors.by_code(self.code) or errors.ImageGenerationError
+        kind = by_code(self.code) or ImageGenerationError
         error = kind(self.message, details=self.details, request_id=self.request_id)
         error.suggestions, error.field, error.retry_after = self.suggestions, self.field, self.retry_after
         error.charged, error.categories, error.counted = self.charged, self.categories, True

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ErrorFrequency:
-    """How often an error occurred within RECENT and within RETENTION.
+    """The counts of one error: occurrences within RECENT and within RETENTION.
 
     `message` is "" for a code that this version doesn't know.
     """
