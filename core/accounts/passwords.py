@@ -155,7 +155,7 @@ def prehash(password: str) -> str:
     return base64.b64encode(digest).decode()
 
 
-def check_password(password: str, username: str = "") -> None:
+def check_password_rules(password: str, username: str = "") -> None:
     """Raise PasswordRejected unless `password` has a permitted length and isn't easy to guess."""
     if len(password) < MIN_PASSWORD_LENGTH:
         raise errors.PasswordRejected(f"A password needs at least {MIN_PASSWORD_LENGTH} characters.")

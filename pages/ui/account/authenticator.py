@@ -10,7 +10,7 @@ from streamlit_authenticator.controllers import AuthenticationController
 from streamlit_authenticator.utilities import CredentialsError, Hasher, RegisterError, ResetError, Validator
 
 from core import errors
-from core.accounts.passwords import Passwords, check_password, prehash
+from core.accounts.passwords import Passwords, check_password_rules, prehash
 from core.accounts.registration import Registration
 from core.accounts.sessions import Sessions
 from core.accounts.sign_in_attempts import SignInAttempts
@@ -162,7 +162,7 @@ class Authenticator:
         """
         self._registration.check(invite)
         name = check_username(username)
-        check_password(password, name)
+        check_password_rules(password, name)
         prehashed = prehash(password)
         users = self._users(invite=invite)
         controller = self._controller(users)
@@ -177,7 +177,7 @@ class Authenticator:
 
         Raises SignInFailed, SignInLocked or PasswordRejected.
         """
-        check_password(new, username)
+        check_password_rules(new, username)
         if current == new:
             raise errors.PasswordRejected("The new password is the same as the current one.")
         self._attempts.begin(username)
@@ -205,7 +205,7 @@ class Authenticator:
 
         Raises ResetInvalid or PasswordRejected.
         """
-        check_password(new, self._passwords.check_reset(token))
+        check_password_rules(new, self._passwords.check_reset(token))
         password_hash = Hasher.hash(prehash(new))
         username = self._passwords.use_reset(token, password_hash)
         return self._sessions.issue_ticket(username, password_hash)
