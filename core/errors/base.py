@@ -20,7 +20,6 @@ class ImageError(Exception):
     - `message` and `suggestions` are for everybody; `details` is technical. Secrets are removed from both.
     - `retryable`: the same request may succeed later.
     - `charged`: whether the service has charged for the call; None if that can't be known.
-    - `states_cost`: the class's message already says what the failure cost.
     - `categories`: the reasons that a moderation gave.
     - `answer`: the body of a response that no image could be read from.
     - `input_tokens`, `output_tokens`, `price_micros` (micro-USD): what such a response says it cost, or None.
@@ -37,7 +36,6 @@ class ImageError(Exception):
     )
     retryable: ClassVar[bool] = True
     charged: bool | None = False
-    states_cost: ClassVar[bool] = False
     categories: tuple[str, ...] = ()
     answer: bytes = b""
     input_tokens: int | None = None

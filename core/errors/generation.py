@@ -99,7 +99,6 @@ class OutcomeUnknown(ImageGenerationError):
         "Check the service's usage page if the cost matters.",
     )
     charged: bool | None = None
-    states_cost = True
 
 
 class ResponseTimeout(OutcomeUnknown):

@@ -21,6 +21,8 @@ _RETRY_ADVICE = {
     True: "Trying again may help.",
     False: "Change the prompt or the settings before you try again.",
 }
+# A message that contains one of these states the cost. Stored messages of older versions contain them, too.
+_COST_WORDS = ("charged for this", "cost nothing")
 log = structlog.get_logger(__name__)
 
 
@@ -45,10 +47,12 @@ def _retry_advice(failure: ImageError | StoredError) -> str:
 
 
 def cost_text(failure: ImageError | StoredError) -> str:
-    """A sentence on the failure's cost; empty if nothing was sent, or if the message itself says the cost."""
+    """Return a sentence on the failure's cost.
+
+    Returns an empty string if nothing was sent to the service, or if the message already states the cost.
+    """
     might_cost = isinstance(failure, StoredError | PromptBlocked) or failure.charged is not False
-    kind = by_code(failure.code)
-    in_message = kind is not None and kind.states_cost and failure.message == kind.message
+    in_message = any(words in failure.message for words in _COST_WORDS)
     return COST_MESSAGES[failure.charged] if might_cost and not in_message else ""
 
 

@@ -197,9 +197,3 @@ def test_a_logged_traceback_holds_no_secret(log_lines: io.StringIO) -> None:
 def test_a_logged_message_holds_no_secret(log_lines: io.StringIO) -> None:
     structlog.get_logger().info(f"using {SECRET}")
     assert SECRET not in log_lines.getvalue()
-
-
-@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_a_message_that_states_the_cost_is_marked(kind: type[ImageError]) -> None:
-    """Otherwise the pages would state the cost twice, or not at all."""
-    assert ("charged for this" in kind.message) == kind.states_cost
