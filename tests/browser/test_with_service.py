@@ -12,21 +12,17 @@ from playwright.sync_api import Browser, expect
 from pages.ui.error_panel import HELP
 from tests.support.app_process import AppProcess
 from tests.support.browser_user import Visitor
-from tests.support.openai_service import OpenAIService, openai_service
+from tests.support.openai_service import Behaviour, OpenAIService
 
 KEY = "sk-test-0123456789abcdef"
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[OpenAIService]:
-    with openai_service() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def app(service: OpenAIService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
+def app(shared_service: OpenAIService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
     folder = tmp_path_factory.mktemp("service-app")
-    with AppProcess(folder, env={"OPENAI_BASE_URL": service.base_url, "OPENAI_API_KEY": KEY}) as process:
+    with AppProcess(
+        folder, env={"OPENAI_BASE_URL": shared_service.base_url, "OPENAI_API_KEY": KEY}
+    ) as process:
         yield process
 
 
@@ -64,14 +60,16 @@ def test_the_price_stands_on_the_button(browser: Browser, app: AppProcess) -> No
         ).to_be_enabled()
 
 
-def test_the_prompt_streams_in(browser: Browser, app: AppProcess) -> None:
+def test_the_prompt_streams_in(browser: Browser, app: AppProcess, service: OpenAIService) -> None:
     with Visitor(browser, app.base_url) as person:
         person.enter(app.ticket("streamer"))
-        person.describe(name="Pip", base_prompt="a kite [[text pause:1.2]]")
+        person.describe(name="Pip", base_prompt="a kite")
+        service.script(Behaviour(hold="middle"))
         person.page.get_by_role("button", name="Enhance prompt").click()
         expect(person.page.get_by_role("button", name="Enhancing…")).to_be_visible()
         expect(person.field("Prompt")).to_have_value(re.compile("."))
         begun = person.field("Prompt").input_value()
+        service.let_go()
         expect(person.page.get_by_role("button", name="Rewrite")).to_be_enabled()
         ended = person.field("Prompt").input_value()
         assert len(ended) > len(begun)
@@ -84,7 +82,8 @@ def test_leaving_during_a_generation_loses_nothing(
     marker = f"leaving by {leave}"
     with Visitor(browser, app.base_url) as person:
         person.enter(app.ticket(f"leaver-{leave.replace(' ', '-')}"))
-        person.type("Prompt", f"{marker} [[image latency:5]]")
+        person.type("Prompt", marker)
+        service.script(Behaviour(hold="start"))
         person.generate()
         expect(person.page.get_by_text(re.compile("^(Queued|Next in line|Generating)"))).to_be_visible()
         if leave == "another page":
@@ -97,6 +96,7 @@ def test_leaving_during_a_generation_loses_nothing(
             person.page.close()
             person.page = person.context.new_page()
             person.open()
+        service.let_go()
         person.finished()
         person.go("Gallery")
         expect(person.tiles).to_have_count(1)
@@ -109,7 +109,7 @@ def test_what_the_service_refused_without_charge_is_tried_again_and_said(
     with Visitor(browser, app.base_url) as person:
         person.enter(app.ticket("patient"))
         person.type("Prompt", "a patient fox")
-        service.script("rate limit")
+        service.script("slow down")
         person.generate()
         expect(person.page.get_by_text("Waiting for the service · next try in")).to_be_visible()
         expect(person.page.get_by_text("The service is asking us to slow down.")).to_be_visible()
@@ -123,12 +123,14 @@ def test_every_page_tells_what_is_made_and_when_it_has_ended(
     with Visitor(browser, app.base_url) as person:
         person.enter(app.ticket("elsewhere"))
         person.type("Name", "Ember")
-        person.type("Prompt", "a fox elsewhere [[image latency:4]]")
+        person.type("Prompt", "a fox elsewhere")
+        service.script(Behaviour(hold="start"))
         person.generate()
         person.go("Account")
         panel = person.page.get_by_role("button", name="1 generating")
         panel.click()
         expect(person.page.get_by_text("0 of 1 image finished")).to_be_visible()
+        service.let_go()
         expect(person.page.get_by_text("Ember is finished.")).to_be_visible()
         expect(panel).to_have_count(0)
 
@@ -143,12 +145,14 @@ def test_when_all_has_ended_nothing_is_asked_and_an_open_image_stays(
         person.type("Prompt", "a quiet fox")
         person.generate()
         person.finished()
-        person.type("Prompt", "a second fox [[image latency:6]]")
+        person.type("Prompt", "a second fox")
+        service.script(Behaviour(hold="start"))
         person.generate()
         person.go("Gallery")
         expect(person.page.get_by_role("button", name="1 generating")).to_be_visible()
         person.settle()
         dialog = person.open_tile()
+        service.let_go()
         show = person.page.get_by_text("Show 1 new")
         expect(show).to_have_count(1)
         expect(person.page.get_by_text("1 generating")).to_have_count(0)
@@ -191,15 +195,19 @@ def test_a_withdrawn_persons_click_buys_nothing(
         assert images_asked(service, "withdrawn-marker") == 0
 
 
-def test_a_preview_is_shown_before_the_image_is_finished(browser: Browser, app: AppProcess) -> None:
+def test_a_preview_is_shown_before_the_image_is_finished(
+    browser: Browser, app: AppProcess, service: OpenAIService
+) -> None:
     with Visitor(browser, app.base_url) as person:
         person.enter(app.ticket("previewer"))
-        person.type("Prompt", "a slow one [[image pause:2.5]]")
+        person.type("Prompt", "a slow one")
+        service.script(Behaviour(hold="middle"))
         person.generate()
         preview = person.page.get_by_role("img", name=re.compile("^Preview of"))
         expect(preview).to_be_visible()
         expect(preview).to_have_js_property("complete", True)
         assert preview.evaluate("image => image.naturalWidth") > 0
+        service.let_go()
         person.finished()
 
 

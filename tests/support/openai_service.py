@@ -127,13 +127,15 @@ class Behaviour:
 
     `latency` is the time before the response and `pause` the time between its parts, in seconds. `stall`
     says where the server stops sending until it is closed: "start" or "middle"; with "drip" it sends line
-    ends for as long. `corrupt` replaces the complete response of an image call.
+    ends for as long. `hold`, "start" or "middle", stops it until `OpenAIService.let_go`. `corrupt` replaces
+    the complete response of an image call.
     """
 
     latency: float = 0
     pause: float = 0
     error: ErrorRow | None = None
     stall: str = ""
+    hold: str = ""
     plain: bool = False
     frames: tuple[dict[str, Any], ...] = ()
     truncated: bool = False
@@ -203,6 +205,7 @@ class OpenAIService:
         self._usual = self._first_usual = Behaviour(latency=latency, pause=pause)
         self._queue: deque[Behaviour] = deque()
         self._open_ends = asyncio.Event()
+        self._gate = threading.Event()
 
     @property
     def origin(self) -> str:
@@ -218,6 +221,8 @@ class OpenAIService:
         `always` keeps the one given behaviour for every request that nothing is queued for.
         """
         found = [_behaviour(behaviour) for behaviour in behaviours]
+        if any(behaviour.hold for behaviour in found):
+            self._gate.clear()
         if always:
             (self._usual,) = found
         else:
@@ -227,8 +232,13 @@ class OpenAIService:
         """The requests so far whose path ends in `path`."""
         return [seen for seen in self.requests if seen.path.endswith(path)]
 
+    def let_go(self) -> None:
+        """Continue the held responses; none is held until a script asks for it again."""
+        self._gate.set()
+
     def reset(self) -> None:
-        """Empty the journal and the script."""
+        """Empty the journal and the script, and continue the held responses."""
+        self.let_go()
         self.requests.clear()
         self._queue.clear()
         self._usual = self._first_usual
@@ -345,6 +355,7 @@ class OpenAIService:
     async def _early(self, behaviour: Behaviour) -> Response | None:
         """Wait, and return the response of a behaviour that is the same for images and text; else None."""
         await asyncio.sleep(behaviour.latency)
+        await self._hold(behaviour, "start")
         if behaviour.stall == "start":
             await self._open_ends.wait()
         if behaviour.stall == "drip":
@@ -354,6 +365,10 @@ class OpenAIService:
         if behaviour.raw is not None:
             return Response(behaviour.raw, media_type=behaviour.raw_type)
         return None
+
+    async def _hold(self, behaviour: Behaviour, moment: str) -> None:
+        while behaviour.hold == moment and not (self._gate.is_set() or self._open_ends.is_set()):
+            await asyncio.sleep(0.02)
 
     def _stream(
         self,
@@ -376,6 +391,7 @@ class OpenAIService:
     async def _between(self, behaviour: Behaviour) -> None:
         """Pause, stall or break the connection between the first part of a response and the rest."""
         await asyncio.sleep(behaviour.pause)
+        await self._hold(behaviour, "middle")
         if behaviour.stall == "middle":
             await self._open_ends.wait()
         if behaviour.dropped:
