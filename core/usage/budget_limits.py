@@ -1,4 +1,4 @@
-"""Budget limits and their use as values, with the sentences that describe them."""
+"""Budget values: each user's limits, how much of them is used, and the messages that describe them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from enum import StrEnum
 from core import errors
 from core.usage.money import MICROS, format_money
 
-# Stored for a user who has no limit. NULL means the limit of the settings.
+# Stored in a user's row for "no limit". NULL there means the limit of the settings.
 NO_LIMIT = -1
-# Beyond any real budget, and small enough for the column.
+# Larger than any real budget, and small enough for the database column.
 MAX_USD_LIMIT = 1_000_000
 MAX_IMAGES_LIMIT = 1_000_000_000
 
 
 class BudgetKind(StrEnum):
-    """The four budgets. The values are the names of the columns."""
+    """The four budgets: money and images, per day and per month. The values are the names of the columns."""
 
     DAY_MICROS = "day_micros"
     MONTH_MICROS = "month_micros"
@@ -59,7 +59,10 @@ class BudgetLimits:
 
 @dataclass(frozen=True, slots=True)
 class UserLimits:
-    """One user's own limits, set by an administrator. None means the settings' limit, NO_LIMIT none."""
+    """The limits that an administrator has set for one user. Money is in micro-USD.
+
+    None means that the limit of the settings applies. NO_LIMIT means that the user has no limit.
+    """
 
     day_micros: int | None = None
     month_micros: int | None = None
@@ -71,16 +74,16 @@ class UserLimits:
         return limit
 
     def applied_to(self, defaults: BudgetLimits) -> BudgetLimits:
-        """`defaults`, with this user's own limits in place of theirs."""
+        """Return `defaults` with each limit replaced by this user's own limit, where one is set."""
         own = {name: limit for name, limit in asdict(self).items() if limit is not None}
         return replace(defaults, **{name: None if limit < 0 else limit for name, limit in own.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """A request against a budget: a number of images and their cost in micro-USD.
+    """The number of images and the micro-USD that a request would take from a budget.
 
-    `unpriced` means that part of the cost is unknown.
+    `unpriced` means that a part of the price is unknown.
     """
 
     images: int = 0
@@ -89,18 +92,24 @@ class Need:
 
     @classmethod
     def of(cls, estimates: Sequence[int | None]) -> Need:
-        """The need of one image per estimate, in micro-USD; None is an unknown price."""
+        """Return the need of one image for each price in `estimates` (micro-USD, None if unknown)."""
         return cls(len(estimates), sum(each or 0 for each in estimates), None in estimates)
 
     @classmethod
     def of_text(cls, max_micros: int | None) -> Need:
-        """The need of an enhancement: money but no image."""
+        """Return the need of a prompt enhancement, which costs money but makes no image.
+
+        `max_micros` is its highest price in micro-USD, None if the price is unknown.
+        """
         return cls(0, max_micros or 0, max_micros is None)
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetUse:
-    """One budget of one user. Money is in micro-USD; `used` includes reservations."""
+    """One budget of one user, and how much of it is used. Money is in micro-USD.
+
+    `used` includes the amounts reserved for unfinished jobs and enhancements.
+    """
 
     kind: BudgetKind
     limit: int | None
@@ -121,32 +130,35 @@ class BudgetUse:
         return need.micros <= left and (left > 0 or not need.unpriced)
 
     def refusal(self, need: Need) -> errors.BudgetSpent:
-        """The error that says why this budget doesn't cover `need`."""
+        """Return an error which explains that this budget doesn't cover `need`."""
         details = f"{self.kind}: limit {self.limit}, used {self.used}, asked for {need}"
         return errors.BudgetSpent(_refusal_message(self, need), details=details, field="budget")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A user's four budgets at one moment."""
+    """The four budgets of one user, read at the same moment."""
 
     lines: tuple[BudgetUse, ...]
 
     def refusal(self, need: Need) -> errors.BudgetSpent | None:
-        """The error of the budget that doesn't cover `need`; of several, the one that renews last."""
+        """Return the error for a budget that doesn't cover `need`, or None if all budgets cover it.
+
+        If several budgets don't cover it, the error is that of the budget that is reset last.
+        """
         short = [line for line in self.lines if not line.covers(need)]
         return max(short, key=lambda line: line.renews_at).refusal(need) if short else None
 
 
 def format_amount(kind: BudgetKind, amount: int | None) -> str:
-    """An amount of a budget for people to read; None means no limit."""
+    """Return `amount` as text for people: dollars or a number of images. None means no limit."""
     if amount is None:
         return "no limit"
     return format_money(amount) if kind.is_money else f"{amount:,}"
 
 
 def format_limit(kind: BudgetKind, own: int | None) -> str:
-    """One user's own limit for people to read."""
+    """Return a limit that an administrator has set for one user, as text for people."""
     if own is None:
         return "as in the settings"
     return format_amount(kind, None if own < 0 else own)

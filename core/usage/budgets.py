@@ -1,6 +1,6 @@
-"""Budgets: the limits of each user, checked and reserved before anything is paid.
+"""Budgets: the spending limits of each user. They are checked before anything is paid.
 
-core.usage.spending says what counts against a budget.
+core.usage.spending defines what counts against a budget.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ from core.usage.usage_log import Call, UsageLog
 
 
 class Budgets:
-    """The budgets of all users: a user's own limits where an administrator set them, else the settings'."""
+    """The budgets of all users.
+
+    A limit that an administrator has set for a user replaces the limit of the settings.
+    """
 
     def __init__(
         self,
@@ -59,42 +62,48 @@ class Budgets:
         )
 
     def estimate(self, recipe: Recipe) -> int | None:
-        """The price of one image in micro-USD; None if it isn't known beforehand."""
+        """Return the price of one image of `recipe` in micro-USD, or None if it can't be known beforehand."""
         params = recipe.params()
         return pricing.estimate_image_price(
             params, partial_images=catalogue.count_partial_images(params, self._settings)
         )
 
     def reservation(self, recipe: Recipe) -> int | None:
-        """The micro-USD to reserve for one image: its price, or else the most that it is likely to cost."""
+        """Return the micro-USD to reserve for one image of `recipe`.
+
+        This is the price of the image. If that can't be known beforehand, it is the likely maximum, or None
+        if the model has no published price at all.
+        """
         known, params = self.estimate(recipe), recipe.params()
         partials = catalogue.count_partial_images(params, self._settings)
         return known if known is not None else pricing.max_image_price(params, partial_images=partials)
 
     def reserve(self, session: Session, user_id: str, estimates: Sequence[int | None], now: datetime) -> None:
-        """Raise BudgetSpent unless one image per estimate is covered. The caller then adds their jobs.
+        """Raise BudgetSpent unless the budgets cover one image for each of the `estimates`, in micro-USD.
 
-        Call it in the write transaction that adds the jobs, under AdvisoryLock.SUBMISSION: otherwise two
-        submissions could both use the rest of a budget.
+        Nothing is written: the reservation is the job that the caller adds in the same transaction. The
+        caller must hold AdvisoryLock.SUBMISSION. Otherwise two concurrent submissions could spend the same
+        money.
         """
         if refusal := self._refusal(session, user_id, Need.of(estimates), now):
             raise refusal
 
     def refusal(self, user_id: str, need: Need) -> errors.BudgetSpent | None:
-        """The error that `need` would get now; None if the budgets cover it."""
+        """Return the error that a request with this `need` would get now, or None if the budgets cover it."""
         with self._database.read() as session:
             return self._refusal(session, user_id, need, self._clock())
 
     def check_enhancement(self, user_id: str, max_micros: int | None) -> None:
-        """Raise BudgetSpent unless `max_micros` micro-USD are covered; None is an unknown price."""
+        """Raise BudgetSpent unless the budgets cover `max_micros` micro-USD. None means an unknown price."""
         if refusal := self.refusal(user_id, Need.of_text(max_micros)):
             raise refusal
 
     def begin_text_call(self, usage: UsageLog, call: Call) -> str:
-        """Record a text call and its reservation before it is sent; returns the id for `usage.end`.
+        """Record a text call and its reservation before the call is sent. Return the id for `usage.end`.
 
-        Until then its outcome is unknown, which stays true if this process is killed. Raises BudgetSpent if
-        the reservation isn't covered, StorageError or DatabaseError.
+        The outcome of the call is UNKNOWN until `usage.end` records it, also if this process is killed.
+        Raises BudgetSpent if the budgets don't cover the reservation, and StorageError or DatabaseError if
+        the call can't be recorded.
         """
         with self._database.write() as session:
             self._database.lock(session, AdvisoryLock.SUBMISSION)
@@ -105,7 +114,7 @@ class Budgets:
             return usage.begin(session, replace(call, started_at=now))
 
     def has_limits(self, user_id: str) -> bool:
-        """Whether this user has any budget."""
+        """Return whether any budget of this user has a limit."""
         with self._database.read() as session:
             return self._limits(session, user_id).any
 
@@ -114,12 +123,16 @@ class Budgets:
             return _statement(session, user_id, self._limits(session, user_id), self._clock())
 
     def user_limits(self, user_id: str) -> UserLimits:
-        """The limits that an administrator has set for this user."""
+        """Return the limits that an administrator has set for this user."""
         with self._database.read() as session:
             return _user_limits(session, user_id)
 
     def change(self, admin: SignedIn, user_id: str, limits: UserLimits) -> None:
-        """Set one user's own limits. Raises NotAllowed, or InvalidParameter for impossible limits."""
+        """Set the limits of one user. Administrators only.
+
+        Raises NotAllowed if `admin` isn't an administrator or there is no such user, and InvalidParameter if
+        a limit is out of range.
+        """
         if not admin.is_admin:
             raise errors.NotAllowed
         for kind in BudgetKind:

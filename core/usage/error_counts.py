@@ -1,4 +1,4 @@
-"""Counts how often each error was shown to somebody, by code and hour, for the administrator."""
+"""Error counts: how often each error was shown to a user, by error code and hour. For administrators."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ErrorFrequency:
-    """The counts of one error: occurrences within RECENT and within RETENTION.
+    """How often one error occurred: `recent` within the last RECENT, `total` within the last RETENTION.
 
-    `message` is "" for a code that this version doesn't know.
+    `message` is "" if this version of the app doesn't know the error code.
     """
 
     code: str
@@ -36,15 +36,15 @@ class ErrorFrequency:
 
 @dataclass(frozen=True, slots=True)
 class ErrorCounts:
-    """Counts each error once. Safe to share between threads and processes."""
+    """Stores how often errors occurred. Safe to share between threads and processes."""
 
     database: Database
     clock: Callable[[], datetime] = utc_now
 
     def count(self, error: errors.ImageError) -> None:
-        """Count `error` unless it has been counted before. Never raises.
+        """Count `error`, unless this error object was counted before. Never raises.
 
-        Errors of the database aren't counted: writing to it would make things worse. They are in the log.
+        Database errors aren't counted, because counting would write to the failing database. They are logged.
         """
         if error.counted or isinstance(error, errors.DatabaseError):
             return
@@ -66,7 +66,10 @@ class ErrorCounts:
             )
 
     def frequencies(self, admin: SignedIn) -> tuple[ErrorFrequency, ...]:
-        """The errors within RETENTION, the most frequent within RECENT first. Raises NotAllowed."""
+        """Return the errors within RETENTION, with those that were most frequent within RECENT first.
+
+        Raises NotAllowed if `admin` isn't an administrator.
+        """
         if not admin.is_admin:
             raise errors.NotAllowed
         now = _hour(self.clock())

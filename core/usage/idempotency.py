@@ -1,4 +1,7 @@
-"""Idempotency keys: a paid request that is repeated within a day gets the stored response."""
+"""Idempotency keys: a paid request that is repeated with the same key within a day is not paid twice.
+
+The repeated request gets the stored response of the first one.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,11 @@ LIFETIME = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """One user's request under one key. `request_hash` tells whether a repeated request is the same."""
+    """One user's request with an idempotency key.
+
+    `id` is the SHA-256 of the user and the key. `request_hash` is the SHA-256 of the path and the body. A
+    repeated request must have the same `request_hash`.
+    """
 
     id: str
     user_id: str
@@ -35,27 +42,37 @@ class IdempotentRequest:
 
 
 class IdempotencyStore:
-    """Stored responses by user and key. Raises IdempotencyKeyReused for a key of another request."""
+    """Stores the response to each request that has an idempotency key.
+
+    Its methods raise IdempotencyKeyReused if the key was used before for a different request.
+    """
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
         self._clock = clock
 
     def find(self, request: IdempotentRequest) -> IdempotentResponse | None:
-        """The stored response, or None for a new key; `status` is None while it is being answered."""
+        """Return the stored response, or None if the key is new.
+
+        The response's `status` is None while the first request with the key is still being processed.
+        """
         with self._database.read() as session:
             return self._known(session, request)
 
     def claim_batch(self, session: Session, request: IdempotentRequest, batch_id: str) -> str | None:
-        """The batch that was submitted under this key, or None after storing `batch_id` for it.
+        """Return the id of the batch that was submitted with this key.
 
-        Call it in the transaction of the submission, under AdvisoryLock.SUBMISSION.
+        If the key is new, store `batch_id` under the key and return None. Call this in the transaction that
+        submits the batch, while holding AdvisoryLock.SUBMISSION.
         """
         known = self._claim(session, request, batch_id)
         return known.batch_id if known else None
 
     def claim(self, request: IdempotentRequest) -> IdempotentResponse | None:
-        """The stored response, or None: then the caller has claimed the key and must answer or release it."""
+        """Return the stored response. If the key is new, claim it for this request and return None.
+
+        A caller that has claimed a key must later call `store_response` or `release`.
+        """
         with self._database.write() as session:
             self._database.lock(session, AdvisoryLock.SUBMISSION)
             return self._claim(session, request, None)
@@ -80,7 +97,7 @@ class IdempotencyStore:
             session.execute(row.values(status=status, body=body))
 
     def release(self, request: IdempotentRequest) -> None:
-        """Free the key of a request that failed before anything was paid."""
+        """Make the key available again after its request has failed before anything was paid."""
         with self._database.write() as session:
             session.execute(delete(IdempotentResponse).where(col(IdempotentResponse.id) == request.id))
 

@@ -1,4 +1,4 @@
-"""Money: micro-USD as whole numbers in rows and sums, dollars as text for people."""
+"""Money: stored and added up as whole micro-USD, shown to people in dollars."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ MICROS = 1_000_000
 
 
 def format_money(micros: int) -> str:
-    """An amount in dollars, with four decimals below one cent so that it isn't shown as $0.00."""
+    """Return `micros` micro-USD as dollars, such as "$1.25".
+
+    Amounts below one cent get four decimals, so that they aren't shown as $0.00.
+    """
     amount = Decimal(micros) / MICROS
     return f"${amount:,.2f}" if micros >= MICROS // 100 or not micros else f"${amount:,.4f}"

@@ -1,6 +1,6 @@
-"""Rate limits: how many API requests per minute a user and each API token may send.
+"""Rate limits: how many API requests per minute each user and each API token may send.
 
-The counters are rows in the database, which all processes share.
+The counters are database rows, so all processes share them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ WINDOW = timedelta(minutes=1)
 
 
 class RateKind(StrEnum):
-    """Two separate limits: requests that only read, and those that cost money or change something."""
+    """The two kinds of requests, each with its own limit.
+
+    READ is for requests that only read. PAID is for requests that cost money or change something.
+    """
 
     READ = "read"
     PAID = "paid"
@@ -31,7 +34,7 @@ class RateKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """`subject`, a user or an API token, may send `max_requests` per window."""
+    """The most requests that `subject`, a user or an API token, may send in one WINDOW."""
 
     subject: str
     max_requests: int
@@ -39,7 +42,10 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """The tightest of the limits: requests remaining, and the seconds until its window is reset."""
+    """The state of a rate limit after a request: how many requests remain, and when its window ends.
+
+    If several limits apply, this is the one with the fewest requests left. `reset` is in seconds.
+    """
 
     limit: int
     remaining: int
@@ -53,14 +59,20 @@ class LimitStatus:
 
 
 class RateLimits:
-    """One row per subject and kind, with the start of its window and the requests admitted in it."""
+    """Counts requests. Each subject and kind of request has one row.
+
+    The row holds the start of the current window and the number of requests admitted in it.
+    """
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
         self._clock = clock
 
     def acquire(self, kind: RateKind, limits: Sequence[Limit]) -> LimitStatus:
-        """Count one request for every subject, or for none of them if one has no requests left."""
+        """Count one request against all `limits`, and return the status of the tightest limit.
+
+        If one of the limits is exceeded, the request is counted against none of them.
+        """
         now = self._clock()
         try:
             with self._database.write() as session:
@@ -74,18 +86,21 @@ class RateLimits:
         return tightest
 
     def tidy(self) -> None:
-        """Delete the windows that have ended."""
+        """Delete the rows whose window has ended."""
         with self._database.write() as session:
             session.execute(delete(RateWindow).where(col(RateWindow.began_at) <= self._clock() - WINDOW))
 
     def _count(self, kind: RateKind, limits: Sequence[Limit], now: datetime) -> Any:
-        """One statement for all rows: a concurrent request for the same subject waits for it."""
+        """Build one statement that counts the request in all rows.
+
+        Its row locks make a concurrent request for the same subject wait.
+        """
         rows = [
             {"subject": limit.subject, "kind": kind, "began_at": now, "count": 1}
             for limit in sorted(limits, key=lambda limit: limit.subject)
         ]
         began = col(RateWindow.began_at)
-        # A window in the future was started before the clock was set back.
+        # A window can start in the future if the clock was set back. Treat it as ended.
         ended = or_(began <= now - WINDOW, began > now + WINDOW)
         return (
             self._database.insert(RateWindow)
@@ -102,7 +117,7 @@ class RateLimits:
 
 
 class _LimitExceeded(Exception):
-    """Rolls back the transaction, so that the refused request isn't counted for any subject."""
+    """Raised to roll back the transaction, so that the refused request isn't counted for any subject."""
 
     def __init__(self, status: LimitStatus) -> None:
         self.status = status

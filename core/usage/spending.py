@@ -1,16 +1,18 @@
-"""The amount of each budget that a user has used in the current UTC day and month.
+"""Spending: how much of each budget a user has used in the current UTC day and month.
 
-The sum of the period's calls and the reservations of the live jobs:
+It is the sum of the calls to the service in that period and the reservations of the live jobs, which are
+queued or running:
 
-- A call that is known to have cost nothing, or that was taken back, counts nothing.
-- A call that was or may have been charged without bringing an image counts one image, and its price or else
-  its reservation. An image that arrives late replaces both.
-- A call whose response doesn't state a price counts its reservation.
-- A queued or running job counts its reservation: its price if that is published, else the most that it is
-  likely to cost. A model without any price reserves no money, so only a budget of images limits it; its jobs
-  are refused once the money is spent.
-- An enhancement is recorded before it is sent. It reserves the most that it is likely to cost: all of its
-  input and the longest output. Without a price it reserves nothing, and is refused once the money is spent.
+- A call costs its price. If the price is unknown, it costs the amount reserved for it.
+- A call that certainly cost nothing counts nothing.
+- A call that was or may have been charged but brought no image counts one image. If the image arrives later,
+  the call is recorded anew with its image and price.
+- A live job counts the amount reserved for it: the published price of the image, or else the likely maximum.
+- A job whose model has no published price reserves no money, so only the image budgets limit it. Once the
+  money is spent, such jobs are refused.
+- An enhancement is recorded before it is sent. It reserves its likely maximum: the price of its whole input
+  and the longest possible output. Without a published price it reserves nothing, and it is refused once the
+  money is spent.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from core.database.models import LIVE_STATES, Job, JobState, Usage, UtcDateTime
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What a user has used in a day and in a month, reservations included. Money is in micro-USD."""
+    """The amounts that a user has used in a day and a month, with reservations. Money is in micro-USD."""
 
     day_micros: int
     month_micros: int
@@ -36,17 +38,20 @@ class Spending:
 
 
 def day_of(now: datetime) -> datetime:
-    """The beginning of the UTC day of `now`."""
+    """Return the start of the UTC day of `now`."""
     return now.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def month_of(now: datetime) -> datetime:
-    """The beginning of the UTC month of `now`."""
+    """Return the start of the UTC month of `now`."""
     return day_of(now).replace(day=1)
 
 
 def spending(session: Session, user_id: str, now: datetime) -> Spending:
-    """Sum up calls and reservations in one statement: a job that ends between two would be in neither."""
+    """Return the sums of the user's calls and reservations in the day and the month of `now`.
+
+    One statement reads both. A job that ended between two statements would be missing from the sums.
+    """
     counted = union_all(_ended_calls(user_id, now), _reservations(user_id, now)).subquery()
     today = counted.c.at >= day_of(now)
     sums = (
@@ -60,7 +65,7 @@ def spending(session: Session, user_id: str, now: datetime) -> Spending:
 
 
 def _ended_calls(user_id: str, now: datetime) -> Select[Any]:
-    """The calls of this month, one row each."""
+    """Select the user's recorded calls of this month, one row for each call."""
     at: Any = col(Usage.started_at)
     return select(
         at.label("at"),
@@ -70,10 +75,13 @@ def _ended_calls(user_id: str, now: datetime) -> Select[Any]:
 
 
 def _reservations(user_id: str, now: datetime) -> Select[Any]:
-    """The live jobs, one row each. A queued job counts from now on, a running one from its start."""
+    """Select the user's live jobs, one row for each job.
+
+    A queued job counts in the period of `now`, and a running job in the period in which it started.
+    """
     queued = col(Job.state) == JobState.QUEUED
-    # SQLite uses the partial index of live jobs only if the states are literals in the statement. Adding ""
-    # to the owner's column keeps it from using the owner's index instead, which holds all jobs of all time.
+    # SQLite uses the small partial index of live jobs only if the states are literals in the statement. The
+    # expression `owner_id + ""` keeps SQLite from choosing the owner's index, which has all jobs ever made.
     live: Any = bindparam("live", [str(state) for state in LIVE_STATES], expanding=True, literal_execute=True)
     return select(
         case((queued, literal(now, UtcDateTime())), else_=col(Job.started_at)).label("at"),

@@ -1,4 +1,4 @@
-"""The usage log: every call to a service, with its user, cost and outcome."""
+"""The usage log: every call to the service, with its user, cost and outcome."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ MAX_CLOCK_DIFFERENCE = timedelta(days=1)
 
 
 class Outcome(StrEnum):
-    """How a call ended. UNKNOWN: it may have been charged. SAVED: a stored result made it unnecessary."""
+    """How a call ended.
+
+    UNKNOWN means that the call may have been charged. SAVED means that no call was sent, because a stored
+    result was reused.
+    """
 
     OK = "ok"
     FAILED = "failed"
@@ -28,12 +32,12 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call to a service. All prices are in micro-USD, None where unknown.
+    """One call to the service, as recorded in the usage log. Prices are in micro-USD, None if unknown.
 
-    - `seconds`: the duration.
-    - `saved_micros`: for a saved call, which costs nothing, the price that it would have had.
-    - `reserved_micros`: counts against budgets while the price is unknown.
-    - `lost_images`: images that may have been charged and never arrived.
+    - `seconds`: the duration of the call.
+    - `saved_micros`: if a stored result was reused, the price of the call that was avoided.
+    - `reserved_micros`: the amount that counts against budgets while the price is unknown.
+    - `lost_images`: the number of images that may have been charged but never arrived.
     """
 
     user_id: str
@@ -59,8 +63,10 @@ class Call:
 class Totals:
     """Sums over one user's calls.
 
-    `unpriced_calls` may have cost money, but their price is unknown. Saved calls were never made: only
-    `saved_calls`, `saved_micros` and `unpriced_saved_calls` (their price would be unknown) count them.
+    `calls` and `failed` count calls that were sent. `unpriced_calls` is the number of calls that may have
+    cost money, but whose price is unknown. `saved_calls` is the number of calls that were not sent because a
+    stored result was reused. `saved_micros` is their price, and `unpriced_saved_calls` is the number of saved
+    calls whose price is unknown.
     """
 
     calls: int
@@ -78,14 +84,15 @@ class UsageLog:
         self._database = database
 
     def record(self, session: Session, call: Call) -> None:
-        """Add `call` in the caller's transaction."""
+        """Add `call` to the usage log in the caller's transaction."""
         session.add(Usage(**fit_to_columns(Usage, asdict(call))))
 
     def may_be_paid(self, session: Session, job: Job) -> bool:
-        """Whether an earlier call of this job was charged or may have been."""
+        """Return whether an earlier call of this job was charged or may have been charged."""
         earlier = (
             select(col(Usage.id))
-            # The index covers user and start time; another process's clock may differ.
+            # The user and the start time let the query use an index. The process that recorded the call may
+            # have another clock.
             .where(
                 col(Usage.user_id) == job.owner_id,
                 col(Usage.started_at) >= job.created_at - MAX_CLOCK_DIFFERENCE,
@@ -95,13 +102,13 @@ class UsageLog:
         return session.execute(earlier.limit(1)).first() is not None
 
     def begin(self, session: Session, call: Call) -> str:
-        """Add a call before it is sent, with the outcome UNKNOWN until `end`; returns its id."""
+        """Add `call` before it is sent, with the outcome UNKNOWN. Return its id, for `end`."""
         row = Usage(**fit_to_columns(Usage, asdict(replace(call, outcome=Outcome.UNKNOWN))))
         session.add(row)
         return row.id
 
     def end(self, usage_id: str, call: Call) -> None:
-        """Record the outcome of a call that `begin` has added; its start time stays."""
+        """Record the outcome of a call that `begin` has added. The recorded start time doesn't change."""
         fields = fit_to_columns(Usage, asdict(call))
         del fields["started_at"]
         with self._database.write() as session:
@@ -113,7 +120,7 @@ class UsageLog:
                 self.record(session, call)
 
     def totals(self, user_id: str, since: datetime) -> Totals:
-        """The sums of the calls that started at `since` or later."""
+        """Return the sums of the user's calls that started at `since` or later."""
         saved = col(Usage.outcome) == Outcome.SAVED
         unpriced = and_(
             col(Usage.price_micros).is_(None),
