@@ -105,7 +105,7 @@ async def edit(
                 recipe = await run_in_upload_queue(request, user.user_id, add_images)
             else:
                 recipe = await run_in_threadpool(add_images)
-            submit = partial(studio.orders.submit, user, recipe, body.n, kept=idempotent)
+            submit = partial(studio.orders.submit, user, recipe, body.n, idempotency=idempotent)
             batch_id = await run_in_threadpool(submit)
     return await batch_response(request, studio, user, batch_id, idempotent=idempotent, prefer=prefer)
 

@@ -63,7 +63,7 @@ async def enhance_prompt(
         loop.call_soon_threadsafe(chunks.put_nowait, chunk)
 
     enhance = partial(
-        studio.enhancement_orders.enhance_request, user, body.request(), queue_chunk, kept=idempotent
+        studio.enhancement_orders.enhance_request, user, body.request(), queue_chunk, idempotency=idempotent
     )
     with stream_slots(request).occupy(user.user_id) as has_slot:
         text = await _start_enhancement(enhance, retries=MAX_KEY_RETRIES if has_slot else 0)

@@ -65,7 +65,7 @@ async def generate(
     """
     idempotent = idempotent_request(user, idempotency_key, "generate", body.model_dump())
     recipe = body.recipe(studio.settings.default_image_model)
-    order = partial(studio.orders.order, user, recipe, body.n, kept=idempotent)
+    order = partial(studio.orders.order, user, recipe, body.n, idempotency=idempotent)
     batch_id = await run_in_threadpool(order)
     return await batch_response(request, studio, user, batch_id, idempotent=idempotent, prefer=prefer)
 

@@ -53,36 +53,40 @@ class EnhancementOrders:
         request: PromptRequest,
         on_chunk: Callable[[str], None],
         *,
-        kept: IdempotentRequest | None = None,
+        idempotency: IdempotentRequest | None = None,
     ) -> Future[str]:
         """Start an enhancement for a program and return the future text; the user's draft stays as it is.
 
-        `on_chunk` receives the text as it arrives, in another thread. With an idempotency key, `kept`, a
+        `on_chunk` receives the text as it arrives, in another thread. With a key, `idempotency`, a
         repeated request gets the first one's answer. Raises TextRejected, PromptEmpty, InvalidParameter,
         ModelRetired, BudgetSpent or RequestRateExceeded. With a key it also raises IdempotencyKeyReused,
         IdempotencyKeyBusy while the first request is still being answered, OutcomeUnknown if the first
         request's process stopped before it had an answer, or the error that the first request ended with.
         """
-        if kept and (earlier := self.idempotency.find(kept)):
-            return self._earlier_text(user, request, kept, earlier)
+        if idempotency and (earlier := self.idempotency.find(idempotency)):
+            return self._earlier_text(user, request, idempotency, earlier)
         self._check(request)
         if request.style and find_style(request.style) is None:
             tips = ("Choose another style, or none.",)
             raise errors.InvalidParameter("There is no such style.", suggestions=tips, field="style")
-        if kept and (earlier := self.idempotency.claim(kept)):
-            return self._earlier_text(user, request, kept, earlier)
+        if idempotency and (earlier := self.idempotency.claim(idempotency)):
+            return self._earlier_text(user, request, idempotency, earlier)
         try:
             future = self.enhancements.submit(user.user_id, request, on_chunk)
         except errors.ImageError:
-            if kept:
-                self.idempotency.release(kept)
+            if idempotency:
+                self.idempotency.release(idempotency)
             raise
-        if kept:
-            future.add_done_callback(lambda ended: self._keep_outcome(kept, ended))
+        if idempotency:
+            future.add_done_callback(lambda ended: self._keep_outcome(idempotency, ended))
         return future
 
     def _earlier_text(
-        self, user: SignedIn, request: PromptRequest, kept: IdempotentRequest, earlier: IdempotentResponse
+        self,
+        user: SignedIn,
+        request: PromptRequest,
+        idempotency: IdempotentRequest,
+        earlier: IdempotentResponse,
     ) -> Future[str]:
         """The text that an earlier request with the same idempotency key was answered with."""
         if earlier.status is None and self.clock() - earlier.created_at < self._longest_call:
@@ -102,7 +106,7 @@ class EnhancementOrders:
         """After this time without an answer, the process that sent the call counts as stopped."""
         return timedelta(seconds=2 * (self.settings.connect_timeout + self.settings.text_timeout))
 
-    def _keep_outcome(self, kept: IdempotentRequest, ended: Future[str]) -> None:
+    def _keep_outcome(self, idempotency: IdempotentRequest, ended: Future[str]) -> None:
         """Store the text or the error under the idempotency key.
 
         A cancelled request and a failure that cost nothing free the key instead: a retry is a new call.
@@ -110,11 +114,11 @@ class EnhancementOrders:
         error = None if ended.cancelled() else ended.exception()
         try:
             if ended.cancelled() or (isinstance(error, errors.ImageError) and error.charged is False):
-                self.idempotency.release(kept)
+                self.idempotency.release(idempotency)
             elif isinstance(error, errors.ImageError):
-                self.idempotency.store_response(kept, error.status, asdict(StoredError.of(error)))
+                self.idempotency.store_response(idempotency, error.status, asdict(StoredError.of(error)))
             elif error is None:
-                self.idempotency.store_response(kept, HTTPStatus.OK, {"text": ended.result()})
+                self.idempotency.store_response(idempotency, HTTPStatus.OK, {"text": ended.result()})
         except errors.ImageError as fault:
             log.error("idempotent_answer_not_stored", code=fault.code, details=fault.details)
 

@@ -75,30 +75,32 @@ class Orders:
         self.screen(recipes)
         return self.jobs.submit(user.user_id, recipes, asked_at=offered_at)
 
-    def earlier_batch(self, kept: IdempotentRequest | None) -> str | None:
+    def earlier_batch(self, idempotency: IdempotentRequest | None) -> str | None:
         """The batch that was ordered with the same idempotency key within a day.
 
         Raises IdempotencyKeyReused.
         """
-        earlier = self.idempotency.find(kept) if kept else None
+        earlier = self.idempotency.find(idempotency) if idempotency else None
         return earlier.batch_id if earlier else None
 
     def order(
-        self, user: SignedIn, recipe: Recipe, count: int, *, kept: IdempotentRequest | None = None
+        self, user: SignedIn, recipe: Recipe, count: int, *, idempotency: IdempotentRequest | None = None
     ) -> str:
         """Check and submit a program's order of `count` images; the batch's id.
 
-        Nothing is bought twice under one idempotency key, `kept`, within a day; the double click's rule
-        doesn't apply to programs. Raises what `check` and `generate` do, and IdempotencyKeyReused.
+        Nothing is bought twice under one key, `idempotency`, within a day; the double click's rule doesn't
+        apply to programs. Raises what `check` and `generate` do, and IdempotencyKeyReused.
         """
-        if earlier := self.earlier_batch(kept):
+        if earlier := self.earlier_batch(idempotency):
             return earlier
         self.check_count(recipe.model, count)
         self.check_recipes(user, (recipe,))
         self.screen((recipe,))
-        return self.submit(user, recipe, count, kept=kept)
+        return self.submit(user, recipe, count, idempotency=idempotency)
 
-    def submit(self, user: SignedIn, recipe: Recipe, count: int, *, kept: IdempotentRequest | None) -> str:
+    def submit(
+        self, user: SignedIn, recipe: Recipe, count: int, *, idempotency: IdempotentRequest | None
+    ) -> str:
         """Submit a program's order that was checked and moderated before.
 
         Raises IdempotencyKeyReused or BudgetSpent.
@@ -107,7 +109,7 @@ class Orders:
             user.user_id,
             [recipe] * count,
             find_earlier=lambda session, batch_id: (
-                self.idempotency.claim_batch(session, kept, batch_id) if kept else None
+                self.idempotency.claim_batch(session, idempotency, batch_id) if idempotency else None
             ),
         )
 
