@@ -1,1 +1,1 @@
-"""Prompt enhancement: the paid call, the runs that pages watch, the cache of the last day, and drafts."""
+"""Prompt enhancement: the paid call, background enhancements, the cache of the last day, and drafts."""

@@ -1,4 +1,4 @@
-"""The enhancement cache: finished enhancements of the last day, reused when a user repeats a request."""
+"""The enhancement cache: a repeated request gets the enhanced prompt of the last day, free of charge."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ MAX_AGE = timedelta(days=1)
 
 
 class EnhancementCache:
-    """The latest text for each request, per user and per `service`. Users never share entries."""
+    """Stores the latest enhanced prompt for each request, per user. Users never share entries.
+
+    `service` is the URL of the service. Enhanced prompts of another service aren't reused.
+    """
 
     def __init__(
         self, database: Database, *, service: str = "", clock: Callable[[], datetime] = utc_now
@@ -33,13 +36,17 @@ class EnhancementCache:
         self._clock = clock
 
     def find(self, user_id: str, model: str, request: PromptRequest) -> CachedEnhancement | None:
-        """The user's entry for this request, unless it is older than MAX_AGE or the instructions changed."""
+        """Return the user's cached entry for this `request`, or None.
+
+        An entry isn't found if it is older than MAX_AGE, or if the app's instructions to the model have
+        changed since.
+        """
         with self._database.read() as session:
             entry = session.get(CachedEnhancement, self.key(user_id, model, request))
         return entry if entry and entry.created_at > self._clock() - MAX_AGE else None
 
     def store(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
-        """Add the text, or replace the entry for the same request."""
+        """Store the enhanced prompt, and replace an earlier entry for the same request."""
         fields = fit_to_columns(
             CachedEnhancement,
             {
@@ -62,12 +69,12 @@ class EnhancementCache:
             )
 
     def key(self, user_id: str, model: str, request: PromptRequest) -> str:
-        """The SHA-256, in hexadecimal, of the user, the service, the model and all messages sent to it."""
+        """Return the entry's key: the SHA-256, in hexadecimal, of user, service, model and all messages."""
         identity = json.dumps([user_id, self._service, model, chat_messages(request)])
         return sha256(identity.encode()).hexdigest()
 
     def tidy(self) -> None:
-        """Delete entries older than MAX_AGE."""
+        """Delete the entries that are older than MAX_AGE."""
         with self._database.write() as session:
             session.execute(
                 delete(CachedEnhancement).where(col(CachedEnhancement.created_at) <= self._clock() - MAX_AGE)
@@ -75,7 +82,7 @@ class EnhancementCache:
 
 
 def as_enhanced(entry: CachedEnhancement) -> EnhancedPrompt:
-    """The entry as a result. Its price is what the original call cost."""
+    """Convert a cached entry to an EnhancedPrompt. Its price is the price of the original call."""
     return EnhancedPrompt(
         text=entry.text,
         added_back=tuple(entry.added_back),

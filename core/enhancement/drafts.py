@@ -1,4 +1,4 @@
-"""Drafts: the Create page's fields, stored so that neither a page change nor a reload loses anything."""
+"""Drafts: the fields of the Create page, stored so that they survive a page change or a reload."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ from core.prompts.recipe import Recipe
 from core.prompts.request import EnhancementLevel, PromptRequest
 
 MAX_VERSIONS = 50
-# In characters. One field may hold many prompts, and models accept up to 32,000 characters for each.
+# In characters. One field may hold many prompts, and models accept up to 32,000 characters per prompt.
 MAX_FIELD_LENGTH = 100_000
-# In characters, of all versions together: every change to the draft writes all of them.
+# The length of all versions together, in characters. Each change to the draft stores all versions again.
 MAX_HISTORY_LENGTH = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class PromptVersion:
-    """A text that the prompt has had. `source` is "enhanced", "edited" or "reused"; `at` is ISO 8601."""
+    """An earlier or current text of the prompt.
+
+    `source` is "enhanced", "edited" or "reused". `at` is the time as ISO 8601.
+    """
 
     text: str
     source: str
@@ -37,11 +40,13 @@ class PromptVersion:
 
 @dataclass(frozen=True, slots=True)
 class DraftState:
-    """The Create page's fields. `versions` are the texts that `prompt` has had, oldest first.
+    """The fields of the Create page.
 
-    A new subject (the example, a reused image) gets a new `id`, so that an enhancement of the previous one
-    doesn't replace its prompt. `enhanced_subject` is the subject hash of the description that was enhanced
-    last, and `variation` is the number of enhancements.
+    - `versions`: the texts that `prompt` has had, oldest first.
+    - `enhanced_subject`: the subject hash of the description that was enhanced last.
+    - `variation`: the number of enhancements so far.
+    - `id`: changes when the draft gets a new subject, such as the example or a reused image. A running
+      enhancement of the previous subject then doesn't replace the prompt.
     """
 
     name: str = ""
@@ -69,22 +74,28 @@ class DraftState:
 
     @property
     def outdated_style(self) -> str | None:
-        """The style that the enhancer wrote into the prompt, if another style is chosen now."""
+        """The style that the enhancer wrote into the prompt, if the user has chosen another style since.
+
+        None if no line of the enhanced prompt is left in the prompt.
+        """
         enhanced_lines = set(self.prompt.splitlines()) & set(self.enhanced_prompt.splitlines())
         outdated = any(line.strip() for line in enhanced_lines) and self.enhanced_style != self.style
         return (self.enhanced_style or None) if outdated else None
 
     def has_version(self, text: str) -> bool:
-        """True if `text` is the prompt or one of its versions."""
+        """Return whether `text` is the prompt or one of its versions."""
         return text == self.prompt or any(version.text == text for version in self.versions)
 
     @property
     def is_enhanced(self) -> bool:
-        """True if the description was enhanced and has not changed since: enhancing it again is a rewrite."""
+        """Whether the description was enhanced and has not changed since.
+
+        If so, the next enhancement is a rewrite of the same description.
+        """
         return self._description().subject_hash == self.enhanced_subject
 
     def request(self) -> PromptRequest:
-        """The enhancement request; for a rewrite, its `variation` is above 0."""
+        """Return the enhancement request. Its `variation` is above 0 if it asks for a rewrite."""
         return replace(self._description(), variation=self.variation if self.is_enhanced else 0)
 
     def _description(self) -> PromptRequest:
@@ -98,7 +109,10 @@ class DraftState:
         )
 
     def recipe(self, default_model: str) -> Recipe:
-        """The recipe of an image; without a prompt, it is made from the description's own words."""
+        """Return the recipe of an image: its prompt and options.
+
+        If the draft has no prompt, the image is made from the user's own description.
+        """
         return Recipe(
             prompt=self.prompt.strip() or plain_prompt(self),
             model=self.model or default_model,
@@ -112,7 +126,7 @@ class DraftState:
         )
 
     def with_prompt(self, text: str, source: str, *, now: datetime) -> DraftState:
-        """The draft with a new prompt; the previous one becomes a version."""
+        """Return the draft with a new prompt. The previous prompt becomes a version."""
         if text == self.prompt:
             return self
         replaced = [version for version in self.versions if version.text == self.prompt]
@@ -123,9 +137,9 @@ class DraftState:
         return replace(self, prompt=text, versions=_latest([*others, *replaced, *new]))
 
     def with_enhanced(self, text: str, draft_id: str, request: PromptRequest, *, now: datetime) -> DraftState:
-        """The draft with the enhanced text for `request`, so that the next enhancement is a rewrite.
+        """Return the draft with the enhanced `text` for `request` as its prompt.
 
-        A text for another draft, by `draft_id`, becomes a version, and the prompt stays as it is.
+        If `draft_id` is another draft's id, `text` only becomes a version and the prompt stays as it is.
         """
         draft = self.with_prompt(text, "enhanced", now=now)
         if draft_id != self.id:
@@ -136,12 +150,15 @@ class DraftState:
             enhanced_style=self.style,
             enhanced_subject=request.subject_hash,
             variation=self.variation + 1,
-            # The lines of an enhanced prompt are one prompt, not many.
+            # An enhanced prompt may have several lines, which are one prompt.
             many=False,
         )
 
     def with_changes(self, before: DraftState, after: DraftState) -> DraftState:
-        """This draft with the fields that differ between `before` and `after`, and the versions of both."""
+        """Return this draft with the fields that differ between `before` and `after` set as in `after`.
+
+        The versions of this draft and of `after` are merged.
+        """
         values = {field.name: getattr(after, field.name) for field in fields(self)}
         changed = {name: value for name, value in values.items() if value != getattr(before, name)}
         versions = {version.text: version for version in (*self.versions, *after.versions)}
@@ -149,7 +166,7 @@ class DraftState:
         return replace(self, **changed | {"versions": _latest(in_order)})
 
     def with_new_id(self) -> DraftState:
-        """The draft of a new subject: running enhancements of the previous one don't replace its prompt."""
+        """Return the draft under a new id, so that a running enhancement doesn't replace its prompt."""
         return replace(self, id=new_id())
 
     def to_json(self) -> dict[str, Any]:
@@ -157,7 +174,7 @@ class DraftState:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """Read a stored draft, also one of an older or newer release: unknown fields are dropped."""
+        """Read a stored draft. Fields that this release doesn't know are dropped."""
         values = _known_fields(cls, _cleaned(stored))
         values["traits"] = tuple(values.get("traits", ()))
         versions = (_known_fields(PromptVersion, version) for version in values.get("versions", ()))
@@ -183,7 +200,7 @@ class DraftState:
 
 
 def _latest(versions: Sequence[PromptVersion]) -> tuple[PromptVersion, ...]:
-    """The latest of `versions`, within MAX_VERSIONS and MAX_HISTORY_LENGTH."""
+    """Return the latest of `versions` that fit within MAX_VERSIONS and MAX_HISTORY_LENGTH."""
     latest = versions[-MAX_VERSIONS:]
     lengths = accumulate(len(version.text) for version in reversed(latest))
     count = sum(length <= MAX_HISTORY_LENGTH for length in lengths)
@@ -191,7 +208,7 @@ def _latest(versions: Sequence[PromptVersion]) -> tuple[PromptVersion, ...]:
 
 
 def _check_length(draft: DraftState) -> None:
-    """Raise TextRejected for the first field that is longer than MAX_FIELD_LENGTH."""
+    """Raise TextRejected if a field is longer than MAX_FIELD_LENGTH."""
     names = ("name", "base_prompt", "guidance", "prompt")
     texts = {name: getattr(draft, name) for name in names} | {"traits": "".join(draft.traits)}
     for name, text in texts.items():
@@ -201,7 +218,10 @@ def _check_length(draft: DraftState) -> None:
 
 
 def _cleaned(value: Any) -> Any:
-    """`value` with every text cleaned of characters that can't be stored, such as half a surrogate pair."""
+    """Return `value` without the characters that can't be stored, such as half a surrogate pair.
+
+    Texts in lists and dicts are cleaned as well.
+    """
     if isinstance(value, str):
         return storable_text(value)
     if isinstance(value, list):
@@ -215,7 +235,7 @@ def _known_fields(record: type[Any], stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain_prompt(draft: DraftState) -> str:
-    """The description as one prompt, for users who skip the enhancement."""
+    """Return the description as one prompt, for users who skip the enhancement."""
     subject = ", ".join(part for part in (draft.name.strip(), *draft.traits) if part)
     return "\n".join(part for part in (subject, draft.base_prompt.strip()) if part)
 
@@ -229,7 +249,7 @@ EXAMPLE = DraftState(
 
 
 class Drafts:
-    """Stores one draft per user, only its latest state."""
+    """Stores the latest state of one draft per user."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
@@ -240,15 +260,19 @@ class Drafts:
             return _load(session, user_id)
 
     def add_enhancement(self, user_id: str, text: str, draft_id: str, request: PromptRequest) -> None:
-        """Put an enhanced text into the stored draft; the previous prompt becomes a version."""
+        """Put an enhanced text into the user's stored draft. The previous prompt becomes a version.
+
+        If `draft_id` is another draft's id, the text only becomes a version.
+        """
         with self._database.write() as session:
             draft = _load(session, user_id, for_update=True)
             self._put(session, user_id, draft.with_enhanced(text, draft_id, request, now=self._clock()))
 
     def save(self, user_id: str, draft: DraftState, *, before: DraftState | None = None) -> None:
-        """Store `draft`; with `before`, only the fields that differ: another tab may have changed the rest.
+        """Store `draft`.
 
-        Raises TextRejected for a field that is longer than MAX_FIELD_LENGTH.
+        If `before` is given, store only the fields that differ between `before` and `draft`: another browser
+        tab may have changed the other fields. Raises TextRejected if a field is longer than MAX_FIELD_LENGTH.
         """
         _check_length(draft)
         with self._database.write() as session:

@@ -1,4 +1,4 @@
-"""The paid call of an enhancement: reserve its price, call the service, record the call, cache the text."""
+"""The paid call of an enhancement: reserve its price, call the service, cache the text, record the call."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ log = structlog.get_logger(__name__)
 
 
 class Enhancer:
-    """Enhances prompts with one text model. Every paid call is in the usage log before it is sent.
+    """Enhances prompts with one text model. Each paid call is in the usage log before it is sent.
 
-    The offline engine is free: its calls reserve nothing, and are recorded only when they have ended.
+    The offline engine, which stands in for the service, is free: its calls reserve no money and are recorded
+    when they have ended.
     """
 
     def __init__(
@@ -57,27 +58,27 @@ class Enhancer:
         self._on_failure = on_failure
 
     def key(self, user_id: str, request: PromptRequest) -> str:
-        """Identical requests of one user have the same key."""
+        """Return a key that is the same for identical requests of one user."""
         return self._cache.key(user_id, self._model, request)
 
     def find_cached(self, user_id: str, request: PromptRequest) -> CachedEnhancement | None:
-        """The cached text for this request; None if there is none, or if the cache can't be read."""
+        """Return the cached entry for this request, or None if there is none or the cache can't be read."""
         return log_failure(
             "enhancement_cache_unreadable", lambda: self._cache.find(user_id, self._model, request)
         )
 
     def check_budget(self, user_id: str, request: PromptRequest) -> None:
-        """Raise BudgetSpent if the user's budget doesn't cover a call for `request`."""
+        """Raise BudgetSpent if the user's budgets don't cover a call for `request`."""
         if not self._offline:
             self._budgets.check_enhancement(user_id, pricing.max_text_price(self._model, request))
 
     def enhance(
         self, user_id: str, request: PromptRequest, on_chunk: Callable[[str], None]
     ) -> EnhancedPrompt:
-        """Call the service, pass its chunks on, then cache the text and record the call.
+        """Call the service and return the enhanced prompt. `on_chunk` receives the text as it arrives.
 
-        Raises PromptFlagged, BudgetSpent, StorageError or DatabaseError before anything is paid, and the
-        errors of `ChatClient.enhance`.
+        The text is then cached and the call is recorded. Before anything is paid, raises PromptFlagged,
+        BudgetSpent, StorageError or DatabaseError. Also raises the errors of `ChatClient.enhance`.
         """
         self._client.moderation.screen((request.to_message(),))
         started, call = time.monotonic(), self._new_call(user_id, request)
@@ -100,12 +101,15 @@ class Enhancer:
         return stream.result
 
     def record_reuse(self, user_id: str, price_micros: int | None) -> None:
-        """Record that a text which had cost `price_micros` was reused, free of charge."""
+        """Record that an enhanced prompt was reused free of charge. `price_micros` was its original price."""
         call = replace(self._new_call(user_id), outcome=Outcome.SAVED, price_micros=0)
         self._record(None, replace(call, saved_micros=price_micros))
 
     def _new_call(self, user_id: str, request: PromptRequest | None = None) -> Call:
-        """The usage entry of a call that has not ended. With a `request`, it reserves the likely maximum."""
+        """Return the usage log entry of a call that has not ended.
+
+        If `request` is given, the entry reserves the most that the call is likely to cost.
+        """
         reserved = pricing.max_text_price(self._model, request) if request and not self._offline else None
         return Call(
             user_id=user_id, kind=UsageKind.ENHANCE, model=self._model, offline=self._offline,
@@ -113,10 +117,11 @@ class Enhancer:
         )  # fmt: skip
 
     def _reserve(self, call: Call) -> str | None:
-        """Write the call to the usage log before it is sent; returns its id there, or None if not written.
+        """Write the call to the usage log before it is sent, and return its id there.
 
-        A user without a budget gets the text even if the disk is full or the database is busy. Raises
-        BudgetSpent, and for a user with a budget also StorageError or DatabaseError.
+        Returns None if the offline engine is used. If the log can't be written, a user without budgets still
+        gets the text, and None is returned. Raises BudgetSpent if the budgets don't cover the call, and
+        StorageError or DatabaseError if the log can't be written for a user with budgets.
         """
         if self._offline:
             return None
@@ -129,7 +134,7 @@ class Enhancer:
             return None
 
     def _store(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
-        """Cache the text. If that fails, repeating the request costs money again."""
+        """Cache the text. If that fails, only log it: the same request then has to be paid for again."""
         log_failure("enhancement_not_cached", lambda: self._cache.store(user_id, request, enhanced))
 
     def _record_success(self, call_id: str | None, call: Call, enhanced: EnhancedPrompt) -> None:
@@ -161,13 +166,13 @@ class Enhancer:
                 input_tokens=error.input_tokens,
                 output_tokens=error.output_tokens,
                 price_micros=error.price_micros,
-                # A call that may have been charged keeps its reservation, the most that it may have cost.
+                # A call that may have been charged keeps its reservation, which is the most it may have cost.
                 reserved_micros=None if error.charged is False else call.reserved_micros,
             ),
         )
 
     def _record(self, call_id: str | None, call: Call) -> None:
-        """Write an ended call to the usage log. A failure to write is only logged: the user gets the text."""
+        """Write an ended call to the usage log. If that fails, only log it: the user still gets the text."""
         if call_id:
             log_failure("usage_not_recorded", lambda: self._usage.end(call_id, call))
         else:
@@ -175,7 +180,10 @@ class Enhancer:
 
 
 def log_failure(event: str, action: Callable[[], T]) -> T | None:
-    """The result of `action`; if it raises, log `event` and return None, so that no paid text is lost."""
+    """Return the result of `action`. If `action` raises an exception, log `event` and return None.
+
+    Used after a paid call, so that a failure to store something doesn't lose the text.
+    """
     try:
         return action()
     except Exception as error:

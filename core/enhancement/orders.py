@@ -1,4 +1,4 @@
-"""Orders for an enhancement: checked for what can be sent and paid, then given to the enhancer."""
+"""Enhancement requests: check that a request can be sent, then start the enhancement."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnhancementOrders:
-    """Orders an enhancement for a user's draft, or for a program that waits for the text itself."""
+    """Starts enhancements for the draft of a user, and for API clients, which wait for the text."""
 
     settings: Settings
     enhancements: Enhancements
@@ -39,9 +39,9 @@ class EnhancementOrders:
     def enhance_draft(self, user: SignedIn, draft: DraftState) -> None:
         """Start enhancing the user's draft in the background.
 
-        A draft that has been enhanced already gets a rewrite. Any other request that was made within a day is
-        answered from the cache, free of charge. Raises TextRejected, PromptEmpty, ModelRetired, BudgetSpent
-        or AppStopping.
+        If the description was enhanced and has not changed since, a rewrite is paid for. Any other request
+        that was made within a day gets the cached text, free of charge. Raises TextRejected, PromptEmpty,
+        ModelRetired, BudgetSpent or AppStopping.
         """
         request = draft.request()
         self._check(request)
@@ -55,13 +55,15 @@ class EnhancementOrders:
         *,
         idempotency: IdempotentRequest | None = None,
     ) -> Future[str]:
-        """Start an enhancement for a program and return the future text; the user's draft stays as it is.
+        """Start an enhancement for an API client and return a future of the text. No draft is changed.
 
-        `on_chunk` receives the text as it arrives, in another thread. With a key, `idempotency`, a
-        repeated request gets the first one's answer. Raises TextRejected, PromptEmpty, InvalidParameter,
-        ModelRetired, BudgetSpent or RequestRateExceeded. With a key it also raises IdempotencyKeyReused,
-        IdempotencyKeyBusy while the first request is still being answered, OutcomeUnknown if the first
-        request's process stopped before it had an answer, or the error that the first request ended with.
+        `on_chunk` receives the text as it arrives, in another thread. If `idempotency` is given, a repeated
+        request with the same key gets the response to the first one. Raises TextRejected, PromptEmpty,
+        InvalidParameter, ModelRetired, BudgetSpent, RequestRateExceeded or AppStopping.
+
+        With `idempotency`, also raises IdempotencyKeyReused if the key was used for another request,
+        IdempotencyKeyBusy while the first request is still being processed, OutcomeUnknown if the first
+        request's process stopped before the text was stored, and the error of the first request if it failed.
         """
         if idempotency and (earlier := self.idempotency.find(idempotency)):
             return self._earlier_text(user, request, idempotency, earlier)
@@ -88,7 +90,10 @@ class EnhancementOrders:
         idempotency: IdempotentRequest,
         earlier: IdempotentResponse,
     ) -> Future[str]:
-        """The text that an earlier request with the same idempotency key was answered with."""
+        """Return a finished future of the text that an earlier request with the same idempotency key got.
+
+        Raises what `enhance_request` raises for a repeated request.
+        """
         if earlier.status is None and self.clock() - earlier.created_at < self._longest_call:
             raise errors.IdempotencyKeyBusy(retry_after=1)
         body = earlier.body or {}
@@ -103,13 +108,14 @@ class EnhancementOrders:
 
     @property
     def _longest_call(self) -> timedelta:
-        """After this time without an answer, the process that sent the call counts as stopped."""
+        """The time after which the process that sent a call counts as stopped if no response was stored."""
         return timedelta(seconds=2 * (self.settings.connect_timeout + self.settings.text_timeout))
 
     def _keep_outcome(self, idempotency: IdempotentRequest, ended: Future[str]) -> None:
-        """Store the text or the error under the idempotency key.
+        """Store the text or the error of an ended request under its idempotency key.
 
-        A cancelled request and a failure that cost nothing free the key instead: a retry is a new call.
+        If the request was cancelled or failed free of charge, make the key available again instead. A
+        repeated request is then a new call.
         """
         error = None if ended.cancelled() else ended.exception()
         try:
@@ -123,7 +129,7 @@ class EnhancementOrders:
             log.error("idempotent_answer_not_stored", code=fault.code, details=fault.details)
 
     def _check(self, request: PromptRequest) -> None:
-        """Refuse a request that can't be sent."""
+        """Raise an error if the request can't be sent: TextRejected, ModelRetired or PromptEmpty."""
         check_prompt_texts(
             name=request.name,
             traits=request.traits,

@@ -1,4 +1,8 @@
-"""Background enhancements: a page watches its run, a program waits for the text, and the draft is updated."""
+"""Background enhancements, started by the Create page or an API client.
+
+A page shows the state of its enhancement, called a run, and the stored draft gets the text. An API client
+waits for the text.
+"""
 
 from __future__ import annotations
 
@@ -27,18 +31,18 @@ log = structlog.get_logger(__name__)
 
 
 WORKER_THREADS = 16
-# The limit of concurrent `submit` calls per user.
+# The limit on each user's unfinished `submit` requests.
 MAX_CONCURRENT_PER_USER = 4
-# A cached text ends its run before the second click of a double click, which must not start another run.
+# A run with a cached text ends before the second click of a double click, which must not start a new run.
 DOUBLE_CLICK = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class EnhancementRun:
-    """The state of one enhancement that a page started. It has ended once it has a `result` or an `error`.
+    """The state of one enhancement that a page has started. It is live until it has a `result` or an `error`.
 
-    `draft_id` is the draft that it was started for: only that draft's prompt is replaced by the text.
-    `cached_at` is when the text was written, if it came from the cache.
+    `draft_id` is the draft whose prompt will be replaced by the text. `cached_at` is the time at which a
+    cached text was originally written, None if the text is new.
     """
 
     id: str
@@ -57,17 +61,21 @@ class EnhancementRun:
 
 @dataclass(frozen=True, slots=True)
 class CallResult:
-    """The result of a shared call. `cached_at` is when the text was written, if it came from the cache."""
+    """The result of a call that several requests share.
+
+    `cached_at` is the time at which a cached text was originally written, None if the text is new.
+    """
 
     enhanced: EnhancedPrompt
     cached_at: datetime | None = None
 
 
 class Enhancements:
-    """At most one run per user. The last run is remembered, so that every tab sees how it ended.
+    """Runs enhancements in background threads. Each user has at most one run, and any number of API requests.
 
-    Identical requests of one user at the same time, from pages and programs, share one call. The thread that
-    registers the call reads the cache, once; the requests that join it don't.
+    The last run of each user is remembered, so that every browser tab can show how it ended. Identical
+    concurrent requests of one user share one call. The first of these requests reads the cache, and the
+    others join its call.
     """
 
     def __init__(
@@ -84,10 +92,10 @@ class Enhancements:
         self._pool = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="enhance")
 
     def start(self, user_id: str, request: PromptRequest, draft_id: str, *, rewrite: bool = False) -> None:
-        """Start the user's run, unless one is live: a double click pays once.
+        """Start a run for the user, unless the user has a live run, so that a double click pays once.
 
-        A cached text ends the run at once. `rewrite` skips the cache and always pays for a new text. Raises
-        BudgetSpent or AppStopping; then the user's last run stays as it was.
+        If the text is cached, the run ends at once. With `rewrite`, the cache is skipped and a new text is
+        paid for. If BudgetSpent or AppStopping is raised, the user's last run stays as it was.
         """
         with self._lock:
             now, last = self._clock(), self._runs.get(user_id)
@@ -104,11 +112,11 @@ class Enhancements:
         future.add_done_callback(partial(self._end_run, user_id))
 
     def submit(self, user_id: str, request: PromptRequest, on_chunk: Callable[[str], None]) -> Future[str]:
-        """Enhance for a program, which waits for the text itself: no run, and no draft is changed.
+        """Start an enhancement for an API client and return a future of the text. No run is started.
 
-        `on_chunk` is called in a worker thread. Cancelling the future works until the call starts; a started
-        call always finishes, and its text is cached. Raises RequestRateExceeded when the user has
-        MAX_CONCURRENT_PER_USER of these already, BudgetSpent or AppStopping.
+        `on_chunk` is called in a worker thread. The future can be cancelled until the call starts. A call
+        that has started always finishes, and its text is cached. Raises RequestRateExceeded if the user
+        already has MAX_CONCURRENT_PER_USER of these requests, and BudgetSpent or AppStopping.
         """
         with self._lock:
             if self._submitted[user_id] >= MAX_CONCURRENT_PER_USER:
@@ -125,7 +133,7 @@ class Enhancements:
         return future
 
     def current(self, user_id: str) -> EnhancementRun | None:
-        """The user's live run, or the last one that ended in this process."""
+        """Return the user's live run, else the last run that ended in this process, else None."""
         return self._runs.get(user_id)
 
     def cached_text(self, user_id: str, request: PromptRequest) -> str | None:
@@ -133,16 +141,17 @@ class Enhancements:
         return cached.text if cached else None
 
     def close(self, *, grace_seconds: float = 0) -> bool:
-        """Start no more calls and wait for the running ones; returns whether all ended in time."""
+        """Start no more calls, and wait for the running calls. Return whether all of them ended in time."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         return not wait(list(self._futures), timeout=grace_seconds).not_done
 
     def _join_or_call(
         self, user_id: str, request: PromptRequest, waiter: Waiter[CallResult], *, rewrite: bool = False
     ) -> None:
-        """Join the call under way for this request, else answer from the cache, else call the service.
+        """Join the running call for this request. If there is none, use the cached text or call the service.
 
-        Raises BudgetSpent or AppStopping, which also fail the waiters that have joined meanwhile.
+        Raises BudgetSpent or AppStopping. Requests that have joined the call in the meantime get the same
+        error.
         """
         key = new_id() if rewrite else self._enhancer.key(user_id, request)
         call = self._calls.join(key, waiter)
@@ -165,7 +174,7 @@ class Enhancements:
     def _submit_to_pool(
         self, user_id: str, request: PromptRequest, call: SharedCall[CallResult]
     ) -> Future[None]:
-        """Raises AppStopping after `close`."""
+        """Make the call in a worker thread, and return its future. Raises AppStopping after `close`."""
         with self._lock:
             try:
                 worker = self._pool.submit(self._make_call, user_id, request, call)
@@ -175,7 +184,7 @@ class Enhancements:
         return worker
 
     def _make_call(self, user_id: str, request: PromptRequest, call: SharedCall[CallResult]) -> None:
-        """Call the service for all waiters, in a worker thread."""
+        """Call the service and pass the text or the error to all waiters. Runs in a worker thread."""
         if not call.start():
             return
         try:
@@ -183,14 +192,17 @@ class Enhancements:
         except errors.ImageError as error:
             call.fail(error)
         except Exception as error:
-            # An unexpected error, too, must end the wait.
+            # The waiters must also be told of an unexpected error, or they would wait for ever.
             log.exception("enhancement_crashed")
             call.fail(errors.ImagePromptError(details=repr(error)))
         else:
             self._finish(user_id, call, CallResult(enhanced))
 
     def _finish(self, user_id: str, call: SharedCall[CallResult], result: CallResult) -> None:
-        """Give all waiters the text. One of them paid for it, unless it was cached; the others reused it."""
+        """Give the text to all waiters, and record how many of them reused it free of charge.
+
+        If the text is cached, all of them reused it. Otherwise one of them paid for it.
+        """
         waiters = call.finish(result)
         for _ in range(waiters if result.cached_at else waiters - 1):
             self._enhancer.record_reuse(user_id, result.enhanced.price_micros)
@@ -220,7 +232,7 @@ class Enhancements:
         self._update(user_id, text=result.enhanced.text, result=result.enhanced, cached_at=result.cached_at)
 
     def _update_draft(self, user_id: str, text: str) -> None:
-        """Put the text into the stored draft. If that fails, the page still gets the paid text."""
+        """Put the text into the stored draft. If that fails, only log it: the page still gets the text."""
         run = self._runs[user_id]
         log_failure(
             "draft_not_updated",

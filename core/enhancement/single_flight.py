@@ -16,10 +16,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True, eq=False)
 class Waiter(Generic[T]):
-    """One subscriber of a shared call.
+    """One request that waits for a shared call.
 
-    `on_chunk` must return quickly: the other waiters' chunks queue behind it. `future` receives
-    `convert(result)`; it can be cancelled until the call starts.
+    `on_chunk` must return quickly, because the chunks of the other waiters wait for it. `future` is set to
+    `convert(result)`. It can be cancelled until the call starts.
     """
 
     on_chunk: Callable[[str], None]
@@ -30,12 +30,12 @@ class Waiter(Generic[T]):
         try:
             self.on_chunk(chunk)
         except Exception as error:
-            # One broken subscriber must not stop the text for the others.
+            # One failing waiter must not keep the text from the others.
             log.warning("subscriber_failed", error=repr(error))
 
 
 class SharedCall(Generic[T]):
-    """One call with any number of waiters. One thread makes the call; every method is thread-safe."""
+    """One call that any number of waiters share. One thread makes the call. All methods are thread-safe."""
 
     def __init__(self, first: Waiter[T]) -> None:
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class SharedCall(Generic[T]):
         self._started = self._ended = False
 
     def join(self, waiter: Waiter[T]) -> bool:
-        """Add a waiter and send it the text so far; False if the call has already ended."""
+        """Add a waiter and send it the text so far. Return False if the call has already ended."""
         with self._lock:
             if self._ended:
                 return False
@@ -56,7 +56,10 @@ class SharedCall(Generic[T]):
             return True
 
     def start(self) -> bool:
-        """From now on no waiter can cancel; False if all of them have cancelled, which ends the call."""
+        """Start the call: from now on, no waiter can cancel its future.
+
+        Returns False if all waiters have cancelled. The call has then ended.
+        """
         with self._lock:
             return self._start()
 
@@ -68,19 +71,19 @@ class SharedCall(Generic[T]):
                 waiter.send(chunk)
 
     def finish(self, result: T) -> int:
-        """Give every waiter the result; returns how many there were."""
+        """Give the result to every waiter. Return the number of waiters."""
         waiters = self._end()
         for waiter in waiters:
             waiter.future.set_result(waiter.convert(result))
         return len(waiters)
 
     def fail(self, error: Exception) -> None:
-        """Give every waiter the error."""
+        """Give the error to every waiter."""
         for waiter in self._end():
             waiter.future.set_exception(error)
 
     def cancel(self) -> None:
-        """Cancel a call that has not started, for every waiter."""
+        """Cancel a call that has not started, and the futures of all its waiters."""
         with self._lock:
             self._ended = True
             waiters = self._waiters
@@ -101,14 +104,17 @@ class SharedCall(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """The shared calls under way, by key."""
+    """The shared calls that have not ended, by key."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._calls: dict[str, SharedCall[T]] = {}
 
     def join(self, key: str, waiter: Waiter[T]) -> SharedCall[T] | None:
-        """Join the call under way for `key`, or register and return a new one, which the caller must make."""
+        """Join the call for `key` if there is one, and return None.
+
+        Otherwise, register a new call with this waiter and return it. The caller must then make the call.
+        """
         with self._lock:
             under_way = self._calls.get(key)
             if under_way and under_way.join(waiter):
@@ -117,7 +123,7 @@ class SingleFlight(Generic[T]):
             return call
 
     def remove(self, key: str, call: SharedCall[T]) -> None:
-        """Forget an ended call, unless a newer one has replaced it."""
+        """Remove an ended call, unless a newer call for `key` has replaced it."""
         with self._lock:
             if self._calls.get(key) is call:
                 del self._calls[key]
