@@ -1,13 +1,13 @@
-"""The process: Streamlit's pages, the HTTP API beside them, and the studio that both use.
+"""The process: the Streamlit pages, the HTTP API, and the Studio with the parts that both use.
 
-Starts with `python app.py`, `streamlit run app.py` or `uvicorn app:app`.
+Start it with `python app.py`, `streamlit run app.py` or `uvicorn app:app`.
 """
 
 from __future__ import annotations
 
 import gc
 
-# Imported modules are never garbage: collecting during the imports takes a seventh of the start for nothing.
+# Imports create no garbage, but garbage collection during the imports takes a seventh of the start.
 gc.disable()
 
 import argparse
@@ -55,7 +55,7 @@ ANY_ADDRESS = "::"
 
 
 class StopRequest(threading.Event):
-    """Set when the server is asked to stop; `at` is that time, by time.monotonic()."""
+    """An event that is set when the server is asked to stop. `at` is that time, by time.monotonic()."""
 
     at = 0.0
 
@@ -66,7 +66,7 @@ class StopRequest(threading.Event):
 
     @property
     def seconds_ago(self) -> float:
-        """Seconds since the request; 0 if there was none."""
+        """The seconds since the server was asked to stop, or 0 if it wasn't."""
         return time.monotonic() - self.at if self.is_set() else 0.0
 
 
@@ -75,9 +75,9 @@ stopping = StopRequest()
 
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
-    """Build the studio when the server starts and close it when the server ends.
+    """Build the Studio when the server starts, and close it when the server ends.
 
-    A start that can't succeed prints the reason and exits.
+    If the app can't start, print the reason and exit.
     """
     drop_stale_polls()
     studio = await run_in_threadpool(_build_or_exit)
@@ -88,10 +88,11 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
 
 
 def _handle_stop_signals(studio: Studio) -> None:
-    """Start no further job once the process is asked to stop.
+    """Make SIGTERM and SIGINT stop the start of further jobs.
 
-    The server waits for its open requests, and these wait for images that would otherwise still be started.
-    Python allows signal handlers in the main thread only.
+    When the server stops, it waits for its open requests, and these wait for their images. Without this,
+    queued images would still be started. Does nothing outside the main thread, where Python allows no signal
+    handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -117,9 +118,9 @@ def _build_or_exit() -> Studio:
 
 
 def served_address(argv: Sequence[str]) -> str:
-    """The address that `streamlit run` or uvicorn was told to listen on; any address if it is unknown.
+    """Return the address that `streamlit run` or uvicorn listens on, or ANY_ADDRESS if it is unknown.
 
-    The default of who may register, and the host names that the app answers to, depend on it.
+    Two settings depend on it: who may register by default, and which host names the app accepts.
     """
     program = _program(argv)
     if program == "streamlit":
@@ -128,15 +129,15 @@ def served_address(argv: Sequence[str]) -> str:
 
 
 def _program(argv: Sequence[str]) -> str:
-    """The name of the running program; `python -m name` gives its file `name/__main__.py`."""
+    """Return the name of the running program. For `python -m name`, `argv` begins with `name/__main__.py`."""
     path = Path(argv[0]) if argv else Path()
     return path.parent.name if path.name == "__main__.py" else path.stem
 
 
 def _uvicorn_address(options: Sequence[str]) -> str:
-    """The host from uvicorn's command line, or else from its environment, as uvicorn itself reads them.
+    """Return the host from uvicorn's command line, else from its environment, else uvicorn's default.
 
-    A socket that uvicorn inherits, or one in a file, counts as any address: who can reach it is unknown.
+    A Unix socket or an inherited socket counts as ANY_ADDRESS, because it is unknown who can reach it.
     """
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name, default in (("host", "127.0.0.1"), ("uds", None), ("fd", None)):
@@ -146,12 +147,12 @@ def _uvicorn_address(options: Sequence[str]) -> str:
 
 
 def explain(error: ImageError) -> str:
-    """The message for the terminal when the app can't start."""
+    """Return the message for the terminal when the app can't start."""
     return f"Atelier can't start. {terminal_message(error)}"
 
 
 def banner(settings: Settings) -> str:
-    """The address of the app and the engine in use, for the terminal."""
+    """Return the text that a start prints: the app's address, and the service or offline engine in use."""
     host = (
         "localhost"
         if is_loopback(settings.host) or is_unspecified(settings.host)
@@ -167,7 +168,10 @@ def banner(settings: Settings) -> str:
 
 
 def open_listener(settings: Settings) -> socket.socket:
-    """Open the socket to serve on, before anything else starts. Raises SettingsError for a port in use."""
+    """Open the socket to serve on, before anything else starts.
+
+    Raises SettingsError if the address or the port can't be used.
+    """
     host = settings.host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     both = family == socket.AF_INET6 and is_unspecified(host)
@@ -178,27 +182,29 @@ def open_listener(settings: Settings) -> socket.socket:
             f"PORT: {settings.port} at {settings.host} can't be used. Choose another, or stop what uses it.",
             details=str(error),
         ) from error
-    # Connections inherit this. Without it, each small packet waits up to 40 ms for the last one's receipt.
+    # Accepted connections inherit this option. Without it, a small packet waits up to 40 ms until the
+    # previous packet is acknowledged.
     found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return found
 
 
 def serve(listener: socket.socket) -> None:
-    """Serve as Streamlit's own `run` does, but on a socket without a delay for small packets."""
+    """Serve the app on `listener` with uvicorn, with the options of Streamlit's own `run`."""
     config = uvicorn.Config(app, ws="websockets-sansio", ws_per_message_deflate=False, log_level="warning")
-    # Streamlit raises these loggers' level again: a proxy's health checks would fill the log.
+    # Filter instead of setting a level, because Streamlit sets these loggers' level again. Without the
+    # filter, the health checks of a proxy would fill the log.
     for name in ("uvicorn.access", "uvicorn.error"):
         logging.getLogger(name).addFilter(lambda line: line.levelno >= logging.WARNING)
     uvicorn.Server(config).run(sockets=[listener])
 
 
 def _service_name(settings: Settings) -> str:
-    """The service's URL without a user name and password."""
+    """Return the service's URL without a user name and password, or "OpenAI" if no URL is set."""
     url = urlsplit(settings.openai_base_url or "")
     return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() or "OpenAI"
 
 
-# Imported at the first request: FastAPI is three tenths of what a start would load, and no page needs it.
+# The API is imported at its first request: FastAPI would be three tenths of the start, and no page needs it.
 def _api() -> Starlette:
     from core.api.app import create_api  # noqa: PLC0415
 

@@ -67,28 +67,30 @@ from core.usage.idempotency import IdempotencyStore
 from core.usage.rate_limits import RateLimits
 from core.usage.usage_log import UsageLog
 
-# The pause between two chunks of the offline engine: progress is visible, and nobody has to wait for it.
+# The pause between two chunks of the offline engine: long enough to show progress, short enough not to annoy.
 OFFLINE_PACE_SECONDS = 0.02
-# How often this process renews its lock on the database.
+# The interval at which this process renews its lock on the database.
 PROCESS_LOCK_SECONDS = 5
-# A process counts as gone after two sweeps without it, so its jobs are settled within twice this time. Until
-# the database notices that a whole machine is gone, eleven seconds more pass (core.database.process_lock).
+# The interval of the search for stopped processes. A process counts as stopped if two searches in a row miss
+# it, so its jobs are settled within twice this time. If its whole machine is gone, the database notices that
+# up to eleven seconds later (core.database.process_lock).
 SWEEP_SECONDS = 8
 GARBAGE_SECONDS = 60
 TIDY_SECONDS = 3600
-# Chores that go through all files work in portions, and start again after a day.
+# Chores that go through all files do so in portions, at this interval. They start again after a day.
 PORTION_EVERY_SECONDS = 10
 DAY_SECONDS = 86_400
-# The delay before the image code is loaded: after the first pages, before the first image is ordered.
+# The delay before the image code is loaded: after the first page is shown, but before an image is requested.
 PREPARE_SECONDS = 2
 _guard = threading.Lock()
 _installed: list[Studio] = []
 
 
 def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) -> Studio:
-    """Build and start a studio. `transport` replaces the HTTP transport to the image service.
+    """Build the parts of the process, and start its background work.
 
-    Raises SettingsError, StorageError or DatabaseError, which say what to fix; what was opened is closed.
+    `transport` replaces the HTTP transport to the service. Raises SettingsError, StorageError or
+    DatabaseError, whose message says what to fix. Everything opened so far is then closed again.
     """
     configure_logging(settings.log_level, secrets=settings.secrets)
     with ExitStack() as undo:
@@ -193,7 +195,7 @@ def _assemble(
 
 
 def _lock_database(settings: Settings, folder: Path, undo: ExitStack) -> tuple[Database, ProcessLock]:
-    """Open the database, lock it for this process, and bring its tables up to date."""
+    """Open the database, lock it for this process, and migrate its tables."""
     database = Database(database_url(settings, folder))
     undo.callback(database.close)
     process_lock = ProcessLock(database, shared=settings.allows_replicas)
@@ -240,9 +242,9 @@ def _chores(studio: Studio, cache: EnhancementCache, repairs: Repairs) -> tuple[
     return (
         Chore("renew the process lock", PROCESS_LOCK_SECONDS, studio.process_lock.renew),
         Chore("settle orphaned jobs", SWEEP_SECONDS, studio.jobs.recovery.settle_orphans),
-        # Streamlit's own collection after each run is off: it took longer than the run itself.
+        # Streamlit's own garbage collection after each page run is off: it took longer than the run.
         Chore("collect garbage", GARBAGE_SECONDS, gc.collect, delay_seconds=GARBAGE_SECONDS),
-        # Loaded in the background, so that neither the start nor the first image waits for it.
+        # In the background, so that neither the start nor the first image waits for it.
         Chore("load the image code", None, lambda: _prepare(studio), delay_seconds=PREPARE_SECONDS),
         *(Chore(name, TIDY_SECONDS, work) for name, work in hourly.items()),
         _slow("empty the trash", lambda: studio.gallery.purge(utc_now()), pause_seconds=TIDY_SECONDS),
@@ -252,7 +254,7 @@ def _chores(studio: Studio, cache: EnhancementCache, repairs: Repairs) -> tuple[
 
 
 def _slow(name: str, work: Callable[[], Iterator[object]], *, pause_seconds: float = DAY_SECONDS) -> Chore:
-    """A chore that goes through many rows or files in portions, and starts again after `pause_seconds`."""
+    """Return a chore that processes many rows or files in portions. It starts again after `pause_seconds`."""
     return Chore(name, PORTION_EVERY_SECONDS, PortionedWork(work, pause_seconds=pause_seconds))
 
 
@@ -263,7 +265,10 @@ def _prepare(studio: Studio) -> None:
 
 
 def studio(**overrides: Any) -> Studio:
-    """This process's studio; the first call builds it from the environment, with `overrides` of settings."""
+    """Return this process's Studio.
+
+    The first call builds it from the settings in the environment. `overrides` replace single settings.
+    """
     with _guard:
         if not _installed:
             _installed.append(build(load_settings(**overrides)))
@@ -271,6 +276,9 @@ def studio(**overrides: Any) -> Studio:
 
 
 def install(other: Studio | None) -> None:
-    """Make `other` this process's studio: for tests, and with None for the end of the process."""
+    """Make `other` this process's Studio, or remove the current one if `other` is None.
+
+    Tests use it, and the shutdown of the process.
+    """
     with _guard:
         _installed[:] = [other] if other else []

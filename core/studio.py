@@ -1,4 +1,4 @@
-"""One process's parts in one container, and their orderly end."""
+"""The container of all parts of one process, and their shutdown."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ from core.usage.usage_log import UsageLog
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Studio:
-    """The parts that core.bootstrap has built for this process; pages and routes call them.
+    """The parts of this process: services, stores and clients. Pages and API routes call them.
 
-    `process_lock` and `folder_lock` are held for as long as the studio lives: they keep a second process away
-    from the database and the data folder.
+    core.bootstrap builds them. `process_lock` and `folder_lock` are held until `close`: they keep a second
+    process away from the database and the data folder.
     """
 
     settings: Settings
@@ -84,14 +84,14 @@ class Studio:
     def close(self, *, waited: float = 0.0) -> None:
         """Let running calls finish within the grace period, then close every part.
 
-        `waited` seconds of the grace period have passed already. A call that takes longer runs on until the
-        process ends, and everything stays open and locked until then: a new process would treat its job as
-        orphaned.
+        `waited` is the number of seconds of the grace period that have already passed. If a call takes longer
+        than the grace period, it runs until the process ends and nothing is closed or unlocked before.
+        Otherwise a new process would treat the job of that call as orphaned.
         """
         ends = time.monotonic() + self.settings.shutdown_grace - waited
         jobs_ended = self.jobs.stop(grace_seconds=max(0.0, ends - time.monotonic()))
         texts_ended = self.enhancements.close(grace_seconds=max(0.0, ends - time.monotonic()))
-        # The chores go last: one of them renews this process's hold on the database.
+        # Stop the chores last, because one of them renews this process's lock on the database.
         self.chores.stop()
         if jobs_ended and texts_ended:
             self.client.close()
