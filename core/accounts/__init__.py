@@ -1,1 +1,1 @@
-"""Users, sessions, API tokens and the audit log: who a person is and what they did."""
+"""Users, passwords, browser sessions, API tokens and the audit log."""

@@ -1,4 +1,4 @@
-"""API tokens: a script signs in to the Images API with one, in place of its owner's password."""
+"""API tokens, with which a script authenticates to the Images API without its owner's password."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from core.database.models import ApiToken, Scope, User
 
 PREFIX = "atl_"
 NAME_LENGTH = range(1, 65)
-# The lifetimes on offer, in days. A token with None is valid until it is revoked.
+# The lifetimes that a user can choose, in days. None: the token is valid until it is revoked.
 LIFETIMES_DAYS: tuple[int | None, ...] = (30, 90, 365, None)
 MAX_TOKENS_PER_USER = 20
-# Expired tokens stay in the owner's list for this time, to show why a script has stopped working.
+# The owner's list shows expired tokens for this time, so that the owner sees why a script stopped working.
 EXPIRED_LISTED_FOR = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSummary:
-    """A token as its owner sees it. `id` is a hash: nobody can sign in with it."""
+    """The fields of a token that its owner's list shows. `id` is a hash, so nobody can sign in with `id`."""
 
     id: str
     name: str
@@ -45,7 +45,10 @@ class TokenSummary:
 
 
 class ApiTokens:
-    """Creates, checks, lists and revokes tokens. A token is returned as text once and stored as SHA-256."""
+    """Creates, checks, lists and revokes API tokens.
+
+    A token is returned once. The database stores only its SHA-256.
+    """
 
     def __init__(
         self, database: Database, audit_log: AuditLog, *, clock: Callable[[], datetime] = utc_now
@@ -55,10 +58,11 @@ class ApiTokens:
         self._clock = clock
 
     def create(self, user: SignedIn, name: str, scopes: Iterable[Scope], lifetime_days: int | None) -> str:
-        """Return a new token, which can't be read again. `lifetime_days` is one of LIFETIMES_DAYS.
+        """Create a token and return it. `lifetime_days` is one of LIFETIMES_DAYS.
 
-        Raises TokenOptionsRejected, also for a user with MAX_TOKENS_PER_USER; ScopeMissing, because a token
-        can't create tokens; and SessionEnded if the user's session has ended, by a new password for example.
+        Raises TokenOptionsRejected if an option is invalid or the user already has MAX_TOKENS_PER_USER valid
+        tokens. Raises ScopeMissing if `user` signed in with a token, and SessionEnded if the user's browser
+        session has ended.
         """
         _require_browser(user)
         name, allowed = _checked_name(name), frozenset(scopes)
@@ -96,11 +100,11 @@ class ApiTokens:
             )
 
     def authenticate(self, token: str) -> SignedIn | None:
-        """Return the user whose token this is.
+        """Return the user that a token belongs to.
 
-        None for a token that is unknown, expired or revoked, or whose user was withdrawn. The audit log gets
-        the first use of each day and address, and the first refusal. Of unknown tokens it gets one entry per
-        hour and address.
+        Returns None if the token is unknown, expired or revoked, or if its user was withdrawn. The audit log
+        records a token's first use and first refusal per day and client address. For unknown tokens it
+        records one refusal per hour and client address.
         """
         now, address = self._clock(), client_info.get().address
         with self._database.read() as session:
@@ -114,7 +118,7 @@ class ApiTokens:
                 self._record_refusal(row, user, refusal, key)
             return None
         if not recorded or row.used_at is None or now - row.used_at > LAST_SEEN_INTERVAL:
-            with suppress(errors.StorageError, errors.DatabaseError):  # a full disk turns nobody away
+            with suppress(errors.StorageError, errors.DatabaseError):  # a full disk refuses no valid token
                 self._record_use(row, now, key)
         return SignedIn(
             user.id,
@@ -127,7 +131,7 @@ class ApiTokens:
         )
 
     def _record_refusal(self, row: ApiToken | None, user: User | None, reason: str, key: str) -> None:
-        """Record a refused token. The token is refused even where the entry can't be written."""
+        """Record in the audit log that a token was refused. Errors of the database are ignored."""
         subject, details = (user.username, f"{row.name}: {reason}") if row and user else ("", reason)
         with suppress(errors.StorageError, errors.DatabaseError), self._database.write() as session:
             self._audit_log.record(
@@ -142,7 +146,7 @@ class ApiTokens:
             )
 
     def list(self, user: SignedIn) -> tuple[TokenSummary, ...]:
-        """The user's tokens, newest first. Expired ones are included for EXPIRED_LISTED_FOR."""
+        """Return the user's tokens, newest first. Expired tokens are included until `tidy` deletes them."""
         newest_first = (col(ApiToken.created_at).desc(), col(ApiToken.id))
         with self._database.read() as session:
             rows = session.exec(
@@ -154,7 +158,10 @@ class ApiTokens:
         )
 
     def revoke(self, user: SignedIn, token_id: str) -> None:
-        """Delete one of the user's own tokens. A token that doesn't exist is ignored. Raises ScopeMissing."""
+        """Delete one of the user's own tokens; do nothing if there is no such token.
+
+        Raises ScopeMissing if `user` signed in with a token.
+        """
         _require_browser(user)
         own = (col(ApiToken.id) == token_id, col(ApiToken.user_id) == user.user_id)
         with self._database.write() as session:
@@ -163,7 +170,7 @@ class ApiTokens:
                 self._audit_log.record(session, Action.TOKEN_REVOKED, actor=user.user_id, subject=name)
 
     def tidy(self) -> None:
-        """Remove tokens that expired longer than EXPIRED_LISTED_FOR ago."""
+        """Delete tokens that expired more than EXPIRED_LISTED_FOR ago."""
         with self._database.write() as session:
             session.execute(
                 delete(ApiToken).where(col(ApiToken.expires_at) <= self._clock() - EXPIRED_LISTED_FOR)
@@ -173,7 +180,7 @@ class ApiTokens:
 def end_tokens(
     session: Session, audit_log: AuditLog, user: User, reason: str, *, actor: str | None = None
 ) -> None:
-    """Delete every token of a user, with one entry in the audit log for each."""
+    """Delete every API token of a user, and record each deletion in the audit log with the `reason`."""
     deleted = delete(ApiToken).where(col(ApiToken.user_id) == user.id).returning(col(ApiToken.name))
     for name in session.scalars(deleted).all():
         details = f"of {user.username}, by {reason}"
@@ -193,13 +200,13 @@ def _checked_name(name: str) -> str:
 
 
 def _find(session: Session, token: str) -> tuple[ApiToken | None, User | None]:
-    """The row of a token, and the row of its user."""
+    """Return the row of a token and the row of the token's user, or None for each that doesn't exist."""
     row = session.get(ApiToken, sha256_hex(token)) if token.startswith(PREFIX) else None
     return row, session.get(User, row.user_id) if row else None
 
 
 def _refusal(row: ApiToken | None, user: User | None, now: datetime) -> str:
-    """The reason why a token is refused; empty for a valid one."""
+    """Return why a token is refused, as text for the audit log. Returns "" if the token is valid."""
     if row is None or user is None:
         return "unknown token"
     if user.withdrawn_at:

@@ -1,6 +1,6 @@
-"""The audit log: who did what to what, when and from where.
+"""The audit log: who did what, to which user or object, when, and from which client.
 
-An entry is written in the transaction of the change that it describes: both are stored, or neither.
+An entry is written in the same transaction as the change that it describes. Both are stored, or neither.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from core.database.pagination import Cursor, after_cursor, paginate
 from core.errors import scrub
 
 PAGE_SIZE = 50
-# The columns of `table_row`.
+# The titles of the cells that `table_row` returns.
 COLUMN_TITLES = ("Time (UTC)", "Action", "Person", "Target", "Details", "Address", "Browser", "Request")
 
 
 class Action(StrEnum):
-    """The actions on record. The values are stored in the database and must not change."""
+    """The actions that the audit log records. The values are stored in the database and must not change."""
 
     SIGN_IN = "sign-in"
     SIGN_IN_FAILURE = "sign-in failure"
@@ -58,7 +58,7 @@ class Action(StrEnum):
     SHARE_WITHDRAWN = "share withdrawn"
 
 
-# The subject of these entries is a username: the person that the action was done to.
+# The actions whose entries have a username as their subject: the user that the action affected.
 _SUBJECT_IS_USERNAME = (
     Action.SIGN_IN_FAILURE,
     Action.LOCK_OUT,
@@ -73,9 +73,10 @@ _SUBJECT_IS_USERNAME = (
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """One page of entries, newest first.
+    """One page of entries of the audit log, newest first.
 
-    `next` and `newer` are cursors of the neighbouring pages for `AuditLog.page`; None where there is none.
+    `next` (older entries) and `newer` are the cursors of the neighbouring pages, to pass to `AuditLog.page`.
+    A cursor is None if there is no such page.
     """
 
     entries: tuple[AuditEntry, ...]
@@ -85,9 +86,10 @@ class AuditPage:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Conditions on entries; None matches all.
+    """Selects entries of the audit log. A field that is None matches every entry.
 
-    `person` is a username. It matches what this person did, and what was done to this person.
+    `person` is a username. It matches the entries of the user's own actions and of actions that affected the
+    user.
     """
 
     person: str | None = None
@@ -95,7 +97,7 @@ class AuditFilter:
 
 
 class AuditLog:
-    """Adds entries and reads them. Triggers in the database refuse every change to an entry."""
+    """Adds entries to the audit log and reads them. Database triggers prevent changes to existing entries."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
@@ -113,10 +115,10 @@ class AuditLog:
     ) -> None:
         """Add an entry to the write transaction of `session`.
 
-        `actor` is a user's id; None where nobody is signed in, or the app acts by itself. `subject` is a
-        username for what is done to a person, and otherwise an id or a name. Of several entries with the same
-        `unique_key` only the first is stored. API keys and tokens are removed from all texts, and the texts
-        are cut to the length of their columns.
+        `actor` is the id of the acting user, or None if nobody is signed in or the app acts on its own.
+        `subject` is the username, id or name of what the action affected. Of several entries with the same
+        `unique_key`, only the first is stored. Secrets are removed from all texts, and long texts are cut to
+        the length of their columns.
         """
         user = session.get(User, actor) if actor else None
         client = client_info.get()
@@ -141,16 +143,17 @@ class AuditLog:
         )
 
     def is_recorded(self, session: Session, unique_key: str) -> bool:
-        """Whether there is an entry with this `unique_key`."""
+        """Whether an entry was recorded with this `unique_key`."""
         found = select(col(AuditEntry.id)).where(col(AuditEntry.id) == _unique_id(unique_key))
         return session.execute(found).first() is not None
 
     def page(
         self, admin: SignedIn, filters: AuditFilter = AuditFilter(), *, after: str | None = None
     ) -> AuditPage:
-        """Return up to PAGE_SIZE entries, newest first. Raises NotAllowed.
+        """Return a page of up to PAGE_SIZE entries, newest first.
 
         `after` is the cursor `next` or `newer` of another page. An invalid cursor gives the first page.
+        Raises NotAllowed if `admin` isn't an administrator.
         """
         require_admin(admin)
         with self._database.read() as session:
@@ -158,7 +161,10 @@ class AuditLog:
         return AuditPage(found.rows, found.next, found.newer)
 
     def iterate(self, admin: SignedIn, filters: AuditFilter = AuditFilter()) -> Iterator[AuditEntry]:
-        """Yield every matching entry, newest first, reading in portions. Raises NotAllowed at the call."""
+        """Return an iterator over all matching entries, newest first, which reads ROWS_PER_PAGE at a time.
+
+        Raises NotAllowed if `admin` isn't an administrator.
+        """
         require_admin(admin)
         return self._iterate(filters)
 
@@ -176,7 +182,7 @@ class AuditLog:
 def _rows(
     session: Session, filters: AuditFilter, cursor: Cursor | None, limit: int
 ) -> tuple[AuditEntry, ...]:
-    """Up to `limit` entries beyond `cursor`, nearest to it first."""
+    """Return up to `limit` matching entries that follow `cursor`, the entries nearest to the cursor first."""
     matching = select(AuditEntry).where(*_conditions(filters))
     found = after_cursor(matching, cursor, col(AuditEntry.at), col(AuditEntry.id)).limit(limit)
     return tuple(session.scalars(found))
@@ -201,12 +207,12 @@ def _cursor_at(entry: AuditEntry) -> Cursor:
 
 
 def format_utc(moment: datetime) -> str:
-    """A time as the audit log shows it, without the zone."""
+    """Return a UTC time as text, such as "2026-01-31 12:00:00". The time zone is left out."""
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def table_row(entry: AuditEntry) -> tuple[str, ...]:
-    """The cells of an entry, in the order of COLUMN_TITLES."""
+    """Return the cells of an entry, in the order of COLUMN_TITLES."""
     return (
         format_utc(entry.at),
         entry.action,
@@ -220,5 +226,5 @@ def table_row(entry: AuditEntry) -> tuple[str, ...]:
 
 
 def _unique_id(unique_key: str) -> str:
-    """An id made from the key: a second entry with the same key violates the primary key."""
+    """Return an entry id derived from the key. The primary key then refuses a second entry with this key."""
     return sha256_hex(unique_key)[:32]

@@ -1,4 +1,4 @@
-"""The client that sent a request (address, browser, request id), for the audit log."""
+"""The client that sent the current request: address, browser and request id, for the audit log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
-    """Address, User-Agent and request id of the current request. All are empty for the app's own work."""
+    """The address, User-Agent and id of the current request. All are empty outside of a request."""
 
     address: str = ""
     browser: str = ""
@@ -16,5 +16,5 @@ class ClientInfo:
 
 
 _NO_CLIENT = ClientInfo()
-# Set for each HTTP request by core.web.request_context, and for each page run by pages.ui.session.
+# core.web.request_context sets it for each HTTP request, pages.ui.session for each run of a page.
 client_info: ContextVar[ClientInfo] = ContextVar("client_info", default=_NO_CLIENT)

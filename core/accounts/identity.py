@@ -1,4 +1,4 @@
-"""The signed-in user as a value, and the checks and row locks that every change to an account begins with."""
+"""The signed-in user, and the permission checks and row locks for changes to accounts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from core.accounts.usernames import fold_username
 from core.database.database import AdvisoryLock, Database
 from core.database.models import ApiToken, Scope, SignInSession, User
 
-# How old "last seen" may grow before a request writes it again: without it, every read would be a write.
+# The time of last use is written at most once per interval. Otherwise every read would need a write.
 LAST_SEEN_INTERVAL = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """The user that a request comes from, with a browser's session or with an API token.
+    """The user of a request, who signed in with a browser session or with an API token.
 
-    `session_id` is the id of the browser's session row, and empty with a token. `scopes` is what a token
-    allows; None stands for a browser's session, which may do everything. With a token nobody is an
-    administrator.
+    - Browser session: `session_id` is the id of the session's row. `scopes` is None: everything is allowed.
+    - API token: `session_id` is empty, `scopes` are the token's permissions, and `is_admin` is always False.
     """
 
     user_id: str
@@ -37,7 +36,7 @@ class SignedIn:
         return self.scopes is None or scope in self.scopes
 
     def require(self, scope: Scope) -> None:
-        """Raise ScopeMissing unless the session or token allows `scope`."""
+        """Raise ScopeMissing if the user signed in with an API token that doesn't have `scope`."""
         if not self.may(scope):
             raise errors.ScopeMissing(details=f"needed: {scope}")
 
@@ -49,28 +48,29 @@ def require_admin(user: SignedIn) -> None:
 
 
 def lock_accounts(database: Database, session: Session) -> None:
-    """Serialise the changes that look at many rows first, as "is this the first account?" does.
+    """Take the lock for account changes that depend on many rows, such as creating the first account.
 
-    The lock is held until the transaction of `session` ends.
+    The lock serialises these changes. It is held until the transaction of `session` ends.
     """
     database.lock(session, AdvisoryLock.ACCOUNTS)
 
 
 def lock_user(session: Session, user_id: str) -> User | None:
-    """Read the user's current row and lock it until the transaction ends.
+    """Lock the user's row until the transaction ends, and return its current content. None for an unknown id.
 
-    A change that lets somebody in (a session, a ticket, a token) and a change that ends it (a new password, a
-    withdrawal) both take this lock, so that one is complete before the other begins. Inserting rows that
-    refer to the user isn't held up.
+    Creating a session, ticket or token takes this lock, and so does ending them by a new password or a
+    withdrawal. One of two such changes therefore waits for the other. Other transactions can still insert
+    rows that refer to the user.
     """
     statement = select(User).where(User.id == user_id).with_for_update(key_share=True)
     return session.exec(statement.execution_options(populate_existing=True)).one_or_none()
 
 
 def lock_verified_user(session: Session, username: str, verified_hash: str) -> User:
-    """Lock the user whose stored hash is still `verified_hash`. Raises SignInFailed otherwise.
+    """Lock the user's row and return it. `verified_hash` is the hash that the password was checked against.
 
-    Checking a password takes long enough for the hash to change, or the access to be withdrawn, meanwhile.
+    Checking a password is slow, so the account may have changed meanwhile. Raises SignInFailed if the stored
+    hash is another one by now, or if the user was withdrawn.
     """
     statement = select(User).where(User.username == fold_username(username)).with_for_update(key_share=True)
     user = session.exec(statement).one_or_none()
@@ -80,9 +80,9 @@ def lock_verified_user(session: Session, username: str, verified_hash: str) -> U
 
 
 def check_standing(session: Session, user: SignedIn, now: datetime) -> None:
-    """Raise SessionEnded unless the user's session or token is still valid.
+    """Raise SessionEnded unless the user's browser session or API token is still valid.
 
-    It stays valid until the transaction of `session` ends, because the user's row is locked.
+    The user's row is locked, so nothing can end the session or token before the transaction ends.
     """
     found = lock_user(session, user.user_id)
     token = session.get(ApiToken, user.token_id) if user.token_id else None

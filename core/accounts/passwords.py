@@ -1,4 +1,4 @@
-"""Passwords: the rules for a new one, the stored hash, and the reset links that replace a forgotten one."""
+"""Passwords: the rules for new passwords, the stored hashes, and the links that reset a password."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ MIN_PASSWORD_LENGTH = 10
 MAX_PASSWORD_LENGTH = 1024
 _MIN_DIFFERENT_CHARACTERS = 4
 RESET_LIFETIME = timedelta(hours=24)
-# The query parameter of a reset link that has its token.
+# The query parameter that holds the token in the URL of a reset link.
 RESET_PARAM = "reset"
 
 
 class Passwords:
     """Stores password hashes and reset links.
 
-    A reset token is returned as text once. The database has its SHA-256 only.
+    A reset link contains a secret token. The token is returned once; the database stores only its SHA-256.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Passwords:
         self._clock = clock
 
     def stored_hash(self, username: str) -> str | None:
-        """The hash of a user's password; None for an unknown or withdrawn user."""
+        """Return the stored hash of a user's password. Returns None if the user is unknown or withdrawn."""
         with self._database.read() as session:
             return session.exec(
                 select(User.password_hash).where(
@@ -55,10 +55,10 @@ class Passwords:
             ).first()
 
     def replace_hash(self, username: str, password_hash: str, verified_hash: str) -> None:
-        """Replace the user's hash, and end their sessions, reset links and API tokens.
+        """Replace a user's password hash, and end the user's sessions, reset links and API tokens.
 
-        `verified_hash` is the stored hash that the current password matched. Raises SignInFailed if the user
-        has another hash by now, or no access.
+        `verified_hash` is the stored hash that the current password was checked against. Raises SignInFailed
+        if the stored hash has changed since then, or if the user was withdrawn.
         """
         with self._database.write() as session:
             user = lock_verified_user(session, username, verified_hash)
@@ -69,16 +69,16 @@ class Passwords:
             end_tokens(session, self._audit_log, user, "a new password", actor=user.id)
 
     def create_reset(self, admin: SignedIn, user_id: str) -> str:
-        """Return a token with which a user sets a new password, once and within RESET_LIFETIME.
+        """Return a new reset token, with which the user can set a password once within RESET_LIFETIME.
 
-        It can't be read again, and replaces an earlier one. Raises NotAllowed, also for an account that
-        doesn't exist or was withdrawn.
+        Earlier reset tokens of the user become invalid. Raises NotAllowed if `admin` isn't an administrator,
+        or if the user doesn't exist or was withdrawn.
         """
         require_admin(admin)
         return self._create_reset(col(User.id) == user_id, admin=admin)
 
     def create_reset_as_operator(self, username: str) -> str:
-        """The same without an administrator, for `python -m core recover`."""
+        """Return a new reset token, as `create_reset` does, for the command `python -m core recover`."""
         return self._create_reset(col(User.username) == fold_username(username))
 
     def _create_reset(self, is_user: ColumnElement[bool], *, admin: SignedIn | None = None) -> str:
@@ -100,15 +100,15 @@ class Passwords:
         return token
 
     def check_reset(self, token: str) -> str:
-        """The name of the user that a reset token belongs to. Raises ResetInvalid."""
+        """Return the username that a reset token belongs to. Raises ResetInvalid if the token isn't valid."""
         with self._database.read() as session:
             return self._reset_user(session, token).username
 
     def use_reset(self, token: str, password_hash: str) -> str:
-        """Store a new hash and return the user's name.
+        """Use up a reset token: store the new `password_hash` and return the username.
 
-        Ends the user's sessions, reset links, API tokens and lock-out. Raises ResetInvalid, also for
-        the second of two concurrent uses.
+        The user's sessions, reset links, API tokens and sign-in lock are ended. Raises ResetInvalid if the
+        token isn't valid. Of two concurrent uses of one token, the second raises ResetInvalid.
         """
         with self._database.write() as session:
             lock_accounts(self._database, session)
@@ -143,10 +143,10 @@ def end_resets(session: Session, user_id: str) -> None:
 
 
 def prehash(password: str) -> str:
-    """Shorten any password to 44 ASCII characters, because bcrypt refuses more than 72 bytes.
+    """Return the password's SHA-256 as 44 ASCII characters, because bcrypt refuses more than 72 bytes.
 
-    A password longer than the maximum is cut first: normalising a run of combining marks takes time that is
-    quadratic in its length.
+    The password is first cut to just over MAX_PASSWORD_LENGTH: Unicode normalisation takes quadratic time
+    for a long run of combining marks.
     """
     whole = unicodedata.normalize("NFKC", password[: MAX_PASSWORD_LENGTH + 1]).encode(
         "utf-8", "surrogatepass"
@@ -156,7 +156,7 @@ def prehash(password: str) -> str:
 
 
 def check_password_rules(password: str, username: str = "") -> None:
-    """Raise PasswordRejected unless `password` has a permitted length and isn't easy to guess."""
+    """Raise PasswordRejected if `password` is too short, too long or easy to guess."""
     if len(password) < MIN_PASSWORD_LENGTH:
         raise errors.PasswordRejected(f"A password needs at least {MIN_PASSWORD_LENGTH} characters.")
     if len(password) > MAX_PASSWORD_LENGTH:
@@ -168,7 +168,7 @@ def check_password_rules(password: str, username: str = "") -> None:
 
 
 def _common_passwords() -> dict[str, int]:
-    # Half a megabyte of words, imported only when somebody sets a new password.
+    # The list takes half a megabyte of memory, so it is imported only when somebody sets a new password.
     from zxcvbn.frequency_lists import FREQUENCY_LISTS  # noqa: PLC0415
 
     passwords: dict[str, int] = FREQUENCY_LISTS["passwords"]
@@ -176,7 +176,7 @@ def _common_passwords() -> dict[str, int]:
 
 
 def check_repeated(password: str, repeated: str) -> None:
-    """Raise PasswordRejected unless both fields have the same password."""
+    """Raise PasswordRejected unless the password and its repetition are equal."""
     if password != repeated:
         raise errors.PasswordRejected(
             "The two passwords don't match.", suggestions=("Type the same password twice.",)

@@ -1,4 +1,4 @@
-"""Creating accounts: who may register, and the invitations that let somebody in."""
+"""Registration: who may create an account, and the invitations for new users."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from core.database.models import Invite, Role, User
 from core.settings import RegistrationMode
 
 INVITE_LIFETIME = timedelta(days=7)
-# An invitation appears in the audit log as the first digits of its hash.
+# The audit log names an invitation by this many first digits of its hash.
 _LOGGED_ID_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class OpenInvite:
-    """An invitation that hasn't been used. `id` is a hash: nobody can register with it."""
+    """An invitation that can still be used. `id` is a hash of its token, so nobody can register with `id`."""
 
     id: str
     created_at: datetime
@@ -36,7 +36,7 @@ class OpenInvite:
 
 
 class Registration:
-    """Creates accounts as the setting REGISTRATION allows. The first account needs no permission."""
+    """Creates accounts if the setting REGISTRATION permits it. The first account is always permitted."""
 
     def __init__(
         self,
@@ -56,18 +56,18 @@ class Registration:
             return _has_users(session)
 
     def check(self, invite: str | None = None) -> None:
-        """Raise RegistrationClosed or InviteInvalid unless an account can be created now."""
+        """Raise RegistrationClosed or InviteInvalid if no account can be created now with `invite`."""
         with self._database.read() as session:
             self._check(session, invite)
 
     def create_user(self, username: str, password_hash: str, *, invite: str | None = None) -> User:
-        """Create an account and use up its invitation. The first account becomes the administrator.
+        """Create an account and mark the invitation as used. The first account becomes the administrator.
 
         Raises UsernameRejected, UsernameTaken, RegistrationClosed or InviteInvalid.
         """
         folded = check_username(username)
         with self._database.write() as session:
-            # Of two concurrent first accounts only one may become the administrator.
+            # If two people register first at the same time, only one may become the administrator.
             lock_accounts(self._database, session)
             first = not _has_users(session)
             used_invite = self._check(session, invite)
@@ -91,7 +91,7 @@ class Registration:
             return user
 
     def _check(self, session: Session, invite: str | None) -> Invite | None:
-        """The row of the invitation, where one is needed."""
+        """Return the row of the invitation. Returns None if the account needs no invitation."""
         if self._mode is RegistrationMode.OPEN or not _has_users(session):
             return None
         if self._mode is RegistrationMode.CLOSED or not invite:
@@ -102,9 +102,9 @@ class Registration:
         return row
 
     def create_invite(self, admin: SignedIn) -> str:
-        """Return a token that creates one account within INVITE_LIFETIME. It can't be read again.
+        """Return the token of a new invitation, which permits one account within INVITE_LIFETIME.
 
-        Raises NotAllowed.
+        The database stores only the token's hash. Raises NotAllowed if `admin` isn't an administrator.
         """
         require_admin(admin)
         token = secrets.token_urlsafe(24)
@@ -124,7 +124,7 @@ class Registration:
         return token
 
     def open_invites(self, admin: SignedIn) -> list[OpenInvite]:
-        """The invitations that can still be used, newest first. Raises NotAllowed."""
+        """Return the invitations that can still be used, newest first. Raises NotAllowed for other users."""
         require_admin(admin)
         usable = (col(Invite.used_by).is_(None), col(Invite.expires_at) > self._clock())
         with self._database.read() as session:
@@ -132,7 +132,7 @@ class Registration:
         return [OpenInvite(invite.id, invite.created_at, invite.expires_at) for invite in found]
 
     def withdraw_invite(self, admin: SignedIn, invite_id: str) -> None:
-        """Delete an unused invitation. Raises NotAllowed."""
+        """Delete an unused invitation. Raises NotAllowed if `admin` isn't an administrator."""
         require_admin(admin)
         with self._database.write() as session:
             unused = (col(Invite.id) == invite_id, col(Invite.used_by).is_(None))
@@ -143,7 +143,7 @@ class Registration:
                 )
 
     def tidy(self) -> None:
-        """Remove expired invitations."""
+        """Delete expired invitations."""
         with self._database.write() as session:
             session.execute(delete(Invite).where(col(Invite.expires_at) <= self._clock()))
 

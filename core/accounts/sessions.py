@@ -1,4 +1,4 @@
-"""Browser sessions: a sign-in ticket is exchanged once for the token in the browser's cookie."""
+"""Browser sessions: signing in gives a one-time ticket, which the browser exchanges for a session cookie."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _MAX_BROWSER_LENGTH = 200
 
 
 class Sessions:
-    """Issues tickets and opens, finds and ends sessions.
+    """Issues sign-in tickets, and opens, finds and ends browser sessions.
 
-    Tickets and session tokens are returned as text once. The database has their SHA-256 only.
+    Tickets and session tokens are returned once. The database stores only their SHA-256.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Sessions:
         self._clock = clock
 
     def issue_ticket(self, username: str, verified_hash: str) -> str:
-        """Return a ticket that `redeem_ticket` exchanges for a session, once and within TICKET_LIFETIME.
+        """Return a ticket that `redeem_ticket` exchanges once for a session, within TICKET_LIFETIME.
 
-        `verified_hash` is the stored hash that the password matched. Raises SignInFailed if the user has
-        another hash by now, or no access.
+        `verified_hash` is the stored hash that the password was checked against. Raises SignInFailed if the
+        stored hash has changed since then, or if the user was withdrawn.
         """
         ticket = secrets.token_urlsafe(32)
         with self._database.write() as session:
@@ -55,10 +55,10 @@ class Sessions:
         return ticket
 
     def redeem_ticket(self, ticket: str, *, browser: str = "") -> str:
-        """Open a session and return its token.
+        """Use up a ticket: open a session and return the session's token.
 
-        Raises SessionEnded for a ticket that is unknown, used or expired, or was issued before a new password
-        or before the withdrawal of its user.
+        Raises SessionEnded if the ticket is unknown, used or expired. A new password, a sign-out everywhere
+        and the user's withdrawal make earlier tickets invalid.
         """
         token, now = secrets.token_urlsafe(32), self._clock()
         valid = (col(SignInTicket.id) == sha256_hex(ticket), col(SignInTicket.expires_at) > now)
@@ -88,7 +88,8 @@ class Sessions:
     def authenticate(self, token: str | None) -> SignedIn | None:
         """Return the user whose session has this token.
 
-        None after sign-out, expiry, a new password or the withdrawal of the user.
+        Returns None if the token is unknown. A session ends by sign-out, expiry, a new password or the user's
+        withdrawal; its token is unknown from then on.
         """
         if not token:
             return None
@@ -108,7 +109,7 @@ class Sessions:
         return SignedIn(user.id, user.username, user.display_name, user.role == Role.ADMIN, row.id)
 
     def _extend(self, session_id: str, now: datetime) -> None:
-        """Write that the session is in use, which moves its expiry."""
+        """Record that the session was used `now`, and postpone its expiry."""
         with self._database.write() as session:
             session.execute(
                 update(SignInSession)
@@ -117,7 +118,7 @@ class Sessions:
             )
 
     def sign_out(self, token: str | None) -> None:
-        """End the session of this token, in every tab of the browser."""
+        """End the session that has this token. All tabs of the browser share the session."""
         if token:
             own = col(SignInSession.id) == sha256_hex(token)
             with self._database.write() as session:
@@ -126,13 +127,13 @@ class Sessions:
                     self._audit_log.record(session, Action.SIGN_OUT, actor=user_id)
 
     def sign_out_everywhere(self, user: SignedIn) -> None:
-        """End every session of this user."""
+        """End every session of this user, in all browsers."""
         with self._database.write() as session:
             end_sessions(session, user.user_id)
             self._audit_log.record(session, Action.SIGN_OUT, actor=user.user_id, details="everywhere")
 
     def list(self, user: SignedIn) -> tuple[SignInSession, ...]:
-        """The user's sessions, one per browser, most recently seen first."""
+        """Return the user's sessions, one per signed-in browser, most recently used first."""
         with self._database.read() as session:
             return tuple(
                 session.exec(
@@ -143,7 +144,7 @@ class Sessions:
             )
 
     def tidy(self) -> None:
-        """Remove expired sessions and tickets."""
+        """Delete expired sessions and tickets."""
         with self._database.write() as session:
             now = self._clock()
             session.execute(delete(SignInTicket).where(col(SignInTicket.expires_at) <= now))
@@ -151,9 +152,10 @@ class Sessions:
 
 
 def end_sessions(session: Session, user_id: str) -> None:
-    """End every session and ticket of a user, also one that a concurrent request is creating.
+    """Delete every session and ticket of a user, also those that a concurrent request is creating.
 
-    Whoever creates one holds the user's row lock, so it is committed by the time this gets the lock.
+    A request that creates a session or ticket holds the lock on the user's row until it commits. This
+    function waits for that lock, so it finds the new row too.
     """
     lock_user(session, user_id)
     session.execute(delete(SignInSession).where(col(SignInSession.user_id) == user_id))

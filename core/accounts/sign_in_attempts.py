@@ -1,4 +1,4 @@
-"""Counting sign-in attempts, and locking a username after too many of them."""
+"""Counts sign-in attempts, and locks a username after too many failed attempts."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from core.database.database import Database
 from core.database.models import SignInAttempt, User
 
 MAX_ATTEMPTS = 5
-# MAX_ATTEMPTS within this time lock a username, for this time after the last of them.
+# MAX_ATTEMPTS within this time lock a username. The lock ends this long after the last attempt.
 LOCKOUT = timedelta(minutes=15)
 
 
 class SignInAttempts:
-    """Locks a username for LOCKOUT after MAX_ATTEMPTS. Names that nobody has are locked in the same way."""
+    """Locks a username for LOCKOUT after MAX_ATTEMPTS. Unknown usernames are locked in the same way."""
 
     def __init__(
         self, database: Database, audit_log: AuditLog, *, clock: Callable[[], datetime] = utc_now
@@ -33,9 +33,9 @@ class SignInAttempts:
         self._clock = clock
 
     def begin(self, username: str) -> None:
-        """Count an attempt before the password is checked, so that parallel attempts can't pass the limit.
+        """Count an attempt. Raises SignInLocked while the username is locked.
 
-        Raises SignInLocked while the username is locked.
+        Call this before checking the password. Otherwise parallel attempts could exceed the limit.
         """
         name = _attempted_name(username)
         with self._database.write() as session:
@@ -45,15 +45,15 @@ class SignInAttempts:
             session.add(SignInAttempt(username=name, at=now))
 
     def record_failure(self, username: str, *, details: str = "") -> None:
-        """Record a wrong password in the audit log, and the lock-out if this attempt caused it.
+        """Record a failed sign-in in the audit log, and the lock-out if this attempt locked the username.
 
-        For unknown usernames one entry per hour and address is recorded, without the username, because
-        people type passwords into the wrong field.
+        For unknown usernames, the audit log gets one entry per hour and client address. The entry leaves out
+        the username, because people sometimes type their password into the wrong field.
         """
         name = _attempted_name(username)
         with self._database.write() as session:
             now = self._lock(session)
-            # Write for unknown usernames too, so that the time taken doesn't tell which names exist.
+            # Write for unknown usernames too, so that the response time doesn't reveal which usernames exist.
             own_attempts = col(SignInAttempt.username) == name
             session.execute(update(SignInAttempt).where(own_attempts).values(at=SignInAttempt.at))
             if not session.exec(select(User.id).where(User.username == name)).first():
@@ -68,29 +68,29 @@ class SignInAttempts:
                 self._audit_log.record(session, Action.LOCK_OUT, subject=name, unique_key=key)
 
     def clear(self, username: str) -> None:
-        """Forget the attempts of a username after a successful sign-in."""
+        """Delete the counted attempts of a username, after a successful sign-in."""
         with self._database.write() as session:
             clear_attempts(session, _attempted_name(username))
 
     def tidy(self) -> None:
-        """Remove attempts that no longer count."""
+        """Delete attempts that are too old to lock a username."""
         with self._database.write() as session:
             now = self._lock(session)
-            # An attempt in the future was dated by a clock that has been set back since.
+            # An attempt has a time in the future if the clock was set back after it.
             expired = (col(SignInAttempt.at) <= now - 2 * LOCKOUT) | (col(SignInAttempt.at) > now)
             session.execute(delete(SignInAttempt).where(expired))
 
     def _lock(self, session: Session) -> datetime:
-        """Take the accounts lock and return the time.
+        """Take the accounts lock and return the current time.
 
-        The clock is read once the lock is held. An attempt with a later time was therefore dated by another
-        clock, not by a concurrent request.
+        The clock is read after the lock is taken. A concurrent request therefore can't store an attempt with
+        a later time than the returned one.
         """
         lock_accounts(self._database, session)
         return self._clock()
 
     def _locked_at(self, session: Session, name: str, now: datetime) -> datetime | None:
-        """The time of the attempt that locked this username; None if it isn't locked."""
+        """Return the time of the attempt that locked the username. Returns None if it isn't locked."""
         latest = session.exec(
             select(SignInAttempt.at)
             .where(SignInAttempt.username == name)
@@ -109,5 +109,5 @@ def clear_attempts(session: Session, folded_name: str) -> None:
 
 
 def _attempted_name(username: str) -> str:
-    """The folded username, cut to the length of its column."""
+    """Return the folded username, cut to the length of its database column."""
     return fold_username(username)[: max(USERNAME_LENGTH)]

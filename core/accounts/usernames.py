@@ -1,4 +1,4 @@
-"""Usernames: which are permitted, the folded spelling that is stored, and names that look alike."""
+"""Usernames: which names are permitted, how they are normalised, and which names look alike."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ USERNAME_LENGTH = range(2, 65)
 # Unicode categories: letters, numbers, and the combining marks that many scripts need.
 _CATEGORIES = ("L", "M", "N")
 _PUNCTUATION = "_.@+-"
-# Unicode's Default_Ignorable_Code_Point: invisible characters, with which two names could look the same.
+# Unicode's Default_Ignorable_Code_Point: invisible characters. Names that differ only in these look the same.
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
 )
-# Scripts that people mix in one word: the "highly restrictive" level of Unicode's UTS 39.
+# Sets of scripts that may be mixed in one word: the "highly restrictive" level of Unicode's UTS 39.
 _MIXABLE_SCRIPTS = (
     frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA"}),
     frozenset({"LATIN", "CJK", "HANGUL"}),
@@ -30,7 +30,8 @@ _MIXABLE_SCRIPTS = (
 # A letter's script is the first word of its Unicode name, unless that is one of these words.
 _NOT_A_SCRIPT = ("MODIFIER", "COMBINING", "IDEOGRAPHIC", "KATAKANA-HIRAGANA", "VERTICAL")
 _WORD_BREAK = re.compile(r"[_.@+-]+")
-# Letters that look like Latin ones: lower case, then upper case, script by script.
+# Letters that look like Latin letters, as pairs: the letters of a script, and the Latin letters that they
+# look like. Lower-case letters come first, upper-case letters second.
 _LOOKALIKES = (
     # Cyrillic
     ("аавсԁеһіјкӏмпоԛрѕтиѵԝхугь", "aabcdehijklmnoqpstuvwxyrb"),
@@ -41,7 +42,7 @@ _LOOKALIKES = (
     # Armenian
     ("օսոհցյզ", "ounhgjq"),
     ("ՏՕՍԼ", "soul"),
-    # Cherokee, whose lower case folds to the upper case
+    # Cherokee, whose lower-case letters casefold to upper case
     ("ᎪᏴᏟᎠᎬᏀᎻᏌᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᎩᏃ", "abcdeghujklmprstvwyz"),
 )
 _LATIN_LOOKALIKE = {
@@ -52,9 +53,10 @@ _LATIN_LOOKALIKE = {
 
 
 def fold_username(name: str) -> str:
-    """The spelling under which a name is stored and looked up. Folding it again changes nothing.
+    """Return the folded name (NFKC and casefolded), under which a user is stored and looked up.
 
-    Returns an empty string, which is nobody's name, for a run of combining marks that no real name has.
+    Folding a folded name changes nothing. Returns "", which is nobody's name, if a letter has more combining
+    marks than any language uses.
     """
     if has_too_many_marks(name):
         return ""
@@ -63,9 +65,10 @@ def fold_username(name: str) -> str:
 
 
 def check_username(name: str) -> str:
-    """Return the folded name.
+    """Return the folded name of a new user.
 
-    Raises UsernameRejected for a character or length that isn't permitted, and for a word in mixed scripts.
+    Raises UsernameRejected if the name has a length or a character that isn't permitted, or if a word of the
+    name mixes scripts.
     """
     if found := _INVISIBLE.search(name):
         raise errors.UsernameRejected(f"This username has an invisible character: U+{ord(found[0]):04X}.")
@@ -83,7 +86,7 @@ def check_username(name: str) -> str:
 
 
 def check_free(session: Session, folded: str) -> None:
-    """Raise UsernameTaken if a user, also a withdrawn one, has this name or one that looks like it."""
+    """Raise UsernameTaken if a user has this name or a name that looks like it. Withdrawn users count too."""
     for username in session.exec(select(User.username)):
         if username == folded:
             raise errors.UsernameTaken
@@ -92,7 +95,7 @@ def check_free(session: Session, folded: str) -> None:
 
 
 def mixes_scripts(name: str) -> bool:
-    """Whether a word of the name has letters of scripts that people don't mix."""
+    """Whether a word of `name` combines letters of scripts that aren't in one set of _MIXABLE_SCRIPTS."""
     return any(not _may_be_mixed(_scripts(word)) for word in _WORD_BREAK.split(name))
 
 
@@ -101,7 +104,7 @@ def _may_be_mixed(scripts: frozenset[str]) -> bool:
 
 
 def _scripts(word: str) -> frozenset[str]:
-    """The scripts of a word's letters. Marks and digits belong to every script."""
+    """Return the scripts of a word's letters. Combining marks and digits are ignored."""
     names = (
         unicodedata.name(character, "") for character in word if unicodedata.category(character)[0] == "L"
     )
@@ -109,14 +112,14 @@ def _scripts(word: str) -> frozenset[str]:
 
 
 def look_alike(name: str, other: str) -> bool:
-    """Whether two folded names look the same, in lower case or in upper case."""
+    """Whether two folded names look the same when both are written in lower case or both in upper case."""
     if name.isascii() and other.isascii():
         return name == other
     return any(mine == theirs for mine, theirs in zip(_skeletons(name), _skeletons(other), strict=True))
 
 
 def _skeletons(name: str) -> tuple[str, str]:
-    """The name in lower and in upper case, each with the Latin letters that its letters look like."""
+    """Return `name` in lower and in upper case, each with lookalike letters replaced by Latin letters."""
     lower, upper = (
         unicodedata.normalize("NFD", text).translate(_LATIN_LOOKALIKE) for text in (name, name.upper())
     )

@@ -1,4 +1,4 @@
-"""The administrator's view of all users, and withdrawing or reinstating a user's access."""
+"""User administration: lists the users, and withdraws or reinstates a user's access."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from core.database.models import Role, User
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A user as the administrator sees one."""
+    """The fields of a user that the administrator's list shows. `withdrawn_at` is None for an active user."""
 
     user_id: str
     username: str
@@ -34,14 +34,15 @@ OnWithdrawal = Callable[[Session, str, datetime], object]
 
 
 def ignore_withdrawal(_session: Session, _user_id: str, _now: datetime) -> None:
-    """The default for `on_withdrawal`: there are no jobs to cancel."""
+    """Do nothing. This is the default of `Users(on_withdrawal=…)`, for an app without jobs."""
 
 
 class Users:
-    """Lists users, and withdraws or reinstates their access. Every method raises NotAllowed for members.
+    """Lists users, and withdraws or reinstates their access.
 
-    `on_withdrawal(session, user_id, now)` runs in the transaction that withdraws or reinstates a user. It
-    cancels the user's queued jobs, which this package knows nothing of.
+    Every method raises NotAllowed unless the caller is an administrator. The callback
+    `on_withdrawal(session, user_id, now)` cancels the user's queued jobs. It runs in the transaction that
+    withdraws or reinstates the user.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Users:
         self._clock = clock
 
     def list(self, admin: SignedIn) -> tuple[Account, ...]:
-        """Every user, in the order in which they registered."""
+        """Return every user, withdrawn users included, in the order of registration."""
         require_admin(admin)
         with self._database.read() as session:
             users = session.exec(select(User).order_by(col(User.created_at))).all()
@@ -68,10 +69,10 @@ class Users:
         )
 
     def withdraw(self, admin: SignedIn, user_id: str) -> None:
-        """End a user's sessions, tokens and password links, and cancel their queued jobs.
+        """End a user's sessions, tokens and password links, cancel their queued jobs, and refuse sign-ins.
 
-        Their images are kept. A running job finishes, and its image is kept too. Raises NotAllowed for the
-        administrator's own account, so that a team can't lose its only administrator by mistake.
+        The user's images stay stored. A running job finishes, and its image is stored too. Raises NotAllowed
+        if `user_id` is the administrator's own id, so that a team can't lose its only administrator.
         """
         require_admin(admin)
         if user_id == admin.user_id:
@@ -89,12 +90,12 @@ class Users:
             end_tokens(session, self._audit_log, user, "the withdrawal", actor=admin.user_id)
 
     def reinstate(self, admin: SignedIn, user_id: str) -> None:
-        """Give a user access again. Ended sessions, tokens and links stay ended."""
+        """Give a withdrawn user access again. The sessions, tokens and links that were ended stay ended."""
         require_admin(admin)
         with self._database.write() as session:
             if user := session.get(User, user_id):
                 user.withdrawn_at = None
-                # Cancel what was submitted while the withdrawal committed: nobody waits for it any more.
+                # Cancel jobs that were submitted while the withdrawal committed: nobody waits for them.
                 self._on_withdrawal(session, user_id, self._clock())
                 self._audit_log.record(
                     session, Action.REINSTATEMENT, actor=admin.user_id, subject=user.username
