@@ -1,1 +1,1 @@
-"""The border to OpenAI-compatible services: calls, answers, errors, models and prices."""
+"""The client for OpenAI-compatible services: requests, responses, errors, models and prices."""

@@ -1,4 +1,4 @@
-"""Checks a request against the capabilities of its model, before the call is paid."""
+"""Checks a request against the capabilities of its model, before the call is paid for."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 def check_params(params: GenerateParams, *, today: date, official: bool) -> None:
     """Check all parameters of an image call.
 
-    `official` says that the service is OpenAI itself, which no longer serves retired models. Raises
-    PromptEmpty, ModelRetired, PromptTooLong or InvalidParameter, each with the field at fault.
+    `official` is true if the service is OpenAI itself, which no longer serves retired models. Raises
+    PromptEmpty, ModelRetired, PromptTooLong or InvalidParameter; the error names the invalid field.
     """
     model = image_model(params.model)
     if not params.prompt.strip():
@@ -37,7 +37,7 @@ def check_params(params: GenerateParams, *, today: date, official: bool) -> None
 
 
 def check_input_images(params: GenerateParams, model: ImageModel) -> None:
-    """Raise InvalidParameter when `model` can't edit, or not that many images."""
+    """Raise InvalidParameter if `model` can't edit images or accepts fewer images than `params` has."""
     if params.input_count and not model.can_edit:
         raise InvalidParameter(
             f"{model.label} makes images from text only.",
@@ -53,7 +53,10 @@ def check_input_images(params: GenerateParams, model: ImageModel) -> None:
 
 
 def check_text_model(name: str, *, today: date) -> None:
-    """Raise ModelRetired, with the successor in its message, when OpenAI no longer serves the text model."""
+    """Raise ModelRetired if OpenAI no longer serves the text model `name`.
+
+    The message names its successor.
+    """
     model = text_model(name)
     if model.retires_on is not None and today >= model.retires_on:
         retired = _retired(model.label, text_model(model.successor or DEFAULT_TEXT_MODEL).label)
@@ -68,7 +71,7 @@ def _retired(label: str, successor: str, *, field: str | None = None) -> ModelRe
 
 
 def check_size(size: str, model: ImageModel) -> None:
-    """Raise InvalidParameter for a size that `model` doesn't support."""
+    """Raise InvalidParameter if `model` doesn't support `size`."""
     if size == AUTO or size in model.sizes:
         return
     match = _SIZE.fullmatch(size)

@@ -1,7 +1,7 @@
-"""The models: what each can do and what its tokens cost, as data that is checked before a call is paid.
+"""The model catalogue: what each model can do and what its tokens cost. Calls are checked against it.
 
-Prices are in USD per million tokens, which is the same number as micro-USD per token. None means that a
-figure is unknown, which is never the same as zero.
+Prices are in USD per million tokens, which is the same number as micro-USD per token. None means that a value
+is unknown, never that it is zero.
 
 Sources, as of November 2026: sizes, options and retirement dates come from OpenAI's model and deprecation
 pages. Prices and tokens per image come from third-party reports of September and November 2026.
@@ -25,18 +25,18 @@ from core.settings import (
 )
 
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
-# Per image, for all models.
+# No model sends more partial images per image.
 MAX_PARTIAL_IMAGES = 3
 # In characters.
 MAX_PROMPT_LENGTH = 32_000
 _FINE_QUALITIES = (AUTO, "low", "medium", "high", "xhigh", "max")
 _SQUARE = "1024x1024"
 _QUALITY_LABELS = {"hd": "HD", "xhigh": "Extra high"}
-# Output tokens of gpt-image-2.5-flare: for a 1024x1024 image by quality, and for each partial image. No other
-# model's tokens are published.
+# Output tokens of gpt-image-2.5-flare: by quality for a 1024x1024 image, and for each partial image. Other
+# models' token counts aren't published.
 FLARE_TOKENS = {"low": 196, "medium": 439, "high": 1_756, "xhigh": 3_122, "max": 7_024}
 PARTIAL_TOKENS = 100
-# The first day without each text model.
+# For each date, the text models that are no longer served from that day on.
 _TEXT_RETIREMENTS = {
     date(2026, 10, 23): ("gpt-4", "gpt-4-turbo", "gpt-3.5-turbo", "gpt-4.1-nano", "o1", "o3-mini", "o4-mini"),
     date(2026, 12, 11): ("gpt-5", "gpt-5-mini", "gpt-5-nano", "o3"),
@@ -46,7 +46,7 @@ _TEXT_RETIREMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class SizeRule:
-    """The sizes that a model accepts beside its listed ones; all lengths are in pixels."""
+    """The image sizes that a model accepts in addition to its listed sizes. All lengths are in pixels."""
 
     step: int
     max_edge: int
@@ -72,7 +72,7 @@ class SizeRule:
 
 @dataclass(frozen=True, slots=True)
 class TokenPrice:
-    """USD per million tokens."""
+    """The token prices of an image model, in USD per million tokens."""
 
     text_input: Decimal
     image_input: Decimal
@@ -81,12 +81,12 @@ class TokenPrice:
 
 @dataclass(frozen=True, slots=True)
 class ImageModel:
-    """The capabilities and the price of one image model.
+    """The capabilities and the token prices of one image model.
 
     `status` is current, live, ending, retired, compatible (only served by other services) or offline.
-    `retires_on` is the first day without the model. `sizes` are listed in forms, and `size_rule` allows
-    others. `output_tokens` are those of one image by (size, quality), where published. `max_input_images` is
-    0 for a model that can't edit.
+    `retires_on` is the first day on which the model isn't served. Forms list the `sizes`, and `size_rule`
+    allows further ones. `output_tokens` maps (size, quality) to the output tokens of one image, where
+    published. `max_input_images` is 0 if the model can't edit images.
     """
 
     name: str
@@ -123,9 +123,9 @@ class ImageModel:
 
 @dataclass(frozen=True, slots=True)
 class TextModel:
-    """The price and the options of one text model.
+    """The prices and the options of one text model.
 
-    Prices are in USD per million tokens. `reasoning_effort` is sent with each call, None sends none.
+    Prices are in USD per million tokens. `reasoning_effort` is sent with each call unless it is None.
     """
 
     name: str
@@ -198,7 +198,7 @@ IMAGE_MODELS: tuple[ImageModel, ...] = (
         qualities=("low", "medium", "high"),
     ),
 )
-# Models that aren't listed: of the gpt-image family, and of any other.
+# The data of models that aren't listed: first for the gpt-image family, then for all others.
 _UNKNOWN_GPT_IMAGE = replace(_GPT_2, status="compatible", qualities=_FINE_QUALITIES, price=None)
 _COMPATIBLE = ImageModel(
     "",
@@ -225,7 +225,10 @@ _TEXT_BY_NAME = {model.name: model for model in TEXT_MODELS}
 
 
 def image_model(name: str) -> ImageModel:
-    """The model called `name`. A dated snapshot has its model's data; an unknown name allows most options."""
+    """Return the image model called `name`.
+
+    A dated snapshot has the data of its model. An unknown model allows most options.
+    """
     known = _IMAGE_BY_NAME.get(name) or _IMAGE_BY_NAME.get(_SNAPSHOT.sub("", name))
     if known is not None:
         return replace(known, name=name)
@@ -235,18 +238,18 @@ def image_model(name: str) -> ImageModel:
 
 
 def quality_label(quality: str) -> str:
-    """A quality as shown to users."""
+    """Return the label of `quality` that users see."""
     return _QUALITY_LABELS.get(quality, quality.capitalize())
 
 
 def text_model(name: str) -> TextModel:
-    """The model called `name`. An unknown model has no price and is sent no reasoning effort."""
+    """Return the text model called `name`. An unknown model has no prices and no reasoning effort."""
     known = _TEXT_BY_NAME.get(name) or _TEXT_BY_NAME.get(_SNAPSHOT.sub("", name))
     return replace(known, name=name) if known else TextModel(name, name)
 
 
 def is_official(settings: Settings) -> bool:
-    """Whether the service is OpenAI itself, neither a compatible service nor the offline engine."""
+    """Return whether the service is OpenAI itself, not a compatible service or the offline engine."""
     if settings.openai_base_url is None:
         return not settings.offline
     host = urlsplit(settings.openai_base_url).hostname or ""
@@ -254,7 +257,10 @@ def is_official(settings: Settings) -> bool:
 
 
 def offered_models(settings: Settings, *, today: date | None = None) -> tuple[ImageModel, ...]:
-    """The image models to offer in a form, the default one first."""
+    """Return the image models to list in a form, starting with the default model.
+
+    Retired models are left out if the service is OpenAI itself, unless one is the default model.
+    """
     default = image_model(settings.default_image_model)
     if settings.offline:
         return (default,)
@@ -265,5 +271,8 @@ def offered_models(settings: Settings, *, today: date | None = None) -> tuple[Im
 
 
 def count_partial_images(params: GenerateParams, settings: Settings) -> int:
-    """How many partial images a call requests and pays. Services send none for several images at once."""
+    """Return how many partial images a call requests and pays for.
+
+    Services send no partial images if a call requests several images.
+    """
     return min(settings.partial_images, image_model(params.model).max_partial_images) if params.n == 1 else 0

@@ -1,4 +1,4 @@
-"""Enhances prompts: streams a prompt from a text model and checks that it is complete."""
+"""Enhances prompts: streams the enhanced prompt from a text model and checks that it is complete."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ from core.provider.pricing import TokenCount, text_price
 from core.provider.responses import ChatResponse, cost_on_error
 from core.settings import Settings
 
-# In characters. The longest text that 16,000 output tokens may hold, including a model's reasoning.
+# In characters: the longest text, including reasoning, that 16,000 output tokens can hold.
 _MAX_RESPONSE_LENGTH = 100_000
 _NOT_A_PROMPT = "The service answered with something that isn't a prompt."
 
 
 @dataclass(frozen=True, slots=True)
 class EnhancedPrompt:
-    """A finished enhancement. `added_back` lists the facts that the model had left out.
+    """The result of an enhancement; `text` is the enhanced prompt.
 
-    `price_micros` is in micro-USD, None when the price is unknown.
+    `added_back` lists the facts of the description that the model had left out; they are appended to `text`.
+    `price_micros` is in micro-USD, or None if the price is unknown.
     """
 
     text: str
@@ -47,9 +48,9 @@ class EnhancedPrompt:
 
 
 class EnhancementStream:
-    """Iterates over the text chunks of an enhancement as they arrive; afterwards, `result` is set.
+    """An iterator over the text chunks of one enhancement. After the last chunk, `result` is available.
 
-    Iterating raises the errors of `ChatClient.enhance`.
+    Iterating raises the errors listed in `ChatClient.enhance`.
     """
 
     def __init__(self, chunks: Generator[str, None, EnhancedPrompt]) -> None:
@@ -68,7 +69,7 @@ class EnhancementStream:
 
     @property
     def result(self) -> EnhancedPrompt:
-        """The finished prompt. Raises RuntimeError until the iteration has ended."""
+        """The finished enhancement. Raises RuntimeError if the iteration hasn't ended."""
         if self._result is None:
             raise RuntimeError("the enhancement isn't finished")
         return self._result
@@ -82,10 +83,10 @@ class ChatClient:
         self._settings = settings
 
     def enhance(self, request: PromptRequest, *, user_tag: str) -> EnhancementStream:
-        """Start enhancing `request`.
+        """Start the enhancement of `request` and return its stream.
 
-        Raises PromptEmpty at once. Iterating raises any error of `error_translation`, EnhancementRefused,
-        EnhancementTruncated, EnhancementTooLong, PromptBlocked or ImagePromptError.
+        Raises PromptEmpty immediately. Iterating the stream raises EnhancementRefused, EnhancementTruncated,
+        EnhancementTooLong, PromptBlocked, ImagePromptError, or any error that `translate_error` returns.
         """
         if request.empty:
             raise PromptEmpty
@@ -114,7 +115,7 @@ class ChatClient:
     def _chunks(
         self, stream: ResponseStream, response: ChatResponse, request_id: str | None
     ) -> Iterator[str]:
-        """Read `stream` into `response`, and yield each chunk of text."""
+        """Read `stream` into `response`, and yield each chunk of text as it arrives."""
         connection = self._connection
         try:
             with connection.reading(stream, paid=False):
@@ -129,7 +130,7 @@ class ChatClient:
             raise
 
     def _finished_text(self, response: ChatResponse, request_id: str | None) -> str:
-        """The prompt inside a complete response. Raises for one that is incomplete, empty or too long."""
+        """Return the prompt in `response`. Raises an ImageError if it is incomplete, empty or too long."""
         self._check_finished(response, request_id)
         text = extract_prompt(response.text)
         if not text:
@@ -137,7 +138,7 @@ class ChatClient:
             error.charged = True
             raise error
         _check_length(len(text), MAX_PROMPT_LENGTH, request_id)
-        # `check_prompt_texts` would reject the prompt for more combining marks on one letter.
+        # `check_prompt_texts` rejects prompts with too many combining marks on one letter.
         return limit_combining_marks(text)
 
     def _check_finished(self, response: ChatResponse, request_id: str | None) -> None:

@@ -16,11 +16,11 @@ from core.settings import Settings
 
 
 class ServiceClient:
-    """Holds the three clients of the service that the settings name. Safe to use from several threads.
+    """Groups the images, chat and moderation clients of the service in `settings`. Thread-safe.
 
-    `transport` replaces the network, and `resolve` the DNS look-up of image addresses. The offline engine
-    is a transport, so one must be given where the settings name no service. Raises SettingsError when
-    OPENAI_BASE_URL isn't a valid address.
+    `transport` replaces the network; in offline mode, pass the offline engine, which is such a transport.
+    `resolve` replaces the DNS look-up for image downloads. Raises SettingsError if OPENAI_BASE_URL isn't a
+    valid URL.
     """
 
     def __init__(
@@ -45,7 +45,10 @@ class ServiceClient:
         self.moderation = ModerationClient(self._connection, settings)
 
     def prepare(self) -> None:
-        """Load the SDK in advance. It takes about 0.2 seconds, so start-up doesn't wait for it."""
+        """Load the OpenAI SDK in advance, which takes about 0.2 seconds.
+
+        The first call then needn't wait for it.
+        """
         self._connection.connect()
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""The HTTP connection to the service: opens calls, repeats free ones, and reads responses as they stream.
+"""The HTTP connection to the service: sends calls, retries unpaid ones, and reads streamed responses.
 
-Requests go through the SDK's `post`. Responses are read as plain JSON, because compatible services send
-responses that the SDK's models reject. Errors of the SDK and its transport leave this file only as this
-project's own errors.
+Calls are sent with the `post` method of the OpenAI SDK. Responses are parsed as plain JSON, because the SDK's
+models reject some responses of compatible services. `open` and `reading` translate the errors of the SDK and
+of its transport into the errors of core.errors.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ if TYPE_CHECKING:
 
 OPENAI_URL = "https://api.openai.com/v1"
 OFFLINE_URL = "http://offline.invalid/v1"
-# Compatible services without keys still get an Authorization header, since the SDK requires a key.
+# Sent in place of an API key if there is none, because the SDK requires a key.
 OFFLINE_KEY, NO_KEY = "offline", "none"
-# A compressed body can't be counted before it is decompressed, and compression doesn't make images smaller.
+# Ask for uncompressed bodies, whose size is the number of bytes received. Images don't compress further.
 _HEADERS = {"Accept-Encoding": "identity"}
 _MULTIPART_HEADERS = {"Content-Type": "multipart/form-data"}
 MAX_TEXT_ATTEMPTS = 3
 TRANSIENT_ERRORS = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _RETRY_PAUSE_SECONDS, _MAX_RETRY_PAUSE_SECONDS = 0.5, 10.0
-# The SDK's handle on an open response; `.response` is the HTTP response below it.
+# The SDK's object for an open response. Its attribute `response` is the HTTP response.
 ResponseStream: TypeAlias = "openai.Stream[object]"
 
 
 class Connection:
-    """Opens calls to the service that the settings name. Safe to use from several threads.
+    """Sends calls to the service in `settings`. Thread-safe.
 
-    `transport` replaces the network; the offline engine is such a transport. Raises SettingsError when
-    OPENAI_BASE_URL isn't a valid address.
+    `transport` replaces the network; the offline engine is such a transport. Raises SettingsError if
+    OPENAI_BASE_URL isn't a valid URL.
     """
 
     def __init__(
@@ -77,7 +77,10 @@ class Connection:
             raise SettingsError("OPENAI_BASE_URL isn't a valid address.", details=str(error)) from error
 
     def connect(self) -> openai.OpenAI:
-        """The SDK's client, which the first call loads and builds in about 0.2 seconds."""
+        """Return the SDK's client.
+
+        The first call loads the SDK and builds the client, in about 0.2 seconds.
+        """
         with self._lock:
             if self._sdk is None:
                 self._sdk = _build_sdk(self._settings, self._transport, self.clock)
@@ -95,17 +98,17 @@ class Connection:
         return httpx2.Timeout(remaining, connect=min(remaining, self._settings.connect_timeout))
 
     def redact(self, text: str) -> str:
-        """`text` without the API key, and cut to the length that error details may have."""
+        """Return `text` without the API key, cut to the maximum length of error details."""
         return redact(text, self._key)
 
     def request_id(self, stream: ResponseStream) -> str | None:
         return read_request_id(stream.response, secret=self._key)
 
     def open(self, call: Call, deadline: Deadline) -> ResponseStream:
-        """Send `call` and return its unread response.
+        """Send `call` and return its response. The response's body is still unread.
 
-        When the service refuses an optional parameter, the call is sent once more without it: a refused
-        call costs nothing. Raises any error of `error_translation`.
+        If the service refuses an optional parameter, `call` is sent again without that parameter, because a
+        refused call costs nothing. Other failures raise the error that `translate_error` returns.
         """
         while True:
             try:
@@ -118,9 +121,10 @@ class Connection:
                 call = fallback
 
     def open_with_retries(self, call: Call, deadline: Deadline) -> ResponseStream:
-        """Send a text call, and send it again after a transient error while the deadline allows.
+        """Send a text call with `open`, and send it again after a transient error.
 
-        Never use it for images: a failed image call may have been charged.
+        Makes at most MAX_TEXT_ATTEMPTS attempts before `deadline`. Never use it for images, because a failed
+        image call may have been charged.
         """
         for attempt in range(1, MAX_TEXT_ATTEMPTS + 1):
             try:
@@ -135,7 +139,7 @@ class Connection:
 
     @contextmanager
     def reading(self, stream: ResponseStream, *, paid: bool) -> Iterator[None]:
-        """Close `stream` at the end, and translate the errors raised while it is read."""
+        """Close `stream` on exit, and translate the errors raised while the response is read."""
         with closing(stream):
             try:
                 yield
@@ -143,10 +147,10 @@ class Connection:
                 raise translate_error(error, paid=paid, secret=self._key, response=stream.response) from error
 
     def events(self, stream: ResponseStream, *, paid: bool) -> Iterator[JsonObject]:
-        """The JSON objects of a response: one per event of an event stream, otherwise one.
+        """Yield the JSON objects of a response: one per event of an event stream, otherwise a single one.
 
-        Raises an ImageError for an error event. Raises ValueError for an event that isn't a JSON object,
-        but only after the last event, because a later event may hold a paid image.
+        Raises an ImageError if an event reports an error. An event that isn't a JSON object is skipped at
+        first, because a later event may hold a paid image. ValueError is then raised after the last event.
         """
         unreadable: ValueError | None = None
         for text in json_texts(stream.response, images=paid):
@@ -183,7 +187,7 @@ def _base_url(settings: Settings) -> str:
 
 
 def _with_trailing_slash(url: httpx2.URL) -> httpx2.URL:
-    """`url` as the SDK uses it: relative addresses are joined to the whole path."""
+    """Return `url` with a slash after its path, so that the SDK appends relative addresses to the path."""
     path, question_mark, query = url.raw_path.partition(b"?")
     if path.endswith(b"/"):
         return url
@@ -191,18 +195,21 @@ def _with_trailing_slash(url: httpx2.URL) -> httpx2.URL:
 
 
 def _retry_pause(error: ImageError, attempt: int) -> float:
-    """Seconds to wait before the next attempt: the service's own figure where it gives one."""
+    """Return the seconds to wait before the next attempt.
+
+    The service's retry-after value takes precedence.
+    """
     return error.retry_after if error.retry_after is not None else _RETRY_PAUSE_SECONDS * attempt
 
 
 def _build_sdk(
     settings: Settings, transport: httpx2.BaseTransport | None, clock: Callable[[], float]
 ) -> openai.OpenAI:
-    """The SDK's client over `transport`, configured by the settings alone.
+    """Return the SDK's client over `transport`, configured only by `settings`.
 
-    The SDK reads missing arguments from the environment. An empty organisation keeps it from reading
-    OPENAI_ORG_ID, and setting None afterwards omits the header. OPENAI_CUSTOM_HEADERS has no argument,
-    so its private field is emptied.
+    The SDK reads missing arguments from environment variables. The empty `organization` stops it from reading
+    OPENAI_ORG_ID, and None, set afterwards, omits the header. OPENAI_CUSTOM_HEADERS has no argument, so the
+    client's private field is emptied.
     """
     import openai  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
-"""Translates failures of an OpenAI-compatible service into this project's own errors.
+"""Translates failures of an OpenAI-compatible service into the errors of core.errors.
 
-A failure arrives as an HTTP status with a JSON body, as an error event inside a stream, or as a broken
-connection. The first two are parsed into a ServiceFault, which tables map to an error class: by the fault's
-code, its type, words of its message, or its status.
+A failure arrives as an HTTP error response, as an error event inside a stream, or as a broken connection. The
+first two are parsed into a ServiceFault. Tables then map the fault to an error class by its code, its type,
+its message or its status.
 
 The SDK is imported inside functions, because its import takes about 0.2 seconds.
 """
@@ -72,7 +72,7 @@ _BY_CODE: dict[str, type[ImageError]] = {
     "string_above_max_length": PromptTooLong,
     "context_length_exceeded": PromptTooLong,
 }
-# Atomic groups stop at the first such word of a line, so that a long message is searched in linear time.
+# Atomic groups match up to the first such word in a line only, so that the search takes linear time.
 _BY_MESSAGE: tuple[tuple[re.Pattern[str], type[ImageError]], ...] = (
     (re.compile(r"must be verified", re.IGNORECASE), OrganisationUnverified),
     (
@@ -112,15 +112,15 @@ _PARAMETER_REFUSAL = re.compile(
 )
 _MAX_DETAILS_LENGTH = 600
 _MIN_SECRET_LENGTH = 6
-# 128 characters is the width of the database column.
+# The database column holds 128 characters.
 _REQUEST_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceFault:
-    """One failure as the service reports it; `status` is None inside a stream.
+    """One failure as the service reports it. `status` is None if the failure was reported inside a stream.
 
-    `stage` says where moderation blocked the call: at the "input", or at the "output" after generating it.
+    `stage` is where moderation blocked the call: "input" for the prompt, or "output" for a generated image.
     `retry_after` is in seconds.
     """
 
@@ -140,11 +140,11 @@ class ServiceFault:
 
     @property
     def may_be_charged(self) -> bool:
-        """Whether the service may have generated something before it refused the call."""
+        """Whether the service may have generated something before it reported the failure."""
         return self.status is None or self.stage == "output"
 
     def refused_parameter(self, sent: frozenset[str]) -> str | None:
-        """The parameter among `sent` that the service refuses, or None for another failure."""
+        """Return which parameter in `sent` the service refuses, or None if the failure has another reason."""
         coded = self.code in ("unsupported_parameter", "unsupported_value", "unknown_parameter")
         if not coded and not (self.status in (400, 422) and _PARAMETER_REFUSAL.search(self.message)):
             return None
@@ -152,13 +152,13 @@ class ServiceFault:
         return next((name for name in named if name in sent), None)
 
     def details(self) -> str:
-        """A technical line for the error panel and the log; it may hold secrets and have any length."""
+        """Return one line of technical details. It may contain secrets and have any length: see `redact`."""
         head = " ".join(str(part) for part in (self.status, self.code or self.type) if part)
         return ": ".join(part for part in (head, " ".join(self.message.split())) if part)
 
 
 def fault_from_body(body: object, response: httpx2.Response | None = None) -> ServiceFault:
-    """Parse the JSON value of an error, with or without its `error` envelope."""
+    """Parse `body`, the JSON value of an error, with or without its `error` envelope."""
     found = body.get("error", body) if isinstance(body, dict) else body
     error: dict[str, Any] = found if isinstance(found, dict) else {"message": str(found or "")}
     return ServiceFault(
@@ -175,9 +175,9 @@ def fault_from_body(body: object, response: httpx2.Response | None = None) -> Se
 
 
 def sdk_errors(*own: type[Exception]) -> tuple[type[Exception], ...]:
-    """The exception classes of the SDK, its transport and the parsers, for an except clause.
+    """Return the exception classes of the SDK, its transport and the parsers, for an except clause.
 
-    `own` are further classes to catch.
+    `own` are further classes to include.
     """
     import openai  # noqa: PLC0415
 
@@ -187,9 +187,9 @@ def sdk_errors(*own: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def fault_from_error(error: Exception) -> ServiceFault | None:
-    """Parse an error response that the SDK raised as `error`; None for other errors.
+    """Return the fault in `error`, or None if `error` isn't an HTTP error response raised by the SDK.
 
-    The SDK has already removed the `error` envelope.
+    The SDK has already removed the `error` envelope of the JSON body.
     """
     import openai  # noqa: PLC0415
 
@@ -199,13 +199,16 @@ def fault_from_error(error: Exception) -> ServiceFault | None:
 
 
 def read_request_id(response: httpx2.Response | None, *, secret: str = "") -> str | None:
-    """The service's id for this call. None when the header isn't an id or holds `secret`."""
+    """Return the service's request id, or None if the header holds no valid id or contains `secret`."""
     found = response.headers.get("x-request-id", "") if response is not None else ""
     return found if _REQUEST_ID.fullmatch(found) and redact(found, secret) == found else None
 
 
 def error_from_fault(fault: ServiceFault, *, paid: bool, secret: str = "") -> ImageError:
-    """The error for `fault`. `paid` says that the call buys an image; `secret` is removed from all texts."""
+    """Return the error for `fault`.
+
+    `paid` is true if the call buys an image. `secret` is removed from all texts.
+    """
     details = redact(fault.details(), secret)
     request_id = None if redact(fault.request_id or "", secret) != fault.request_id else fault.request_id
     kind = _error_class(fault, paid=paid)
@@ -220,9 +223,10 @@ def error_from_fault(fault: ServiceFault, *, paid: bool, secret: str = "") -> Im
 def translate_error(
     error: Exception, *, paid: bool, secret: str = "", response: httpx2.Response | None = None
 ) -> ImageError:
-    """The error for an exception of the SDK, its transport or a parser.
+    """Return the error of core.errors for an exception of the SDK, its transport or a parser.
 
-    `response` is the response that was being read, if any; the request id is taken from it.
+    `paid` is true if the call buys an image. `secret` is removed from all texts. The request id is taken from
+    `response`, the response that was being read, if there is one.
     """
     import openai  # noqa: PLC0415
 
@@ -278,7 +282,11 @@ def _error_class_by_status(status: int | None, *, paid: bool) -> type[ImageError
 
 
 def _connection_error(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:
-    """The error for a failed connection: nothing was sent, or the outcome is unknown."""
+    """Return the error for a failed connection.
+
+    The error says whether nothing was sent, or whether a sent call timed out or was lost. A `paid` call may
+    then have been charged.
+    """
     details = redact(f"{type(error).__name__}: {error}", secret)
     if isinstance(error, _NEVER_SENT):
         return ServiceUnreachable(details=details)
@@ -288,7 +296,7 @@ def _connection_error(error: BaseException, *, paid: bool, secret: str, request_
 
 
 def _categories(error: dict[str, Any]) -> tuple[str, ...]:
-    """The categories for which a prompt was blocked, in OpenAI's format or Azure's."""
+    """Return the categories for which moderation blocked a prompt, from OpenAI's or Azure's format."""
     listed = as_object(error.get("moderation_details")).get("categories")
     if isinstance(listed, dict):
         listed = [name for name, hit in listed.items() if hit]
@@ -299,7 +307,10 @@ def _categories(error: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _retry_after(response: httpx2.Response | None) -> float | None:
-    """Seconds to wait, from `retry-after-ms` or `Retry-After` (seconds or a date)."""
+    """Return the seconds to wait, from the header `retry-after-ms` or `retry-after` (seconds or a date).
+
+    Returns None if neither header is valid.
+    """
     headers = response.headers if response is not None else httpx2.Headers()
     for name, divisor in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
@@ -318,9 +329,9 @@ def _text(value: object) -> str:
 
 
 def redact(text: str, secret: str) -> str:
-    """`text` without API keys and `secret`, cut to 600 characters.
+    """Return `text` without `secret` and other API keys, cut to 600 characters.
 
-    Redact first, then cut: half a key would no longer be recognised.
+    The text is cut after the redaction, because half a key would no longer be recognised.
     """
     redacted = text.replace(secret, "[secret]") if len(secret) >= _MIN_SECRET_LENGTH else text
     return scrub(redacted)[:_MAX_DETAILS_LENGTH]

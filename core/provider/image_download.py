@@ -1,6 +1,7 @@
-"""Downloads an image from the address that a service sent instead of the image.
+"""Downloads an image if the service sends the image's URL instead of its bytes.
 
-The address may lead anywhere, so requests carry no API key and no cookies, and go only to allowed hosts.
+The URL may lead to any host. Requests therefore carry no API key and no cookies, and go only to allowed
+hosts.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from core.provider.response_limits import deadline_hooks
 
 MAX_IMAGE_BYTES = 50 * 2**20
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# 6to4, Teredo and NAT64 addresses embed an IPv4 address, which may be a private one.
+# 6to4, Teredo and NAT64 addresses embed an IPv4 address, which may be private.
 _EMBEDDING_NETWORKS = tuple(ipaddress.ip_network(net) for net in ("2002::/16", "2001::/32", "64:ff9b::/96"))
 Resolve = Callable[[str, int], frozenset[str]]
 
 
 def resolve_host(host: str, port: int) -> frozenset[str]:
-    """The IP addresses of `host`. Raises ValueError when it has none."""
+    """Return the IP addresses of `host`. Raises ValueError if the DNS look-up fails."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -33,7 +34,7 @@ def resolve_host(host: str, port: int) -> frozenset[str]:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is on the public internet: not this machine, its network or multicast."""
+    """Return whether an IP address is on the public internet: not loopback, private or multicast."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ip.ipv4_mapped or ip
@@ -43,10 +44,11 @@ def is_public(address: str) -> bool:
 
 
 class ImageDownloader:
-    """Downloads from the service at `base_url`, and from `hosts` over HTTPS or the service's own scheme.
+    """Downloads images from the service at `base_url` and from the allowed `hosts`.
 
-    The service itself may have a private address. `hosts` must resolve to public addresses, and the
-    connection goes to the address that was checked: a second DNS look-up could return another one.
+    The service itself may have a private address. The `hosts` must resolve to public addresses, and use HTTPS
+    or the scheme of `base_url`. The connection goes to the IP address that was checked, because a second DNS
+    look-up could return a different address.
     """
 
     def __init__(
@@ -71,7 +73,11 @@ class ImageDownloader:
             self._client.close()
 
     def fetch(self, url: str, timeout: httpx2.Timeout) -> bytes:
-        """The bytes at `url`, which may be relative to the service's. Raises ValueError or HTTPError."""
+        """Return the bytes of the image at `url`. A relative `url` is joined to the service's base URL.
+
+        Raises ValueError if the host isn't allowed, the status isn't 200 or the image is too large, and
+        InvalidURL or HTTPError if the request fails.
+        """
         client = self._connect()
         request = self._request(client, self._base_url.join(url), timeout)
         with _streamed(client, request) as response:
@@ -85,7 +91,7 @@ class ImageDownloader:
         return bytes(image)
 
     def _connect(self) -> httpx2.Client:
-        """The HTTP client, built on first use: most services never send an address."""
+        """Return the HTTP client. It is built on first use, because most services never send a URL."""
         with self._lock:
             if self._client is None:
                 self._client = httpx2.Client(
@@ -94,8 +100,8 @@ class ImageDownloader:
                     event_hooks=deadline_hooks(self._clock),
                     headers={"Accept-Encoding": "identity"},
                     cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                    # A kept connection was verified for one host, and requests to another host that shares
-                    # its address would use it.
+                    # Don't keep connections: one that was verified for its host would be reused for other
+                    # hosts with the same IP address.
                     limits=httpx2.Limits(max_keepalive_connections=0),
                 )
             return self._client
@@ -109,7 +115,7 @@ class ImageDownloader:
         return client.build_request("GET", pinned, headers=headers, timeout=timeout, extensions=tls_name)
 
     def _checked_address(self, url: httpx2.URL) -> str:
-        """The IP address to connect to for a `url` outside the service. Raises ValueError if not allowed."""
+        """Return the IP address for a `url` outside the service. Raises ValueError if `url` isn't allowed."""
         ordinary = url.port in (None, _DEFAULT_PORTS.get(url.scheme)) and not url.userinfo
         if url.host.rstrip(".").lower() not in self._hosts or not ordinary:
             raise ValueError(
@@ -121,7 +127,7 @@ class ImageDownloader:
         addresses = self._resolve(url.host, _DEFAULT_PORTS[url.scheme])
         if not addresses or not all(is_public(address) for address in addresses):
             raise ValueError(f"{url.host} isn't a public address")
-        # IPv4 first, then alphabetically: always the same one.
+        # Prefer IPv4, then alphabetical order, so that the choice is always the same.
         return min(addresses, key=lambda address: (":" in address, address))
 
 

@@ -1,4 +1,4 @@
-"""Generates and edits images: one paid call, and everything that can be saved of its response."""
+"""Generates and edits images in one paid call, and recovers all images it can from the response."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ from core.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-# In characters of base64: twelve megabytes of an image.
+# In characters of base64, which encode an image of twelve megabytes.
 _MAX_PARTIAL_LENGTH = 16 * 2**20
 OnPartial = Callable[[int, bytes], None]
 
 
 def ignore_partial(index: int, image: bytes) -> None:
-    """An `on_partial` for callers without previews."""
+    """Ignore a partial image. This is the `on_partial` callback of callers that show no previews."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImages:
-    """One paid response with all its images, byte for byte as the service encoded them.
+    """The images of one paid response, byte for byte as the service encoded them.
 
-    `revised_prompts` has one entry per image. `price_micros` is in micro-USD, None when the price is
-    unknown. `answer` is the whole response body when a part of it couldn't be read, otherwise b"".
+    `revised_prompts` has one entry per image. `price_micros` is in micro-USD, or None if the price is
+    unknown. `answer` is the whole response body if a part of it couldn't be read; otherwise it is empty.
     """
 
     images: tuple[bytes, ...]
@@ -58,7 +58,7 @@ class GeneratedImages:
 
 
 class ImagesClient:
-    """Buys images. A call is never repeated once it may have been charged."""
+    """Buys images from the service. A call that may have been charged is never sent again."""
 
     def __init__(self, connection: Connection, settings: Settings, downloader: ImageDownloader) -> None:
         self._connection = connection
@@ -73,11 +73,12 @@ class ImagesClient:
         inputs: InputImages = NO_INPUTS,
         on_partial: OnPartial = ignore_partial,
     ) -> GeneratedImages:
-        """Buy the images of `params` in one call: new ones, or edits of `inputs`.
+        """Buy images in one call: new images as described by `params`, or edits of `inputs`.
 
-        `on_partial(index, bytes)` receives each partial image once; its exceptions are logged. Raises any
-        error of `error_translation`, OutcomeUnknown when the call may have been charged, or BadResponse. The
-        last two carry the response body in `answer`.
+        `on_partial(index, image)` is called once for each partial image; its exceptions are only logged.
+        Raises OutcomeUnknown if the call may have been charged without a complete response, BadResponse if
+        the response has no readable image, and otherwise the error that `translate_error` returns.
+        OutcomeUnknown and BadResponse carry the response body in `answer`.
         """
         connection = self._connection
         started = connection.clock()
@@ -101,7 +102,11 @@ class ImagesClient:
         )
 
     def _read(self, stream: ResponseStream, partials: _PartialImages) -> ImageResponse:
-        """Read the response to its end. Images that have arrived are kept when the rest fails."""
+        """Read the response to its end and return its images, still encoded.
+
+        If the response breaks off after an image, the images so far are returned and marked as incomplete.
+        Raises ResponseTruncated if a stream ends without an image.
+        """
         response = ImageResponse()
         streamed = is_event_stream(stream.response)
         try:
@@ -128,7 +133,7 @@ class ImagesClient:
     def _images(
         self, response: ImageResponse, stream: ResponseStream, deadline: Deadline
     ) -> list[tuple[bytes, str | None]]:
-        """Each readable image with its revised prompt. Raises BadResponse when there is none."""
+        """Return each readable image with its revised prompt. Raises BadResponse if no image is readable."""
         images: list[tuple[bytes, str | None]] = []
         problems: list[str] = []
         for item in response.items:
@@ -148,7 +153,10 @@ class ImagesClient:
         return images
 
     def _image_bytes(self, item: JsonObject, deadline: Deadline) -> bytes:
-        """The bytes of one item, from its base64 text or its address. Raises ValueError or HTTPError."""
+        """Return the bytes of one image: decoded from base64, or downloaded from its URL.
+
+        Raises ValueError if `item` holds no usable image, and InvalidURL or HTTPError if the download fails.
+        """
         encoded, url = item.get("b64_json"), item.get("url")
         if isinstance(encoded, str) and encoded:
             return decode_image(encoded)
@@ -160,14 +168,17 @@ class ImagesClient:
 
 
 class _PartialImages:
-    """The partial images of one call. Shows each of the first `count` once, because each is stored."""
+    """Passes the first `count` partial images of a call to `on_partial`.
+
+    Repeated ones are dropped, because `on_partial` stores each image.
+    """
 
     def __init__(self, count: int, on_partial: OnPartial) -> None:
         self._awaited = set(range(count))
         self._on_partial = on_partial
 
     def show(self, event: JsonObject) -> None:
-        """Hand a partial image on. A failure is only logged: the paid image is still to come."""
+        """Pass a partial image to the callback. Failures are only logged: the paid image is still to come."""
         index, encoded = event.get("partial_image_index") or 0, str(event.get("b64_json") or "")
         if not isinstance(index, int) or index not in self._awaited or len(encoded) > _MAX_PARTIAL_LENGTH:
             return
@@ -180,7 +191,10 @@ class _PartialImages:
 
 @contextmanager
 def _body_on_error(stream: ResponseStream) -> Iterator[None]:
-    """Add the received body to an error that may have been charged, to recover the image from it."""
+    """Attach the received body to an error of a call that may have been charged.
+
+    A paid image may be recovered from the body.
+    """
     try:
         yield
     except (BadResponse, OutcomeUnknown) as error:

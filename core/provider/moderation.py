@@ -1,4 +1,4 @@
-"""Asks the service's moderation about a prompt before the prompt is paid for."""
+"""Checks a prompt with the service's moderation endpoint before the prompt is paid for."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from core.settings import Moderation, Settings
 
 log = structlog.get_logger(__name__)
 
-# A user waits for the check, which is optional. A service that hangs may block eight threads at most.
+# The check is optional and a user waits for it, so its time and its number of threads are limited.
 MODERATION_SECONDS, MAX_CONCURRENT_MODERATIONS = 5.0, 8
 
 
 class ModerationClient:
-    """Checks texts with the service's free moderation endpoint, where the MODERATION setting allows it."""
+    """Checks texts with the service's free moderation endpoint, if the MODERATION setting enables it."""
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._connection = connection
@@ -29,10 +29,10 @@ class ModerationClient:
         self._slots = threading.BoundedSemaphore(MAX_CONCURRENT_MODERATIONS)
 
     def flagged_categories(self, texts: Sequence[str]) -> tuple[str, ...]:
-        """The categories for which any of `texts` is flagged; () when moderation is off.
+        """Return the categories for which any of `texts` is flagged, or () if moderation is off.
 
-        Raises any error of `error_translation`, and ServiceBusy without waiting when
-        MAX_CONCURRENT_MODERATIONS calls are already in progress.
+        Raises ServiceBusy without waiting if MAX_CONCURRENT_MODERATIONS calls are in progress, and otherwise
+        any error that `translate_error` returns.
         """
         if not self._enabled:
             return ()
@@ -44,9 +44,10 @@ class ModerationClient:
             self._slots.release()
 
     def screen(self, texts: Sequence[str]) -> None:
-        """Raise PromptFlagged when the service flags any of `texts`.
+        """Raise PromptFlagged if the service flags any of `texts`.
 
-        A failed check is logged and passes: the service still moderates the paid call itself.
+        If the check itself fails, the failure is logged and the texts are accepted, because the service also
+        moderates the paid call.
         """
         try:
             categories = self.flagged_categories(texts)

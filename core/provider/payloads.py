@@ -1,4 +1,4 @@
-"""The requests of chat, image and moderation calls: paths, JSON bodies and form parts."""
+"""Builds the requests of chat, image and moderation calls: paths, JSON bodies and form parts."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from core.settings import Settings
 
 IMAGES_PATH, EDITS_PATH, CHAT_PATH = "/images/generations", "/images/edits", "/chat/completions"
 MODERATIONS_PATH, _MODERATION_MODEL = "/moderations", "omni-moderation-latest"
-# Without these the service would make something else than the user asked for.
+# Never dropped: without one, the service would return something other than the user asked for.
 _REQUIRED_PARAMETERS = frozenset({"model", "prompt", "messages", "n", "size"})
 FormPart = tuple[str, tuple[str, bytes, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class InputImage:
-    """An image that is sent with a call; `mime` is its media type."""
+    """An image to send with a call. `mime` is its media type."""
 
     data: bytes = field(repr=False)
     mime: str
@@ -34,14 +34,17 @@ class InputImage:
 
 @dataclass(frozen=True, slots=True)
 class InputImages:
-    """The images that an edit starts from. `mask` is a PNG whose transparent area may change."""
+    """The images that an edit starts from. `mask` is a PNG; the edit may change its transparent area only."""
 
     images: tuple[InputImage, ...] = ()
     mask: InputImage | None = None
 
     @property
     def form_parts(self) -> list[FormPart]:
-        """Multipart form parts. A single image is called `image`, which all compatible services accept."""
+        """The images as parts of a multipart form.
+
+        A single image is named `image`, because all compatible services accept that name.
+        """
         name = "image" if len(self.images) == 1 else "image[]"
         named = [(name, f"image-{number}", image) for number, image in enumerate(self.images, 1)]
         masks = [("mask", "mask", self.mask)] if self.mask else []
@@ -56,7 +59,11 @@ NO_INPUTS = InputImages()
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request, and which optional parts were dropped after the service had refused them."""
+    """One request to the service.
+
+    `dropped_parameter` and `dropped_streaming` are true if `fallback` has removed an optional parameter or
+    streaming from the request.
+    """
 
     path: str
     body: JsonObject
@@ -66,13 +73,13 @@ class Call:
 
     @property
     def paid(self) -> bool:
-        """Whether the call buys images, so that it must never be repeated once it may have been charged."""
+        """Whether the call buys images. Once such a call may have been charged, it must never be repeated."""
         return self.path in (IMAGES_PATH, EDITS_PATH)
 
     def fallback(self, fault: ServiceFault) -> Call | None:
-        """The call without the part that `fault` refuses, or None.
+        """Return the call without the part that `fault` refuses, or None if there is no such part.
 
-        Streaming is dropped at most once, and so is one parameter.
+        Streaming is dropped at most once, and so is one other parameter.
         """
         if fault.refuses_streaming and not self.dropped_streaming and self.body.get("stream"):
             body = _without(self.body, "stream", "partial_images")
@@ -85,7 +92,7 @@ class Call:
 
 
 def chat_call(request: PromptRequest, settings: Settings, user_tag: str) -> Call:
-    """A streamed chat completion that enhances `request` with the default text model."""
+    """Return a streamed chat completion call that enhances `request` with the default text model."""
     model = text_model(settings.default_text_model)
     body: JsonObject = {
         "model": model.name,
@@ -100,7 +107,10 @@ def chat_call(request: PromptRequest, settings: Settings, user_tag: str) -> Call
 
 
 def image_call(params: GenerateParams, settings: Settings, user_tag: str, inputs: InputImages) -> Call:
-    """A call that generates the images of `params`, or edits `inputs`. Options at `auto` are left out."""
+    """Return a call that generates the images of `params`, or edits `inputs` if there are any.
+
+    Options with the value `auto` aren't sent.
+    """
     model = image_model(params.model)
     api_style = params.style if params.style in model.api_styles else None
     partials = count_partial_images(params, settings)
@@ -127,12 +137,15 @@ def moderation_call(texts: Sequence[str]) -> Call:
 
 
 def user_tag(user_id: str, secret: bytes) -> str:
-    """A pseudonym of 32 hex digits for a user at the service; only `secret` links it to the user."""
+    """Return a pseudonym of 32 hex digits that identifies a user to the service.
+
+    Without `secret`, the pseudonym can't be linked to the user.
+    """
     return hmac.digest(secret, user_id.encode(), "sha256").hex()[:32]
 
 
 def _user_field(settings: Settings, user_tag: str) -> JsonObject:
-    """Only OpenAI itself is sent the user's tag: other services may reject the field."""
+    """Return the field with the user's pseudonym for OpenAI only, because other services may reject it."""
     return {"safety_identifier": user_tag} if is_official(settings) else {}
 
 

@@ -1,4 +1,4 @@
-"""Computes prices of image and text calls: estimates, upper bounds and actual prices, in whole micro-USD."""
+"""Computes the prices of image and text calls: estimates, upper bounds and actual prices, in micro-USD."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from core.prompts.styles import with_style
 from core.provider.catalogue import FLARE_TOKENS, PARTIAL_TOKENS, image_model, text_model
 from core.settings import OFFLINE_TEXT_MODEL
 
-# A rule of thumb for English text; other scripts use more.
+# A rule of thumb for English text. Other scripts have fewer characters per token.
 CHARACTERS_PER_TOKEN = 4
-# No script uses fewer bytes per token, so an upper bound counts this many.
+# No script has fewer bytes per token, so this number gives an upper bound of the tokens.
 MIN_BYTES_PER_TOKEN = 2
-# Output tokens of an enhancement.
+# The smallest and the largest limit of output tokens for an enhancement.
 MIN_OUTPUT_TOKENS, MAX_OUTPUT_TOKENS = 4_000, 16_000
 
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """The token usage that a response reports; None where it reports none."""
+    """The token counts that a response reports. A count is None if the response doesn't report it."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -30,9 +30,10 @@ class TokenCount:
 
 
 def estimate_image_price(params: GenerateParams, *, partial_images: int = 0) -> int | None:
-    """The expected price of all `n` images, from the catalogue; None when a figure isn't published.
+    """Return the expected price of all `params.n` images, from the model catalogue.
 
-    An edit has no estimate: the tokens of input images aren't published for any model.
+    Returns None if the catalogue lacks a price or a token count of the model. It also returns None for an
+    edit, because no model's token counts for input images are published.
     """
     model = image_model(params.model)
     if model.status == "offline":
@@ -48,10 +49,11 @@ def estimate_image_price(params: GenerateParams, *, partial_images: int = 0) -> 
 
 
 def max_image_price(params: GenerateParams, *, partial_images: int = 0) -> int | None:
-    """A likely upper bound for the price of `n` images, to reserve in a budget; None without token prices.
+    """Return a likely upper bound for the price of all `params.n` images, to reserve in a budget.
 
-    Counts the tokens of gpt-image-2.5-flare, the only published ones, in proportion to the area above
-    1024x1024. An unknown quality counts as high, and each input image as one more image of high quality.
+    Uses the token counts of gpt-image-2.5-flare, because only this model's are published, and scales them by
+    the image's area above 1024x1024. An unknown quality counts as high quality, and each input image as one
+    more image of high quality. Returns None if the model's token prices are unknown.
     """
     model = image_model(params.model)
     if model.price is None:
@@ -65,13 +67,16 @@ def max_image_price(params: GenerateParams, *, partial_images: int = 0) -> int |
 
 
 def _relative_area(size: str) -> float:
-    """The area of an image in units of 1024x1024, at least 1. Size `auto` counts as 2."""
+    """Return the area of `size` in units of 1024x1024, at least 1. The size `auto` counts as 2."""
     width, _, height = size.partition("x")
     return max(1.0, int(width) * int(height) / 1024**2) if height else 2.0
 
 
 def image_price(model_name: str, usage: TokenCount) -> int | None:
-    """The actual price of an image response; None when its usage or the model's price is unknown."""
+    """Return the price of an image response.
+
+    Returns None if its token counts or the model's prices are unknown.
+    """
     model = image_model(model_name)
     if model.status == "offline":
         return 0
@@ -87,7 +92,10 @@ def image_price(model_name: str, usage: TokenCount) -> int | None:
 
 
 def text_price(model_name: str, usage: TokenCount) -> int | None:
-    """The actual price of an enhancement; None when its usage or the model's price is unknown."""
+    """Return the price of an enhancement.
+
+    Returns None if its token counts or the model's prices are unknown.
+    """
     model = text_model(model_name)
     if model_name == OFFLINE_TEXT_MODEL:
         return 0
@@ -99,14 +107,15 @@ def text_price(model_name: str, usage: TokenCount) -> int | None:
 
 
 def max_output_tokens(request: PromptRequest) -> int:
-    """The limit that is sent with an enhancement of `request`: longer requests may be answered at length."""
+    """Return the limit of output tokens for an enhancement. A longer `request` gets a higher limit."""
     return min(MIN_OUTPUT_TOKENS + len(request.to_message()), MAX_OUTPUT_TOKENS)
 
 
 def max_text_price(model_name: str, request: PromptRequest) -> int | None:
-    """The upper bound for the price of an enhancement, to reserve in a budget; None without token prices.
+    """Return an upper bound for the price of an enhancement, to reserve in a budget.
 
-    Counts the messages at MIN_BYTES_PER_TOKEN and the longest response.
+    Assumes MIN_BYTES_PER_TOKEN in the messages and the longest allowed response. Returns None if the model's
+    token prices are unknown.
     """
     text = "".join(message["content"] for message in chat_messages(request))
     input_tokens = math.ceil(len(text.encode("utf-8", "surrogatepass")) / MIN_BYTES_PER_TOKEN)

@@ -1,7 +1,7 @@
-"""Limits on a response: its deadline, its size, and a recording of its bytes.
+"""Limits for a response: a deadline, a maximum size, and a recording of the received bytes.
 
-A response that can't be read may still have been charged. The recording keeps its bytes, so that a paid
-image can be recovered from them.
+A response that can't be read may still have been charged. A paid image can then be recovered from the
+recording.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import httpx2
 
-# The remaining time is used as a timeout, which must be above zero.
+# `Deadline.remaining` is used as a timeout, which must be above zero.
 _MIN_TIMEOUT_SECONDS = 0.001
-# Ten of the largest images, as base64.
+# Enough for ten of the largest images in base64.
 MAX_RESPONSE_BYTES = 256 * 2**20
-# 16,000 tokens, each in an event of its own with the fields that services add to it.
+# Enough for 16,000 tokens, each in an event of its own.
 MAX_TEXT_RESPONSE_BYTES = 16 * 2**20
 # No useful error message is longer.
 MAX_ERROR_BYTES = 2**20
@@ -25,14 +25,14 @@ _DEADLINE, _RECORDING = "deadline", "recording"
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment `at` of `clock`, in seconds."""
+    """A point in time: `at` is a reading of `clock`, in seconds."""
 
     at: float
     clock: Callable[[], float]
 
     @property
     def remaining(self) -> float:
-        """Seconds until the deadline, at least a millisecond."""
+        """The seconds until the deadline, at least a millisecond."""
         return max(self.at - self.clock(), _MIN_TIMEOUT_SECONDS)
 
     @property
@@ -41,10 +41,10 @@ class Deadline:
 
 
 def deadline_hooks(clock: Callable[[], float]) -> dict[str, list[Callable[..., None]]]:
-    """Event hooks for an httpx2 client that apply a request's read timeout to its whole response.
+    """Return event hooks for an httpx2 client that apply a request's read timeout to the whole response.
 
-    httpx2 applies the timeout to each chunk alone, so a service that sends a byte now and then would never
-    time out.
+    httpx2 itself applies the read timeout to each chunk separately. A service that sends one byte now and
+    then would never time out.
     """
 
     def on_request(request: httpx2.Request) -> None:
@@ -58,9 +58,10 @@ def deadline_hooks(clock: Callable[[], float]) -> dict[str, list[Callable[..., N
 
 
 def record_response(response: httpx2.Response) -> None:
-    """Response hook for an httpx2 client: records the body of a POST for `recorded_bytes`.
+    """Record the body of a response to a POST request, for `recorded_bytes`.
 
-    The body of an error response is cut after MAX_ERROR_BYTES.
+    This is a response hook for an httpx2 client. It also cuts the body of an error response after
+    MAX_ERROR_BYTES.
     """
     if response.request.method == "POST" and isinstance(response.stream, httpx2.SyncByteStream):
         response.stream = response.extensions[_RECORDING] = _RecordedStream(response.stream)
@@ -70,23 +71,22 @@ def record_response(response: httpx2.Response) -> None:
 
 
 def recorded_bytes(response: httpx2.Response) -> bytes:
-    """The bytes of the body that have been received so far; b"" when the response isn't recorded."""
+    """Return the bytes of the body received so far, or no bytes if the response isn't recorded."""
     recording = response.extensions.get(_RECORDING)
     return bytes(recording.received) if isinstance(recording, _RecordedStream) else b""
 
 
 def record_rest(response: httpx2.Response) -> None:
-    """Receive the rest of a body whose reader has failed, so that `recorded_bytes` returns all of it."""
+    """Receive the rest of the body after a failed read, so that `recorded_bytes` returns the whole body."""
     with suppress(httpx2.HTTPError, httpx2.StreamError):
         for _ in response.extensions.get(_RECORDING, ()):
             pass
 
 
 def read_limited(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
-    """The decompressed chunks of a response.
+    """Yield the decompressed chunks of a response.
 
-    Raises DecodingError after MAX_RESPONSE_BYTES, or after MAX_TEXT_RESPONSE_BYTES when the response isn't
-    expected to hold `images`.
+    Raises DecodingError if they exceed MAX_RESPONSE_BYTES, or MAX_TEXT_RESPONSE_BYTES if `images` is false.
     """
     limit, received = MAX_RESPONSE_BYTES if images else MAX_TEXT_RESPONSE_BYTES, 0
     for chunk in response.iter_bytes():
@@ -97,7 +97,7 @@ def read_limited(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
 
 
 class _DeadlineStream(httpx2.SyncByteStream):
-    """Raises ReadTimeout at the first chunk that arrives after the deadline."""
+    """A response stream that raises ReadTimeout at the first chunk after the deadline."""
 
     def __init__(self, chunks: httpx2.SyncByteStream, deadline: Deadline) -> None:
         self._chunks = chunks
@@ -114,11 +114,14 @@ class _DeadlineStream(httpx2.SyncByteStream):
 
 
 class _RecordedStream(httpx2.SyncByteStream):
-    """Keeps the chunks that it hands on. Raises DecodingError after MAX_RESPONSE_BYTES."""
+    """A response stream that also collects its chunks in `received`.
+
+    Raises DecodingError after MAX_RESPONSE_BYTES.
+    """
 
     def __init__(self, chunks: httpx2.SyncByteStream) -> None:
         self._chunks = chunks
-        # Shared by all iterations: `record_rest` continues where the failed reader stopped.
+        # All iterations share this iterator, so that `record_rest` continues where a failed read stopped.
         self._remaining: Iterator[bytes] | None = None
         self.received = bytearray()
 
@@ -135,7 +138,7 @@ class _RecordedStream(httpx2.SyncByteStream):
 
 
 class _ErrorStream(httpx2.SyncByteStream):
-    """The first MAX_ERROR_BYTES of an error's body, decompressed."""
+    """A response stream of the first MAX_ERROR_BYTES of an error response, decompressed."""
 
     def __init__(self, response: httpx2.Response, compressed: httpx2.SyncByteStream) -> None:
         self._compressed = compressed

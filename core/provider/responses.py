@@ -1,7 +1,7 @@
-"""Reads responses of the service: bytes to JSON objects, and JSON objects to text, images and token counts.
+"""Parses the service's responses into JSON objects, texts, images and token counts.
 
-Compatible services leave out fields or send other types than OpenAI, so a field of an unexpected type counts
-as missing.
+Compatible services omit some fields of OpenAI's format and change the types of others, so a field of an
+unexpected type counts as missing.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from core.provider.pricing import TokenCount
 from core.provider.response_limits import read_limited
 
 JsonObject = dict[str, Any]
-# No service returns more images at once.
+# No service returns more images in one response.
 MAX_IMAGES = 10
-# The database's token columns hold no larger number, and no service counts as many.
+# Token counts from this number on don't fit the database's columns. No service reports as many.
 _MAX_TOKENS = 2**31
 _DATA, _END_OF_STREAM = b"data:", b"[DONE]"
-# Separators bound the number of JSON values: a parsed value takes thirty times the memory of its three bytes.
+# The number of separators limits the number of JSON values. Three bytes of JSON can take ninety in memory.
 _SEPARATORS, _MAX_SEPARATORS = (b",", b"[", b"{"), 1_000_000
 
 
 class ChatResponse:
-    """A chat completion as far as it has arrived."""
+    """The part of a chat completion that has arrived so far."""
 
     def __init__(self) -> None:
-        # Lists, because appending to a string copies it: quadratic in the number of chunks.
+        # Lists, because appending to a string copies it, which is quadratic in the number of chunks.
         self._text, self._refusal = list[str](), list[str]()
         self._half_character = ""
-        # In characters, of text and refusal together.
+        # The length of text and refusal together, in characters.
         self.length = 0
         self.finish_reason: str | None = None
         self.usage = TokenCount()
@@ -52,7 +52,7 @@ class ChatResponse:
         return "".join(self._refusal)
 
     def add_chunk(self, chunk: JsonObject) -> str:
-        """Add one chunk of a stream, or a whole completion, and return its new text."""
+        """Add one chunk of a stream, or a whole completion, and return the text that it adds."""
         if usage := as_object(chunk.get("usage")):
             self.usage = _text_usage(usage)
         choice = as_object(next(iter(_as_list(chunk.get("choices"))), None))
@@ -66,17 +66,17 @@ class ChatResponse:
         return text
 
     def _join_surrogates(self, text: str) -> str:
-        """`text` in whole characters: a high surrogate at its end waits for the next chunk."""
+        """Return `text` with surrogate pairs joined. A high surrogate at the end waits for the next chunk."""
         text = self._half_character + text
         self._half_character = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         return storable_text(text.removesuffix(self._half_character))
 
 
 class ImageResponse:
-    """The images of a response as far as they have arrived.
+    """The images of a response that have arrived so far.
 
-    `items` are unread: each has base64 text or an address. `incomplete` says that more images may have been
-    paid than `items` holds.
+    `items` are JSON objects that aren't decoded yet; each holds a base64 image or a URL. `incomplete` is true
+    if the service may have charged for more images than `items` holds.
     """
 
     def __init__(self) -> None:
@@ -85,7 +85,11 @@ class ImageResponse:
         self.usage = TokenCount()
 
     def add(self, body: JsonObject) -> None:
-        """Add a completed event or a plain response with a `data` list, up to MAX_IMAGES in all."""
+        """Add the images in `body`, up to MAX_IMAGES in total.
+
+        `body` is either a stream's `completed` event, which holds one image, or a plain response with a
+        `data` list.
+        """
         found = _as_list(body.get("data")) if "data" in body else [body]
         items = [item for item in found if isinstance(item, dict)]
         room = MAX_IMAGES - len(self.items)
@@ -96,7 +100,10 @@ class ImageResponse:
 
 
 def flagged_categories(body: JsonObject) -> tuple[str, ...]:
-    """The categories that a moderation response flags in any of its texts, without repetition."""
+    """Return the categories for which a moderation response flags any text, without duplicates.
+
+    Returns ("unnamed",) if a text is flagged without a category.
+    """
     flagged = [
         result for result in map(as_object, _as_list(body.get("results"))) if result.get("flagged") is True
     ]
@@ -110,7 +117,10 @@ def flagged_categories(body: JsonObject) -> tuple[str, ...]:
 def cost_on_error(
     response: ChatResponse | ImageResponse, price: Callable[[TokenCount], int | None]
 ) -> Iterator[None]:
-    """Add the reported token counts and their price to an ImageError: a failed call may be charged."""
+    """Add the token counts in `response` and their price to an ImageError raised in the block.
+
+    A failed call may be charged, too.
+    """
     try:
         yield
     except ImageError as error:
@@ -125,7 +135,7 @@ def is_event_stream(response: httpx2.Response) -> bool:
 
 
 def json_texts(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
-    """The JSON texts of a response: each event's data up to [DONE], or the whole of a plain body."""
+    """Return the JSON texts of a response: the data of each event before [DONE], or the whole plain body."""
     chunks = read_limited(response, images=images)
     if not is_event_stream(response):
         return iter((b"".join(chunks),))
@@ -133,8 +143,11 @@ def json_texts(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
 
 
 def event_data(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The data of each server-sent event in `chunks`. Errors of `chunks` are raised after the last event."""
-    # One buffer, not a list of lines: a list of a million short lines takes ten times their bytes.
+    """Yield the data of each server-sent event in `chunks`.
+
+    If `chunks` raises an error, the error is passed on after the last event that has arrived.
+    """
+    # One buffer, because a list of a million short lines takes ten times the memory of their bytes.
     data: bytearray | None = None
     for line in _lines(_with_last_event_ended(chunks)):
         if line.startswith(_DATA):
@@ -149,7 +162,10 @@ def event_data(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def parse_object(text: bytes, response: httpx2.Response) -> JsonObject:
-    """The JSON object in `text`. Raises ValueError with the beginning of a text that isn't one."""
+    """Return the JSON object in `text`.
+
+    Raises ValueError if `text` is anything else or has too many values.
+    """
     if sum(text.count(separator) for separator in _SEPARATORS) > _MAX_SEPARATORS:
         raise ValueError(f"more than {_MAX_SEPARATORS:,} values in one object")
     try:
@@ -163,7 +179,10 @@ def parse_object(text: bytes, response: httpx2.Response) -> JsonObject:
 
 
 def decode_image(text: str) -> bytes:
-    """The bytes of base64 `text`, with or without a `data:` prefix. Raises ValueError."""
+    """Return the bytes that base64 `text` encodes. `text` may have a `data:` prefix.
+
+    Raises ValueError if `text` isn't base64 or the image is empty.
+    """
     try:
         image = base64.b64decode(text.rpartition(",")[2].strip(), validate=True)
     except binascii.Error as error:
@@ -174,7 +193,7 @@ def decode_image(text: str) -> bytes:
 
 
 def text_content(content: object) -> str:
-    """The text of a message's `content`, which is a string or a list of parts."""
+    """Return the text of a message's `content`, which is a string or a list of content parts."""
     parts = [content] if isinstance(content, str) else _as_list(content)
     return "".join(
         part if isinstance(part, str) else str(as_object(part).get("text") or "") for part in parts
@@ -182,7 +201,7 @@ def text_content(content: object) -> str:
 
 
 def as_object(value: object) -> JsonObject:
-    """`value` if it is a JSON object, else an empty one."""
+    """Return `value` if it is a JSON object, otherwise an empty object."""
     return value if isinstance(value, dict) else {}
 
 
@@ -211,7 +230,10 @@ def _count(usage: JsonObject, name: str) -> int | None:
 
 
 def _with_last_event_ended(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """`chunks`, and the blank line that a broken connection may have cut off after a complete last object."""
+    """Yield `chunks`, then a blank line if they end with a complete JSON object.
+
+    The blank line ends the last event. A broken connection may have cut it off.
+    """
     end = b""
     try:
         for chunk in chunks:
@@ -228,11 +250,14 @@ def _missing_end(end: bytes) -> bytes:
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines of `chunks` without their line ends: LF, CRLF or CR. An unfinished last line is left out."""
+    """Yield the lines of `chunks` without LF, CRLF or CR at their ends.
+
+    An unfinished last line is dropped.
+    """
     pending = bytearray()
     for chunk in chunks:
-        # Search only the new bytes, or a line in a million chunks would be searched a million times. The
-        # last pending byte may be a CR.
+        # Search only the new bytes: a line of a million chunks would otherwise be searched a million times.
+        # Also search the last old byte, which may be a CR.
         start = max(len(pending) - 1, 0)
         pending += chunk
         # A CR at the very end may be the first half of a CRLF.
