@@ -1,1 +1,1 @@
-"""Prompt texts: styles, the user's description, enhancer instructions, extraction and recipes. No I/O."""
+"""Prompt texts: style presets, descriptions, model instructions, prompt extraction and recipes. No I/O."""

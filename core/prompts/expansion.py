@@ -1,8 +1,8 @@
-"""Expands a text into many prompts: one per line, with alternatives in braces.
+"""Expands one text into many prompts: one per line, with alternatives in braces.
 
-`a {red|blue} {fox|owl}` stands for four prompts. Braces may be nested. A brace without `|`, an unclosed one
-and one after a backslash are ordinary characters. Prompts are counted before any is written out, because a
-short text can stand for a number of prompts that no memory holds.
+`a {red|blue} {fox|owl}` stands for four prompts. Braces may be nested. A brace is an ordinary character if it
+has no `|`, if it isn't closed, or if a backslash precedes it. A short text can stand for more prompts than
+fit in memory, so the prompts are counted before they are generated.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from itertools import chain, pairwise, product
 
 from core.errors import TooManyPrompts
 
-# Deeper braces are ordinary characters. Nobody writes them, and parsing is recursive.
+# Parsing is recursive, so its depth is limited. Braces that are nested deeper are ordinary characters.
 MAX_DEPTH = 10
-# Counting stops here: the exact count of a long text has thousands of digits and takes minutes.
+# Counting stops here, because the exact count of a long text can have thousands of digits and take minutes.
 MAX_COUNT = 10**12
 _ESCAPABLE = ("{", "|", "}", "\\")
 
 
 @dataclass(slots=True)
 class _Part:
-    """A part of a line: plain `text`, or `options` of which each prompt has one."""
+    """A part of a line: either plain `text`, or `options`, the alternatives in a pair of braces."""
 
     text: str = ""
     options: list[list[_Part]] = field(default_factory=list)
@@ -37,14 +37,14 @@ class _Part:
 
 
 def count_prompts(text: str) -> int:
-    """The number of prompts that `text` stands for, MAX_COUNT at most."""
+    """Return the number of prompts that `text` stands for, at most MAX_COUNT."""
     return _total(map(_parse, _lines(text)))
 
 
 def expand_prompts(text: str, *, limit: int) -> tuple[str, ...]:
-    """The prompts that `text` stands for, in order and with single spaces.
+    """Return the prompts that `text` stands for, in order. White space in them becomes single spaces.
 
-    Raises TooManyPrompts for more than `limit`, before any is written out.
+    Raises TooManyPrompts, before any prompt is generated, if there are more than `limit`.
     """
     lines = [_parse(line) for line in _lines(text)]
     count = _total(lines)
@@ -56,7 +56,7 @@ def expand_prompts(text: str, *, limit: int) -> tuple[str, ...]:
 
 
 def find_unclosed_brace(text: str) -> int | None:
-    """The number of the first line with an unclosed brace, counted from 1; None when there is none."""
+    """Return the number (from 1) of the first line with an unclosed brace, or None if there is none."""
     return next((number for number, line in enumerate(text.splitlines(), 1) if _scan(line).unclosed), None)
 
 
@@ -82,14 +82,21 @@ def _expand(parts: list[_Part]) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Delimiters:
-    """The positions of a line's unescaped braces and bars. `closing` maps each opening brace to its end."""
+    """The positions of the unescaped braces and bars (`|`) in a line.
+
+    `closing` maps the position of each opening brace to that of its closing brace. `unclosed` is true if an
+    opening brace has no closing brace.
+    """
 
     closing: dict[int, int]
     bars: frozenset[int]
     unclosed: bool
 
     def separators(self, start: int) -> list[int]:
-        """The positions of the bars between the options of the brace at `start`, without nested bars."""
+        """Return the positions of the bars that separate the options of the brace at `start`.
+
+        Bars of nested braces are left out.
+        """
         found, position, end = list[int](), start + 1, self.closing[start]
         while position < end:
             position = self.closing.get(position, position)
@@ -104,7 +111,7 @@ def _parse(line: str) -> list[_Part]:
 
 
 def _parse_range(line: str, start: int, end: int, delimiters: _Delimiters, depth: int) -> list[_Part]:
-    """The parts of `line[start:end]`."""
+    """Return the parts of `line[start:end]`."""
     parts, text, position = list[_Part](), list[str](), start
     while position < end:
         if _is_escape(line, position):
@@ -129,7 +136,7 @@ def _parse_range(line: str, start: int, end: int, delimiters: _Delimiters, depth
 
 
 def _scan(line: str) -> _Delimiters:
-    """Find the delimiters of `line`."""
+    """Return the positions of the braces and bars in `line`."""
     opened, closing, bars, position = list[int](), dict[int, int](), set[int](), 0
     while position < len(line):
         if _is_escape(line, position):
@@ -145,5 +152,5 @@ def _scan(line: str) -> _Delimiters:
 
 
 def _is_escape(line: str, position: int) -> bool:
-    """Whether a backslash at `position` makes the next character an ordinary one."""
+    """Return whether the character at `position` is a backslash that escapes the next character."""
     return line[position] == "\\" and line[position + 1 : position + 2] in _ESCAPABLE

@@ -1,4 +1,4 @@
-"""Extracts the enhanced prompt from a text model's response, and adds facts that the model left out."""
+"""Extracts the enhanced prompt from a text model's response, and appends facts that the model left out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from core.common.text import limit_combining_marks
 from core.prompts.request import PromptRequest
 
-# Found by splitting in one pass: a pattern would take quadratic time on a hostile response.
+# The text is split at these tags, because a regular expression takes quadratic time on a hostile response.
 _REASONING, _REASONING_END = "<think>", "</think>"
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _PREAMBLE = re.compile(
@@ -25,9 +25,9 @@ _QUOTES = {'"': '"', "“": "”", "«": "»"}
 
 
 def extract_prompt(response: str) -> str:
-    """The prompt inside a text model's `response`; empty when nothing is left.
+    """Return the prompt in a text model's `response`, or an empty string if it holds none.
 
-    Removes reasoning, an introducing line, a title, a code fence, a JSON object, quotes and outer white
+    Removes reasoning, an introductory line, a title, a code fence, a JSON wrapper, quotes and outer white
     space.
     """
     text = _PREAMBLE.sub("", _without_reasoning(response).strip())
@@ -54,7 +54,7 @@ def _from_json(text: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    """`text` without one pair of quotes around all of it."""
+    """Return `text` without the pair of quotes around all of it, if there is one."""
     close = _QUOTES.get(text[:1], "")
     inner = text[1:-1]
     wrapped = close and len(text) > 1 and text.endswith(close)
@@ -62,7 +62,10 @@ def _unquoted(text: str) -> str:
 
 
 def missing_facts(text: str, request: PromptRequest) -> tuple[str, ...]:
-    """The name and traits that don't occur in `text`, ignoring case, spacing and Unicode forms."""
+    """Return the name and the traits of `request` that don't occur in `text`.
+
+    Differences in case, spacing and Unicode form are ignored.
+    """
     normalised = _normalised(text)
     facts = (fact.strip() for fact in (request.name, *request.traits))
     return tuple(
@@ -71,12 +74,12 @@ def missing_facts(text: str, request: PromptRequest) -> tuple[str, ...]:
 
 
 def append_facts(text: str, facts: tuple[str, ...]) -> str:
-    """`text` with `facts` as its last line."""
+    """Return `text` with `facts` as its last line."""
     return f"{text}\n\nKeep exactly: {'; '.join(facts)}." if facts else text
 
 
 def _contains(text: str, fact: str) -> bool:
-    """Whether `fact` occurs in `text` as whole words: "also" doesn't contain "Al"."""
+    """Return whether `text` contains `fact` as whole words: "also" doesn't contain "Al"."""
     before = r"(?<!\w)" if fact[0].isalnum() and fact[0].isascii() else ""
     after = r"(?!\w)" if fact[-1].isalnum() and fact[-1].isascii() else ""
     return re.search(before + re.escape(fact) + after, text) is not None

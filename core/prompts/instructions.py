@@ -39,12 +39,12 @@ Answer with the prompt alone, as plain text: no title, no explanation, no code f
 
 
 def system_message(request: PromptRequest) -> str:
-    """The rules for the text model, with the enhancement level of `request`."""
+    """Return the system message: the rules for the text model at the enhancement level of `request`."""
     return _INSTRUCTIONS.format(level=_LEVELS[request.enhancement])
 
 
 def chat_messages(request: PromptRequest) -> list[dict[str, str]]:
-    """The system message and the user message, in the format of chat completions."""
+    """Return the system message and the user message, in the format of chat completions."""
     return [
         {"role": "system", "content": system_message(request)},
         {"role": "user", "content": request.to_message()},

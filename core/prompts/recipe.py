@@ -1,4 +1,4 @@
-"""Recipes: all that defines one generated image, the user's texts and the chosen options."""
+"""Defines recipes, which hold everything that an image is made from, and the parameters of image calls."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ AUTO = "auto"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One image as the user ordered it. `prompt` is sent; `enhanced_prompt` is the text before user edits.
+    """A recipe: everything that one image is made from.
 
-    An edit also has input images: `source_image` is the id of one of the owner's images, `references` and
+    `prompt` is sent to the service; `enhanced_prompt` is the text model's prompt before the user edited it.
+    An edit also has input images: `source_image` is the id of an image of the same owner, `references` and
     `mask` are keys of uploads (core.images.uploads).
     """
 
@@ -42,7 +43,7 @@ class Recipe:
 
     @property
     def input_count(self) -> int:
-        """The number of input images, without the mask."""
+        """The number of input images, not counting the mask."""
         return len(self.references) + bool(self.source_image)
 
     def params(self) -> GenerateParams:
@@ -57,24 +58,30 @@ class Recipe:
 
     @property
     def request_hash(self) -> str:
-        """The SHA-256 of what is sent to the service. Recipes that differ only in unsent texts share it."""
+        """The SHA-256 of what is sent to the service.
+
+        Recipes that differ only in texts that aren't sent have the same hash.
+        """
         own_style = "" if find_style(self.style) else self.style or ""
         sent = (with_style(self.prompt, self.style), self.model, self.size, self.quality, own_style)
-        # Left out without input images, so that hashes stored before edits existed stay valid.
+        # Without input images, the hash is the same as before edits existed, so stored hashes stay valid.
         inputs = (self.source_image, *self.references, self.mask) if self.input_count else ()
         return sha256(json.dumps(sent + inputs).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form for `from_json`. Empty edit fields are left out, as older versions expect."""
+        """Return the recipe in JSON form.
+
+        Empty edit fields are left out, because older versions don't know them.
+        """
         stored = asdict(self) | {"traits": list(self.traits), "references": list(self.references)}
         return {name: value for name, value in stored.items() if value or name not in _EDIT_FIELDS}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """The recipe that `to_json` stored.
+        """Return the recipe that `to_json` stored.
 
-        Raises RecipeUnreadable when another version stored other fields, because images are bought from the
-        result.
+        Raises RecipeUnreadable if a field is missing or unknown, as when another version stored the recipe.
+        Images are bought with the result, so no field may be ignored.
         """
         try:
             lists = {name: tuple(stored.get(name, ())) for name in ("traits", "references")}
@@ -84,7 +91,10 @@ class Recipe:
 
     @classmethod
     def from_any_version(cls, stored: dict[str, Any]) -> Self:
-        """The recipe that any version stored, for display and records. Unknown fields are ignored."""
+        """Return the recipe that any version stored, for display and records only.
+
+        Unknown fields are ignored.
+        """
         known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
         return cls.from_json({"prompt": "", "model": ""} | known)
 
@@ -93,9 +103,9 @@ class Recipe:
 class GenerateParams:
     """The parameters of one image call.
 
-    `style` is the key of a preset in core.prompts.styles or a style of the model's own. `auto` leaves a
-    choice to the service and is never sent. `input_count` is
-    the number of input images, 0 for images generated from text alone.
+    `style` is the key of a preset in core.prompts.styles, or the name of a style that the model itself
+    offers. The value `auto` leaves a choice to the service and isn't sent. `input_count` is the number of
+    input images: 0 if the images are generated from text alone.
     """
 
     prompt: str

@@ -20,7 +20,10 @@ class EnhancementLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
-    """A description to enhance. A `variation` above 0 asks for another prompt from the same description."""
+    """A description to enhance.
+
+    Each `variation` above 0 asks for a different prompt from the same description.
+    """
 
     name: str = ""
     traits: tuple[str, ...] = ()
@@ -31,17 +34,17 @@ class PromptRequest:
     variation: int = 0
 
     def to_message(self) -> str:
-        """The user message for the text model: a JSON object of the fields, with the style spelled out."""
+        """Return the user message for the text model: all fields as JSON, with the style in words."""
         style = find_style(self.style)
         fields = asdict(self) | {"style": f"{style.label}: {style.words}" if style else ""}
         return json.dumps(fields, ensure_ascii=False)
 
     @property
     def subject_hash(self) -> str:
-        """The SHA-256 of the description, the same for all variations."""
+        """The SHA-256 of the description without `variation`: all variations have the same hash."""
         return sha256_hex(replace(self, variation=0).to_message())
 
     @property
     def empty(self) -> bool:
-        """Whether name, traits and base prompt are all blank."""
+        """Whether the name, all traits and the base prompt are blank."""
         return not any(text.strip() for text in (self.name, self.base_prompt, *self.traits))

@@ -13,7 +13,7 @@ TRAIT_SUGGESTIONS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A preset look. `words` are added to the prompt, and `description` is shown below the label."""
+    """A style preset. `words` are added to the prompt; users see `description` below `label`."""
 
     key: str
     label: str
@@ -132,11 +132,14 @@ _BY_KEY = {style.key: style for style in STYLES}
 
 
 def find_style(key: str | None) -> Style | None:
-    """The preset with this key; None for no style or an unknown one."""
+    """Return the preset with this `key`, or None if `key` is empty or unknown."""
     return _BY_KEY.get(key or "")
 
 
 def with_style(prompt: str, style_key: str | None) -> str:
-    """`prompt` with the preset's words as its last line, since few models have a style parameter."""
+    """Return `prompt` with the preset's words as its last line.
+
+    The prompt carries the style, because few models have a style parameter.
+    """
     style = find_style(style_key)
     return f"{prompt.rstrip()}\n\nStyle: {style.words}." if style else prompt

@@ -1,4 +1,4 @@
-"""Checks the texts that users type: their length and their characters."""
+"""Checks the length and the characters of texts that users type."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import unicodedata
 from core.common.text import has_too_many_marks
 from core.errors import TextRejected
 
-# Lengths in characters; traits by number.
+# The lengths are in characters. MAX_TRAITS is the number of traits.
 MAX_LINE_LENGTH = 120
 MAX_TEXT_LENGTH = 8_000
 MAX_TRAITS = 40
-# Unicode categories: control characters and lone surrogates. Tabs and line ends are allowed.
+# The Unicode categories of control characters and lone surrogates. Tabs and line ends are allowed.
 _UNPRINTABLE = ("Cc", "Cs")
 _WHITE_SPACE = "\t\n\r"
 
@@ -19,7 +19,7 @@ _WHITE_SPACE = "\t\n\r"
 def check_prompt_texts(
     *, name: str, traits: tuple[str, ...], base_prompt: str = "", guidance: str = "", prompt: str = ""
 ) -> None:
-    """Raise TextRejected, with the field at fault, for a text that can't be sent or stored."""
+    """Raise TextRejected if a text can't be sent or stored. The error's `field` names the text."""
     if len(traits) > MAX_TRAITS:
         raise TextRejected(f"There can be at most {MAX_TRAITS} traits.", field="traits")
     _check_text("name", name, MAX_LINE_LENGTH)
@@ -27,7 +27,7 @@ def check_prompt_texts(
         _check_text("traits", trait, MAX_LINE_LENGTH)
     _check_text("base_prompt", base_prompt, MAX_TEXT_LENGTH)
     _check_text("guidance", guidance, MAX_TEXT_LENGTH)
-    # The model limits the length of the prompt: see `capabilities.check_params`.
+    # The prompt's maximum length depends on the model: `capabilities.check_params` checks it.
     _check_text("prompt", prompt, len(prompt))
 
 
