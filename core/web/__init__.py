@@ -1,1 +1,1 @@
-"""The wall before all routes: hosts, origins, headers, cookies, proxies and access rules."""
+"""Web security and request handling: allowed hosts and origins, headers, cookies, proxies, access rules."""

@@ -9,9 +9,9 @@ from core.database.models import Scope
 
 
 class Rule(StrEnum):
-    """The condition under which a route answers.
+    """Who may use a route.
 
-    Another person's images and jobs are answered like ones that don't exist: with the same 404.
+    A request for another user's image or job gets the same 404 response as for one that doesn't exist.
     """
 
     PUBLIC = "public"
@@ -27,11 +27,11 @@ class Rule(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path pattern, its methods and its rule.
+    """A path pattern with its HTTP methods and its access rule.
 
-    An API token needs `scope`; where `scope` is None, only a browser's session is accepted. Image data and
-    prompts are read with Scope.READ only: a route with another scope answers with ids, URLs and the fields
-    of its own request.
+    An API token needs `scope`. If `scope` is None, the route accepts only a browser session. Only a token
+    with Scope.READ can read stored images and prompts. To other tokens, routes return ids, URLs and the
+    fields of the client's own request.
     """
 
     path: str
@@ -46,14 +46,14 @@ def _route(path: str, methods: str, rule: Rule, scope: Scope | None = None) -> R
 
 _AGENT_METHODS = "GET HEAD POST PUT PATCH DELETE OPTIONS"
 ROUTES = (
-    # Atelier's routes
+    # Atelier's own routes.
     _route("/api/openapi.json", "GET", Rule.SIGNED_IN, Scope.READ),
     _route("/api/docs", "GET", Rule.SIGNED_IN, Scope.READ),
     _route("/api/docs/{name}", "GET", Rule.SIGNED_IN, Scope.READ),
     _route("/api/images", "GET", Rule.SIGNED_IN, Scope.READ),
     _route("/api/images/generate", "POST", Rule.SIGNED_IN, Scope.GENERATE),
     _route("/api/images/enhance-prompt", "POST", Rule.SIGNED_IN, Scope.GENERATE),
-    # The owned image is the one named by a form field.
+    # Rule.OWNER applies to the image that a form field names.
     _route("/api/images/edit", "POST", Rule.OWNER, Scope.GENERATE),
     _route("/api/images/jobs/{job_id}", "GET", Rule.OWNER, Scope.READ),
     _route("/api/images/jobs/{job_id}/events", "GET", Rule.OWNER, Scope.READ),
@@ -72,7 +72,7 @@ ROUTES = (
     _route("/_stcore/stream", "WEBSOCKET", Rule.SAME_ORIGIN_SOCKET),
     _route("/_stcore/health", "GET HEAD OPTIONS", Rule.PUBLIC),
     _route("/_stcore/host-config", "GET HEAD", Rule.PUBLIC),
-    # Streamlit's routes that nobody needs: they describe the app, accept files, or run it without a page.
+    # Streamlit's routes that no page needs. They describe the app, accept files or run it without a page.
     _route("/_stcore/metrics", "GET HEAD OPTIONS", Rule.CLOSED),
     _route("/_stcore/upload_file/{session_id}/{file_id}", "PUT DELETE OPTIONS", Rule.CLOSED),
     _route("/_stcore/bidi-components/{path:path}", "GET HEAD OPTIONS", Rule.CLOSED),
@@ -85,12 +85,12 @@ ROUTES = (
     _route("/auth/logout", "GET HEAD", Rule.CLOSED),
     _route("/oauth2callback", "GET HEAD", Rule.CLOSED),
 )
-# Below these paths only the routes of the table are open, because some of Streamlit's settings add routes.
+# Below these paths, only the routes in ROUTES are open: some of Streamlit's settings add further routes.
 _CLOSED_BY_DEFAULT = ("/_stcore", "/app/static")
 
 
 def is_closed(path: str) -> bool:
-    """Whether `path` is answered with 404, even if Streamlit has a route for it."""
+    """Whether requests for `path` get a 404 response, even if Streamlit has a route for this path."""
     return any(_is_below(path, prefix) for prefix in _CLOSED) and not any(
         _is_below(path, prefix) for prefix in _OPEN
     )
@@ -101,7 +101,7 @@ def _is_below(path: str, prefix: str) -> bool:
 
 
 def _prefix(route: Route) -> str:
-    """The path up to its first variable part."""
+    """Return the route's path up to its first variable part."""
     return route.path.partition("{")[0].rstrip("/")
 
 

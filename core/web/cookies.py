@@ -1,4 +1,4 @@
-"""The session cookie, which has one name for HTTP and another for HTTPS."""
+"""The session cookie, which has one name over HTTP and another over HTTPS."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ SECURE_COOKIE = "__Host-atelier"
 
 
 def session_token(cookies: dict[str, str]) -> str | None:
-    """The session token among a browser's cookies; None without one."""
+    """Return the session token from a request's cookies. Returns None if there is no session cookie."""
     return cookies.get(SECURE_COOKIE) or cookies.get(COOKIE)
 
 
 def without_plain_cookie(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The headers of an HTTPS request without the cookie of plain HTTP.
+    """Return the headers of an HTTPS request without the session cookie that is used over plain HTTP.
 
-    Somebody on the network, or a site on a neighbouring host name, can set that cookie for this host.
+    That cookie can't be trusted: an attacker on the network, or a site on a sibling subdomain, can set it.
     """
     return [(name, _drop_plain_cookie(value) if name == b"cookie" else value) for name, value in headers]
 
 
 def _drop_plain_cookie(cookies: bytes) -> bytes:
-    # The frameworks ignore white space around a cookie's name, so this does too.
+    # Ignore white space around a cookie's name, as the web frameworks do.
     pairs = cookies.decode("latin-1").split(";")
     return ";".join(pair for pair in pairs if pair.partition("=")[0].strip() != COOKIE).encode("latin-1")

@@ -1,4 +1,4 @@
-"""Error responses: every failed request is answered with the same JSON structure."""
+"""Error responses: every failed request gets the same JSON structure."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ class Failed(BaseModel):
 
 
 def error_body(error: errors.ImageError) -> dict[str, Any]:
-    """The JSON of an error response.
+    """Return the JSON of an error response, as the structure `Failed`.
 
-    `details` ends with the image service's id of its own request, and with what the failure cost.
+    In the response, the error's details also contain the image service's own request id. They end with a
+    sentence on the cost if the service may have charged or has blocked the prompt.
     """
     service_request = f"request {error.request_id} at the service" if error.request_id else ""
     might_cost = error.charged is not False or isinstance(error, errors.PromptBlocked)
@@ -48,7 +49,10 @@ def error_body(error: errors.ImageError) -> dict[str, Any]:
 
 
 def error_response(error: errors.ImageError, status: int) -> JSONResponse:
-    """An error response with its headers: request id, authentication scheme, range and waiting time."""
+    """Return the JSON response for `error`, with the headers that the error and the status need.
+
+    Examples are `WWW-Authenticate` for status 401 and `Retry-After` for an error with a waiting time.
+    """
     body = error_body(error)
     headers = {"Cache-Control": "no-store", HEADER: body["error"]["request_id"]}
     if status == 401:

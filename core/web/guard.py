@@ -1,4 +1,4 @@
-"""Checks before every route: the host name, the origin, the size of the body, and closed paths."""
+"""Checks of every request before its route runs: host name, origin, body size and closed paths."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from core.web.security_headers import headers_for, is_https
 from core.web.urls import EDIT
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-# Room for the longest prompt with every character as two JSON escapes, and for the other fields. A body is
-# held in memory until it is complete, except for files.
+# Room for the longest prompt, with each character written as two JSON escapes, and for the other fields.
+# A body is held in memory until it is complete. Uploaded files aren't.
 MAX_BODY_BYTES = 512 * 1024
 _MAX_DETAILS_LENGTH = 200
 _MAX_DIGITS = 20
@@ -39,11 +39,11 @@ log = structlog.get_logger(__name__)
 
 
 class Guard:
-    """ASGI middleware that rejects foreign host names, other sites' requests, large bodies and closed paths.
+    """ASGI middleware that rejects wrong host names, requests of other sites, large bodies and closed paths.
 
-    On HTTPS it removes the cookie of plain HTTP from requests, except for the routes that clear it. Every
-    response gets the headers of core.web.security_headers; `policy` is the pages' Content-Security-Policy.
-    `X-Forwarded-Host` is never read, because any client can write it.
+    It removes the plain-HTTP session cookie from HTTPS requests, except below `/auth/`, where routes clear
+    that cookie. It adds the headers of core.web.security_headers to every response. `policy` is the pages'
+    Content-Security-Policy. `X-Forwarded-Host` is never read, because any client can write that header.
     """
 
     def __init__(self, app: ASGIApp, get_settings: Callable[[], Settings], policy: str = "") -> None:
@@ -74,7 +74,7 @@ class Guard:
 
 
 def _with_headers(send: Send, defaults: Mapping[str, str]) -> Send:
-    """Wrap `send` so that a response gets those of the headers that it doesn't set itself."""
+    """Wrap `send` so that each response gets the headers in `defaults` that the response doesn't have."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -87,12 +87,12 @@ def _with_headers(send: Send, defaults: Mapping[str, str]) -> Send:
 
 
 def max_body_bytes(scope: Scope, settings: Settings) -> int:
-    """The largest permitted body. The one route that accepts files has room for an image and its mask."""
+    """Return the maximum size of a request's body. The edit route also has room for an image and a mask."""
     return MAX_BODY_BYTES + (2 * settings.max_upload_mb * MEGABYTE if _path(scope) == EDIT else 0)
 
 
 def _limit_body(receive: Receive, max_bytes: int) -> Receive:
-    """Wrap `receive` so that it raises BodyTooLarge as soon as more than `max_bytes` have arrived."""
+    """Wrap `receive` so that it raises BodyTooLarge once the body has more than `max_bytes`."""
     received = 0
 
     async def receive_limited() -> Message:
@@ -107,8 +107,8 @@ def _limit_body(receive: Receive, max_bytes: int) -> Receive:
 
 
 def check(scope: Scope, settings: Settings) -> None:
-    """Raise HostRejected, OriginRejected, BodyTooLarge or PageNotFound for a request that isn't permitted."""
-    # No route has a control character in its path. Streamlit answers some of them in a way of its own.
+    """Raise HostRejected, OriginRejected, BodyTooLarge or PageNotFound if the request isn't permitted."""
+    # No route has a control character in its path, but Streamlit would respond to some of these paths.
     if any(unicodedata.category(character) == "Cc" for character in scope["path"]):
         raise errors.PageNotFound
     headers = Headers(scope=scope)
@@ -130,10 +130,10 @@ def _path(scope: Scope) -> str:
 
 
 def _check_origin(headers: Headers, host: str) -> None:
-    """Raise OriginRejected for a request that another site's page made a browser send.
+    """Raise OriginRejected if a page of another site made the browser send this request.
 
-    With a request that changes something, a browser sends `Origin`, or at least `Sec-Fetch-Site`. A request
-    with neither comes from a program, which has no cookie unless somebody put one there on purpose.
+    Browsers send `Origin` or `Sec-Fetch-Site` with every request that changes something. A request without
+    both headers comes from an API client, which no other site can control.
     """
     origins, sites = headers.getlist("origin"), headers.getlist("sec-fetch-site")
     if not all(is_same_origin(origin, host) for origin in origins) or any(
@@ -148,7 +148,7 @@ def _truncate(text: str) -> str:
 
 
 def is_served(host: str, settings: Settings) -> bool:
-    """Whether the header value `host` names this server: a loopback name, or one of ALLOWED_HOSTS."""
+    """Whether `host`, the value of a Host header, is a loopback name or permitted by ALLOWED_HOSTS."""
     parsed = _parse_origin(f"http://{host}")
     if parsed is None:
         return False
@@ -156,7 +156,7 @@ def is_served(host: str, settings: Settings) -> bool:
 
 
 def is_same_origin(origin: str, host: str) -> bool:
-    """Whether a page of `origin` was loaded from `host`, compared by name and port."""
+    """Whether `origin` (an Origin header) and `host` (a Host header) have the same host name and port."""
     parsed = _parse_origin(origin)
     return parsed is not None and parsed == _parse_origin(f"{urlsplit(origin).scheme}://{host}")
 
@@ -168,7 +168,7 @@ class _HostAndPort:
 
 
 def _parse_origin(url: str) -> _HostAndPort | None:
-    """Parse a URL of a scheme, a host name and an optional port; None for any other text."""
+    """Return host and port of a URL such as `https://host:8501`. Returns None if `url` has other parts."""
     try:
         parts = urlsplit(url)
         default_port = _DEFAULT_PORTS[parts.scheme]
@@ -187,7 +187,7 @@ def _rejection(scope: Scope, error: errors.RequestRejected) -> ASGIApp:
 
 
 def _error_response(path: str, error: errors.RequestRejected) -> Response:
-    """JSON for programs that call the API; plain text for a person who opened a page."""
+    """Return the error as JSON if `path` belongs to the API, and as plain text if it belongs to a page."""
     if path.startswith(_JSON_ERRORS):
         return error_response(error, error.status)
     text = "\n".join((f"{error.message} [{error.code}]", *(f"- {tip}" for tip in error.suggestions)))

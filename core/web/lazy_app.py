@@ -1,4 +1,4 @@
-"""An ASGI application that is loaded by its first request, so that the start doesn't wait for it."""
+"""An ASGI application that is loaded at the first request, so that the server starts faster."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 
 class LazyApp:
-    """Calls `load` at the first request, in a thread, and serves what it returned.
+    """Loads an application at the first request by calling `load` in a thread, then serves it.
 
-    Concurrent first requests share one load. If `load` raises, the request fails with that error and the next
-    request tries again.
+    Concurrent first requests share one call of `load`. If `load` raises an error, the request fails with that
+    error, and the next request calls `load` again.
     """
 
     def __init__(self, load: Callable[[], Starlette]) -> None:
@@ -31,7 +31,7 @@ class LazyApp:
 
     @property
     def routes(self) -> list[BaseRoute]:
-        """The routes of the application, which this loads."""
+        """Return the application's routes. This loads the application."""
         return self._get().routes
 
     def _get(self) -> Starlette:

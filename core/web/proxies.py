@@ -14,8 +14,8 @@ from core.settings import Settings
 class TrustedProxies:
     """ASGI middleware that sets the client's address and the scheme from `X-Forwarded-For` and `-Proto`.
 
-    It does so only for connections from TRUSTED_PROXIES. Any other client could write what it likes into
-    these headers.
+    It does so only for connections from TRUSTED_PROXIES, because any other client could forge these
+    headers.
     """
 
     def __init__(self, app: ASGIApp, get_settings: Callable[[], Settings]) -> None:
@@ -28,17 +28,17 @@ class TrustedProxies:
             await self._app(scope, receive, send)
             return
         if self._proxied_app is None:
-            # Read now: the settings aren't loaded yet when the middleware is created.
+            # Read the settings here: they aren't loaded yet when the middleware is created.
             trusted = self._get_settings().trusted_networks
             self._proxied_app = ProxyHeadersMiddleware(self._app, trusted_hosts=list(trusted))  # type: ignore[arg-type]
         await self._proxied_app(scope, receive, send)  # type: ignore[arg-type]
 
 
 def disable_uvicorn_proxy_headers() -> None:
-    """Switch off uvicorn's own handling of these headers, which trusts every client on this machine.
+    """Switch off uvicorn's own handling of `X-Forwarded-*` headers, which trusts clients on this machine.
 
-    uvicorn wraps the app in its middleware after importing it, so this must be called during the import.
-    uvicorn has an option for it, but `streamlit run` doesn't pass one on.
+    Call this while the app's module is imported, because uvicorn wraps the app in its own middleware right
+    after that. uvicorn also has an option for this, but `streamlit run` offers no way to set it.
     """
     vars(uvicorn.config)["ProxyHeadersMiddleware"] = _return_unchanged
 

@@ -1,4 +1,4 @@
-"""Middleware that gives each request its id, and records its client for the audit log."""
+"""Middleware that gives each request an id, and stores its client's address and browser for the audit log."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LOG_FIELD = "request_id"
 
 
 class ClientInfoMiddleware:
-    """ASGI middleware that sets `client_info` for each HTTP request.
+    """ASGI middleware that sets the context variable `client_info` for each HTTP request.
 
-    The address is the one in the ASGI scope. No header is read for it, because any client can write any
-    header. core.web.proxies has already put a forwarded address into the scope, if a trusted proxy sent it.
-    The id is `request.state.request_id`, which RequestIdMiddleware sets before.
+    The address comes from the ASGI scope, not from a header, because any client can write any header.
+    core.web.proxies has already replaced it by the forwarded address if a trusted proxy sent one. The
+    request id is `request.state.request_id`, which RequestIdMiddleware has set before.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,23 +35,23 @@ class ClientInfoMiddleware:
 
 
 def client_info_of(scope: Scope) -> ClientInfo:
-    """The client of a request. The address is empty for a server on a Unix socket, whose scope has none."""
+    """Return the client of a request. The address is empty if the scope has none, as on a Unix socket."""
     address, _port = scope.get("client") or ("", 0)
     request_id = scope.get("state", {}).get("request_id", "")
     return ClientInfo(address, Headers(scope=scope).get("user-agent", ""), request_id)
 
 
 def current_request_id() -> str:
-    """The id of the current request; a new id outside of a request."""
+    """Return the id of the current request. Outside of a request, return a new id."""
     known: str | None = structlog.contextvars.get_contextvars().get(_LOG_FIELD)
     return known or new_id()
 
 
 class RequestIdMiddleware:
-    """ASGI middleware, before all others, that puts an id into the log, the response and the request's state.
+    """ASGI middleware that adds a request id to the log, to the response and to the request's state.
 
-    A well-formed `X-Request-ID` of the client is used. Only requests below `/api` and `/auth` get an id: the
-    pages' static files need no tracing.
+    The id is the client's `X-Request-ID` if that is well-formed, and otherwise a new one. Only requests below
+    `/api` and `/auth` get an id. This middleware must run before all others.
     """
 
     def __init__(self, app: ASGIApp) -> None:

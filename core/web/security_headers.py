@@ -1,4 +1,4 @@
-"""Security headers of every response: what a page may run, who may frame it, and what may be cached."""
+"""Security headers of every response, such as Content-Security-Policy and Strict-Transport-Security."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from core.settings import Settings
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _PRIVATE_PREFIXES = ("/api/", "/auth/", "/media/")
 _HSTS_SECONDS = 365 * 86_400
-# API responses aren't documents. The few that are set their own policy.
+# The policy of API responses, which aren't documents. The few documents among them set their own policy.
 _NOT_A_DOCUMENT = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
-    # Invitations and password links have their token in the URL.
+    # Invitation links and reset links have a secret token in their URL.
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -32,10 +32,11 @@ _ALWAYS = {
 
 
 def page_policy(page: str) -> str:
-    """The Content-Security-Policy of the pages. `page` is the HTML that Streamlit's scripts fill.
+    """Return the Content-Security-Policy of the pages. `page` is the HTML of Streamlit's index page.
 
-    Its inline scripts are allowed by their hashes. Streamlit loads components' scripts as blobs, its protobuf
-    library probes for WebAssembly, and its styles are inline. Nothing is loaded from another origin.
+    The policy allows the inline scripts of `page` by their hashes. Streamlit needs the other exceptions: it
+    loads components' scripts as blobs, its protobuf library probes for WebAssembly, and its styles are
+    inline. Nothing may be loaded from another origin.
     """
     hashes = " ".join(_hash(script) for script in _INLINE_SCRIPT.findall(page))
     return "; ".join(
@@ -60,12 +61,12 @@ def _hash(script: str) -> str:
 
 
 def is_https(scheme: str, settings: Settings) -> bool:
-    """Whether a request came over HTTPS, by its own scheme or by the setting PUBLIC_HTTPS."""
+    """Whether a request with this URL scheme came over HTTPS. If PUBLIC_HTTPS is set, every request did."""
     return settings.public_https or scheme in ("https", "wss")
 
 
 def headers_for(path: str, policy: str, settings: Settings, *, https: bool) -> Mapping[str, str]:
-    """The headers that a response at `path` gets if it doesn't set them itself. `policy` is for pages."""
+    """Return the default headers of a response to a request for `path`. `policy` is the pages' CSP."""
     private = path.startswith(_PRIVATE_PREFIXES)
     headers = {**_ALWAYS, "Content-Security-Policy": _NOT_A_DOCUMENT if private else policy}
     if private:

@@ -1,4 +1,4 @@
-"""The URLs of the Images API, as absolute paths, for every page and response that links to it."""
+"""Builds the URLs of the Images API as absolute paths, for links in pages and responses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def download_url(image_id: str, *, with_prompt: bool) -> str:
 
 
 def job_url(batch_id: str) -> str:
-    """The URL of a batch's state."""
+    """Return the URL at which a client reads the state of a batch."""
     return f"{IMAGES}/jobs/{batch_id}"
 
 
@@ -36,5 +36,5 @@ def events_url(batch_id: str) -> str:
 
 
 def partial_url(job_id: str, number: int, attempt: int) -> str:
-    """The URL of a preview. Each number has its own URL, so that a page replaces it without flicker."""
+    """Return the URL of a preview image. Each preview has its own URL, so pages swap them without flicker."""
     return f"{job_url(job_id)}/partials/{number}?attempt={attempt}"
