@@ -1,1 +1,1 @@
-"""Tables, transactions, migrations, pagination and the lock that ties a process to its database."""
+"""Tables, transactions, migrations, pagination, and the lock that a process holds on its database."""

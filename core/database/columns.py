@@ -1,4 +1,4 @@
-"""Fits foreign text to its column, so that a paid result is never lost over one character."""
+"""Adapts text from outside to its database column, so that storing a paid result never fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.database.models import Table
 
 
 def fit_to_columns(table: type[Table], fields: dict[str, Any]) -> dict[str, Any]:
-    """`fields` with every text storable and cut to the length of its column."""
+    """Return `fields` with unstorable characters replaced and texts cut to the length of their columns."""
     columns = table.metadata.tables[str(table.__tablename__)].columns
     return {name: _fit(value, columns[name].type) for name, value in fields.items()}
 

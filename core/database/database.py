@@ -1,4 +1,4 @@
-"""Transactions, locks, migrations and error translation, on SQLite and PostgreSQL."""
+"""Transactions, locks, migrations and error translation, for SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-# Rows that are in memory at once while a whole table is read.
+# The number of rows that are held in memory while a whole table is read.
 ROWS_PER_PAGE = 500
 AnySelect = Select[*tuple[Any, ...]]
 AnyRow = Row[*tuple[Any, ...]]
-# The first match wins.
+# Maps a part of the driver's error text to our error class. The first match wins.
 _ERRORS_BY_TEXT: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("malformed", errors.DatabaseDamaged),
     ("not a database", errors.DatabaseDamaged),
     ("disk is full", errors.StorageFull),
-    ("ioerr_shmsize", errors.StorageFull),  # no room for the index of the write-ahead log
+    ("ioerr_shmsize", errors.StorageFull),  # no disk space for the index of the write-ahead log
     ("readonly database", errors.StorageReadOnly),
     ("disk i/o error", errors.StorageError),
     ("locked", errors.DatabaseBusy),
@@ -78,9 +78,10 @@ class AdvisoryLock(IntEnum):
 
 
 class Database:
-    """Sessions over one engine. Readers see one snapshot; SQLite's writers lock at their first statement.
+    """Opens read and write transactions on one database.
 
-    Raises DatabaseError or StorageError, never SQLAlchemy's own errors.
+    A read transaction sees one snapshot of the data. On SQLite, a write transaction takes the write lock at
+    its first statement. SQLAlchemy's errors are raised as DatabaseError or StorageError.
     """
 
     def __init__(self, url: str) -> None:
@@ -88,7 +89,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self.engine = sqlite_engine(url) if self.is_sqlite else postgres_engine(url)
         self._writer = self.engine.execution_options(atelier_write=True)
-        # PostgreSQL's default isolation takes a new snapshot at each statement.
+        # PostgreSQL's default isolation level takes a new snapshot for each statement.
         self._reader = (
             self.engine
             if self.is_sqlite
@@ -102,7 +103,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """A transaction that commits at the end of the block, and rolls back on an error."""
+        """Open a transaction that commits at the end of the `with` block and rolls back on an error."""
         with (
             translate_database_errors(),
             Session(self._writer, expire_on_commit=False) as session,
@@ -111,20 +112,20 @@ class Database:
             yield session
 
     def lock(self, transaction: Session | Connection, lock: AdvisoryLock) -> None:
-        """Wait for `lock` and hold it until `transaction` ends. SQLite has one lock for all writers."""
+        """Take `lock` and hold it until `transaction` ends. On SQLite, take the one lock for all writers."""
         if self.is_sqlite:
             transaction.execute(text("SELECT 1"))
         else:
             transaction.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
 
     def insert(self, table: TableClause | type[Table]) -> sqlite.Insert | postgresql.Insert:
-        """An INSERT with `on_conflict_do_nothing` and `on_conflict_do_update`, which both engines support."""
+        """Return an INSERT that has the methods `on_conflict_do_nothing` and `on_conflict_do_update`."""
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     def migrate(self) -> None:
-        """Upgrade the tables to the newest revision; waits while another process does so.
+        """Upgrade the tables to the newest revision. Wait if another process is upgrading them.
 
-        Alembic is imported only if the revision differs, because it would slow down every start.
+        Alembic is imported only if an upgrade is needed, because the import would slow down every start.
         """
         with translate_database_errors(), self._writer.connect() as connection:
             if not self.is_sqlite:
@@ -136,16 +137,17 @@ class Database:
             connection.commit()
 
     def is_current(self) -> bool:
-        """Whether the tables have the newest revision."""
+        """Whether the tables are at the newest revision, so that no migration is needed."""
         with translate_database_errors(), self.engine.connect() as connection:
             return _revision_of(connection) == newest_revision()
 
     def row_pages(
         self, query: AnySelect, *keys: ColumnElement[Any] | Mapped[Any], size: int = ROWS_PER_PAGE
     ) -> Iterator[list[AnyRow]]:
-        """Yield the rows of `query` page by page, in the order of `keys`: selected columns, together unique.
+        """Yield the rows of `query` in pages of up to `size` rows, sorted by `keys`.
 
-        Each page is its own transaction, so that a long read blocks no writer.
+        `keys` are columns of `query` whose combined values are unique. Each page is read in a transaction of
+        its own, so that a long read blocks no writer.
         """
         rest = query.order_by(*keys).limit(size)
         page = self._page(rest)
@@ -159,7 +161,7 @@ class Database:
             return list(session.execute(query).all())
 
     def count(self, table: FromClause | type[Table]) -> int:
-        """The number of rows in a table."""
+        """Return the number of rows in a table."""
         with self.read() as session:
             return int(session.execute(select(func.count()).select_from(table)).scalar_one())
 
@@ -168,12 +170,12 @@ class Database:
 
 
 def newest_revision() -> str:
-    """The number of the last migration, which its file name begins with."""
+    """Return the number of the newest migration, such as "0008". Each file name begins with its number."""
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
 
 
 def _revision_of(connection: Connection) -> str | None:
-    """The revision of the tables; None if there are none."""
+    """Return the revision of the tables. Returns None if the database has no tables yet."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -201,9 +203,9 @@ def alembic_config(connection: Connection) -> Config:
 
 @contextmanager
 def translate_database_errors() -> Iterator[None]:
-    """Translate SQLAlchemy's errors into DatabaseError, or StorageError if the disk is the cause.
+    """Raise SQLAlchemy's errors as DatabaseError, or as StorageError if the disk is the cause.
 
-    A context manager and a decorator.
+    Use it as a context manager or as a decorator.
     """
     try:
         yield

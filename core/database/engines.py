@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 
 BUSY_TIMEOUT_MS = 10_000
 POOL_SIZE = 20
-# With these libpq options a server that can't be reached is noticed within 20 s, not after hours.
+# With these libpq options, a server that can't be reached causes an error within 20 s instead of hours.
 CONNECTION_TIMEOUTS: dict[str, str | tuple[str, ...]] = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
@@ -38,7 +38,7 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to WAL, with retries: the first switch of a file ignores SQLite's busy timeout."""
+    """Switch the database file to WAL mode. Retry while it is locked: SQLite's busy timeout doesn't apply."""
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
@@ -64,12 +64,12 @@ def postgres_engine(url: str) -> Engine:
 
 
 def _prepare_postgres(connection: Any, _record: Any) -> None:
-    """Limit the wait for a locked table, which has no limit by default."""
+    """Limit how long a statement waits for a lock. PostgreSQL has no limit by default."""
     connection.autocommit = True
     connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
     connection.autocommit = False
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a SQLite file, whatever characters are in its name."""
+    """Return the SQLAlchemy URL of a SQLite file. Special characters in `path` are escaped."""
     return URL.create("sqlite", database=str(path)).render_as_string()

@@ -1,4 +1,4 @@
-"""The installation's secret key, which all its processes share."""
+"""The secret key of an installation, which all processes of the installation share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ KEY_BYTES = 32
 
 
 def installation_key(database: Database, legacy_key: Callable[[], bytes | None]) -> bytes:
-    """The stored key; at the first start the one from `legacy_key`, or else a new one, which is stored.
+    """Return the key from the database. If none is stored, store the key from `legacy_key` or a new key.
 
-    Raises DatabaseError, and whatever `legacy_key` raises.
+    Raises DatabaseError, and any error that `legacy_key` raises.
     """
     with database.read() as session:
         stored = session.exec(select(Installation.secret)).first()
@@ -24,7 +24,7 @@ def installation_key(database: Database, legacy_key: Callable[[], bytes | None])
 
 
 def _store(database: Database, secret: bytes) -> str:
-    """Store `secret` unless another process was faster; returns the stored key."""
+    """Store `secret` unless another process has stored a key meanwhile. Return the stored key in hex."""
     with database.write() as session:
         session.execute(
             database.insert(Installation).values(id=1, secret=secret.hex()).on_conflict_do_nothing()

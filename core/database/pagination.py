@@ -1,4 +1,4 @@
-"""Keyset pagination: pages of a list, newest first, addressed by opaque cursors."""
+"""Keyset pagination: reads a list in pages, newest rows first. An opaque cursor marks where a page begins."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """The position after the row (`at`, `id`): older rows follow, or with `newer` the newer ones."""
+    """A position in a list: next to the row with time `at` and id `id`.
+
+    The page at a cursor has the rows that are older than this row, or newer ones if `newer` is True.
+    """
 
     at: datetime
     id: str
@@ -29,7 +32,7 @@ class Cursor:
 
     @classmethod
     def decode(cls, text: str | None) -> Self | None:
-        """None for anything that `encode` didn't return; the list then begins at the top."""
+        """Return the cursor that `encode` turned into `text`. Returns None if `text` is no encoded cursor."""
         try:
             padded = (text or "").encode("ascii") + b"=="
             plain = urlsafe_b64decode(padded).decode("ascii")
@@ -43,7 +46,11 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class KeysetPage(Generic[Item]):
-    """One page of rows, newest first. `next` and `newer` are encoded cursors; None at the end of the list."""
+    """One page of rows, newest first.
+
+    `next` (older rows) and `newer` are the encoded cursors of the neighbouring pages. A cursor is None if
+    there is no such page.
+    """
 
     rows: tuple[Item, ...]
     next: str | None = None
@@ -56,15 +63,16 @@ def paginate(
     limit: int,
     cursor_of: Callable[[Item], Cursor],
 ) -> KeysetPage[Item]:
-    """Up to `limit` rows after `cursor`; the first page without a cursor, or if nothing follows it.
+    """Return the page of up to `limit` rows at `cursor`.
 
-    `rows(cursor, limit)` returns that many rows after a cursor, nearest first; `cursor_of` a row's cursor.
+    Returns the first page if `cursor` is None or no rows follow it. `rows(cursor, limit)` must return up to
+    `limit` rows that follow a cursor, nearest first. `cursor_of(row)` must return the cursor of a row.
     """
     found = rows(cursor, limit + 1)
     has_more, shown = len(found) > limit, found[:limit]
     if cursor is None:
         return KeysetPage(shown, next=cursor_of(shown[-1]).encode() if has_more else None)
-    # Near the top, show a full first page with whatever is new; also if the rows after the cursor are gone.
+    # Close to the newest row, return a full first page. Do the same if no rows follow the cursor any more.
     if not shown or (cursor.newer and not has_more):
         return paginate(rows, None, limit, cursor_of)
     if cursor.newer:
@@ -78,7 +86,10 @@ def paginate(
 
 
 def after_cursor(query: Select[Any], cursor: Cursor | None, at: Mapped[Any], key: Mapped[Any]) -> Select[Any]:
-    """`query` restricted to the rows after `cursor`, nearest first; `at` and `key` are the sort columns."""
+    """Return `query` limited to the rows that follow `cursor`, nearest first.
+
+    `at` and `key` are the columns by which the list is sorted.
+    """
     if cursor and cursor.newer:
         return query.where(tuple_(at, key) > (cursor.at, cursor.id)).order_by(at, key)
     if cursor:

@@ -1,6 +1,6 @@
-"""The lock of a process on its database.
+"""The lock that a process holds on its database.
 
-A second process on the same database would treat the running jobs of this one as orphaned.
+Without this lock, a second process on the same database could treat the first one's running jobs as orphaned.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from core.database.database import AdvisoryLock, Database, translate_database_er
 from core.errors import DatabaseError, SettingsError
 
 MAX_PROCESS_NUMBER = 2**31 - 1
-# Make PostgreSQL notice within about 11 s that a process's machine is gone.
+# Make PostgreSQL notice within about 11 s that the machine of a process no longer responds.
 _KEEPALIVES = """
     SELECT set_config('tcp_keepalives_idle', '5', false),
         set_config('tcp_keepalives_interval', '2', false),
@@ -35,10 +35,10 @@ log = structlog.get_logger(__name__)
 class ProcessLock:
     """A lock on a database, held from `acquire` to `release` under a random `process_number`.
 
-    On SQLite it is a lock file beside the database. On PostgreSQL it is two advisory locks: one on the
-    database, in shared mode if `shared`, and one on the process number, which shows the others that this
-    process lives. They end with their connection and are lost when the server restarts, so `renew` must be
-    called every few seconds.
+    On SQLite, the lock is a lock file beside the database file. On PostgreSQL, it consists of two advisory
+    locks. One is on the database; with `shared`, several processes can hold it. The other is on the process
+    number and shows other processes that this process is alive. Advisory locks are lost when the connection
+    breaks, so `renew` must be called every few seconds.
     """
 
     def __init__(self, database: Database, *, shared: bool = False) -> None:
@@ -50,7 +50,10 @@ class ProcessLock:
         self.held = False
 
     def acquire(self) -> None:
-        """Raises SettingsError if another process holds the lock, or DatabaseError."""
+        """Acquire the lock.
+
+        Raises SettingsError if another process holds the lock, and DatabaseError if the database fails.
+        """
         self.held = self._lock_file() if self._database.is_sqlite else self._lock_server()
         if not self.held:
             alternative = "" if self._database.is_sqlite else ", or let both use the same STORAGE_URL"
@@ -60,7 +63,7 @@ class ProcessLock:
             )
 
     def live_processes(self) -> frozenset[int]:
-        """The numbers of all processes that hold the lock now, this one included. Raises DatabaseError."""
+        """Return the numbers of all processes that hold the lock, and of this one. Raises DatabaseError."""
         if self._database.is_sqlite:
             return frozenset((self.process_number,))
         with self._database.read() as session:
@@ -68,7 +71,7 @@ class ProcessLock:
             return frozenset((self.process_number, *held))
 
     def renew(self) -> None:
-        """Acquire the lock again if it was lost; `held` says whether the process may work."""
+        """Try to acquire the lock again if it was lost. Sets `held` to whether this process holds it."""
         if self._database.is_sqlite or self._is_connected():
             return
         if self.held:
@@ -102,7 +105,7 @@ class ProcessLock:
         return True
 
     def _path(self) -> Path:
-        """The database file itself, also if the URL names a link to it."""
+        """Return the path of the database file. Symbolic links are resolved."""
         with self._database.read() as session:
             listed = session.execute(text("SELECT file FROM pragma_database_list WHERE name = 'main'"))
             return Path(listed.scalar_one()).resolve()
@@ -130,7 +133,7 @@ class ProcessLock:
         return bool(on_database and on_number)
 
     def _is_connected(self) -> bool:
-        """Whether the connection that holds the locks still works."""
+        """Whether the connection that holds the advisory locks still works."""
         try:
             return self._connection is not None and self._connection.scalar(text("SELECT true")) is True
         except SQLAlchemyError:
@@ -143,9 +146,9 @@ class ProcessLock:
 
 
 def _close(connection: Connection) -> None:
-    """Close the connection itself: back in the pool it would keep its locks."""
+    """Release the locks and close the connection. In the connection pool, it would keep its locks."""
     with suppress(SQLAlchemyError):
-        # The server notices the end of a connection with a delay.
+        # Unlock explicitly, because the server notices the end of a connection with a delay.
         connection.execute(text("SELECT pg_advisory_unlock_all()"))
     with suppress(SQLAlchemyError):
         connection.invalidate()

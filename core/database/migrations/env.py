@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that core.database.database hands over."""
+"""Alembic's script for running migrations. It uses the connection that core.database.database passes on."""
 
 from typing import Any, Literal
 
@@ -8,7 +8,10 @@ from core.database.models import Table, UtcDateTime
 
 
 def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
-    """Write SQL types into new migrations, which must not depend on our classes."""
+    """Return the text that Alembic writes for a type into a new migration, or False for Alembic's default.
+
+    UtcDateTime becomes `sa.DateTime()`, because migrations must not depend on our classes.
+    """
     return "sa.DateTime()" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 
