@@ -1,1 +1,1 @@
-"""The offline engine: stands in for the service when there is no API key, in OpenAI's wire format."""
+"""The offline engine: a local stand-in for the service. It uses OpenAI's wire format and needs no API key."""

@@ -1,4 +1,4 @@
-"""Reads a multipart request body as the JSON object that it stands for, with its files as bytes."""
+"""Parses a multipart form into the equivalent JSON object, with files as bytes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _JSON_FIELDS = ("n", "partial_images", "output_compression", "stream")
 
 
 def read_form(content: bytes, content_type: str) -> dict[str, Any]:
-    """The form's fields, numbers and booleans decoded; `image` is a list of files, `mask` one file.
+    """Return the form's fields by name: `image` is a list of files, and `mask` is one file.
 
-    Raises MultipartParseError or FormParserError for an invalid form.
+    Numbers and booleans are decoded. Raises MultipartParseError or FormParserError if the form is invalid.
     """
     body: dict[str, Any] = {"image": []}
 
@@ -41,7 +41,10 @@ def _name(name: bytes | None) -> str:
 
 
 def _value(name: str, text: str) -> Any:
-    """The field's value; a number or boolean that can't be decoded stays text, which is refused later."""
+    """Return the value of the field `name`, decoded if the field holds a number or a boolean.
+
+    A value that can't be decoded stays text.
+    """
     if name not in _JSON_FIELDS:
         return text
     try:

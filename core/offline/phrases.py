@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The label of each part of a prompt."""
+    """One language's labels for the parts of a prompt."""
 
     purpose: str
     scene: str
@@ -23,10 +23,10 @@ class Labels:
 
 @dataclass(frozen=True, slots=True)
 class Phrases:
-    """One language's alternatives for each part that a user leaves open, and its constraints.
+    """One language's phrases for the parts of a prompt. Each tuple holds alternatives to choose from.
 
-    `constraints` are in every prompt, `keep_details` only in rich ones. No phrase names a place, a colour, an
-    object or a time of day: those are the user's choice.
+    `constraints` are in every prompt, and `keep_details` only in prompts of the rich level. No phrase names a
+    place, a colour, an object or a time of day, because the user chooses those.
     """
 
     labels: Labels
@@ -315,7 +315,7 @@ PHRASES: Mapping[str, Phrases] = {
     ),
 }  # fmt: skip
 
-# Common words of each language. The language of a text is the one with the most hits.
+# Common words of each language. A text is in the language with the most matching words.
 COMMON_WORDS: Mapping[str, frozenset[str]] = {
     language: frozenset(words.split())
     for language, words in {

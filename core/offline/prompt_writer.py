@@ -1,4 +1,4 @@
-"""The offline enhancer: writes a structured prompt around the user's own words."""
+"""The offline enhancer: writes a structured prompt from the user's own words and stock phrases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DEPTHS = {EnhancementLevel.LIGHT: 0, EnhancementLevel.BALANCED: 1, EnhancementL
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A description to enhance. `style` is the preset's label and words, joined by a colon."""
+    """A description to enhance. `style` is the preset's label and its words, separated by a colon."""
 
     name: str = ""
     traits: tuple[str, ...] = ()
@@ -35,9 +35,9 @@ class Description:
 
 
 def language_of(text: str) -> str | None:
-    """The language of `text` as an ISO 639-1 code, guessed from its script and common words.
+    """Return the language of `text` as an ISO 639-1 code, guessed from its script and common words.
 
-    None if the language is unknown. ASCII text without any known word counts as English.
+    Returns None if the language is unknown. ASCII text without any known word counts as English.
     """
     for language, script in _SCRIPTS:
         if script.search(text):
@@ -51,9 +51,9 @@ def language_of(text: str) -> str | None:
 
 
 def write_prompt(description: Description) -> str:
-    """A prompt of short labelled parts that contains all of the user's texts unchanged.
+    """Return a prompt of short labelled parts that contains all of the user's texts unchanged.
 
-    The same description always gives the same prompt; another `variation` gives another prompt.
+    The same description always gives the same prompt. Another `variation` gives another prompt.
     """
     texts = (description.name, *description.traits, description.base_prompt, description.guidance)
     language = language_of(" ".join(texts))
@@ -63,9 +63,10 @@ def write_prompt(description: Description) -> str:
 
 
 def _parts(description: Description, phrases: Phrases, depth: int) -> Iterator[tuple[str, str]]:
-    """The label and the text of each part, in the order that image models follow best.
+    """Yield the label and the text of each part, in the order that image models follow best.
 
-    `depth` 0 adds light, composition and constraints to the user's texts, 1 the purpose, 2 all other phrases.
+    At `depth` 0, phrases for light, composition and constraints are added to the user's texts. Depth 1 also
+    adds the purpose, and depth 2 all other phrases.
     """
     labels, pick = phrases.labels, _picker(description)
     some, rich = depth > 0, depth > 1
@@ -82,9 +83,10 @@ def _parts(description: Description, phrases: Phrases, depth: int) -> Iterator[t
 
 
 def _picker(description: Description) -> Callable[[Sequence[str], int], str]:
-    """A function that picks one of several alternatives for a slot, by the description and its variation.
+    """Return a function that picks one of several phrases for a slot. A slot is the number of a part.
 
-    Consecutive variations differ in slot 0. When its alternatives repeat, the other slots differ, too.
+    The choice depends on the description and its variation. Consecutive variations differ in slot 0. When
+    slot 0 has used all its phrases and repeats them, the other slots differ.
     """
     fields = repr(
         (
@@ -107,7 +109,7 @@ def _picker(description: Description) -> Callable[[Sequence[str], int], str]:
 
 
 def _sentence(text: str) -> str:
-    """`text` with a full stop, unless it is empty or ends with a punctuation mark."""
+    """Return `text` with a full stop, unless `text` is empty or ends with a punctuation mark."""
     text = text.strip()
     return text if not text or text.endswith(_SENTENCE_END) else f"{text}."
 

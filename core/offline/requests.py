@@ -1,4 +1,4 @@
-"""Parses requests to the offline engine, and refuses those that the real service would refuse."""
+"""Parses requests to the offline engine, and refuses requests that the real service would refuse."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from core.prompts.request import EnhancementLevel
 from core.provider.catalogue import CUSTOM_SIZES, FLARE_TOKENS, MAX_PROMPT_LENGTH, PARTIAL_TOKENS
 
 _SIZE = re.compile(r"([0-9]{2,4})x([0-9]{2,4})")
-# The service's sizes and smaller ones, which make tests faster.
+# The sizes of the real service, and smaller ones for faster tests.
 _SIZES = replace(CUSTOM_SIZES, min_pixels=64 * 64)
-# Tokens counted for each input image: any number will do, since the offline engine is free.
+# The tokens counted for each input image. The number is arbitrary, because the offline engine is free.
 _TOKENS_PER_INPUT = 256
 _OUTPUT_TOKENS = FLARE_TOKENS | {"auto": FLARE_TOKENS["medium"]}
 
 
 class RequestRefused(Exception):
-    """Raised to answer a request with the error that `fault` describes."""
+    """Raised to refuse a request. The engine responds with the error that `fault` describes."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
@@ -34,9 +34,10 @@ class RequestRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ParsedImageRequest:
-    """A valid image request. `size` is (width, height) in pixels.
+    """A valid image request. `size` is (width, height) in pixels; `partials` counts the partial images.
 
-    An edit has `inputs`, the number of its input images, and `source`, the first of them, decoded.
+    For an edit, `inputs` is the number of input images, `source` the first of them, and `mask` the mask if
+    there is one. Both images are decoded.
     """
 
     prompt: str
@@ -57,7 +58,7 @@ class ParsedImageRequest:
 
     @property
     def echo(self) -> dict[str, str]:
-        """The request's fields that every response and event repeats."""
+        """The fields of the request that each response and each event repeats."""
         return {
             "size": f"{self.size[0]}x{self.size[1]}",
             "quality": "medium" if self.quality == "auto" else self.quality,
@@ -66,7 +67,7 @@ class ParsedImageRequest:
         }
 
     def usage(self, pictures: int) -> dict[str, Any]:
-        """The `usage` that the real service would report for this number of pictures."""
+        """Return the `usage` object that the real service would report for this number of `pictures`."""
         text_tokens, image_tokens = estimate_tokens(self.prompt), _TOKENS_PER_INPUT * self.inputs
         partial_tokens = PARTIAL_TOKENS * self.partials if self.stream else 0
         output_tokens = pictures * (_OUTPUT_TOKENS[self.quality] + partial_tokens)
@@ -80,7 +81,11 @@ class ParsedImageRequest:
 
 
 def request_body(request: httpx2.Request) -> dict[str, Any]:
-    """The request's JSON object or form fields; empty for any other type, which only `/models` accepts."""
+    """Return the request's JSON object or form fields.
+
+    Returns an empty object if there is neither, as in a request for `/models`. Raises RequestRefused if the
+    JSON is invalid.
+    """
     content, content_type = request.read(), request.headers.get("content-type", "")
     if content_type.startswith(CONTENT_TYPE):
         return read_form(content, content_type)
@@ -119,7 +124,7 @@ def last_user_message(body: dict[str, Any]) -> str:
 
 
 def read_description(message: str) -> Description:
-    """Parse the enhancer's user message; a message in any other form counts as the base prompt."""
+    """Parse the user message of an enhancement. A message in another form becomes the base prompt."""
     try:
         fields = json.loads(message)
         return Description(
@@ -189,7 +194,7 @@ def _choice(body: dict[str, Any], name: str, default: str, allowed: tuple[str, .
 
 
 def _size(text: str) -> tuple[int, int]:
-    """Width and height in pixels."""
+    """Return the width and the height in pixels. Raises RequestRefused if `text` isn't a supported size."""
     if text == "auto":
         return 1024, 1024
     match = _SIZE.fullmatch(str(text))

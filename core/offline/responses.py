@@ -1,4 +1,4 @@
-"""Responses in OpenAI's wire format: JSON or server-sent events, damaged if a fault asks for it."""
+"""Builds responses in OpenAI's wire format: JSON or server-sent events, damaged if a fault demands it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def estimate_tokens(text: str) -> int:
 
 
 def text_usage(prompt: str, completion: str) -> dict[str, int]:
-    """The `usage` of a chat completion."""
+    """Return the `usage` object of a chat completion."""
     prompt_tokens, completion_tokens = estimate_tokens(prompt), estimate_tokens(completion)
     return {
         "prompt_tokens": prompt_tokens,
@@ -36,13 +36,13 @@ def text_usage(prompt: str, completion: str) -> dict[str, int]:
 
 
 def chat_head(body: dict[str, Any]) -> dict[str, Any]:
-    """The fields that a chat completion and each of its chunks begin with."""
+    """Return the fields that a chat completion and each of its chunks begin with: id, time and model."""
     model = body.get("model", OFFLINE_TEXT_MODEL)
     return {"id": f"chatcmpl-{uuid4().hex}", "created": int(time.time()), "model": model}
 
 
 def delta_choice(delta: dict[str, str], finish: str | None = None) -> dict[str, Any]:
-    """The only item of a chat chunk's `choices`."""
+    """Return the only item of `choices` in a chunk of a streamed chat completion."""
     return {"index": 0, "delta": delta, "finish_reason": finish, "logprobs": None}
 
 
@@ -66,7 +66,7 @@ def json_response(body: dict[str, Any], fault: Fault | None = None) -> httpx2.Re
 
 
 def event_stream(events: Iterator[dict[str, Any]], fault: Fault | None = None) -> httpx2.Response:
-    """A response of server-sent events that ends with `[DONE]`, unless it is truncated."""
+    """Return a response of server-sent events that ends with `[DONE]`. A `fault` may damage or replace it."""
     kind = fault.kind if fault else None
     if kind is FaultKind.HTML:
         return httpx2.Response(200, html=_HTML, headers=request_id_header())
@@ -84,9 +84,9 @@ def _sse_lines(events: Iterator[dict[str, Any]], kind: FaultKind | None) -> Iter
 
 
 def _cut_short(events: Iterator[dict[str, Any]], kind: FaultKind | None) -> Iterator[dict[str, Any]]:
-    """`events`, without the last one if the fault is to truncate the stream or to lose the connection.
+    """Yield `events`, but not the last one if `kind` truncates the stream or breaks the connection.
 
-    Raises RemoteProtocolError where the connection is lost.
+    Raises RemoteProtocolError at the end if `kind` breaks the connection.
     """
     held: dict[str, Any] | None = None
     for event in events:

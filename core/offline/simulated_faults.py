@@ -1,4 +1,4 @@
-"""The faults that the offline engine simulates when a prompt calls for one, as in `!fail quota`."""
+"""The faults that the offline engine simulates if a prompt requests one, as in `!fail quota`."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ _FAULT_CALL = re.compile(r"!fail\s+([a-z]+)", re.IGNORECASE)
 
 
 class FaultKind(Enum):
-    """An error response, a broken connection, or a damaged response."""
+    """What a fault does: it is an error response, breaks the connection, or damages the response."""
 
     ERROR = auto()
     TIMEOUT = auto()
     CONNECTION_REFUSED = auto()
     CONNECTION_LOST = auto()
-    """The connection breaks; a stream breaks before its last event."""
+    """The connection breaks. A stream breaks before its last event."""
     HTML = auto()
-    """A web page instead of JSON."""
+    """The response is a web page instead of JSON."""
     INVALID_JSON = auto()
     TRUNCATED = auto()
-    """The response ends too early; a stream ends without its last event."""
+    """The response ends too early. A stream ends without its last event."""
     DAMAGED_IMAGE = auto()
     EMPTY = auto()
-    """A response without any text or image."""
+    """The response has no text and no image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault. All fields but `kind` describe the error response of a `FaultKind.ERROR`."""
+    """One simulated fault. All fields except `kind` describe the response of a FaultKind.ERROR."""
 
     kind: FaultKind = FaultKind.ERROR
     status: int = 400
@@ -44,13 +44,13 @@ class Fault:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The response's JSON object, in OpenAI's format."""
+        """The JSON object of the error response, in OpenAI's format."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": error | dict(self.extra)}
 
 
 def _too_many_requests(message: str, code: str, retry_after: str) -> Fault:
-    """A 429 response; `retry_after` is in seconds."""
+    """Return a fault that is a response with status 429. `retry_after` is in seconds."""
     headers = {"retry-after": retry_after}
     return Fault(status=429, message=message, code=code, type="requests", headers=headers)
 
@@ -155,7 +155,10 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def fault_in(text: str) -> Fault | None:
-    """The fault that `text` calls for, if any. An unknown one gives an error that lists the known ones."""
+    """Return the fault that `text` requests, or None if it requests none.
+
+    An unknown name after `!fail` gives an error response that lists the known names.
+    """
     call = _FAULT_CALL.search(text)
     if call is None:
         return None

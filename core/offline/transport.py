@@ -1,4 +1,4 @@
-"""The offline engine: a transport that answers in this process, in OpenAI's wire format, without a key."""
+"""The offline engine's HTTP transport: it responds in this process, in OpenAI's wire format."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ from core.settings import OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL
 
 
 class OfflineTransport(httpx2.BaseTransport):
-    """Answers chat completions, image generations, edits and the list of models without a network.
+    """Serves chat completions, image generations, image edits and the list of models without a network.
 
-    With a `seed`, the same request always gives the same picture; without one, every picture is different.
-    `pace` is the pause in seconds before each streamed word and picture. Thread-safe: no state changes.
+    With a `seed`, the same request always gives the same picture. Without one, every picture is different.
+    `pace` is the pause in seconds before each streamed word and picture. Thread-safe, because requests change
+    no state.
     """
 
     def __init__(self, *, seed: int | None = None, pace: float = 0.0) -> None:
@@ -91,7 +92,7 @@ class OfflineTransport(httpx2.BaseTransport):
     def _chunks(
         self, head: dict[str, Any], text: str, usage: dict[str, Any] | None
     ) -> Iterator[dict[str, Any]]:
-        """The chunks of a streamed completion: role, one word each, finish reason and, if given, `usage`."""
+        """Yield the chunks of a streamed completion: role, single words, finish reason and any `usage`."""
         head = head | {"object": "chat.completion.chunk"}
         yield head | {"choices": [delta_choice({"role": "assistant", "content": ""})]}
         for word in re.findall(r"\S+\s*|\s+", text):
@@ -128,14 +129,14 @@ class OfflineTransport(httpx2.BaseTransport):
         return json_response(answer | request.echo, fault)
 
     def _finished(self, request: ParsedImageRequest, index: int, fault: Fault | None) -> str:
-        """One finished picture as a file in base64."""
+        """Return one finished picture as an image file in base64."""
         *_, picture = self._paint(request, index, partials=0)
         return _encode(picture, request, fault)
 
     def _events(
         self, request: ParsedImageRequest, count: int, fault: Fault | None
     ) -> Iterator[dict[str, Any]]:
-        """The events of a stream: for each picture its partial images, then the finished one."""
+        """Yield the events of a stream: for each picture its partial images, then the finished picture."""
         for index in range(count):
             pictures = self._paint(request, index, request.partials)
             for number, picture in enumerate(pictures):
@@ -144,7 +145,7 @@ class OfflineTransport(httpx2.BaseTransport):
                 yield event | request.echo | _event_fields(number, request)
 
     def _paint(self, request: ParsedImageRequest, index: int, partials: int) -> Iterable[Any]:
-        # NumPy and the painter are too slow to load at start; housekeeping loads them soon after.
+        # NumPy and the painter load slowly. A housekeeping chore loads them soon after the start-up.
         from core.offline.painter.paint import paint  # noqa: PLC0415
 
         width, height = request.size
@@ -166,7 +167,7 @@ class OfflineTransport(httpx2.BaseTransport):
 
 
 def _event_fields(number: int, request: ParsedImageRequest) -> dict[str, Any]:
-    """The fields that differ between the event of a partial image and that of the finished picture."""
+    """Return the event fields that differ between a partial image and the finished picture."""
     if number < request.partials:
         return {"type": f"{request.event_prefix}.partial_image", "partial_image_index": number}
     return {"type": f"{request.event_prefix}.completed", "usage": request.usage(1)}
@@ -180,7 +181,7 @@ def _repainted(pictures: Iterable[Any], request: ParsedImageRequest) -> Iterator
 
 
 def _decode(data: bytes, param: str) -> Any:
-    """Decode an uploaded image file. Raises RequestRefused if it isn't one."""
+    """Decode an uploaded image file. Raises RequestRefused if `data` isn't an image that can be read."""
     from core.offline.painter.paint import open_image  # noqa: PLC0415
 
     try:
@@ -191,7 +192,7 @@ def _decode(data: bytes, param: str) -> Any:
 
 
 def _encode(picture: Any, request: ParsedImageRequest, fault: Fault | None) -> str:
-    """The picture's file in base64; a fault may replace it by a file that isn't an image."""
+    """Return the picture as an image file in base64. A fault may replace the file with an unreadable one."""
     from core.offline.painter.paint import encode  # noqa: PLC0415
 
     damaged = fault is not None and fault.kind is FaultKind.DAMAGED_IMAGE
@@ -200,7 +201,10 @@ def _encode(picture: Any, request: ParsedImageRequest, fault: Fault | None) -> s
 
 
 def _simulate(text: str, *, stream: bool) -> Fault | None:
-    """Raise the fault that `text` calls for, or return one that damages the response instead."""
+    """Return the fault that `text` requests, if that fault damages the response. Otherwise return None.
+
+    Raises RequestRefused or an httpx2 error if the fault is an error response or a broken connection.
+    """
     fault = fault_in(text)
     if fault is None:
         return None

@@ -1,1 +1,1 @@
-"""The painter of the offline engine. `core.offline.painter.paint` is its interface."""
+"""The painter of the offline engine. Its interface is the module `core.offline.painter.paint`."""

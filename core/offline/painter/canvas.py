@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 Points = NDArray[np.float64]
-"""The corners of a shape in pixels: an array of (count, 2), x to the right and y down."""
+"""The corners of a shape in pixels: an array of (count, 2). x runs to the right and y down."""
 Colour = tuple[float, float, float]
-"""Red, green, blue, each 0 to 255."""
+"""Red, green and blue, each from 0 to 255."""
 Box = tuple[int, int, int, int]
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
-    """A blend of two colours; `share` is the share of `other`, from 0 to 1."""
+    """Return a blend of two colours. `share` is the share of `other`, from 0 to 1."""
     return cast(Colour, tuple(a + (b - a) * share for a, b in zip(one, other, strict=True)))
 
 
 def rgb(colour: Colour) -> tuple[int, int, int]:
-    """`colour` as whole numbers from 0 to 255, for Pillow."""
+    """Return `colour` as whole numbers from 0 to 255, for Pillow."""
     return cast("tuple[int, int, int]", tuple(int(min(255, max(0, part))) for part in colour))
 
 
 def smooth(corners: Points, closed: bool = True, steps: int = 10) -> Points:
-    """A Catmull-Rom curve through `corners`: (count * steps, 2)."""
+    """Return a Catmull-Rom curve through `corners`, with `steps` points between each two corners."""
     if closed:
         p = np.concatenate([corners[-1:], corners, corners[:2]])
     else:
@@ -40,14 +40,14 @@ def smooth(corners: Points, closed: bool = True, steps: int = 10) -> Points:
 
 
 def oval(x: float, y: float, rx: float, ry: float, turn: float = 0.0, *, steps: int = 48) -> Points:
-    """An ellipse around (x, y), rotated by `turn` degrees."""
+    """Return the outline of an ellipse around (`x`, `y`), rotated by `turn` degrees."""
     t = np.linspace(0, 2 * np.pi, steps, endpoint=False)
     u, v, r = rx * np.cos(t), ry * np.sin(t), np.radians(turn)
     return np.stack([x + u * np.cos(r) - v * np.sin(r), y + u * np.sin(r) + v * np.cos(r)], axis=1)
 
 
 def ribbon(corners: Points, width: float) -> Points:
-    """The outline of a stroke of `width` along `corners`, slightly thinner at both ends."""
+    """Return the outline of a stroke of `width` along `corners`, slightly thinner at both ends."""
     along = np.gradient(corners, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
@@ -58,10 +58,10 @@ def ribbon(corners: Points, width: float) -> Points:
 
 @dataclass(frozen=True, slots=True)
 class ShapeStyle:
-    """Settings for drawing shapes.
+    """How shapes are drawn.
 
-    `pen` (the outline's width) and `cast` (the shadow's length) are fractions of the shorter edge. `bevel`,
-    from 0 to 1, is the depth of each shape's shading. `flat` shapes have no gradient.
+    `pen` is the width of outlines and `cast` the length of shadows, as fractions of the shorter edge. `bevel`
+    is the depth of each shape's shading; 0 means none. `flat` shapes have no gradient.
     """
 
     pen: float = 0.0
@@ -71,9 +71,10 @@ class ShapeStyle:
 
 
 class Canvas:
-    """Three layers of one size in pixels: colours, outlines, and the mask of the subject.
+    """Three layers of the same size in pixels: colours, outlines, and the mask of the subject.
 
-    `unit` is the shorter edge. While `in_subject` is true, every shape is added to the subject's mask.
+    `unit` is the length of the shorter edge. While `in_subject` is true, every filled shape is added to the
+    mask.
     """
 
     def __init__(self, width: int, height: int, shape_style: ShapeStyle) -> None:
@@ -97,8 +98,9 @@ class Canvas:
     ) -> None:
         """Fill a shape with a gradient from `top` to `bottom`.
 
-        `alpha` is the opacity, `blur` is in pixels, `bevel` scales that of the shape style. Only opaque,
-        sharp shapes have shadows and outlines; `lined=False` is for shapes too small for either.
+        `alpha` is the opacity, and `blur` is a radius in pixels. `bevel` is multiplied by the shape style's
+        `bevel`. Only opaque, sharp shapes get a shadow and an outline. `lined=False` leaves out both, for
+        very small shapes.
         """
         box = self._box(points, blur)
         if box is None:
@@ -131,7 +133,10 @@ class Canvas:
         self.lines.paste(255, box, layer)
 
     def _box(self, points: Points, margin: float) -> Box | None:
-        """The box of whole pixels around `points`, clipped to the canvas; None if it lies outside."""
+        """Return the box of whole pixels around `points`, clipped to the canvas.
+
+        Returns None if the box lies outside the canvas.
+        """
         grow = 2 + margin * 2.5
         left, top = np.maximum(points.min(axis=0) - grow, 0)
         right, bottom = np.minimum(points.max(axis=0) + grow, (self.width, self.height))
@@ -148,7 +153,7 @@ class Canvas:
         return Image.fromarray(column.astype(np.uint8)[:, None]).resize(size)
 
     def _cast(self, mask: Image.Image, box: Box) -> None:
-        """Draw the shape's shadow, below it and to its right."""
+        """Draw the shadow of a shape below the shape and to its right."""
         far = max(1, round(self.shape_style.cast * self.unit))
         grown = Image.new("L", (mask.width + 4 * far, mask.height + 4 * far))
         grown.paste(mask, (2 * far + far // 2, 2 * far + far))
@@ -158,7 +163,7 @@ class Canvas:
 
 
 def _mask(points: Points, box: Box, blur: float, alpha: float) -> Image.Image:
-    """The shape's antialiased mask inside `box`, blurred by `blur` pixels and multiplied by `alpha`."""
+    """Return the antialiased mask of a shape, blurred by `blur` pixels and multiplied by `alpha`."""
     width, height = box[2] - box[0], box[3] - box[1]
     scale = 1 if blur > 2 else 4 if width * height < 40_000 else 2
     mask = Image.new("L", (width * scale, height * scale))
@@ -169,7 +174,7 @@ def _mask(points: Points, box: Box, blur: float, alpha: float) -> Image.Image:
 
 
 def soften(image: Image.Image, radius: float) -> Image.Image:
-    """`image` blurred by about `radius` pixels. Wide blurs work on a smaller copy, which is faster."""
+    """Return `image` blurred by about `radius` pixels. A wide blur uses a smaller copy, which is faster."""
     shrink = int(max(1, min(8, radius // 3)))
     if shrink == 1 or min(image.size) < 2 * shrink:
         return image.filter(ImageFilter.GaussianBlur(radius))
@@ -178,7 +183,7 @@ def soften(image: Image.Image, radius: float) -> Image.Image:
 
 
 def _shade(paint: Image.Image, mask: Image.Image, depth: float) -> Image.Image:
-    """`paint` shaded as if the shape bulged: light at the upper left, shade at the lower right."""
+    """Return `paint` shaded as if the shape bulged: light at the upper left, dark at the lower right."""
     width, height = mask.size
     radius = min(width, height) * 0.16
     if radius < 2:
@@ -194,7 +199,10 @@ def _shade(paint: Image.Image, mask: Image.Image, depth: float) -> Image.Image:
 
 
 def noise(height: int, width: int, cells: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Smooth noise from -1 to 1: an array of (height, width) with about `cells` bumps per shorter edge."""
+    """Return smooth noise from -1 to 1 as an array of (height, width).
+
+    The shorter edge has about `cells` bumps.
+    """
     across = max(2, round(cells * width / min(width, height)) + 1)
     down = max(2, round(cells * height / min(width, height)) + 1)
     grid = Image.fromarray(rng.uniform(-1, 1, (down, across)).astype(np.float32))
@@ -202,5 +210,5 @@ def noise(height: int, width: int, cells: float, rng: np.random.Generator) -> ND
 
 
 def add_shade(canvas: Canvas, x: float, y: float, rx: float, ry: float) -> None:
-    """Paint a wide soft shadow in the shape of an oval; lengths in pixels."""
+    """Paint a wide, soft shadow in the shape of an oval. Lengths are in pixels."""
     canvas.fill(oval(x, y, rx, ry), (40, 30, 60), alpha=0.28, blur=ry * 0.25, lined=False)

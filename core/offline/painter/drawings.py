@@ -1,15 +1,15 @@
 """The drawings of all subjects, as text.
 
-Each line of a drawing is one shape: kind, colour role, numbers. x runs from -1 (left) to 1, y from -1 (top)
-to 1 (the ground). The kinds are:
+Each line of a drawing describes one shape by its kind, its colour role and its numbers. The x axis runs from
+-1 (left) to 1 (right). The y axis runs from -1 (top) to 1 (the ground). The kinds are:
 
 - `b`: a smooth closed shape through points
 - `p`: a polygon
-- `o`: an oval (x, y, radii, and optionally degrees)
-- `r`: a rectangle (left, top, right, bottom, and optionally the corners' radius)
+- `o`: an oval (x and y of the centre, two radii, and optionally the rotation in degrees)
+- `r`: a rectangle (left, top, right, bottom, and optionally the radius of the corners)
 - `l`: a line (width, then points)
 
-A `2` before the kind draws the shape twice, the second time mirrored.
+A `2` before the kind draws the shape twice: as described, and mirrored.
 """
 
 from __future__ import annotations

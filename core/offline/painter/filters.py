@@ -1,4 +1,4 @@
-"""Filters that the finishes share: grain, vignette, frames, unsteady lines."""
+"""Filters that several finishes share: grain, vignette, frames and unsteady lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.offline.painter.canvas import Colour, rgb
 from core.offline.painter.stage import Stage
 
 Pixels = NDArray[np.float32]
-"""Levels from 0 to 255: an array of (height, width, 3), or of (height, width) for one channel."""
+"""Values from 0 to 255: an array of (height, width, 3), or of (height, width) for a single channel."""
 
 
 PAPER: Colour = (250, 246, 236)
@@ -31,7 +31,10 @@ def as_image(pixels: Pixels) -> Image.Image:
 
 
 def grain(image: Image.Image, strength: float, rng: np.random.Generator, coarse: int = 1) -> Image.Image:
-    """`image` with random grain, up to `strength` levels of 255; `coarse` is the grain size in pixels."""
+    """Return `image` with random grain of up to `strength` brightness levels.
+
+    `coarse` is the size of the grains in pixels.
+    """
     size = image.height // coarse + 1, image.width // coarse + 1
     speck = rng.integers(-128, 128, size, dtype=np.int16) * (strength / 128) + 128
     layer = Image.fromarray(speck.astype(np.uint8))
@@ -54,7 +57,10 @@ def vivid(image: Image.Image, colour: float, contrast: float = 1.0) -> Image.Ima
 
 
 def framed(image: Image.Image, width: float, colour: Colour, line: Colour | None = None) -> Image.Image:
-    """`image` with a border over its edge; `width` is a fraction of the shorter edge."""
+    """Draw a border over the edge of `image`, and return `image`.
+
+    `width` is a fraction of the shorter edge.
+    """
     edge = round(width * min(image.size))
     pen, (w, h) = ImageDraw.Draw(image), image.size
     pen.rectangle((0, 0, w - 1, h - 1), outline=rgb(colour), width=edge)
@@ -64,7 +70,10 @@ def framed(image: Image.Image, width: float, colour: Colour, line: Colour | None
 
 
 def wavy(image: Image.Image, amount: float, cells: float, rng: np.random.Generator) -> Image.Image:
-    """`image` distorted as if by an unsteady hand, by up to `amount` of the shorter edge."""
+    """Return `image` distorted as if drawn by an unsteady hand.
+
+    `amount` is the largest shift, as a fraction of the shorter edge.
+    """
     w, h = image.size
     step = max(8, round(min(w, h) / cells / 2))
     columns, rows = w // step + 1, h // step + 1
@@ -86,7 +95,10 @@ def wavy(image: Image.Image, amount: float, cells: float, rng: np.random.Generat
 
 
 def brightness(stage: Stage) -> Pixels:
-    """The brightness of the painted colours, stretched to 0 to 1: an array of (height, width)."""
+    """Return the brightness of the painted colours as an array of (height, width).
+
+    The values are stretched to the range from 0 to 1.
+    """
     grey = as_pixels(stage.canvas.colours.convert("L").filter(blur(2)))
     low, high = np.percentile(grey[::8, ::8], (2, 97))
     return cast(Pixels, np.clip((grey - low) / max(high - low, 1), 0, 1))

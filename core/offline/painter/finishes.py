@@ -1,7 +1,8 @@
-"""Finishes: what each style does to the painted canvas.
+"""Finishes: functions that turn the painted canvas into the finished picture of a style.
 
-Some keep the painted colours (photo, watercolour, oil, clay, paper), some reduce them to flat pieces (pixels,
-triangles, glass panes, poster inks), and some live by their lines (ink, pencil, comic, cel, blueprint).
+Some keep the painted colours: photo, cinematic, watercolour, oil, clay and paper. Some reduce the colours to
+flat areas: pixels, low poly, stained glass and poster. Some consist mainly of lines: ink, pencil, comic, cel
+and blueprint.
 """
 
 from __future__ import annotations
@@ -34,19 +35,19 @@ def bare(stage: Stage) -> Image.Image:
 
 
 def plain(stage: Stage) -> Image.Image:
-    """A clean illustration: slight grain and vignette."""
+    """Return a clean illustration with slight grain and a vignette."""
     return grain(vignette(stage.canvas.colours, 0.22), 2, stage.rng)
 
 
 def photo(stage: Stage) -> Image.Image:
-    """Soft highlights, contrast, grain."""
+    """Return a picture with soft highlights, contrast and grain."""
     image = stage.canvas.colours
     bloom = soften(image, stage.canvas.unit * 0.02).point([max(0, i - 110) // 3 for i in range(256)] * 3)
     return grain(vignette(vivid(ImageChops.screen(image, bloom), 0.92, 1.12), 0.4), 6, stage.rng)
 
 
 def cinematic(stage: Stage) -> Image.Image:
-    """Teal shadows, warm lights, a lens flare and the black bars of a wide screen."""
+    """Return a film still: teal shadows, warm lights, a lens flare and the black bars of a wide screen."""
     canvas = stage.canvas
     add_glow(canvas, (canvas.width * 0.22, canvas.height * 0.3), canvas.unit * 0.5, (255, 160, 80), 0.32)
     share = np.linspace(0, 1, 256)
@@ -67,7 +68,7 @@ def cinematic(stage: Stage) -> Image.Image:
 
 
 def watercolour(stage: Stage) -> Image.Image:
-    """Washes that are darker at their edges, on grained paper with a ragged rim."""
+    """Return washes that are darker at their edges, on grained paper with a ragged rim."""
     canvas, rng = stage.canvas, stage.rng
     h, w = canvas.height, canvas.width
     colours = wavy(canvas.colours.filter(blur(canvas.unit * 0.002)), 0.005, 30, rng)
@@ -80,7 +81,7 @@ def watercolour(stage: Stage) -> Image.Image:
 
 
 def _ragged(h: int, w: int, rng: np.random.Generator) -> Pixels:
-    """A mask of (h, w): 1 inside, 0 outside an uneven rim."""
+    """Return a mask of (height, width): 1 inside an uneven rim, and 0 outside."""
     y, x = np.linspace(0, 1, h)[:, None] * h, np.linspace(0, 1, w)[None] * w
     rim = np.minimum(np.minimum(x, w - x), np.minimum(y, h - y)) / min(h, w)
     rough = noise(h, w, 7, rng) * 0.02 + noise(h, w, 40, rng) * 0.009
@@ -88,7 +89,7 @@ def _ragged(h: int, w: int, rng: np.random.Generator) -> Pixels:
 
 
 def oil(stage: Stage) -> Image.Image:
-    """Three coats of brush strokes, large to small, lit from the side on woven canvas."""
+    """Return a painting of four coats of brush strokes, large to small, on woven canvas lit from the side."""
     canvas, rng = stage.canvas, stage.rng
     source = vivid(canvas.colours, 1.25, 1.08)
     image = source.filter(blur(canvas.unit * 0.006))
@@ -118,9 +119,10 @@ def _coat(
     brush: tuple[float, int, bool],
     rng: np.random.Generator,
 ) -> None:
-    """Paint one coat of strokes. `field` is the gradient down, the gradient across, and the amount of detail.
+    """Paint one coat of strokes.
 
-    `brush` is the strokes' length in pixels, their count, and whether to paint only in detailed areas.
+    `field` holds the vertical gradient, the horizontal gradient and the amount of detail. `brush` holds the
+    length of the strokes in pixels, their number, and whether to paint only in detailed areas.
     """
     (down, across, detail), (length, count, fine) = field, brush
     w, h = source.size
@@ -139,7 +141,7 @@ def _coat(
 
 
 def clay(stage: Stage) -> Image.Image:
-    """Soft rounded forms with dents and fingerprints in warm studio light."""
+    """Return soft rounded forms with dents and fingerprints, in warm studio light."""
     canvas, rng = stage.canvas, stage.rng
     h, w = canvas.height, canvas.width
     dents = noise(h, w, 22, rng) + noise(h, w, 60, rng) * 0.5
@@ -152,7 +154,7 @@ def clay(stage: Stage) -> Image.Image:
 
 
 def paper(stage: Stage) -> Image.Image:
-    """Paper fibres. The shadows between the sheets come from `ShapeStyle.cast`."""
+    """Return the canvas with paper fibres. `ShapeStyle.cast` has already added the sheets' shadows."""
     canvas, rng = stage.canvas, stage.rng
     fibre = (
         noise(canvas.height, canvas.width, 200, rng) * 4 + noise(canvas.height, canvas.width, 60, rng) * 1.5
@@ -162,7 +164,7 @@ def paper(stage: Stage) -> Image.Image:
 
 
 def pixels(stage: Stage) -> Image.Image:
-    """Large squares in 28 colours."""
+    """Return a picture of large squares in 28 colours."""
     canvas = stage.canvas
     dark = canvas.colours.point([i * 45 // 100 for i in range(256)] * 3)
     dark.paste(canvas.colours, mask=ImageChops.invert(canvas.lines))
@@ -172,7 +174,7 @@ def pixels(stage: Stage) -> Image.Image:
 
 
 def blocky(mask: Image.Image) -> Image.Image:
-    """The subject's mask in the same squares as the finish `pixels`."""
+    """Return the subject's mask in the same squares that the finish `pixels` uses."""
     small = mask.resize(_cells(mask.size), Image.Resampling.BOX).point([255 * (i > 127) for i in range(256)])
     return small.resize(mask.size, Image.Resampling.NEAREST)
 
@@ -183,7 +185,7 @@ def _cells(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def low_poly(stage: Stage) -> Image.Image:
-    """Flat triangles whose corners follow the edges in the painted scene."""
+    """Return a picture of flat triangles whose corners follow the edges in the painted scene."""
     canvas, rng = stage.canvas, stage.rng
     source = vivid(canvas.colours, 1.2, 1.12)
     corners = _corners(source, 54, rng)
@@ -203,7 +205,10 @@ def low_poly(stage: Stage) -> Image.Image:
 
 
 def _corners(source: Image.Image, across: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """A grid of points, (rows, columns, 2), each at the strongest edge in its cell; the rim is included."""
+    """Return a grid of triangle corners as an array of (rows, columns, 2).
+
+    Each corner is at the strongest edge in its cell. The outermost corners lie just outside the picture.
+    """
     w, h = source.size
     cell, part = min(w, h) / across, 8
     columns, rows = max(2, round(w / cell)), max(2, round(h / cell))
@@ -219,7 +224,7 @@ def _corners(source: Image.Image, across: int, rng: np.random.Generator) -> NDAr
 
 
 def poster(stage: Stage) -> Image.Image:
-    """Twelve flat inks, slightly worn, in a cream border."""
+    """Return a print in twelve flat inks, slightly worn, with a cream border."""
     canvas, rng = stage.canvas, stage.rng
     strong = as_pixels(vivid(canvas.colours.filter(blur(1)), 0.95, 1.2))
     warm = as_image(strong * np.array((1, 0.94, 0.82), np.float32) + np.array((6, 6, 12), np.float32))
@@ -232,7 +237,7 @@ def poster(stage: Stage) -> Image.Image:
 
 
 def stained(stage: Stage) -> Image.Image:
-    """Panes of glowing glass between lead lines along the outlines."""
+    """Return panes of glowing glass, with lead lines between them and along the outlines."""
     canvas, rng = stage.canvas, stage.rng
     w, h = canvas.colours.size
     nearest, margin = _panes(w // 2, h // 2, 15, rng)
@@ -254,7 +259,11 @@ def stained(stage: Stage) -> Image.Image:
 
 
 def _panes(w: int, h: int, across: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Pixels]:
-    """A Voronoi diagram of (h, w): the number of each pixel's cell, and its distance from the border."""
+    """Return a Voronoi diagram as two arrays of (height, width).
+
+    The first holds the number of each pixel's cell, and the second the pixel's distance from the cell's
+    border.
+    """
     cell = min(w, h) / across
     columns, rows = int(w / cell) + 3, int(h / cell) + 3
     px = (np.arange(columns)[None] - 1 + rng.uniform(0.1, 0.9, (rows, columns))) * cell
@@ -275,7 +284,10 @@ def _panes(w: int, h: int, across: int, rng: np.random.Generator) -> tuple[NDArr
 
 
 def _hatching(light: Pixels, angle: float, gap: float, level: float, rng: np.random.Generator) -> Pixels:
-    """Parallel strokes, from 0 to 1, in areas darker than `level`; they are wider in darker areas."""
+    """Return parallel strokes, from 0 to 1, in areas darker than `level`.
+
+    The strokes are wider in darker areas.
+    """
     h, w = light.shape
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
     wander = noise(h, w, 9, rng) * gap * 0.9
@@ -286,7 +298,10 @@ def _hatching(light: Pixels, angle: float, gap: float, level: float, rng: np.ran
 
 
 def ink_drawing(stage: Stage) -> Image.Image:
-    """Black outlines, hatching in two directions, and solid black in the darkest areas, on white paper."""
+    """Return an ink drawing on white paper.
+
+    It has black outlines, hatching in two directions, and solid black in the darkest areas.
+    """
     canvas, rng, light = stage.canvas, stage.rng, brightness(stage)
     h, w = canvas.height, canvas.width
     gap = canvas.unit / 100
@@ -301,7 +316,7 @@ def ink_drawing(stage: Stage) -> Image.Image:
 
 
 def pencil(stage: Stage) -> Image.Image:
-    """Loose double outlines, soft hatching and construction lines."""
+    """Return a sketch of loose double outlines, soft hatching and construction lines."""
     canvas, rng, light = stage.canvas, stage.rng, brightness(stage)
     h, w = canvas.height, canvas.width
     tooth = 0.9 + 0.3 * np.clip(noise(h, w, 330, rng) + noise(h, w, 130, rng) * 0.5, -1, 1)
@@ -318,7 +333,7 @@ def pencil(stage: Stage) -> Image.Image:
 
 
 def _construction(canvas: Canvas) -> Image.Image:
-    """Thin construction lines around the subject."""
+    """Return a layer with thin construction lines around the subject."""
     layer = Image.new("L", canvas.colours.size)
     box = canvas.subject_mask.getbbox()
     if box is None:
@@ -333,7 +348,7 @@ def _construction(canvas: Canvas) -> Image.Image:
 
 
 def comic(stage: Stage) -> Image.Image:
-    """Bold outlines, halftone dots in the shadows, and a panel's frame."""
+    """Return a comic panel: bold outlines, halftone dots in the shadows, and a frame."""
     canvas, light = stage.canvas, brightness(stage)
     flat = as_pixels(vivid(canvas.colours, 1.45, 1.1).quantize(40, dither=Image.Dither.NONE).convert("RGB"))
     h, w = light.shape
@@ -347,7 +362,7 @@ def comic(stage: Stage) -> Image.Image:
 
 
 def cel(stage: Stage) -> Image.Image:
-    """One hard-edged shadow on the subject, clean outlines and bright colours."""
+    """Return an animation still: bright colours, clean outlines and one hard-edged shadow on the subject."""
     canvas = stage.canvas
     image = vivid(canvas.colours, 1.3, 1.04)
     step = round(canvas.unit * 0.05)
@@ -362,7 +377,10 @@ def cel(stage: Stage) -> Image.Image:
 
 
 def blueprint(stage: Stage) -> Image.Image:
-    """White outlines on blue, fainter in the surroundings, with grid, frame and dimension lines."""
+    """Return white outlines on blue, with a grid, a frame and dimension lines.
+
+    The outlines of the surroundings are fainter than those of the subject.
+    """
     canvas, rng = stage.canvas, stage.rng
     h, w = canvas.height, canvas.width
     blue = (
@@ -382,7 +400,7 @@ def blueprint(stage: Stage) -> Image.Image:
 
 
 def _measures(canvas: Canvas) -> Image.Image:
-    """The grid, and dimension lines with ticks around the subject."""
+    """Return a layer with the grid, and with dimension lines and ticks around the subject."""
     layer = Image.new("L", canvas.colours.size)
     pen, (w, h), wide = ImageDraw.Draw(layer), canvas.colours.size, max(1, canvas.unit // 600)
     step = canvas.unit / 32

@@ -1,4 +1,4 @@
-"""Paint a picture that follows its prompt, repaint another one, and encode the result as a file."""
+"""Paints a picture that follows its prompt, repaints a given picture, and encodes pictures as files."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def paint(
 ) -> Iterator[Image.Image]:
     """Yield `partials` coarse previews, each finer than the last, then the finished picture.
 
-    All are `width` by `height` pixels and RGB; a `transparent` picture is RGBA and shows only the subject.
-    The same arguments always give the same picture. Larger pictures than 1.5 megapixels are painted at that
-    size and enlarged.
+    All are `width` by `height` pixels in RGB. If `transparent` is true, they are RGBA and show only the
+    subject. The same arguments always give the same picture. A picture of more than 1.5 megapixels is painted
+    smaller and enlarged.
     """
     shrink = min(1.0, (_MAX_PAINTED_PIXELS / (width * height)) ** 0.5)
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
@@ -43,7 +43,7 @@ def paint(
 
 
 def encode(picture: Image.Image, output_format: str) -> bytes:
-    """Encode a picture as png, webp or jpeg, with metadata that names the offline engine."""
+    """Return a picture as a PNG, WebP or JPEG file, with metadata that names the offline engine."""
     file = io.BytesIO()
     if output_format == "png":
         info = PngInfo()
@@ -78,7 +78,7 @@ def _finished(plan: Plan, size: tuple[int, int], seed: int, transparent: bool) -
 
 
 def _coarse(picture: Image.Image, step: int) -> Image.Image:
-    """A preview of the picture, `step` steps before the finished one, in fewer pixels."""
+    """Return the picture in few pixels, for a preview. A higher `step` gives a coarser preview."""
     cells = 96 >> step
     small = max(2, cells * picture.width // picture.height), max(2, cells)
     return picture.resize(small, Image.Resampling.BOX)
@@ -89,16 +89,16 @@ def _enlarging(prompt: str) -> Image.Resampling:
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Decode an image file. Raises OSError if `data` isn't one."""
+    """Return the decoded image file `data`. Raises OSError if `data` isn't an image file."""
     image = Image.open(BytesIO(data))
     image.load()
     return image
 
 
 def repaint(picture: Image.Image, source: Image.Image, mask: Image.Image | None = None) -> Image.Image:
-    """`picture` in the colours of `source`, which shows through faintly.
+    """Return `picture` in the colours of `source`. The source also shows through faintly.
 
-    Where `mask` is opaque, the source stays as it is: the rule of OpenAI's edits.
+    Where `mask` is opaque, the result shows the source unchanged, as in OpenAI's edits.
     """
     alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
     below = source.convert("RGB").resize(picture.size)
@@ -111,7 +111,7 @@ def repaint(picture: Image.Image, source: Image.Image, mask: Image.Image | None 
 
 
 def _coloured(picture: Image.Image, source: Image.Image) -> Image.Image:
-    """`picture` with the mean and the standard deviation of each channel taken from `source`."""
+    """Return `picture` with each channel's mean and standard deviation changed to those of `source`."""
     here, there = _channels(picture), _channels(source)
     spread = (there.std(axis=(0, 1)) + 1) / (here.std(axis=(0, 1)) + 1)
     moved = (here - here.mean(axis=(0, 1))) * spread + there.mean(axis=(0, 1))
@@ -119,5 +119,5 @@ def _coloured(picture: Image.Image, source: Image.Image) -> Image.Image:
 
 
 def _channels(picture: Image.Image) -> NDArray[np.float32]:
-    """An array of (height, width, 3), each 0 to 255."""
+    """Return the picture as an array of (height, width, 3) with values from 0 to 255."""
     return np.asarray(picture, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The palette of a picture: chosen by scene and hour, then changed by the prompt's moods and colours."""
+"""The palette of a picture, chosen by scene and time of day and changed by the prompt's moods and colours."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ _ACCENTS = ((240, 178, 72), (86, 176, 168), (226, 110, 106), (122, 132, 208), (2
 class Palette:
     """The colours of a picture by their use.
 
-    `high` and `low` are the sky's upper and lower colour, `far` and `near` the distance, `ground` and `under`
-    the ground and its shade. `main` is the subject's colour; None keeps the colour of its drawing.
+    `high` and `low` are the colours of the upper and the lower sky, `far` and `near` those of the distance
+    and of closer objects, `ground` and `under` those of the ground and its shade. `main` is the subject's
+    colour; if it is None, the subject has the colour of its drawing.
     """
 
     high: Colour
@@ -68,7 +69,7 @@ class Palette:
     main: Colour | None = None
 
     def lit(self, colour: Colour, share: float = 1.0) -> Colour:
-        """`colour` in the light of the hour; `share` is how far the light tints it, from 0 to 1."""
+        """Return `colour` tinted by the light of the hour. `share` is the tint's strength, from 0 to 1."""
         r, g, b = (part * (1 + (tint - 1) * share) for part, tint in zip(colour, self.tint, strict=True))
         return r, g, b
 
@@ -90,7 +91,10 @@ def choose_palette(plan: Plan) -> Palette:
 
 
 def _coloured(palette: Palette, names: tuple[str, ...]) -> Palette:
-    """Apply the prompt's colours: the first is the subject's and tints the scene, the second the accent."""
+    """Return `palette` with the prompt's colours.
+
+    The first colour is the subject's and also tints the scene. The second is the accent.
+    """
     if not names:
         return palette
     first = COLOURS[names[0]]
@@ -101,13 +105,13 @@ def _coloured(palette: Palette, names: tuple[str, ...]) -> Palette:
 
 
 def _recolour(palette: Palette, change: Callable[[Colour], Colour]) -> Palette:
-    """`palette` with `change` applied to every colour of the surroundings."""
+    """Return `palette` with `change` applied to every colour of the surroundings."""
     names = ("high", "low", "far", "near", "ground", "under")
     return replace(palette, **{name: change(getattr(palette, name)) for name in names})
 
 
 def saturate(colour: Colour, factor: float) -> Colour:
-    """`colour` with its distance from grey multiplied by `factor`."""
+    """Return `colour` with its distance from grey multiplied by `factor`."""
     grey = sum(colour) / 3
     return mix((grey, grey, grey), colour, factor)
 

@@ -1,4 +1,4 @@
-"""The plan of a picture: the scene, subject, hour, weather, colours and style that its prompt names."""
+"""The plan of a picture: the scene, subject, time of day, weather, colours and style in its prompt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _DEFAULT_SCENES = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan. Without a known `subject`, an emblem is made from `digest`, the SHA-256 of the prompt."""
+    """What to paint, according to the prompt.
+
+    `digest` is the SHA-256 of the prompt's text. If `subject` is None, an emblem is made from `digest`.
+    """
 
     scene: str
     subject: str | None
@@ -38,7 +41,7 @@ class Plan:
 
 
 def read_plan(prompt: str) -> Plan:
-    """Find the lexicon's words, in any of its languages, in `prompt`."""
+    """Return the plan for `prompt`, which is searched for the words of the lexicon in all its languages."""
     style, text = _split_style(prompt)
     text = _without_enhancer_phrases(text)
     named = _concepts_in(text, lexicon.SUBJECTS)
@@ -58,10 +61,11 @@ def read_plan(prompt: str) -> Plan:
 
 
 def _split_style(prompt: str) -> tuple[str, str]:
-    """The style's key, or "", and the prompt without the style presets' own words.
+    """Return the key of the prompt's style, or an empty string, and the prompt without the presets' words.
 
-    Those words describe the style, so they must not choose a scene or a colour. If the prompt has the words
-    of several presets, the last one counts: the user chose it after the prompt was written.
+    The words of a preset describe the style, so they must not choose a scene or a colour. If the prompt has
+    the words of several presets, the last preset counts, because the user chose it after the prompt was
+    written.
     """
     lower = prompt.lower()
     presets = [style for style in STYLES if style.words.lower() in lower]
@@ -75,7 +79,10 @@ def _split_style(prompt: str) -> tuple[str, str]:
 
 
 def _without_enhancer_phrases(text: str) -> str:
-    """`text` without the offline enhancer's phrases: only the user's words choose what is painted."""
+    """Return `text` without the phrases of the offline enhancer.
+
+    Only the user's own words choose what is painted.
+    """
     for phrase in _enhancer_phrases():
         text = text.replace(phrase, " ")
     return text
@@ -100,13 +107,13 @@ def _enhancer_phrases() -> tuple[str, ...]:
 
 
 def _concepts_in(text: str, words: Lexicon) -> list[str]:
-    """The concepts of a lexicon that `text` names, in the order of their first mention."""
+    """Return the concepts of the lexicon `words` that `text` names, in order of their first mention."""
     matches = ((_expression(known).search(text), concept) for concept, known in words.items())
     return [concept for _, concept in sorted((match.start(), concept) for match, concept in matches if match)]
 
 
 @cache
 def _expression(known: str) -> re.Pattern[str]:
-    """A pattern that matches any of the words, also with a plural ending."""
+    """Return a pattern that matches any word in `known`, with or without a plural ending."""
     each = "|".join(re.escape(word).replace("_", r"\s+") for word in known.split())
     return re.compile(rf"(?<!\w)(?:{each})(?:s|es|en|n)?(?!\w)")

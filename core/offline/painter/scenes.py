@@ -1,4 +1,4 @@
-"""The scenes. Each paints sky, distance and ground, from back to front."""
+"""The scenes. Each function paints the sky, the distance and the ground, from back to front."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _sea(stage: Stage) -> None:
 
 
 def _glint(stage: Stage, y: float) -> None:
-    """Paint light on the water, wider near the viewer."""
+    """Paint a glint of light on the water. Glints are wider near the viewer."""
     x, level = stage.at(stage.rng.uniform(0, 1), y)
     wide = stage.canvas.unit * stage.rng.uniform(0.02, 0.1) * (2 * y - 0.5)
     stage.canvas.fill(
@@ -101,7 +101,7 @@ def _mountains(stage: Stage) -> None:
 
 
 def _peaks(stage: Stage, y: float, rise: float, tone: Colour, snow: bool) -> None:
-    """Paint a chain of peaks with a lit and a shaded side, and snow on top if `snow`."""
+    """Paint a chain of peaks, each with a lit and a shaded side. `snow` adds snow on top."""
     w, h, rng = stage.canvas.width, stage.canvas.height, stage.rng
     for i in rng.permutation(5):
         x, top = (i + rng.uniform(0.2, 0.8)) / 5, y - rise * rng.uniform(0.55, 1.15)
@@ -156,7 +156,7 @@ def _city(stage: Stage) -> None:
 
 
 def _skyline(stage: Stage, y: float, tall: float, count: int, depth: int) -> None:
-    """Paint a row of buildings, lower in the middle; `depth` 0 is the farthest of three."""
+    """Paint a row of buildings that is lower in the middle. `depth` 0 is the farthest of three rows."""
     p, rng = stage.palette, stage.rng
     tone = mix(mix(p.far, p.low, 0.35), p.near, depth / 2)
     for i in range(count):
@@ -169,7 +169,10 @@ def _skyline(stage: Stage, y: float, tall: float, count: int, depth: int) -> Non
 def _building(
     stage: Stage, x: float, wide: float, y: float, high: float, *, tone: Colour, depth: int
 ) -> None:
-    """Paint a building with its base at `y`. Some windows are lit, half of them after dark."""
+    """Paint a building with its base at `y`.
+
+    Half of its windows are lit after dark, and 12% by day. Buildings in the farthest row have no windows.
+    """
     w, h, rng = stage.canvas.width, stage.canvas.height, stage.rng
     roof = np.array([(x, y + 0.05), (x, y - high), (x + wide, y - high), (x + wide, y + 0.05)]) * (w, h)
     stage.canvas.fill(roof, tone, mix(tone, stage.palette.low, 0.3), bevel=0)
@@ -215,7 +218,7 @@ def _room(stage: Stage) -> None:
 
 
 def _window(stage: Stage) -> None:
-    """Paint a window that shows the sky, and its light on the wall."""
+    """Paint a window that shows the sky, and the window's light on the wall."""
     p, (w, h) = stage.palette, (stage.canvas.width, stage.canvas.height)
 
     def frame(x0: float, y0: float, x1: float, y1: float) -> Points:
@@ -237,7 +240,7 @@ def _window(stage: Stage) -> None:
 
 
 def _shelf(stage: Stage) -> None:
-    """A shelf of books on the left wall."""
+    """Paint a shelf of books on the left wall."""
     p, (w, h), rng = stage.palette, (stage.canvas.width, stage.canvas.height), stage.rng
     board = np.array([(0.07, 0.36), (0.4, 0.36), (0.4, 0.378), (0.07, 0.378)]) * (w, h)
     stage.canvas.fill(board, mix(p.near, p.light, 0.1), p.near)
@@ -270,7 +273,7 @@ def _space(stage: Stage) -> None:
 
 
 def _planet(stage: Stage, x: float, y: float, r: float) -> None:
-    """A banded planet with a ring; `r` in pixels."""
+    """Paint a banded planet with a ring. `r` is the planet's radius in pixels."""
     canvas, globe = stage.canvas, mix(stage.palette.accent, (230, 150, 130), 0.3)
     stage.glow(x, y, 0.24, globe, 0.4)
     px, py = stage.at(x, y)
@@ -361,7 +364,10 @@ _SCENES: Mapping[str, Callable[[Stage], None]] = {
 
 
 def paint_island(stage: Stage) -> None:
-    """Paint the scene of the isometric style: a small square island of blocks, seen from 30 degrees above."""
+    """Paint the scene of the isometric style: a small square island of blocks.
+
+    The island is seen from 30 degrees above.
+    """
     canvas, palette = stage.canvas, stage.palette
     stage.band(-0.02, mix(palette.high, WHITE, 0.45), mix(palette.low, WHITE, 0.35))
     size = canvas.unit * 0.86 / (_TILES * 3**0.5)
@@ -372,7 +378,7 @@ def paint_island(stage: Stage) -> None:
 
 
 def _tile(stage: Stage, row: int, column: int, size: float) -> None:
-    """Paint one block of ground and, away from the middle, sometimes a plant, a rock or a building on it."""
+    """Paint one block of ground. Blocks away from the middle may carry a plant, a rock or a building."""
     canvas, palette, rng = stage.canvas, stage.palette, stage.rng
     middle = (_TILES - 1) / 2
     away = max(abs(row - middle), abs(column - middle))
@@ -393,7 +399,10 @@ def _tile(stage: Stage, row: int, column: int, size: float) -> None:
 def _block(
     canvas: Canvas, x: float, y: float, size: float, deep: float, *, top: Colour, side: Colour
 ) -> None:
-    """Paint a block. (x, y) is the centre of its top, `size` its edge, `deep` its height, in pixels."""
+    """Paint a block. (`x`, `y`) is the centre of its top face.
+
+    `size` is the length of its edge and `deep` its height, in pixels.
+    """
     a, b = size * 3**0.5 / 2, size / 2
     left = np.array([(x - a, y), (x, y + b), (x, y + b + deep), (x - a, y + deep)])
     right = np.array([(x + a, y), (x, y + b), (x, y + b + deep), (x + a, y + deep)])
@@ -403,7 +412,7 @@ def _block(
 
 
 def _dressing(stage: Stage, x: float, y: float, size: float) -> None:
-    """Paint a tower, a rock or a tree, as it suits the scene."""
+    """Paint a tower, a rock or a tree, depending on the scene."""
     canvas, palette, tall = stage.canvas, stage.palette, stage.rng.uniform(0.7, 1.5)
     scene = stage.plan.scene
     if scene in {"city", "room", "plain"}:

@@ -1,4 +1,4 @@
-"""The stage that a scene is painted on, and the sky and weather that scenes share."""
+"""The stage that a scene is painted on, and the sky and the weather that scenes share."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ WHITE: Colour = (255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A canvas with the plan, the palette and the random numbers to paint it.
+    """A canvas with everything that is needed to paint it: the plan, the palette and random numbers.
 
-    x and y are fractions of the canvas' width and height.
+    In the methods, `x` and `y` are fractions of the canvas's width and height.
     """
 
     canvas: Canvas
@@ -30,7 +30,7 @@ class Stage:
         return x * self.canvas.width, y * self.canvas.height
 
     def band(self, y: float, top: Colour, bottom: Colour | None = None) -> None:
-        """Fill everything below `y`."""
+        """Fill the canvas below `y` with a gradient from `top` to `bottom`."""
         w, h = self.canvas.width, self.canvas.height
         box = np.array([(-9, y * h), (w + 9, y * h), (w + 9, h + 9), (-9, h + 9)], float)
         self.canvas.fill(box, top, bottom, bevel=0)
@@ -38,7 +38,10 @@ class Stage:
     def ridge(
         self, y: float, rise: float, colours: tuple[Colour, Colour], rough: float = 0.0, bumps: int = 5
     ) -> Points:
-        """Paint land below a wavy line around `y` and return the line. `rise` is the height of the waves."""
+        """Paint land below a wavy line around `y`, and return the line.
+
+        `rise` is the height of the waves as a fraction of the canvas's height.
+        """
         w, h = self.canvas.width, self.canvas.height
         x = np.linspace(-0.05, 1.05, 130)
         phase = self.rng.uniform(0, 2 * np.pi, 3)
@@ -49,12 +52,12 @@ class Stage:
         return top
 
     def glow(self, x: float, y: float, radius: float, colour: Colour, strength: float = 1.0) -> None:
-        """Add light around a point; `radius` is a fraction of the shorter edge."""
+        """Add soft light around (`x`, `y`). `radius` is a fraction of the shorter edge."""
         add_glow(self.canvas, self.at(x, y), radius * self.canvas.unit, colour, strength)
 
 
 def add_glow(canvas: Canvas, at: tuple[float, float], radius: float, colour: Colour, strength: float) -> None:
-    """Add soft light around `at`; lengths in pixels."""
+    """Add soft light around the point `at`. Lengths are in pixels."""
     shrink = 8
     height, width = -(-canvas.height // shrink), -(-canvas.width // shrink)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) * shrink
@@ -66,7 +69,7 @@ def add_glow(canvas: Canvas, at: tuple[float, float], radius: float, colour: Col
 
 
 def paint_sky(stage: Stage, horizon: float, sun: bool = True, clouds: int = 4) -> None:
-    """Paint the sky: a gradient, sun or moon, stars at night, and clouds by day."""
+    """Paint the sky: a gradient, the sun or the moon, stars at night, and clouds at other times."""
     canvas, palette, rng = stage.canvas, stage.palette, stage.rng
     w, h = canvas.width, canvas.height
     box = np.array([(-9, -9), (w + 9, -9), (w + 9, horizon * h), (-9, horizon * h)], float)
@@ -100,7 +103,7 @@ def paint_stars(stage: Stage, below: float, count: int) -> None:
 
 
 def paint_cloud(stage: Stage, x: float, y: float, size: float, alpha: float) -> None:
-    """Paint a cloud with a flat base; `size` is a fraction of the shorter edge."""
+    """Paint a cloud with a flat base. `size` is a fraction of the shorter edge."""
     u = stage.canvas.unit * size
     cx, cy = stage.at(x, y)
     t = np.linspace(0, np.pi, 40)

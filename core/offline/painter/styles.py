@@ -1,4 +1,4 @@
-"""The painter's version of each style preset: how shapes are drawn, what is painted, and the finish."""
+"""How the painter renders each style preset: how shapes are drawn, what is painted, and the finish."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ def _unchanged(mask: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True, slots=True)
 class RenderStyle:
-    """One style.
+    """How one style is rendered.
 
-    `scene` and `subject` paint the stage, and `finish` turns it into the picture. `alpha` turns the subject's
-    mask into the alpha channel of a transparent picture.
+    `scene` and `subject` paint on the stage, and `finish` turns the stage into the picture. `alpha` turns the
+    subject's mask into the alpha channel of a transparent picture.
     """
 
     shape_style: ShapeStyle
@@ -106,5 +106,5 @@ _STYLES: Mapping[str, RenderStyle] = {
 
 
 def render_style(style: str) -> RenderStyle:
-    """The render style of a preset, by its key; a plain illustration for any other key."""
+    """Return the render style of the preset `style`. Any other key gives a plain illustration."""
     return _STYLES.get(style, _STYLES[""])

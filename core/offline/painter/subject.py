@@ -1,4 +1,4 @@
-"""Paints the subject: its drawing in the palette's colours, or an emblem for an unknown subject."""
+"""Paints the subject: its drawing in the palette's colours, or an emblem if the subject is unknown."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FLOATING = frozenset({"rocket", "balloon", "fish", "butterfly", "turtle", "ghos
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The subject's centre and half its height, in pixels."""
+    """The position of the subject: its centre (`x`, `y`) and half of its height (`half`), in pixels."""
 
     x: float
     y: float
@@ -48,7 +48,7 @@ class Placement:
 
 
 def place_subject(plan: Plan, width: int, height: int, rng: np.random.Generator) -> Placement:
-    """Place the subject near the middle, with its foot in the lower third of the picture."""
+    """Return a placement near the middle, with the subject's foot in the lower third of the picture."""
     half = 0.27 * min(height, width * 1.15) * (1.08 if plan.style == "product" else 1.0)
     x = width * (0.5 if plan.scene == "plain" else rng.uniform(0.45, 0.55))
     foot = height * (0.72 if floats(plan) else 0.87)
@@ -56,18 +56,21 @@ def place_subject(plan: Plan, width: int, height: int, rng: np.random.Generator)
 
 
 def place_on_island(width: int, height: int) -> Placement:
-    """Place the subject on the middle tile of the isometric island, smaller than in other styles."""
+    """Return a placement on the middle tile of the isometric island.
+
+    The subject is smaller than in other styles.
+    """
     half = 0.22 * min(width, height)
     return Placement(width / 2, height * 0.6 - half, half)
 
 
 def floats(plan: Plan) -> bool:
-    """True if the subject floats in air, water or space instead of standing on the ground."""
+    """Return whether the subject floats in air, water or space instead of standing on the ground."""
     return plan.subject in _FLOATING and not (plan.scene == "plain" and plan.subject in {"star", "heart"})
 
 
 def paint_subject(canvas: Canvas, plan: Plan, palette: Palette, placement: Placement) -> None:
-    """Paint the plan's subject and its shadow; an unknown subject gets an emblem."""
+    """Paint the plan's subject and its shadow. An unknown subject is painted as an emblem."""
     _shadow(canvas, plan, palette, placement)
     canvas.in_subject = True
     tones = _tones(plan, palette)
@@ -83,7 +86,7 @@ def paint_subject(canvas: Canvas, plan: Plan, palette: Palette, placement: Place
 
 
 def _shadow(canvas: Canvas, plan: Plan, palette: Palette, placement: Placement) -> None:
-    """Paint a soft shadow on the ground below the subject, if it stands on the ground."""
+    """Paint a soft shadow on the ground below the subject, if the subject stands on the ground."""
     if (
         plan.scene in {"sky", "underwater"}
         or (floats(plan) and plan.scene != "plain")
@@ -99,7 +102,7 @@ def _shadow(canvas: Canvas, plan: Plan, palette: Palette, placement: Placement) 
 
 
 def _tones(plan: Plan, palette: Palette) -> dict[str, Colour]:
-    """The colour of each role, in the light of the hour."""
+    """Return the colour of each colour role (such as `main` or `skin`) in the light of the time of day."""
     own = _OWN.get(plan.subject or "", palette.accent)
     main = mix(palette.main, own, 0.22) if palette.main and plan.subject else palette.main or own
     skin, hair = (
@@ -128,7 +131,7 @@ def _shapes(drawing: str) -> Iterator[tuple[str, str, list[float]]]:
 
 
 def _outlines(kind: str, numbers: list[float]) -> Iterator[Points]:
-    """The outline of a shape and, for a kind that begins with `2`, its mirror image."""
+    """Yield the outline of a shape. If `kind` begins with `2`, also yield the outline's mirror image."""
     points = _outline(kind[-1], numbers)
     yield points
     if kind[0] == "2":
@@ -155,7 +158,7 @@ def _round_ended(path: Points, width: float) -> Points:
 
 
 def _rectangle(left: float, top: float, right: float, bottom: float, corner: float = 0.0) -> Points:
-    """A rectangle with corners rounded by `corner`."""
+    """Return the outline of a rectangle. `corner` is the radius of its corners."""
     quarter = np.linspace(0, np.pi / 2, 8 if corner else 1)
     centres = (
         (right - corner, bottom - corner),
@@ -177,7 +180,7 @@ def _rectangle(left: float, top: float, right: float, bottom: float, corner: flo
 
 
 def _emblem(digest: bytes) -> str:
-    """A drawing of rings and petals; `digest` chooses their number and form."""
+    """Return a drawing of rings and petals. `digest` determines their number and form."""
     petals, roles = 5 + digest[3] % 6, ("main", "deep", "accent", "pale")
     lines = ["o deep 0 0 .94 .94", "o cream 0 0 .88 .88", "o deep 0 0 .83 .83"]
     for ring, (far, size) in enumerate(((0.54, 0.24), (0.38, 0.17), (0.22, 0.1))):
