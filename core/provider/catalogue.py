@@ -25,9 +25,9 @@ from core.settings import (
 )
 
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
-# No model sends more partial images per image.
+# The most partial images that any model sends per image.
 MAX_PARTIAL_IMAGES = 3
-# In characters.
+# In characters, for most models.
 MAX_PROMPT_LENGTH = 32_000
 _FINE_QUALITIES = (AUTO, "low", "medium", "high", "xhigh", "max")
 _SQUARE = "1024x1024"

@@ -18,7 +18,7 @@ _MIN_TIMEOUT_SECONDS = 0.001
 MAX_RESPONSE_BYTES = 256 * 2**20
 # Enough for 16,000 tokens, each in an event of its own.
 MAX_TEXT_RESPONSE_BYTES = 16 * 2**20
-# No useful error message is longer.
+# No useful error message is longer than this.
 MAX_ERROR_BYTES = 2**20
 _DEADLINE, _RECORDING = "deadline", "recording"
 
