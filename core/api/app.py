@@ -1,4 +1,7 @@
-"""The FastAPI applications below `/api` and `/auth`: their routes, error responses and browser sessions."""
+"""The two FastAPI applications: one serves `/api`, the other serves `/auth`.
+
+This module joins their routes, turns errors into responses, and begins and ends browser sessions.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ class TicketExchange(BaseModel):
 def create_api(
     get_studio: Callable[[], Studio], *, is_stopping: Callable[[], bool] = lambda: False
 ) -> FastAPI:
-    """Create the application below `/api`. Waiting requests get a response once `is_stopping` is true."""
+    """Create the application that serves `/api`.
+
+    `is_stopping` returns true once the server is stopping. Waiting requests then get a response.
+    """
     document = {"title": "Atelier: the Images API", "description": _DESCRIPTION, "servers": [{"url": "/api"}]}
     application = _application(get_studio, generation, enhancement, edits, gallery, audit, docs, **document)
     application.state.is_stopping = is_stopping
@@ -56,7 +62,7 @@ def create_api(
 
 
 def create_auth(get_studio: Callable[[], Studio]) -> FastAPI:
-    """Create the application below `/auth`, the only one that sets and clears the session cookie."""
+    """Create the application that serves `/auth`. Only it sets and clears the session cookie."""
     return _application(get_studio, sessions)
 
 
@@ -82,7 +88,8 @@ def _application(get_studio: Callable[[], Studio], *routers: APIRouter, **docume
 def begin_session(exchange: TicketExchange, request: Request, studio: CurrentStudio) -> Response:
     browser = request.headers.get("user-agent", "")
     token = studio.sessions.redeem_ticket(exchange.ticket, browser=browser)
-    # After redeeming the ticket: if it is sent twice, the second request must not end the new session.
+    # Delete the old session only after redeeming the ticket. If the browser sends the ticket twice, the
+    # second request fails above and can't delete the new session.
     _delete_session(studio, request)
     response = Response(status_code=204)
     secure = is_https(request.url.scheme, studio.settings)
@@ -100,7 +107,7 @@ def begin_session(exchange: TicketExchange, request: Request, studio: CurrentStu
 @sessions.post("/sign-out", status_code=204)
 def end_session(request: Request, studio: CurrentStudio) -> Response:
     _delete_session(studio, request)
-    # The next user of this browser must not find these images in its cache.
+    # The next person at this browser must not find this user's images in its cache.
     response = Response(status_code=204, headers={"Clear-Site-Data": '"cache"'})
     for name in (COOKIE, SECURE_COOKIE):
         response.delete_cookie(name, httponly=True, samesite="lax", secure=name == SECURE_COOKIE)
@@ -108,15 +115,15 @@ def end_session(request: Request, studio: CurrentStudio) -> Response:
 
 
 def _delete_session(studio: Studio, request: Request) -> None:
-    """Delete the rows of the sessions in both cookies.
+    """Delete the rows of the sessions that the request's cookies name.
 
-    Only logs an error of the database, so that a browser can always sign out.
+    An error of the database is only logged, so that a user can always sign out of the browser.
     """
     try:
         for name in (COOKIE, SECURE_COOKIE):
             studio.sessions.sign_out(request.cookies.get(name))
     except errors.ImageError as error:
-        # The browser is signed out, but the session stays valid until it expires.
+        # The response signs the browser out, but the session's row stays valid until it expires.
         log.error("session_not_deleted", code=error.code, details=error.details)
 
 
@@ -128,7 +135,7 @@ def _on_image_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_http_error(request: Request, error: Exception) -> JSONResponse:
-    """Translate the framework's errors: an unknown address, a wrong method, an unreadable body."""
+    """Respond to an error of the framework: an unknown path, a wrong method or an unreadable body."""
     if not isinstance(error, HTTPException):
         raise error
     if isinstance(error.__cause__, errors.ImageError):
@@ -142,13 +149,13 @@ def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """All methods of an address; the framework names only those of its first route."""
+    """Return all methods that the request's path allows. The framework names only those of one route."""
     routes = (route for route in request.app.state.routes if route.matches(request.scope)[0] != Match.NONE)
     return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
 def _on_invalid(request: Request, error: Exception) -> JSONResponse:
-    """Respond to a request that doesn't fit its model, without repeating its values."""
+    """Respond to a request that fails validation. The response doesn't repeat the request's values."""
     if not isinstance(error, RequestValidationError):
         raise error
     problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
@@ -160,7 +167,10 @@ def _on_invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_invalid_api_request(request: Request, error: Exception) -> JSONResponse:
-    """As `_on_invalid`, but authenticate first: a body that isn't JSON fails before the dependencies."""
+    """Respond as `_on_invalid` does, but authenticate the user first if the body isn't JSON.
+
+    FastAPI parses the body before it runs the dependencies, so nothing else has authenticated the user.
+    """
     if isinstance(error, RequestValidationError) and error.errors()[0]["type"] == "json_invalid":
         try:
             current_user(request, current_studio(request))
@@ -170,16 +180,17 @@ def _on_invalid_api_request(request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
-    """Respond to a bug; the server logs its traceback."""
+    """Respond to an exception that no other handler expects. The server logs its traceback."""
     unexpected = errors.ImageError(details=type(error).__name__)
     _count_error(request, unexpected)
     return error_response(unexpected, 500)
 
 
 def _count_error(request: Request, error: errors.ImageError) -> None:
-    """Count an error for the administrator.
+    """Count an error for the administrator's list of failures.
 
-    Errors of unauthenticated requests aren't counted: counting would let anybody write to the database.
+    Errors of unauthenticated requests aren't counted. Otherwise anybody could make the server write to the
+    database.
     """
     with suppress(Exception):
         if getattr(request.state, "authenticated", False):
@@ -193,7 +204,7 @@ _ERRORS_BY_STATUS: dict[int, type[errors.ImageError]] = {
     415: errors.ContentTypeRejected,
     422: errors.FieldsRejected,
 }
-# By pydantic's error types.
+# Messages for a rejected body, by pydantic's type of the error.
 _BODY_MESSAGES = {
     "json_invalid": "The body isn't valid JSON.",
     "model_attributes_type": "The body isn't JSON.",

@@ -1,4 +1,7 @@
-"""The audit log as a CSV file that is safe to open in a spreadsheet."""
+"""The route that downloads the audit log as a CSV file.
+
+The cells are escaped, so that a spreadsheet runs none of them as a formula.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,13 @@ from core.api.dependencies import CurrentStudio, CurrentUser
 from core.api.image_responses import SAFETY_HEADERS
 
 audit = APIRouter()
-# A spreadsheet takes a cell that starts with one of these characters for a formula, even in full width.
+# A spreadsheet reads a cell that starts with one of these characters as a formula. The last four are the
+# full-width forms of the first four.
 _FORMULA_CHARACTERS = r"=+\-@\t\r\n＝＋－＠"
-# A formula may also follow a separator, because some programs end a cell at another separator than a comma.
+# A formula may also follow a separator inside a cell, because some programs split cells at other separators
+# than the comma.
 _FORMULA = re.compile(rf"""(^|[;,|\t\r\n])((?:["']|[^\S\t\r\n])*)(?=[{_FORMULA_CHARACTERS}])""")
-# Excel reads a CSV file as UTF-8 only with this mark.
+# Excel reads a CSV file as UTF-8 only if the file starts with this mark.
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -30,7 +35,7 @@ def get_audit(
     person: str | None = None,
     action: Action | None = None,
 ) -> StreamingResponse:
-    """Download the audit log; for administrators."""
+    """Download the audit log as a CSV file. Only administrators may do this."""
     lines = csv_lines(
         COLUMN_TITLES, map(table_row, studio.audit_log.iterate(user, AuditFilter(person, action)))
     )
@@ -42,12 +47,12 @@ def get_audit(
 
 
 def escape_formulas(text: str) -> str:
-    """Put an apostrophe before everything in a cell that a spreadsheet would take for a formula."""
+    """Return `text` with an apostrophe before each part that a spreadsheet would read as a formula."""
     return _FORMULA.sub(r"\1'\2", text)
 
 
 def csv_lines(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[bytes]:
-    """The lines of a CSV file, with every cell quoted."""
+    """Yield the lines of a CSV file: `titles`, then `rows`. Quotes all cells and escapes formulas."""
     yield (_BYTE_ORDER_MARK + _line(titles)).encode()
     for row in rows:
         yield _line(row).encode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""FastAPI dependencies: the studio, the authenticated user, their scopes and their rate limits."""
+"""FastAPI dependencies: the process's `Studio`, the authenticated user, scopes and rate limits."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ CurrentStudio = Annotated[Studio, Depends(current_studio)]
 
 
 def current_user(request: Request, studio: CurrentStudio) -> SignedIn:
-    """The user of the bearer token or, without one, of the session cookie.
+    """Return the user of the bearer token or, if there is no token, of the session cookie.
 
-    Raises ImageAuthError without either. A wrong token raises TokenRejected, even beside a valid cookie.
+    Raises TokenRejected if the token is invalid, even if the cookie is valid. Raises ImageAuthError if the
+    request has neither a token nor a valid cookie.
     """
     scheme, *token = request.headers.get("authorization", "").split(None, 1) or [""]
     if scheme.casefold() == "bearer":
@@ -55,23 +56,34 @@ CurrentUser = Annotated[SignedIn, Depends(current_user)]
 
 
 def reader(request: Request, studio: CurrentStudio, user: CurrentUser) -> SignedIn:
-    """A user with the scope `read`; counts the request."""
+    """Check the scope `read`, count the request against the rate limits, and return the user.
+
+    Raises ScopeMissing if the token lacks the scope, and RequestRateExceeded if no requests are left.
+    """
     user.require(Scope.READ)
     try:
         _count_request(request, studio, user, RateKind.READ)
     except (errors.StorageError, errors.DatabaseError) as error:
-        # Users can still see their images when the disk is full.
+        # Allow the request: users can still see their images when the disk is full.
         log.warning("request_not_counted", code=error.code, details=error.details)
     return user
 
 
 def image_viewer(request: Request, studio: CurrentStudio, user: CurrentUser) -> SignedIn:
-    """A reader of image files. Requests with a session cookie aren't counted: one page loads many images."""
+    """Return the user of a request for an image file.
+
+    Only requests with an API token are counted. Requests with a session cookie aren't counted, because one
+    page loads many images.
+    """
     return reader(request, studio, user) if user.token_id else user
 
 
 def spender(request: Request, studio: CurrentStudio, user: CurrentUser) -> SignedIn:
-    """A user with the scope `generate`, who may buy and change; counts the request."""
+    """Check the scope `generate`, count the request against the rate limits, and return the user.
+
+    The scope `generate` lets a user buy and change images. Raises ScopeMissing if the token lacks the scope,
+    and RequestRateExceeded if no requests are left.
+    """
     user.require(Scope.GENERATE)
     _count_request(request, studio, user, RateKind.PAID)
     return user
@@ -86,9 +98,10 @@ def visible_image_owner(
         Query(max_length=200, description="From a link that shares this image; needs no sign-in"),
     ] = None,
 ) -> str:
-    """The id of the owner whose image may be shown: with a share link its owner, otherwise the user.
+    """Return the id of the user whose images this request may see.
 
-    Raises ImageNotFound for a link that doesn't show this image, unless the user is signed in.
+    With a valid share link, this is the owner of the shared image. Otherwise it is the signed-in user. Raises
+    ImageNotFound if the link doesn't share this image and nobody is signed in.
     """
     if share is not None and (shared_image := studio.share_links.shared_image(share, image_id)):
         request.state.by_share_link = True
@@ -108,7 +121,10 @@ Spender = Annotated[SignedIn, Depends(spender)]
 
 
 def _count_request(request: Request, studio: Studio, user: SignedIn, kind: RateKind) -> None:
-    """Count a request, and store its limit status for RateLimitHeaders. Raises RequestRateExceeded."""
+    """Count the request against the rate limits. Raises RequestRateExceeded if no requests are left.
+
+    Stores the status of the limits in `request.state`, from which RateLimitHeaders reads it.
+    """
     status = studio.rate_limits.acquire(kind, _rate_limits(studio, user, kind))
     request.state.limit_status = status
     if status.exceeded:
@@ -116,7 +132,7 @@ def _count_request(request: Request, studio: Studio, user: SignedIn, kind: RateK
 
 
 def _rate_limits(studio: Studio, user: SignedIn, kind: RateKind) -> list[Limit]:
-    """The user's limit, followed by the API token's if the request has one."""
+    """Return the user's limit. If the request has an API token, return the token's limit as well."""
     settings, reading = studio.settings, kind == RateKind.READ
     per_user = settings.user_reads_per_minute if reading else settings.user_paid_per_minute
     per_token = settings.token_reads_per_minute if reading else settings.token_paid_per_minute

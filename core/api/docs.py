@@ -1,4 +1,7 @@
-"""The API's documentation for signed-in users: the OpenAPI document and a self-contained Swagger UI page."""
+"""The routes of the API's documentation: the OpenAPI document and a page with Swagger UI.
+
+Only signed-in users can open them. The page loads nothing from other servers.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/cs
 
 
 class DocumentedAPI(FastAPI):
-    """A FastAPI application whose OpenAPI document also has the error schema and the ways to sign in."""
+    """A FastAPI application whose OpenAPI document also has the error schemas and the security schemes."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -81,7 +84,7 @@ def asset(name: str, user: Reader) -> Response:
         return Response(_START, media_type="text/javascript", headers=_HEADERS)
     if name not in _ASSETS:
         raise errors.PageNotFound
-    # The package is only a source of Swagger UI's files: none of its code runs.
+    # Only Swagger UI's files are read from this package. None of the package's code runs.
     data = (files("fastapi_swagger") / "resources" / name).read_bytes()
     return Response(
         data, media_type=_ASSETS[name], headers=_HEADERS | {"Cache-Control": "private, max-age=86400"}

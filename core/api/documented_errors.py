@@ -1,4 +1,4 @@
-"""The errors that a route can respond with, for its OpenAPI documentation."""
+"""The errors that each route can respond with, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from core import errors
 from core.web.error_responses import Failed
 
-# A prompt, model, size or other choice in the request that can't be used.
+# Errors of what a request asks for, such as its prompt, model or size.
 REQUEST_ERRORS = (
     errors.PromptEmpty,
     errors.PromptTooLong,
@@ -56,11 +56,15 @@ _SCHEMA_REF = "#/components/schemas/{model}"
 
 
 def document_errors(*kinds: type[errors.ImageError]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses of a route that can raise `kinds`, by status, each with its error codes."""
+    """Return the OpenAPI responses of a route that can raise `kinds`.
+
+    There is one response for each HTTP status. Its description lists the codes and messages of its errors.
+    """
     lines = {422: [f"`{errors.RequestRejected.code}` A field is missing, unknown or of the wrong type."]}
     for kind in (*_COMMON_ERRORS, *kinds):
         lines.setdefault(kind.status, []).append(f"`{kind.code}` {kind.message}")
-    # A reference instead of a model: a model for each status of each route takes 0.1 s of every start.
+    # Refer to one shared schema. If each status of each route had its own model, every start would take 0.1 s
+    # longer.
     content = {"application/json": {"schema": {"$ref": _SCHEMA_REF.format(model=Failed.__name__)}}}
     return {
         status: {"content": content, "description": "\n\n".join(dict.fromkeys(descriptions))}
@@ -69,7 +73,7 @@ def document_errors(*kinds: type[errors.ImageError]) -> dict[int | str, dict[str
 
 
 def error_schemas() -> dict[str, Any]:
-    """The component schemas that `document_errors` refers to."""
+    """Return the component schemas to which `document_errors` refers, by name."""
     schema = Failed.model_json_schema(ref_template=_SCHEMA_REF)
     definitions: dict[str, Any] = schema.pop("$defs")
     return definitions | {Failed.__name__: schema}

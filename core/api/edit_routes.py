@@ -1,4 +1,4 @@
-"""The route that edits an image: one from the user's gallery, or an uploaded file."""
+"""The route that edits an image, either one from the user's gallery or an uploaded file."""
 
 from __future__ import annotations
 
@@ -33,21 +33,24 @@ from core.studio import Studio
 T = TypeVar("T")
 edits = APIRouter(prefix="/images", tags=["Images"])
 _FILES = ("image", "mask")
-# Enough for the longest prompt in characters of four bytes.
+# Enough for the longest prompt, even if each of its characters takes four bytes in UTF-8.
 _MAX_FIELD_BYTES = 128 * 1024
 _CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
 _FILE_SCHEMA = {"type": "string", "format": "binary"}
 
 
 class EditRequest(ImageRequest):
-    """The form's fields without its files."""
+    """The form's fields, without its files."""
 
     prompt: str = Field(description="The change to make", examples=["Make it night"])
     image_id: str = Field("", max_length=64, description="The id of one of your images; or send `image`")
 
 
 def _openapi_form() -> dict[str, Any]:
-    """The form for the documentation. FastAPI itself would read the body before authentication."""
+    """Return the form's description for the OpenAPI document.
+
+    The route doesn't declare the form to FastAPI, which would then read the body before authentication.
+    """
     schema = EditRequest.model_json_schema()
     schema["properties"] |= {
         "image": _FILE_SCHEMA | {"description": "A PNG, JPEG or WebP image to edit; or send `image_id`"},
@@ -85,20 +88,21 @@ async def edit(
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """Waits, responds and uses the `Idempotency-Key` as `/generate` does.
+    """Edits the image `image_id` of your gallery, or the uploaded file `image`.
 
-    Edits the image `image_id` of your gallery, or the uploaded file `image`. Only an upload's pixels are
-    stored, and only as long as a job needs them. Its name and declared type are ignored.
+    The waiting time, the response and the `Idempotency-Key` are as for `/generate`. Only the pixels of an
+    upload are stored, and only as long as a job needs them. The upload's name and declared type are ignored.
     """
     async with _form(request) as form:
         body, files = _validate(form)
         recipe = body.recipe(studio.settings.default_image_model)
         content = body.model_dump() | await run_in_threadpool(_digests, files)
         idempotent = idempotent_request(user, idempotency_key, "edit", content)
-        # A repeated request gets the same response, even if its image has been deleted since.
+        # A repeated request gets the first request's response, even if the image has been deleted since.
         batch_id = await run_in_threadpool(studio.orders.earlier_batch, idempotent)
         if batch_id is None:
-            # Check first: an upload of a refused request would be stored for nothing and delay others.
+            # Check the request first. Otherwise the upload of a rejected request would be stored for nothing,
+            # and would delay other requests.
             await run_in_threadpool(studio.edits.check, user, recipe, body.n)
             add_images = partial(_with_images, studio, user, recipe, body, files)
             if files:
@@ -112,10 +116,13 @@ async def edit(
 
 @asynccontextmanager
 async def _form(request: Request) -> AsyncIterator[FormData]:
-    """Parse the form, whose files lie on disk until the block ends. Raises RequestRejected."""
+    """Parse the request's form. The form's files stay on disk until the block ends.
+
+    Raises ContentTypeRejected if the form isn't UTF-8, and RequestRejected if the body was cut off.
+    """
     _, options = parse_options_header(request.headers.get("content-type", ""))
     if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
-        # Some charsets take quadratic time to decode, on the event loop that serves all requests.
+        # Some other charsets take quadratic time to decode. That would block the event loop for all requests.
         raise errors.ContentTypeRejected(suggestions=("Send the form as UTF-8.",))
     try:
         async with request.form(
@@ -127,7 +134,10 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
 
 
 def _validate(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
-    """Split and validate the form. Raises RequestValidationError for unknown, repeated or invalid fields."""
+    """Split the form into its validated fields and its files by name.
+
+    Raises RequestValidationError if a field is unknown, repeated or invalid.
+    """
     files = {name: part.file for name, part in form.multi_items() if isinstance(part, UploadFile)}
     fields = {name: part for name, part in form.multi_items() if isinstance(part, str)}
     if len(files) + len(fields) != len(form.multi_items()):
@@ -145,9 +155,10 @@ def _validate(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
 
 
 async def run_in_upload_queue(request: Request, user_id: str, work: Callable[[], T]) -> T:
-    """Run `work` in the upload queue, where re-encoding large images delays no other requests.
+    """Run `work` in the upload queue and return its result.
 
-    Raises RequestRejected when the client disconnects before its turn.
+    The queue re-encodes large images one at a time, so that they don't delay other requests. Raises
+    RequestRejected if the client disconnects before `work` has started.
     """
     queue: UploadQueue = request.app.state.upload_queue
     queued = queue.submit(user_id, work)
@@ -159,7 +170,7 @@ async def run_in_upload_queue(request: Request, user_id: str, work: Callable[[],
 
 
 def _digests(files: dict[str, BinaryIO]) -> dict[str, str]:
-    """The SHA-256 of each uploaded file, in hex."""
+    """Return the SHA-256 of each uploaded file in hex, by the name of its field."""
     digests = {}
     for name, file in files.items():
         file.seek(0)
@@ -177,7 +188,7 @@ def _invalid(name: str, message: str) -> RequestValidationError:
 def _with_images(
     studio: Studio, user: SignedIn, recipe: Recipe, body: EditRequest, files: dict[str, BinaryIO]
 ) -> Recipe:
-    """Add the image and the mask to the recipe. Stores no upload unless all are valid."""
+    """Return `recipe` with the image and the mask of the request. Stores no upload unless all are valid."""
     image_file, mask_file = files.get("image"), files.get("mask")
     if image_file and mask_file:
         upload, mask = studio.uploads.store_with_mask(user.user_id, image_file, mask_file)

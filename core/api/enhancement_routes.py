@@ -21,7 +21,7 @@ from core.api.generation_routes import idempotent_request
 from core.api.schemas import EnhancedPrompt, EnhanceRequest, IdempotencyKey
 from core.usage.idempotency import IdempotentRequest
 
-# A request waits up to 30 seconds for an earlier one with the same idempotency key.
+# A request waits up to 30 seconds for an earlier request with the same idempotency key.
 KEY_RETRY_SECONDS, MAX_KEY_RETRIES = 0.5, 60
 
 
@@ -50,10 +50,11 @@ async def enhance_prompt(
     user: Spender,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """The same description sent again within a day gets the same text at no cost.
+    """A description that you send again within a day gets the same prompt at no cost.
 
-    With `Accept: text/event-stream` the response is a stream: `delta` events with the text as it arrives,
-    then `done` with the finished prompt, or `error`. The finished prompt may differ slightly from the deltas.
+    With `Accept: text/event-stream` the response is a stream of server-sent events. `delta` events have the
+    prompt's text as it arrives. The last event is `done` with the finished prompt, or `error`. The finished
+    prompt may differ slightly from the text of the deltas.
     """
     idempotent = idempotent_request(user, idempotency_key, "enhance-prompt", body.model_dump())
     chunks: asyncio.Queue[str | None] = asyncio.Queue()
@@ -89,9 +90,10 @@ async def next_chunk(
     *,
     until_end: bool = False,
 ) -> str | None:
-    """Wait for the text's next chunk, or for its end, which is None; `until_end` discards all chunks.
+    """Wait for the next chunk of the text and return it, or None at the end of the text.
 
-    Cancels a text that hasn't started when the client disconnects, unless it can ask again with its key.
+    With `until_end`, discard all chunks and return None. If the client disconnects, a text that hasn't
+    started is cancelled, unless the client can repeat the request by its idempotency key.
     """
     while True:
         try:
@@ -105,14 +107,20 @@ async def next_chunk(
 
 
 def enhanced_prompt(text: Future[str]) -> str:
-    """The finished text. Raises its error, or EnhancementCancelled."""
+    """Return the finished text.
+
+    Raises EnhancementCancelled if the text was cancelled, and the enhancement's own error if it failed.
+    """
     if text.cancelled():
         raise errors.EnhancementCancelled
     return text.result()
 
 
 async def _start_enhancement(enhance: Callable[[], Future[str]], *, retries: int) -> Future[str]:
-    """Start, after waiting for a request with the same key. Raises IdempotencyKeyBusy after all retries."""
+    """Start the enhancement, and retry while another request with the same idempotency key is running.
+
+    Raises IdempotencyKeyBusy if that request is still running after `retries` retries.
+    """
     for _ in range(retries):
         try:
             return await run_in_threadpool(enhance)
@@ -127,7 +135,10 @@ async def _delta_events(
     text: Future[str],
     check_user: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[bytes]:
-    """Stream the chunks, then the finished prompt. `check_user` raises when the user has lost access."""
+    """Yield a `delta` event for each chunk, then `done` with the finished prompt, or `error`.
+
+    `first` is the first chunk. `check_user` raises an ImageError if the user has lost access in the meantime.
+    """
     chunk = first
     while chunk is not None:
         yield events.event("delta", events.Delta(text=chunk))

@@ -1,6 +1,7 @@
-"""Server-sent events: the format, the stream of a batch's progress, and the limit on open streams.
+"""Server-sent events: their format, the stream of a batch's progress, and the limit on open streams.
 
-Routes wait for a batch by reading its rows at growing intervals. No thread is held between two reads.
+A batch is all images of one request. A route that waits for a batch reads its rows at growing intervals, and
+holds no thread between two reads.
 """
 
 from __future__ import annotations
@@ -26,15 +27,16 @@ from core.provider.catalogue import MAX_PARTIAL_IMAGES
 from core.web.error_responses import error_body
 from core.web.urls import partial_url
 
-# Seconds between two reads of a batch. They start short, because some batches end at once.
+# Seconds between two reads of a batch. The first pause is short, because some batches end at once.
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.5
-# A request that waits only for the end may notice it this share of its waiting time late, up to a maximum.
+# A pause grows by this share of the time waited so far. If the client needs only the batch's end, the pause
+# grows up to this maximum in seconds.
 LATE_SHARE, MAX_LATE_SECONDS = 0.1, 3.0
-# Per user and process, because each open stream and waiting request queries the database repeatedly.
+# The limit for each user in one process. Each open stream or waiting request queries the database repeatedly.
 MAX_STREAMS = 20
-# A proxy may close a connection that is silent for longer.
+# A stream that is silent for this long sends a comment, because a proxy may close a silent connection.
 KEEP_ALIVE_SECONDS = 15.0
-# Shorter than common proxy timeouts, after which a client would think that the request failed.
+# Shorter than the timeouts of common proxies. A client would take such a timeout for a failed request.
 MAX_WAIT_SECONDS = 240.0
 # The interval at which a waiting request checks whether its client has disconnected.
 DISCONNECT_CHECK_SECONDS = 0.5
@@ -49,7 +51,10 @@ SCHEMA = {
 
 
 class Partial(BaseModel):
-    """A partial image; `image` is the id of its job."""
+    """A preview of an image that is being generated.
+
+    `image` is the id of the image's job. `b64_json` has the preview's bytes in Base64.
+    """
 
     image: str
     number: int
@@ -69,19 +74,19 @@ def event(name: str, data: BaseModel) -> bytes:
 
 
 def error_event(error: errors.ImageError, name: str = "error") -> bytes:
-    """An error as an event, for a response whose status has already been sent."""
+    """Return `error` as an event, for a response whose status has already been sent."""
     return format_sse_event(event=name, data_str=json.dumps(error_body(error)))
 
 
 def keep_alive() -> bytes:
-    """An empty comment, which keeps the connection open."""
+    """Return an empty comment. Sending it keeps a silent connection open."""
     return format_sse_event(comment="")
 
 
 class StreamSlots:
     """Limits each user's open streams and waiting requests, so that one user can't slow down the others.
 
-    Counts within one process. Not thread-safe: use it only on the event loop.
+    Counts are kept in one process. The class isn't thread-safe: use it only on the event loop.
     """
 
     def __init__(self, limit: int = MAX_STREAMS) -> None:
@@ -93,7 +98,7 @@ class StreamSlots:
 
     @contextmanager
     def occupy(self, user_id: str) -> Iterator[bool]:
-        """Occupy one of the user's slots until the block ends; yields False when none is free."""
+        """Occupy one of the user's slots until the block ends. Yields False if no slot is free."""
         if self.full(user_id):
             yield False
             return
@@ -120,9 +125,10 @@ def too_many_streams() -> errors.RequestRateExceeded:
 async def limited_stream(
     slots: StreamSlots, user_id: str, stream: AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes, None]:
-    """Occupy one of the user's slots while the stream is open.
+    """Yield the chunks of `stream`, and occupy one of the user's slots while it is open.
 
-    Sends an error event when no slot is free: many requests may have passed the check at the same moment.
+    If no slot is free, yields only an error event. The route has checked this before, but many requests may
+    pass its check at the same moment.
     """
     with slots.occupy(user_id) as is_free:
         if not is_free:
@@ -133,19 +139,29 @@ async def limited_stream(
 
 
 def progress_pause(waited: float) -> float:
-    """The seconds until the next read, for a client that sees every change, after `waited` seconds."""
+    """Return the seconds until the next read of a batch, for a client that sees every change.
+
+    `waited` is the number of seconds waited so far.
+    """
     return min(MIN_PAUSE_SECONDS + waited * LATE_SHARE, MAX_PAUSE_SECONDS)
 
 
 def end_pause(waited: float) -> float:
-    """The seconds until the next read, for a client that sees only the end, after `waited` seconds."""
+    """Return the seconds until the next read of a batch, for a client that sees only the batch's end.
+
+    `waited` is the number of seconds waited so far.
+    """
     return min(MIN_PAUSE_SECONDS + waited * LATE_SHARE, MAX_LATE_SECONDS)
 
 
 async def poll_batch(
     request: Request, read: Callable[[], Batch], pause: Callable[[float], float] = progress_pause
 ) -> AsyncIterator[Batch]:
-    """Yield the batch's state until it has ended, the client has disconnected or the server stops."""
+    """Yield the batch again and again until it has ended, the client has disconnected or the server stops.
+
+    `read` reads the batch. `pause` gets the seconds waited so far, and returns the seconds until the next
+    read.
+    """
     waited = 0.0
     is_stopping: Callable[[], bool] = request.app.state.is_stopping
     while True:
@@ -158,9 +174,9 @@ async def poll_batch(
 
 
 async def wait_for_end(request: Request, read: Callable[[], Batch]) -> Batch:
-    """Wait for the end of a batch.
+    """Wait for the batch to end and return it.
 
-    Returns a live batch after MAX_WAIT_SECONDS, when the client has disconnected, or when the server stops.
+    Returns an unfinished batch after MAX_WAIT_SECONDS, or if the client has disconnected or the server stops.
     """
     deadline = time.monotonic() + MAX_WAIT_SECONDS
     async for batch in poll_batch(request, read, end_pause):
@@ -176,10 +192,10 @@ async def batch_events(
     read_partial: Callable[[str, int], bytes],
     end_event: Callable[[Batch], bytes],
 ) -> AsyncIterator[bytes]:
-    """Stream `progress` for every change, `partial` for every partial image, then `end_event`.
+    """Yield a `progress` event for every change, a `partial` event for every preview, then `end_event`.
 
-    A stream stops without an end event when the server stops, the database fails or the user is signed out.
-    A client that asks again gets the reason.
+    The stream stops without an end event if the server stops, an error occurs or the user is signed out. A
+    client that opens the stream again gets the reason as an error response.
     """
     sent_partials: dict[tuple[str, int], int] = {}
     sent_status, silent_seconds = "", 0.0
@@ -205,9 +221,10 @@ async def batch_events(
 async def _new_partials(
     batch: Batch, sent: dict[tuple[str, int], int], read_partial: Callable[[str, int], bytes]
 ) -> AsyncIterator[Partial]:
-    """The partial images of live jobs that haven't been `sent`, which counts them by job and attempt.
+    """Yield the previews of live jobs that haven't been sent yet.
 
-    Reads at most MAX_PARTIAL_IMAGES for each job, even if a damaged row names a larger number.
+    `sent` counts the previews sent for each job and attempt, and is updated here. At most MAX_PARTIAL_IMAGES
+    are read for each job, even if a damaged row names a larger number.
     """
     for job in batch.jobs:
         attempt = job.id, job.attempts

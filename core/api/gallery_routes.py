@@ -1,4 +1,4 @@
-"""The routes that list, read, change and delete images."""
+"""The routes that list, read, change, delete and restore images."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def list_images(
     model: Annotated[str | None, Query(max_length=128)] = None,
     trash: Annotated[bool, Query(description="Deleted images only")] = False,
 ) -> ImageList:
-    """Newest first; with `trash`, last deleted first."""
+    """Lists the newest images first. With `trash`, lists the images deleted last first."""
     filters = Filters(search=q, style=style, model=model, favourites=favourite, trash=trash)
     page = studio.gallery.page_or_empty(user.user_id, filters, after=cursor, limit=limit)
     filter_query = {"q": q, "style": style, "model": model, "favourite": favourite, "trash": trash}
@@ -63,7 +63,7 @@ def list_images(
 def get_image(
     image_id: str, request: Request, studio: CurrentStudio, owner_id: VisibleImageOwner
 ) -> Response:
-    """The original bytes from the service."""
+    """Responds with the original bytes from the image service."""
     image = studio.gallery.get(owner_id, image_id)
     data = partial(studio.gallery.original, owner_id, image_id)
     return image_response(request, image.sha256, image.mime, data, image.file_bytes)
@@ -80,7 +80,7 @@ def get_image(
 def get_thumbnail(
     image_id: str, request: Request, studio: CurrentStudio, owner_id: VisibleImageOwner
 ) -> Response:
-    """A WebP of at most 512 pixels."""
+    """Responds with a WebP image whose sides are at most 512 pixels long."""
     etag = f"t-{studio.gallery.get(owner_id, image_id).sha256}"
     return image_response(request, etag, "image/webp", partial(studio.gallery.thumbnail, owner_id, image_id))
 
@@ -97,7 +97,9 @@ def download(
     user: ImageViewer,
     prompt: Annotated[bool, Query(description="Write the prompt into the file")] = False,
 ) -> Response:
-    """A copy with a file name. With `prompt`, a PNG's metadata holds the prompts and the traits."""
+    """Responds with a copy that has a file name. With `prompt`, a PNG's metadata holds the prompts and the
+    traits.
+    """
     file = studio.gallery.download(user.user_id, image_id, with_prompt=prompt)
     disposition = f"attachment; filename*=UTF-8''{quote(file.file_name)}"
     headers = SAFETY_HEADERS | {"Content-Disposition": disposition, "Cache-Control": "private, no-store"}
@@ -122,7 +124,7 @@ def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata
     | {204: {"description": "Changed; the response to a token without the scope `read`"}},
 )
 def change_image(image_id: str, body: ChangeRequest, studio: CurrentStudio, user: Spender) -> Any:
-    """Responds with the changed image's metadata, unless the token lacks the scope `read`."""
+    """Responds with the changed image's metadata. A token without the scope `read` gets no body (204)."""
     image = studio.gallery.change(user.user_id, image_id, name=body.name, favourite=body.favourite)
     return Metadata.of(image) if user.may(Scope.READ) else Response(status_code=204)
 
@@ -134,7 +136,7 @@ def change_image(image_id: str, body: ChangeRequest, studio: CurrentStudio, user
     responses=document_errors(errors.ImageNotFound),
 )
 def delete_image(image_id: str, studio: CurrentStudio, user: Spender) -> None:
-    """It can be restored until the installation empties its trash."""
+    """The image can be restored until the installation removes it from the trash."""
     studio.gallery.trash(user.user_id, image_id)
 
 

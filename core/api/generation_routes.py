@@ -1,4 +1,4 @@
-"""The routes that generate images, and watch them being made."""
+"""The routes that generate images and report their progress."""
 
 from __future__ import annotations
 
@@ -52,14 +52,15 @@ async def generate(
     prefer: Prefer = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """Waits for all images and responds with those that succeeded; `errors` has the reasons for the others.
+    """Waits for all images and responds with those that succeeded. `errors` has the reasons for the others.
 
-    With `Prefer: respond-async` the response is 202 at once. It is also 202 after four minutes, when you have
-    twenty waiting requests already, and when the server stops or loses its database. The images are still
-    made.
+    With `Prefer: respond-async` the response is 202 at once. The response is also 202 if the images take
+    longer than four minutes, if you already have twenty waiting requests, and if the server stops or loses
+    its database. In all these cases the images are still made.
 
-    If the client disconnects, images that haven't started are cancelled, unless the request has an
-    `Idempotency-Key` and may come again. Images that have started are always finished and stored.
+    If the client disconnects, images that haven't started are cancelled. A request with an `Idempotency-Key`
+    is an exception, because the client may send it again: nothing is cancelled. Images that have started are
+    always finished and stored.
 
     A request with an unknown outcome (504) may have been charged. It is never sent again automatically.
     """
@@ -79,7 +80,11 @@ async def batch_response(
     idempotent: IdempotentRequest | None,
     prefer: str | None,
 ) -> Any:
-    """The response to a request that has submitted a batch: its images, or 202 with the batch's address."""
+    """Return the response to a request that has submitted a batch.
+
+    The response has the batch's images. If they aren't ready, it is 202 with the address of the batch's
+    status. Raises the error of the first failure if the batch has no images.
+    """
     if _wants_async(prefer):
         return _accepted(batch_id, {"Preference-Applied": "respond-async"})
     with stream_slots(request).occupy(user.user_id) as has_slot:
@@ -88,7 +93,8 @@ async def batch_response(
         try:
             batch = await events.wait_for_end(request, partial(studio.batches.find, user.user_id, batch_id))
         except (errors.DatabaseError, errors.StorageError):
-            # Without the batch's address the client would send the request again, and buy it twice.
+            # Without the batch's address the client would send the request again, and pay for the images
+            # twice.
             return _accepted(batch_id)
     # The user may have lost access while the request waited.
     await run_in_threadpool(current_user, request, studio)
@@ -109,7 +115,7 @@ def _accepted(batch_id: str, extra_headers: dict[str, str] | None = None) -> JSO
 
 
 def _result(batch: Batch) -> Generated:
-    """The images of a finished batch. Raises the first error when there are none."""
+    """Return the images of a finished batch. Raises the error of the first failure if there are no images."""
     if not batch.images:
         raise batch.failures[0].to_error()
     return Generated.of(batch)
@@ -128,7 +134,7 @@ def idempotent_request(
     responses=document_errors(errors.ImageNotFound),
 )
 def get_job(job_id: str, response: Response, studio: CurrentStudio, user: Reader) -> JobStatus:
-    """While the batch is running, `Retry-After` is the number of seconds until you should ask again."""
+    """While the batch is unfinished, `Retry-After` is the number of seconds to wait before you ask again."""
     batch = studio.batches.find(user.user_id, job_id)
     response.headers["Cache-Control"] = "no-store"
     if batch.is_live:
@@ -149,8 +155,8 @@ def get_job(job_id: str, response: Response, studio: CurrentStudio, user: Reader
     },
 )
 async def watch_job(job_id: str, request: Request, studio: CurrentStudio, user: Reader) -> StreamingResponse:
-    """Streams server-sent events: `progress` with the batch's status, `partial` with a preview, and `end`
-    with the response of the original request. If the stream stops without `end`, open it again.
+    """Streams server-sent events. `progress` has the batch's status, and `partial` has a preview of an image.
+    `end` has the response of the original request. If the stream stops without `end`, open it again.
     """
     await run_in_threadpool(studio.batches.find, user.user_id, job_id)
 
@@ -181,7 +187,9 @@ def _end_event(batch: Batch) -> bytes:
 def get_partial(
     job_id: str, number: int, request: Request, studio: CurrentStudio, user: ImageViewer
 ) -> Response:
-    """A preview of the image with the id `job_id` in the batch. It is deleted once the image is finished."""
+    """Responds with a preview of the image whose id in the batch is `job_id`. The preview is deleted once the
+    image is finished.
+    """
     data = studio.jobs.partial(user.user_id, job_id, number)
-    # The hash is part of the ETag, because a second attempt numbers its partial images from 0 again.
+    # The ETag is a hash of the bytes, because a second attempt numbers its partial images from 0 again.
     return image_response(request, sha256(data).hexdigest(), sniff_media_type(data), lambda: data)

@@ -1,4 +1,8 @@
-"""Image bytes as HTTP responses, with private caching, range requests and protection against scripts."""
+"""HTTP responses with the bytes of an image.
+
+Only the user's own browser may cache them. They support range requests, and headers forbid any script in the
+bytes to run.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,10 @@ SAFETY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
-# A share link is checked at every use, and no other site learns it from the Referer header.
+# `no-cache`: the browser asks at every use, so that the share link is checked. `no-referrer`: no other site
+# learns the link.
 _SHARE_LINK_HEADERS = {"Cache-Control": "private, no-cache", "Referrer-Policy": "no-referrer"}
-# Access to an image depends on these request headers.
+# The request headers on which access to an image depends.
 _VARY = "Cookie, Authorization"
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
@@ -24,9 +29,10 @@ _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 def image_response(
     request: Request, etag: str, mime: str, read: Callable[[], bytes], size: int | None = None
 ) -> Response:
-    """The response to a GET or HEAD request for an image of `size` bytes.
+    """Return the response to a GET or HEAD request for an image.
 
-    Calls `read` only to send the bytes, or to measure them when `size` is None. Raises RangeRejected.
+    `size` is the number of bytes. `read` returns the bytes. It is called only if they are sent, or if `size`
+    is None and they must be counted. Raises RangeRejected if the requested range has none of the bytes.
     """
     by_share_link = getattr(request.state, "by_share_link", False)
     cache_headers = _SHARE_LINK_HEADERS if by_share_link else {"Cache-Control": CACHE_CONTROL}
@@ -41,7 +47,11 @@ def image_response(
 
 
 def _data_response(request: Request, etag: str, data: bytes, mime: str, headers: dict[str, str]) -> Response:
-    """The requested range of `data`, or all of it without a range, with several, or with a malformed one."""
+    """Return a response with the range of `data` that the request asks for.
+
+    The response has all of `data` if the request names no range, several ranges or a malformed range. Raises
+    RangeRejected if the range has none of the bytes.
+    """
     requested = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
     is_current = request.headers.get("if-range", f'"{etag}"') == f'"{etag}"'
     if not requested or not is_current or requested[0] == "bytes=-":
@@ -54,7 +64,10 @@ def _data_response(request: Request, etag: str, data: bytes, mime: str, headers:
 
 
 def _byte_positions(first: str, last: str, size: int) -> tuple[int, int]:
-    """The first and the last position of a range. If `first` is empty, `last` counts from the end."""
+    """Return the first and the last position of a range. `size` is the number of bytes of the whole image.
+
+    If `first` is empty, the range is the last `last` bytes of the image.
+    """
     if not first:
         return max(0, size - int(last)), size - 1
     return int(first), min(int(last or size), size - 1)

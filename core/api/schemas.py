@@ -36,13 +36,13 @@ Prefer = Annotated[
 
 
 class RequestBody(BaseModel):
-    """A request's body. Unknown fields are refused, because they may be misspelt."""
+    """The base of all request bodies. Unknown fields are rejected, because they may be misspelt."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class ImageRequest(RequestBody):
-    """The fields that generating and editing an image have in common."""
+    """The fields that all requests for new images have in common."""
 
     prompt: str
     style: Style | None = Field(None, description=f"A preset ({_STYLES}) or one of the model's own styles")
@@ -93,7 +93,7 @@ class EnhanceRequest(RequestBody):
 
 
 class ChangeRequest(RequestBody):
-    """Omitted fields stay unchanged."""
+    """The fields of an image that can be changed. A field that you omit stays unchanged."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"favourite": True}})
 
@@ -169,7 +169,7 @@ class JobImage(BaseModel):
 
 
 class JobStatus(BaseModel):
-    """A batch's current state. `result` is set when the batch has ended with at least one image."""
+    """The current state of a batch. `result` is null until the batch has ended, and if it has no images."""
 
     job: str
     state: JobState

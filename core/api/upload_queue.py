@@ -1,4 +1,4 @@
-"""The upload queue: does heavy work one item at a time, taking turns between users."""
+"""The upload queue: runs heavy work one item at a time, and lets the users take turns."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ WorkItem = tuple[Future[Any], Callable[[], Any]]
 class UploadQueue:
     """A fair queue with one worker thread.
 
-    The users take turns, one item each. A new user waits for at most one item of each other user, however
-    many items these have submitted.
+    The users take turns, and each turn runs one item. However many items the other users have submitted, a
+    new user waits for at most one item of each of them.
     """
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
         self._lock = threading.Lock()
-        # In the order of the users' next turns.
+        # The waiting items by user id. The user whose turn is next comes first.
         self._items_by_user: dict[str, deque[WorkItem]] = {}
 
     def submit(self, user_id: str, work: Callable[[], T]) -> Future[T]:
-        """Queue `work`. A future that is cancelled while it waits is skipped and takes no turn."""
+        """Queue `work`, and return a future for its result.
+
+        If the future is cancelled before `work` has started, `work` doesn't run.
+        """
         future: Future[T] = Future()
         context = copy_context()
         with self._lock:
@@ -44,7 +47,10 @@ class UploadQueue:
                 return
 
     def _pop(self) -> WorkItem | None:
-        """Take the next user's first item, and move that user to the end of the line."""
+        """Remove and return the first item of the user whose turn is next, or return None if nothing waits.
+
+        If the user has more items, their next turn comes after those of all other users.
+        """
         with self._lock:
             if not self._items_by_user:
                 return None
@@ -60,5 +66,5 @@ def _run(future: Future[Any], work: Callable[[], Any]) -> None:
     try:
         future.set_result(work())
     except BaseException as error:
-        # The caller of `future.result()` gets the error, as from an executor.
+        # `future.result()` raises the error for its caller, as a future of an executor does.
         future.set_exception(error)
