@@ -1,4 +1,4 @@
-"""Download copies of images: their bytes, with or without the prompt, and a file name."""
+"""Downloads: a copy of an image with or without its prompt, and a file name for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FILE_NAME_LENGTH = 60
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file for a user to save; `file_name` is valid on every operating system."""
+    """A file for the user to download. `file_name` is valid on every operating system."""
 
     data: bytes
     file_name: str
@@ -22,14 +22,20 @@ class Download:
 
 
 def download_of(image: Image, data: bytes, *, with_prompt: bool) -> Download:
-    """A copy of `data`, the bytes of `image`, with the prompt in a PNG's metadata or without any prompt."""
+    """Return a download copy of `image`, whose file has the bytes `data`.
+
+    With `with_prompt`, the prompt is in the metadata of a PNG. Otherwise it is removed from there.
+    """
     texts = _recipe_text(image) if with_prompt else {}
     copy = download_copy(data, recipe_text=texts)
     return Download(copy, download_file_name(image, "-with-prompt" if texts else ""), image.mime)
 
 
 def _recipe_text(image: Image) -> dict[str, str]:
-    """The metadata of a copy with the prompt; other image tools read `parameters` in this layout."""
+    """Return the metadata texts for a copy with the prompt, by keyword.
+
+    Other image tools read the text `parameters` in this format.
+    """
     options = {
         "Model": image.model,
         "Style": image.style,
@@ -41,7 +47,10 @@ def _recipe_text(image: Image) -> dict[str, str]:
 
 
 def download_file_name(image: Image, suffix: str = "") -> str:
-    """The letters and digits of the name or prompt, the first 8 digits of the id, `suffix` and extension."""
+    """Return a file name such as "red-fox-1a2b3c4d.png".
+
+    It consists of the image's name or prompt, the first 8 characters of its id, `suffix` and the extension.
+    """
     name = unicodedata.normalize("NFC", (image.name or image.prompt)[: 4 * FILE_NAME_LENGTH])
     words = "".join(letter if letter.isalnum() else " " for letter in name)
     stem = "-".join(words.split())[:FILE_NAME_LENGTH].strip("-") or "image"

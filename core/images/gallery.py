@@ -1,6 +1,7 @@
 """The gallery: add, list, search, rename, delete, restore and download a user's images.
 
-Every method takes the owner's id. Another user's image raises ImageNotFound, as if it didn't exist.
+Each method for one user's images takes the owner's id. Another user's image raises ImageNotFound, as if it
+didn't exist.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from core.storage.keys import thumbnail_key
 from core.storage.storage import Storage
 
 PURGE_BATCH = 500
-# Each thumbnail being created holds an image of up to 50 million pixels in memory.
+# To create a thumbnail, an image of up to 50 million pixels is held in memory.
 THUMBNAILS_AT_ONCE = 2
 
 
@@ -85,10 +86,10 @@ class Gallery:
         seconds: float = 0.0,
         offline: bool = False,
     ) -> Image:
-        """Add the row of a stored image in the caller's write transaction.
+        """Add the row of a stored image in the caller's write transaction, and return the row.
 
-        A second call with the same `file_key` changes nothing and returns the first row. `index` is the
-        position of the image in its job, counted from 0; it keeps images of the same moment in order.
+        If there is a row with this `file_key` already, it is returned unchanged. `index` is the image's
+        position in its job, counted from 0. It keeps the images of one job in order.
         """
         fields = _recipe_fields(recipe) | {
             "id": new_id(),
@@ -113,7 +114,7 @@ class Gallery:
         return self._own(session, owner_id, col(Image.file_key) == file_key)
 
     def has_file(self, session: Session, file_key: str) -> bool:
-        """Whether the file belongs to an image, in the trash or not."""
+        """Return whether an image has this file. Images in the trash count as well."""
         found = select(col(Image.id)).where(col(Image.file_key) == file_key)
         return session.execute(found).first() is not None
 
@@ -125,10 +126,10 @@ class Gallery:
         after: str | None = None,
         limit: int = PAGE_SIZE,
     ) -> Page:
-        """One page, newest first; in the trash, the latest deleted first.
+        """Return one page of images, newest first. The trash begins with the image that was deleted last.
 
-        `after` is `next` or `newer` of another page. If it is invalid or nothing follows it, the first page
-        is returned, so only the first page can be empty.
+        `after` is the cursor `next` or `newer` of another page. If the cursor is invalid or no image follows
+        it, the first page is returned. A page is therefore empty only if the whole list is empty.
         """
         limit = min(max(limit, 1), MAX_PAGE_SIZE)
         with self._database.read() as session:
@@ -142,9 +143,9 @@ class Gallery:
         after: str | None = None,
         limit: int = PAGE_SIZE,
     ) -> Page:
-        """One page of a list that is read to its end: after the last image, the page is empty.
+        """Return one page of images. After the last image, the page is empty.
 
-        Raises RequestRejected unless `after` is `next` of another page.
+        `after` is the cursor `next` of another page. Raises RequestRejected for any other cursor.
         """
         cursor = Cursor.decode(after)
         if after is not None and (cursor is None or cursor.newer):
@@ -159,19 +160,22 @@ class Gallery:
             return int(session.execute(found).scalar_one())
 
     def get(self, owner_id: str, image_id: str) -> Image:
-        """The image, in the trash or not. Raises ImageNotFound."""
+        """Return the image, even if it is in the trash. Raises ImageNotFound."""
         with self._database.read() as session:
             return self._own(session, owner_id, col(Image.id) == storable_text(image_id))
 
     def get_untrashed(self, owner_id: str, image_id: str) -> Image:
-        """The image. Raises ImageNotFound, also if it is in the trash."""
+        """Return the image. Raises ImageNotFound if there is no such image, and if it is in the trash."""
         image = self.get(owner_id, image_id)
         if image.trashed_at:
             raise ImageNotFound
         return image
 
     def newest_by_recipe(self, owner_id: str, recipes: Iterable[Recipe]) -> dict[Recipe, Image]:
-        """The newest image outside the trash for each recipe with the same request hash, if there is one."""
+        """Return, for each recipe, the newest image that was made from the same prompt and options.
+
+        Recipes without such an image are left out. Images in the trash don't count.
+        """
         with self._database.read() as session:
             found = {recipe: newest_image(session, owner_id, recipe.request_hash) for recipe in set(recipes)}
         return {recipe: image for recipe, image in found.items() if image}
@@ -184,9 +188,9 @@ class Gallery:
     def change(
         self, owner_id: str, image_id: str, *, name: str | None = None, favourite: bool | None = None
     ) -> Image:
-        """Rename an image, or mark it as a favourite or not; None leaves the value as it is.
+        """Rename an image, or change whether it is a favourite. None leaves the name or the mark as it is.
 
-        Raises ImageNotFound or WordsRejected.
+        Raises ImageNotFound, or TextRejected if the name can't be stored.
         """
         if name is not None:
             check_prompt_texts(name=name, traits=())
@@ -200,39 +204,49 @@ class Gallery:
             return image
 
     def trash(self, owner_id: str, *image_ids: str) -> None:
-        """Move images to the trash: all of them, or none and ImageNotFound is raised."""
+        """Move images to the trash. If one of them isn't found, raise ImageNotFound and move none."""
         self._move(owner_id, image_ids, Action.TRASH, col(Image.trashed_at).is_(None), self._clock())
 
     def restore(self, owner_id: str, *image_ids: str) -> None:
-        """Move images out of the trash: all of them, or none and ImageNotFound is raised."""
+        """Move images out of the trash. If one of them isn't found, raise ImageNotFound and move none."""
         self._move(owner_id, image_ids, Action.RESTORE, col(Image.trashed_at).is_not(None), None)
 
     def purge(self, now: datetime) -> Iterator[int]:
-        """Delete for good what has been in the trash too long; yields the size of each batch."""
+        """Delete the images that have been in the trash too long, in batches. Yield the size of each batch.
+
+        They can't be restored. `now` is the current time.
+        """
         while removed := self._purge_rows(now - self._trash_age):
             self._storage.delete(*removed.values(), *map(thumbnail_key, removed))
             yield len(removed)
 
     def original(self, owner_id: str, image_id: str) -> bytes:
-        """The bytes as the service sent them. Raises ImageNotFound, FileDamaged or StorageError."""
+        """Return the image's bytes as the service sent them.
+
+        Raises ImageNotFound, FileDamaged or StorageError.
+        """
         return self._bytes_of(self.get(owner_id, image_id))
 
     def check_file(self, owner_id: str, image_id: str) -> None:
-        """Raise FileMissing or FileDamaged if the file is missing or has another size; doesn't read it."""
+        """Check that the image's file exists and has the recorded size, without reading it.
+
+        Raises ImageNotFound, FileMissing if the file is missing, and FileDamaged if its size is wrong.
+        """
         image = self.get(owner_id, image_id)
         if self._storage.size(image.file_key) != image.file_bytes:
             raise _damaged(image)
 
     def thumbnail(self, owner_id: str, image_id: str) -> bytes:
-        """The stored thumbnail, a small WebP; a missing one is created.
+        """Return the image's thumbnail, a small WebP. If none is stored, create it.
 
-        At most THUMBNAILS_AT_ONCE are created at a time. Raises ImageNotFound, FileDamaged or StorageError.
+        At most THUMBNAILS_AT_ONCE thumbnails are created at the same time. Raises ImageNotFound, FileDamaged
+        or StorageError.
         """
         image = self.get(owner_id, image_id)
         with suppress(FileDamaged):
             return self._storage.get(thumbnail_key(image.id))
         with self._thumbnail_slots:
-            # Another thread may have created it meanwhile.
+            # Another thread may have created the thumbnail in the meantime.
             with suppress(FileDamaged):
                 return self._storage.get(thumbnail_key(image.id))
             return self._create_thumbnail(image)
@@ -242,12 +256,12 @@ class Gallery:
             data = image_files.thumbnail(self._bytes_of(image))
         except BadImage as error:
             raise FileDamaged(details=f"{image.file_key}: {error.details}") from error
-        with suppress(StorageError):  # a full disk doesn't keep people from seeing their images
+        with suppress(StorageError):  # a full disk must not keep people from seeing their images
             self._storage.put(thumbnail_key(image.id), data)
         return data
 
     def download(self, owner_id: str, image_id: str, *, with_prompt: bool) -> Download:
-        """A copy with or without the prompt in its metadata; see core.images.downloads."""
+        """Return a copy of the image to download. With `with_prompt`, a PNG has the prompt in it."""
         image = self.get(owner_id, image_id)
         return download_of(image, self._bytes_of(image), with_prompt=with_prompt)
 
@@ -271,7 +285,10 @@ class Gallery:
         movable: ColumnElement[bool],
         trashed_at: datetime | None,
     ) -> None:
-        """Set `trashed_at` where `movable` is true; only these images are recorded in the audit log."""
+        """Set `trashed_at` of the images that fulfil the condition `movable`, and audit the change.
+
+        If one of the images isn't found, raise ImageNotFound and change none.
+        """
         ids = set(map(storable_text, image_ids))
         mine = (col(Image.owner_id) == owner_id, col(Image.id).in_(ids))
         move = update(Image).where(*mine, movable).values(trashed_at=trashed_at).returning(col(Image.id))
@@ -283,7 +300,10 @@ class Gallery:
                 self._audit_log.record(session, action, actor=owner_id, subject=image_id)
 
     def _purge_rows(self, before: datetime) -> dict[str, str]:
-        """Delete one batch of rows; returns ids and file keys. Rows go first: a crash leaves only files."""
+        """Delete one batch of image rows. Return the file key of each deleted image by its id.
+
+        The rows are deleted before the files, so that a crash leaves only files without a row.
+        """
         old = col(Image.trashed_at) <= before
         batch = select(col(Image.id)).where(old).limit(PURGE_BATCH)
         gone = (

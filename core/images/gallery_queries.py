@@ -1,4 +1,4 @@
-"""The SQL of the gallery: filters, search and keyset pages."""
+"""The SQL queries of the gallery: filters, search and keyset pagination."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ SEARCH_WORD_LENGTH = 100
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The images to list: those that contain every word of `search`; with `trash`, the deleted ones."""
+    """The conditions that listed images must fulfil.
+
+    Listed images contain every word of `search`. With `trash`, only the images in the trash are listed.
+    """
 
     search: str = ""
     style: str | None = None
@@ -39,7 +42,10 @@ EVERYTHING = Filters()
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of images. `next` and `newer` are cursors for `after`; None at the end of the list."""
+    """One page of images. `next` and `newer` are the cursors of the pages after and before it.
+
+    A cursor is None if there is no such page.
+    """
 
     images: tuple[Image, ...]
     next: str | None = None
@@ -48,21 +54,21 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """The styles and models of an owner's images, sorted."""
+    """The styles and models of a user's images, sorted. The gallery offers them as filters."""
 
     styles: tuple[str, ...]
     models: tuple[str, ...]
 
 
 def fold(text: str) -> str:
-    """Normalise text for a search, which ignores case and compatibility forms (NFKC)."""
+    """Normalise text for the search, which ignores case and treats compatible characters (NFKC) as equal."""
     return unicodedata.normalize(
         "NFKC", unicodedata.normalize("NFKC", limit_combining_marks(text)).casefold()
     )
 
 
 def search_text(source: Recipe | Image) -> str:
-    """The folded text that the gallery searches: name, traits, style and prompts."""
+    """Return the normalised text that the gallery searches: the image's name, traits, style and prompts."""
     style = find_style(source.style)
     parts = (source.name, *source.traits, style.label if style else "", source.prompt)
     texts = dict.fromkeys((*parts, source.base_prompt, source.enhanced_prompt))
@@ -110,7 +116,10 @@ def newest_image(session: Session, owner_id: str, request_hash: str) -> Image | 
 
 
 def distinct_values(session: Session, owner_id: str, column: Any) -> tuple[str, ...]:
-    """The values of `column` except "". Each takes one index lookup, however many rows have it."""
+    """Return the different values of `column`, sorted, without "". Images in the trash don't count.
+
+    Each value takes one index lookup, however many rows have it.
+    """
     found: list[str] = []
     value: str | None = ""
     while True:

@@ -17,7 +17,7 @@ MAX_BYTES = 64 * 1024 * 1024
 MAX_PIXELS = 50_000_000
 THUMBNAIL_SIDE = 512
 THUMBNAIL_QUALITY = 80
-# The keywords of PNG texts that Atelier writes into download copies, or removes from them.
+# The keywords of the PNG texts that Atelier writes into download copies or removes from them.
 PROMPT_KEYWORDS = frozenset({"parameters", "prompt"})
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _MIMES = {"PNG": "image/png", "WEBP": "image/webp", "JPEG": "image/jpeg"}
@@ -32,7 +32,7 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# The exceptions of Pillow's decoders for damaged or hostile bytes.
+# The exceptions that Pillow's decoders raise for damaged or hostile bytes.
 DECODE_ERRORS = (
     OSError,
     AssertionError,
@@ -49,7 +49,10 @@ DECODE_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """A verified image file. `width` and `height` are in pixels, as shown; `sha256` is in hex."""
+    """The type and size of a verified image file.
+
+    `width` and `height` are in pixels, after the EXIF rotation. `sha256` is in hexadecimal.
+    """
 
     mime: str
     width: int
@@ -59,7 +62,7 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """One PNG chunk. `raw` is the whole chunk: length, kind, body and checksum."""
+    """One chunk of a PNG file. `raw` is the whole chunk: length, kind, body and checksum."""
 
     kind: bytes
     body: bytes
@@ -67,17 +70,17 @@ class _Chunk:
 
     @property
     def keyword(self) -> str:
-        """The keyword of a text chunk, or ''."""
+        """The keyword of a text chunk. For other chunks, it is ""."""
         if self.kind not in (b"tEXt", b"zTXt", b"iTXt"):
             return ""
         return self.body.partition(b"\0")[0].decode("latin-1")
 
 
 def verify_image(data: bytes) -> ImageInfo:
-    """Decode `data` completely and return its type and size, whatever type was declared.
+    """Decode `data` completely, and return its type and size. The type is read from the bytes.
 
-    Accepts a still PNG, WebP or JPEG of up to 64 MB and 50 million pixels, without bytes after its end.
-    Raises BadImage.
+    Accepts a PNG, WebP or JPEG that isn't animated, has up to 64 MB and 50 million pixels, and has no bytes
+    after its end. Raises BadImage for anything else.
     """
     if len(data) > MAX_BYTES:
         raise BadImage(details=f"{len(data)} bytes, more than {MAX_BYTES}")
@@ -92,7 +95,7 @@ def verify_image(data: bytes) -> ImageInfo:
 
 
 def thumbnail(data: bytes) -> bytes:
-    """A WebP of at most 512 x 512 pixels, upright, without any metadata. Raises BadImage."""
+    """Return a WebP of at most 512 x 512 pixels, upright, without metadata. Raises BadImage."""
     try:
         with Image.open(BytesIO(data), formats=tuple(_MIMES)) as image:
             _check_shape(image)
@@ -109,10 +112,11 @@ def thumbnail(data: bytes) -> bytes:
 
 
 def download_copy(data: bytes, *, recipe_text: dict[str, str] | None) -> bytes:
-    """A copy of `data` to download; pixels and other metadata stay byte for byte.
+    """Return a copy of the image file `data`, with other texts in its metadata.
 
-    In a PNG, the texts under PROMPT_KEYWORDS are replaced by `recipe_text` (keyword: text; {} removes them).
-    None, a WebP or a JPEG returns `data` itself. A C2PA manifest is kept, but its signature doesn't cover our
+    In a PNG, the texts under PROMPT_KEYWORDS are replaced by `recipe_text`, which has texts by keyword. An
+    empty dict removes them. The pixels and the other metadata stay unchanged. If `recipe_text` is None, or if
+    `data` isn't a PNG, `data` is returned. A C2PA manifest is kept, but its signature doesn't cover the new
     texts. Raises BadImage for a damaged PNG.
     """
     if recipe_text is None or not data.startswith(_PNG_MAGIC):
@@ -135,7 +139,7 @@ def _check_shape(image: Image.Image) -> None:
 
 
 def _check_ends(kind: str, data: bytes) -> None:
-    """Raise ValueError if the file is cut off or has bytes after its end, which Pillow doesn't check."""
+    """Raise ValueError if the file is cut off or has bytes after its end. Pillow doesn't check this."""
     if kind == "PNG":
         for _ in _chunks(data):
             pass
@@ -155,17 +159,20 @@ def _info(image: Image.Image, data: bytes) -> ImageInfo:
 
 
 def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; 0 if there is none or it can't be read."""
+    """Return the EXIF orientation, 1 to 8. Returns 0 if there is none or it can't be read."""
     try:
         found = image.getexif().get(_ORIENTATION)
     except Exception:
-        # Pillow's EXIF reader can raise any exception; the image itself is complete.
+        # Pillow's EXIF reader can raise any exception, although the image can be decoded.
         return 0
     return found if isinstance(found, int) else 0
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """The chunks of a PNG. Raises ValueError for a wrong checksum, a missing end, or bytes behind it."""
+    """Yield the chunks of a PNG.
+
+    Raises ValueError if a checksum is wrong, the end is missing, or there are bytes after the end.
+    """
     at, kind = len(_PNG_MAGIC), b""
     while kind != b"IEND":
         length = int.from_bytes(data[at : at + 4], "big")
@@ -180,7 +187,7 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 
 
 def _text_chunk(keyword: str, text: str) -> bytes:
-    """An uncompressed iTXt chunk: UTF-8 without NUL, which the format doesn't allow."""
+    """Return an uncompressed iTXt chunk with `text` in UTF-8, without NUL, which PNG forbids."""
     words = text.replace("\0", "").encode("utf-8", "replace")
     body = b"iTXt" + keyword.encode("latin-1") + b"\0\0\0\0\0" + words
     return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))

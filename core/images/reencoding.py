@@ -1,4 +1,4 @@
-"""Re-encodes uploaded images from their pixels, which drops all metadata and hidden content."""
+"""Re-encoding: writes uploaded images anew from their pixels, which removes metadata and hidden content."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from core.common.media_types import MEGABYTE
 from core.errors import MaskRejected, UploadRejected, UploadTooLarge
 from core.images.image_files import DECODE_ERRORS
 
-# As many as a camera's; decoded, they take 100 MB.
+# The size of a camera's photo. Decoded, it takes up to 100 MB of memory.
 MAX_PIXELS = 25_000_000
 # The largest file that the service accepts (OpenAI's Images API, November 2026).
 MAX_ENCODED_BYTES = 50 * MEGABYTE
 JPEG_QUALITY = 95
 _FORMATS = ("PNG", "JPEG", "WEBP")
-# A camera's JPEG with further images, such as a preview; only the first one is used.
+# Pillow's name for a camera's JPEG that contains more images, such as a preview. Only the first one is used.
 _MULTI_PICTURE = "MPO"
 
 
@@ -35,10 +35,11 @@ class ReencodedImage:
 
 
 def reencode(file: BinaryIO, *, max_bytes: int, lossless: bool = False) -> ReencodedImage:
-    """Re-encode a still PNG, JPEG or WebP, upright; its type is taken from the bytes.
+    """Re-encode a PNG, JPEG or WebP that isn't animated. The new image is upright.
 
-    The result is a PNG if the file was one, is transparent or must be `lossless`, else a JPEG. Colours are
-    taken as sRGB, since a colour profile is dropped too. Raises UploadRejected or UploadTooLarge.
+    The type is read from the bytes. The new image is a PNG if the file was a PNG, if it is transparent, or
+    with `lossless`. Otherwise it is a JPEG. A colour profile is dropped, and the colours are taken as sRGB.
+    Raises UploadRejected or UploadTooLarge.
     """
     with _opened(file, max_bytes) as image:
         was_png = image.format == "PNG"
@@ -47,9 +48,10 @@ def reencode(file: BinaryIO, *, max_bytes: int, lossless: bool = False) -> Reenc
 
 
 def reencode_mask(file: BinaryIO, *, size: tuple[int, int], max_bytes: int) -> ReencodedImage:
-    """Re-encode a mask: a PNG of `size` (width, height in pixels), of which only the transparency is kept.
+    """Re-encode a mask: a PNG whose transparent area marks the part of the image to edit.
 
-    Raises MaskRejected, UploadRejected or UploadTooLarge.
+    Only the transparency is kept. The mask must have the `size` (width, height) in pixels. Raises
+    MaskRejected, UploadRejected or UploadTooLarge.
     """
     with _opened(file, max_bytes, field="mask") as image:
         if image.format != "PNG":
@@ -58,8 +60,8 @@ def reencode_mask(file: BinaryIO, *, size: tuple[int, int], max_bytes: int) -> R
     if pixels.mode != "RGBA":
         raise MaskRejected("The mask has no transparent area.", field="mask")
     if pixels.size != size:
-        ours, its = (f"{width} × {height}" for width, height in (pixels.size, size))
-        raise MaskRejected(f"The mask is {ours} pixels, and the image {its}.", field="mask")
+        mask_size, image_size = (f"{width} × {height}" for width, height in (pixels.size, size))
+        raise MaskRejected(f"The mask is {mask_size} pixels, and the image {image_size}.", field="mask")
     mask = Image.new("RGBA", size)
     mask.putalpha(pixels.getchannel("A"))
     return _encoded(mask, "PNG")
@@ -67,7 +69,10 @@ def reencode_mask(file: BinaryIO, *, size: tuple[int, int], max_bytes: int) -> R
 
 @contextmanager
 def _opened(file: BinaryIO, max_bytes: int, *, field: str = "image") -> Iterator[Image.Image]:
-    """Open an image and check its size; errors of decoding it in the block become UploadRejected."""
+    """Open an image file and check its size. Decoding errors inside the block are raised as UploadRejected.
+
+    Raises UploadTooLarge if the file has more than `max_bytes` bytes or too many pixels.
+    """
     length = file.seek(0, 2)
     file.seek(0)
     if length > max_bytes:
@@ -94,8 +99,8 @@ def _too_many_pixels(field: str) -> UploadTooLarge:
 
 
 def _pixels(image: Image.Image) -> Image.Image:
-    """Decode the image: upright, RGB or RGBA, without metadata that an encoder would write."""
-    # In place, because a copy needs as much memory as the image.
+    """Decode the image. The result is upright, in RGB or RGBA, without metadata that Pillow would write."""
+    # Rotate in place, because a copy would need as much memory as the image.
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
         image = image.point(lambda value: value / 256).convert("L")
@@ -115,5 +120,8 @@ def _encoded(pixels: Image.Image, kind: str) -> ReencodedImage:
 
 
 def _reason(error: Exception) -> str:
-    """The reason, without the memory address that some of Pillow's messages contain."""
+    """Return the text of `error`.
+
+    If the text contains a memory address, as some of Pillow's messages do, return the type's name instead.
+    """
     return type(error).__name__ if "object at 0x" in str(error) else str(error)

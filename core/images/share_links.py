@@ -1,4 +1,4 @@
-"""Share links: everybody with the link sees one image and its thumbnail, but not the prompt."""
+"""Share links: anyone with the link can see one image and its thumbnail, but not its prompt."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from core.common.text import storable_text
 from core.database.database import Database
 from core.database.models import Image, ShareLink, User
 
-# How long a link may last, the default first.
+# The times after which a link may expire, the default first.
 LIFETIMES = (timedelta(days=7), timedelta(days=1), timedelta(days=30))
 # The query parameter of an image's URL that holds the token.
 SHARE_PARAM = "share"
-# The number of characters of a link's id that the audit log shows.
+# The audit log shows this many characters of a link's id.
 AUDITED_ID_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveShareLink:
-    """A link that hasn't expired. Its `id` isn't its token, and opens nothing."""
+    """A share link that hasn't expired. Its `id` is not the secret token, so knowing the id opens nothing."""
 
     id: str
     image_id: str
@@ -39,9 +39,10 @@ class ActiveShareLink:
 
 @dataclass(frozen=True, slots=True)
 class SharedImage:
-    """The fields of an image that a visitor may see; `owner_id` is for reading its bytes from the gallery.
+    """The fields of an image that a visitor with a share link may see.
 
-    Prompt, name and price are left out, so that no page can show them by mistake.
+    `owner_id` is used to read the image's bytes from the gallery. The prompt, name and price are left out, so
+    that no page can show them by mistake.
     """
 
     id: str
@@ -51,10 +52,10 @@ class SharedImage:
 
 
 class ShareLinks:
-    """Creates, checks and revokes share links. A token is returned once and stored only as its SHA-256.
+    """Creates, checks and revokes share links. Only the SHA-256 of a link's token is stored.
 
-    Every use is checked in the database: a link stops working as soon as its owner revokes it, moves the
-    image to the trash or loses access. Another user's image or link raises ImageNotFound.
+    Each use of a link is checked in the database. A link stops working as soon as its owner revokes it, moves
+    the image to the trash or loses access. Another user's image or link raises ImageNotFound.
     """
 
     def __init__(
@@ -69,9 +70,10 @@ class ShareLinks:
         self._audit_log = audit_log
 
     def create(self, user: SignedIn, image_id: str, life: timedelta) -> str:
-        """Create a link to one of this user's images; returns its token. `life` is one of LIFETIMES.
+        """Create a link to one of this user's images, and return its token.
 
-        Raises ImageNotFound, InvalidParameter, or SessionEnded if the session has just ended.
+        `life`, the time until the link expires, must be one of LIFETIMES. Raises ImageNotFound,
+        InvalidParameter if `life` isn't allowed, and SessionEnded if the user's session has just ended.
         """
         if life not in LIFETIMES:
             *days, longest = (str(life.days) for life in sorted(LIFETIMES))
@@ -98,7 +100,10 @@ class ShareLinks:
         return token
 
     def shared_image(self, token: str, image_id: str) -> SharedImage | None:
-        """The image that a link shows; None if the token is unknown, expired, revoked or another image's."""
+        """Return the image that the link shows to visitors.
+
+        Returns None if the token is unknown, expired, revoked or that of another image.
+        """
         found = (
             select(Image)
             .join(ShareLink, col(ShareLink.image_id) == col(Image.id))
@@ -112,7 +117,7 @@ class ShareLinks:
         return SharedImage(image.id, image.owner_id, image.mime, image.sha256) if image else None
 
     def list(self, user: SignedIn, image_id: str) -> tuple[ActiveShareLink, ...]:
-        """The active links of an image, newest first. Raises ImageNotFound."""
+        """Return the active links of an image, newest first. Raises ImageNotFound."""
         with self._database.read() as session:
             image = _own(session, user, image_id)
             found = session.exec(
@@ -139,7 +144,7 @@ class ShareLinks:
         self._audit_log.record(session, action, actor=user.user_id, subject=share.image_id, details=details)
 
     def tidy(self) -> None:
-        """Delete links that have expired or whose image is gone."""
+        """Delete the links that have expired, and those whose image was deleted."""
         gone = ~exists().where(col(Image.id) == col(ShareLink.image_id))
         with self._database.write() as session:
             session.execute(delete(ShareLink).where((col(ShareLink.expires_at) <= self._clock()) | gone))

@@ -1,4 +1,4 @@
-"""Uploaded images and masks: re-encoded, and stored until no job needs them."""
+"""Uploaded images and masks. They are re-encoded, and stored until no job needs them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from core.images.reencoding import ReencodedImage, reencode, reencode_mask
 from core.storage.keys import upload_folder
 from core.storage.storage import Storage
 
-# The file name of an upload.
+# The file name of an upload: its SHA-256 in base64, and its type.
 UPLOAD_NAME = r"[\w-]{43}\.(png|jpg)"
 
 
@@ -29,21 +29,22 @@ class Upload:
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """The uploads of all users, each under its owner and its SHA-256, of at most `max_megabytes` MB.
+    """Stores the uploads of all users, each of at most `max_megabytes` MB.
 
-    A decoded image takes up to 100 MB of memory, so the API decodes one at a time (core.api.upload_queue).
+    An upload's key consists of its owner and the SHA-256 of its bytes. A decoded image takes up to 100 MB of
+    memory, so the API decodes one at a time (core.api.upload_queue).
     """
 
     storage: Storage
     max_megabytes: int
 
     def store(self, owner_id: str, file: BinaryIO) -> Upload:
-        """Re-encode and store the image in `file`; see `reencoding.reencode` for formats and errors."""
+        """Re-encode and store the image in `file`. See `reencoding.reencode` for the formats and errors."""
         image = reencode(file, max_bytes=self.max_megabytes * MEGABYTE)
         return self._put(owner_id, image)
 
     def store_with_mask(self, owner_id: str, file: BinaryIO, mask: BinaryIO) -> tuple[Upload, Upload]:
-        """Store an image and its mask, or neither if one of them is rejected."""
+        """Re-encode and store an image and its mask. If one of them is rejected, store neither."""
         max_bytes = self.max_megabytes * MEGABYTE
         # The service needs image and mask in the same format, and a mask is a PNG.
         image = reencode(file, max_bytes=max_bytes, lossless=True)
@@ -51,26 +52,29 @@ class Uploads:
         return self._put(owner_id, image), self._put(owner_id, encoded_mask)
 
     def store_mask(self, owner_id: str, file: BinaryIO, *, size: tuple[int, int]) -> Upload:
-        """Store a mask for an image of `size` (width, height in pixels)."""
+        """Re-encode and store a mask for an image of `size` (width, height in pixels)."""
         mask = reencode_mask(file, size=size, max_bytes=self.max_megabytes * MEGABYTE)
         return self._put(owner_id, mask)
 
     def _put(self, owner_id: str, image: ReencodedImage) -> Upload:
         name = f"{_short_sha256(image.data)}.{file_extension(image.mime)}"
         key = f"{upload_folder(owner_id)}/{name}"
-        # Store an existing file again too: its new date keeps the clean-up from deleting it.
+        # Store the file again even if it exists. Its new date keeps the clean-up from deleting it.
         self.storage.put(key, image.data)
         return Upload(key, image.width, image.height)
 
     def check(self, owner_id: str, *keys: str) -> None:
-        """Raise UploadGone unless all of `keys` are stored uploads of this user."""
+        """Raise UploadGone unless all `keys` are keys of stored uploads of this user."""
         for key in keys:
             if not (is_upload_of(owner_id, key) and self.storage.exists(key)):
                 raise UploadGone
 
 
 def read_upload(storage: Storage, owner_id: str, key: str) -> bytes:
-    """The bytes of an upload. Raises UploadGone, also for another user's upload, or StorageError."""
+    """Return the bytes of an upload.
+
+    Raises UploadGone if this user has no such upload, FileDamaged if its bytes have changed, or StorageError.
+    """
     if not is_upload_of(owner_id, key):
         raise UploadGone
     try:
@@ -83,16 +87,19 @@ def read_upload(storage: Storage, owner_id: str, key: str) -> bytes:
 
 
 def is_upload_of(owner_id: str, key: str) -> bool:
-    """Whether `key` is the key of an upload of this user."""
+    """Return whether `key` has the form of a key of this user's uploads."""
     folder, _, name = key.rpartition("/")
     return folder == upload_folder(owner_id) and re.fullmatch(UPLOAD_NAME, name, re.ASCII) is not None
 
 
 def upload_mime(key: str) -> str:
-    """The media type of an upload, from the extension of its key."""
+    """Return the media type of an upload, from the extension of its key."""
     return "image/jpeg" if key.endswith(".jpg") else "image/png"
 
 
 def _short_sha256(data: bytes) -> str:
-    """The SHA-256 in 43 characters: in hex, the name would be too long for a backup's tar archive."""
+    """Return the SHA-256 in base64, 43 characters.
+
+    In hexadecimal, the file name would be too long for the tar archive of a backup.
+    """
     return urlsafe_b64encode(sha256(data).digest()).decode().rstrip("=")
