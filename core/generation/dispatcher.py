@@ -1,4 +1,4 @@
-"""Claims jobs from the queue as soon as one can run, and runs each in a thread of its own."""
+"""The dispatcher: claims queued jobs as soon as they may start, and runs each job in its own thread."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import structlog
 from core.database.models import Job
 from core.errors import ImageError
 
-# The longest wait before the queue is read again: other processes submit jobs, and retries become due.
+# The longest wait before the queue is read again. Other processes submit jobs, and retries become due.
 POLL_SECONDS = 1.0
 log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Calls `run` with each job that `claim` returns, for at most `max_running` jobs at the same time.
+    """Calls `claim` to get the next job, and `run` to run it. At most `max_running` jobs run at once.
 
-    `wake` makes it claim at once. The threads are daemons: a call that takes longer than the grace period of
-    `stop` doesn't keep the process from ending.
+    `wake` makes the dispatcher claim at once. The threads are daemon threads, so that a call which outlasts
+    the grace period of `stop` doesn't keep the process alive.
     """
 
     def __init__(
@@ -46,13 +46,16 @@ class Dispatcher:
             self._changed.notify_all()
 
     def stop(self, grace_seconds: float) -> bool:
-        """Claim no more jobs and wait for the running ones; True if all ended within the grace period."""
+        """Claim no more jobs, and wait for the running ones.
+
+        Returns True if all of them ended within the grace period.
+        """
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         ends = time.monotonic() + grace_seconds
         if self._thread:
-            # The dispatcher's thread runs a job itself if the system has no thread to give.
+            # If the system can't start a thread for a job, the dispatcher's own thread runs the job.
             self._thread.join(grace_seconds)
         with self._changed:
             return self._changed.wait_for(lambda: not self._running, max(0.0, ends - time.monotonic()))
@@ -71,12 +74,15 @@ class Dispatcher:
         try:
             threading.Thread(target=self._run_job, args=(job,), name=f"job {job.id}", daemon=True).start()
         except RuntimeError:
-            # The system has no thread to give: run one job after the other until it has.
+            # The system can't start another thread. Run the job in this one.
             log.exception("job_thread_not_started", job_id=job.id)
             self._run_job(job)
 
     def _wait(self) -> bool:
-        """Wait until a job may run and there may be one; False once the dispatcher is stopping."""
+        """Wait until there may be a job to claim and fewer than `max_running` jobs run.
+
+        Returns False if the dispatcher is stopping.
+        """
         with self._changed:
             if not self._woken:
                 self._changed.wait(POLL_SECONDS)
@@ -90,7 +96,7 @@ class Dispatcher:
         except ImageError as error:
             log.error("queue_unreadable", code=error.code, details=error.details)
         except Exception:
-            # Whatever failed, the dispatcher must go on: jobs are waiting.
+            # The dispatcher must continue after any error, because jobs are waiting.
             log.exception("queue_unreadable")
         return None
 

@@ -1,4 +1,4 @@
-"""Edits and variations: new images made from an existing one."""
+"""Edits and variations: new images that are made from an existing image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from core.usage.budgets import Budgets
 
 @dataclass(frozen=True, slots=True)
 class EditPlan:
-    """The quote of an image that is made from another one; `obstacle` is why it can't be made."""
+    """The quote for an edit or a variation. `obstacle` is the reason why it can't be made, None if it can."""
 
     quote: Quote
     obstacle: errors.InvalidParameter | None
@@ -28,7 +28,10 @@ class EditPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Edits:
-    """Plans and orders edits and variations of a user's images."""
+    """Plans and orders edits and variations of a user's images.
+
+    An edit changes an image as the user's instruction says. A variation is made from the image's own prompt.
+    """
 
     settings: Settings
     quotes: Quotes
@@ -37,41 +40,43 @@ class Edits:
     budgets: Budgets
 
     def plan(self, user: SignedIn, image_id: str, instruction: str = "") -> EditPlan:
-        """Plan a variation of an image, or with an `instruction` an edit of it. Raises ImageNotFound."""
+        """Plan an edit of an image, or a variation if there is no `instruction`. Raises ImageNotFound."""
         image = self.gallery.get_untrashed(user.user_id, image_id)
         recipe = replace(recipe_of(image), source_image=image.id)
         if instruction.strip():
             recipe = replace(recipe, prompt=instruction, base_prompt="", enhanced_prompt="")
         if (model := self._editing_model(image.model)) != recipe.model:
-            # The other model may not have the image's size and quality.
+            # The other model may not support the image's size and quality.
             recipe = replace(recipe, model=model, size=AUTO, quality=AUTO)
         return EditPlan(self.quotes.quote(recipe), _obstacle(recipe))
 
     def variation(self, user: SignedIn, image_id: str) -> str:
-        """Order a variation: the image's own prompt, with the image beside it. The batch's id.
+        """Order a variation of an image, and return the batch's id.
 
-        Raises ImageNotFound, and what `Orders.check` and `Orders.generate` do.
+        The service gets the image's own prompt and the image. Raises ImageNotFound, and the errors of
+        `Orders.check` and `Orders.generate`.
         """
         return self._generate(user, self.plan(user, image_id))
 
     def edit(self, user: SignedIn, image_id: str, instruction: str) -> str:
-        """Order an edit of an image as `instruction` says. The batch's id.
+        """Order an edit of an image as `instruction` says, and return the batch's id.
 
-        Raises PromptEmpty, ImageNotFound, and what `Orders.check` and `Orders.generate` do.
+        Raises PromptEmpty if the instruction is blank, ImageNotFound, and the errors of `Orders.check` and
+        `Orders.generate`.
         """
         if not instruction.strip():
             raise errors.PromptEmpty("Say what to change.", suggestions=("A few words are enough.",))
         return self._generate(user, self.plan(user, image_id, instruction))
 
     def check(self, user: SignedIn, recipe: Recipe, count: int) -> None:
-        """Check a program's edit before its image is uploaded: a refused one would be stored for nothing.
+        """Check an API client's edit before its images are uploaded, so that a refused edit stores nothing.
 
-        Raises what `Orders.check` and `Orders.generate` do.
+        Raises the errors of `Orders.check` and `Orders.generate`.
         """
         capabilities.check_input_images(replace(recipe.params(), input_count=1), image_model(recipe.model))
         self.orders.check_count(recipe.model, count)
         self.orders.check_recipes(user, (recipe,))
-        # Its price depends on its having an input image; the empty key stands for the one to come.
+        # An input image changes the price. The empty key stands for the image that will be uploaded.
         reserved = self.budgets.reservation(replace(recipe, references=("",)))
         if refusal := self.budgets.refusal(user.user_id, Need.of([reserved] * count)):
             raise refusal
@@ -81,7 +86,7 @@ class Edits:
         return self.orders.generate(user, self.orders.check(user, plan.quote))
 
     def _editing_model(self, name: str) -> str:
-        """The image's own model if it is on offer and can edit, else the default model."""
+        """Return the image's own model if it is available and can edit, else the default model."""
         offered = {model.name for model in self.quotes.models() if model.can_edit}
         return name if name in offered else self.settings.default_image_model
 
@@ -95,7 +100,10 @@ def _obstacle(recipe: Recipe) -> errors.InvalidParameter | None:
 
 
 def recipe_of(image: Image) -> Recipe:
-    """The recipe of an image as a new generation would use it, without the images that it was made from."""
+    """Return the recipe (the prompt and options) to generate an image like `image`.
+
+    It leaves out the images that `image` was made from.
+    """
     return Recipe(
         prompt=image.prompt,
         model=image.model,

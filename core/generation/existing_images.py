@@ -1,4 +1,4 @@
-"""Images of an order that the user already has, offered before they are bought again."""
+"""Existing images: they are offered to the user before the same images are paid for again."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An order of which the user already has images: the user chooses which of the others to buy.
+    """An order for which the user already has some images. The user chooses whether to buy them again.
 
-    `existing` has the newest image of each recipe that has one. `price` is for all images of the order in
-    micro-USD, `missing_price` for those that the user doesn't have; None where unknown. `offered_at` is when
-    the offer was made.
+    - `recipes`: the prompt and options of each ordered image.
+    - `existing`: the user's newest image for each recipe that has one.
+    - `price`: the price of all ordered images in micro-USD, None if unknown.
+    - `missing_price`: the price of the images that the user doesn't have, in micro-USD, None if unknown.
+    - `offered_at`: the time at which the offer was made.
     """
 
     recipes: tuple[Recipe, ...]
@@ -37,18 +39,18 @@ class Offer:
 
     @property
     def missing(self) -> tuple[Recipe, ...]:
-        """The recipe of each image that the user doesn't have."""
+        """The recipe of each ordered image that the user doesn't have."""
         return tuple(recipe for recipe in self.recipes if recipe not in self.existing)
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """The existing image in place of each image that need not be bought, as often as it was ordered."""
+        """The existing images, each as many times as it was ordered."""
         return tuple(self.existing[recipe] for recipe in self.recipes if recipe in self.existing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingImages:
-    """Offers existing images in place of new ones, and records what was saved by using them."""
+    """Offers the user's existing images instead of new ones, and records the calls that they saved."""
 
     orders: Orders
     gallery: Gallery
@@ -56,7 +58,10 @@ class ExistingImages:
     clock: Callable[[], datetime] = utc_now
 
     def offer(self, user: SignedIn, order: CheckedOrder) -> Offer | None:
-        """The images of an order that the user has, finished and not in the trash; None if there are none."""
+        """Return an offer of the user's existing images for this order, or None if there are none.
+
+        Images in the trash aren't offered.
+        """
         existing = self.gallery.newest_by_recipe(user.user_id, order.recipes)
         if not existing:
             return None
@@ -65,7 +70,7 @@ class ExistingImages:
         return Offer(order.recipes, existing, order.price, missing_price, self.clock())
 
     def use(self, user: SignedIn, offer: Offer) -> None:
-        """Record the calls that the offer's existing images have saved. A failure is logged, not raised."""
+        """Record the calls that the offer's existing images have saved. If that fails, only log it."""
         call = Call(
             user_id=user.user_id, kind=UsageKind.GENERATE, model="", offline=False, started_at=self.clock(),
             seconds=0.0, outcome=Outcome.SAVED, price_micros=0,
@@ -80,14 +85,18 @@ class ExistingImages:
             log.error("saved_calls_not_recorded", code=error.code, details=error.details)
 
     def generate_missing(self, user: SignedIn, offer: Offer) -> str:
-        """Order the images that the user doesn't have, and use the others; the batch's id.
+        """Order only the images that the user doesn't have, and return the batch's id.
 
-        Raises what `Orders.check` and `Orders.generate` do.
+        The existing images are recorded as saved calls. Raises the errors of `Orders.check` and
+        `Orders.generate`.
         """
         batch_id = self.orders.generate_offered(user, offer.missing, offered_at=offer.offered_at)
         self.use(user, offer)
         return batch_id
 
     def generate_all(self, user: SignedIn, offer: Offer) -> str:
-        """Order all images of the offer anew; the batch's id. Raises what `generate_missing` does."""
+        """Order all images of the offer again, and return the batch's id.
+
+        Raises the errors of `Orders.check` and `Orders.generate`.
+        """
         return self.orders.generate_offered(user, offer.recipes, offered_at=offer.offered_at)

@@ -1,6 +1,6 @@
-"""Brings a paid answer into the gallery: from its files on disk to the images' rows, exactly once.
+"""Ingest: moves a paid response of the service into the gallery exactly once, from its files to image rows.
 
-Each call of a job has files of its own, so that two answers of one job can't overwrite each other.
+Each call of a job has its own files, so two responses for the same job can't overwrite each other.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AnswerFigures:
-    """The data of an answer beside its images, stored as JSON next to them so that a crash loses nothing."""
+    """The metadata of one response of the service: the number of its images, its price, tokens and duration.
+
+    It is stored as JSON next to the response's images, so that a crash loses nothing.
+    """
 
     count: int
     revised_prompts: tuple[str | None, ...] = ()
@@ -72,7 +75,7 @@ class AnswerFigures:
 
     @staticmethod
     def from_bytes(data: bytes) -> AnswerFigures:
-        """Raises ValueError for bytes that `to_bytes` didn't write."""
+        """Read the JSON that `to_bytes` has written. Raises ValueError if it is invalid."""
         return _FIGURES.validate_json(data)
 
 
@@ -81,7 +84,10 @@ _FIGURES = TypeAdapter(AnswerFigures)
 
 @dataclass(frozen=True, slots=True)
 class _StoredImage:
-    """A stored image of an answer, `size` bytes long. `info` is None for a damaged one; `error` says why."""
+    """One stored image of a response. `size` is in bytes.
+
+    If the image is damaged, `info` is None and `error` is the reason.
+    """
 
     index: int
     key: str
@@ -92,7 +98,10 @@ class _StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """Safe to use from many threads and processes: of two that ingest one answer at once, one succeeds."""
+    """Moves paid responses into the gallery. Safe to use from many threads and processes.
+
+    If two threads or processes ingest the same response at once, its images are added only once.
+    """
 
     database: Database
     storage: Storage
@@ -103,12 +112,18 @@ class Ingest:
     clock: Callable[[], datetime] = utc_now
 
     def commit_answer(self, job: Job) -> None:
-        """Commit an answer whose files are complete. Raises StorageError or DatabaseError."""
+        """Add the images of a completely stored response to the gallery, and end its job.
+
+        Raises StorageError or DatabaseError.
+        """
         figures = AnswerFigures.from_bytes(self.storage.get(answer_figures_key(job)))
         self._commit(job, figures, [self._inspect(job, index) for index in range(figures.count)])
 
     def adopt(self, job: Job) -> bool:
-        """Commit the answer that a stopped process left on disk for this call; False if there is none."""
+        """Commit the response to the job's last call, if a stopped process has left its files in the storage.
+
+        Returns False if there are no such files.
+        """
         stored = self.storage.list(job_folder(Folder.IMAGES, job.id))
         found = [key for key in stored if PurePosixPath(key).name.startswith(image_prefix(job))]
         has_figures = self._has_figures(job)
@@ -123,14 +138,17 @@ class Ingest:
         return True
 
     def remove_working_files(self, job: Job, *, figures: bool = True) -> None:
-        """Remove the files that only a running job needs; a storage failure leaves them behind."""
+        """Remove the files that only a running job needs. If the storage fails, they are left behind.
+
+        `figures` tells whether to remove the response's metadata as well.
+        """
         with suppress(errors.StorageError):
             self.storage.delete(*self.storage.list(job_folder(Folder.PARTIALS, job.id)))
             if figures:
                 self.storage.delete(answer_figures_key(job))
 
     def _has_figures(self, job: Job) -> bool:
-        """Whether the answer's figures are on disk and readable."""
+        """Return whether the response's metadata is stored and readable."""
         if not self.storage.exists(answer_figures_key(job)):
             return False
         try:
@@ -141,7 +159,10 @@ class Ingest:
         return True
 
     def _inspect(self, job: Job, index: int) -> _StoredImage:
-        """Decode a stored image in full; a damaged one is copied for the administrator to look at."""
+        """Decode a stored image completely, and return its size and type.
+
+        A damaged image is copied to another folder, where an administrator can look at it.
+        """
         key = image_key(job, index)
         try:
             data = self.storage.get(key)
@@ -154,13 +175,13 @@ class Ingest:
             return _StoredImage(index, key, len(data), None, error)
 
     def _commit(self, job: Job, figures: AnswerFigures, files: list[_StoredImage]) -> None:
-        """Commit the images' rows, the usage and the job's end in one transaction.
+        """Write the image rows, the usage and the end of the job in one transaction.
 
-        The images are added whatever state the job is in now: they were paid for.
+        The images are added whatever the state of the job is now, because they were paid for.
         """
         damaged = next((file.error for file in files if file.error), None)
         with self.database.write() as session:
-            # Lock the job's row: another process with the same answer waits here, then finds the images.
+            # Lock the job's row. Another process with the same response waits here, then finds the images.
             session.get(Job, job.id, with_for_update=True)
             ended = end_with_answer(session, job, damaged, now=self.clock())
             new = [file for file in files if file.info and self._add_image(session, job, figures, file)]
@@ -170,7 +191,7 @@ class Ingest:
             self.error_counts.count(damaged)
 
     def _add_image(self, session: Session, job: Job, figures: AnswerFigures, file: _StoredImage) -> bool:
-        """Add the image's row; False if the gallery has it already, or it is damaged."""
+        """Add the image's row. Returns False if the image is damaged or already in the gallery."""
         recipe, price = Recipe.from_any_version(job.request), figures.price_micros
         if file.info is None or self.gallery.has_file(session, file.key):
             return False
@@ -194,7 +215,7 @@ class Ingest:
     def _record(
         self, session: Session, job: Job, figures: AnswerFigures, error: errors.ImageError | None
     ) -> None:
-        """Record the call with its cost, in place of what was recorded before its answer was known."""
+        """Record the call with its cost. This replaces an entry written before the response was known."""
         started = job.started_at or job.created_at
         session.execute(delete(Usage).where(col(Usage.job_id) == job.id, col(Usage.started_at) == started))
         self.usage.record(

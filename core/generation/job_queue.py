@@ -1,4 +1,7 @@
-"""Decides which job runs next: users take turns, within the limits on running images and calls per minute."""
+"""The job queue: decides which job starts next. Users take turns.
+
+Limits apply to the number of running images and to the calls per minute.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from core.errors import ImageError
 from core.usage.usage_log import Outcome
 
 MINUTE = timedelta(minutes=1)
-# The duration of a call is estimated from this many of the latest ones, or by a default before the first.
+# The duration of a call is estimated from this many of the latest calls. Before the first call, it is the
+# default.
 SAMPLE_SIZE = 20
 DEFAULT_CALL_SECONDS = 30.0
 Conditions = tuple[ColumnElement[bool], ...]
@@ -28,7 +32,11 @@ _HAS_ACCESS = col(User.withdrawn_at).is_(None)
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Running images at once, of all users and of each one; calls that start per minute, 0 for no limit."""
+    """The limits on generation.
+
+    At most `at_once` images run at the same time, and at most `per_user` images of each user. At most
+    `per_minute` calls start in a minute. 0 calls per minute means no limit.
+    """
 
     at_once: int = 4
     per_user: int = 4
@@ -37,7 +45,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class QueuePosition:
-    """A queued job's position: how many jobs start before it, and in about how many seconds it starts."""
+    """The position of a queued job.
+
+    `ahead` is the number of jobs that start before it. `seconds` is the estimated time until it starts.
+    """
 
     ahead: int
     seconds: float
@@ -46,8 +57,9 @@ class QueuePosition:
 class JobQueue:
     """The queued jobs of all users.
 
-    The next job is one of the user with the fewest running images; among equals, of the one who was served
-    longest ago. `process` is the number that a claimed job gets, which tells whose it is after a crash.
+    The next job belongs to the user with the fewest running images. Among equals, the user whose last job
+    started longest ago comes first. `process` is the number of this process. A claimed job stores it, so that
+    the jobs of a crashed process can be found.
     """
 
     def __init__(
@@ -65,9 +77,9 @@ class JobQueue:
         self._unconfirmed: deque[Conditions] = deque()
 
     def claim(self) -> Job | None:
-        """Mark the next job as running and return it; None if no job may start now.
+        """Mark the next job as running and return it. Returns None if no job may start now.
 
-        Safe to call from many threads and processes: the limits hold for all of them together.
+        Safe to call from many threads and processes. The limits apply to all of them together.
         """
         now, claimed = self._clock(), None
         if not self._unconfirmed and not self._is_any_due(now):
@@ -76,7 +88,7 @@ class JobQueue:
             with self._database.write() as session:
                 self._database.lock(session, AdvisoryLock.QUEUE)
                 job = self._confirmed(session) or self._claim_next(session, now)
-                # Read the row's values now: after a failed commit they can't be read any more.
+                # Read the row's values now, because they can't be read after a failed commit.
                 claimed = _as_claimed(job) if job else None
         except ImageError:
             if claimed:
@@ -85,7 +97,10 @@ class JobQueue:
         return job
 
     def _confirmed(self, session: Session) -> Job | None:
-        """An earlier claim that was committed although the connection broke before the commit returned."""
+        """Return a job whose claim was committed although the commit seemed to fail, or None.
+
+        This happens if the database connection breaks before the commit returns.
+        """
         while self._unconfirmed:
             job = session.scalars(select(Job).where(*self._unconfirmed[0])).first()
             self._unconfirmed.popleft()
@@ -117,7 +132,10 @@ class JobQueue:
         ).one_or_none()
 
     def positions(self, owner_id: str) -> dict[str, QueuePosition]:
-        """The positions of this user's queued jobs by job id, estimated as if all users took turns."""
+        """Return the positions of this user's queued jobs, by job id.
+
+        They are estimates, which assume that all users take turns.
+        """
         with self._database.read() as session:
             own = session.scalars(_in_order(col(Job.owner_id) == owner_id)).all()
             if not own:
@@ -142,7 +160,7 @@ class JobQueue:
         return QueuePosition(ahead, max(rounds * seconds, minutes * MINUTE.total_seconds()))
 
     def _is_any_due(self, now: datetime) -> bool:
-        """Whether a job is due; a query without a lock, before the claim takes one."""
+        """Return whether a queued job is due. `claim` checks this first, because the check needs no lock."""
         due = select(col(Job.id)).join(User, col(User.id) == col(Job.owner_id)).where(*_due(now), _HAS_ACCESS)
         with self._database.read() as session:
             return session.execute(due.limit(1)).first() is not None
@@ -155,7 +173,7 @@ class JobQueue:
         )
 
     def _next_owner(self, now: datetime) -> Select[str]:
-        """The id of the user whose job is next; users whose access was withdrawn have none."""
+        """Select the id of the user whose job starts next. Users who have lost access are skipped."""
         running = (
             select(col(Job.owner_id).label("owner"), func.count().label("count"))
             .where(col(Job.state) == JobState.RUNNING)
@@ -205,7 +223,7 @@ def _first_of(owner_id: str, now: datetime) -> Select[str]:
 
 
 def _counts(session: Session, state: JobState) -> dict[str, int]:
-    """The number of jobs in `state` by owner id."""
+    """Return the number of jobs in `state` by owner id."""
     found: Any = session.execute(
         select(col(Job.owner_id), func.count()).where(col(Job.state) == state).group_by(col(Job.owner_id))
     )
@@ -213,7 +231,7 @@ def _counts(session: Session, state: JobState) -> dict[str, int]:
 
 
 def _calls_since(session: Session, moment: datetime) -> int:
-    """The number of image calls that started after `moment`, ended and running ones."""
+    """Return the number of image calls that started after `moment`, including those still running."""
     ended = select(func.count()).where(
         col(Usage.started_at) > moment,
         col(Usage.kind) == UsageKind.GENERATE,
@@ -224,7 +242,7 @@ def _calls_since(session: Session, moment: datetime) -> int:
 
 
 def _typical_seconds(session: Session) -> float:
-    """The median duration of the latest calls."""
+    """Return the median duration of the latest calls, or DEFAULT_CALL_SECONDS if there are none."""
     latest = session.scalars(
         select(col(Usage.seconds))
         .where(col(Usage.kind) == UsageKind.GENERATE, col(Usage.outcome) == Outcome.OK)
@@ -235,5 +253,8 @@ def _typical_seconds(session: Session) -> float:
 
 
 def _rounds(before: int, at_once: int) -> int:
-    """The number of rounds of `at_once` images that end before a job with `before` jobs ahead starts."""
+    """Return the number of rounds that must end before a job with `before` jobs ahead of it starts.
+
+    In each round, `at_once` images are generated.
+    """
     return max(0, ceil((before - at_once + 1) / at_once))

@@ -1,4 +1,4 @@
-"""State changes of a job's row: the end of a call, with its reason, and cancelling."""
+"""State changes of jobs: ending a job, with the error if it failed, and cancelling jobs."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ from core.errors.stored import StoredError
 
 
 def same_call(job: Job) -> tuple[ColumnElement[bool], ...]:
-    """Conditions for the job's row as long as no other call of the job was started since `job` was read."""
+    """Return SQL conditions that match the job's row unless a new call has started since `job` was read."""
     return col(Job.id) == job.id, col(Job.attempts) == job.attempts
 
 
 def end_job(
     session: Session, job: Job, state: JobState, error: errors.ImageError | None, *, now: datetime
 ) -> bool:
-    """End a running job. False if it has ended already, or another call of it is running."""
+    """End a running job. Returns False if it has already ended, or if another call of the job is running."""
     return _end(session, state, error, now, *same_call(job), col(Job.state) == JobState.RUNNING)
 
 
 def end_with_answer(session: Session, job: Job, error: errors.ImageError | None, *, now: datetime) -> bool:
-    """End a job with the answer of its call, even after it was given up. False if it ended so already.
+    """End a job with the response to its call, even if the job was given up before.
 
-    `error` is the reason why the answer has no usable image, None if it has one.
+    `error` is the reason why the response has no usable image, None if it has one. Returns False if the job
+    is already DONE, if it has already FAILED and `error` is given, or if a new call of the job has started.
     """
     state = JobState.FAILED if error else JobState.DONE
     return _end(session, state, error, now, *same_call(job), col(Job.state).not_in((JobState.DONE, state)))
 
 
 def cancel_live_jobs(session: Session, owner_id: str, now: datetime, *conditions: ColumnElement[bool]) -> int:
-    """Cancel a user's live jobs, or those of `conditions`; returns how many were still queued.
+    """Cancel the user's queued and running jobs. Return the number of jobs that were still queued.
 
-    A queued job ends, and its budget reservation with it. A running call can't be taken back: it finishes,
-    and the job isn't called again.
+    `conditions` restrict the jobs to cancel. A queued job ends, which also ends its budget reservation. A
+    running call can't be stopped: it finishes, but the job isn't called again.
     """
     live = (col(Job.owner_id) == owner_id, col(Job.state).in_(LIVE_STATES), *conditions)
     queued = col(Job.state) == JobState.QUEUED
-    # One statement: between two, a job could change from one state to the other and be missed by both.
+    # Use one statement for queued and running jobs. A job that starts between two statements would be missed.
     cancel = (
         update(Job)
         .where(*live)
@@ -71,5 +72,5 @@ def _end(
 
 
 def row_count(result: Any) -> int:
-    """The number of rows that a statement changed."""
+    """Return the number of rows that a statement has changed."""
     return int(result.rowcount)

@@ -1,7 +1,7 @@
-"""Durable background jobs: one job generates one image, and survives the page, the tab and the process.
+"""Background jobs. Each job generates one image, and continues if the page or the browser is closed.
 
-The job's row holds its state. `job_queue` decides which job is next, `dispatcher` when it starts, `worker`
-calls the service, and `recovery` settles the jobs of processes that stopped.
+A job's row holds its state, so that it survives a restart. `job_queue` decides which job is next,
+`dispatcher` starts it, `worker` calls the service, and `recovery` ends the jobs of processes that stopped.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from core.storage.keys import partial_key
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
 
-# The same recipes submitted twice within this time are one batch.
+# If the same images are ordered twice within this time, the second order is a double click.
 DOUBLE_CLICK_WINDOW = timedelta(seconds=2)
-# The Create page shows jobs this long after they were submitted, unless they are dismissed.
+# The Create page shows a job for this long after its submission, unless the user dismisses it.
 RECENT_AGE = timedelta(hours=12)
 MAX_RECENT = 100
-# Called in the submitting transaction with the new batch's id; returns the id of an earlier batch that
-# answers the same request, or None.
+# Called with the new batch's id, in the transaction that submits it. Returns the id of an earlier batch that
+# was submitted for the same request, or None.
 FindEarlierBatch = Callable[[Session, str], str | None]
 
 
@@ -46,8 +46,8 @@ FindEarlierBatch = Callable[[Session, str], str | None]
 class Jobs:
     """Submits, runs, lists and cancels jobs.
 
-    This process runs at most `max_running` jobs at once, and none while `may_claim` returns False. Setting
-    `closing`, which is safe in a signal handler, keeps it from starting further jobs.
+    This process runs at most `max_running` jobs at once, and starts none while `may_claim` returns False.
+    Setting `closing` keeps it from starting further jobs. A signal handler may do that.
     """
 
     database: Database
@@ -66,22 +66,25 @@ class Jobs:
         self._dispatcher = Dispatcher(self.claim, self.worker.run, max_running=self.max_running)
 
     def start(self) -> None:
-        """Settle the jobs that an earlier process left running, then start working on the queue.
+        """End the jobs that an earlier process left running, then start working on the queue.
 
-        Raises StorageError or DatabaseError if the jobs can't be settled.
+        Raises StorageError or DatabaseError if those jobs can't be ended.
         """
         if not self.recovery.shared:
             self.recovery.settle_orphans()
         self._dispatcher.start()
 
     def stop(self, *, grace_seconds: float = 30) -> bool:
-        """Start no more jobs and wait for the running ones; True if all ended within the grace period."""
+        """Start no more jobs, and wait for the running ones.
+
+        Returns True if all of them ended within the grace period.
+        """
         self.closing.set()
         self.worker.stopping.set()
         return self._dispatcher.stop(grace_seconds)
 
     def claim(self) -> Job | None:
-        """Mark the next job as running and return it, for the worker to run; None if none may start now."""
+        """Mark the next job as running and return it for the worker. Returns None if no job may start now."""
         if self.closing.is_set() or not self.may_claim():
             return None
         return self.queue.claim()
@@ -94,17 +97,17 @@ class Jobs:
         asked_at: datetime | None = None,
         find_earlier: FindEarlierBatch | None = None,
     ) -> str:
-        """Queue one image of each recipe and return the batch's id.
+        """Queue one image for each of the `recipes`, and return the batch's id.
 
-        A double click gets the id of the first click's batch; a batch that was submitted before `asked_at` is
-        no double click's. `find_earlier` replaces the double click's rule. Raises BudgetSpent, and then no
-        job is queued.
+        A double click gets the batch of the first click: a batch with the same recipes that was submitted
+        moments before, but not before `asked_at`. If `find_earlier` is given, it is called to find an earlier
+        batch instead. Raises BudgetSpent, and then queues no job.
         """
         requests, batch_id = [recipe.to_json() for recipe in recipes], new_id()
         estimates = [self.budgets.reservation(recipe) for recipe in recipes]
         with self.database.write() as session:
             self.database.lock(session, AdvisoryLock.SUBMISSION)
-            # After the lock: a batch that was submitted while this one waited must not be dated later.
+            # Read the clock after waiting for the lock, so that batches are dated in the order of submission.
             now = self.clock()
             if find_earlier:
                 earlier = find_earlier(session, batch_id)
@@ -125,7 +128,7 @@ class Jobs:
         now: datetime,
         asked_at: datetime | None,
     ) -> str | None:
-        """The id of the batch that the first click of a double click submitted, or None."""
+        """Return the id of the batch that the first click of a double click has submitted, or None."""
         since = max(now - DOUBLE_CLICK_WINDOW, asked_at or now - DOUBLE_CLICK_WINDOW)
         recent = session.exec(
             select(Job)
@@ -140,9 +143,9 @@ class Jobs:
         return batch[0].batch_id if same and not has_failed else None
 
     def recent(self, owner_id: str) -> tuple[JobView, ...]:
-        """The user's live jobs, and the recent ones that weren't dismissed; newest batch first.
+        """Return the user's live jobs and recent jobs that weren't dismissed, newest batch first.
 
-        Of more than MAX_RECENT jobs, the running ones come first, then those that start next.
+        If there are more than MAX_RECENT jobs, the running ones are kept first, then those that start next.
         """
         since, live = self.clock() - RECENT_AGE, col(Job.state).in_(LIVE_STATES)
         with self.database.read() as session:
@@ -177,7 +180,10 @@ class Jobs:
         )
 
     def partial(self, owner_id: str, job_id: str, number: int) -> bytes:
-        """A partial image of a running job. Raises ImageNotFound if it is gone or another user's."""
+        """Return a partial image (a preview) of a running job.
+
+        Raises ImageNotFound if the preview is gone, the job has ended, or it is another user's.
+        """
         job = self._owned(owner_id, job_id)
         if job.state not in LIVE_STATES:
             raise errors.ImageNotFound
@@ -187,19 +193,21 @@ class Jobs:
             raise errors.ImageNotFound from error
 
     def recipe(self, owner_id: str, job_id: str) -> Recipe:
-        """The job's recipe.
+        """Return the job's recipe: the prompt and options of its image.
 
         Raises ImageNotFound for another user's job, and RecipeUnreadable if another version of the app
-        submitted it.
+        submitted it with other fields.
         """
         return Recipe.from_json(self._owned(owner_id, job_id).request)
 
     def retry(self, owner_id: str, *job_ids: str) -> str:
-        """Submit the same recipes again as one batch, and dismiss the failed jobs.
+        """Submit failed jobs again as one batch, dismiss the failed jobs, and return the batch's id.
 
-        A job whose answer has arrived in the meantime gets its image instead. Returns the new batch's id, or
-        the old batch's if no job was left to retry. Raises ImageNotFound for another user's job,
-        JobNotRetryable, StorageError, and BudgetSpent, which leaves the failed jobs as they are.
+        If the response to a failed job has arrived in the meantime, its image is used and the job isn't
+        submitted again. If no job is left to submit, returns the old batch's id.
+
+        Raises ImageNotFound for another user's job, JobNotRetryable if a job is live or was successful,
+        StorageError, and BudgetSpent. If BudgetSpent is raised, the failed jobs stay as they are.
         """
         jobs = [self._owned(owner_id, job_id) for job_id in job_ids]
         if any(job.state not in ENDED_WITHOUT_IMAGE for job in jobs):
@@ -218,16 +226,16 @@ class Jobs:
         return batch_id if new else jobs[0].batch_id
 
     def cancel(self, owner_id: str, job_id: str) -> JobState:
-        """Cancel a job and return its state then: cancelled if it was queued.
+        """Cancel a job and return its state afterwards. It is CANCELLED if the job was still queued.
 
-        A running call can't be taken back: it finishes, and the job isn't called again. Raises ImageNotFound
-        for another user's job.
+        A running call can't be stopped: it finishes, but the job isn't called again. Raises ImageNotFound for
+        another user's job.
         """
         self._cancel(owner_id, col(Job.id) == job_id)
         return JobState(self._owned(owner_id, job_id).state)
 
     def cancel_waiting(self, owner_id: str, batch_id: str | None = None) -> int:
-        """Cancel the user's live jobs, or those of one batch; returns how many were still queued."""
+        """Cancel the user's live jobs, or those of one batch. Return the number of those still queued."""
         return self._cancel(owner_id, *([col(Job.batch_id) == batch_id] if batch_id else []))
 
     def _cancel(self, owner_id: str, *conditions: ColumnElement[bool]) -> int:
@@ -235,7 +243,7 @@ class Jobs:
             return cancel_live_jobs(session, owner_id, self.clock(), *conditions)
 
     def counts(self, owner_id: str) -> dict[JobState, int]:
-        """The number of the user's running and of their queued jobs, with those that `recent` leaves out."""
+        """Return the numbers of the user's running and queued jobs, including those not in `recent`."""
         found = (
             select(Job.state, func.count())
             .where(Job.owner_id == owner_id, col(Job.state).in_(LIVE_STATES))
@@ -245,14 +253,17 @@ class Jobs:
             return {JobState(state): count for state, count in session.exec(found)}
 
     def dismiss(self, owner_id: str, *job_ids: str) -> None:
-        """Remove ended jobs from the Create page; their images stay in the gallery."""
+        """Hide ended jobs from the Create page. Their images stay in the gallery."""
         with self.database.write() as session:
             self._dismiss(session, owner_id, job_ids)
 
     def _dismiss(
         self, session: Session, owner_id: str, job_ids: tuple[str, ...], *, failed: bool = False
     ) -> int:
-        """Mark ended jobs as dismissed, with `failed` only those without an image; returns how many."""
+        """Mark ended jobs as dismissed, and return their number.
+
+        With `failed`, only jobs without an image are marked.
+        """
         state = col(Job.state)
         return row_count(
             session.execute(

@@ -1,4 +1,4 @@
-"""Orders for images: checked for what can be made and paid, moderated, then submitted as one batch."""
+"""Orders: a user's requests for images. Each order is checked, moderated and submitted as one batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ from core.usage.idempotency import IdempotencyStore, IdempotentRequest
 
 @dataclass(frozen=True, slots=True)
 class CheckedOrder:
-    """A batch that `Orders.check` has let pass: the recipe of each image, and the price of all of them."""
+    """An order that has passed `Orders.check`.
+
+    `recipes` has the prompt and options of each image. `price` is the price of all images in micro-USD, None
+    if it is unknown.
+    """
 
     recipes: tuple[Recipe, ...]
     price: int | None
@@ -32,7 +36,7 @@ class CheckedOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """Everything that is ordered goes through here, and is refused here before anything is paid."""
+    """Checks and submits orders for images. An order that can't be made is refused before it is paid for."""
 
     settings: Settings
     quotes: Quotes
@@ -44,7 +48,7 @@ class Orders:
     clock: Callable[[], datetime] = utc_now
 
     def check(self, user: SignedIn, quote: Quote) -> CheckedOrder:
-        """Check every image of a quote, once for all that is then done with the order.
+        """Check all images of a quote, and return the checked order for `generate`.
 
         Raises TextRejected, PromptEmpty, PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired,
         ModelUnavailable, ImageNotFound or UploadGone.
@@ -57,28 +61,28 @@ class Orders:
         return CheckedOrder(recipes, quote.price)
 
     def generate(self, user: SignedIn, order: CheckedOrder) -> str:
-        """Submit a checked order and return the batch's id; a double click gets the first click's batch.
+        """Submit a checked order, and return the batch's id. A double click gets the first click's batch.
 
-        Images that the gallery already has are bought again: `ExistingImages.offer` finds those. Raises
-        PromptFlagged or BudgetSpent before anything is paid.
+        All images are bought, even those that the gallery already has: `ExistingImages.offer` finds those.
+        Raises PromptFlagged or BudgetSpent before anything is paid.
         """
         self.screen(order.recipes)
         return self.jobs.submit(user.user_id, order.recipes)
 
     def generate_offered(self, user: SignedIn, recipes: tuple[Recipe, ...], *, offered_at: datetime) -> str:
-        """Check and submit recipes of an offer that the user has accepted; the batch's id.
+        """Check and submit the images of an offer that the user has accepted, and return the batch's id.
 
-        What was submitted before the offer was made is no double click of this. Raises what `check` and
-        `generate` do.
+        `offered_at` is the time of the offer. A batch that was submitted before it doesn't make this order a
+        double click. Raises the errors of `check` and `generate`.
         """
         self.check_recipes(user, recipes)
         self.screen(recipes)
         return self.jobs.submit(user.user_id, recipes, asked_at=offered_at)
 
     def earlier_batch(self, idempotency: IdempotentRequest | None) -> str | None:
-        """The batch that was ordered with the same idempotency key within a day.
+        """Return the id of the batch that was ordered with the same idempotency key within a day, or None.
 
-        Raises IdempotencyKeyReused.
+        Raises IdempotencyKeyReused if the key was used for a different request.
         """
         earlier = self.idempotency.find(idempotency) if idempotency else None
         return earlier.batch_id if earlier else None
@@ -86,10 +90,11 @@ class Orders:
     def order(
         self, user: SignedIn, recipe: Recipe, count: int, *, idempotency: IdempotentRequest | None = None
     ) -> str:
-        """Check and submit a program's order of `count` images; the batch's id.
+        """Check and submit an API client's order of `count` images, and return the batch's id.
 
-        Nothing is bought twice under one key, `idempotency`, within a day; the double click's rule doesn't
-        apply to programs. Raises what `check` and `generate` do, and IdempotencyKeyReused.
+        A request that repeats the idempotency key of `idempotency` within a day gets the first request's
+        batch. The rule for double clicks doesn't apply. Raises the errors of `check` and `generate`, and
+        IdempotencyKeyReused if the key was used for a different request.
         """
         if earlier := self.earlier_batch(idempotency):
             return earlier
@@ -101,9 +106,9 @@ class Orders:
     def submit(
         self, user: SignedIn, recipe: Recipe, count: int, *, idempotency: IdempotentRequest | None
     ) -> str:
-        """Submit a program's order that was checked and moderated before.
+        """Submit an API client's order that has already been checked and moderated. Return the batch's id.
 
-        Raises IdempotencyKeyReused or BudgetSpent.
+        Raises BudgetSpent, and IdempotencyKeyReused if the key was used for a different request.
         """
         return self.jobs.submit(
             user.user_id,
@@ -114,10 +119,10 @@ class Orders:
         )
 
     def retry(self, user: SignedIn, *job_ids: str) -> str:
-        """Submit failed jobs again as one batch, checked as an order is; the batch's id.
+        """Check failed jobs as new orders are checked, submit them as one batch, and return the batch's id.
 
-        Raises ImageNotFound for another user's jobs, JobNotRetryable, RecipeUnreadable, StorageError, and
-        what `check` and `generate` do.
+        Raises ImageNotFound for another user's jobs, JobNotRetryable, RecipeUnreadable, StorageError, and the
+        errors of `check` and `generate`.
         """
         recipes = [self.jobs.recipe(user.user_id, job_id) for job_id in job_ids]
         self.check_recipes(user, recipes)
@@ -125,13 +130,16 @@ class Orders:
         return self.jobs.retry(user.user_id, *job_ids)
 
     def check_count(self, model: str, count: int) -> None:
-        """Raise InvalidParameter for fewer images than one, or more than `model` makes in one order."""
+        """Raise InvalidParameter if `count` is below 1 or above the limit of `model` for one prompt."""
         limit = self.quotes.max_images(model)
         if not 1 <= count <= limit:
             raise errors.InvalidParameter(f"Choose 1 to {limit} images.", field="n")
 
     def check_recipes(self, user: SignedIn, recipes: Sequence[Recipe]) -> None:
-        """Refuse recipes that can't be made; the same recipe is checked once. Raises what `check` does."""
+        """Raise an error if one of the images can't be made. Equal recipes are checked only once.
+
+        Raises the errors of `check`.
+        """
         offered = [model.name for model in self.quotes.models()]
         for each in dict.fromkeys(recipes):
             self._check(user, each, offered)
@@ -149,5 +157,5 @@ class Orders:
         self.uploads.check(user.user_id, *recipe.uploads)
 
     def screen(self, recipes: Sequence[Recipe]) -> None:
-        """Send each different prompt to the service's moderation, if it is on. Raises PromptFlagged."""
+        """Send each different prompt to the service's moderation, if it is enabled. Raises PromptFlagged."""
         self.moderation.screen(tuple(dict.fromkeys(with_style(each.prompt, each.style) for each in recipes)))

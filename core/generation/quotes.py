@@ -1,4 +1,4 @@
-"""Quotes: how many images an order would make, and their price."""
+"""Quotes: the number of images that an order would make, and their price."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from core.settings import Settings
 from core.usage.budget_limits import Need
 from core.usage.budgets import Budgets
 
-# A text that stands for more prompts than this is counted as this many: no batch can be so large.
+# The highest number of prompts that is counted. It is far above the limit of any batch.
 MAX_COUNTED = 10**9
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """An order before it is checked: the recipe of each image, how many they are, and their price.
+    """The images and the price of an order that has not been checked yet.
 
-    `recipe` is the recipe as the user wrote it. `recipes` has one for each image, with alternatives written
-    out; it is empty for an empty text of many prompts, and where `excess` says that they are too many.
-    `per_prompt` images are made of each of the `prompts`, `images` in all. `price` is for all images in
-    micro-USD, None where it is unknown, 0 for the offline engine. `length` is that of the longest prompt in
-    characters, with the style's words; `limit` is the most that the model accepts.
+    - `recipe`: the prompt and options as the user entered them.
+    - `recipes`: the prompt and options of each image. Empty if there are no prompts or too many.
+    - `excess`: the error if there are too many prompts, else None.
+    - `prompts`: the number of different prompts. Each of them makes `per_prompt` images.
+    - `price`: the price of all images in micro-USD. None if it is unknown, 0 for the offline engine.
+    - `length`: the number of characters of the longest prompt, including the words of the style.
+    - `limit`: the most characters that the model accepts.
     """
 
     recipe: Recipe
@@ -48,25 +50,25 @@ class Quote:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quotes:
-    """The image models on offer, and what images from them cost."""
+    """Lists the available image models, and computes the price of images."""
 
     settings: Settings
     budgets: Budgets
     clock: Callable[[], datetime] = utc_now
 
     def models(self) -> tuple[catalogue.ImageModel, ...]:
-        """The image models that can be chosen now, the default one first."""
+        """Return the image models that can be chosen now. The default model comes first."""
         return catalogue.offered_models(self.settings, today=self.clock().date())
 
     def max_images(self, model: str) -> int:
-        """The most images of one prompt that `model` makes in one order."""
+        """Return the most images of one prompt that can be ordered from `model` at once."""
         return min(self.settings.max_images, catalogue.image_model(model).max_images)
 
     def quote(self, recipe: Recipe, per_prompt: int = 1, *, many: bool = False) -> Quote:
-        """Quote `per_prompt` images of a recipe; nothing is checked but how many prompts they are.
+        """Return a quote for `per_prompt` images of a recipe. Nothing is checked but the number of images.
 
-        With `many`, each line of the prompt is a prompt of its own, with alternatives in braces (see
-        core.prompts.expansion).
+        With `many`, each line of the prompt is a prompt of its own. Braces in a line list alternatives, and
+        each alternative is another prompt (see core.prompts.expansion).
         """
         recipes, excess = self._expand(recipe, per_prompt, many=many)
         return Quote(
@@ -81,17 +83,17 @@ class Quotes:
         )
 
     def price(self, recipes: Sequence[Recipe]) -> int | None:
-        """The price of one image of each recipe, in micro-USD.
+        """Return the total price of one image of each recipe, in micro-USD.
 
-        None where the price of one is unknown, or where there is no recipe.
+        Returns None if there are no recipes, or if the price of one of them is unknown.
         """
         prices = [self.budgets.estimate(each) for each in recipes]
         return sum(price or 0 for price in prices) if prices and None not in prices else None
 
     def shortfall(self, user: SignedIn, quote: Quote) -> errors.BudgetSpent | None:
-        """The refusal that the user's budgets would give to a quote now; None if they cover it.
+        """Return the error that the user's budgets would give for this quote now, or None if they cover it.
 
-        An unknown price counts as the most that the images are likely to cost.
+        If the price is unknown, the likely maximum is used instead.
         """
         unpriced = quote.price is None
         each = self.budgets.reservation(quote.recipe) if unpriced else None
@@ -101,7 +103,7 @@ class Quotes:
     def _expand(
         self, recipe: Recipe, per_prompt: int, *, many: bool
     ) -> tuple[tuple[Recipe, ...], errors.TooManyPrompts | None]:
-        """The recipe of each image, or why they are too many for one batch."""
+        """Return the recipe of each image. If there are too many for one batch, return none and the error."""
         limit = self.settings.max_batch
         if not many:
             return (recipe,) * per_prompt, None
@@ -116,7 +118,7 @@ class Quotes:
 
 
 def _prompts_of(recipe: Recipe, recipes: Sequence[Recipe], per_prompt: int, *, many: bool) -> int:
-    """The number of prompts that the text stands for: at least 1, at most MAX_COUNTED."""
+    """Return the number of prompts in the text of `recipe`: at least 1, at most MAX_COUNTED."""
     if not many:
         return 1
     if recipes:

@@ -1,4 +1,4 @@
-"""Recovers the jobs of processes that stopped: adopts answers that are on disk, ends the other jobs."""
+"""Recovery: ends the jobs of processes that stopped. If a job's response is already stored, it is used."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from core.database.database import Database
 from core.database.models import Job, JobState
 from core.generation.worker import Worker
 
-# How long after a job was given up an answer to its call is still looked for.
+# For this long after a job ended with an unknown outcome, its response is still looked for.
 LATE_ANSWER_AGE = timedelta(hours=12)
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Recovery:
-    """Settles orphaned jobs: jobs marked as running whose process no longer exists.
+    """Ends orphaned jobs: jobs that are marked as running, but whose process no longer exists.
 
-    `live_processes` returns the numbers of the processes that hold the database. With `shared`, where several
-    processes work on one database, a process counts as gone after two sweeps without it: a restart of the
-    database drops the holds of all processes for a moment.
+    `live_processes` returns the numbers of the running processes. With `shared`, several processes use one
+    database. A process then counts as stopped only if two searches in a row miss it, because a restart of the
+    database makes all processes look stopped for a moment.
     """
 
     database: Database
@@ -37,10 +37,10 @@ class Recovery:
     _missing_before: frozenset[int | None] = frozenset()
 
     def settle_orphans(self) -> None:
-        """Settle the jobs of processes that are gone. Raises StorageError or DatabaseError."""
+        """End the jobs of processes that have stopped. Raises StorageError or DatabaseError."""
         missing_before, self._missing_before = self._missing_before, frozenset()
         running = self._running_jobs()
-        # Read the processes after the jobs: a process has its number before it starts a job.
+        # Read the processes after the jobs. A process is listed before it starts a job, so none is missed.
         missing = frozenset(job.process for job in running) - self.live_processes()
         gone = missing & missing_before if self.shared else missing
         self._missing_before = missing
@@ -49,7 +49,7 @@ class Recovery:
                 self.worker.settle(job)
 
     def adopt_late_answers(self) -> None:
-        """Adopt answers that were stored after their job was given up as unknown."""
+        """Use responses that were stored after their job had ended with an unknown outcome."""
         since = self.clock() - LATE_ANSWER_AGE
         with self.database.read() as session:
             unknown = select(Job).where(Job.state == JobState.UNKNOWN, col(Job.finished_at) > since)
@@ -58,11 +58,14 @@ class Recovery:
             try:
                 self.adopt([job])
             except errors.StorageError as error:
-                # One unreadable answer must not hold up the others.
+                # Continue with the other jobs.
                 log.error("late_answer_unreadable", job_id=job.id, details=error.details)
 
     def adopt(self, jobs: Sequence[Job]) -> None:
-        """Put the stored answers of `jobs` with an unknown outcome into the gallery. Raises StorageError."""
+        """Add the stored responses of those `jobs` that have an unknown outcome to the gallery.
+
+        Raises StorageError or DatabaseError.
+        """
         for job in jobs:
             if job.state == JobState.UNKNOWN and self.worker.ingest.adopt(job):
                 self.worker.ingest.remove_working_files(job)

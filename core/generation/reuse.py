@@ -1,4 +1,4 @@
-"""Reuse: puts the prompt and options of an image or a job back into the user's draft."""
+"""Reuse: copies the prompt and options of an image or a job into the user's draft."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.prompts.recipe import Recipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reuse:
-    """Replaces the user's draft; the prompt that the draft had stays among its versions."""
+    """Replaces the user's draft. The draft's previous prompt stays among its versions."""
 
     drafts: Drafts
     gallery: Gallery
@@ -27,11 +27,17 @@ class Reuse:
     clock: Callable[[], datetime] = utc_now
 
     def image(self, user: SignedIn, image_id: str) -> DraftState:
-        """Make the draft from an image's recipe and return it. Raises ImageNotFound."""
+        """Replace the draft with the prompt and options of an image, and return the new draft.
+
+        Raises ImageNotFound.
+        """
         return self._replace_draft(user, recipe_of(self.gallery.get(user.user_id, image_id)))
 
     def job(self, user: SignedIn, job_id: str) -> DraftState:
-        """Make the draft from a job's recipe and return it. Raises ImageNotFound or RecipeUnreadable."""
+        """Replace the draft with the prompt and options of a job, and return the new draft.
+
+        Raises ImageNotFound or RecipeUnreadable.
+        """
         return self._replace_draft(user, self.jobs.recipe(user.user_id, job_id))
 
     def _replace_draft(self, user: SignedIn, recipe: Recipe) -> DraftState:
@@ -41,7 +47,7 @@ class Reuse:
             DraftState.from_recipe(recipe),
             prompt=before.prompt,
             versions=before.versions,
-            # None lets the user's next choice, or the default, take the place of a model that is gone.
+            # If the model is no longer available, None selects the default model.
             model=recipe.model if recipe.model in offered else None,
         ).with_prompt(recipe.prompt, "reused", now=self.clock())
         draft = draft.with_new_id()

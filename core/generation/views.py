@@ -1,4 +1,4 @@
-"""Jobs and batches as values for pages and API responses."""
+"""Views: jobs and batches in the form in which pages and API responses show them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ENDED_WITHOUT_IMAGE = (JobState.FAILED, JobState.UNKNOWN, JobState.CANCELLED)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All jobs of one order, with their images, including those in the trash."""
+    """All jobs of one order, with their images. Images in the trash are included."""
 
     id: str
     jobs: tuple[JobView, ...]
@@ -32,7 +32,7 @@ class Batch:
 
     @property
     def state(self) -> JobState:
-        """The state of the batch as a whole: done if at least one image was made."""
+        """The state of the whole batch. A batch that has ended is DONE if at least one image was made."""
         if self.is_live:
             running = any(job.started_at for job in self.jobs)
             return JobState.RUNNING if running else JobState.QUEUED
@@ -40,14 +40,14 @@ class Batch:
 
     @property
     def price(self) -> int | None:
-        """The cost of the batch in micro-USD; None if a part of it is unknown."""
+        """The cost of the batch in micro-USD, None if a part of it is unknown."""
         prices = [image.price_micros for image in self.images]
         unknown = None in prices or any(error.charged is not False for error in self.failures)
         return None if unknown else sum(price or 0 for price in prices)
 
     @property
     def seconds(self) -> float:
-        """The time from the submission to the end of the last job."""
+        """The seconds from the submission of the batch to the end of its last job."""
         ends = [job.finished_at for job in self.jobs if job.finished_at]
         return (max(ends) - min(job.created_at for job in self.jobs)).total_seconds() if ends else 0.0
 
@@ -62,7 +62,7 @@ class Batch:
 
 
 def _reason_without_error(job: JobView) -> errors.ImageError:
-    """The reason why a job has no image although it didn't fail."""
+    """Return an error for a job that has no image although no error is stored."""
     return errors.JobCancelled() if job.state == JobState.CANCELLED else errors.ImageNotFound()
 
 
@@ -71,7 +71,7 @@ class Batches:
         self._database = database
 
     def find(self, owner_id: str, batch_id: str) -> Batch:
-        """Raises ImageNotFound if there is no such batch, or it is another user's."""
+        """Return the user's batch. Raises ImageNotFound if this user has no such batch."""
         with self._database.read() as session:
             jobs = session.exec(
                 select(Job)
@@ -92,9 +92,11 @@ class Batches:
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as pages show it. `image_ids` is filled when the job is done.
+    """A job as pages show it.
 
-    A queued job has a `queue_position`; one with an `error` waits for its next call, at `due_at`.
+    - `image_ids`: the ids of its images, once the job is done.
+    - `queue_position`: its position in the queue, if it is queued.
+    - `error`: the last failure. A queued job with an error waits until `due_at` for its next call.
     """
 
     id: str
@@ -117,7 +119,10 @@ class JobView:
         return self.state in LIVE_STATES
 
     def elapsed(self, now: datetime) -> float:
-        """Seconds since the call started, or while the job waits since it was submitted."""
+        """Return the seconds from the start of the last call to the job's end, or to `now` if it is live.
+
+        If no call has started, the seconds are counted from the job's submission.
+        """
         return ((self.finished_at or now) - (self.started_at or self.created_at)).total_seconds()
 
 

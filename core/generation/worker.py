@@ -1,8 +1,8 @@
-"""Runs one job: calls the image service once, and brings its answer into the gallery.
+"""The worker: runs one job. It calls the image service and moves the response into the gallery.
 
-The order of the steps keeps a paid image from being lost or paid for twice: the attempt is committed before
-the call leaves, the bytes are on disk before anything is done with them, and the image's row, the usage and
-the job's end are committed in one transaction.
+The order of the steps makes sure that a paid image is neither lost nor paid for twice. First, the attempt is
+committed to the database. Then the call is sent. The response is stored before it is processed. Finally, one
+transaction writes the image's row, the usage and the end of the job.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ from core.usage.budgets import Budgets
 from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import Call, Outcome, UsageLog
 
-# Waits between attempts to store a paid answer; the last one repeats without end.
+# Seconds to wait between attempts to store a paid response. The last wait is repeated without end.
 STORE_RETRY_SECONDS = (0.5, 1, 2, 4, 8, 15, 30)
-# Waits between calls of one job, where the service names none. There is one more call than waits.
+# Seconds to wait between calls of one job, if the service names no time. There is one more call than waits.
 CALL_RETRY_SECONDS = (2, 4, 8, 16, 32, 60, 60)
-# A job that would have to wait longer fails at once: nobody watches it for that long.
+# A job that would have to wait longer than this fails at once, because nobody watches it for that long.
 MAX_RETRY_WAIT_SECONDS = 600
-# Failures that cost nothing and pass by themselves, unlike a spent quota, moderation or a rejected key.
+# Failures that cost nothing and may pass without help. A used-up quota or a rejected key won't.
 TRANSIENT_ERRORS = (errors.RateLimited, errors.ServiceBusy, errors.ServiceUnreachable)
-# Failures of the whole store, never of one file: a paid answer may be there, so its job must wait.
+# Failures of the whole storage, not of one file. A paid response may be stored there, so its job must wait.
 STORE_WIDE_ERRORS = (errors.StorageFull, errors.StorageReadOnly, errors.StorageUnreachable)
-# Waits while orphaned jobs are settled: short, so that a start that can't succeed fails soon.
+# Seconds to wait between attempts to end an orphaned job. They are short, because they delay the start.
 SETTLE_RETRY_SECONDS = (0.2, 0.5, 1)
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
@@ -59,10 +59,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Worker:
-    """Runs jobs, and settles those of processes that stopped. Safe to use from many threads.
+    """Runs jobs, and ends the jobs of processes that stopped. Safe to use from many threads.
 
     With `resend_unknown`, a job's first call with an unknown outcome is sent once more if the budgets cover
-    it. That call may be paid for twice, never more often.
+    it. Such an image may be paid for twice, but never more often.
     """
 
     database: Database
@@ -91,10 +91,10 @@ class Worker:
         )
 
     def run(self, job: Job) -> None:
-        """Run a job that is marked as running; its row then says how it ended.
+        """Run a job that is marked as running. Afterwards, the job's row holds its state.
 
-        Raises StorageError or DatabaseError if the process is stopping or the database is damaged: the next
-        start settles the job.
+        Raises StorageError or DatabaseError only if the process is stopping or the database is damaged. The
+        next process then ends the job.
         """
         with structlog.contextvars.bound_contextvars(job_id=job.id):
             try:
@@ -117,10 +117,10 @@ class Worker:
         self.ingest.remove_working_files(job)
 
     def _call(self, job: Job) -> GeneratedImages:
-        """Call the service.
+        """Call the service, and return its response.
 
-        A fault in this app's own code is OutcomeUnknown only once the call may have left: before, it cost
-        nothing.
+        An unexpected error before the call is sent is raised as ImageGenerationError, because it cost
+        nothing. Later, it is raised as OutcomeUnknown.
         """
         with _fault_as(errors.ImageGenerationError):
             tag = user_tag(job.owner_id, self.secret)
@@ -137,7 +137,7 @@ class Worker:
             return self.client.images.generate(params, user_tag=tag, inputs=inputs, on_partial=store_partial)
 
     def _inputs(self, owner_id: str, recipe: Recipe) -> InputImages:
-        """The input images of an edit. Raises ImageNotFound, UploadGone or StorageError."""
+        """Return the input images of an edit. Raises ImageNotFound, UploadGone or StorageError."""
         images = [self._gallery_image(owner_id, recipe.source_image)] if recipe.source_image else []
         images += [self._uploaded(owner_id, key) for key in recipe.references]
         if not recipe.mask:
@@ -152,32 +152,40 @@ class Worker:
     def _uploaded(self, owner_id: str, key: str) -> InputImage:
         return InputImage(uploads.read_upload(self.storage, owner_id, key), uploads.upload_mime(key))
 
-    def _store_unreadable(self, job: Job, answer: bytes) -> None:
-        """Store an answer that couldn't be read in full, for the administrator: it may have been paid for."""
-        if answer:
+    def _store_unreadable(self, job: Job, response: bytes) -> None:
+        """Store a response that couldn't be read completely, so that an administrator can look at it.
+
+        The response may have been paid for. Does nothing if `response` is empty.
+        """
+        if response:
             key = unreadable_answer_key(job)
-            log.error("unreadable_answer_stored", key=key, size=len(answer))
-            self._retry_store(partial(self._put, key, answer))
+            log.error("unreadable_answer_stored", key=key, size=len(response))
+            self._retry_store(partial(self._put, key, response))
 
     def _store_answer(self, job: Job, generated: GeneratedImages) -> None:
-        """Store a paid answer, however long it takes until the disk has room."""
+        """Store a paid response. If the disk is full, try again until it has room."""
         for index, data in enumerate(generated.images):
             self._retry_store(partial(self._put, image_key(job, index), data))
         self._retry_store(partial(self._put, answer_figures_key(job), AnswerFigures.of(generated).to_bytes()))
 
     def _put(self, key: str, data: bytes) -> None:
-        """Store a file. Treats every storage error as transient, also one about this file."""
+        """Store a file. Raises every failure as a StorageError that can be retried, even FileDamaged."""
         try:
             self.storage.put(key, data)
         except errors.FileDamaged as error:
             raise errors.StorageError(details=error.details) from error
 
     def _endless_waits(self) -> Iterable[float]:
-        """A paid answer in memory is never given up because the store fails."""
+        """Return the seconds to wait between attempts to store a paid response, without an end."""
         return chain(STORE_RETRY_SECONDS, repeat(STORE_RETRY_SECONDS[-1]))
 
     def _retry_store(self, action: Callable[[], T], waits: Iterable[float] | None = None) -> T:
-        """Retry `action` after each of `waits` seconds while the store fails, until the process stops."""
+        """Call `action` until it succeeds, and return its result.
+
+        After a failure of the storage or the database, wait for the next of `waits` seconds, then try again.
+        The failure is raised if it can't be retried, if the process is stopping, or if no wait is left. By
+        default, the waits never end.
+        """
         for wait in self._endless_waits() if waits is None else waits:
             try:
                 return action()
@@ -204,20 +212,20 @@ class Worker:
             output_tokens=error.output_tokens,
             price_micros=error.price_micros,
             reserved_micros=job.reserved_micros if may_be_paid else None,
-            # The offline engine loses nothing: it makes the image only when it answers.
+            # The offline engine loses no image, because it makes the image when it responds.
             lost_images=1 if may_be_paid and not self.offline else 0,
             outcome=Outcome.UNKNOWN if unknown else Outcome.FAILED,
             error_code=error.code,
         )
 
     def _fail(self, job: Job, error: errors.ImageError) -> None:
-        """Record a failed call: the job waits for its next call, or ends."""
+        """Record a failed call. The job then waits for its next call, or ends."""
         wait = self._retry_wait(job, error)
         if wait is None or not self._requeue(job, error, self.clock() + timedelta(seconds=wait)):
             self._end(job, error)
 
     def _retry_wait(self, job: Job, error: errors.ImageError) -> float | None:
-        """Seconds until the next call; None if the job isn't called again."""
+        """Return the seconds until the job's next call, or None if the job isn't called again."""
         again = _is_transient(error) or (self.resend_unknown and isinstance(error, errors.OutcomeUnknown))
         if not again or job.attempts > len(CALL_RETRY_SECONDS):
             return None
@@ -226,7 +234,10 @@ class Worker:
         return wait if wait <= MAX_RETRY_WAIT_SECONDS else None
 
     def _requeue(self, job: Job, error: errors.ImageError, due_at: datetime) -> bool:
-        """Put the job back into the queue; False if it was cancelled, or must not be paid for again."""
+        """Put the job back into the queue.
+
+        Returns False if it was cancelled, or if its image must not be paid for again.
+        """
         with self.database.write() as session:
             if isinstance(error, errors.OutcomeUnknown) and not self._may_resend(session, job):
                 return False
@@ -243,10 +254,10 @@ class Worker:
         return True
 
     def _may_resend(self, session: Session, job: Job) -> bool:
-        """Whether a call that may have been paid for is sent once more.
+        """Return whether a call that may have been paid for may be sent once more.
 
-        The job's reservation covers the call that has left; the next call needs the same amount again. The
-        lock keeps other submissions out until the session ends.
+        The job's reservation covers the first call. The next call needs the same amount again. A lock keeps
+        other submissions out until the session ends, so that they can't use this amount.
         """
         self.database.lock(session, AdvisoryLock.SUBMISSION)
         if self.usage.may_be_paid(session, job):
@@ -275,7 +286,10 @@ class Worker:
             self.error_counts.count(error)
 
     def _recover_from_fault(self, job: Job, fault: Exception) -> None:
-        """End a job after a fault in this app's own code: with its stored answer, or as unknown."""
+        """End a job after an unexpected error in this app. If its response is stored, use it.
+
+        Otherwise, the job ends with an unknown outcome.
+        """
         try:
             if self._retry_store(partial(self.ingest.adopt, job)):
                 log.error("answer_adopted_after_fault", exc_info=fault)
@@ -283,12 +297,15 @@ class Worker:
         except errors.ImageError:
             raise
         except Exception as again:
-            # Adopting failed as well.
+            # Using the stored response has failed as well.
             fault = again
         self._give_up(job, fault, self._endless_waits())
 
     def _give_up(self, job: Job, fault: Exception, waits: Iterable[float]) -> None:
-        """End a job as unknown after a fault: it may have been paid for. Its files stay on disk."""
+        """End a job with an unknown outcome after an unexpected error. Its image may have been paid for.
+
+        The job's files stay in the storage.
+        """
         log.error("job_abandoned", job_id=job.id, exc_info=fault)
         error = errors.OutcomeUnknown(details=f"{fault!r}; received files are kept under images/{job.id}")
         try:
@@ -296,17 +313,18 @@ class Worker:
         except errors.ImageError:
             raise
         except Exception:
-            # End the job without its usage, which may be the cause: no job may look as if it ran for ever.
+            # Recording the usage may be the cause, so end the job without it. Otherwise the job would look
+            # as if it were running for ever.
             log.exception("call_not_recorded", job_id=job.id)
             with self.database.write() as session:
                 end_job(session, job, JobState.UNKNOWN, error, now=self.clock())
             self.error_counts.count(error)
 
     def settle(self, job: Job) -> None:
-        """End an orphaned job: adopt its stored answer, or record that its outcome is unknown.
+        """End an orphaned job: use its stored response, or record that its outcome is unknown.
 
-        A fault that concerns this job alone ends it, too. Raises DatabaseError, or one of STORE_WIDE_ERRORS:
-        then no job can be settled now.
+        If an error concerns only this job, it ends with an unknown outcome. Raises DatabaseError, or one of
+        STORE_WIDE_ERRORS. In that case, no other job can be ended now either.
         """
         try:
             adopted = self._retry_store(partial(self.ingest.adopt, job), SETTLE_RETRY_SECONDS)
@@ -317,7 +335,7 @@ class Worker:
         except Exception as fault:
             self._give_up(job, fault, SETTLE_RETRY_SECONDS)
         else:
-            # Keep the figures of an answer that wasn't found: the process may still be alive and need them.
+            # If no response was found, keep its metadata: the job's process may still be alive and need it.
             self.ingest.remove_working_files(job, figures=adopted)
 
     def _interrupted(self) -> errors.OutcomeUnknown:
@@ -331,12 +349,12 @@ class Worker:
 
 
 def _is_transient(error: errors.ImageError) -> bool:
-    """Whether a failed call has cost nothing, and the next one may succeed."""
+    """Return whether a failed call has cost nothing and the next call may succeed."""
     return isinstance(error, TRANSIENT_ERRORS) and error.charged is False
 
 
 def _as_png(image: InputImage) -> InputImage:
-    """An image with a mask as a PNG: services want both in one format, and the mask is a PNG."""
+    """Convert an image that has a mask to PNG. The service needs both in one format, and masks are PNGs."""
     if image.mime == "image/png":
         return image
     png = reencode(BytesIO(image.data), max_bytes=MAX_ENCODED_BYTES, lossless=True)
@@ -345,7 +363,7 @@ def _as_png(image: InputImage) -> InputImage:
 
 @contextmanager
 def _fault_as(kind: type[errors.ImageError]) -> Iterator[None]:
-    """Raise unexpected exceptions as `kind`: none may leave a job looking as if it still ran."""
+    """Raise unexpected exceptions inside the block as `kind`, so that they end the job."""
     try:
         yield
     except errors.ImageError:
