@@ -97,15 +97,15 @@ def _handle_stop_signals(studio: Studio) -> None:
     if threading.current_thread() is not threading.main_thread():
         return
     for number in (signal.SIGTERM, signal.SIGINT):
-        before = signal.getsignal(number)
-        signal.signal(number, partial(_on_stop_signal, studio, before))
+        previous = signal.getsignal(number)
+        signal.signal(number, partial(_on_stop_signal, studio, previous))
 
 
-def _on_stop_signal(studio: Studio, before: Any, number: int, frame: FrameType | None) -> None:
+def _on_stop_signal(studio: Studio, previous: Any, number: int, frame: FrameType | None) -> None:
     stopping.request()
     studio.jobs.closing.set()
-    if callable(before):
-        before(number, frame)
+    if callable(previous):
+        previous(number, frame)
 
 
 def _build_or_exit() -> Studio:
@@ -139,10 +139,10 @@ def _uvicorn_address(options: Sequence[str]) -> str:
 
     A Unix socket or an inherited socket counts as ANY_ADDRESS, because it is unknown who can reach it.
     """
-    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name, default in (("host", "127.0.0.1"), ("uds", None), ("fd", None)):
-        known.add_argument(f"--{name}", default=os.environ.get(f"UVICORN_{name.upper()}") or default)
-    chosen = known.parse_known_args(options)[0]
+        parser.add_argument(f"--{name}", default=os.environ.get(f"UVICORN_{name.upper()}") or default)
+    chosen = parser.parse_known_args(options)[0]
     return ANY_ADDRESS if chosen.uds or chosen.fd else str(chosen.host)
 
 
@@ -174,9 +174,9 @@ def open_listener(settings: Settings) -> socket.socket:
     """
     host = settings.host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    both = family == socket.AF_INET6 and is_unspecified(host)
+    dual_stack = family == socket.AF_INET6 and is_unspecified(host)
     try:
-        found = socket.create_server((host, settings.port), family=family, dualstack_ipv6=both)
+        opened = socket.create_server((host, settings.port), family=family, dualstack_ipv6=dual_stack)
     except OSError as error:
         raise SettingsError(
             f"PORT: {settings.port} at {settings.host} can't be used. Choose another, or stop what uses it.",
@@ -184,8 +184,8 @@ def open_listener(settings: Settings) -> socket.socket:
         ) from error
     # Accepted connections inherit this option. Without it, a small packet waits up to 40 ms until the
     # previous packet is acknowledged.
-    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return found
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return opened
 
 
 def serve(listener: socket.socket) -> None:
