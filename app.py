@@ -88,7 +88,7 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
 
 
 def _handle_stop_signals(studio: Studio) -> None:
-    """Make SIGTERM and SIGINT stop the start of further jobs.
+    """Keep the process from starting further jobs after SIGTERM or SIGINT.
 
     When the server stops, it waits for its open requests, and these wait for their images. Without this,
     queued images would still be started. Does nothing outside the main thread, where Python allows no signal

@@ -278,7 +278,7 @@ def studio(**overrides: Any) -> Studio:
 def install(other: Studio | None) -> None:
     """Make `other` this process's Studio, or remove the current one if `other` is None.
 
-    Tests use it, and the shutdown of the process.
+    Tests and the shutdown of the process use this.
     """
     with _guard:
         _installed[:] = [other] if other else []

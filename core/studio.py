@@ -85,7 +85,7 @@ class Studio:
         """Let running calls finish within the grace period, then close every part.
 
         `waited` is the number of seconds of the grace period that have already passed. If a call takes longer
-        than the grace period, it runs until the process ends and nothing is closed or unlocked before.
+        than the grace period, it runs until the process ends, and no part is closed or unlocked until then.
         Otherwise a new process would treat the job of that call as orphaned.
         """
         ends = time.monotonic() + self.settings.shutdown_grace - waited

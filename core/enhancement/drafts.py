@@ -40,10 +40,10 @@ class PromptVersion:
 
 @dataclass(frozen=True, slots=True)
 class DraftState:
-    """The fields of the Create page.
+    """The fields of the Create page. The description is the texts and options that the enhancer gets.
 
-    - `versions`: the texts that `prompt` has had, oldest first.
-    - `enhanced_subject`: the subject hash of the description that was enhanced last.
+    - `prompt`: the prompt of the image. `versions`: the texts that `prompt` has had, oldest first.
+    - `enhanced_subject`: the hash of the description that was enhanced last.
     - `variation`: the number of enhancements so far.
     - `id`: changes when the draft gets a new subject, such as the example or a reused image. A running
       enhancement of the previous subject then doesn't replace the prompt.

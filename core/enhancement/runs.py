@@ -71,11 +71,11 @@ class CallResult:
 
 
 class Enhancements:
-    """Runs enhancements in background threads. Each user has at most one run, and any number of API requests.
+    """Runs enhancements in background threads.
 
-    The last run of each user is remembered, so that every browser tab can show how it ended. Identical
-    concurrent requests of one user share one call. The first of these requests reads the cache, and the
-    others join its call.
+    Each user has at most one run, started by a page, and MAX_CONCURRENT_PER_USER API requests. The last run
+    of each user is remembered, so that every browser tab can show how it ended. Identical concurrent requests
+    of one user share one call. The first of these requests reads the cache, and the others join its call.
     """
 
     def __init__(

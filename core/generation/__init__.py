@@ -1,1 +1,1 @@
-"""One paid image: orders, quotes, the job queue, workers and recovery."""
+"""Image generation: orders, quotes, the job queue, workers and recovery."""

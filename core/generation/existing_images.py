@@ -1,4 +1,4 @@
-"""Existing images: they are offered to the user before the same images are paid for again."""
+"""Existing images: offers images that the user already has, before they are paid for again."""
 
 from __future__ import annotations
 

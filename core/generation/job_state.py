@@ -27,7 +27,7 @@ def end_job(
 
 
 def end_with_answer(session: Session, job: Job, error: errors.ImageError | None, *, now: datetime) -> bool:
-    """End a job with the response to its call, even if the job was given up before.
+    """End a job with the response to its call, even if the job has already ended with an unknown outcome.
 
     `error` is the reason why the response has no usable image, None if it has one. Returns False if the job
     is already DONE, if it has already FAILED and `error` is given, or if a new call of the job has started.

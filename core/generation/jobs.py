@@ -99,9 +99,10 @@ class Jobs:
     ) -> str:
         """Queue one image for each of the `recipes`, and return the batch's id.
 
-        A double click gets the batch of the first click: a batch with the same recipes that was submitted
-        moments before, but not before `asked_at`. If `find_earlier` is given, it is called to find an earlier
-        batch instead. Raises BudgetSpent, and then queues no job.
+        If the same recipes were submitted within DOUBLE_CLICK_WINDOW, this is a double click: no job is
+        queued, and the earlier batch's id is returned. Batches from before `asked_at` don't count. If
+        `find_earlier` is given, it finds the earlier batch instead. Raises BudgetSpent, and then queues no
+        job.
         """
         requests, batch_id = [recipe.to_json() for recipe in recipes], new_id()
         estimates = [self.budgets.reservation(recipe) for recipe in recipes]
@@ -145,7 +146,7 @@ class Jobs:
     def recent(self, owner_id: str) -> tuple[JobView, ...]:
         """Return the user's live jobs and recent jobs that weren't dismissed, newest batch first.
 
-        If there are more than MAX_RECENT jobs, the running ones are kept first, then those that start next.
+        Returns at most MAX_RECENT jobs. The running jobs take precedence, then the jobs that start next.
         """
         since, live = self.clock() - RECENT_AGE, col(Job.state).in_(LIVE_STATES)
         with self.database.read() as session:
@@ -180,9 +181,9 @@ class Jobs:
         )
 
     def partial(self, owner_id: str, job_id: str, number: int) -> bytes:
-        """Return a partial image (a preview) of a running job.
+        """Return a partial image (a preview) of a live job.
 
-        Raises ImageNotFound if the preview is gone, the job has ended, or it is another user's.
+        Raises ImageNotFound if the preview is gone, if the job has ended, or if the job is another user's.
         """
         job = self._owned(owner_id, job_id)
         if job.state not in LIVE_STATES:

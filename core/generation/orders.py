@@ -72,8 +72,8 @@ class Orders:
     def generate_offered(self, user: SignedIn, recipes: tuple[Recipe, ...], *, offered_at: datetime) -> str:
         """Check and submit the images of an offer that the user has accepted, and return the batch's id.
 
-        `offered_at` is the time of the offer. A batch that was submitted before it doesn't make this order a
-        double click. Raises the errors of `check` and `generate`.
+        `offered_at` is the time of the offer. A batch from before that time isn't taken for the first click
+        of a double click. Raises the errors of `check` and `generate`.
         """
         self.check_recipes(user, recipes)
         self.screen(recipes)
@@ -92,8 +92,8 @@ class Orders:
     ) -> str:
         """Check and submit an API client's order of `count` images, and return the batch's id.
 
-        A request that repeats the idempotency key of `idempotency` within a day gets the first request's
-        batch. The rule for double clicks doesn't apply. Raises the errors of `check` and `generate`, and
+        If an earlier request of the last day has the key of `idempotency`, its batch is returned and nothing
+        is bought. Double clicks aren't detected. Raises the errors of `check` and `generate`, and
         IdempotencyKeyReused if the key was used for a different request.
         """
         if earlier := self.earlier_batch(idempotency):

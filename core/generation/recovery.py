@@ -25,8 +25,8 @@ class Recovery:
     """Ends orphaned jobs: jobs that are marked as running, but whose process no longer exists.
 
     `live_processes` returns the numbers of the running processes. With `shared`, several processes use one
-    database. A process then counts as stopped only if two searches in a row miss it, because a restart of the
-    database makes all processes look stopped for a moment.
+    database. A process then counts as stopped only if two calls of `settle_orphans` in a row miss it, because
+    a restart of the database makes all processes look stopped for a moment.
     """
 
     database: Database
@@ -49,7 +49,7 @@ class Recovery:
                 self.worker.settle(job)
 
     def adopt_late_answers(self) -> None:
-        """Use responses that were stored after their job had ended with an unknown outcome."""
+        """Add late responses to the gallery: those stored after their job ended with an unknown outcome."""
         since = self.clock() - LATE_ANSWER_AGE
         with self.database.read() as session:
             unknown = select(Job).where(Job.state == JobState.UNKNOWN, col(Job.finished_at) > since)

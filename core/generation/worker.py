@@ -119,8 +119,8 @@ class Worker:
     def _call(self, job: Job) -> GeneratedImages:
         """Call the service, and return its response.
 
-        An unexpected error before the call is sent is raised as ImageGenerationError, because it cost
-        nothing. Later, it is raised as OutcomeUnknown.
+        An unexpected error before the call is raised as ImageGenerationError, because it cost nothing. An
+        unexpected error during the call is raised as OutcomeUnknown, because the call may have been paid for.
         """
         with _fault_as(errors.ImageGenerationError):
             tag = user_tag(job.owner_id, self.secret)
@@ -323,8 +323,8 @@ class Worker:
     def settle(self, job: Job) -> None:
         """End an orphaned job: use its stored response, or record that its outcome is unknown.
 
-        If an error concerns only this job, it ends with an unknown outcome. Raises DatabaseError, or one of
-        STORE_WIDE_ERRORS. In that case, no other job can be ended now either.
+        If an error concerns only this job, the job ends with an unknown outcome. Raises DatabaseError, or one
+        of STORE_WIDE_ERRORS. In that case, no other job can be ended now either.
         """
         try:
             adopted = self._retry_store(partial(self.ingest.adopt, job), SETTLE_RETRY_SECONDS)
@@ -354,7 +354,7 @@ def _is_transient(error: errors.ImageError) -> bool:
 
 
 def _as_png(image: InputImage) -> InputImage:
-    """Convert an image that has a mask to PNG. The service needs both in one format, and masks are PNGs."""
+    """Convert an image that has a mask to PNG. The mask is a PNG, and services need both in one format."""
     if image.mime == "image/png":
         return image
     png = reencode(BytesIO(image.data), max_bytes=MAX_ENCODED_BYTES, lossless=True)

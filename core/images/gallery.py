@@ -126,7 +126,7 @@ class Gallery:
         after: str | None = None,
         limit: int = PAGE_SIZE,
     ) -> Page:
-        """Return one page of images, newest first. The trash begins with the image that was deleted last.
+        """Return one page of images, newest first. In the trash, those deleted last come first.
 
         `after` is the cursor `next` or `newer` of another page. If the cursor is invalid or no image follows
         it, the first page is returned. A page is therefore empty only if the whole list is empty.

@@ -112,12 +112,12 @@ def thumbnail(data: bytes) -> bytes:
 
 
 def download_copy(data: bytes, *, recipe_text: dict[str, str] | None) -> bytes:
-    """Return a copy of the image file `data`, with other texts in its metadata.
+    """Return a copy of the image file `data` with `recipe_text` in its metadata.
 
-    In a PNG, the texts under PROMPT_KEYWORDS are replaced by `recipe_text`, which has texts by keyword. An
-    empty dict removes them. The pixels and the other metadata stay unchanged. If `recipe_text` is None, or if
-    `data` isn't a PNG, `data` is returned. A C2PA manifest is kept, but its signature doesn't cover the new
-    texts. Raises BadImage for a damaged PNG.
+    In a PNG, `recipe_text` replaces all texts under PROMPT_KEYWORDS. Its keys are keywords, and an empty dict
+    removes the texts. The pixels and the other metadata stay unchanged. A C2PA manifest is kept, but its
+    signature doesn't cover the new texts. If `recipe_text` is None or the file isn't a PNG, `data` itself is
+    returned. Raises BadImage for a damaged PNG.
     """
     if recipe_text is None or not data.startswith(_PNG_MAGIC):
         return data

@@ -102,7 +102,7 @@ class ShareLinks:
     def shared_image(self, token: str, image_id: str) -> SharedImage | None:
         """Return the image that the link shows to visitors.
 
-        Returns None if the token is unknown, expired, revoked or that of another image.
+        Returns None if the link is unknown, expired or revoked, or if it is a link to another image.
         """
         found = (
             select(Image)

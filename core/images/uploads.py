@@ -31,8 +31,8 @@ class Upload:
 class Uploads:
     """Stores the uploads of all users, each of at most `max_megabytes` MB.
 
-    An upload's key consists of its owner and the SHA-256 of its bytes. A decoded image takes up to 100 MB of
-    memory, so the API decodes one at a time (core.api.upload_queue).
+    An upload's key consists of its owner's folder and the SHA-256 of its bytes. A decoded image takes up to
+    100 MB of memory, so the API decodes one at a time (core.api.upload_queue).
     """
 
     storage: Storage

@@ -92,7 +92,7 @@ class Need:
 
     @classmethod
     def of(cls, estimates: Sequence[int | None]) -> Need:
-        """Return the need of one image for each price in `estimates` (micro-USD, None if unknown)."""
+        """Add up a request. `estimates` has the price of each image in micro-USD, None if unknown."""
         return cls(len(estimates), sum(each or 0 for each in estimates), None in estimates)
 
     @classmethod

@@ -99,11 +99,11 @@ class Budgets:
             raise refusal
 
     def begin_text_call(self, usage: UsageLog, call: Call) -> str:
-        """Record a text call and its reservation before the call is sent. Return the id for `usage.end`.
+        """Record the call of an enhancement, with its reservation, before it is sent.
 
-        The outcome of the call is UNKNOWN until `usage.end` records it, also if this process is killed.
-        Raises BudgetSpent if the budgets don't cover the reservation, and StorageError or DatabaseError if
-        the call can't be recorded.
+        Returns the id for `usage.end`. Until `usage.end` records the outcome, it is UNKNOWN, also if this
+        process is killed. Raises BudgetSpent if the budgets don't cover the reservation, and StorageError or
+        DatabaseError if the call can't be recorded.
         """
         with self._database.write() as session:
             self._database.lock(session, AdvisoryLock.SUBMISSION)
@@ -114,7 +114,7 @@ class Budgets:
             return usage.begin(session, replace(call, started_at=now))
 
     def has_limits(self, user_id: str) -> bool:
-        """Return whether any budget of this user has a limit."""
+        """Return whether any of this user's budgets has a limit."""
         with self._database.read() as session:
             return self._limits(session, user_id).any
 

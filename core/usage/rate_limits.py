@@ -42,7 +42,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """The state of a rate limit after a request: how many requests remain, and when its window ends.
+    """The state of a rate limit after a request: the requests that remain, and the time until they are reset.
 
     If several limits apply, this is the one with the fewest requests left. `reset` is in seconds.
     """
@@ -91,7 +91,7 @@ class RateLimits:
             session.execute(delete(RateWindow).where(col(RateWindow.began_at) <= self._clock() - WINDOW))
 
     def _count(self, kind: RateKind, limits: Sequence[Limit], now: datetime) -> Any:
-        """Build one statement that counts the request in all rows.
+        """Build one statement that counts the request in the rows of all `limits`.
 
         Its row locks make a concurrent request for the same subject wait.
         """
