@@ -34,10 +34,10 @@ class RequestRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ParsedImageRequest:
-    """A valid image request. `size` is (width, height) in pixels; `partials` counts the partial images.
+    """A valid image request. `size` is (width, height) in pixels.
 
-    For an edit, `inputs` is the number of input images, `source` the first of them, and `mask` the mask if
-    there is one. Both images are decoded.
+    `partials` is the number of partial images. For an edit, `inputs` is the number of input images, `source`
+    the first of them, and `mask` the mask if there is one. Both images are decoded.
     """
 
     prompt: str

@@ -125,8 +125,8 @@ class OfflineTransport(httpx2.BaseTransport):
         if request.stream:
             return event_stream(self._events(request, count, fault), fault)
         data = [{"b64_json": self._finished(request, index, fault)} for index in range(count)]
-        answer = {"created": int(time.time()), "data": data, "usage": request.usage(request.n)}
-        return json_response(answer | request.echo, fault)
+        body = {"created": int(time.time()), "data": data, "usage": request.usage(request.n)}
+        return json_response(body | request.echo, fault)
 
     def _finished(self, request: ParsedImageRequest, index: int, fault: Fault | None) -> str:
         """Return one finished picture as an image file in base64."""

@@ -83,10 +83,10 @@ class TokenPrice:
 class ImageModel:
     """The capabilities and the token prices of one image model.
 
-    `status` is current, live, ending, retired, compatible (only served by other services) or offline.
-    `retires_on` is the first day on which the model isn't served. Forms list the `sizes`, and `size_rule`
-    allows further ones. `output_tokens` maps (size, quality) to the output tokens of one image, where
-    published. `max_input_images` is 0 if the model can't edit images.
+    `status` is current, live (an older model), ending (its retirement date is set), retired, compatible (only
+    served by other services) or offline. `retires_on` is the first day on which the model isn't served. Forms
+    list the `sizes`, and `size_rule` allows further ones. `output_tokens` maps (size, quality) to the output
+    tokens of one image, where published. `max_input_images` is 0 if the model can't edit images.
     """
 
     name: str

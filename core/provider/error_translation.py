@@ -152,13 +152,16 @@ class ServiceFault:
         return next((name for name in named if name in sent), None)
 
     def details(self) -> str:
-        """Return one line of technical details. It may contain secrets and have any length: see `redact`."""
+        """Return one line of technical details.
+
+        It may contain secrets and have any length, so `redact` it.
+        """
         head = " ".join(str(part) for part in (self.status, self.code or self.type) if part)
         return ": ".join(part for part in (head, " ".join(self.message.split())) if part)
 
 
 def fault_from_body(body: object, response: httpx2.Response | None = None) -> ServiceFault:
-    """Parse `body`, the JSON value of an error, with or without its `error` envelope."""
+    """Return the fault in `body`, the JSON value of an error with or without its `error` envelope."""
     found = body.get("error", body) if isinstance(body, dict) else body
     error: dict[str, Any] = found if isinstance(found, dict) else {"message": str(found or "")}
     return ServiceFault(

@@ -77,9 +77,10 @@ class Call:
         return self.path in (IMAGES_PATH, EDITS_PATH)
 
     def fallback(self, fault: ServiceFault) -> Call | None:
-        """Return the call without the part that `fault` refuses, or None if there is no such part.
+        """Return a copy of the call without the parameter or the streaming that `fault` says is refused.
 
-        Streaming is dropped at most once, and so is one other parameter.
+        Returns None if the service refused neither. Streaming is dropped at most once, and so is one other
+        parameter.
         """
         if fault.refuses_streaming and not self.dropped_streaming and self.body.get("stream"):
             body = _without(self.body, "stream", "partial_images")

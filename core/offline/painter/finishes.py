@@ -154,7 +154,7 @@ def clay(stage: Stage) -> Image.Image:
 
 
 def paper(stage: Stage) -> Image.Image:
-    """Return the canvas with paper fibres. `ShapeStyle.cast` has already added the sheets' shadows."""
+    """Return the canvas with paper fibres. The shadows of the paper sheets come from `ShapeStyle.cast`."""
     canvas, rng = stage.canvas, stage.rng
     fibre = (
         noise(canvas.height, canvas.width, 200, rng) * 4 + noise(canvas.height, canvas.width, 60, rng) * 1.5

@@ -61,11 +61,11 @@ def read_plan(prompt: str) -> Plan:
 
 
 def _split_style(prompt: str) -> tuple[str, str]:
-    """Return the key of the prompt's style, or an empty string, and the prompt without the presets' words.
+    """Return the key of the prompt's style and the prompt without the words of the presets.
 
-    The words of a preset describe the style, so they must not choose a scene or a colour. If the prompt has
-    the words of several presets, the last preset counts, because the user chose it after the prompt was
-    written.
+    The key is empty if the prompt names no style. The words of a preset describe the style, so they must not
+    choose a scene or a colour. If the prompt has the words of several presets, the last preset counts,
+    because the user chose it after the prompt was written.
     """
     lower = prompt.lower()
     presets = [style for style in STYLES if style.words.lower() in lower]
