@@ -1,1 +1,1 @@
-"""Stores image bytes under keys, in a folder or an S3 bucket, and prepares the data folder."""
+"""Stores files in a local folder or an S3 bucket, and prepares the data folder."""

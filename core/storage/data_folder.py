@@ -1,4 +1,4 @@
-"""The data folder: its file names, permissions and lock, and the default database in it."""
+"""The data folder (setting DATA_DIR): its file names, permissions and lock."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ from core.settings import Settings
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Only its owner may read the data folder and the files in it.
 _PRIVATE_MODE, _PRIVATE_UMASK = 0o700, 0o077
-# The names in the data folder.
+# The names of the files and folders in the data folder.
 DATABASE, SECRET, LOCK, FILES = "atelier.db", "secret.key", "atelier.lock", "files"
 
 
 def database_url(settings: Settings, folder: Path) -> str:
-    """The URL of the database: DATABASE_URL, or else a SQLite file in the data folder `folder`."""
+    """Return DATABASE_URL if it is set, or else the URL of the SQLite file in the data folder `folder`."""
     return settings.database_url or sqlite_url(folder / DATABASE)
 
 
 def prepare_data_folder(path: Path) -> Path:
-    """Create the data folder, private to its owner; an existing one keeps its mode. Returns its full path.
+    """Create the data folder if it is missing, check that it is writable, and return its absolute path.
 
-    Raises SettingsError or StorageError.
+    A new folder is readable only by its owner. An existing folder keeps its permissions. If the folder is
+    private, files that this process creates later are private too. Raises SettingsError if the path can't be
+    a folder, and StorageError if the folder can't be written to.
     """
     try:
         folder = path.expanduser().resolve()
@@ -50,7 +52,7 @@ def prepare_data_folder(path: Path) -> Path:
 
 
 def _check_kinds(folder: Path) -> None:
-    """Raise SettingsError if there is a file where a folder is needed, or a folder instead of a file."""
+    """Raise SettingsError if there is a file where a folder is needed, or a folder where a file is needed."""
     for path in (folder / FILES, folder, *folder.parents):
         if path.is_file():
             raise errors.SettingsError(
@@ -75,9 +77,10 @@ def _folder_error(folder: Path, error: OSError) -> errors.StorageError:
 
 
 def lock_data_folder(folder: Path) -> filelock.BaseFileLock:
-    """Lock the data folder against a second process, which would run and pay for the same jobs again.
+    """Lock the data folder. Without the lock, a second process could run and pay for the same jobs again.
 
-    The lock ends with the returned object, so keep a reference to it. Raises SettingsError.
+    The lock ends when the returned object is garbage-collected, so keep a reference to the object. Raises
+    SettingsError if another process holds the lock.
     """
     lock = filelock.FileLock(folder / LOCK, thread_local=False)
     try:
@@ -90,9 +93,10 @@ def lock_data_folder(folder: Path) -> filelock.BaseFileLock:
 
 
 def legacy_key(path: Path) -> bytes | None:
-    """The installation's key from the file in which older versions kept it; None without that file.
+    """Read the installation's secret key from the file `path`, in which older versions stored the key.
 
-    Raises SettingsError or StorageError.
+    Returns None if there is no such file. Raises SettingsError if the file is damaged, and StorageError if
+    it can't be read.
     """
     try:
         key = path.read_bytes() if path.exists() else None

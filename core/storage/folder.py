@@ -1,4 +1,4 @@
-"""Storage in a local folder, which survives power cuts."""
+"""File storage in a local folder. Stored files survive a power cut."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from obstore.store import LocalStore
 from core.common.clock import utc_now
 from core.storage.storage import Storage, check_key, translated_errors
 
-# Files are written here and renamed when complete: on the same disk, in none of the listed folders.
+# Files are written to this folder and renamed when complete. It is on the same disk as their final folder,
+# and it is none of the folders in core.storage.keys.
 STAGING = "staging"
 STAGING_AGE = timedelta(days=1)
 
 
 class FolderStorage(Storage):
-    """Files in one local folder, flushed to the disk."""
+    """Stores files below one local folder. `put` flushes each file to the disk."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -31,7 +32,7 @@ class FolderStorage(Storage):
             super().__init__(LocalStore(self.root, automatic_cleanup=True))
 
     def put(self, key: str, data: bytes) -> None:
-        """Write to a staged file, flush it, then rename it: a file under its own name is always complete."""
+        """Write a temporary file, flush it, then rename it. Thus the file at `key` is always complete."""
         check_key(key)
         staged = f"{STAGING}/{uuid4().hex}"
         with translated_errors():
@@ -46,7 +47,7 @@ class FolderStorage(Storage):
                 flush_folder(folder)
 
     def delete_abandoned(self) -> None:
-        """Delete staged files that crashes left behind. Those younger than STAGING_AGE may be in use."""
+        """Delete temporary files that are older than STAGING_AGE, which a crash has left behind."""
         before = utc_now() - STAGING_AGE
         self.delete(*(file.key for file in self.files(STAGING) if file.modified < before))
 
@@ -56,7 +57,7 @@ class FolderStorage(Storage):
 
 
 def open_folder(root: Path) -> FolderStorage:
-    """The storage in the folder `root`, which is created if missing. Deletes abandoned staged files."""
+    """Return the storage in the folder `root`. Create the folder if missing, and delete abandoned files."""
     storage = FolderStorage(root)
     with translated_errors():
         flush_folder(storage.root.parent)
@@ -65,14 +66,14 @@ def open_folder(root: Path) -> FolderStorage:
 
 
 def flush_file(path: Path) -> None:
-    """Wait until the bytes of `path` are on the disk. Raises OSError."""
+    """Wait until the content of the file `path` is on the disk. Raises OSError."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def flush_folder(path: Path) -> None:
-    """Wait until the file names in `path` are on the disk. Raises OSError."""
-    if os.name == "nt":  # Windows writes names through, and can't open a folder
+    """Wait until the file names in the folder `path` are on the disk. Raises OSError."""
+    if os.name == "nt":  # Windows writes file names at once, and can't open a folder
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -82,6 +83,6 @@ def flush_folder(path: Path) -> None:
 
 
 def _folders_up_to(path: Path, root: Path) -> Iterator[Path]:
-    """The parents of `path` up to `root`: any of them may be new and must be flushed."""
+    """Yield the parent folders of `path` up to `root`. Each may be new and must then be flushed."""
     depth = len(PurePosixPath(path.relative_to(root)).parts)
     yield from list(path.parents)[:depth]

@@ -1,4 +1,4 @@
-"""The folders and keys of stored files."""
+"""The keys of stored files. A key is a path such as `images/<job id>/1-0`; its first part is a Folder."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ from core.database.models import Job
 
 
 class Folder(StrEnum):
-    """The first part of the key of a stored file."""
+    """The folder of a stored file: the first part of its key.
+
+    ANSWERS has the metadata of the service's responses, and PARTIALS has preview images.
+    """
 
     IMAGES = "images"
     THUMBNAILS = "thumbnails"
     ANSWERS = "answers"
     PARTIALS = "partials"
     UPLOADS = "uploads"
-    # Damaged responses, for the administrator to inspect. Nothing deletes them.
+    # Damaged images and unreadable responses, for the administrator to inspect. They are never deleted.
     QUARANTINE = "aside"
 
 
 def job_folder(folder: Folder, job_id: str) -> str:
-    """The folder of the files of one job."""
+    """Return the subfolder of `folder` that has the files of one job."""
     return f"{folder}/{job_id}"
 
 
 def image_key(job: Job, index: int) -> str:
-    """The key of an image of the job's current call; `index` counts from 0."""
+    """Return the key of an image from the job's current call to the service. `index` counts from 0."""
     return f"{job_folder(Folder.IMAGES, job.id)}/{image_prefix(job)}{index}"
 
 
 def image_prefix(job: Job) -> str:
-    """The beginning of the file names of the images of the job's current call."""
+    """Return the prefix that all image files of the job's current call have in their names."""
     return f"{job.attempts}-"
 
 
 def answer_figures_key(job: Job) -> str:
-    """The key of the number of images, tokens and price of the job's current call, as JSON."""
+    """Return the key of a JSON file about the current call's response: number of images, tokens and price."""
     return f"{job_folder(Folder.ANSWERS, job.id)}/{job.attempts}.json"
 
 
@@ -48,12 +51,12 @@ def thumbnail_key(image_id: str) -> str:
 
 
 def damaged_image_key(job: Job, index: int) -> str:
-    """The key of the copy of an image that can't be read."""
+    """Return the key under which a copy of a damaged image is stored. `index` counts from 0."""
     return f"{job_folder(Folder.QUARANTINE, job.id)}/{image_prefix(job)}{index}"
 
 
 def unreadable_answer_key(job: Job) -> str:
-    """The key of a response that holds no image."""
+    """Return the key under which a service response is stored if no image could be read from it."""
     return f"{job_folder(Folder.QUARANTINE, job.id)}/answer-{job.attempts}"
 
 

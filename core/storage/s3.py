@@ -1,4 +1,4 @@
-"""Storage in an S3 bucket, which several replicas can share."""
+"""File storage in an S3 bucket, which several replicas of the app can share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from core.storage.storage import Storage, check_key
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Config
 
-# Limits for requests that a page waits for: for the connection, for silence, and for all of it.
+# Limits for requests that a page waits for: for connecting, for a pause in the response, and in total.
 _CONNECT_TIMEOUT, _READ_TIMEOUT, _TOTAL_TIMEOUT = (
     timedelta(seconds=3),
     timedelta(seconds=5),
@@ -40,11 +40,11 @@ _RETRY: RetryConfig = {
         "base": 2,
     },
 }
-# obstore's own default.
+# This is also obstore's default.
 _DEFAULT_REGION = "us-east-1"
 _DELETES_AT_ONCE = 16
 _PROBE = b"probe"
-# Variables that name the credentials of an AWS machine's role. Used only without keys.
+# Environment variables for the credentials of an AWS machine's role. Used only if no access key is set.
 _ROLE_VARIABLES = (
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
@@ -54,7 +54,7 @@ _ROLE_VARIABLES = (
     "AWS_WEB_IDENTITY_TOKEN_FILE",
 )
 
-# obstore gives the server's answer, or why there was none, only in its text.
+# obstore reports the server's status and error code, or a connection failure, only in its error text.
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,64})</Code>")
 _CAUSE = re.compile(r'kind: (\w+)|(?:message|error): "([^"\\]{1,200})"')
@@ -63,21 +63,21 @@ _REFUSED = (401, 403)
 _INSUFFICIENT_STORAGE = 507
 _ADVICE = ("Ask your administrator to check the bucket and the permissions of its keys.",)
 _START_MESSAGES = {
-    "NoSuchBucket": "There is no bucket {name} at {place}. Create it, or set STORAGE_URL to another.",
-    "InvalidAccessKeyId": "The bucket {name} at {place} doesn't know the key in AWS_ACCESS_KEY_ID.",
-    "SignatureDoesNotMatch": "The bucket {name} at {place} doesn't accept the key in AWS_SECRET_ACCESS_KEY.",
-    "AccessDenied": "The bucket {name} at {place} doesn't let these keys list, read, write and delete.",
+    "NoSuchBucket": "There is no bucket {name} at {server}. Create it, or set STORAGE_URL to another.",
+    "InvalidAccessKeyId": "The bucket {name} at {server} doesn't know the key in AWS_ACCESS_KEY_ID.",
+    "SignatureDoesNotMatch": "The bucket {name} at {server} doesn't accept the key in AWS_SECRET_ACCESS_KEY.",
+    "AccessDenied": "The bucket {name} at {server} doesn't let these keys list, read, write and delete.",
     "AuthorizationHeaderMalformed": "The bucket {name} isn't in the region {region}. Set AWS_REGION.",
     "PermanentRedirect": "The bucket {name} isn't in the region {region}. Set AWS_REGION.",
 }
-_OTHER_START_MESSAGE = "The bucket {name} at {place} can't be used. Check it, AWS_ENDPOINT_URL and the keys."
+_OTHER_START_MESSAGE = "The bucket {name} at {server} can't be used. Check it, AWS_ENDPOINT_URL and the keys."
 
 
 class S3Storage(Storage):
-    """Files in a bucket, below a prefix. A file is durable and complete once the server has confirmed it.
+    """Stores files in a bucket, below a prefix. A file is durable and complete once the server confirms it.
 
-    Raises StorageUnreachable if there is no answer, or none about the file, and StorageReadOnly if the keys
-    are refused; both may be temporary. Raises FileMissing only if the bucket says that there is no such file.
+    Raises FileMissing only if the server says that there is no such file. Raises StorageReadOnly if the
+    server rejects the access keys, and StorageUnreachable for other failures. Both may be temporary.
     """
 
     def __init__(self, url: str, config: S3Config) -> None:
@@ -113,7 +113,10 @@ class S3Storage(Storage):
             obstore.put(store, key, data, use_multipart=False)
 
     def size(self, key: str) -> int:
-        """Uses GET: the response to HEAD has no body, so a missing bucket looks like a missing file."""
+        """Return the number of bytes under `key`.
+
+        Uses GET, because a response to HEAD doesn't say whether the file or the whole bucket is missing.
+        """
         check_key(key)
         with self._translated():
             return obstore.get(self._store, key).meta["size"]
@@ -129,11 +132,11 @@ class S3Storage(Storage):
             obstore.delete(self._store, key)
 
     def check_access(self) -> None:
-        """Put, read, list and delete a small file, and check that a missing file is reported as missing."""
+        """Store, read, list and delete a test file, then ask whether it exists. Raises StorageError."""
         key = f"probe/{uuid4().hex}"
         self.put_preview(key, _PROBE)
         try:
-            if self.get(key) != _PROBE:  # such as a web server that answers every request
+            if self.get(key) != _PROBE:  # such as a web server with one response to every request
                 raise errors.StorageUnreachable(details="the stored file was not returned")
             self.list("probe")
         finally:
@@ -145,12 +148,15 @@ class S3Storage(Storage):
         try:
             yield
         except (BaseError, OSError, ValueError) as error:
-            # Not chained: the text may contain key IDs and signatures.
+            # Don't chain the error: its text may contain key IDs and signatures.
             raise _translate(str(error)) from None
 
 
 def open_s3(settings: Settings) -> S3Storage:
-    """Open the bucket of STORAGE_URL and check the access. Raises StorageError that says what to fix."""
+    """Open the bucket of STORAGE_URL and check the access to it.
+
+    Raises StorageError, with a message that says what to fix.
+    """
     storage = S3Storage(settings.storage_url or "", config_of(settings))
     try:
         storage.check_access()
@@ -160,7 +166,7 @@ def open_s3(settings: Settings) -> S3Storage:
 
 
 def config_of(settings: Settings) -> S3Config:
-    """The configuration for obstore; everything else keeps its default."""
+    """Return the S3 options for obstore that the settings determine. Other options keep their defaults."""
     config: S3Config = {"region": settings.aws_region or _DEFAULT_REGION, "disable_bulk_delete": True}
     if settings.aws_endpoint_url:
         config["endpoint"] = settings.aws_endpoint_url.rstrip("/")
@@ -172,7 +178,10 @@ def config_of(settings: Settings) -> S3Config:
 
 @contextmanager
 def _aws_variables_hidden(keep: tuple[str, ...]) -> Iterator[None]:
-    """Hide the `AWS_` variables of other programs: obstore would use every one of them as a setting."""
+    """Remove the `AWS_` environment variables, except those in `keep`, until the `with` block ends.
+
+    They may be meant for other programs, but obstore would use each as an option.
+    """
     foreign = [name for name in os.environ if name.upper().startswith("AWS_") and name not in keep]
     hidden = {name: os.environ[name] for name in foreign}
     for name in hidden:
@@ -199,17 +208,17 @@ def _translate(text: str) -> errors.StorageError:
 
 
 def _connection_error(text: str) -> str:
-    if _REDIRECT in text:  # without a target, as AWS answers for a bucket in another region
+    if _REDIRECT in text:  # AWS redirects without a target if the bucket is in another region
         return "answer 301 PermanentRedirect"
-    causes = dict.fromkeys(kind or words for kind, words in _CAUSE.findall(text))
+    causes = dict.fromkeys(kind or message for kind, message in _CAUSE.findall(text))
     return f"no answer: {', '.join(causes) or 'not an S3 server'}"
 
 
 def _start_error(settings: Settings, error: errors.StorageError) -> errors.StorageError:
-    messages = (words for code, words in _START_MESSAGES.items() if code in error.details.split())
+    messages = (message for code, message in _START_MESSAGES.items() if code in error.details.split())
     message = next(messages, _OTHER_START_MESSAGE).format(
         name=settings.storage_url,
-        place=settings.aws_endpoint_url or "AWS",
+        server=settings.aws_endpoint_url or "AWS",
         region=settings.aws_region or _DEFAULT_REGION,
     )
     return type(error)(message, details=error.details, suggestions=errors.SettingsError.suggestions)

@@ -1,4 +1,4 @@
-"""The interface of both storages: bytes under keys, durable once `put` has returned."""
+"""The base class of the storages: files under keys, which are durable once `put` has returned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from obstore.store import ObjectStore
 from core import errors
 
 _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
-# obstore gives the cause only in its text, in Rust's words, which are the same on every system.
+# obstore reports the cause only in its error text, as the name of a Rust ErrorKind. The names are the same on
+# every operating system.
 _RUST_KIND = re.compile(r"kind: (\w+)")
 _ERRORS: dict[str | int, type[errors.StorageError]] = {
     "StorageFull": errors.StorageFull,
@@ -35,7 +36,7 @@ _ERRORS: dict[str | int, type[errors.StorageError]] = {
 
 @dataclass(frozen=True, slots=True)
 class StoredFile:
-    """A file in a listing: `size` in bytes, and the time of its last `put`."""
+    """A file in a listing. `size` is in bytes, and `modified` is the time of the last `put`."""
 
     key: str
     size: int
@@ -43,24 +44,24 @@ class StoredFile:
 
 
 class Storage:
-    """Bytes under keys: relative paths of ASCII letters, digits, `.`, `_` and `-`.
+    """Stores files under keys. A key is a relative path of ASCII letters, digits, `.`, `_` and `-`.
 
-    Raises StorageFull, StorageReadOnly or FileMissing, and StorageError for everything else, such as an
-    invalid key.
+    The methods raise StorageFull, StorageReadOnly or FileMissing. They raise StorageError for other failures
+    and for an invalid key.
     """
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
     def put(self, key: str, data: bytes) -> None:
-        """Store `data` durably: after the return, a power cut can't lose it. Replaces an earlier file.
+        """Store `data` under `key`, and replace an earlier file. A power cut can't lose the stored file.
 
-        Readers see the complete file or none.
+        Readers never see an incomplete file.
         """
         self.put_preview(key, data)
 
     def put_preview(self, key: str, data: bytes) -> None:
-        """Store `data` as `put` does, but faster: a power cut may lose it."""
+        """Store `data` as `put` does, but faster. A power cut may lose the file."""
         check_key(key)
         with self._translated():
             obstore.put(self._store, key, data)
@@ -71,7 +72,7 @@ class Storage:
             return bytes(obstore.get(self._store, key).bytes())
 
     def size(self, key: str) -> int:
-        """The number of bytes under `key`, without reading them."""
+        """Return the number of bytes under `key`, without reading the file."""
         check_key(key)
         with self._translated():
             return obstore.head(self._store, key)["size"]
@@ -84,11 +85,11 @@ class Storage:
         return True
 
     def list(self, prefix: str) -> tuple[str, ...]:
-        """The keys below the folder `prefix`, sorted."""
+        """Return the keys of the files below the folder `prefix`, sorted."""
         return tuple(sorted(file.key for file in self.files(prefix)))
 
     def files(self, prefix: str) -> Iterator[StoredFile]:
-        """Yield the files below the folder `prefix`, in any order, read page by page."""
+        """Yield the files below the folder `prefix`, in no particular order. The listing is read in pages."""
         check_key(prefix)
         with self._translated():
             for page in obstore.list(self._store, prefix):
@@ -97,7 +98,7 @@ class Storage:
                 )
 
     def delete(self, *keys: str) -> None:
-        """Delete the files; a missing one is no error."""
+        """Delete the files under `keys`. Missing files are ignored."""
         for key in keys:
             check_key(key)
         with self._translated():
@@ -106,12 +107,12 @@ class Storage:
                     obstore.delete(self._store, key)
 
     def _translated(self) -> AbstractContextManager[None]:
-        """A context that translates the errors of the store into StorageError."""
+        """Return a context manager that raises the errors of the store as StorageError."""
         return translated_errors()
 
 
 def check_key(key: str) -> None:
-    """Raise StorageError unless `key` is a valid key."""
+    """Raise StorageError if `key` isn't a valid key (see `Storage`)."""
     if not _KEY.fullmatch(key):
         raise errors.StorageError(details=f"not a storage key: {key[:100]!r}")
 
