@@ -1,1 +1,1 @@
-"""Helpers for every package: text, ids, the clock, media types and the log."""
+"""Helpers that all packages use: text, ids, the clock, media types and logging."""

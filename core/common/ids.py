@@ -1,4 +1,4 @@
-"""Row ids, and the hashes that are stored in place of secrets."""
+"""Random ids for table rows, and SHA-256 hashes, which are stored instead of secrets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from uuid import uuid4
 
 
 def sha256_hex(text: str) -> str:
-    """The SHA-256 of `text` in hex. Lone surrogates are hashed too, so any text is accepted."""
+    """Return the SHA-256 of `text` in hexadecimal. Any text is accepted, even with lone surrogates."""
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def new_id() -> str:
-    """32 random hexadecimal digits: an id can't be guessed, and is a valid file name."""
+    """Return an id of 32 random hexadecimal digits. It can't be guessed and is a valid file name."""
     return uuid4().hex

@@ -1,4 +1,4 @@
-"""Sets up the log: one event per line, without secrets or control characters."""
+"""Configures logging: one event per line, without secrets or control characters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 
 from core import errors
 
-# Control characters except newline and tab, other line separators, characters that change the writing
+# Control characters except newline and tab, Unicode line separators, characters that change the writing
 # direction, and lone surrogates, which can't be encoded.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -23,9 +23,9 @@ _LIBRARIES = ("sqlalchemy",)
 
 
 def escaped(text: str) -> str:
-    r"""Escape unsafe characters, such as `\x1b` or `\u202e`, and indent all lines but the first.
+    r"""Return `text` with unsafe characters escaped, such as `\x1b`, and all lines but the first indented.
 
-    No event of the log begins with a space, so nobody can forge one with a newline.
+    A log event never begins with a space. A newline in `text` therefore can't forge an event.
     """
     return _UNSAFE.sub(_escape, text).replace("\n", _INDENT)
 
@@ -35,7 +35,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 class LineRenderer:
-    """A structlog processor that renders an event as one line, followed by its traceback if it has one."""
+    """A structlog processor that renders an event as one line. The event's traceback follows, indented."""
 
     def __init__(self) -> None:
         self._renderer = structlog.dev.ConsoleRenderer(colors=False)
@@ -47,10 +47,10 @@ class LineRenderer:
 
 
 def configure_logging(level: str, *, secrets: Sequence[str] = ()) -> None:
-    """Log lines with time, level and job id, from which secrets and control characters are removed.
+    """Configure structlog and `logging` so that secrets are removed and control characters are escaped.
 
-    `secrets` are removed even if they don't look like secrets. The same applies to the lines of libraries
-    and to the tracebacks of the web server.
+    This includes the lines of libraries and the web server's tracebacks. Texts that look like secrets are
+    removed, and also each text in `secrets`. `level` is the least severe level that structlog writes.
     """
 
     def redact(text: str) -> str:
@@ -76,7 +76,7 @@ def configure_logging(level: str, *, secrets: Sequence[str] = ()) -> None:
 
 
 class _LibraryLines(logging.Handler):
-    """Passes a library's lines to our log, with an exception as one line instead of a traceback."""
+    """Passes a library's log records to structlog. An exception becomes a field instead of a traceback."""
 
     def emit(self, record: logging.LogRecord) -> None:
         cause = {"error": repr(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
@@ -84,7 +84,10 @@ class _LibraryLines(logging.Handler):
 
 
 def _scrub_message(record: logging.LogRecord, scrubbed: Callable[[str], str]) -> None:
-    """Redact the arguments if that is enough: uvicorn formats its access log from them later."""
+    """Redact the message of `record`.
+
+    Redact only the record's arguments if that is enough: uvicorn's access log needs them as a tuple.
+    """
     message = record.getMessage()
     clean = scrubbed(message)
     if clean == message:
@@ -97,7 +100,7 @@ def _scrub_message(record: logging.LogRecord, scrubbed: Callable[[str], str]) ->
 
 def _scrubbed_record(scrubbed: Callable[[str], str], *args: Any, **fields: Any) -> logging.LogRecord:
     record = logging.LogRecord(*args, **fields)
-    with suppress(Exception):  # a library's faulty arguments: `logging` itself reports them
+    with suppress(Exception):  # wrong arguments of a library's log call: `logging` reports them later
         _scrub_message(record, scrubbed)
     if record.exc_info and record.exc_info[1]:
         record.exc_text = scrubbed(logging.Formatter().formatException(record.exc_info))

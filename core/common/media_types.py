@@ -1,4 +1,4 @@
-"""Media types of image files, and their file name extensions."""
+"""Media types of image files, and the matching file name extensions."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ MEGABYTE = 2**20
 
 
 def file_extension(mime: str) -> str:
-    """The file name extension of an image type, without a dot."""
+    """Return the file name extension for an image's media type, without a dot."""
     return {"image/jpeg": "jpg"}.get(mime, mime.removeprefix("image/"))
 
 
 def sniff_media_type(data: bytes) -> str:
-    """The media type of a preview image by its first bytes; the image itself isn't verified."""
+    """Return the media type of a preview image, judged by its first bytes: PNG, WebP, or else JPEG."""
     if data.startswith(b"\x89PNG"):
         return "image/png"
     return "image/webp" if data[8:12] == b"WEBP" else "image/jpeg"

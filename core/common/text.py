@@ -1,4 +1,4 @@
-"""Makes foreign text safe to normalise and to store."""
+"""Makes text from outside safe for Unicode normalisation and for the database."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ MAX_COMBINING_MARKS = 30
 
 
 def has_too_many_marks(text: str) -> bool:
-    """Whether a letter has more than MAX_COMBINING_MARKS marks, which no language needs."""
+    """Whether a letter has more than MAX_COMBINING_MARKS combining marks, which no language needs."""
     return not text.isascii() and len(limit_combining_marks(text)) < len(text)
 
 
 def limit_combining_marks(text: str) -> str:
-    """Drop the marks on a letter beyond MAX_COMBINING_MARKS: normalising a run of marks is quadratic."""
+    """Return `text` with at most MAX_COMBINING_MARKS combining marks on each letter.
+
+    The limit exists because normalising a run of combining marks takes quadratic time.
+    """
     if text.isascii():
         return text
     result, marks = list[str](), 0
@@ -26,12 +29,18 @@ def limit_combining_marks(text: str) -> str:
 
 
 def _marks_after(marks: int, character: str) -> int:
-    """The length of the run of marks after `character`, with `marks` before it; decomposes it first."""
+    """Return the number of consecutive combining marks at the end of a text after `character` was appended.
+
+    `marks` is this number before the append. `character` is decomposed first.
+    """
     for part in unicodedata.normalize("NFKD", character):
         marks = marks + 1 if unicodedata.combining(part) else 0
     return marks
 
 
 def storable_text(text: str) -> str:
-    """`text` as every database can store it: NUL and lone surrogates become U+FFFD, pairs are joined."""
+    """Return `text` in a form that every database can store.
+
+    NUL and lone surrogates become U+FFFD. Surrogate pairs become the character that they encode.
+    """
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
