@@ -1,14 +1,14 @@
-"""The tree of errors that people can see, each with a code, a message and advice.
+"""The errors that users can see, as a tree of classes. Each has a code, a message and suggestions.
 
 ImageError                          IMG-GEN-001
-├── ImageGenerationError            IMG-GEN-FAIL-001: the paid call or its response
+├── ImageGenerationError            IMG-GEN-FAIL-001: calls to the image service and their responses
 │   ├── RateLimited, ServiceBusy, ServiceFailed, QuotaSpent, BillingLimitReached, BudgetSpent
 │   ├── ServiceUnreachable: ServiceTimeout, ConnectionLost
 │   ├── OutcomeUnknown: ResponseTimeout, ResponseLost, ResponseTruncated
 │   ├── BadResponse: WebPageReceived, NoImage, ServiceAddressWrong
 │   ├── BadImage, InvalidParameter, ParameterRefused, RequestTooLarge, ModelUnavailable, ModelRetired
 │   └── JobNotRetryable, RecipeUnreadable, JobCancelled
-├── ImagePromptError                IMG-PRM-ENH-001: the prompt and its enhancement
+├── ImagePromptError                IMG-PRM-ENH-001: prompts and their enhancement
 │   ├── PromptEmpty, PromptTooLong, TooManyPrompts, TextRejected
 │   ├── PromptBlocked: ContentFiltered, NotDrawable, PromptFlagged
 │   └── EnhancementRefused, EnhancementTruncated, EnhancementTooLong, EnhancementCancelled
@@ -17,7 +17,7 @@ ImageError                          IMG-GEN-001
 │   ├── UsernameTaken, UsernameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
 │   ├── ResetInvalid, TokenOptionsRejected
 │   └── ApiKeyRejected, ServiceAccessDenied: OrganisationUnverified, StreamingUnverified, RegionUnsupported
-├── ImageNotFound                   IMG-FIND-001: this user has no such image
+├── ImageNotFound                   IMG-FIND-001: the user has no such image
 ├── RequestRejected                 IMG-REQ-001: an HTTP request that can't be processed
 │   ├── HostRejected, OriginRejected, BodyTooLarge, PageNotFound
 │   ├── MethodRejected, FieldsRejected, ContentTypeRejected, RangeRejected, RequestRateExceeded
@@ -29,8 +29,8 @@ ImageError                          IMG-GEN-001
 ├── DatabaseError                   IMG-DATA-001: the database
 │   └── DatabaseBusy, DatabaseUnreachable, DatabaseVersionMismatch, DatabaseDamaged
 ├── BackupError                     IMG-BACKUP-001: BackupDamaged
-├── TransferIncomplete              IMG-MOVE-001: the copy of an installation has errors
-└── SettingsError                   IMG-SET-001: a setting to correct before the start; ApiKeyMalformed
+├── TransferIncomplete              IMG-MOVE-001: a transfer of an installation has errors
+└── SettingsError                   IMG-SET-001: a wrong setting; ApiKeyMalformed
 """
 
 from __future__ import annotations

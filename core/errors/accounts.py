@@ -1,4 +1,4 @@
-"""Errors of signing in, registering and permissions, here and at the service."""
+"""Errors of sign-in, registration and permissions, in Atelier and at the image service."""
 
 from __future__ import annotations
 

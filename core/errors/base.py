@@ -1,4 +1,4 @@
-"""The base class of all errors, the list of error classes, and the search by code."""
+"""The base class of all errors, and functions that list the error classes and find one by its code."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from core.errors.redaction import scrub
 
-# By `ImageError.charged`.
+# A sentence on the cost for each value of `ImageError.charged`.
 COST_MESSAGES = {
     True: "The service has charged for this.",
     False: "This cost nothing.",
@@ -15,15 +15,19 @@ COST_MESSAGES = {
 
 
 class ImageError(Exception):
-    """A failure that can be shown to a person.
+    """The base class of all errors that a user can see.
 
-    - `message` and `suggestions` are for everybody; `details` is technical. Secrets are removed from both.
-    - `retryable`: the same request may succeed later.
-    - `charged`: whether the service has charged for the call; None if that can't be known.
-    - `categories`: the reasons that a moderation gave.
-    - `answer`: the body of a response that no image could be read from.
-    - `input_tokens`, `output_tokens`, `price_micros` (micro-USD): what such a response says it cost, or None.
-    - `counted`: core.usage.error_counts has counted this failure.
+    - `code`: the error's unique name, which never changes.
+    - `status`: the HTTP status of the error's response.
+    - `message` and `suggestions` are for users; `details` is technical. Secrets are removed from `message`
+      and `details`.
+    - `retryable`: whether the same request may succeed later.
+    - `charged`: whether the image service has charged for the call; None if that is unknown.
+    - `categories`: the reasons that the service's moderation gave for blocking a prompt.
+    - `answer`: the body of a service response from which no image could be read.
+    - `input_tokens`, `output_tokens`, `price_micros`: what `answer` states as tokens and price, in micro-USD.
+      None if unknown.
+    - `counted`: core.usage.error_counts ignores this error, usually because it was counted before.
     """
 
     code: ClassVar[str] = "IMG-GEN-001"
@@ -68,7 +72,7 @@ class ImageError(Exception):
 
 
 def all_errors() -> tuple[type[ImageError], ...]:
-    """All error classes, parents first, in the order of their definition."""
+    """Return all error classes. Base classes come before their subclasses."""
     found: list[type[ImageError]] = [ImageError]
     for parent in found:
         found += parent.__subclasses__()
@@ -76,12 +80,12 @@ def all_errors() -> tuple[type[ImageError], ...]:
 
 
 def by_code(code: str) -> type[ImageError] | None:
-    """The class with this code; None for a code that only another version has."""
+    """Return the error class with this code. Returns None if this version of Atelier has no such code."""
     return next((kind for kind in all_errors() if kind.code == code), None)
 
 
 def terminal_message(error: ImageError) -> str:
-    """An error as lines for a terminal: message, code, details and suggestions."""
+    """Return an error as text for a terminal: message, code, details and suggestions."""
     details = f"\n  ({error.details})" if error.details else ""
     tips = "".join(f"\n  - {tip}" for tip in error.suggestions)
     return f"{error.message} [{error.code}]{details}{tips}"

@@ -1,4 +1,4 @@
-"""Errors of the paid image call and its response."""
+"""Errors of calls to the image service, and of the jobs that make the calls."""
 
 from __future__ import annotations
 

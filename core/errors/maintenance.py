@@ -1,4 +1,4 @@
-"""Errors of backups, transfers and settings."""
+"""Errors of backups, of transfers to another database or storage, and of settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors about a prompt or its enhancement."""
+"""Errors of prompts and of prompt enhancement."""
 
 from __future__ import annotations
 
@@ -113,5 +113,5 @@ class EnhancementCancelled(ImagePromptError):
     code, status, retryable = "IMG-PRM-CANCEL-001", 409, False
     message = "The enhancement was cancelled before it started."
     suggestions = ("Enhance again if you still want it.",)
-    # Not counted: nobody waits for the result any more.
+    # Don't count this error: the user has cancelled and expects no result.
     counted = True

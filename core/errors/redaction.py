@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-# Each run of these characters is searched by itself, so that the time grows linearly with the text.
+# `scrub` searches each run of these characters separately, so that it takes linear time.
 _RUN = re.compile(r"[\w*.…•-]{6,}")
-# Longer than any key.
+# No key is longer than this.
 _MAX_KEY_LENGTH = 400
 _SECRET_MARK = re.compile(r"sk-|atl_|\*{4}", re.IGNORECASE)
 _BEARER = re.compile(r"(?<=Bearer)\s+\S+", re.IGNORECASE)
@@ -36,7 +36,7 @@ _NAMED = re.compile(
 
 
 def scrub(text: str) -> str:
-    """Replace API keys, tokens and passwords in `text` by "[secret]", partly masked ones too."""
+    """Return `text` with API keys, tokens and passwords replaced by "[secret]", even if partly masked."""
     text = _PASSWORD_IN_URL.sub("[secret]", _BEARER.sub("[secret]", text))
     text = _AWS_KEY.sub("[secret]", _NAMED.sub(r"\g<name>[secret]", text))
     return _RUN.sub(_scrub_run, text)
@@ -47,5 +47,5 @@ def _scrub_run(found: re.Match[str]) -> str:
     mark = _SECRET_MARK.search(run)
     if mark is None:
         return run
-    # A longer run is cut off at the first mark: searching it for keys would be slow.
+    # Cut off a longer run at the first mark, because searching the run with _SECRETS would be slow.
     return run[: mark.start()] + "[secret]" if len(run) > _MAX_KEY_LENGTH else _SECRETS.sub("[secret]", run)

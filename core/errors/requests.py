@@ -1,4 +1,4 @@
-"""Errors of HTTP requests: missing images, rejected fields, uploads and rate limits."""
+"""Errors of HTTP requests, such as missing images, rejected fields and exceeded rate limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of the image store and the database."""
+"""Errors of the file storage and the database."""
 
 from __future__ import annotations
 

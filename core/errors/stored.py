@@ -1,4 +1,4 @@
-"""Stores an error with a job or an idempotency key, and turns it back into an error."""
+"""Converts errors to JSON and back, to store them with a job or an idempotency key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.errors.generation import ImageGenerationError
 
 @dataclass(frozen=True, slots=True)
 class StoredError:
-    """The fields of an ImageError that are stored as JSON."""
+    """The fields of an ImageError that are stored as JSON. ImageError describes the fields."""
 
     code: str
     message: str
@@ -34,13 +34,13 @@ class StoredError:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> StoredError:
         kind = by_code(fields["code"]) or ImageError
-        # Rows of older versions lack these fields: the class knows whether it was charged.
+        # Rows of older versions lack these two fields. The error class has the default for `charged`.
         known = {"charged": kind.charged, "categories": ()} | fields
         lists = {name: tuple(known[name]) for name in ("suggestions", "categories")}
         return cls(**known | lists)
 
     def to_error(self) -> ImageError:
-        """The error with everything that was stored, marked as counted."""
+        """Return the error with all stored fields, marked as counted so that it isn't counted again."""
         kind = by_code(self.code) or ImageGenerationError
         error = kind(self.message, details=self.details, request_id=self.request_id)
         error.suggestions, error.field, error.retry_after = self.suggestions, self.field, self.retry_after
