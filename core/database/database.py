@@ -216,4 +216,4 @@ def translate_database_errors() -> Iterator[None]:
 def _error_class(error: SQLAlchemyError) -> type[errors.ImageError]:
     cause = getattr(error, "orig", None) or error
     text = f"{getattr(cause, 'sqlite_errorname', '')} {cause}".casefold()
-    return next((kind for words, kind in _ERRORS_BY_TEXT if words in text), errors.DatabaseError)
+    return next((kind for fragment, kind in _ERRORS_BY_TEXT if fragment in text), errors.DatabaseError)

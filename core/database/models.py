@@ -1,4 +1,8 @@
-"""The tables. Times are UTC; money is micro-USD (1,000,000 = 1 USD), NULL where unknown."""
+"""The database tables.
+
+Times are in UTC. Columns named `…_micros` hold money in micro-USD (1,000,000 = 1 USD), or NULL if the amount
+is unknown.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +31,7 @@ from core.common.ids import new_id
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """Stores an aware datetime as UTC and returns it as aware; SQLite has no time zones."""
+    """A column of time-zone-aware datetimes. They are stored in UTC, because SQLite has no time zones."""
 
     impl = DateTime
     cache_ok = True
@@ -40,7 +44,10 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Table(SQLModel, registry=registry()):
-    """The base class of all tables. It has its own registry: SQLModel's shared one breaks on hot reload."""
+    """The base class of all tables.
+
+    It has its own registry, because SQLModel's shared registry breaks when Streamlit reloads this module.
+    """
 
 
 def _time(*, nullable: bool = False, index: bool = False) -> Any:
@@ -58,7 +65,7 @@ class Role(StrEnum):
 
 
 class Installation(Table, table=True):
-    """The single row of the installation. `secret` is its key, in hexadecimal digits."""
+    """The installation. This table has one row. `secret` is the installation's secret key in hexadecimal."""
 
     __tablename__ = "installation"
     id: int = Field(default=1, sa_column=Column(Integer, primary_key=True, autoincrement=False))
@@ -66,9 +73,12 @@ class Installation(Table, table=True):
 
 
 class User(Table, table=True):
-    """A person. `username` is casefolded and unique. A withdrawn user can't sign in but keeps their images.
+    """A user account.
 
-    `served_at` is when a job of theirs last started: the queue serves the user who has waited longest.
+    - `username`: the folded name (core.accounts.usernames), which is unique.
+    - `withdrawn_at`: when an administrator withdrew the user's access; NULL for an active user. A withdrawn
+      user can't sign in, but their images stay stored.
+    - `served_at`: when one of the user's jobs last started. The queue prefers users who have waited longest.
     """
 
     __tablename__ = "users"
@@ -83,7 +93,7 @@ class User(Table, table=True):
 
 
 class SignInSession(Table, table=True):
-    """One signed-in browser; `id` is the SHA-256 of the cookie's token."""
+    """The session of one signed-in browser. `id` is the SHA-256 of the token in the session cookie."""
 
     __tablename__ = "sign_in_sessions"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -95,7 +105,7 @@ class SignInSession(Table, table=True):
 
 
 class SignInTicket(Table, table=True):
-    """A one-time ticket that a browser exchanges for its cookie; `id` is the SHA-256 of the ticket."""
+    """A one-time ticket that a browser exchanges for a session cookie. `id` is the SHA-256 of the ticket."""
 
     __tablename__ = "sign_in_tickets"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -104,7 +114,10 @@ class SignInTicket(Table, table=True):
 
 
 class SignInAttempt(Table, table=True):
-    """One attempt to sign in whose password was wrong or isn't checked yet. `username` may not exist."""
+    """A sign-in attempt that failed or whose password isn't checked yet.
+
+    `username` is the folded name that was typed. There may be no user with this name.
+    """
 
     __tablename__ = "sign_in_attempts"
     id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
@@ -113,7 +126,7 @@ class SignInAttempt(Table, table=True):
 
 
 class Invite(Table, table=True):
-    """An invitation link, which creates one account; `id` is the SHA-256 of the link's token."""
+    """An invitation link, with which one account can be created. `id` is the SHA-256 of the link's token."""
 
     __tablename__ = "invites"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -124,7 +137,7 @@ class Invite(Table, table=True):
 
 
 class PasswordReset(Table, table=True):
-    """A link that sets one user's password once; `id` is the SHA-256 of the link's token."""
+    """A link with which a user can set a new password once. `id` is the SHA-256 of the link's token."""
 
     __tablename__ = "password_resets"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -133,7 +146,7 @@ class PasswordReset(Table, table=True):
 
 
 class Draft(Table, table=True):
-    """The form of the Create page as a user left it: the JSON of core.enhancement.drafts.DraftState."""
+    """A user's latest input in the form of the Create page, as JSON of core.enhancement.drafts.DraftState."""
 
     __tablename__ = "drafts"
     user_id: str = Field(sa_column=_user(primary_key=True))
@@ -142,7 +155,7 @@ class Draft(Table, table=True):
 
 
 class JobState(StrEnum):
-    """The state of a job. UNKNOWN: the call was interrupted and may have been charged."""
+    """The state of a job. UNKNOWN: the call was interrupted, and the service may have charged for it."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -156,14 +169,17 @@ LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 
 class Job(Table, table=True):
-    """One image to be generated.
+    """A job, which generates one image. The jobs of one submission form a batch.
 
-    - `request`: a Recipe as JSON. `error`: the last failure, a StoredError as JSON.
-    - `partials`: the number of stored previews. `attempts`: the number of calls that may have been sent.
-    - `process`: the `process_number` (core.database.process_lock) of the process that started it.
-    - `due_at`: a queued job that the service refused without charge waits until then.
-    - `cancel_asked`: the user cancelled it during a call, so no further call is made.
-    - `reserved_micros`: the expected price at its submission, which counts against budgets.
+    - `position`: the job's place in its batch, counted from 0.
+    - `request`: what to generate, as JSON of core.prompts.recipe.Recipe.
+    - `partials`: the number of stored preview images.
+    - `attempts`: the number of calls to the service that may have been sent for this job.
+    - `process`: the `process_number` (core.database.process_lock) of the process that started the job.
+    - `due_at`: the job waits until this time because the service refused a call without charge.
+    - `cancel_asked`: the user cancelled the job during a call, so no further call is made.
+    - `error`: the last failure, as JSON of core.errors.StoredError.
+    - `reserved_micros`: the expected price at the time of submission, which counts against budgets.
     """
 
     __tablename__ = "jobs"
@@ -196,9 +212,10 @@ class Job(Table, table=True):
 
 
 def _live_images(name: str, *filtered: str) -> Index:
-    """A partial index of the images that aren't in the trash, by owner and the `filtered` columns, by age.
+    """Return a partial index of the images that aren't in the trash.
 
-    Its last column is `trashed_at` so that SQLite can count without reading the rows.
+    The index is sorted by owner, then by the `filtered` columns, then by age. It ends with `trashed_at`, so
+    that SQLite can count images from the index without reading the rows.
     """
     live = text("trashed_at IS NULL")
     columns = ("owner_id", *filtered, "created_at", "id", "trashed_at")
@@ -206,10 +223,12 @@ def _live_images(name: str, *filtered: str) -> Index:
 
 
 class Image(Table, table=True):
-    """One stored image and everything it was generated from. The gallery searches in `search`.
+    """A generated image: its file, prompts and options.
 
-    `request_hash` is the hash of its recipe, NULL for images older than the column. `source_id` is the image
-    that it edits or varies, which may be gone.
+    - `request_hash`: the hash of the recipe (core.prompts.recipe) that the image was generated from. NULL for
+      images that are older than this column.
+    - `source_id`: the image that this image is an edit or a variation of. That image may have been deleted.
+    - `search`: the text in which the gallery's search looks for words.
     """
 
     __tablename__ = "images"
@@ -261,7 +280,7 @@ class Image(Table, table=True):
 
 
 class CachedEnhancement(Table, table=True):
-    """An enhanced prompt, cached for a day; `id` is the SHA-256 of user, model and request."""
+    """An enhanced prompt, cached for one day. `id` is the SHA-256 of the user, the model and the request."""
 
     __tablename__ = "takes"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -281,10 +300,12 @@ class UsageKind(StrEnum):
 
 
 class Usage(Table, table=True):
-    """One call to a service, or one that a stored result saved, with its user, duration, price and outcome.
+    """A call to generate images or enhance a prompt, or a call that a stored result made unnecessary.
 
-    `reserved_micros` counts against budgets while the price is unknown; NULL if the call cost nothing.
-    `lost_images` counts images that may have been charged and never arrived.
+    - `saved_micros`: the price that an unnecessary call would have had.
+    - `reserved_micros`: the amount that counts against budgets if the price of the call is unknown. NULL if
+      the call cost nothing.
+    - `lost_images`: the number of images that the service may have charged for and that never arrived.
     """
 
     __tablename__ = "usage"
@@ -320,7 +341,7 @@ class Scope(StrEnum):
 
 
 class ApiToken(Table, table=True):
-    """A user's token for the Images API; `id` is its SHA-256, `scopes` are separated by spaces."""
+    """A user's API token. `id` is the SHA-256 of the token. `scopes` has Scope values separated by spaces."""
 
     __tablename__ = "api_tokens"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -333,7 +354,7 @@ class ApiToken(Table, table=True):
 
 
 class ShareLink(Table, table=True):
-    """A public link to one image; `id` is the SHA-256 of the link's token."""
+    """A public link to one image. `id` is the SHA-256 of the token in the link."""
 
     __tablename__ = "shares"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -344,10 +365,12 @@ class ShareLink(Table, table=True):
 
 
 class IdempotentResponse(Table, table=True):
-    """The response to a paid request with an Idempotency-Key; `id` is the SHA-256 of user and key.
+    """The response to a paid request with an Idempotency-Key, stored to repeat the response.
 
-    `request_hash` is the SHA-256 of the request. `batch_id` is the batch that was submitted for it. `status`
-    and `body` are NULL until the request is answered.
+    - `id`: the SHA-256 of the user and the key.
+    - `request_hash`: the SHA-256 of the request.
+    - `batch_id`: the batch of jobs that the request submitted.
+    - `status` and `body`: the response; NULL until there is one.
     """
 
     __tablename__ = "kept_answers"
@@ -361,7 +384,10 @@ class IdempotentResponse(Table, table=True):
 
 
 class RateWindow(Table, table=True):
-    """The requests of one kind in one window; `subject` is `user:` or `token:` and an id."""
+    """The number of requests of one kind within one rate limit window.
+
+    `subject` is who sent them: `user:` or `token:`, followed by an id.
+    """
 
     __tablename__ = "rates"
     subject: str = Field(sa_column=Column(String(80), primary_key=True))
@@ -371,7 +397,7 @@ class RateWindow(Table, table=True):
 
 
 class Budget(Table, table=True):
-    """One user's own limits; NULL means the settings' limit. Money is in micro-USD."""
+    """One user's own budget, set by an administrator. NULL in a column: the limit in the settings applies."""
 
     __tablename__ = "budgets"
     user_id: str = Field(sa_column=_user(primary_key=True))
@@ -383,9 +409,11 @@ class Budget(Table, table=True):
 
 
 class AuditEntry(Table, table=True):
-    """One audited action: its user, time and origin. Database triggers refuse to change or delete a row.
+    """An entry of the audit log. Database triggers prevent changing or deleting a row.
 
-    `actor_id` is NULL if nobody was signed in. `subject` names the object of the action.
+    - `actor_id`, `actor_name`: the user who acted. `actor_id` is NULL if no user was signed in.
+    - `subject`: the username, id or name of what the action affected.
+    - `address`, `browser`, `request_id`: the client that sent the request.
     """
 
     __tablename__ = "audit_entries"
@@ -406,7 +434,7 @@ class AuditEntry(Table, table=True):
 
 
 class ErrorCount(Table, table=True):
-    """The number of times that one error occurred within one hour."""
+    """How often the error with this code occurred within the hour that begins at `hour`."""
 
     __tablename__ = "failures"
     code: str = Field(sa_column=Column(String(32), primary_key=True))
