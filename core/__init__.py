@@ -1,4 +1,4 @@
-"""Atelier without its pages: everything that knows neither Streamlit nor the pages."""
+"""All of Atelier except its web pages. Nothing in this package imports Streamlit or the pages."""
 
-# Lets Python find the operator commands by their old names, such as `python -m core.doctor`.
+# Let Python find the operator commands under their old names, such as `python -m core.doctor`.
 __path__.append(f"{__path__[0]}/maintenance/old_commands")

@@ -12,8 +12,8 @@ from core.maintenance.command_line import HELP_OPTIONS
 def operator_commands() -> None:
     """Look after an Atelier installation.
 
-    The commands work on the installation that the settings name, from the environment or the file .env, as
-    Atelier itself does.
+    The commands read the settings from the environment and from the file .env, as Atelier itself does. They
+    work on the installation that these settings describe.
     """
 
 

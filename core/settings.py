@@ -1,4 +1,4 @@
-"""All settings: read once from the environment and the file `.env`, with types and bounds."""
+"""All settings, with their types and limits. They are read from the environment and the file `.env`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError
 from core.errors import ApiKeyMalformed, SettingsError
 
 ENV_FILE = Path(".env")
-# Shorter secrets aren't masked in the log: their letters occur within ordinary words.
+# Shorter secrets aren't masked in the log, because they also occur within ordinary words.
 _MIN_MASKED_LENGTH = 6
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
@@ -45,10 +45,10 @@ class Moderation(StrEnum):
 
 
 class Settings(BaseSettings):
-    """The settings of one process, each read from the variable of its name in capitals, such as `DATA_DIR`.
+    """The settings of one process. The field `data_dir` is read from the variable `DATA_DIR`, and so on.
 
-    docs/settings.md is generated from the descriptions (`make settings`). A new setting also needs a line in
-    .env.example and an example in tests/contracts/test_settings.py.
+    docs/settings.md is generated from the fields' descriptions by `make settings`. A new setting also needs a
+    line in .env.example and an example in tests/contracts/test_settings.py.
     """
 
     model_config = SettingsConfigDict(
@@ -276,7 +276,7 @@ class Settings(BaseSettings):
         try:
             _ = urlsplit(url or "").port
         except ValueError:
-            # Not chained: the original message may contain a password.
+            # Don't chain the error: its message may contain a password.
             raise ValueError("has an invalid port") from None
         return url or None
 
@@ -295,7 +295,7 @@ class Settings(BaseSettings):
         try:
             address = make_url(url)
         except (ArgumentError, ValueError):
-            # Not chained: SQLAlchemy's message may contain the password.
+            # Don't chain SQLAlchemy's error: its message may contain the password.
             raise ValueError("isn't a valid database URL") from None
         if address.drivername not in DRIVERS:
             raise ValueError("must begin with sqlite:/// or postgresql://")
@@ -324,7 +324,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_bucket(self) -> Self:
-        """Check the `AWS_` variables only if a bucket is used: else they may be meant for other programs."""
+        """Check the `AWS_` settings if STORAGE_URL is set. Otherwise they may be meant for other programs."""
         if self.storage_url is None:
             return self
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
@@ -340,12 +340,12 @@ class Settings(BaseSettings):
 
     @property
     def offline(self) -> bool:
-        """Whether the offline engine answers instead of a service."""
+        """Whether the offline engine creates the images, because no image service is configured."""
         return self.openai_api_key is None and self.openai_base_url is None
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Keys and passwords that are masked wherever they occur in the log."""
+        """Return the keys and passwords that must be masked in the log."""
         keys = (self.openai_api_key, self.aws_access_key_id, self.aws_secret_access_key)
         urls = (self.database_url, self.openai_base_url)
         passwords = (_password_in(url) for url in urls)
@@ -354,7 +354,7 @@ class Settings(BaseSettings):
 
     @property
     def allows_replicas(self) -> bool:
-        """Whether several processes may run side by side: all of them reach PostgreSQL and a bucket."""
+        """Whether several processes may share the installation. This needs PostgreSQL and an S3 bucket."""
         engine = make_url(self.database_url).get_backend_name() if self.database_url else "sqlite"
         return engine == "postgresql" and self.storage_url is not None
 
@@ -374,35 +374,35 @@ class Settings(BaseSettings):
 
     @property
     def is_private(self) -> bool:
-        """Whether only this computer can reach Atelier. Behind a proxy, a loopback address is public too."""
+        """Whether only this computer can reach Atelier. PUBLIC_HTTPS means that a proxy makes it public."""
         return is_loopback(self.host) and not self.public_https
 
     @property
     def served_hosts(self) -> frozenset[str]:
-        """The host names besides loopback's that requests may be addressed to; `*` stands for every name."""
+        """Return the permitted host names in addition to the loopback names. `*` stands for every name."""
         if self.allowed_hosts is None:
             return frozenset() if self.is_private else frozenset("*")
         return frozenset(_split_names(self.allowed_hosts))
 
     @property
     def trusted_networks(self) -> tuple[str, ...]:
-        """The addresses and networks whose `X-Forwarded-*` headers are honoured."""
+        """Return the addresses and networks of the proxies whose `X-Forwarded-*` headers are honoured."""
         return tuple(_split_names(self.trusted_proxies))
 
     @property
     def image_download_hosts(self) -> frozenset[str]:
-        """The host names besides the service's own that images may be downloaded from."""
+        """Return the host names from which images may be downloaded, besides the image service's own host."""
         return frozenset(_split_names(self.image_hosts))
 
 
 def _split_names(names: str | None) -> list[str]:
-    """The names of a comma-separated list, in lower case, without brackets and trailing dots."""
+    """Split a comma-separated list of names. They become lower case, without brackets or final dots."""
     folded = (name.strip().strip("[]").rstrip(".").lower() for name in (names or "").split(","))
     return [name for name in folded if name]
 
 
 def _password_in(url: str | None) -> str:
-    """The password in a URL, still percent-encoded; "" if it has none."""
+    """Return the password in a URL, still percent-encoded. Returns "" if there is none."""
     return urlsplit(url or "").netloc.rpartition("@")[0].partition(":")[2]
 
 
@@ -412,7 +412,7 @@ def _is_one_word(value: SecretStr | str | None) -> bool:
 
 
 def _is_plain_address(url: str) -> bool:
-    """Whether `url` is an HTTP URL without user, password, query and fragment."""
+    """Whether `url` is an HTTP or HTTPS URL without user, password, query and fragment."""
     try:
         address = urlsplit(url)
         _ = address.port
@@ -439,7 +439,7 @@ def _is_network(text: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` can be reached only from this machine."""
+    """Whether `host` is a loopback address or "localhost", which only this machine can reach."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -447,7 +447,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_unspecified(host: str) -> bool:
-    """Whether `host` stands for every address of this machine, such as 0.0.0.0."""
+    """Whether `host` is an address such as 0.0.0.0, which stands for every address of this machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_unspecified
     except ValueError:
@@ -455,7 +455,7 @@ def is_unspecified(host: str) -> bool:
 
 
 def _check_env_file() -> None:
-    """Raise SettingsError for lines that the parser would skip silently, such as one with an open quote."""
+    """Raise SettingsError if `.env` is a folder, or has a line that the parser would silently skip."""
     if ENV_FILE.is_dir():
         raise SettingsError("The file .env is a folder. Rename or remove it.")
     if ENV_FILE.is_file():
@@ -466,9 +466,10 @@ def _check_env_file() -> None:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings: `overrides` win over the environment, and that over the file `.env`.
+    """Read the settings. `overrides` take precedence over the environment, and the environment over `.env`.
 
-    Raises SettingsError, which names every wrong variable but no value, since a value may be a secret.
+    Raises SettingsError if a setting is wrong. The error names every wrong variable, but no value, because a
+    value may be a secret.
     """
     try:
         _check_env_file()
