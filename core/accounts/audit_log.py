@@ -161,9 +161,9 @@ class AuditLog:
         return AuditPage(found.rows, found.next, found.newer)
 
     def iterate(self, admin: SignedIn, filters: AuditFilter = AuditFilter()) -> Iterator[AuditEntry]:
-        """Return an iterator over all matching entries, newest first, which reads ROWS_PER_PAGE at a time.
+        """Return an iterator over all matching entries, newest first.
 
-        Raises NotAllowed if `admin` isn't an administrator.
+        The entries are read in pages of ROWS_PER_PAGE. Raises NotAllowed if `admin` isn't an administrator.
         """
         require_admin(admin)
         return self._iterate(filters)

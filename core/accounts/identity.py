@@ -56,7 +56,7 @@ def lock_accounts(database: Database, session: Session) -> None:
 
 
 def lock_user(session: Session, user_id: str) -> User | None:
-    """Lock the user's row until the transaction ends, and return its current content. None for an unknown id.
+    """Lock the user's row until the transaction ends, and return it. Returns None if no user has this id.
 
     Creating a session, ticket or token takes this lock, and so does ending them by a new password or a
     withdrawal. One of two such changes therefore waits for the other. Other transactions can still insert

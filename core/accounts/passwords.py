@@ -133,7 +133,7 @@ class Passwords:
         return user
 
     def tidy(self) -> None:
-        """Remove expired reset links."""
+        """Delete expired reset links."""
         with self._database.write() as session:
             session.execute(delete(PasswordReset).where(col(PasswordReset.expires_at) <= self._clock()))
 
@@ -143,7 +143,7 @@ def end_resets(session: Session, user_id: str) -> None:
 
 
 def prehash(password: str) -> str:
-    """Return the password's SHA-256 as 44 ASCII characters, because bcrypt refuses more than 72 bytes.
+    """Return the password's SHA-256 in base64, which fits into the 72 bytes that bcrypt accepts.
 
     The password is first cut to just over MAX_PASSWORD_LENGTH: Unicode normalisation takes quadratic time
     for a long run of combining marks.

@@ -25,8 +25,8 @@ class ImageError(Exception):
     - `charged`: whether the image service has charged for the call; None if that is unknown.
     - `categories`: the reasons that the service's moderation gave for blocking a prompt.
     - `answer`: the body of a service response from which no image could be read.
-    - `input_tokens`, `output_tokens`, `price_micros`: what `answer` states as tokens and price, in micro-USD.
-      None if unknown.
+    - `input_tokens`, `output_tokens`, `price_micros`: the tokens and the price (micro-USD) of a failed call,
+      as far as the service's response states them; otherwise None.
     - `counted`: core.usage.error_counts ignores this error, usually because it was counted before.
     """
 

@@ -76,8 +76,9 @@ _OTHER_START_MESSAGE = "The bucket {name} at {server} can't be used. Check it, A
 class S3Storage(Storage):
     """Stores files in a bucket, below a prefix. A file is durable and complete once the server confirms it.
 
-    Raises FileMissing only if the server says that there is no such file. Raises StorageReadOnly if the
-    server rejects the access keys, and StorageUnreachable for other failures. Both may be temporary.
+    Raises FileMissing only if the server says that there is no such file. Raises StorageFull if the server is
+    full, StorageReadOnly if it rejects the access keys, and StorageUnreachable for other failures. All of
+    these except FileMissing may be temporary.
     """
 
     def __init__(self, url: str, config: S3Config) -> None:
@@ -132,7 +133,10 @@ class S3Storage(Storage):
             obstore.delete(self._store, key)
 
     def check_access(self) -> None:
-        """Store, read, list and delete a test file, then ask whether it exists. Raises StorageError."""
+        """Store, read, list and delete a test file, then ask whether it exists.
+
+        Raises StorageError if any of these requests fails.
+        """
         key = f"probe/{uuid4().hex}"
         self.put_preview(key, _PROBE)
         try:

@@ -31,8 +31,8 @@ class Failed(BaseModel):
 def error_body(error: errors.ImageError) -> dict[str, Any]:
     """Return the JSON of an error response, as the structure `Failed`.
 
-    In the response, the error's details also contain the image service's own request id. They end with a
-    sentence on the cost if the service may have charged or has blocked the prompt.
+    The image service's request id, if there is one, is appended to `details`. So is a sentence on the cost if
+    the service may have charged, or if the prompt was blocked.
     """
     service_request = f"request {error.request_id} at the service" if error.request_id else ""
     might_cost = error.charged is not False or isinstance(error, errors.PromptBlocked)
