@@ -1,1 +1,1 @@
-"""Chores of a running installation, and the operator commands."""
+"""The background chores of the running app, and the commands for the operator of an installation."""

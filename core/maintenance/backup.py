@@ -1,4 +1,7 @@
-"""`python -m core backup FILE`: writes everything of an installation on one machine into one file."""
+"""`python -m core backup FILE`: copies everything of an installation into one file.
+
+This works only for an installation on one machine: one with a SQLite database and a local data folder.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +36,17 @@ from core.storage.folder import FolderStorage, flush_folder
 from core.storage.keys import Folder, job_folder
 from core.storage.storage import Storage
 
-# Jobs in these states may have image files without rows, which can still be added to the gallery.
+# A job in one of these states may have image files that have no row yet. They can still be added to the
+# gallery.
 OPEN_STATES = (*LIVE_STATES, JobState.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class BackupSummary:
-    """The number of files in a backup. `missing` images have no file, in the installation as well."""
+    """What a backup holds: the number of its `files`, and of `missing` images.
+
+    A missing image has a row but no file. Its file is missing in the installation as well.
+    """
 
     files: int
     missing: int
@@ -47,7 +54,11 @@ class BackupSummary:
 
 @dataclass(slots=True)
 class _BackupRun:
-    """Copies the files that belong to `snapshot`, a copy of the `live` database, into the archive."""
+    """Adds the files of one installation to `archive`.
+
+    `live` is the installation's database, which may change meanwhile. `snapshot` is the copy of the database
+    that becomes a part of the backup.
+    """
 
     snapshot: Database
     live: Database
@@ -78,13 +89,17 @@ class _BackupRun:
                 session.execute(delete(Image).where(col(Image.id) == image_id))
 
     def _add_open_job(self, job_id: str) -> None:
-        """Add the answer record first. It is written last, so where it exists all image files exist, too."""
+        """Add the files of a job in one of the OPEN_STATES.
+
+        The record of the service's response is copied first. Atelier writes that record after all image
+        files, so a backup that has the record also has all of the files.
+        """
         for folder in (Folder.ANSWERS, Folder.IMAGES):
             for key in self.storage.list(job_folder(folder, job_id)):
                 self._add(key)
 
     def _add(self, key: str) -> bool:
-        """Add a file to the archive; False when it doesn't exist."""
+        """Add the file `key` to the archive. Return False if the file doesn't exist."""
         try:
             data = self.storage.get(key)
         except errors.FileDamaged:
@@ -98,9 +113,10 @@ class _BackupRun:
 
 
 def back_up(settings: Settings, target: Path, *, force: bool = False) -> BackupSummary:
-    """Write a backup to `target`. It gets this name only when it is complete.
+    """Write a backup to the file `target`, which gets this name only when it is complete.
 
-    Raises SettingsError, BackupError, DatabaseError or StorageError.
+    Raises SettingsError if the installation isn't on one machine, BackupError if the file can't be written,
+    and DatabaseError or StorageError if the installation can't be read.
     """
     folder = data_folder(settings)
     source = _database_file(settings, folder)
@@ -124,7 +140,7 @@ def _fill(temporary: Path, folder: Path, live: Database, archive: BackupWriter) 
         run = _BackupRun(snapshot, live, FolderStorage(folder / FILES), archive)
         run.add_files()
     files = archive.count
-    # The database goes last, because the run may have deleted rows from it.
+    # Add the database last, because `add_files` may have deleted rows from it.
     archive.add_file(DATABASE, temporary / DATABASE)
     if (folder / SECRET).is_file():
         archive.add_file(SECRET, folder / SECRET)
@@ -132,7 +148,10 @@ def _fill(temporary: Path, folder: Path, live: Database, archive: BackupWriter) 
 
 
 def _database_file(settings: Settings, folder: Path) -> Path:
-    """The database's file. Raises SettingsError for an installation with PostgreSQL or a bucket."""
+    """Return the path of the SQLite database.
+
+    Raises SettingsError if the file doesn't exist, or if the installation uses PostgreSQL or a bucket.
+    """
     with closing(Database(database_url(settings, folder))) as database:
         path = Path(database.url.database or "").resolve()
         if not database.is_sqlite or settings.storage_url:
@@ -147,7 +166,10 @@ def _database_file(settings: Settings, folder: Path) -> Path:
 
 
 def _copy_database(source: Path, copy: Path) -> None:
-    """Copy a consistent snapshot with SQLite's backup API, which allows concurrent writes."""
+    """Copy a consistent snapshot with SQLite's backup API. Other processes may write to `source` meanwhile.
+
+    Raises BackupError if the disk is full or `source` can't be read, and DatabaseDamaged if it is damaged.
+    """
     copy.touch(mode=0o600)
     try:
         with (
@@ -168,7 +190,7 @@ def _copy_database(source: Path, copy: Path) -> None:
 
 @contextmanager
 def _temporary_folder(target: Path) -> Iterator[Path]:
-    """A private temporary folder beside `target`, on the same disk."""
+    """Create a private folder beside `target`, on the same disk. Remove it when the block ends."""
     with tempfile.TemporaryDirectory(prefix=f"{target.name}.", suffix=".part", dir=target.parent) as path:
         yield Path(path)
 
@@ -177,11 +199,11 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
 @click.argument("file", type=click.Path(path_type=Path), metavar="FILE")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 def command(file: Path, *, force: bool) -> None:
-    """Write everything of an installation on one machine into FILE.
+    """Back up an installation on one machine into FILE.
 
-    FILE holds the database, the images, the uploads, damaged responses and the installation's key. Keep it
-    as safe as the data folder itself. Atelier may be running meanwhile. Restore it with
-    `python -m core restore FILE`.
+    FILE holds the database, the images, the uploads, damaged responses and the installation's key. Protect it
+    as you protect the data folder. Atelier may run during the backup. Restore it with `python -m core restore
+    FILE`.
 
     With PostgreSQL or a bucket, use pg_dump and the bucket's versioning instead.
     """

@@ -1,7 +1,8 @@
-"""The backup's file format: a plain tar whose last member is a manifest.
+"""The file format of a backup: a plain tar archive whose last member is a manifest.
 
-The manifest is JSON lines: the format and its version, then the name, size and SHA-256 of each member in
-order, then the number of members.
+The manifest has one JSON object on each line. The first line has the format and its version. The next lines
+have the name, size and SHA-256 of each member, in the order of the archive. The last line has the number of
+members.
 """
 
 from __future__ import annotations
@@ -45,9 +46,9 @@ class Member:
 
 
 class BackupWriter:
-    """Writes a backup into the new file `path`, readable only by its owner.
+    """Writes a backup into a new file `path`, which only its owner can read.
 
-    Use it in a `with` block, whose end writes the manifest and flushes the file to disk.
+    Use it in a `with` block. The end of the block writes the manifest and flushes the file to disk.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,7 +86,7 @@ class BackupWriter:
     def _write_member(self, name: str, size: int, data: IO[bytes]) -> None:
         header = tarfile.TarInfo(name)
         header.size, header.mode = size, 0o600
-        # The GNU format needs no extra header for a large file, so `_headers` can refuse all extra headers.
+        # The GNU format needs no extra header for a large file, so `_headers` can reject all extra headers.
         self._file.write(header.tobuf(tarfile.GNU_FORMAT))
         _copy_and_hash(data, size, self._file)
         self._file.write(bytes(-size % _BLOCK_BYTES))
@@ -104,10 +105,10 @@ class BackupWriter:
 
 
 def extract(path: Path, folder: Path) -> Iterator[Member]:
-    """Extract the backup `path` into `folder`, yielding each member once it is written.
+    """Extract the backup `path` into `folder`. Yields each member once its file is written.
 
-    Each member is checked against the manifest. Raises BackupDamaged for anything that `BackupWriter` doesn't
-    write, and OSError when the disk fails.
+    Each member is compared with the manifest. Raises BackupDamaged if the backup has anything that
+    `BackupWriter` doesn't write, and OSError if the disk fails.
     """
     with path.open("rb") as file, path.open("rb") as manifest:
         lines = _manifest_lines(manifest, _locate_manifest(file))
@@ -120,7 +121,7 @@ def extract(path: Path, folder: Path) -> Iterator[Member]:
 
 
 def count_members(path: Path) -> int:
-    """The number of members without the manifest. Raises BackupDamaged."""
+    """Return the number of members without the manifest. Raises BackupDamaged if a header is invalid."""
     with path.open("rb") as file:
         return sum(1 for header in _headers(file) if header.name != MANIFEST)
 
@@ -154,7 +155,10 @@ def _extract_one(file: IO[bytes], member: Member, path: Path) -> None:
 
 
 def _locate_manifest(file: IO[bytes]) -> range:
-    """The byte range of the manifest. Checks every header, before anything is written."""
+    """Check every header of the archive, and return the byte range of the manifest.
+
+    Raises BackupDamaged if a header is invalid, or if the manifest is missing or isn't the last member.
+    """
     found = range(0)
     for header in _headers(file):
         if found:
@@ -167,10 +171,10 @@ def _locate_manifest(file: IO[bytes]) -> range:
 
 
 def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
-    """Yield each member's header, with `file` at the member's first byte.
+    """Yield the header of each member, with `file` at the first byte of the member's contents.
 
-    Raises BackupDamaged for anything but plain files of known names. Doesn't use tarfile's own reader, which
-    keeps all headers in memory and skips unknown ones.
+    Raises BackupDamaged if a member isn't a plain file with a known name. tarfile's own reader is no help
+    here: it keeps all headers in memory and skips unknown ones.
     """
     end, position = file.seek(0, os.SEEK_END), 0
     while position < end:
@@ -209,7 +213,10 @@ def _manifest_lines(file: IO[bytes], where: range) -> Iterator[dict[str, Any]]:
 
 
 def _copy_and_hash(file: IO[bytes], size: int, target: IO[bytes] | None = None) -> str:
-    """Copy the next `size` bytes to `target`, if given, and return their SHA-256 in hex."""
+    """Read the next `size` bytes of `file`, and return their SHA-256 in hex.
+
+    If `target` is given, the bytes are also written to it.
+    """
     digest = sha256()
     while size > 0 and (chunk := file.read(min(size, _CHUNK_BYTES))):
         digest.update(chunk)
@@ -220,5 +227,5 @@ def _copy_and_hash(file: IO[bytes], size: int, target: IO[bytes] | None = None) 
 
 
 def _create_private(path: Path) -> IO[bytes]:
-    """Create a file that only its owner can read. Raises FileExistsError."""
+    """Create a file that only its owner can read. Raises FileExistsError if the path already exists."""
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

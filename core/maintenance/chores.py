@@ -9,14 +9,17 @@ from dataclasses import dataclass
 
 import structlog
 
-# Slow work pauses after this long, so that the app can stop and other threads get the processor.
+# Long work pauses after this many seconds, so that the app can stop and other threads get the processor.
 PORTION_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Work that runs `delay_seconds` after the start and then every `interval_seconds`, or once for None."""
+    """Work that first runs `delay_seconds` after the start, and then `interval_seconds` after each run.
+
+    If `interval_seconds` is None, the work runs only once.
+    """
 
     name: str
     interval_seconds: float | None
@@ -25,10 +28,11 @@ class Chore:
 
 
 class PortionedWork:
-    """Long work for a chore, done in portions, so that stopping the app never waits for all of it.
+    """Long work for a chore, split into portions, so that stopping the app never waits for all of the work.
 
-    `start_round` returns the work as an iterator of steps. Each call runs steps for `portion_seconds`. When
-    a round has ended or failed, the next one starts after `pause_seconds`. The first starts at once.
+    `start_round` begins a round: it returns the work as an iterator of steps. Each call of this object runs
+    the next steps for `portion_seconds`. When a round has ended or failed, the next round begins after
+    `pause_seconds`. The first round begins at once.
     """
 
     def __init__(
@@ -59,7 +63,10 @@ class PortionedWork:
 
 
 class Chores:
-    """Runs each chore in a thread of its own, so that none waits for another. A failed chore runs again."""
+    """Runs each chore in its own thread, so that no chore waits for another.
+
+    If a chore fails, it runs again after its interval.
+    """
 
     def __init__(self) -> None:
         self._stopping = threading.Event()
@@ -72,7 +79,7 @@ class Chores:
             thread.start()
 
     def stop(self) -> None:
-        """Stop all chores; return when the work that is running has ended."""
+        """Stop all chores. Wait until the work that is running has ended."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -87,5 +94,5 @@ class Chores:
         try:
             chore.work()
         except Exception:
-            # No user waits for a chore, and the next run may succeed.
+            # Only log the error: no user waits for a chore, and the chore's next run may succeed.
             log.exception("chore_failed", chore=chore.name)

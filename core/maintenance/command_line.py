@@ -1,4 +1,4 @@
-"""The shared parts of the operator commands: error reports, a progress bar, and the installation's stores."""
+"""Parts that the operator commands share: error reports, a progress bar, and access to the installation."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from core.storage.s3 import S3Storage, config_of
 from core.storage.storage import Storage
 
 FAILED = 1
-# Hides the app's routine log events from the person who runs a command.
+# Hides the app's routine log events in the terminal of the person who runs a command.
 LOG_LEVEL = "WARNING"
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
-# Without a terminal, progress is a line for each tenth of the work.
+# If stderr isn't a terminal, progress is shown as one line for each tenth of the work.
 TENTHS = 10
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Progress:
-    """Shows progress on stderr: a bar on a terminal, otherwise a line for each tenth of the work."""
+    """Shows progress on stderr: as a bar on a terminal, otherwise as one line for each tenth of the work."""
 
     def __init__(self, label: str, total: int, bar: Callable[[int], None] | None) -> None:
         self._label = label
@@ -51,7 +51,10 @@ class Progress:
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Progress]:
-    """Show how many of `total` steps are done. It is no error to advance past `total`."""
+    """Show how many of `total` steps are done. Yields the Progress to advance.
+
+    Advancing past `total` is no error.
+    """
     if not sys.stderr.isatty():
         yield Progress(label, total, None)
         return
@@ -60,14 +63,17 @@ def progress(label: str, total: int) -> Iterator[Progress]:
 
 
 def print_line(line: str) -> None:
-    """Print a line on stdout, after erasing a progress bar that is being drawn."""
+    """Print a line on stdout. If a progress bar is on the terminal, erase it first."""
     if sys.stderr.isatty():
         click.echo("\r\033[K", nl=False, err=True)
     click.echo(line)
 
 
 class OperatorCommand(click.Command):
-    """A subcommand of `python -m core`. It reports an error with its code and advice, and exits with 1."""
+    """A subcommand of `python -m core`.
+
+    If the command raises an ImageError, its message, code and advice are printed and the exit status is 1.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         configure_logging(LOG_LEVEL)
@@ -79,7 +85,10 @@ class OperatorCommand(click.Command):
 
 
 def run_by_old_name(command: click.Command) -> None:
-    """Run `python -m core.NAME`, as the command was called before, and name the new way on stderr."""
+    """Run `command`, which the user has called by its deprecated name `python -m core.NAME`.
+
+    Print the new name on stderr first.
+    """
     new_name = f"python -m core {command.name}"
     click.echo(
         f"python -m core.{command.name} is deprecated and goes with the next release. Use: {new_name}",
@@ -89,7 +98,10 @@ def run_by_old_name(command: click.Command) -> None:
 
 
 def data_folder(settings: Settings) -> Path:
-    """The data folder of an existing installation. Raises SettingsError when it has no database."""
+    """Return the data folder of an existing installation.
+
+    Raises SettingsError if the folder has no database and the settings name no other database.
+    """
     folder = settings.data_dir.expanduser().resolve()
     if not settings.database_url and not (folder / DATABASE).is_file():
         raise errors.SettingsError(f"DATA_DIR: there is no database in {folder}. Name Atelier's own folder.")
@@ -97,7 +109,10 @@ def data_folder(settings: Settings) -> Path:
 
 
 def open_database(settings: Settings, folder: Path) -> Database:
-    """Open the installation's database without migrating it. Raises SettingsError when it isn't current."""
+    """Open the installation's database without migrating it.
+
+    Raises SettingsError if the tables are from another version of Atelier.
+    """
     database = Database(database_url(settings, folder))
     try:
         check_current(database)
@@ -108,7 +123,7 @@ def open_database(settings: Settings, folder: Path) -> Database:
 
 
 def check_current(database: Database) -> None:
-    """Raise SettingsError when another version of Atelier made the tables."""
+    """Raise SettingsError if the tables are from another version of Atelier."""
     if not database.is_current():
         raise errors.SettingsError(
             "The database is from another version of Atelier. Start Atelier once to bring it up to date.",
@@ -117,7 +132,7 @@ def check_current(database: Database) -> None:
 
 
 def open_files(settings: Settings, folder: Path) -> Storage:
-    """Open the installation's files without a trial write."""
+    """Open the installation's file storage. Doesn't test whether files can be written."""
     if settings.storage_url:
         return S3Storage(settings.storage_url, config_of(settings))
     return FolderStorage(folder / FILES)
@@ -125,7 +140,7 @@ def open_files(settings: Settings, folder: Path) -> Storage:
 
 @contextmanager
 def translate_disk_errors(folder: Path) -> Iterator[None]:
-    """Raise BackupError in place of an OSError of the disk that `folder` is on."""
+    """Turn an OSError in the block into a BackupError, whose message names `folder`."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""`python -m core doctor`: compares the rows of the database with the files and repairs what it can."""
+"""`python -m core doctor`: compares the rows of the database with the files, and can repair mismatches."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ from core.usage.usage_log import UsageLog
 
 @dataclass(slots=True)
 class Doctor:
-    """Prints and counts the problems of an installation; with `repair` it also repairs what it can."""
+    """Prints and counts the mismatches between the rows and the files of an installation.
+
+    With `repair` it also repairs the mismatches that it can. `repaired` and `remaining` count them by kind.
+    """
 
     check: IntegrityCheck
     repairs: Repairs
@@ -46,7 +49,10 @@ class Doctor:
     _recorded_calls: set[str] = field(default_factory=set)
 
     def examine(self) -> int:
-        """Check all files and rows. Returns the exit code: 0 when no problem remains."""
+        """Check all files and rows, and print the problems.
+
+        Returns the exit status of the command: 0 if no problem remains, otherwise 1.
+        """
         totals = self.check.file_totals()
         self.rows_match_files = totals.rows_match_files
         with progress("Files", totals.files) as bar:
@@ -77,7 +83,10 @@ class Doctor:
         return True
 
     def _record_images(self, finding: Finding) -> bool:
-        """Add the images of the finding's call to the gallery, all at once."""
+        """Add all images from one call of the service to the gallery: the call that made the finding's file.
+
+        Returns False if the images can't be added.
+        """
         attempt = PurePosixPath(finding.key).name.partition("-")[0]
         call = f"{finding.job_id}/{attempt}"
         if call not in self._recorded_calls:
@@ -85,7 +94,7 @@ class Doctor:
                 job = session.get(Job, finding.job_id)
             if job is None or not attempt.isdecimal():
                 return False
-            # The row has the number of the latest call; the file may be from an earlier one.
+            # The row has the number of the job's latest call. The file may be from an earlier call.
             job.attempts = int(attempt)
             if not self.ingest.adopt(job):
                 return False
@@ -113,7 +122,10 @@ def _describe(finding: Finding) -> str:
 
 @contextmanager
 def open_doctor(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
-    """Open the installation of these settings. Raises SettingsError, DatabaseError or StorageError."""
+    """Open the installation of `settings`, and yield a doctor for it.
+
+    Raises SettingsError, DatabaseError or StorageError if the installation can't be opened.
+    """
     folder = data_folder(settings)
     with closing(open_database(settings, folder)) as database:
         storage = open_files(settings, folder)
@@ -129,12 +141,12 @@ def open_doctor(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
 def command(*, repair: bool) -> None:
     """Compare the database with the files and list what doesn't match.
 
-    Lists rows without a file, files without a row, wrong hashes and missing thumbnails. Exits with 1 when
-    a problem remains. Atelier may be running meanwhile.
+    Lists rows without a file, files without a row, wrong hashes and missing thumbnails. Exits with 1 if a
+    problem remains. Atelier may run meanwhile.
 
-    With --repair it makes missing thumbnails, enters images that were paid for but have no row, and removes
-    files that are no longer needed. Files without a row are removed only when they are older than 7 days.
-    Rows are never removed.
+    With --repair it makes missing thumbnails, adds paid images without a row to the gallery, and removes
+    files that are no longer needed. Files without a row are removed only if they are older than 7 days. Rows
+    are never removed.
     """
     with open_doctor(load_settings(), repair=repair) as doctor:
         sys.exit(doctor.examine())

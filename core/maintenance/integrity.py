@@ -1,7 +1,8 @@
 """The integrity check: compares the rows of the database with the stored files, page by page.
 
-Files are listed before their rows are read. An image's row is committed while its job is live, and files of
-live jobs are never reported, so a file that is just being written can't look like an orphan.
+A file that is just being written is never reported as an orphan, for two reasons. Files of live jobs are
+never reported, and an image's row is committed while its job is live. Files are listed before the rows are
+read.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from core.prompts.recipe import Recipe
 from core.storage.keys import Folder, thumbnail_key
 from core.storage.storage import Storage, StoredFile
 
-# How long a file without a row is kept: an operator who swapped the database by mistake has time to notice.
+# How long a file without a row is kept. An operator who has connected the wrong database has this long to
+# notice.
 ORPHAN_RETENTION = timedelta(days=7)
-# All folders but the one for damaged responses, which only the administrator removes.
+# All folders except the folder of damaged responses. Only the administrator removes those.
 FOLDERS = tuple(folder for folder in Folder if folder is not Folder.QUARANTINE)
 _KEY = re.compile(
     rf"(?P<folder>{Folder.IMAGES}|{Folder.ANSWERS}|{Folder.PARTIALS})/(?P<job>[\w-]+)/[\w-][\w.-]*"
@@ -44,7 +46,7 @@ T = TypeVar("T")
 
 
 class Problem(StrEnum):
-    """A kind of mismatch between rows and files; the values are shown to the operator."""
+    """A kind of mismatch between rows and files. The values are shown to the operator."""
 
     MISSING = "row without a file"
     ALTERED = "wrong hash"
@@ -58,7 +60,10 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One problem. For a row, `image_id`, `owner` and `name` are set; for a file, `modified`."""
+    """One mismatch between the rows and the files.
+
+    `image_id`, `owner` and `name` are set if a row was checked. `modified` is set if a file was checked.
+    """
 
     problem: Problem
     key: str
@@ -74,7 +79,10 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CheckedPage:
-    """Some rows or files: how many were checked, how many images among them have a row, and the problems."""
+    """The result of checking some rows or files.
+
+    `count` is how many were checked. `with_row` is how many of the files are named by an image's row.
+    """
 
     count: int
     with_row: int = 0
@@ -83,7 +91,11 @@ class CheckedPage:
 
 @dataclass(slots=True)
 class FileTotals:
-    """The counts of a check of all files. `orphans` counts only those older than ORPHAN_RETENTION."""
+    """The counts of a check of all files.
+
+    `with_row` counts the files that an image's row names. `orphans` counts the files without a row that are
+    older than ORPHAN_RETENTION.
+    """
 
     now: datetime
     files: int = 0
@@ -100,13 +112,16 @@ class FileTotals:
 
     @property
     def rows_match_files(self) -> bool:
-        """Whether the rows belong to these files. With a wrong database every image would look orphaned."""
+        """Whether the database seems to belong to these files.
+
+        With a wrong database, every image file would look like an orphan.
+        """
         return self.with_row > 0 and self.orphans <= self.with_row
 
 
 @dataclass(frozen=True, slots=True)
 class _MatchingRows:
-    """The database's knowledge of one page of files."""
+    """What the database knows about one page of files."""
 
     image_keys: frozenset[str]
     image_ids: frozenset[str]
@@ -117,7 +132,7 @@ class _MatchingRows:
 
 @dataclass(frozen=True, slots=True)
 class _ParsedFile:
-    """A file and the parts of its key. `folder` is empty for a key that Atelier never writes."""
+    """A file and the parts of its key. `folder` is empty if Atelier never writes such a key."""
 
     file: StoredFile
     folder: str = ""
@@ -135,7 +150,7 @@ class IntegrityCheck:
     # Files
 
     def files(self) -> Iterator[CheckedPage]:
-        """Check each file against the rows, a page at a time."""
+        """Check each file against the rows. Yields the results page by page."""
         for folder in FOLDERS:
             for page in chunked(self.storage.files(folder), ROWS_PER_PAGE):
                 yield self._check_files([_parse(file) for file in page])
@@ -166,14 +181,15 @@ class IntegrityCheck:
             return finding if unneeded else None
         if parsed.folder == Folder.IMAGES:
             return self._check_image_file(finding, state, has_image=parsed.job_id in rows.jobs_with_image)
-        # The record of a response whose image files can still be added to the gallery.
+        # A response's record is still needed while its images can be added to the gallery.
         return None if parsed.folder == Folder.ANSWERS and state == JobState.UNKNOWN else finding
 
     def _check_image_file(self, finding: Finding, state: str | None, *, has_image: bool) -> Finding:
         if state is None:
-            # Jobs are never deleted, so this one is in another database or in a newer copy of this one.
+            # Jobs are never deleted, so this job is in another database or in a newer copy of this database.
             return replace(finding, problem=Problem.UNKNOWN_JOB)
-        # When the job has an image, this file is another call's response, which was paid for as well.
+        # If the job already has an image, this file is from another call of the service, which was paid for
+        # as well.
         may_be_paid = has_image or state != JobState.DONE
         if state == JobState.UNKNOWN or (may_be_paid and self._is_whole_image(finding.key)):
             return replace(finding, problem=Problem.UNRECORDED)
@@ -188,18 +204,21 @@ class IntegrityCheck:
     # Rows
 
     def rows(self) -> Iterator[CheckedPage]:
-        """Check each image's row against its files, one row a page. Reads every original's bytes."""
+        """Check each image's row against the image's files. Yields one page for each row.
+
+        This reads the bytes of every original.
+        """
         for image, owner in self._images_with_owner():
             problems = [
                 problem for problem in (self._check_original(image), self._check_thumbnail(image)) if problem
             ]
-            # An image deleted for good since the row was read has lost its file rightly.
+            # If the image was deleted for good after its row was read, the missing file is no problem.
             if Problem.MISSING in problems and not self._has_row(image.id):
                 problems = []
             yield CheckedPage(1, findings=tuple(_row_finding(problem, image, owner) for problem in problems))
 
     def missing_thumbnails(self) -> Iterator[Finding | None]:
-        """Check each image's thumbnail; None for an image that has one."""
+        """Yield a finding for each image without a thumbnail, and None for each other image."""
         for image, owner in self._images_with_owner():
             problem = self._check_thumbnail(image)
             yield _row_finding(problem, image, owner) if problem else None
@@ -215,7 +234,7 @@ class IntegrityCheck:
         return None if self.storage.exists(thumbnail_key(image.id)) else Problem.NO_THUMBNAIL
 
     def _images_with_owner(self) -> Iterator[tuple[Image, str]]:
-        """All images with their owners' usernames, ordered by id."""
+        """Yield all images with their owners' usernames, ordered by the images' ids."""
         query = select(Image, col(User.username), col(Image.id)).join(User)
         for page in self.database.row_pages(query, col(Image.id), size=ROWS_PER_PAGE):
             yield from ((image, owner) for image, owner, _ in page)
@@ -226,7 +245,7 @@ class IntegrityCheck:
 
 
 def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Split `items` into lists of at most `size`."""
+    """Split `items` into lists of at most `size` items."""
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk
@@ -247,7 +266,10 @@ def _row_finding(problem: Problem, image: Image, owner: str) -> Finding:
 
 
 def _matching_rows(session: Session, files: list[_ParsedFile], since: datetime) -> _MatchingRows:
-    """Read the rows that match `files`. Jobs created after `since` still need their uploads."""
+    """Read what the database knows about `files`.
+
+    Uploads count as needed if a live job or a job created after `since` uses them.
+    """
     keys = {parsed.file.key for parsed in files if parsed.folder == Folder.IMAGES}
     job_ids = {parsed.job_id for parsed in files} - {""}
     image_ids = {parsed.image_id for parsed in files} - {""}
@@ -262,7 +284,10 @@ def _matching_rows(session: Session, files: list[_ParsedFile], since: datetime) 
 
 
 def _needed_uploads(session: Session, owner_ids: set[str], since: datetime) -> frozenset[str]:
-    """The keys of uploads that these users' live jobs use, or their jobs created after `since`."""
+    """Return the keys of the uploads that the jobs of these users need.
+
+    Only live jobs and jobs created after `since` count.
+    """
     if not owner_ids:
         return frozenset()
     requests = select(col(Job.request)).where(
@@ -275,5 +300,5 @@ def _needed_uploads(session: Session, owner_ids: set[str], since: datetime) -> f
 
 
 def _existing(session: Session, column: Mapped[str], values: set[str]) -> frozenset[str]:
-    """Those of `values` that occur in `column`."""
+    """Return those of `values` that occur in `column`."""
     return frozenset(session.scalars(select(column).where(column.in_(values)))) if values else frozenset()

@@ -1,4 +1,4 @@
-"""`python -m core recover NAME`: prints a password reset link, for the person who runs the server."""
+"""`python -m core recover NAME`: prints a password reset link. It is for the person who runs the server."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from core.storage.data_folder import database_url
 
 
 def recovery_link(settings: Settings, username: str) -> str:
-    """Create a password reset link, with the app's address on this computer.
+    """Create a password reset link. The link has the app's address on this computer.
 
-    Raises SettingsError when there is no database yet, NotAllowed for an unknown or withdrawn user, or
-    DatabaseError.
+    Raises SettingsError if there is no database, and NotAllowed if the user is unknown or has lost access.
+    Raises DatabaseError if the database fails.
     """
     with closing(Database(database_url(settings, data_folder(settings)))) as database:
         token = Passwords(database, AuditLog(database)).create_reset_as_operator(username)
@@ -31,7 +31,7 @@ def recovery_link(settings: Settings, username: str) -> str:
 def command(username: str) -> None:
     """Print a link with which the user NAME can set a new password.
 
-    Use it to let in an administrator who has forgotten the password. Atelier may be running meanwhile.
+    Use it if an administrator has forgotten the password. Atelier may run meanwhile.
     """
     print_line(f"{recovery_link(load_settings(), username)}\n")
     hours = RESET_LIFETIME.total_seconds() / 3600

@@ -1,6 +1,6 @@
 """Repairs of what the integrity check finds: makes missing thumbnails and removes orphaned files.
 
-Both the doctor and the chores use this, so the rule for which files may be removed is written once.
+The doctor command and the chores share this module, so that one rule decides which files may be removed.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
-    """Safe to run in two processes at once."""
+    """Makes missing thumbnails and removes orphaned files. Two processes may do so at the same time."""
 
     check: IntegrityCheck
     gallery: Gallery
 
     def make_thumbnail(self, finding: Finding) -> bool:
-        """Make a missing thumbnail; False when the original is missing or damaged."""
+        """Make a missing thumbnail. Return False if the original is missing or damaged."""
         database, storage = self.check.database, self.check.storage
         try:
             with database.read() as session:
@@ -41,10 +41,11 @@ class Repairs:
         return storage.exists(thumbnail_key(finding.image_id))
 
     def is_removable(self, finding: Finding, *, on_request: bool = False) -> bool:
-        """Whether a file may be removed.
+        """Return whether the file of `finding` may be removed.
 
-        `on_request`, when the operator asks for it, files that are no longer needed may be removed at any
-        age, and so may old files of jobs that the database doesn't know.
+        By default, only a file older than ORPHAN_RETENTION may be removed, and only if the database knows its
+        job. `on_request` means that the operator asks for it. Then a file that is no longer needed may be
+        removed at any age, and so may an old file of an unknown job.
         """
         if finding.problem is Problem.LEFTOVER and on_request:
             return True
@@ -52,7 +53,10 @@ class Repairs:
         return finding.problem in removable and finding.is_old(self.check.clock())
 
     def remove(self, findings: Sequence[Finding]) -> None:
-        """Remove files that no row names. Raises DatabaseError when there are no images at all."""
+        """Remove the files of `findings`, except those that an image's row names.
+
+        Raises DatabaseError if the database has no images at all.
+        """
         keys = [finding.key for finding in findings]
         with self.check.database.read() as session:
             if session.execute(select(col(Image.id)).limit(1)).first() is None:
@@ -61,10 +65,13 @@ class Repairs:
             orphaned = set(keys) - set(with_row)
         self.check.storage.delete(*sorted(orphaned))
 
-    # Chores, one short step at a time
+    # Chores: each yields after every short step
 
     def remove_orphans(self) -> Iterator[None]:
-        """Remove old files without a row, unless the database seems not to belong to the files."""
+        """Remove old files without a row.
+
+        Removes nothing if the database doesn't seem to belong to the files.
+        """
         totals = FileTotals(self.check.clock())
         for page in self.check.files():
             totals.add(page)

@@ -1,4 +1,4 @@
-"""`python -m core restore FILE`: restores a backup into DATA_DIR."""
+"""`python -m core restore FILE`: restores a backup into the data folder, DATA_DIR."""
 
 from __future__ import annotations
 
@@ -43,14 +43,15 @@ from core.storage.data_folder import DATABASE, FILES, LOCK, lock_data_folder
 from core.storage.folder import flush_folder
 from core.storage.keys import Folder
 
-# The number of a job's attempt, small enough for the column.
+# The number of a job's attempt in a file name. Six digits fit into the column of the database.
 _ATTEMPT = re.compile(r"[0-9]{1,6}")
 
 
 def restore(settings: Settings, backup: Path, *, force: bool = False) -> Path | None:
-    """Restore the backup into DATA_DIR. Returns the folder to which the old contents were moved, if any.
+    """Restore the file `backup` into DATA_DIR.
 
-    Raises SettingsError, BackupError or DatabaseError; then nothing has been changed.
+    Returns the folder to which the old contents were moved, or None if there were none. Raises SettingsError,
+    BackupError or DatabaseError if the backup can't be restored. DATA_DIR is then unchanged.
     """
     for name in ("database_url", "storage_url"):
         if getattr(settings, name):
@@ -72,7 +73,11 @@ def restore(settings: Settings, backup: Path, *, force: bool = False) -> Path | 
 
 @contextmanager
 def _locked(folder: Path, *, force: bool) -> Iterator[None]:
-    """Lock the folder, so that no Atelier uses it meanwhile."""
+    """Lock the folder until the block ends, so that no other process of Atelier uses it.
+
+    Raises BackupError if the folder isn't empty and `force` is False, or if its contents can't be moved
+    aside.
+    """
     if folder.exists() and not folder.is_dir():
         raise errors.BackupError(f"DATA_DIR: {folder} is a file.")
     occupied = any(_contents(folder))
@@ -89,14 +94,17 @@ def _locked(folder: Path, *, force: bool) -> Iterator[None]:
 
 
 def _contents(folder: Path) -> Iterator[Path]:
-    """The folder's contents without its lock file."""
+    """Yield the paths of the folder's contents, without its lock file."""
     if folder.is_dir():
         yield from (path for path in folder.iterdir() if path.name != LOCK)
 
 
 @contextmanager
 def _staging_folder(folder: Path) -> Iterator[Path]:
-    """A private folder on the disk of `folder`, to be moved into its place; removed after a failure."""
+    """Create a private folder on the disk of `folder`. Later it is renamed to `folder`.
+
+    If that doesn't happen, the private folder is removed when the block ends.
+    """
     parent = folder if os.path.ismount(folder) else folder.parent
     parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", suffix=".part", dir=parent) as temporary:
@@ -115,7 +123,10 @@ def _unpack(backup: Path, staged: Path) -> None:
 
 
 def _clear_access_and_jobs(staged: Path) -> None:
-    """Migrate the database, remove sign-ins, tokens, links and open invitations, and stop open jobs."""
+    """Migrate the restored database, revoke all access, and stop the open jobs.
+
+    Access means sessions, API tokens, password links, share links and open invitations.
+    """
     with closing(Database(sqlite_url(staged / DATABASE))) as database:
         database.migrate()
         with database.write() as session:
@@ -126,9 +137,9 @@ def _clear_access_and_jobs(staged: Path) -> None:
 
 
 def _stop_open_jobs(session: Session, images: Path) -> None:
-    """Mark open jobs without image files as unknown, so that none is bought again automatically.
+    """Give every open job without image files the state UNKNOWN, so that no image is bought again by itself.
 
-    A job with image files stays running: Atelier adds these to the gallery when it starts.
+    A job with image files gets the state RUNNING. Atelier adds its files to the gallery when it starts.
     """
     for job_id in session.exec(select(Job.id).where(col(Job.state).in_(LIVE_STATES))).all():
         job = update(Job).where(col(Job.id) == job_id)
@@ -142,7 +153,7 @@ def _stop_open_jobs(session: Session, images: Path) -> None:
 
 
 def _latest_attempt(images: Path) -> int:
-    """The number of a job's latest attempt that left image files, or 0."""
+    """Return the number of the latest attempt that left image files in the folder `images`, or 0."""
     names = (path.name.partition("-")[0] for path in images.glob("*"))
     return max((int(name) for name in names if _ATTEMPT.fullmatch(name)), default=0)
 
@@ -157,7 +168,7 @@ def _outcome_unknown() -> errors.OutcomeUnknown:
 def _put_in_place(staged: Path, folder: Path) -> Path | None:
     _flush_folders(staged)
     if os.path.ismount(folder):
-        # The database goes last: without it, Atelier can't use a half-filled folder.
+        # Move the database last: until then the half-filled folder is no installation.
         for path in sorted(staged.iterdir(), key=lambda path: path.name == DATABASE):
             path.rename(folder / path.name)
         flush_folder(folder)
@@ -196,8 +207,8 @@ def command(file: Path, *, force: bool) -> None:
     DATA_DIR must be empty or missing. With --force its contents are moved aside; nothing is deleted. The
     whole backup is checked before anything is put in place.
 
-    Everybody signs in again afterwards. Images that were waiting or being made at the time of the backup are
-    not bought again automatically, because they may have been made after it.
+    Everybody must sign in again afterwards. Images that were waiting or being made at the time of the backup
+    are not bought again automatically, because they may have been made since.
     """
     settings = load_settings()
     aside = restore(settings, file, force=force)

@@ -38,11 +38,12 @@ from core.storage.keys import Folder
 from core.storage.s3 import open_s3
 from core.storage.storage import Storage
 
-# All folders but partial images: a stopped installation needs none.
+# All folders except the folder of partial images, which a stopped installation never needs.
 FOLDERS = tuple(folder for folder in Folder if folder is not Folder.PARTIALS)
-# Row hashes are summed modulo this, because the two engines may order the rows differently.
+# A table's checksum is the sum of its rows' hashes modulo this number. The sum doesn't depend on the rows'
+# order, which may differ between the two databases.
 _CHECKSUM_MODULUS = 2**256
-# How many files are copied in parallel, and are in memory together.
+# How many files are copied in parallel. All of them are in memory at the same time.
 PARALLEL_FILES = 8
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,7 +52,7 @@ _Rows = Iterator[list[Row[Any]]]
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """The database and the file storage of an installation."""
+    """The database and the file storage of one installation."""
 
     database: Database
     storage: Storage
@@ -59,7 +60,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class TableSummary:
-    """A table's number of rows, and a checksum of their contents."""
+    """The number of a table's rows, and a checksum of their contents."""
 
     rows: int
     checksum: int
@@ -67,7 +68,10 @@ class TableSummary:
 
 @dataclass(slots=True)
 class Transfer:
-    """Copies the database, the files, or both, whichever differ between the two locations."""
+    """Copies the database, the files, or both from `source` to `target`.
+
+    If both locations have the same database or the same storage, that part isn't copied.
+    """
 
     source: Location
     target: Location
@@ -82,7 +86,10 @@ class Transfer:
         return self.source.storage is not self.target.storage
 
     def run(self) -> None:
-        """Raises SettingsError for a target with other data, and TransferIncomplete for a mismatch."""
+        """Copy everything, then compare the copies with the originals.
+
+        Raises SettingsError if the target has other data, and TransferIncomplete if a copy differs.
+        """
         if self._moves_rows:
             self._refuse_other_data()
             self._copy_rows()
@@ -96,7 +103,7 @@ class Transfer:
             raise errors.TransferIncomplete(details=f"{self.mismatches:,} problems, named above")
 
     def _refuse_other_data(self) -> None:
-        """Raise SettingsError when the target has users or jobs that the source hasn't."""
+        """Raise SettingsError if the target has users or jobs that the source doesn't have."""
         for kind in (User, Job):
             for page in _pages(self.target.database, _table(kind)):
                 ids = {row.id for row in page}
@@ -111,7 +118,8 @@ class Transfer:
 
     def _copy_rows(self) -> None:
         if not self.target.database.count(User):
-            # If Atelier was started there once, it made a key of its own, which nothing uses yet.
+            # If Atelier was started with the new database before, it has created a key there. Nothing uses
+            # that key yet.
             with self.target.database.write() as session:
                 session.execute(delete(Installation))
         for table in Tables.metadata.sorted_tables:
@@ -150,7 +158,10 @@ class Transfer:
             self.target.storage.put(key, self.source.storage.get(key))
 
     def _verify_files(self) -> None:
-        """Read each image back from the target and compare it with the hash in its row there."""
+        """Read each image back from the target, and compare it with the hash in the target's row.
+
+        A file with another hash is copied once more before it is reported.
+        """
         rows = self.target.database
         with progress("Verifying images", rows.count(Image)) as bar:
             images = select(col(Image.id), col(Image.file_key), col(Image.sha256))
@@ -167,7 +178,10 @@ class Transfer:
         return _hash(self.target.storage, key) == digest or self._copy_again(key, digest)
 
     def _copy_again(self, key: str, digest: str) -> bool:
-        """Copy a mismatching file again; False when the source's file is missing or damaged as well."""
+        """Copy a file with a wrong hash again. Return whether the copy now has the hash `digest`.
+
+        Returns False if the source's file is missing or has a wrong hash, too.
+        """
         if _hash(self.source.storage, key) != digest:
             return False
         self.target.storage.put(key, self.source.storage.get(key))
@@ -179,7 +193,10 @@ class Transfer:
 
 
 def in_parallel(work: Callable[[T], R], items: list[T]) -> list[R]:
-    """Apply `work` to each of a few `items`, one thread each, because a remote store is slow to respond."""
+    """Apply `work` to all `items`, each in its own thread, and return the results in order.
+
+    Threads help because a remote store responds slowly. Pass only a few items.
+    """
     with ThreadPoolExecutor(len(items)) as threads:
         return list(threads.map(work, items))
 
@@ -205,7 +222,7 @@ def _row_hash(row: Row[Any]) -> bytes:
 
 
 def _hash(storage: Storage, key: str) -> str:
-    """The SHA-256 of a stored file, or '' when it is missing."""
+    """Return the SHA-256 of a stored file in hex, or an empty string if the file is missing."""
     try:
         return sha256(storage.get(key)).hexdigest()
     except errors.FileDamaged:
@@ -214,7 +231,10 @@ def _hash(storage: Storage, key: str) -> str:
 
 @contextmanager
 def open_transfer(settings: Settings, to_database: str | None, to_storage: str | None) -> Iterator[Transfer]:
-    """Open a transfer from the installation of `settings`, and keep other processes out of both databases."""
+    """Open a transfer from the installation of `settings` to the given database, storage or both.
+
+    Until the block ends, the data folder and the databases are locked against other processes.
+    """
     folder = data_folder(settings)
     changes = {"database_url": to_database, "storage_url": to_storage}
     target_settings = load_settings(**{name: value for name, value in changes.items() if value})
@@ -238,7 +258,10 @@ def _source_database(settings: Settings, folder: Path, stack: ExitStack) -> Data
 
 
 def _read_only(url: str) -> str:
-    """The URL of the same database, read-only if it is a SQLite file."""
+    """Return the URL of the same database. A SQLite file is opened read-only by it.
+
+    Raises SettingsError if the SQLite file doesn't exist.
+    """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
         return url

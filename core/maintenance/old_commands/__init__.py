@@ -1,4 +1,4 @@
-"""The operator commands by their old names, such as `python -m core.doctor`, for one more release.
+"""Deprecated names of the operator commands, such as `python -m core.doctor`, for one more release.
 
-`core` searches this folder for its modules, too, so that Python finds `core.doctor` here.
+`core/__init__.py` adds this folder to the package's search path, so that Python finds `core.doctor` here.
 """

@@ -1,4 +1,4 @@
-"""The old name of `python -m core backup`."""
+"""The deprecated command `python -m core.backup`. Its new name is `python -m core backup`."""
 
 from core.maintenance.backup import command
 from core.maintenance.command_line import run_by_old_name

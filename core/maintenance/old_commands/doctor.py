@@ -1,4 +1,4 @@
-"""The old name of `python -m core doctor`."""
+"""The deprecated command `python -m core.doctor`. Its new name is `python -m core doctor`."""
 
 from core.maintenance.command_line import run_by_old_name
 from core.maintenance.doctor import command

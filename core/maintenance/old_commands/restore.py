@@ -1,4 +1,4 @@
-"""The old name of `python -m core restore`."""
+"""The deprecated command `python -m core.restore`. Its new name is `python -m core restore`."""
 
 from core.maintenance.command_line import run_by_old_name
 from core.maintenance.restore import command

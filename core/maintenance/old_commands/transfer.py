@@ -1,4 +1,4 @@
-"""The old name of `python -m core transfer`."""
+"""The deprecated command `python -m core.transfer`. Its new name is `python -m core transfer`."""
 
 from core.maintenance.command_line import run_by_old_name
 from core.maintenance.transfer import command
