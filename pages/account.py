@@ -1,4 +1,4 @@
-"""The account page: the user's own account and, for the administrator, everybody's access."""
+"""The account page: the user's own account and, for an administrator, the accounts of all users."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ def page(user: SignedIn) -> None:
 
 
 def _month(user: SignedIn) -> None:
-    """The user's calls and their cost in the current month, which is a month in UTC as for the budgets."""
+    """Show the user's calls and their cost in the current month, which begins at midnight UTC."""
     st.subheader("This month", anchor=False)
     totals = studio().usage.totals(user.user_id, month_of(utc_now()))
-    figures = {
+    metrics = {
         "Images": f"{totals.images:,}",
         "Calls": f"{totals.calls:,}",
         "Spent": escape_markdown(format_money(totals.priced_micros)),
@@ -61,8 +61,8 @@ def _month(user: SignedIn) -> None:
         "Saved": escape_markdown(format_money(totals.saved_micros)),
     }
     with st.container(horizontal=True, gap="large", key="month"):
-        for label, figure in figures.items():
-            st.metric(label, figure, width="content")
+        for label, value in metrics.items():
+            st.metric(label, value, width="content")
     st.caption(" ".join(_footnotes(totals)))
 
 
@@ -195,7 +195,10 @@ def _access(user: SignedIn, account: Account) -> None:
 
 
 def _reset(user: SignedIn, account: Account) -> None:
-    """A reset link, which the administrator passes on to somebody who has forgotten the password."""
+    """Show a button that creates a password reset link, and the link once it exists.
+
+    The administrator passes the link on to a user who has forgotten the password.
+    """
     with st.popover("Forgotten password", key=f"reset-{account.user_id}"):
         st.button(
             "Create a link to set a new password",
@@ -244,8 +247,8 @@ def _failures(user: SignedIn) -> None:
 
 def _failure_row(failure: ErrorFrequency) -> dict[str, str]:
     message = escape_markdown(failure.message) or "An error of another version"
-    figures = {"Last 24 hours": f"{failure.recent:,}", "Last 30 days": f"{failure.total:,}"}
-    return {"Code": escape_markdown(failure.code), "What people saw": message} | figures
+    counts = {"Last 24 hours": f"{failure.recent:,}", "Last 30 days": f"{failure.total:,}"}
+    return {"Code": escape_markdown(failure.code), "What people saw": message} | counts
 
 
 page(require_user())

@@ -1,4 +1,4 @@
-"""The audit log for the administrator: a table that can be filtered, and a CSV file."""
+"""The audit page for administrators: the audit log as a table with filters, and as a CSV file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ID_LENGTH = 40
 
 @dataclass(slots=True)
 class AuditState:
-    """The filters and the page that this tab shows."""
+    """The filters and the page of the audit log that this browser tab shows."""
 
     filters: AuditFilter = field(default_factory=AuditFilter)
     cursor: str | None = None
@@ -32,7 +32,7 @@ class AuditState:
 def page(user: SignedIn) -> None:
     st.title("Audit", anchor=False)
     if not user.is_admin:
-        # The audit log would raise the same error. Shown here, it isn't counted as a failed page.
+        # `AuditLog` would raise the same error, but that would be logged and counted as a failed page.
         show_failure(NotAllowed(), key="audit")
         return
     st.markdown("Newest first, in UTC. Nobody can change or remove an entry.")
@@ -87,7 +87,7 @@ def _file_url(filters: AuditFilter) -> str:
 
 
 def _table(entries: tuple[AuditEntry, ...]) -> str:
-    """A Markdown table of the entries, with all their texts escaped."""
+    """Return a Markdown table of the entries. All texts in it are escaped."""
     titles = "| When | What | Who | Target | Details | From |\n|---|---|---|---|---|---|\n"
     return titles + "\n".join(_row(entry) for entry in entries)
 

@@ -15,7 +15,7 @@ from pages.ui.session import require_user, studio
 def page(user: SignedIn) -> None:
     state = create_state(user)
     run = studio().enhancements.current(user.user_id)
-    # Read the typed prompt before the enhanced one replaces it: it stays in the history.
+    # Store the typed prompt in the history before the enhanced prompt replaces it.
     read_widgets(user, state)
     apply_enhancement(user, state, run)
     with st.container(key="hidden-title"):

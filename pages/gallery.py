@@ -27,7 +27,7 @@ SKELETONS = 6
 def page(user: SignedIn) -> None:
     state = gallery_state()
     st.title("Gallery", anchor=False)
-    # Streamlit drops the widgets' values when the user changes the page.
+    # True if the user has just opened this page: Streamlit drops the values of the widgets of other pages.
     entered = state.key("search") not in st.session_state
     filters = filter_bar(user, state)
     if entered or filters != state.filters:
@@ -50,7 +50,7 @@ def page(user: SignedIn) -> None:
 
 
 def _load_images(user: SignedIn, state: GalleryState, *, with_skeletons: bool) -> Page:
-    """Load one page of images; grey placeholders cover the wait after a change of page."""
+    """Load one page of images. If `with_skeletons`, show grey placeholders until it is loaded."""
     loading = st.empty()
     if with_skeletons:
         with loading.container(), st.container(horizontal=True):
@@ -62,7 +62,11 @@ def _load_images(user: SignedIn, state: GalleryState, *, with_skeletons: bool) -
 
 
 def _count_text(user: SignedIn, filters: Filters, found: Page) -> str:
-    """The number of images. Empty for a search with more than one page of results: counting them is slow."""
+    """Return the number of images as text.
+
+    The text is empty if there are no images. It is also empty for a search with several pages of results,
+    because counting these is slow.
+    """
     if not (found.next or found.newer):
         return format_image_count(len(found.images)) if found.images else ""
     return "" if filters.search else format_image_count(studio().gallery.count(user.user_id, filters))
@@ -81,7 +85,7 @@ def _undo(user: SignedIn, state: GalleryState, image_id: str) -> None:
 
 
 def _empty_gallery(user: SignedIn, state: GalleryState) -> None:
-    """Say why there are no images, and what to do next."""
+    """Show why there are no images, and what the user can do next."""
     filters = state.filters
     with st.container(horizontal_alignment="center", key="empty"):
         if filters == Filters():

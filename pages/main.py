@@ -1,4 +1,4 @@
-"""The entry script: shows the sign-in page to visitors, and the pages with their navigation to users."""
+"""The entry script: shows the sign-in page to visitors, and the other pages to signed-in users."""
 
 from __future__ import annotations
 

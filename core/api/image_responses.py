@@ -1,7 +1,7 @@
 """HTTP responses with the bytes of an image.
 
-Only the user's own browser may cache them. They support range requests, and headers forbid any script in the
-bytes to run.
+Only the user's own browser may cache them. They support range requests, and their headers keep a script in
+the bytes from running.
 """
 
 from __future__ import annotations

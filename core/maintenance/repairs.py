@@ -43,9 +43,9 @@ class Repairs:
     def is_removable(self, finding: Finding, *, on_request: bool = False) -> bool:
         """Return whether the file of `finding` may be removed.
 
-        By default, only a file older than ORPHAN_RETENTION may be removed, and only if the database knows its
-        job. `on_request` means that the operator asks for it. Then a file that is no longer needed may be
-        removed at any age, and so may an old file of an unknown job.
+        By default, only files older than ORPHAN_RETENTION may be removed, and no files of jobs that the
+        database doesn't know. `on_request` means that the operator asks for it. Then files that are no longer
+        needed may be removed at any age, and so may old files of unknown jobs.
         """
         if finding.problem is Problem.LEFTOVER and on_request:
             return True

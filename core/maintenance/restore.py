@@ -101,9 +101,9 @@ def _contents(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def _staging_folder(folder: Path) -> Iterator[Path]:
-    """Create a private folder on the disk of `folder`. Later it is renamed to `folder`.
+    """Create a private folder on the disk of `folder`, from which the contents are moved to `folder` later.
 
-    If that doesn't happen, the private folder is removed when the block ends.
+    The end of the block removes what is left of the private folder.
     """
     parent = folder if os.path.ismount(folder) else folder.parent
     parent.mkdir(parents=True, exist_ok=True)

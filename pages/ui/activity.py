@@ -1,4 +1,7 @@
-"""Progress of a user's jobs, on every page: a panel while any are live, and a toast when they end."""
+"""Progress of a user's jobs, on every page: a panel while any jobs are live, and a toast when they end.
+
+A job makes one image. It is live while it is waiting or running.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,14 @@ from pages.ui.session import rerun_if_signed_out, studio
 POLL_SECONDS = 2.0
 LIVE_KEY = "_activity_live"
 _MAX_LISTED = 12
-# One for the finished jobs and one for the failed ones.
+# One toast for the finished jobs, and one for the failed jobs.
 _MAX_TOASTS = 2
 
 
 def job_status(user: SignedIn, *, with_toasts: bool) -> None:
-    """Draw the panel while any job is live.
+    """Draw the panel while any job of the user is live.
 
-    `with_toasts` shows a toast when jobs end, for pages that don't show the jobs themselves.
+    If `with_toasts`, show a toast when jobs end. The Create page needs no toasts, because it shows the jobs.
     """
     jobs = recent_jobs(user)
     if any(job.is_live for job in jobs):
@@ -36,17 +39,17 @@ def job_status(user: SignedIn, *, with_toasts: bool) -> None:
 
 
 def _reserve_toast_elements() -> None:
-    """Add empty elements where the toasts will be.
+    """Add empty elements that reserve the places of the toasts.
 
-    Streamlit adds toasts and dialogs to the same list of elements: a new toast would shift an open dialog and
-    close it.
+    Streamlit keeps toasts and dialogs in one list of elements. Without the reserved places, a new toast would
+    shift an open dialog and so close it.
     """
     for _ in range(_MAX_TOASTS):
         st.html("<style></style>")
 
 
 def mark_seen(jobs: Sequence[JobView]) -> None:
-    """Remember which of `jobs` are live: toasts report only these when they end."""
+    """Remember which of `jobs` are live. When these jobs end, a toast reports it."""
     st.session_state[LIVE_KEY] = frozenset(job.id for job in jobs if job.is_live)
 
 
@@ -66,7 +69,10 @@ def _panel(user: SignedIn, with_toasts: bool) -> None:
 
 
 def _progress(jobs: Sequence[JobView], live: Sequence[JobView], live_count: int) -> None:
-    """Draw the progress of the batches with live jobs; `live_count` also has those not in `jobs`."""
+    """Draw the progress of the batches that have live jobs.
+
+    `live_count` is the number of all live jobs. Some of them may be missing in `jobs` and `live`.
+    """
     batch = [job for job in jobs if job.batch_id in {one.batch_id for one in live}]
     ended = len(batch) - len(live)
     total = ended + live_count
@@ -81,18 +87,18 @@ def _progress(jobs: Sequence[JobView], live: Sequence[JobView], live_count: int)
 
 
 def _summary(counts: dict[JobState, int]) -> str:
-    words = {"generating": counts.get(JobState.RUNNING, 0), "waiting": counts.get(JobState.QUEUED, 0)}
-    # The last job may have ended after the jobs were read.
-    return " · ".join(f"{count:,} {word}" for word, count in words.items() if count) or "finished"
+    labelled = {"generating": counts.get(JobState.RUNNING, 0), "waiting": counts.get(JobState.QUEUED, 0)}
+    # No job may be live any more: the last one may have ended since the jobs were read.
+    return " · ".join(f"{count:,} {label}" for label, count in labelled.items() if count) or "finished"
 
 
 def _report_ended(jobs: Sequence[JobView], with_toasts: bool) -> None:
-    """Show toasts for the jobs that have ended since this tab last looked."""
+    """Show toasts for the jobs that have ended since the last run in this browser tab."""
     before: frozenset[str] = st.session_state.get(LIVE_KEY, frozenset())
     ended = [job for job in jobs if job.id in before and not job.is_live]
     if with_toasts and ended:
         _toast(ended)
-    # After the toasts: if this run is interrupted at one, the next run shows it.
+    # Mark the jobs after the toasts. If this run is interrupted at a toast, the next run shows it.
     mark_seen(jobs)
 
 

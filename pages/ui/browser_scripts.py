@@ -1,4 +1,4 @@
-"""Small browser scripts for what Streamlit can't do by itself: session cookies and delayed page links."""
+"""Small browser scripts for what Streamlit can't do: set session cookies, and delay page links."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ export default function ({ data }) {
 }
 """
 
-# A text field sends its text a moment after it loses the focus. A click on a page link is sent before that,
-# and the late text then makes Streamlit go back to the page that was left. So the click waits for the text.
+# A text field sends its text a moment after it loses the focus. A click on a page link is sent before that.
+# The late text then makes Streamlit go back to the page that the user has left. So the script delays the
+# click.
 _PAGE_LINKS_JS = """
 export default function () {
   if (window.__atelierPageLinks) return
@@ -54,15 +55,15 @@ def _component(name: str, js: str) -> Any:
 
 
 def begin_session(ticket: str, *, then: str | None = None) -> None:
-    """Exchange the sign-in ticket for the session cookie, then reload the page or load the path `then`.
+    """Exchange the sign-in ticket for the session cookie. Then load the path `then`, or the same page again.
 
-    The reload is needed: Streamlit reads a tab's cookies only when the tab connects.
+    Loading is necessary, because Streamlit reads the cookies of a tab only when the tab connects.
     """
     _post("/auth/session", {"ticket": ticket}, once=ticket, then=then)
 
 
 def end_session(click_id: str) -> None:
-    """Clear the session cookie, then load the sign-in page; once for each `click_id`."""
+    """Clear the session cookie, then load the sign-in page. Does so only once for each `click_id`."""
     _post("/auth/sign-out", {}, once=click_id, then="/")
 
 
@@ -72,5 +73,5 @@ def _post(path: str, body: dict[str, str], *, once: str, then: str | None) -> No
 
 
 def delay_page_links() -> None:
-    """Delay a click on a page link until the text that was just typed has been sent."""
+    """Delay each click on a page link until the text that was just typed has been sent."""
     _component("atelier.page_links", _PAGE_LINKS_JS)(key="page-link-delay", height="content")

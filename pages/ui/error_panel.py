@@ -1,4 +1,4 @@
-"""The panel for a failure: what happened and what it cost, with advice, code and details folded below."""
+"""The panel that shows a failure: its message and cost, and below them advice, code and details."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 
 def show_failure(failure: ImageError | StoredError, *, key: str) -> None:
-    """Draw the panel for one failure; `key` must be unique on the page."""
+    """Draw the panel for one failure. `key` must be unique on the page."""
     tips = "\n".join(f"- {escape_markdown(tip)}" for tip in failure.suggestions)
     sentences = (f"**{escape_markdown(failure.message)}**", cost_text(failure))
     with st.container(key=f"failure-{key}", gap="small"):
@@ -69,7 +69,7 @@ def log_failure(failure: ImageError) -> None:
 
 @contextmanager
 def catch_failure(on_failure: Callable[[ImageError], object]) -> Iterator[None]:
-    """Log an ImageError raised in the block, pass it to `on_failure`, and go on."""
+    """Log an ImageError raised in the block and pass it to `on_failure`. Don't raise it again."""
     try:
         yield
     except ImageError as error:
@@ -78,17 +78,17 @@ def catch_failure(on_failure: Callable[[ImageError], object]) -> Iterator[None]:
 
 
 def failure_panel(key: str) -> AbstractContextManager[None]:
-    """Log an ImageError raised in the block, and show its panel here."""
+    """Return a context manager that logs an ImageError raised in its block and shows its panel."""
     return catch_failure(partial(show_failure, key=key))
 
 
 def keep_failure(failure: ImageError) -> None:
-    """Keep a callback's failure for `show_kept_failure`: a callback itself can't draw."""
+    """Keep the failure of a widget's callback for `show_kept_failure`, because a callback can't draw."""
     st.session_state[KEPT_KEY] = failure
 
 
 def show_kept_failure() -> None:
-    """Show the failure of the click that started this run."""
+    """Show the failure of the click that started this run of the page, if the click failed."""
     if failure := st.session_state.pop(KEPT_KEY, None):
         show_failure(failure, key="kept")
 
@@ -97,14 +97,14 @@ def _count(failure: ImageError) -> None:
     try:
         bootstrap.studio().error_counts.count(failure)
     except Exception as error:
-        # The studio may be what failed; the panel is shown anyway.
+        # Counting uses the studio, which may be what failed. The panel is shown even if counting fails.
         log.error("failure_not_counted", code=failure.code, error=repr(error))
 
 
 def on_script_error(error: Exception) -> bool:
-    """Show an exception that a page didn't handle as a panel instead of a traceback.
+    """Show the panel for an exception that a page didn't handle, instead of a traceback.
 
-    Returns True, which tells Streamlit that the error is handled.
+    Returns True, which tells Streamlit that the exception is handled.
     """
     if isinstance(error, ImageError):
         failure = error

@@ -1,4 +1,4 @@
-"""Text for the pages: Markdown escaped, and figures, times and job states in words."""
+"""Texts for the pages: escaped Markdown, and prices, times and job states in words."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from core.database.models import JobState
 from core.generation.views import JobView
 from core.usage.money import format_money
 
-# `replaced`: text that Streamlit turns into links, emoji, icons or arrows even when it is escaped.
-# The rest are Markdown's special characters.
+# `replaced` matches text that Streamlit turns into links, emoji, icons or arrows even if it is escaped. The
+# other characters are Markdown's special characters.
 _MARKDOWN = re.compile(
     r"(?P<replaced>[:@]|(?<=www)\.|[<>=~-](?=[<>=~-]))"
     r"|[\\`*_{}\[\]()<>#+\-.!|~$&=/^]",
@@ -30,23 +30,27 @@ STATE_LABELS = {
 
 
 def escape_markdown(text: str) -> str:
-    """`text` on one line, escaped so that a label or caption, which are Markdown, shows it literally."""
+    """Return `text` on one line, escaped so that Markdown shows it literally."""
     return _MARKDOWN.sub(_escape, " ".join(text.split()))
 
 
 def _escape(found: re.Match[str]) -> str:
-    # An empty colour directive makes an element of its own; Streamlit replaces nothing across elements.
+    # A colour directive without a colour puts the character into its own element. Streamlit replaces no text
+    # that spans two elements.
     return f":color[\\{found[0]}]" if found["replaced"] else f"\\{found[0]}"
 
 
 def shorten(text: str, length: int) -> str:
-    """`text` on one line, cut to at most `length` characters."""
+    """Return `text` on one line, cut to at most `length` characters."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def format_price(micros: int | None, *, about: bool = True) -> str:
-    """A price in micro-USD as text: "about $0.04", "free" or "price unknown"."""
+    """Return a price in micro-USD as text, such as "about $0.04" or "free".
+
+    Returns "price unknown" if `micros` is None. `about` adds the word "about".
+    """
     if micros is None:
         return "price unknown"
     if micros == 0:
@@ -59,7 +63,7 @@ def format_image_count(count: int) -> str:
 
 
 def to_local_time(moment: datetime) -> datetime:
-    """`moment` in the browser's time zone."""
+    """Return `moment` in the browser's time zone, or in UTC if the time zone is unknown."""
     try:
         zone = ZoneInfo(st.context.timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError):
@@ -68,12 +72,12 @@ def to_local_time(moment: datetime) -> datetime:
 
 
 def local_time(moment: datetime) -> str:
-    """`moment` as text, in the browser's time zone."""
+    """Return `moment` as text in the browser's time zone, such as "05 Mar 2026, 14:30"."""
     return to_local_time(moment).strftime("%d %b %Y, %H:%M")
 
 
 def relative_day(day: date, today: date) -> str:
-    """The name of a day that is either `today` or the day before."""
+    """Return "today" if `day` is `today`, otherwise "yesterday". `day` must be one of these two."""
     return "today" if day == today else "yesterday"
 
 
@@ -84,7 +88,10 @@ def format_duration(seconds: float) -> str:
 
 
 def browser_name(agent: str) -> str:
-    """Browser and system from a user agent ("Firefox on Linux"), or the name of a script's HTTP client."""
+    """Return the browser and system that a user agent names, such as "Firefox on Linux".
+
+    Returns the name of the HTTP client if the user agent is that of a script.
+    """
     browsers = (
         ("Edg/", "Edge"),
         ("OPR/", "Opera"),
@@ -107,12 +114,12 @@ def browser_name(agent: str) -> str:
 
 
 def image_alt_text(name: str, prompt: str) -> str:
-    """Alternative text for screen readers: the image's name and the start of its prompt."""
+    """Return an image's text for screen readers: its name and the start of its prompt."""
     return ": ".join(part for part in (name.strip(), shorten(prompt, 120)) if part) or "Untitled image"
 
 
 def describe_job_state(job: JobView, now: datetime) -> str:
-    """The job's state with its elapsed time, or with the likely time until it starts."""
+    """Return the job's state as text, with its elapsed time or the estimated time until it starts."""
     label = STATE_LABELS[job.state]
     if job.state is JobState.CANCELLED:
         return label

@@ -1,4 +1,4 @@
-"""Absolute URLs of images and pages on this server; `st.image` takes no relative ones."""
+"""Absolute URLs of images and pages on this server. `st.image` doesn't accept relative URLs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from core.images.share_links import SHARE_PARAM
 from core.web import urls
 from pages.ui.session import studio
 
-# Query parameter of the gallery page: the image to open.
+# The gallery page's query parameter for the id of the image to open.
 OPEN_PARAM = "image"
 
 
 def origin() -> str:
-    """The app's origin as the browser sees it: from its address bar, or from the request's Host header."""
+    """Return the app's origin as the browser sees it, such as `https://example.org`.
+
+    It comes from the browser's address bar or, if that is unknown, from the request's Host header.
+    """
     parts = urlsplit(st.context.url or "")
     if parts.scheme in ("http", "https") and parts.netloc:
         return f"{parts.scheme}://{parts.netloc}"
@@ -25,7 +28,7 @@ def origin() -> str:
 
 
 def page_url(param: str, value: str) -> str:
-    """The sign-in page's URL with one query parameter: an invitation or a password link."""
+    """Return the sign-in page's URL with one query parameter, such as an invitation's token."""
     return f"{origin()}/?{urlencode({param: value})}"
 
 
@@ -34,7 +37,7 @@ def image_url(image_id: str) -> str:
 
 
 def share_url(image_id: str, token: str) -> str:
-    """The image's public URL: anyone who has it can see the image."""
+    """Return the public URL of an image. Anyone who has the URL can see the image."""
     return f"{image_url(image_id)}?{urlencode({SHARE_PARAM: token})}"
 
 

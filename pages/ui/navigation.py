@@ -1,4 +1,4 @@
-"""The parts around every page: links to the pages, job progress, the engine's badge and the user's menu."""
+"""The parts around every page: page links, job progress, the badge of the engine and the user menu."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SIGNING_OUT_KEY = "_signing_out"
 
 
 def navigation_bar(user: SignedIn, *, with_toasts: bool) -> None:
-    """Draw the bar: at the top of a wide window; on a phone its links are at the bottom.
+    """Draw the navigation bar. On a phone its page links are at the bottom of the window.
 
-    `with_toasts` shows a toast when jobs end, for pages that don't show the jobs themselves.
+    If `with_toasts`, show a toast when jobs end. The Create page needs no toasts, because it shows the jobs.
     """
     if click_id := st.session_state.get(SIGNING_OUT_KEY):
         st.info("Signing out…", icon=":material/logout:")
@@ -39,7 +39,10 @@ def navigation_bar(user: SignedIn, *, with_toasts: bool) -> None:
 
 
 def engine_badge() -> None:
-    """Show the model's name, or that images come from the offline engine and how to connect a service."""
+    """Show what makes the images: the default model of the image service, or the offline engine.
+
+    For the offline engine, also explain how to connect a service.
+    """
     settings = studio().settings
     if not settings.offline:
         st.badge(escape_markdown(settings.default_image_model), icon=":material/cloud:", color="green")
@@ -54,5 +57,5 @@ def engine_badge() -> None:
 
 
 def sign_out() -> None:
-    """For a button's callback: the next run ends the session."""
+    """Mark this browser tab as signing out. The tab's next run ends the session. For use as a callback."""
     st.session_state[SIGNING_OUT_KEY] = new_id()

@@ -1,4 +1,4 @@
-"""The buttons below a list that lead to its newer and its older page."""
+"""The buttons below a list that show its newer or older page."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import streamlit as st
 
 
 def pager(newer: str | None, older: str | None, go_to: Callable[[str | None], None]) -> None:
-    """Draw the buttons, unless there is only one page. A click calls `go_to` with that page's cursor.
+    """Draw the buttons, unless there is only one page. A click calls `go_to` with the cursor of the page to
+    show.
 
-    `go_to` may only change this tab's own state: it runs before the page checks who is signed in.
+    `go_to` may only change the state of this browser tab, because it runs before the page checks the session.
     """
     if not (newer or older):
         return

@@ -1,4 +1,4 @@
-"""Hooks into Streamlit's private classes that polling fragments need.
+"""Hooks into private classes of Streamlit. Fragments that poll need them.
 
 Streamlit 1.67 has no public way to stop a fragment's timer from inside the fragment, or to ignore a poll from
 a page that the user has left. tests/pages/test_polling.py fails if these classes change.
@@ -15,8 +15,8 @@ from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState,
 def stop_polling() -> None:
     """Stop the timer of the fragment that is running now.
 
-    A run of the whole page would stop it too, but would close an open dialog. Streamlit itself sends this
-    message only for nested fragments that are no longer drawn.
+    Rerunning the whole page would also stop the timer, but would close an open dialog. Streamlit itself sends
+    this message only for nested fragments that are no longer drawn.
     """
     context, state = get_script_run_ctx(), ThreadState.get()
     if context and state.fragment_id:
@@ -26,10 +26,10 @@ def stop_polling() -> None:
 
 
 class StalePollFilter(ScriptRequests):
-    """A session's rerun requests, without the polls of a page that the user has left.
+    """The rerun requests of a session. It ignores polls from a page that the user has left.
 
-    Streamlit merges waiting requests and runs them on the page of the latest one. A poll that was under way
-    during a page change would take the user back.
+    Streamlit merges waiting requests and runs them on the page of the latest request. Without this filter, a
+    poll sent during a change of page would take the user back to the old page.
     """
 
     _page = ""
@@ -43,5 +43,5 @@ class StalePollFilter(ScriptRequests):
 
 
 def drop_stale_polls() -> None:
-    """Use StalePollFilter for all sessions that start from now on."""
+    """Use StalePollFilter for all sessions that start after this call."""
     script_runner.ScriptRequests = StalePollFilter  # type: ignore[attr-defined]

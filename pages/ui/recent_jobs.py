@@ -10,13 +10,13 @@ from core.accounts.identity import SignedIn
 from core.generation.views import JobView
 from pages.ui.session import studio
 
-# The owner's id and jobs while a whole page is drawn; a fragment that reruns alone finds None.
+# The user's id and jobs while a whole page is drawn. It is None when Streamlit reruns a fragment alone.
 _read_for_run: ContextVar[tuple[str, tuple[JobView, ...]] | None] = ContextVar("_read_for_run", default=None)
 
 
 @contextmanager
 def read_jobs_once(user: SignedIn) -> Iterator[None]:
-    """Read the jobs now; until the end, `recent_jobs` returns them to everything that the page draws."""
+    """Read the user's jobs now. Until the block ends, `recent_jobs` returns them without a new query."""
     before = _read_for_run.set((user.user_id, studio().jobs.recent(user.user_id)))
     try:
         yield
@@ -25,6 +25,6 @@ def read_jobs_once(user: SignedIn) -> Iterator[None]:
 
 
 def recent_jobs(user: SignedIn) -> tuple[JobView, ...]:
-    """The user's live jobs, and those that ended lately; newest batch first."""
+    """Return the user's live jobs and those that ended recently. The newest batch is first."""
     owner_id, jobs = _read_for_run.get() or ("", ())
     return jobs if owner_id == user.user_id else studio().jobs.recent(user.user_id)

@@ -1,4 +1,4 @@
-"""The signed-in user of a page's tab, checked in every run, and access to the studio."""
+"""The signed-in user of a browser tab, checked in every run of a page, and access to the studio."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from core.web.cookies import session_token
 from pages.ui.error_panel import catch_failure, keep_failure
 
 OWNER_KEY = "_session_owner"
-# Set when this tab's session has ended, even if it was ended elsewhere.
+# True if this tab's session has ended, for example because the user has signed out in another tab.
 ENDED_KEY = "_session_ended"
 
 
@@ -24,15 +24,15 @@ def studio() -> Studio:
 
 
 def token() -> str | None:
-    """The session token that the browser sent when this tab connected."""
+    """Return the session token that the browser sent when this tab connected."""
     return session_token(dict(st.context.cookies))
 
 
 def current_user() -> SignedIn | None:
-    """The user whose session is still valid, or None.
+    """Return the user of this tab's session, or None if there is no valid session.
 
-    Every run and poll asks the database, so that withdrawn access takes effect at the next click. If another
-    user has signed in, this tab's session state is cleared before anything is drawn.
+    Every run and poll asks the database, so that a withdrawal of access takes effect at the next click. If
+    the session has ended or changed, this tab's state is cleared before anything is drawn.
     """
     client_info.set(current_client())
     user = studio().sessions.authenticate(token())
@@ -45,13 +45,19 @@ def current_user() -> SignedIn | None:
 
 
 def current_client() -> ClientInfo:
-    """The address and browser of this tab. Streamlit reports no address for the server's own computer."""
+    """Return the address and the browser of this tab.
+
+    Streamlit reports no address for a browser on the server's own computer.
+    """
     address = st.context.ip_address or "127.0.0.1"
     return ClientInfo(address, st.context.headers.get("User-Agent", ""))
 
 
 def rerun_if_signed_out(user: SignedIn) -> None:
-    """For fragments and dialogs, which rerun alone: rerun the whole page if `user` is no longer signed in."""
+    """Rerun the whole page if `user` is no longer signed in.
+
+    Fragments and dialogs call this, because Streamlit reruns them without the rest of the page.
+    """
     if current_user() != user:
         st.rerun()
 
@@ -62,10 +68,11 @@ def as_user(
     *,
     on_failure: Callable[[ImageError], object] = keep_failure,
 ) -> Callable[..., None]:
-    """Wrap `action` as a widget's callback that runs only if `user` is still signed in.
+    """Return a widget's callback that calls `action` only if `user` is still signed in.
 
-    Streamlit runs callbacks before the page checks the session. `action` gets `user` as its first argument.
-    An ImageError that it raises is logged and passed to `on_failure`.
+    The callback must check this itself, because Streamlit runs callbacks before the page checks the session.
+    `action` gets `user` as its first argument. An ImageError that `action` raises is logged and passed to
+    `on_failure`.
     """
 
     def callback(*args: object) -> None:
@@ -77,7 +84,7 @@ def as_user(
 
 
 def require_user() -> SignedIn:
-    """The signed-in user. Without one the page stops, and the next run shows the sign-in page."""
+    """Return the signed-in user. If there is none, rerun the app, which then shows the sign-in page."""
     user = current_user()
     if user is None:
         st.rerun()

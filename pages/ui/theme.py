@@ -12,7 +12,10 @@ ICON = str(ASSETS / "icon.svg")
 
 
 def show_logo() -> None:
-    """Show the logo in the colour of the browser's theme. Streamlit embeds a local SVG as a data URL."""
+    """Show the logo in the colour of the browser's theme.
+
+    Streamlit embeds a local SVG file as a data URL.
+    """
     variant = "dark" if st.context.theme.type == "dark" else "light"
     st.logo(str(ASSETS / f"logo-{variant}.svg"), size="large")
 
@@ -23,7 +26,7 @@ def apply_theme() -> None:
 
 @cache
 def _css() -> str:
-    """theme.css, with the theme's colours as CSS variables: Streamlit sets these only inside components."""
+    """Return theme.css and the theme's colours as CSS variables. Streamlit sets them only in components."""
     names = {"--ground": "backgroundColor", "--accent": "primaryColor"}
     colours = " ".join(f"{name}: {_light_dark(option)};" for name, option in names.items())
     return f".stApp {{ {colours} }}\n{(ASSETS / 'theme.css').read_text()}"

@@ -1,4 +1,4 @@
-"""streamlit-authenticator's controller over our database, in place of the YAML file that it expects."""
+"""Connects streamlit-authenticator's controller to our database. The library itself uses a YAML file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ _STATE_KEYS = ("name", "authentication_status", "username", "email", "roles", "l
 
 
 class Rules(Validator):  # type: ignore[misc]  # untyped library
-    """Leaves the rules for usernames and passwords to core: the library's own reject most scripts."""
+    """Switches off the library's rules for usernames and passwords. `core` has its own rules.
+
+    The library's rules reject the letters of most writing systems.
+    """
 
     def validate_username(self, username: str) -> bool:
         return bool(check_username(username))
@@ -37,11 +40,12 @@ class Rules(Validator):  # type: ignore[misc]  # untyped library
 
 
 class _Record(dict[str, Any]):
-    """One user in the controller's format. Setting a new password writes it to the database."""
+    """One user in the format of the controller. Assigning a new password writes it to the database."""
 
     def __init__(self, users: SqlUsers, username: str, password_hash: str) -> None:
         super().__init__(password=password_hash, roles=None, email="", first_name=username, last_name="")
-        # The controller needs this count. The real one is in core.accounts.sign_in_attempts.
+        # The controller requires this key. The real count of failed attempts is in
+        # core.accounts.sign_in_attempts.
         super().__setitem__("failed_login_attempts", 0)
         self._users = users
         self._username = username
@@ -53,12 +57,12 @@ class _Record(dict[str, Any]):
 
 
 class SqlUsers(MutableMapping[str, _Record]):
-    """The controller's mapping from username to record, read from the database and written to it.
+    """Maps usernames to records, as the controller requires. Reads and writes the database.
 
-    With `verified_hash`, every username has a record with this hash. The caller has read the hash once, and
-    hands the same one to core afterwards: core refuses if the user has another hash by then. For a username
-    that doesn't exist the caller passes a hash that no password matches, so that signing in takes the same
-    steps and the same time. `verified_hash` becomes what was written last.
+    If `verified_hash` is set, every username has a record with this password hash. The caller reads the hash
+    once, and later passes the same hash to `core`. There it is refused if the user's password has changed
+    since. For an unknown username the caller passes a hash that no password matches, so that signing in takes
+    as long as for a known username. After a write, `verified_hash` is the written hash.
     """
 
     def __init__(
@@ -89,7 +93,7 @@ class SqlUsers(MutableMapping[str, _Record]):
         self.verified_hash = record["password"]
 
     def replace(self, username: str, password_hash: str) -> None:
-        """Replace the hash that was verified. Raises SignInFailed."""
+        """Replace the user's password hash. Raises SignInFailed if the current one isn't `verified_hash`."""
         self._passwords.replace_hash(username, password_hash, self.verified_hash or "")
         self.verified_hash = password_hash
 
@@ -97,7 +101,7 @@ class SqlUsers(MutableMapping[str, _Record]):
         raise errors.NotAllowed
 
     def __iter__(self) -> Iterator[str]:
-        """Yield nothing. The controller iterates to compare e-mail addresses, which we don't store."""
+        """Yield nothing. The controller iterates only to compare e-mail addresses, which we don't store."""
         return iter(())
 
     def __len__(self) -> int:
@@ -105,10 +109,10 @@ class SqlUsers(MutableMapping[str, _Record]):
 
 
 class Authenticator:
-    """Sign-in, registration and password change by the library's controller. Used in a `with` block.
+    """Signs users in, registers them and changes passwords, by means of the library's controller.
 
-    Leaving the block removes what the controller put into the tab's session state: only the session's row in
-    the database says who is signed in.
+    Use it in a `with` block. The end of the block removes the values that the controller has put into the
+    tab's session state. Only the session's row in the database says who is signed in.
     """
 
     def __init__(
@@ -139,7 +143,11 @@ class Authenticator:
         return controller
 
     def sign_in(self, username: str, password: str) -> str:
-        """Return a sign-in ticket for the browser. Raises SignInFailed or SignInLocked."""
+        """Check the password, and return a sign-in ticket that the browser exchanges for a session.
+
+        Raises SignInFailed if the username and password don't match, and SignInLocked after too many
+        failures.
+        """
         name = fold_username(username)
         self._attempts.begin(name)
         decoy = _decoy_hash()
@@ -173,9 +181,10 @@ class Authenticator:
         return self._sessions.issue_ticket(name, users.verified_hash or "")
 
     def change_password(self, username: str, current: str, new: str) -> str:
-        """Set a new password, which ends every session, and return a sign-in ticket for this browser.
+        """Set a new password, end all sessions of the user, and return a sign-in ticket for this browser.
 
-        Raises SignInFailed, SignInLocked or PasswordRejected.
+        Raises SignInFailed if the current password is wrong, SignInLocked after too many failures, and
+        PasswordRejected if the new password isn't allowed.
         """
         check_password_rules(new, username)
         if current == new:
@@ -201,9 +210,10 @@ class Authenticator:
         return self._sessions.issue_ticket(username, users.verified_hash or "")
 
     def reset_password(self, token: str, new: str) -> str:
-        """Set a new password by a reset link, which ends every session, and return a sign-in ticket.
+        """Set a new password with a reset link, end all sessions of the user, and return a sign-in ticket.
 
-        Raises ResetInvalid or PasswordRejected.
+        `token` is from the link. Raises ResetInvalid if the link isn't valid any more, and PasswordRejected
+        if the new password isn't allowed.
         """
         check_password_rules(new, self._passwords.check_reset(token))
         password_hash = Hasher.hash(prehash(new))
@@ -212,7 +222,7 @@ class Authenticator:
 
 
 def open_authenticator() -> Authenticator:
-    """An authenticator over this process's studio."""
+    """Return an authenticator that uses this process's studio."""
     parts = studio()
     return Authenticator(parts.registration, parts.passwords, parts.sign_in_attempts, parts.sessions)
 

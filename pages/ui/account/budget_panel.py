@@ -1,4 +1,4 @@
-"""A user's budgets: how much is used and left, and a dialog in which the administrator changes them."""
+"""A user's budgets: how much is used and left, and a dialog in which an administrator changes them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEFAULT, UNLIMITED, CUSTOM = "default", "unlimited", "custom"
 
 
 def budget_panel(user: SignedIn) -> None:
-    """The signed-in user's own budgets."""
+    """Show the signed-in user's own budgets."""
     st.subheader("Budget", anchor=False)
     statement = studio().budgets.statement(user.user_id)
     _figures(statement)
@@ -33,7 +33,7 @@ def budget_panel(user: SignedIn) -> None:
 
 
 def budget_dialog(user: SignedIn, account: Account) -> None:
-    """A dialog in which an administrator sees and changes a user's budgets."""
+    """Open a dialog in which the administrator `user` changes the budgets of `account`."""
     st.dialog(f"Budget for {escape_markdown(account.username)}")(_dialog)(user, account)
 
 
@@ -86,7 +86,10 @@ def _dialog(user: SignedIn, account: Account) -> None:
 
 
 def _limit_input(account: Account, kind: BudgetKind, saved: UserLimits) -> int | None:
-    """The chosen limit: an amount, NO_LIMIT, or None for the default of the settings."""
+    """Draw the inputs for one limit, and return the limit that is chosen.
+
+    The limit is an amount, NO_LIMIT, or None for the default limit of the settings.
+    """
     own, key = saved.of(kind), f"{kind}-{account.user_id}"
     default = studio().budgets.default_limits.of(kind)
     labels = {
@@ -109,7 +112,7 @@ def _limit_input(account: Account, kind: BudgetKind, saved: UserLimits) -> int |
 
 
 def _money_input(kind: BudgetKind, limit: int, key: str) -> int:
-    """An amount typed in USD, as micro-USD."""
+    """Draw an input for an amount in USD, and return the amount in micro-USD."""
     usd = st.number_input(
         f"Maximum {kind.label.lower()} (USD)",
         0.0,

@@ -1,4 +1,4 @@
-"""The page for people who aren't signed in: sign in, create an account, or set a new password by a link."""
+"""The sign-in page: sign in, create an account, or set a new password with a reset link."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ INVITE_PARAM = "invite"
 
 @dataclass(slots=True)
 class SignInState:
-    """The ticket of a successful sign-in in this tab.
+    """The ticket of a successful sign-in in this browser tab.
 
-    A second click starts a second run while the first one is still working. `lock` makes it wait.
+    A second click on the button starts a second run of the page during the first. `lock` makes it wait.
     """
 
     ticket: str | None = None
@@ -149,7 +149,7 @@ def _new_password(token: str) -> None:
 
 
 def _log_once(error: errors.ImageError) -> None:
-    """Log the error of an invalid link once per tab, although every run shows it."""
+    """Log the error of an invalid link. Every run of the page shows the error, but only the first logs it."""
     logged = st.session_state.setdefault(LOGGED_KEY, set())
     if error.code not in logged:
         logged.add(error.code)
@@ -157,10 +157,14 @@ def _log_once(error: errors.ImageError) -> None:
 
 
 def _finish(action: Callable[[Authenticator], str], *, key: str) -> None:
-    """Submit the form once. A second click would otherwise find that its own username is taken."""
+    """Run `action`, which submits the form, only once even if the user clicks twice.
+
+    Otherwise the second click would fail, because the first click has already taken the username.
+    """
     state = _state()
     with failure_panel(key):
         with open_authenticator() as authenticator, state.lock:
-            # No call to Streamlit until the ticket is stored: there it ends the run of a first click.
+            # Don't call Streamlit before the ticket is stored. After a second click, any call ends the first
+            # click's run.
             state.ticket = state.ticket or action(authenticator)
         st.rerun()

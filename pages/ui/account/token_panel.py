@@ -1,4 +1,4 @@
-"""API tokens on the account page: create one and copy it, list them, revoke them."""
+"""API tokens on the account page: create a token and copy it, list the tokens, and revoke them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _SCOPE_SUMMARIES = {Scope.READ: "views images", Scope.GENERATE: "generates and c
 
 @dataclass(slots=True)
 class NewTokenState:
-    """A new token, until its owner has copied it.
+    """A new API token, until the user has copied it.
 
-    A second click starts a second run while the first one is still working. `lock` makes it wait.
+    A second click on the button starts a second run of the page during the first. `lock` makes it wait.
     """
 
     token: str | None = None
@@ -77,7 +77,7 @@ def _expiry_label(days: int) -> str:
 
 
 def _create(create: Callable[[], str], state: NewTokenState) -> None:
-    """Create one token, however often the button was clicked."""
+    """Create one token, even if the user clicks twice."""
     with failure_panel("token"):
         with state.lock:
             state.token = state.token or create()
@@ -115,7 +115,7 @@ def _line(user: SignedIn, token: TokenSummary) -> None:
 
 
 def _facts(token: TokenSummary) -> list[str]:
-    """What the token may do, its dates, and its last use."""
+    """Return short texts on what the token may do, its dates, and its last use."""
     expiry = f"expires on {_day(token.expires_at)}" if token.expires_at else "never expires"
     used = f"last used {local_time(token.used_at)}" if token.used_at else "never used"
     scopes = [_SCOPE_SUMMARIES[scope] for scope in Scope if scope in token.scopes]

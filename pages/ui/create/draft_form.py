@@ -1,4 +1,4 @@
-"""The Create page's fields: description, enhancement and options."""
+"""The Create page's fields: the description, the enhancement and the options."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def _use_example(user: SignedIn, state: CreateState) -> None:
 
 
 def field_failure(state: CreateState, *names: str) -> None:
-    """Show the failure about one of these fields right below it.
+    """Show the last failure below a field, if the failure is about one of the fields `names`.
 
-    Without a failure an empty element holds its place. Otherwise Streamlit would move the elements below, and
-    show them twice until the end of the run.
+    Without a failure, an empty element reserves the place. Otherwise Streamlit would move the elements below,
+    and show them twice until the run ends.
     """
     placeholder = st.empty()
     if failure := state.failure_at(*names):
@@ -121,10 +121,11 @@ def enhancement_fields(state: CreateState) -> None:
 
 
 def option_fields(state: CreateState) -> None:
-    """Model, size, quality and number of images, limited to what the chosen model supports."""
+    """Draw the fields for model, size, quality and number of images, as the chosen model supports them."""
     models = {model.name: model for model in studio().quotes.models()}
     has_failure = state.failure_at(*OPTION_FIELDS) is not None
-    # A new key for each failure: an expander that the user has closed would stay closed.
+    # Use a new key for each failure. With the same key, an expander that the user has closed would stay
+    # closed.
     with st.expander(
         "More options", has_failure, icon=":material/tune:", key=f"options-{state.option_failures}"
     ):
@@ -155,7 +156,7 @@ def option_fields(state: CreateState) -> None:
 
 
 def _show_size_failure(size: str, model: ImageModel) -> None:
-    """Show that the model doesn't support the size, before the user clicks Generate."""
+    """Show a failure if the model doesn't support the size, before the user clicks Generate."""
     try:
         check_size(size, model)
     except errors.InvalidParameter as failure:
@@ -176,7 +177,10 @@ def _select(
     labels: Callable[[str], str],
     accept_new: bool = False,
 ) -> str:
-    """A select box that falls back to a preferred option if the model doesn't offer the current one."""
+    """Draw a select box for the draft's field `name`, and return the selected option.
+
+    If the draft's value isn't one of `options`, a preferred option is selected.
+    """
     fallback = next((value for value in preferred if value in options), options[0])
     value = getattr(state.draft, name)
     chosen = st.selectbox(

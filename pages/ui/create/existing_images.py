@@ -1,4 +1,4 @@
-"""The offer to use existing images: shown when Generate would buy images that the user already has."""
+"""The offer to use existing images, shown if Generate would buy images that the user already has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THUMBNAIL_WIDTH = 72
 
 
 def offer_panel(user: SignedIn, state: CreateState, quote: Quote) -> None:
-    """Show the offer until the draft changes: `quote` is the draft's current one."""
+    """Show the offer if it was made for `quote`, the draft's current quote. Otherwise discard the offer."""
     if state.offer_quote != quote:
         state.offer = None
     if state.offer is None:
@@ -44,7 +44,7 @@ def offer_title(offer: Offer) -> str:
 
 
 def _images(offer: Offer) -> list[Image]:
-    """The existing images, each once."""
+    """Return the existing images of the offer, each only once."""
     return list({image.id: image for image in offer.images}.values())
 
 
@@ -81,7 +81,7 @@ def _generate_all_button(user: SignedIn, state: CreateState, offer: Offer) -> No
 
 
 def _generate(user: SignedIn, state: CreateState, generate: Callable[[SignedIn, Offer], str]) -> None:
-    """Order the images once: the second click of a double click finds no offer."""
+    """Order the images only once: the second click of a double click finds no offer."""
     offer, state.offer, state.rerun_page = state.offer, None, True
     if offer is None:
         return
@@ -90,7 +90,7 @@ def _generate(user: SignedIn, state: CreateState, generate: Callable[[SignedIn, 
 
 
 def _open(user: SignedIn, state: CreateState, images: list[Image]) -> None:
-    """Count the images as reused, and open the only one or the gallery."""
+    """Record that the images were reused, then open the image, or the gallery if there are several."""
     offer, state.offer = state.offer, None
     with catch_failure(state.keep_failure):
         if offer:

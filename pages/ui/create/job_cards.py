@@ -1,4 +1,4 @@
-"""The latest images on the Create page: waiting, being generated with a preview, or finished."""
+"""Cards of the latest images on the Create page: waiting, being generated, or finished."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ from pages.ui.toasts import queue_toast, show_queued_toasts
 
 POLL_SECONDS = 1.0
 COLUMNS = 3
-# "Clear" removes these. A failed job, which may have been paid for, is dismissed by its own button.
+# The button "Clear" removes jobs in these states. A failed job may have been paid for, so it has its own
+# button.
 CLEARED_STATES = (JobState.DONE, JobState.CANCELLED)
-# Of a large batch only the next few waiting images have a card.
+# Only the next few waiting images have a card. A large batch has many more.
 _MAX_WAITING_CARDS = 3
 
 
 def job_cards(user: SignedIn, state: CreateState) -> None:
-    """Draw the cards; they poll once a second while an image is waiting or being generated, else never."""
+    """Draw the cards. They poll once a second, but only while an image is waiting or being generated."""
     live = any(job.is_live for job in recent_jobs(user))
     st.fragment(run_every=POLL_SECONDS if live else None)(_cards)(user, state, live)
 
@@ -76,7 +77,7 @@ def _header(user: SignedIn, state: CreateState, jobs: Sequence[JobView]) -> None
 
 
 def _waiting_count(user: SignedIn, state: CreateState) -> None:
-    """One line for all waiting images, if there are too many for a card each."""
+    """Show one line for all waiting images, if they are too many to have a card each."""
     if (count := studio().jobs.counts(user.user_id).get(JobState.QUEUED, 0)) <= _MAX_WAITING_CARDS:
         return
     with st.container(
@@ -92,7 +93,7 @@ def _waiting_count(user: SignedIn, state: CreateState) -> None:
 
 
 def _jobs_with_card(jobs: Sequence[JobView]) -> list[JobView]:
-    """All jobs but the failed ones and those that wait behind the next few."""
+    """Return the jobs that get a card: all except failed jobs and most of the waiting jobs."""
     waiting = sorted(
         (job for job in jobs if job.state is JobState.QUEUED), key=lambda job: (job.created_at, job.position)
     )
@@ -101,7 +102,10 @@ def _jobs_with_card(jobs: Sequence[JobView]) -> list[JobView]:
 
 
 def _batches_with_many_prompts(jobs: Sequence[JobView]) -> set[str]:
-    """Ids of the batches whose images have different prompts: their cards show the prompt."""
+    """Return the ids of the batches whose images have different prompts.
+
+    The cards of these batches show the prompt.
+    """
     prompts: dict[str, set[str]] = {}
     for job in jobs:
         prompts.setdefault(job.batch_id, set()).add(job.recipe.prompt)
@@ -129,7 +133,7 @@ def _card(user: SignedIn, state: CreateState, job: JobView, *, with_prompt: bool
 
 
 def _card_image(job: JobView) -> None:
-    """The finished image, its latest preview, or a grey placeholder."""
+    """Show the finished image, its latest preview, or a grey placeholder."""
     alt = image_alt_text(job.recipe.name, job.recipe.prompt)
     for image_id in job.image_ids:
         st.image(thumbnail_url(image_id), alt=alt, width="stretch")

@@ -1,4 +1,4 @@
-"""Earlier texts of the prompt, in a popover; a click restores one."""
+"""Earlier versions of the prompt, in a popover. A click restores a version."""
 
 from __future__ import annotations
 

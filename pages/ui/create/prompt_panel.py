@@ -38,10 +38,10 @@ ENHANCE_POLL_SECONDS = 0.3
 
 
 def prompt_panel(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
-    """Draw the panel; while the enhancement `run` is live, as a fragment that polls for its text.
+    """Draw the panel. While the enhancement `run` is live, the panel is a fragment that polls for its text.
 
-    Without a live enhancement it isn't a fragment: text typed in a fragment is lost if the user's next click
-    leads to another page.
+    Otherwise the panel isn't a fragment. Text typed in a fragment is lost if the user's next click opens
+    another page.
     """
     polling = run is not None and run.is_live
     panel = st.fragment(run_every=ENHANCE_POLL_SECONDS)(_panel) if polling else _panel
@@ -93,13 +93,13 @@ def _prompt_field(state: CreateState) -> None:
 
 
 def _streamed_prompt(text: str) -> None:
-    """The enhancement's text so far, in a widget of its own so that it never counts as the user's edit."""
+    """Show the enhanced text so far. It has its own widget, so that it isn't taken for the user's edit."""
     st.session_state["prompt-stream"] = text
     st.text_area("Prompt", key="prompt-stream", height=260, disabled=True, label_visibility="collapsed")
 
 
 def _notes(state: CreateState, quote: Quote) -> None:
-    """Length and price, and what the user should know about the prompt."""
+    """Show the prompt's length and price, and notes about the prompt."""
     if quote.excess:
         st.warning(escape_markdown(quote.excess.message), icon=":material/stacks:")
     else:
@@ -160,14 +160,14 @@ def _generate_label(quote: Quote) -> str:
 
 
 def _budget_warning(user: SignedIn, state: CreateState, quote: Quote) -> None:
-    """Warn before the click if the user's budget doesn't cover the images."""
+    """Show a warning if the user's budget doesn't cover the images."""
     shortfall = studio().quotes.shortfall(user, quote)
     if shortfall and not isinstance(state.failure, errors.BudgetSpent):
         st.warning(escape_markdown(shortfall.message), icon=":material/savings:")
 
 
 def _show_failures(state: CreateState) -> None:
-    """The last click's failure, or where to find it; and the failure to store the draft."""
+    """Show the last click's failure, or where the page shows it. Also show why the draft wasn't stored."""
     if failure := state.failure_at(*FIELDS_WITH_FAILURE):
         where = "under More options" if state.failure_at(*OPTION_FIELDS) else "below the field"
         st.error(f"{escape_markdown(failure.message)} See the details {where}.", icon=":material/error:")
@@ -188,13 +188,14 @@ def _enhance(user: SignedIn, state: CreateState) -> None:
 
 
 def _generate(user: SignedIn, state: CreateState) -> None:
-    """Order the images, or offer existing ones first."""
+    """Generate the images. If the user already has some of them, offer these first."""
     _begin_click(user, state)
     quote = current_quote(state)
     order = studio().orders.check(user, quote)
     state.offer, state.offer_quote = studio().existing_images.offer(user, order), quote
     if state.offer:
-        # A phone shows the offer below the visible part of the page, and a screen reader reads only toasts.
+        # On a phone the offer is below the visible part of the page, and a screen reader reads only the
+        # toast.
         queue_toast(f"{offer_title(state.offer)}. Nothing was charged.")
         return
     studio().orders.generate(user, order)
@@ -203,5 +204,5 @@ def _generate(user: SignedIn, state: CreateState) -> None:
 
 def _begin_click(user: SignedIn, state: CreateState) -> None:
     read_widgets(user, state)
-    # The whole page has to run again: it still shows the last failure, and not the new jobs.
+    # Rerun the whole page: it still shows the last failure, and it lacks the new jobs.
     state.failure, state.offer, state.rerun_page = None, None, True

@@ -33,9 +33,9 @@ FIELDS = (
     "quality",
     "images",
 )
-# Field names as core's errors carry them; `n` is the number of images.
+# The names of the option fields in the errors of `core`. `n` is the number of images.
 OPTION_FIELDS = ("model", "size", "quality", "n", "background", "output_format")
-# Fields whose failure is shown beside them instead of below the buttons.
+# A failure about one of these fields is shown beside the field instead of below the buttons.
 FIELDS_WITH_FAILURE = ("name", "traits", "base_prompt", "style", "guidance", *OPTION_FIELDS)
 SHAPES = {
     "1024x1024": "Square",
@@ -50,61 +50,62 @@ SHAPES = {
 class CreateState:
     """The Create page's state in one browser tab.
 
-    A draft that doesn't come from the widgets (the example, a reused image) gets new widgets, whose keys
-    contain a new `form_id` or `prompt_form_id`. Writing the value into the session state of a widget that is
-    on the page isn't reliable: under load the browser sends its old value back.
+    The keys of the widgets contain `form_id` or `prompt_form_id`. If the draft changes without the widgets
+    (by the example or a reused image), a new id makes new widgets, which show the new draft. Writing the
+    value into an existing widget's session state isn't reliable: under load the browser sends the old value
+    back.
     """
 
     draft: DraftState
-    # The draft as this tab stored it last: the base for merging with another tab's changes.
+    # The draft as this tab stored it last. Another tab's changes are found by comparison with it.
     saved_draft: DraftState
     form_id: str = field(default_factory=new_id)
     prompt_form_id: str = field(default_factory=new_id)
-    # The highest number of images that the form offers; a part of that widget's key.
+    # The highest number of images that can be entered. It is a part of that widget's key.
     max_images: int = 1
     failure: errors.ImageError | None = None
-    # Counts the failures about options: each one opens the options again.
+    # Counts the failures about options. Each failure opens the options again.
     option_failures: int = 0
-    # The reason why the draft can't be stored at the moment.
+    # The failure to store the draft, until storing succeeds.
     save_failure: errors.ImageError | None = None
     jobs_failure: errors.ImageError | None = None
-    # The last enhancement whose end this tab has shown.
+    # The id of the last enhancement whose text or failure this tab has shown.
     shown_run_id: str | None = None
-    # Words of the description that the enhancement had left out.
+    # Words of the description that the enhancement had left out. They were added at the prompt's end.
     added_back: tuple[str, ...] = ()
     # When the enhanced prompt was written, if it was reused from an earlier enhancement.
     reused_from: datetime | None = None
-    # Existing images that answer the draft, and the quote that they were found for.
+    # The offer of existing images, and the quote for which it was made.
     offer: Offer | None = None
     offer_quote: Quote | None = None
-    # The latest quote, and the draft that it was computed for.
+    # The latest quote, and the draft for which it was computed.
     quoted: tuple[DraftState, Quote] | None = None
-    # A click in the prompt panel also changed the rest of the page.
+    # True if a click in the prompt panel has also changed the rest of the page.
     rerun_page: bool = False
-    # The tab began with an empty draft. Typing doesn't reset this: the fields would move under the cursor.
+    # True if the tab began with an empty draft. Typing doesn't reset it, because the fields would move.
     welcome: bool = False
 
     def key(self, name: str) -> str:
-        """The key of a field's widget."""
+        """Return the key of a field's widget."""
         form_id = self.prompt_form_id if name in ("prompt", "many") else self.form_id
         return f"draft-{name}-{self.max_images}-{form_id}" if name == "images" else f"draft-{name}-{form_id}"
 
     def failure_at(self, *names: str) -> errors.ImageError | None:
-        """The last failure, if it is about one of these fields."""
+        """Return the last failure if it is about one of the fields `names`, otherwise None."""
         return self.failure if self.failure and self.failure.field in names else None
 
     def keep_failure(self, failure: errors.ImageError) -> None:
-        """Keep the failure of a click; the next run shows it beside its field."""
+        """Keep the failure of a click. The next run shows it beside its field or below the buttons."""
         self.failure = failure
         self.option_failures += failure.field in OPTION_FIELDS
 
     def keep_jobs_failure(self, failure: errors.ImageError) -> None:
-        """Keep the failure of a click on a job's card; the next run shows it above the cards."""
+        """Keep the failure of a click on a job's card. The next run shows it above the cards."""
         self.jobs_failure = failure
 
 
 def create_state(user: SignedIn) -> CreateState:
-    """This tab's state; a new tab starts with the stored draft."""
+    """Return this tab's state. A new tab starts with the stored draft."""
     if STATE_KEY not in st.session_state:
         run = studio().enhancements.current(user.user_id)
         draft = studio().drafts.load(user.user_id)
@@ -118,18 +119,21 @@ def create_state(user: SignedIn) -> CreateState:
 
 
 def reset_create_state() -> None:
-    """Make the Create page start again from the stored draft, after another page has changed it."""
+    """Discard this tab's state, so that the Create page starts again with the stored draft.
+
+    Call this after another page has changed the stored draft.
+    """
     st.session_state.pop(STATE_KEY, None)
 
 
 def store_typed_text(user: SignedIn) -> None:
-    """Store the text typed last on the Create page, even if another page is already being drawn."""
+    """Store the text typed last on the Create page, even if the user has already opened another page."""
     if STATE_KEY in st.session_state:
         read_widgets(user, st.session_state[STATE_KEY])
 
 
 def read_widgets(user: SignedIn, state: CreateState) -> None:
-    """Copy the widgets' values into the draft, and store it if it has changed."""
+    """Copy the widgets' values into the draft, and store the draft if it has changed."""
     typed = {
         name: st.session_state[state.key(name)] for name in FIELDS if state.key(name) in st.session_state
     }
@@ -144,7 +148,10 @@ def read_widgets(user: SignedIn, state: CreateState) -> None:
 
 
 def update_draft(user: SignedIn, state: CreateState, draft: DraftState) -> None:
-    """Make `draft` this tab's draft and store it; if that fails, the page shows why and keeps the draft."""
+    """Make `draft` this tab's draft and store it.
+
+    If storing fails, this tab keeps the draft and the page shows the failure.
+    """
     if draft == state.draft and not state.save_failure:
         return
     state.draft = draft
@@ -158,7 +165,7 @@ def update_draft(user: SignedIn, state: CreateState, draft: DraftState) -> None:
 
 
 def current_quote(state: CreateState) -> Quote:
-    """The draft's quote; computed again only when the draft has changed."""
+    """Return the quote for the draft. It is computed again only if the draft has changed."""
     if state.quoted is None or state.quoted[0] is not state.draft:
         draft = state.draft
         recipe = draft.recipe(studio().settings.default_image_model)
@@ -167,12 +174,12 @@ def current_quote(state: CreateState) -> Quote:
 
 
 def is_unshown(state: CreateState, run: EnhancementRun | None) -> bool:
-    """Whether the enhancement `run` has ended and this tab hasn't shown its end yet."""
+    """Return whether the enhancement `run` has ended and this tab hasn't shown its result yet."""
     return run is not None and not run.is_live and run.id != state.shown_run_id
 
 
 def apply_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
-    """Put a finished enhancement's text, or its failure, into the state; once in each tab."""
+    """Copy a finished enhancement's text or failure into the state, once in each tab."""
     if run is None or not is_unshown(state, run):
         return
     state.shown_run_id = run.id
@@ -185,6 +192,9 @@ def apply_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | 
 
 
 def parse_size(typed: str | None) -> str:
-    """A size in the service's notation (`1024x1024`) from "1024 × 1024", "1024*1024" or "Square"."""
+    """Return a typed size in the notation of the service, such as `1024x1024`.
+
+    `typed` may be "1024 × 1024", "1024*1024" or the name of a shape, such as "Square".
+    """
     text = "".join((typed or "").casefold().replace("×", "x").replace("*", "x").split())
     return next((size for size, shape in SHAPES.items() if shape.casefold() == text), text)

@@ -1,4 +1,4 @@
-"""Edits and variations of an open image, and the link from an image to the one that it is based on."""
+"""Edits and variations of an open image, and the link to the image that it was made from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THUMBNAIL_WIDTH = 56
 
 
 def edit_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
-    """A field for the change, the buttons, and the new images that they bring."""
+    """Draw a field for the change, the buttons, and the new images that result."""
     plan = studio().edits.plan(user, image.id)
     edits, text_key = state.edits_of(image.id), f"edit-text-{image.id}"
     with st.container(key="edit-panel", gap="small"):
@@ -82,7 +82,7 @@ def _batches(user: SignedIn, edits: EditState) -> list[Batch]:
 
 
 def _progress(user: SignedIn, edits: EditState) -> None:
-    """The number of images still to come, then the new images and failures, newest first."""
+    """Show how many images are being generated, then the new images and failures, newest first."""
     rerun_if_signed_out(user)
     batches = _batches(user, edits)
     if live := sum(batch.is_live for batch in batches):
@@ -123,7 +123,7 @@ def _vary(user: SignedIn, edits: EditState, image_id: str) -> None:
 
 
 def source_image(user: SignedIn, image: Image) -> None:
-    """The image that this one was edited or varied from, with a button that opens it."""
+    """Show the image from which `image` was edited or varied, with a button that opens it."""
     if not image.source_id:
         return
     try:

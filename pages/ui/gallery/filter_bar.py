@@ -16,7 +16,7 @@ from pages.ui.session import studio
 
 
 def filter_bar(user: SignedIn, state: GalleryState) -> Filters:
-    """Draw the filters, and return what is chosen now."""
+    """Draw the search field and the filters, and return what is chosen now."""
     choices, chosen = studio().gallery.styles_and_models(user.user_id), state.filters
     with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
         search = st.text_input(
@@ -41,7 +41,10 @@ def trash_text() -> str:
 def _select(
     state: GalleryState, name: str, values: tuple[str, ...], label: Callable[[str], str], *, width: int
 ) -> str:
-    """A select box with an empty choice first. It keeps the chosen value even if its last image is gone."""
+    """Draw a select box for the filter `name`, and return the selected value. The first option is empty.
+
+    The selected value stays an option, even if no image has it any more.
+    """
     chosen: str = getattr(state.filters, name) or ""
     options = list(dict.fromkeys(("", *values, chosen)))
     selected: str = st.selectbox(

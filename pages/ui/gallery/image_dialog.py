@@ -1,4 +1,4 @@
-"""The dialog with one image at full size, its prompts and details, and what can be done with it."""
+"""The dialog with one image at full size, its prompts and details, and buttons for all actions on it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from pages.ui.toasts import queue_toast
 
 
 def image_dialog(user: SignedIn, state: GalleryState, image_id: str) -> None:
-    """Open the image over the page. Another user's image is shown as not found."""
+    """Open a dialog that shows the image.
+
+    If the image belongs to another user, the page shows the failure that there is no such image.
+    """
     with failure_panel("open"):
         title = escape_markdown(studio().gallery.get(user.user_id, image_id).name) or "Untitled image"
         st.dialog(title, width="large", on_dismiss="rerun")(_body)(user, state, image_id)
@@ -48,14 +51,17 @@ def _body(user: SignedIn, state: GalleryState, image_id: str) -> None:
 
 
 def _full_image(user: SignedIn, image: Image) -> None:
-    """The image, or the reason why its file can't be shown; the browser alone would show a broken icon."""
+    """Show the image, or the reason why its file can't be shown.
+
+    Without this check, the browser would show a broken icon.
+    """
     with failure_panel("image"):
         studio().gallery.check_file(user.user_id, image.id)
         st.image(image_url(image.id), alt=image_alt_text(image.name, image.prompt), width="stretch")
 
 
 def _other_prompts(image: Image) -> list[tuple[str, str]]:
-    """The prompt's other versions, without the empty ones."""
+    """Return the labels and texts of the prompt's other versions, without empty ones."""
     texts = (
         ("Base prompt", image.base_prompt),
         ("Enhanced prompt", image.enhanced_prompt),
@@ -66,7 +72,7 @@ def _other_prompts(image: Image) -> list[tuple[str, str]]:
 
 
 def _text_block(text: str) -> None:
-    """Text to read or copy, with its line breaks and not as Markdown."""
+    """Show a text to read or copy. Line breaks are kept, and Markdown is shown literally."""
     st.code(text or "No prompt", language=None, wrap_lines=True)
 
 

@@ -1,4 +1,4 @@
-"""A button that shows images finished while the gallery is open."""
+"""A button that shows the images that were finished while the gallery was open."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ POLL_SECONDS = 2.0
 
 
 def new_images_button(user: SignedIn, *, is_empty: bool) -> None:
-    """Poll while jobs are live, and offer to show their images; an empty gallery shows the first by itself.
+    """Poll while jobs are live, and draw a button that shows their finished images.
 
-    A gallery with images isn't redrawn without a click: that would close an open image and move the others.
+    If the gallery `is_empty`, it shows the first images without a click. Otherwise it isn't redrawn without a
+    click, because redrawing would close an open image and move the other images.
     """
     if job_ids := live_job_ids(user):
         st.fragment(run_every=POLL_SECONDS)(_poll)(user, job_ids, is_empty)

@@ -1,4 +1,4 @@
-"""Share links of one image: create one, and stop sharing those that exist."""
+"""Share links of one image: create a link, and revoke existing links."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def share_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
 
 
 def _new_link(state: GalleryState, image: Image) -> None:
-    """The link that was just created: it is shown only here and only once."""
+    """Show the link that was just created. It is shown only here and only once."""
     share = state.share
     if share is None or share.image_id != image.id:
         return
@@ -85,7 +85,7 @@ def _stop(user: SignedIn, state: GalleryState, share_id: str) -> None:
     try:
         studio().share_links.revoke(user, share_id)
     except errors.ImageNotFound as error:
-        # The link was stopped in another tab, or has expired.
+        # The link was revoked in another tab, or has expired.
         log_failure(error)
 
 

@@ -15,13 +15,16 @@ STATE_KEY = "gallery-state"
 
 @dataclass(slots=True)
 class EditState:
-    """The edits and variations ordered from one image in this tab, or the last click's failure."""
+    """The edits and variations of one image that this tab has ordered.
+
+    `failure` is the failure of the last click, if it failed.
+    """
 
     batch_ids: tuple[str, ...] = ()
     failure: errors.ImageError | None = None
 
     def add_batch(self, batch_id: str) -> None:
-        """Add a new batch. The second click of a double click gives the id of the first one's batch."""
+        """Add the id of a new batch. A double click adds the same id twice, which counts once."""
         self.batch_ids, self.failure = tuple(dict.fromkeys((*self.batch_ids, batch_id))), None
 
     def keep_failure(self, failure: errors.ImageError) -> None:
@@ -30,7 +33,10 @@ class EditState:
 
 @dataclass(slots=True)
 class ShareState:
-    """The link created last for one image, shown once, or the failure to create it."""
+    """The share link that was created last for one image, or the failure to create it.
+
+    The link itself is shown only once.
+    """
 
     image_id: str
     token: str | None = None
@@ -41,20 +47,20 @@ class ShareState:
 class GalleryState:
     """The Gallery page's state in one browser tab.
 
-    `cursor` belongs to `filters`: new filters start at the first page. `form_id` is part of the filter
-    widgets' keys: a new one gives new widgets, which start with `filters`.
+    `cursor` belongs to `filters`, so new filters start at the first page. `form_id` is a part of the filter
+    widgets' keys. A new `form_id` makes new widgets, which show the values of `filters`.
     """
 
     filters: Filters = field(default_factory=Filters)
     cursor: str | None = None
     form_id: str = field(default_factory=new_id)
-    # The image moved to the trash last, as long as the page offers to undo that.
+    # The id of the image that was moved to the trash last, while the page offers to undo that.
     trashed_id: str | None = None
     share: ShareState | None = None
     edits: dict[str, EditState] = field(default_factory=dict)
 
     def key(self, name: str) -> str:
-        """The key of a filter's widget."""
+        """Return the key of a filter's widget."""
         return f"g-{name}-{self.form_id}"
 
     def edits_of(self, image_id: str) -> EditState:
