@@ -40,7 +40,7 @@ _FILE_SCHEMA = {"type": "string", "format": "binary"}
 
 
 class EditRequest(ImageRequest):
-    """The form's fields, without its files."""
+    """The text fields of the form. The uploaded files are validated separately."""
 
     prompt: str = Field(description="The change to make", examples=["Make it night"])
     image_id: str = Field("", max_length=64, description="The id of one of your images; or send `image`")

@@ -42,7 +42,7 @@ class RequestBody(BaseModel):
 
 
 class ImageRequest(RequestBody):
-    """The fields that all requests for new images have in common."""
+    """The fields that requests to generate and requests to edit an image have in common."""
 
     prompt: str
     style: Style | None = Field(None, description=f"A preset ({_STYLES}) or one of the model's own styles")

@@ -26,7 +26,8 @@ INVITE_PARAM = "invite"
 class SignInState:
     """The ticket of a successful sign-in in this browser tab.
 
-    A second click on the button starts a second run of the page during the first. `lock` makes it wait.
+    A second click on the button starts a second run of the page during the first run. `lock` makes the second
+    run wait for the first.
     """
 
     ticket: str | None = None

@@ -29,7 +29,8 @@ _SCOPE_SUMMARIES = {Scope.READ: "views images", Scope.GENERATE: "generates and c
 class NewTokenState:
     """A new API token, until the user has copied it.
 
-    A second click on the button starts a second run of the page during the first. `lock` makes it wait.
+    A second click on the button starts a second run of the page during the first run. `lock` makes the second
+    run wait for the first.
     """
 
     token: str | None = None

@@ -50,10 +50,9 @@ SHAPES = {
 class CreateState:
     """The Create page's state in one browser tab.
 
-    The keys of the widgets contain `form_id` or `prompt_form_id`. If the draft changes without the widgets
-    (by the example or a reused image), a new id makes new widgets, which show the new draft. Writing the
-    value into an existing widget's session state isn't reliable: under load the browser sends the old value
-    back.
+    The keys of the widgets contain `form_id` or `prompt_form_id`. If an example or a reused image replaces
+    the draft, a new id makes new widgets, which show the new draft. Writing a value into the session state of
+    an existing widget isn't reliable: under load the browser sends the old value back.
     """
 
     draft: DraftState
