@@ -11,6 +11,7 @@
 #   make fuzz FUZZ=PATH      only the fuzzing, of one file or folder
 #   make bench               measure speed and memory; BENCH="--only startup poll --json figures.json"
 #   make errors              write docs/errors.md from the code
+#   make settings            write docs/settings.md from the code
 #   make format              format the code
 #   make browser             install a browser for the tests where there is none
 #   make clean               delete what these commands have installed and cached
@@ -18,7 +19,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint check proof chaos fuzz bench errors format browser clean
+.PHONY: run test lint check proof chaos fuzz bench errors settings format browser clean
 
 run: $(VENV)/.app-ready
 	@$(BIN)/python app.py
@@ -53,6 +54,9 @@ bench: $(VENV)/.tests-ready browser
 
 errors: $(VENV)/.tests-ready
 	$(BIN)/python -m tests.support.error_table --write
+
+settings: $(VENV)/.tests-ready
+	$(BIN)/python -m tests.support.settings_table --write
 
 format: $(VENV)/.tests-ready
 	$(BIN)/ruff check --fix .

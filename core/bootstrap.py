@@ -118,40 +118,26 @@ def _assemble(
     client = ServiceClient(settings, transport=transport)
     audit_log = AuditLog(database)
     gallery = Gallery(database, storage, audit_log, trash_days=settings.trash_days)
-    usage, error_counts, budgets = (
-        UsageLog(database),
-        ErrorCounts(database),
-        Budgets(database, settings, audit_log),
-    )
+    usage, error_counts = UsageLog(database), ErrorCounts(database)
+    budgets = Budgets(database, settings, audit_log)
     drafts, cache = Drafts(database), EnhancementCache(database, service=settings.openai_base_url or "")
+    enhancer = Enhancer(
+        client, usage, cache, budgets, model=settings.default_text_model, offline=settings.offline,
+        secret=secret, on_failure=error_counts.count,
+    )  # fmt: skip
+    enhancements = Enhancements(enhancer, drafts)
     worker = Worker(
         database, storage, gallery, usage, budgets, client, secret, error_counts,
         offline=settings.offline, resend_unknown=settings.resend_unknown,
     )  # fmt: skip
-    enhancer = Enhancer(
-        client,
-        usage,
-        cache,
-        budgets,
-        model=settings.default_text_model,
-        offline=settings.offline,
-        secret=secret,
-        on_failure=error_counts.count,
-    )
-    enhancements = Enhancements(enhancer, drafts)
-    idempotency = IdempotencyStore(database)
     jobs = _jobs(settings, process_lock, worker, budgets)
+    idempotency = IdempotencyStore(database)
     uploads = Uploads(storage, settings.max_upload_mb)
     quotes = Quotes(settings=settings, budgets=budgets)
     orders = Orders(
-        settings=settings,
-        quotes=quotes,
-        gallery=gallery,
-        uploads=uploads,
-        moderation=client.moderation,
-        jobs=jobs,
-        idempotency=idempotency,
-    )
+        settings=settings, quotes=quotes, gallery=gallery, uploads=uploads,
+        moderation=client.moderation, jobs=jobs, idempotency=idempotency,
+    )  # fmt: skip
     studio = Studio(
         settings=settings,
         database=database,
@@ -188,10 +174,14 @@ def _assemble(
         rate_limits=RateLimits(database),
         chores=Chores(),
     )
-    studio.jobs.start()
-    repairs = Repairs(IntegrityCheck(database, storage), gallery)
-    studio.chores.start(_chores(studio, cache, repairs))
+    _start(studio, cache)
     return studio
+
+
+def _start(studio: Studio, cache: EnhancementCache) -> None:
+    studio.jobs.start()
+    repairs = Repairs(IntegrityCheck(studio.database, studio.storage), studio.gallery)
+    studio.chores.start(_chores(studio, cache, repairs))
 
 
 def _lock_database(settings: Settings, folder: Path, undo: ExitStack) -> tuple[Database, ProcessLock]:
