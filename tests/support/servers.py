@@ -121,6 +121,7 @@ class PostgresDatabases:
         self._idle: list[str] = []
         with psycopg.connect(server.url(TEMPLATE)) as connection:
             self._definitions = _definitions(connection)
+            self._revision = _revision(connection)
 
     @contextmanager
     def lend(self) -> Iterator[str]:
@@ -133,7 +134,8 @@ class PostgresDatabases:
             yield self._server.url(name)
             with psycopg.connect(self._server.url(name), autocommit=True) as connection:
                 _await_no_others(connection)
-                reusable = _definitions(connection) == self._definitions
+                same_tables = _definitions(connection) == self._definitions
+                reusable = same_tables and _revision(connection) == self._revision
                 if reusable:
                     _delete_all_rows(connection)
         except BaseException:
@@ -149,6 +151,11 @@ def _definitions(connection: psycopg.Connection) -> str:
     row = connection.execute(_DEFINITIONS).fetchone()
     assert row
     return str(row[0])
+
+
+def _revision(connection: psycopg.Connection) -> object:
+    """The revision that the database says its tables have."""
+    return connection.execute("SELECT version_num FROM alembic_version").fetchone()
 
 
 def _await_no_others(connection: psycopg.Connection) -> None:
