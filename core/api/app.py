@@ -1,6 +1,7 @@
 """The two FastAPI applications: one serves `/api`, the other serves `/auth`.
 
-This module joins their routes, turns errors into responses, and begins and ends browser sessions.
+This module combines the routes of the other modules, turns errors into responses, and has the routes that
+begin and end a browser session.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def create_api(
 ) -> FastAPI:
     """Create the application that serves `/api`.
 
-    `is_stopping` returns true once the server is stopping. Waiting requests then get a response.
+    `get_studio` returns the process's Studio (core.studio). `is_stopping` returns True once the server is
+    stopping. A request that waits for images then responds with the status 202 and waits no longer.
     """
     document = {"title": "Atelier: the Images API", "description": _DESCRIPTION, "servers": [{"url": "/api"}]}
     application = _application(get_studio, generation, enhancement, edits, gallery, audit, docs, **document)
@@ -62,7 +64,10 @@ def create_api(
 
 
 def create_auth(get_studio: Callable[[], Studio]) -> FastAPI:
-    """Create the application that serves `/auth`. Only it sets and clears the session cookie."""
+    """Create the application that serves `/auth`: signing in and out.
+
+    No other route sets or clears the session cookie. `get_studio` returns the process's Studio (core.studio).
+    """
     return _application(get_studio, sessions)
 
 
@@ -115,9 +120,9 @@ def end_session(request: Request, studio: CurrentStudio) -> Response:
 
 
 def _delete_session(studio: Studio, request: Request) -> None:
-    """Delete the rows of the sessions that the request's cookies name.
+    """Delete the database rows of the sessions that the request's cookies name.
 
-    An error of the database is only logged, so that a user can always sign out of the browser.
+    If the database fails, the error is only logged, so that a user can always sign out of the browser.
     """
     try:
         for name in (COOKIE, SECURE_COOKIE):
@@ -135,7 +140,10 @@ def _on_image_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_http_error(request: Request, error: Exception) -> JSONResponse:
-    """Respond to an error of the framework: an unknown path, a wrong method or an unreadable body."""
+    """Return the response to an HTTPException of the framework, such as an unknown path or a wrong method.
+
+    If the exception was caused by an ImageError, the response describes the ImageError instead.
+    """
     if not isinstance(error, HTTPException):
         raise error
     if isinstance(error.__cause__, errors.ImageError):
@@ -149,13 +157,19 @@ def _on_http_error(request: Request, error: Exception) -> JSONResponse:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """Return all methods that the request's path allows. The framework names only those of one route."""
+    """Return all HTTP methods that the request's path allows, sorted.
+
+    Starlette's own `Allow` header names the methods of only one of the routes with this path.
+    """
     routes = (route for route in request.app.state.routes if route.matches(request.scope)[0] != Match.NONE)
     return sorted({method for route in routes for method in getattr(route, "methods", None) or ()})
 
 
 def _on_invalid(request: Request, error: Exception) -> JSONResponse:
-    """Respond to a request that fails validation. The response doesn't repeat the request's values."""
+    """Return the response to a request that fails validation.
+
+    The response names the invalid fields, but doesn't repeat their values.
+    """
     if not isinstance(error, RequestValidationError):
         raise error
     problems = (f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())
@@ -167,9 +181,10 @@ def _on_invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_invalid_api_request(request: Request, error: Exception) -> JSONResponse:
-    """Respond as `_on_invalid` does, but authenticate the user first if the body isn't JSON.
+    """Return the response of `_on_invalid`. Authenticate the user first if the body isn't valid JSON.
 
-    FastAPI parses the body before it runs the dependencies, so nothing else has authenticated the user.
+    FastAPI parses the body before it runs the dependencies, so the user hasn't been authenticated yet. An
+    unauthenticated client gets the authentication error instead.
     """
     if isinstance(error, RequestValidationError) and error.errors()[0]["type"] == "json_invalid":
         try:
@@ -180,17 +195,17 @@ def _on_invalid_api_request(request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
-    """Respond to an exception that no other handler expects. The server logs its traceback."""
+    """Return the response to an exception that has no handler of its own. The server logs the traceback."""
     unexpected = errors.ImageError(details=type(error).__name__)
     _count_error(request, unexpected)
     return error_response(unexpected, 500)
 
 
 def _count_error(request: Request, error: errors.ImageError) -> None:
-    """Count an error for the administrator's list of failures.
+    """Count `error` for the list of failures that administrators see.
 
     Errors of unauthenticated requests aren't counted. Otherwise anybody could make the server write to the
-    database.
+    database. If counting fails, the failure is ignored.
     """
     with suppress(Exception):
         if getattr(request.state, "authenticated", False):

@@ -1,6 +1,7 @@
 """The route that downloads the audit log as a CSV file.
 
-The cells are escaped, so that a spreadsheet runs none of them as a formula.
+The audit log records who did what, and when. Its cells are escaped, so that a spreadsheet program doesn't run
+them as formulas.
 """
 
 from __future__ import annotations
@@ -47,12 +48,16 @@ def get_audit(
 
 
 def escape_formulas(text: str) -> str:
-    """Return `text` with an apostrophe before each part that a spreadsheet would read as a formula."""
+    """Return `text` with an apostrophe before each part that a spreadsheet program would run as a formula."""
     return _FORMULA.sub(r"\1'\2", text)
 
 
 def csv_lines(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[bytes]:
-    """Yield the lines of a CSV file: `titles`, then `rows`. Quotes all cells and escapes formulas."""
+    """Yield a CSV file as lines in UTF-8: first `titles`, then `rows`.
+
+    All cells are quoted and escaped with `escape_formulas`. The file starts with a byte order mark. A
+    character that UTF-8 can't encode is replaced with "?".
+    """
     yield (_BYTE_ORDER_MARK + _line(titles)).encode()
     for row in rows:
         yield _line(row).encode("utf-8", "replace")

@@ -1,4 +1,8 @@
-"""FastAPI dependencies: the process's `Studio`, the authenticated user, scopes and rate limits."""
+"""FastAPI dependencies: values that the routes receive, and checks that run before the routes.
+
+They provide the process's Studio (core.studio) and the signed-in user. They check API tokens, scopes and rate
+limits.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +33,11 @@ CurrentStudio = Annotated[Studio, Depends(current_studio)]
 
 
 def current_user(request: Request, studio: CurrentStudio) -> SignedIn:
-    """Return the user of the bearer token or, if there is no token, of the session cookie.
+    """Return the user whose API token or session cookie the request has. A token takes precedence.
 
-    Raises TokenRejected if the token is invalid, even if the cookie is valid. Raises ImageAuthError if the
-    request has neither a token nor a valid cookie.
+    The token is in the `Authorization: Bearer` header. Raises TokenRejected if the token is invalid, whether
+    or not the request also has a valid cookie. Raises ImageAuthError if the request has neither a token nor a
+    valid cookie.
     """
     scheme, *token = request.headers.get("authorization", "").split(None, 1) or [""]
     if scheme.casefold() == "bearer":
@@ -56,15 +61,16 @@ CurrentUser = Annotated[SignedIn, Depends(current_user)]
 
 
 def reader(request: Request, studio: CurrentStudio, user: CurrentUser) -> SignedIn:
-    """Check the scope `read`, count the request against the rate limits, and return the user.
+    """Return the user of a request that reads data. Count the request against the user's rate limits.
 
-    Raises ScopeMissing if the token lacks the scope, and RequestRateExceeded if no requests are left.
+    Raises ScopeMissing if the request's API token lacks the scope `read`. Raises RequestRateExceeded if the
+    user or the token has sent too many requests. If the count can't be stored, the request is allowed.
     """
     user.require(Scope.READ)
     try:
         _count_request(request, studio, user, RateKind.READ)
     except (errors.StorageError, errors.DatabaseError) as error:
-        # Allow the request: users can still see their images when the disk is full.
+        # Allow the request, so that users can see their images while the disk is full.
         log.warning("request_not_counted", code=error.code, details=error.details)
     return user
 
@@ -72,17 +78,17 @@ def reader(request: Request, studio: CurrentStudio, user: CurrentUser) -> Signed
 def image_viewer(request: Request, studio: CurrentStudio, user: CurrentUser) -> SignedIn:
     """Return the user of a request for an image file.
 
-    Only requests with an API token are counted. Requests with a session cookie aren't counted, because one
-    page loads many images.
+    A request with an API token is checked and counted as by `reader`. A request with a session cookie isn't
+    counted, because one page loads many images.
     """
     return reader(request, studio, user) if user.token_id else user
 
 
 def spender(request: Request, studio: CurrentStudio, user: CurrentUser) -> SignedIn:
-    """Check the scope `generate`, count the request against the rate limits, and return the user.
+    """Return the user of a request that buys or changes images. Count the request against the rate limits.
 
-    The scope `generate` lets a user buy and change images. Raises ScopeMissing if the token lacks the scope,
-    and RequestRateExceeded if no requests are left.
+    Raises ScopeMissing if the request's API token lacks the scope `generate`. Raises RequestRateExceeded if
+    the user or the token has sent too many requests.
     """
     user.require(Scope.GENERATE)
     _count_request(request, studio, user, RateKind.PAID)
@@ -100,8 +106,9 @@ def visible_image_owner(
 ) -> str:
     """Return the id of the user whose images this request may see.
 
-    With a valid share link, this is the owner of the shared image. Otherwise it is the signed-in user. Raises
-    ImageNotFound if the link doesn't share this image and nobody is signed in.
+    `share` is the secret from a share link. If it is valid for this image, the user is the image's owner, and
+    nobody needs to be signed in. Otherwise the user is the signed-in user. If nobody is signed in, raises
+    ImageNotFound if `share` is given, and ImageAuthError if it isn't.
     """
     if share is not None and (shared_image := studio.share_links.shared_image(share, image_id)):
         request.state.by_share_link = True
@@ -121,9 +128,10 @@ Spender = Annotated[SignedIn, Depends(spender)]
 
 
 def _count_request(request: Request, studio: Studio, user: SignedIn, kind: RateKind) -> None:
-    """Count the request against the rate limits. Raises RequestRateExceeded if no requests are left.
+    """Count the request against the rate limits for requests of `kind`.
 
-    Stores the status of the limits in `request.state`, from which RateLimitHeaders reads it.
+    Stores the status of the limits in `request.state.limit_status`, from which RateLimitHeaders reads it.
+    Raises RequestRateExceeded if no requests are left.
     """
     status = studio.rate_limits.acquire(kind, _rate_limits(studio, user, kind))
     request.state.limit_status = status
@@ -132,7 +140,7 @@ def _count_request(request: Request, studio: Studio, user: SignedIn, kind: RateK
 
 
 def _rate_limits(studio: Studio, user: SignedIn, kind: RateKind) -> list[Limit]:
-    """Return the user's limit. If the request has an API token, return the token's limit as well."""
+    """Return the user's rate limit for requests of `kind`. Add the limit of the API token if there is one."""
     settings, reading = studio.settings, kind == RateKind.READ
     per_user = settings.user_reads_per_minute if reading else settings.user_paid_per_minute
     per_token = settings.token_reads_per_minute if reading else settings.token_paid_per_minute
@@ -141,7 +149,10 @@ def _rate_limits(studio: Studio, user: SignedIn, kind: RateKind) -> list[Limit]:
 
 
 class RateLimitHeaders:
-    """ASGI middleware that adds the `RateLimit-*` headers to the response of each counted request."""
+    """ASGI middleware that adds `RateLimit-*` headers to the response of each rate-limited request.
+
+    The headers say how many requests are left in the current minute.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

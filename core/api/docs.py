@@ -1,4 +1,4 @@
-"""The routes of the API's documentation: the OpenAPI document and a page with Swagger UI.
+"""The routes of the API's documentation: the OpenAPI document, and a page that shows it with Swagger UI.
 
 Only signed-in users can open them. The page loads nothing from other servers.
 """
@@ -50,7 +50,7 @@ _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/cs
 
 
 class DocumentedAPI(FastAPI):
-    """A FastAPI application whose OpenAPI document also has the error schemas and the security schemes."""
+    """A FastAPI application whose OpenAPI document also describes error responses and authentication."""
 
     def openapi(self) -> dict[str, Any]:
         document = super().openapi()
@@ -84,7 +84,7 @@ def asset(name: str, user: Reader) -> Response:
         return Response(_START, media_type="text/javascript", headers=_HEADERS)
     if name not in _ASSETS:
         raise errors.PageNotFound
-    # Only Swagger UI's files are read from this package. None of the package's code runs.
+    # The package `fastapi_swagger` is used only for its copies of Swagger UI's files. None of its code runs.
     data = (files("fastapi_swagger") / "resources" / name).read_bytes()
     return Response(
         data, media_type=_ASSETS[name], headers=_HEADERS | {"Cache-Control": "private, max-age=86400"}

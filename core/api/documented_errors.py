@@ -1,4 +1,4 @@
-"""The errors that each route can respond with, for the OpenAPI document."""
+"""The errors that each API route can respond with, as they appear in the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from core import errors
 from core.web.error_responses import Failed
 
-# Errors of what a request asks for, such as its prompt, model or size.
+# Errors that reject what a request asks for, such as its prompt, model or size.
 REQUEST_ERRORS = (
     errors.PromptEmpty,
     errors.PromptTooLong,
@@ -19,7 +19,7 @@ REQUEST_ERRORS = (
     errors.BudgetSpent,
     errors.IdempotencyKeyReused,
 )
-# Errors of the image service.
+# Errors that come from the image service, or from calling it.
 SERVICE_ERRORS = (
     errors.RateLimited,
     errors.QuotaSpent,
@@ -56,9 +56,10 @@ _SCHEMA_REF = "#/components/schemas/{model}"
 
 
 def document_errors(*kinds: type[errors.ImageError]) -> dict[int | str, dict[str, Any]]:
-    """Return the OpenAPI responses of a route that can raise `kinds`.
+    """Return the value of FastAPI's `responses=` for a route that can raise `kinds`.
 
-    There is one response for each HTTP status. Its description lists the codes and messages of its errors.
+    The dictionary has one OpenAPI response for each HTTP status. The response's description lists the codes
+    and messages of the errors with this status. The errors that any route can raise are included.
     """
     lines = {422: [f"`{errors.RequestRejected.code}` A field is missing, unknown or of the wrong type."]}
     for kind in (*_COMMON_ERRORS, *kinds):
@@ -73,7 +74,11 @@ def document_errors(*kinds: type[errors.ImageError]) -> dict[int | str, dict[str
 
 
 def error_schemas() -> dict[str, Any]:
-    """Return the component schemas to which `document_errors` refers, by name."""
+    """Return the JSON schemas of an error response, by the schemas' names.
+
+    They belong into `components.schemas` of the OpenAPI document. The responses of `document_errors` refer to
+    them.
+    """
     schema = Failed.model_json_schema(ref_template=_SCHEMA_REF)
     definitions: dict[str, Any] = schema.pop("$defs")
     return definitions | {Failed.__name__: schema}

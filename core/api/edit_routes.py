@@ -1,4 +1,4 @@
-"""The route that edits an image, either one from the user's gallery or an uploaded file."""
+"""The route that edits an image. The image is in the user's gallery or is uploaded with the request."""
 
 from __future__ import annotations
 
@@ -40,16 +40,17 @@ _FILE_SCHEMA = {"type": "string", "format": "binary"}
 
 
 class EditRequest(ImageRequest):
-    """The text fields of the form. The uploaded files are validated separately."""
+    """The text fields of the form that a request to edit an image sends. `_validate` checks the files."""
 
     prompt: str = Field(description="The change to make", examples=["Make it night"])
     image_id: str = Field("", max_length=64, description="The id of one of your images; or send `image`")
 
 
 def _openapi_form() -> dict[str, Any]:
-    """Return the form's description for the OpenAPI document.
+    """Return the `requestBody` of the OpenAPI document: the form's text fields and its two files.
 
-    The route doesn't declare the form to FastAPI, which would then read the body before authentication.
+    The form isn't declared to FastAPI as a parameter of the route. FastAPI would then read the body before it
+    authenticates the user.
     """
     schema = EditRequest.model_json_schema()
     schema["properties"] |= {
@@ -116,9 +117,10 @@ async def edit(
 
 @asynccontextmanager
 async def _form(request: Request) -> AsyncIterator[FormData]:
-    """Parse the request's form. The form's files stay on disk until the block ends.
+    """Parse the request's form and yield it. The form's files stay on disk until the block ends.
 
-    Raises ContentTypeRejected if the form isn't UTF-8, and RequestRejected if the body was cut off.
+    Raises ContentTypeRejected if the request declares another charset than UTF-8 or ASCII. Raises
+    RequestRejected if the client disconnects before it has sent the whole body.
     """
     _, options = parse_options_header(request.headers.get("content-type", ""))
     if options.get(b"charset", b"utf-8").lower() not in _CHARSETS:
@@ -134,9 +136,10 @@ async def _form(request: Request) -> AsyncIterator[FormData]:
 
 
 def _validate(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
-    """Split the form into its validated fields and its files by name.
+    """Return the form's validated text fields, and the form's files by the names of their fields.
 
-    Raises RequestValidationError if a field is unknown, repeated or invalid.
+    Raises RequestValidationError if a field is unknown, repeated or invalid. The form must have either the
+    file `image` or the field `image_id`.
     """
     files = {name: part.file for name, part in form.multi_items() if isinstance(part, UploadFile)}
     fields = {name: part for name, part in form.multi_items() if isinstance(part, str)}
@@ -155,9 +158,9 @@ def _validate(form: FormData) -> tuple[EditRequest, dict[str, BinaryIO]]:
 
 
 async def run_in_upload_queue(request: Request, user_id: str, work: Callable[[], T]) -> T:
-    """Run `work` in the upload queue and return its result.
+    """Run the function `work` in the application's upload queue and return its result.
 
-    The queue re-encodes large images one at a time, so that they don't delay other requests. Raises
+    Work on large images waits there for its turn, so that it doesn't delay other requests. Raises
     RequestRejected if the client disconnects before `work` has started.
     """
     queue: UploadQueue = request.app.state.upload_queue
@@ -188,7 +191,10 @@ def _invalid(name: str, message: str) -> RequestValidationError:
 def _with_images(
     studio: Studio, user: SignedIn, recipe: Recipe, body: EditRequest, files: dict[str, BinaryIO]
 ) -> Recipe:
-    """Return `recipe` with the image and the mask of the request. Stores no upload unless all are valid."""
+    """Return a copy of `recipe` with the keys of the image to edit and of the mask, if there is one.
+
+    The uploaded files are stored first. If the image or the mask is invalid, none of them is stored.
+    """
     image_file, mask_file = files.get("image"), files.get("mask")
     if image_file and mask_file:
         upload, mask = studio.uploads.store_with_mask(user.user_id, image_file, mask_file)

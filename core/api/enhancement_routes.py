@@ -1,4 +1,4 @@
-"""The route that enhances a prompt."""
+"""The route that enhances a prompt: a text model writes a detailed prompt from a short description."""
 
 from __future__ import annotations
 
@@ -90,10 +90,11 @@ async def next_chunk(
     *,
     until_end: bool = False,
 ) -> str | None:
-    """Wait for the next chunk of the text and return it, or None at the end of the text.
+    """Wait for the next chunk of the streamed text and return it. Return None at the end of the text.
 
-    With `until_end`, discard all chunks and return None. If the client disconnects, a text that hasn't
-    started is cancelled, unless the client can repeat the request by its idempotency key.
+    `chunks` receives the chunks, and `text` is the future of the whole text. With `until_end`, all chunks are
+    discarded and the function returns None. If the client disconnects, a text that hasn't started is
+    cancelled. A request with an idempotency key is never cancelled, because the client may repeat it.
     """
     while True:
         try:
@@ -107,9 +108,10 @@ async def next_chunk(
 
 
 def enhanced_prompt(text: Future[str]) -> str:
-    """Return the finished text.
+    """Return the finished prompt from the future `text`.
 
-    Raises EnhancementCancelled if the text was cancelled, and the enhancement's own error if it failed.
+    Raises EnhancementCancelled if the future was cancelled. If the enhancement failed, raises the ImageError
+    that it failed with.
     """
     if text.cancelled():
         raise errors.EnhancementCancelled
@@ -117,9 +119,10 @@ def enhanced_prompt(text: Future[str]) -> str:
 
 
 async def _start_enhancement(enhance: Callable[[], Future[str]], *, retries: int) -> Future[str]:
-    """Start the enhancement, and retry while another request with the same idempotency key is running.
+    """Call `enhance`, which starts the enhancement, and return the future of the enhanced prompt.
 
-    Raises IdempotencyKeyBusy if that request is still running after `retries` retries.
+    If another request with the same idempotency key is running, the call is repeated up to `retries` times,
+    after pauses of KEY_RETRY_SECONDS. Raises IdempotencyKeyBusy if the other request is still running then.
     """
     for _ in range(retries):
         try:
@@ -135,9 +138,10 @@ async def _delta_events(
     text: Future[str],
     check_user: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[bytes]:
-    """Yield a `delta` event for each chunk, then `done` with the finished prompt, or `error`.
+    """Yield a `delta` event for each chunk, then a `done` event with the finished prompt or an `error` event.
 
-    `first` is the first chunk. `check_user` raises an ImageError if the user has lost access in the meantime.
+    `first` is the first chunk, and `chunks` receives the others. `text` is the future of the finished prompt.
+    `check_user` raises an ImageError if the user has lost access while the text was streamed.
     """
     chunk = first
     while chunk is not None:

@@ -1,7 +1,7 @@
 """Server-sent events: their format, the stream of a batch's progress, and the limit on open streams.
 
-A batch is all images of one request. A route that waits for a batch reads its rows at growing intervals, and
-holds no thread between two reads.
+A batch is all images of one request. A route that waits for a batch reads the batch's rows from the database
+repeatedly, at growing intervals. It occupies no thread between two reads.
 """
 
 from __future__ import annotations
@@ -29,16 +29,19 @@ from core.web.urls import partial_url
 
 # Seconds between two reads of a batch. The first pause is short, because some batches end at once.
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.5
-# A pause grows by this share of the time waited so far. If the client needs only the batch's end, the pause
-# grows up to this maximum in seconds.
+# The pause grows with the time waited so far: this share of it is added to the first pause. For a client that
+# needs only the batch's end, the pause has this larger maximum in seconds.
 LATE_SHARE, MAX_LATE_SECONDS = 0.1, 3.0
-# The limit for each user in one process. Each open stream or waiting request queries the database repeatedly.
+# The most open streams and waiting requests of one user in one process. Each of them queries the database
+# repeatedly.
 MAX_STREAMS = 20
-# A stream that is silent for this long sends a comment, because a proxy may close a silent connection.
+# A stream that has sent nothing for this many seconds sends a comment, because a proxy may close a silent
+# connection.
 KEEP_ALIVE_SECONDS = 15.0
-# Shorter than the timeouts of common proxies. A client would take such a timeout for a failed request.
+# The longest time in seconds that a request waits for a batch. It is shorter than the timeouts of common
+# proxies, because a client would treat a proxy's timeout as a failed request.
 MAX_WAIT_SECONDS = 240.0
-# The interval at which a waiting request checks whether its client has disconnected.
+# The interval in seconds at which a waiting request checks whether its client has disconnected.
 DISCONNECT_CHECK_SECONDS = 0.5
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -51,9 +54,10 @@ SCHEMA = {
 
 
 class Partial(BaseModel):
-    """A preview of an image that is being generated.
+    """The data of a `partial` event: a preview of an image that is being generated.
 
-    `image` is the id of the image's job. `b64_json` has the preview's bytes in Base64.
+    `image` is the id of the image's job. `number` counts the job's previews from 0. `url` and `type` are the
+    preview's address and media type. `b64_json` has the preview's bytes in Base64.
     """
 
     image: str
@@ -64,7 +68,7 @@ class Partial(BaseModel):
 
 
 class Delta(BaseModel):
-    """A chunk of a streamed text."""
+    """The data of a `delta` event: a chunk of a streamed text."""
 
     text: str
 
@@ -74,19 +78,24 @@ def event(name: str, data: BaseModel) -> bytes:
 
 
 def error_event(error: errors.ImageError, name: str = "error") -> bytes:
-    """Return `error` as an event, for a response whose status has already been sent."""
+    """Return `error` as an encoded server-sent event called `name`.
+
+    Use it in a stream, whose HTTP status has already been sent.
+    """
     return format_sse_event(event=name, data_str=json.dumps(error_body(error)))
 
 
 def keep_alive() -> bytes:
-    """Return an empty comment. Sending it keeps a silent connection open."""
+    """Return an empty comment in the format of server-sent events. It keeps a silent connection open."""
     return format_sse_event(comment="")
 
 
 class StreamSlots:
-    """Limits each user's open streams and waiting requests, so that one user can't slow down the others.
+    """Limits how many streams and waiting requests each user may have open at the same time.
 
-    Counts are kept in one process. The class isn't thread-safe: use it only on the event loop.
+    Each open stream or waiting request occupies one of the user's `limit` slots. So one user can't slow down
+    the others. The counts are of this process only. The class isn't thread-safe: use it only on the event
+    loop.
     """
 
     def __init__(self, limit: int = MAX_STREAMS) -> None:
@@ -98,7 +107,10 @@ class StreamSlots:
 
     @contextmanager
     def occupy(self, user_id: str) -> Iterator[bool]:
-        """Occupy one of the user's slots until the block ends. Yields False if no slot is free."""
+        """Occupy one of the user's slots until the block ends, and yield True.
+
+        If no slot is free, yield False and occupy none.
+        """
         if self.full(user_id):
             yield False
             return
@@ -125,10 +137,10 @@ def too_many_streams() -> errors.RequestRateExceeded:
 async def limited_stream(
     slots: StreamSlots, user_id: str, stream: AsyncIterator[bytes]
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks of `stream`, and occupy one of the user's slots while it is open.
+    """Yield the chunks of `stream`. Occupy one of the user's slots in `slots` while the stream is open.
 
-    If no slot is free, yields only an error event. The route has checked this before, but many requests may
-    pass its check at the same moment.
+    If no slot is free, yield one error event and end. The route has already checked for a free slot, but
+    several requests may pass that check at the same moment.
     """
     with slots.occupy(user_id) as is_free:
         if not is_free:
@@ -139,17 +151,17 @@ async def limited_stream(
 
 
 def progress_pause(waited: float) -> float:
-    """Return the seconds until the next read of a batch, for a client that sees every change.
+    """Return the seconds to pause before the next read of a batch, for a client that watches the progress.
 
-    `waited` is the number of seconds waited so far.
+    `waited` is the number of seconds that the client has waited so far.
     """
     return min(MIN_PAUSE_SECONDS + waited * LATE_SHARE, MAX_PAUSE_SECONDS)
 
 
 def end_pause(waited: float) -> float:
-    """Return the seconds until the next read of a batch, for a client that sees only the batch's end.
+    """Return the seconds to pause before the next read of a batch, for a client that needs only its end.
 
-    `waited` is the number of seconds waited so far.
+    `waited` is the number of seconds that the client has waited so far.
     """
     return min(MIN_PAUSE_SECONDS + waited * LATE_SHARE, MAX_LATE_SECONDS)
 
@@ -157,10 +169,11 @@ def end_pause(waited: float) -> float:
 async def poll_batch(
     request: Request, read: Callable[[], Batch], pause: Callable[[float], float] = progress_pause
 ) -> AsyncIterator[Batch]:
-    """Yield the batch again and again until it has ended, the client has disconnected or the server stops.
+    """Yield the batch's current state repeatedly, until the batch has ended.
 
-    `read` reads the batch. `pause` gets the seconds waited so far, and returns the seconds until the next
-    read.
+    Ends earlier if the client has disconnected or the server is stopping. `read` reads the batch from the
+    database. `pause` returns the seconds to pause before the next read. Its argument is the number of seconds
+    waited so far.
     """
     waited = 0.0
     is_stopping: Callable[[], bool] = request.app.state.is_stopping
@@ -174,9 +187,10 @@ async def poll_batch(
 
 
 async def wait_for_end(request: Request, read: Callable[[], Batch]) -> Batch:
-    """Wait for the batch to end and return it.
+    """Wait until the batch has ended and return it. `read` reads the batch from the database.
 
-    Returns an unfinished batch after MAX_WAIT_SECONDS, or if the client has disconnected or the server stops.
+    The returned batch is unfinished if MAX_WAIT_SECONDS have passed, the client has disconnected or the
+    server is stopping.
     """
     deadline = time.monotonic() + MAX_WAIT_SECONDS
     async for batch in poll_batch(request, read, end_pause):
@@ -192,10 +206,12 @@ async def batch_events(
     read_partial: Callable[[str, int], bytes],
     end_event: Callable[[Batch], bytes],
 ) -> AsyncIterator[bytes]:
-    """Yield a `progress` event for every change, a `partial` event for every preview, then `end_event`.
+    """Yield the encoded events of a batch: `progress` after each change, `partial` for each new preview.
 
-    The stream stops without an end event if the server stops, an error occurs or the user is signed out. A
-    client that opens the stream again gets the reason as an error response.
+    `read` reads the batch, and `read_partial` returns the bytes of a preview by job id and number. Once the
+    batch has ended, the last event is the result of `end_event`. The stream stops without this event if the
+    server stops, an error occurs or the user is signed out. A client that opens the stream again then gets
+    the reason as an error response.
     """
     sent_partials: dict[tuple[str, int], int] = {}
     sent_status, silent_seconds = "", 0.0
@@ -221,10 +237,12 @@ async def batch_events(
 async def _new_partials(
     batch: Batch, sent: dict[tuple[str, int], int], read_partial: Callable[[str, int], bytes]
 ) -> AsyncIterator[Partial]:
-    """Yield the previews of live jobs that haven't been sent yet.
+    """Yield the previews that haven't been sent yet, for the jobs that are queued or running.
 
-    `sent` counts the previews sent for each job and attempt, and is updated here. At most MAX_PARTIAL_IMAGES
-    are read for each job, even if a damaged row names a larger number.
+    `sent` has the number of previews sent so far, by job id and attempt. This function updates it.
+    `read_partial` returns the bytes of a preview by job id and number. A preview that can't be read is
+    skipped. At most MAX_PARTIAL_IMAGES previews are read for each job, because a damaged row might name a
+    much larger number.
     """
     for job in batch.jobs:
         attempt = job.id, job.attempts

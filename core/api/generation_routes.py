@@ -80,10 +80,12 @@ async def batch_response(
     idempotent: IdempotentRequest | None,
     prefer: str | None,
 ) -> Any:
-    """Return the response to a request that has submitted a batch.
+    """Return the response to a request that has created the batch `batch_id`, all images of this request.
 
-    The response has the batch's images. If they aren't ready, it is 202 with the address of the batch's
-    status. Raises the error of the first failure if the batch has no images.
+    The response has the batch's finished images. If all images failed, the function raises the error of the
+    first one. The response is 202 with the address of the batch's status if `prefer` contains
+    `respond-async`, if the user has too many waiting requests, or if the images aren't ready in time. If the
+    client has disconnected, the queued jobs are cancelled, unless the request has an idempotency key.
     """
     if _wants_async(prefer):
         return _accepted(batch_id, {"Preference-Applied": "respond-async"})
@@ -115,7 +117,7 @@ def _accepted(batch_id: str, extra_headers: dict[str, str] | None = None) -> JSO
 
 
 def _result(batch: Batch) -> Generated:
-    """Return the images of a finished batch. Raises the error of the first failure if there are no images."""
+    """Return the images of a finished batch. If all of them failed, raise the error of the first one."""
     if not batch.images:
         raise batch.failures[0].to_error()
     return Generated.of(batch)

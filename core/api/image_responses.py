@@ -1,7 +1,7 @@
 """HTTP responses with the bytes of an image.
 
-Only the user's own browser may cache them. They support range requests, and their headers keep a script in
-the bytes from running.
+Only the user's own browser may cache these responses. They support range requests. Their headers prevent the
+browser from running a script that is hidden in the bytes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ SAFETY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
 }
-# `no-cache`: the browser asks at every use, so that the share link is checked. `no-referrer`: no other site
-# learns the link.
+# `no-cache`: the browser asks the server before each use of its copy. So the server checks the share link
+# each time. `no-referrer`: the browser doesn't send the link to other sites.
 _SHARE_LINK_HEADERS = {"Cache-Control": "private, no-cache", "Referrer-Policy": "no-referrer"}
 # The request headers on which access to an image depends.
 _VARY = "Cookie, Authorization"
@@ -31,8 +31,9 @@ def image_response(
 ) -> Response:
     """Return the response to a GET or HEAD request for an image.
 
-    `size` is the number of bytes. `read` returns the bytes. It is called only if they are sent, or if `size`
-    is None and they must be counted. Raises RangeRejected if the requested range has none of the bytes.
+    `etag` identifies the bytes, `mime` is their media type, and `size` is their number. `read` returns the
+    bytes. It is called only if the response contains them, or if `size` is None and they must be counted.
+    Raises RangeRejected if the request asks for a range that contains no byte of the image.
     """
     by_share_link = getattr(request.state, "by_share_link", False)
     cache_headers = _SHARE_LINK_HEADERS if by_share_link else {"Cache-Control": CACHE_CONTROL}
@@ -47,10 +48,11 @@ def image_response(
 
 
 def _data_response(request: Request, etag: str, data: bytes, mime: str, headers: dict[str, str]) -> Response:
-    """Return a response with the range of `data` that the request asks for.
+    """Return a response with the part of `data` that the request's `Range` header asks for.
 
-    The response has all of `data` if the request names no range, several ranges or a malformed range. Raises
-    RangeRejected if the range has none of the bytes.
+    The response has all of `data` if the request has no `Range` header, or if the header names several ranges
+    or is malformed. Likewise if the `If-Range` header names another ETag than `etag`. Raises RangeRejected if
+    the range contains no byte of `data`.
     """
     requested = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
     is_current = request.headers.get("if-range", f'"{etag}"') == f'"{etag}"'
@@ -64,9 +66,11 @@ def _data_response(request: Request, etag: str, data: bytes, mime: str, headers:
 
 
 def _byte_positions(first: str, last: str, size: int) -> tuple[int, int]:
-    """Return the first and the last position of a range. `size` is the number of bytes of the whole image.
+    """Return the positions of the first and the last byte of a range, counted from 0.
 
-    If `first` is empty, the range is the last `last` bytes of the image.
+    `first` and `last` are the two numbers in the `Range` header. `size` is the number of bytes of the whole
+    image. An empty `first` means the last `last` bytes of the image. An empty `last` means up to the end of
+    the image.
     """
     if not first:
         return max(0, size - int(last)), size - 1

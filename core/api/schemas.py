@@ -42,7 +42,7 @@ class RequestBody(BaseModel):
 
 
 class ImageRequest(RequestBody):
-    """The fields that requests to generate and requests to edit an image have in common."""
+    """The fields that a request to generate images and a request to edit an image have in common."""
 
     prompt: str
     style: Style | None = Field(None, description=f"A preset ({_STYLES}) or one of the model's own styles")
@@ -102,7 +102,7 @@ class ChangeRequest(RequestBody):
 
 
 class MissingImage(BaseModel):
-    """The reason why one image of a batch is missing."""
+    """The reason why an image of a batch is missing: the error of its job."""
 
     code: str
     message: str
@@ -122,7 +122,7 @@ class MissingImage(BaseModel):
 
 
 class Generated(BaseModel):
-    """The images of a finished batch."""
+    """The images of a finished batch. A batch is all images of one request."""
 
     url: str = Field(description="The address of the first image")
     urls: list[str]
@@ -153,7 +153,7 @@ class Generated(BaseModel):
 
 
 class JobImage(BaseModel):
-    """One image of a batch."""
+    """One image of a batch, and the state of the job that generates the image."""
 
     id: str = Field(description="The id of this job, by which its partial images are found")
     state: JobState
@@ -169,7 +169,10 @@ class JobImage(BaseModel):
 
 
 class JobStatus(BaseModel):
-    """The current state of a batch. `result` is null until the batch has ended, and if it has no images."""
+    """The current state of a batch. A batch is all images of one request.
+
+    `result` is null until all images of the batch have ended. It stays null if none of them succeeded.
+    """
 
     job: str
     state: JobState

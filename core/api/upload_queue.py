@@ -1,4 +1,4 @@
-"""The upload queue: runs heavy work one item at a time, and lets the users take turns."""
+"""The upload queue: runs slow work on uploads one item at a time, and lets the users take turns."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ WorkItem = tuple[Future[Any], Callable[[], Any]]
 
 
 class UploadQueue:
-    """A fair queue with one worker thread.
+    """A fair queue with one thread that runs the submitted functions.
 
-    The users take turns, and each turn runs one item. However many items the other users have submitted, a
-    new user waits for at most one item of each of them.
+    The users take turns, and each turn runs one item: one submitted function. So a user who submits an item
+    waits for at most one item of each other user, however many items the other users have submitted.
     """
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
         self._lock = threading.Lock()
-        # The waiting items by user id. The user whose turn is next comes first.
+        # The waiting items of each user, by user id. The first user in the dictionary has the next turn.
         self._items_by_user: dict[str, deque[WorkItem]] = {}
 
     def submit(self, user_id: str, work: Callable[[], T]) -> Future[T]:
-        """Queue `work`, and return a future for its result.
+        """Queue the function `work` for the user, and return a future for the function's result.
 
-        If the future is cancelled before `work` has started, `work` doesn't run.
+        If the future is cancelled before `work` has started, `work` is never called.
         """
         future: Future[T] = Future()
         context = copy_context()
@@ -47,9 +47,9 @@ class UploadQueue:
                 return
 
     def _pop(self) -> WorkItem | None:
-        """Remove and return the first item of the user whose turn is next, or return None if nothing waits.
+        """Remove and return the first item of the user whose turn is next. Return None if no item waits.
 
-        If the user has more items, their next turn comes after those of all other users.
+        If the user has more items, the user's next turn comes after the turns of all other users.
         """
         with self._lock:
             if not self._items_by_user:
