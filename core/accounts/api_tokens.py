@@ -1,4 +1,4 @@
-"""API tokens, with which a script authenticates to the Images API without its owner's password."""
+"""API tokens, which let a script call the Images API without the user's password."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ EXPIRED_LISTED_FOR = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class TokenSummary:
-    """The fields of a token that its owner's list shows. `id` is a hash, so nobody can sign in with `id`."""
+    """An API token as its owner's list shows it.
+
+    `id` is a hash of the token, with which nobody can sign in. `expires_at` is None if the token never
+    expires. `used_at` is None if the token was never used.
+    """
 
     id: str
     name: str
@@ -47,7 +51,7 @@ class TokenSummary:
 class ApiTokens:
     """Creates, checks, lists and revokes API tokens.
 
-    A token is returned once. The database stores only its SHA-256.
+    `create` returns a token's secret text once. The database stores only the SHA-256 of that text.
     """
 
     def __init__(
@@ -58,11 +62,12 @@ class ApiTokens:
         self._clock = clock
 
     def create(self, user: SignedIn, name: str, scopes: Iterable[Scope], lifetime_days: int | None) -> str:
-        """Create a token and return it. `lifetime_days` is one of LIFETIMES_DAYS.
+        """Create an API token for `user` and return the token's secret text.
 
-        Raises TokenOptionsRejected if an option is invalid or the user already has MAX_TOKENS_PER_USER valid
-        tokens. Raises ScopeMissing if `user` signed in with a token, and SessionEnded if the user's browser
-        session has ended.
+        `lifetime_days` is one of LIFETIMES_DAYS. None means that the token never expires. Raises
+        TokenOptionsRejected if `name`, `scopes` or `lifetime_days` is invalid, and if the user already has
+        MAX_TOKENS_PER_USER unexpired tokens. Raises ScopeMissing if `user` signed in with an API token, and
+        SessionEnded if the user's browser session has ended.
         """
         _require_browser(user)
         name, allowed = _checked_name(name), frozenset(scopes)
@@ -100,11 +105,11 @@ class ApiTokens:
             )
 
     def authenticate(self, token: str) -> SignedIn | None:
-        """Return the user that a token belongs to.
+        """Return the user that an API token belongs to. Returns None if the token is refused.
 
-        Returns None if the token is unknown, expired or revoked, or if its user was withdrawn. The audit log
-        records a token's first use and first refusal per day and client address. For unknown tokens it
-        records one refusal per hour and client address.
+        A token is refused if it is unknown, expired or revoked, or if its user's access was withdrawn. The
+        audit log records the first use and the first refusal per token, day and client address. For unknown
+        tokens, it records one refusal per hour and client address.
         """
         now, address = self._clock(), client_info.get().address
         with self._database.read() as session:
@@ -131,7 +136,10 @@ class ApiTokens:
         )
 
     def _record_refusal(self, row: ApiToken | None, user: User | None, reason: str, key: str) -> None:
-        """Record in the audit log that a token was refused. Errors of the database are ignored."""
+        """Record a refused token in the audit log. Errors of the database are ignored.
+
+        `reason` is text for the entry. Of several refusals with the same `key`, only the first is recorded.
+        """
         subject, details = (user.username, f"{row.name}: {reason}") if row and user else ("", reason)
         with suppress(errors.StorageError, errors.DatabaseError), self._database.write() as session:
             self._audit_log.record(
@@ -146,7 +154,10 @@ class ApiTokens:
             )
 
     def list(self, user: SignedIn) -> tuple[TokenSummary, ...]:
-        """Return the user's tokens, newest first. Expired tokens are included until `tidy` deletes them."""
+        """Return all API tokens of `user`, newest first.
+
+        Expired tokens are included until `tidy` deletes them.
+        """
         newest_first = (col(ApiToken.created_at).desc(), col(ApiToken.id))
         with self._database.read() as session:
             rows = session.exec(
@@ -158,9 +169,10 @@ class ApiTokens:
         )
 
     def revoke(self, user: SignedIn, token_id: str) -> None:
-        """Delete one of the user's own tokens; do nothing if there is no such token.
+        """Delete an API token of `user`.
 
-        Raises ScopeMissing if `user` signed in with a token.
+        Does nothing if the user has no token with the id `token_id`. Raises ScopeMissing if `user` signed in
+        with an API token.
         """
         _require_browser(user)
         own = (col(ApiToken.id) == token_id, col(ApiToken.user_id) == user.user_id)
@@ -170,7 +182,7 @@ class ApiTokens:
                 self._audit_log.record(session, Action.TOKEN_REVOKED, actor=user.user_id, subject=name)
 
     def tidy(self) -> None:
-        """Delete tokens that expired more than EXPIRED_LISTED_FOR ago."""
+        """Delete the tokens that expired more than EXPIRED_LISTED_FOR (30 days) ago."""
         with self._database.write() as session:
             session.execute(
                 delete(ApiToken).where(col(ApiToken.expires_at) <= self._clock() - EXPIRED_LISTED_FOR)
@@ -180,7 +192,11 @@ class ApiTokens:
 def end_tokens(
     session: Session, audit_log: AuditLog, user: User, reason: str, *, actor: str | None = None
 ) -> None:
-    """Delete every API token of a user, and record each deletion in the audit log with the `reason`."""
+    """Delete every API token of `user`, and record each deletion in the audit log.
+
+    `reason` is text for the log entries, such as "a new password". `actor` is the id of the user who caused
+    the deletions, or None if nobody is signed in.
+    """
     deleted = delete(ApiToken).where(col(ApiToken.user_id) == user.id).returning(col(ApiToken.name))
     for name in session.scalars(deleted).all():
         details = f"of {user.username}, by {reason}"
@@ -200,13 +216,19 @@ def _checked_name(name: str) -> str:
 
 
 def _find(session: Session, token: str) -> tuple[ApiToken | None, User | None]:
-    """Return the row of a token and the row of the token's user, or None for each that doesn't exist."""
+    """Return the row of `token` and the row of the token's user.
+
+    Both are None if the token is unknown.
+    """
     row = session.get(ApiToken, sha256_hex(token)) if token.startswith(PREFIX) else None
     return row, session.get(User, row.user_id) if row else None
 
 
 def _refusal(row: ApiToken | None, user: User | None, now: datetime) -> str:
-    """Return why a token is refused, as text for the audit log. Returns "" if the token is valid."""
+    """Return the reason why a token is refused, for the audit log. Returns "" if the token is valid.
+
+    `row` and `user` are the token's row and its user's row, as `_find` returns them.
+    """
     if row is None or user is None:
         return "unknown token"
     if user.withdrawn_at:

@@ -1,6 +1,7 @@
 """The audit log: who did what, to which user or object, when, and from which client.
 
-An entry is written in the same transaction as the change that it describes. Both are stored, or neither.
+The entry about a change is written in the same transaction as the change. The database therefore stores both
+of them, or neither.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ _SUBJECT_IS_USERNAME = (
 class AuditPage:
     """One page of entries of the audit log, newest first.
 
-    `next` (older entries) and `newer` are the cursors of the neighbouring pages, to pass to `AuditLog.page`.
-    A cursor is None if there is no such page.
+    `next` is the cursor of the page with older entries, and `newer` is the cursor of the page with newer
+    entries. A cursor is text to pass to `AuditLog.page`. A cursor is None if there is no such page.
     """
 
     entries: tuple[AuditEntry, ...]
@@ -86,10 +87,10 @@ class AuditPage:
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Selects entries of the audit log. A field that is None matches every entry.
+    """Conditions that select entries of the audit log. A field that is None selects every entry.
 
-    `person` is a username. It matches the entries of the user's own actions and of actions that affected the
-    user.
+    `person` is a username. It selects the actions by this user and the actions that affected this user. If
+    `action` is set too, an entry must meet both conditions.
     """
 
     person: str | None = None
@@ -97,7 +98,10 @@ class AuditFilter:
 
 
 class AuditLog:
-    """Adds entries to the audit log and reads them. Database triggers prevent changes to existing entries."""
+    """Adds entries to the audit log and reads them.
+
+    Triggers in the database prevent anybody from changing or deleting an entry.
+    """
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
@@ -113,12 +117,13 @@ class AuditLog:
         details: str = "",
         unique_key: str | None = None,
     ) -> None:
-        """Add an entry to the write transaction of `session`.
+        """Add an entry to the audit log, in the transaction of `session`.
 
-        `actor` is the id of the acting user, or None if nobody is signed in or the app acts on its own.
-        `subject` is the username, id or name of what the action affected. Of several entries with the same
-        `unique_key`, only the first is stored. Secrets are removed from all texts, and long texts are cut to
-        the length of their columns.
+        - `actor`: the id of the user who acted. None if nobody is signed in or the app acts on its own.
+        - `subject`: the username, id or name of what the action affected.
+        - `unique_key`: nothing is added if the log already has an entry with this key.
+
+        Secrets are removed from all texts. Texts that are too long for their columns are cut.
         """
         user = session.get(User, actor) if actor else None
         client = client_info.get()
@@ -143,17 +148,17 @@ class AuditLog:
         )
 
     def is_recorded(self, session: Session, unique_key: str) -> bool:
-        """Whether an entry was recorded with this `unique_key`."""
+        """Whether the audit log has an entry that was recorded with this `unique_key`."""
         found = select(col(AuditEntry.id)).where(col(AuditEntry.id) == _unique_id(unique_key))
         return session.execute(found).first() is not None
 
     def page(
         self, admin: SignedIn, filters: AuditFilter = AuditFilter(), *, after: str | None = None
     ) -> AuditPage:
-        """Return a page of up to PAGE_SIZE entries, newest first.
+        """Return a page of at most PAGE_SIZE entries that match `filters`, newest first.
 
-        `after` is the cursor `next` or `newer` of another page. An invalid cursor gives the first page.
-        Raises NotAllowed if `admin` isn't an administrator.
+        `after` is the cursor `next` or `newer` of another page. If `after` is None or invalid, the first page
+        is returned. Raises NotAllowed if `admin` isn't an administrator.
         """
         require_admin(admin)
         with self._database.read() as session:
@@ -161,9 +166,10 @@ class AuditLog:
         return AuditPage(found.rows, found.next, found.newer)
 
     def iterate(self, admin: SignedIn, filters: AuditFilter = AuditFilter()) -> Iterator[AuditEntry]:
-        """Return an iterator over all matching entries, newest first.
+        """Return an iterator over all entries that match `filters`, newest first.
 
-        The entries are read in pages of ROWS_PER_PAGE. Raises NotAllowed if `admin` isn't an administrator.
+        The iterator reads ROWS_PER_PAGE entries at a time. Raises NotAllowed if `admin` isn't an
+        administrator.
         """
         require_admin(admin)
         return self._iterate(filters)
@@ -182,7 +188,12 @@ class AuditLog:
 def _rows(
     session: Session, filters: AuditFilter, cursor: Cursor | None, limit: int
 ) -> tuple[AuditEntry, ...]:
-    """Return up to `limit` matching entries that follow `cursor`, the entries nearest to the cursor first."""
+    """Return at most `limit` entries that match `filters`, beginning next to `cursor`.
+
+    Returns the entries that are older than the cursor's entry, newest first. If `cursor.newer` is True,
+    returns the entries that are newer, oldest first. If `cursor` is None, begins with the newest entry of the
+    log.
+    """
     matching = select(AuditEntry).where(*_conditions(filters))
     found = after_cursor(matching, cursor, col(AuditEntry.at), col(AuditEntry.id)).limit(limit)
     return tuple(session.scalars(found))
@@ -207,12 +218,12 @@ def _cursor_at(entry: AuditEntry) -> Cursor:
 
 
 def format_utc(moment: datetime) -> str:
-    """Return a UTC time as text, such as "2026-01-31 12:00:00". The time zone is left out."""
+    """Return `moment`, a time in UTC, as text such as "2026-01-31 12:00:00"."""
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
 def table_row(entry: AuditEntry) -> tuple[str, ...]:
-    """Return the cells of an entry, in the order of COLUMN_TITLES."""
+    """Return the texts of `entry` for one row of a table, in the order of COLUMN_TITLES."""
     return (
         format_utc(entry.at),
         entry.action,
@@ -226,5 +237,9 @@ def table_row(entry: AuditEntry) -> tuple[str, ...]:
 
 
 def _unique_id(unique_key: str) -> str:
-    """Return an entry id derived from the key. The primary key then refuses a second entry with this key."""
+    """Return the id of the entry that has this `unique_key`.
+
+    The id is derived from the key. A second entry with the same key would have the same id, which the primary
+    key prevents.
+    """
     return sha256_hex(unique_key)[:32]

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ClientInfo:
-    """The address, User-Agent and id of the current request. All are empty outside of a request."""
+    """The client's address, the User-Agent header and the id of the current request.
+
+    All three are empty outside of a request.
+    """
 
     address: str = ""
     browser: str = ""

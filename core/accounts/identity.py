@@ -20,8 +20,10 @@ LAST_SEEN_INTERVAL = timedelta(minutes=5)
 class SignedIn:
     """The user of a request, who signed in with a browser session or with an API token.
 
-    - Browser session: `session_id` is the id of the session's row. `scopes` is None: everything is allowed.
-    - API token: `session_id` is empty, `scopes` are the token's permissions, and `is_admin` is always False.
+    - Browser session: `session_id` is the id of the session's row. `scopes` is None, which permits
+      everything.
+    - API token: `token_id` is the id of the token's row, and `scopes` has the token's permissions.
+      `session_id` is empty and `is_admin` is False.
     """
 
     user_id: str
@@ -48,29 +50,30 @@ def require_admin(user: SignedIn) -> None:
 
 
 def lock_accounts(database: Database, session: Session) -> None:
-    """Take the lock for account changes that depend on many rows, such as creating the first account.
+    """Take the lock that serialises account changes which depend on many rows.
 
-    The lock serialises these changes. It is held until the transaction of `session` ends.
+    Creating the first account is such a change. The lock is held until the transaction of `session` ends.
     """
     database.lock(session, AdvisoryLock.ACCOUNTS)
 
 
 def lock_user(session: Session, user_id: str) -> User | None:
-    """Lock the user's row until the transaction ends, and return it. Returns None if no user has this id.
+    """Lock the user's row until the transaction ends, and return the row.
 
-    Creating a session, ticket or token takes this lock, and so does ending them by a new password or a
-    withdrawal. One of two such changes therefore waits for the other. Other transactions can still insert
-    rows that refer to the user.
+    Returns None if no user has this id. Creating a session, ticket or API token of a user locks the user's
+    row first. Ending all of them, after a new password or a withdrawal of access, does so too. Such changes
+    therefore run one after the other. Other transactions can still insert rows that refer to the user.
     """
     statement = select(User).where(User.id == user_id).with_for_update(key_share=True)
     return session.exec(statement.execution_options(populate_existing=True)).one_or_none()
 
 
 def lock_verified_user(session: Session, username: str, verified_hash: str) -> User:
-    """Lock the user's row and return it. `verified_hash` is the hash that the password was checked against.
+    """Lock the user's row until the transaction ends, and return the row.
 
-    Checking a password is slow, so the account may have changed meanwhile. Raises SignInFailed if the stored
-    hash is another one by now, or if the user was withdrawn.
+    `verified_hash` is the stored hash that the password was checked against. Checking a password is slow, so
+    the account may have changed meanwhile. Raises SignInFailed if the stored hash now differs from
+    `verified_hash`, and if the user's access was withdrawn.
     """
     statement = select(User).where(User.username == fold_username(username)).with_for_update(key_share=True)
     user = session.exec(statement).one_or_none()
@@ -80,9 +83,10 @@ def lock_verified_user(session: Session, username: str, verified_hash: str) -> U
 
 
 def check_standing(session: Session, user: SignedIn, now: datetime) -> None:
-    """Raise SessionEnded unless the user's browser session or API token is still valid.
+    """Raise SessionEnded unless the browser session or API token of `user` is valid at the time `now`.
 
-    The user's row is locked, so nothing can end the session or token before the transaction ends.
+    Locks the user's row until the transaction ends. Until then, a new password or a withdrawal of access
+    can't end the session or token.
     """
     found = lock_user(session, user.user_id)
     token = session.get(ApiToken, user.token_id) if user.token_id else None

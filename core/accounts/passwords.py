@@ -33,9 +33,10 @@ RESET_PARAM = "reset"
 
 
 class Passwords:
-    """Stores password hashes and reset links.
+    """Stores password hashes and the links with which users reset their passwords.
 
-    A reset link contains a secret token. The token is returned once; the database stores only its SHA-256.
+    Each link contains a secret text, the reset token. `create_reset` returns the token once. The database
+    stores only the token's SHA-256.
     """
 
     def __init__(
@@ -46,7 +47,10 @@ class Passwords:
         self._clock = clock
 
     def stored_hash(self, username: str) -> str | None:
-        """Return the stored hash of a user's password. Returns None if the user is unknown or withdrawn."""
+        """Return the stored password hash of the user with this name.
+
+        Returns None if there is no such user, or if the user's access was withdrawn.
+        """
         with self._database.read() as session:
             return session.exec(
                 select(User.password_hash).where(
@@ -55,10 +59,11 @@ class Passwords:
             ).first()
 
     def replace_hash(self, username: str, password_hash: str, verified_hash: str) -> None:
-        """Replace a user's password hash, and end the user's sessions, reset links and API tokens.
+        """Replace the stored hash of a user's password by `password_hash`.
 
-        `verified_hash` is the stored hash that the current password was checked against. Raises SignInFailed
-        if the stored hash has changed since then, or if the user was withdrawn.
+        Ends the user's sessions, and deletes the user's reset links and API tokens. `verified_hash` is the
+        stored hash that the current password was checked against. Raises SignInFailed if the stored hash has
+        changed since then, and if the user's access was withdrawn.
         """
         with self._database.write() as session:
             user = lock_verified_user(session, username, verified_hash)
@@ -69,16 +74,21 @@ class Passwords:
             end_tokens(session, self._audit_log, user, "a new password", actor=user.id)
 
     def create_reset(self, admin: SignedIn, user_id: str) -> str:
-        """Return a new reset token, with which the user can set a password once within RESET_LIFETIME.
+        """Create a reset token, with which the user can set a new password once, and return the token.
 
-        Earlier reset tokens of the user become invalid. Raises NotAllowed if `admin` isn't an administrator,
-        or if the user doesn't exist or was withdrawn.
+        The token is valid for RESET_LIFETIME (24 hours). Earlier reset tokens of the user become invalid.
+        Raises NotAllowed if `admin` isn't an administrator, if no user has the id `user_id`, and if that
+        user's access was withdrawn.
         """
         require_admin(admin)
         return self._create_reset(col(User.id) == user_id, admin=admin)
 
     def create_reset_as_operator(self, username: str) -> str:
-        """Return a new reset token, as `create_reset` does, for the command `python -m core recover`."""
+        """Create a reset token for the user named `username`, and return the token.
+
+        This is for the command `python -m core recover`. Unlike `create_reset`, this method doesn't check who
+        calls it. Raises NotAllowed if no user has this name, and if the user's access was withdrawn.
+        """
         return self._create_reset(col(User.username) == fold_username(username))
 
     def _create_reset(self, is_user: ColumnElement[bool], *, admin: SignedIn | None = None) -> str:
@@ -100,15 +110,19 @@ class Passwords:
         return token
 
     def check_reset(self, token: str) -> str:
-        """Return the username that a reset token belongs to. Raises ResetInvalid if the token isn't valid."""
+        """Return the name of the user that a reset token belongs to.
+
+        Raises ResetInvalid if the token is unknown, used or expired, and if the user's access was withdrawn.
+        """
         with self._database.read() as session:
             return self._reset_user(session, token).username
 
     def use_reset(self, token: str, password_hash: str) -> str:
-        """Use up a reset token: store the new `password_hash` and return the username.
+        """Store `password_hash` for the user that a reset token belongs to, and return the username.
 
-        The user's sessions, reset links, API tokens and sign-in lock are ended. Raises ResetInvalid if the
-        token isn't valid. Of two concurrent uses of one token, the second raises ResetInvalid.
+        Ends the user's sessions, deletes the user's reset links and API tokens, and unlocks the username.
+        Raises ResetInvalid if the token is unknown, used or expired. If two requests use one token at the
+        same time, the second request gets ResetInvalid.
         """
         with self._database.write() as session:
             lock_accounts(self._database, session)
@@ -143,10 +157,10 @@ def end_resets(session: Session, user_id: str) -> None:
 
 
 def prehash(password: str) -> str:
-    """Return the password's SHA-256 in base64, which fits into the 72 bytes that bcrypt accepts.
+    """Return the SHA-256 of `password` in base64. bcrypt accepts at most 72 bytes, and this text has 44.
 
-    The password is first cut to just over MAX_PASSWORD_LENGTH: Unicode normalisation takes quadratic time
-    for a long run of combining marks.
+    `password` is first cut to MAX_PASSWORD_LENGTH + 1 characters. Otherwise Unicode normalisation could take
+    very long: its time is quadratic in the length of a run of combining marks.
     """
     whole = unicodedata.normalize("NFKC", password[: MAX_PASSWORD_LENGTH + 1]).encode(
         "utf-8", "surrogatepass"
@@ -156,7 +170,11 @@ def prehash(password: str) -> str:
 
 
 def check_password_rules(password: str, username: str = "") -> None:
-    """Raise PasswordRejected if `password` is too short, too long or easy to guess."""
+    """Raise PasswordRejected if `password` is too short, too long or easy to guess.
+
+    A password is easy to guess if it has few different characters, is on the list of common passwords, or
+    equals `username`.
+    """
     if len(password) < MIN_PASSWORD_LENGTH:
         raise errors.PasswordRejected(f"A password needs at least {MIN_PASSWORD_LENGTH} characters.")
     if len(password) > MAX_PASSWORD_LENGTH:
@@ -176,7 +194,7 @@ def _common_passwords() -> dict[str, int]:
 
 
 def check_repeated(password: str, repeated: str) -> None:
-    """Raise PasswordRejected unless the password and its repetition are equal."""
+    """Raise PasswordRejected if `password` and `repeated` differ."""
     if password != repeated:
         raise errors.PasswordRejected(
             "The two passwords don't match.", suggestions=("Type the same password twice.",)

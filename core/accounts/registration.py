@@ -28,7 +28,10 @@ _LOGGED_ID_LENGTH = 8
 
 @dataclass(frozen=True, slots=True)
 class OpenInvite:
-    """An invitation that can still be used. `id` is a hash of its token, so nobody can register with `id`."""
+    """An invitation that can still be used.
+
+    `id` is a hash of the invitation's secret token. Nobody can register with the hash.
+    """
 
     id: str
     created_at: datetime
@@ -36,7 +39,11 @@ class OpenInvite:
 
 
 class Registration:
-    """Creates accounts if the setting REGISTRATION permits it. The first account is always permitted."""
+    """Creates accounts and invitations.
+
+    `mode` says who may create an account: everybody, only people with an invitation, or nobody. The first
+    account is always permitted.
+    """
 
     def __init__(
         self,
@@ -56,14 +63,20 @@ class Registration:
             return _has_users(session)
 
     def check(self, invite: str | None = None) -> None:
-        """Raise RegistrationClosed or InviteInvalid if no account can be created now with `invite`."""
+        """Check that an account can be created now. `invite` is the token of an invitation, or None.
+
+        Raises RegistrationClosed if nobody may register, and if an invitation is needed but `invite` is
+        empty. Raises InviteInvalid if the invitation is unknown, used or expired.
+        """
         with self._database.read() as session:
             self._check(session, invite)
 
     def create_user(self, username: str, password_hash: str, *, invite: str | None = None) -> User:
-        """Create an account and mark the invitation as used. The first account becomes the administrator.
+        """Create an account and return its row. The first account becomes the administrator.
 
-        Raises UsernameRejected, UsernameTaken, RegistrationClosed or InviteInvalid.
+        `invite` is the token of an invitation, or None. A needed invitation is marked as used. Raises
+        UsernameRejected if the name isn't permitted, and UsernameTaken if a user has this name or a name that
+        looks like it. Raises RegistrationClosed or InviteInvalid as `check` does.
         """
         folded = check_username(username)
         with self._database.write() as session:
@@ -91,7 +104,10 @@ class Registration:
             return user
 
     def _check(self, session: Session, invite: str | None) -> Invite | None:
-        """Return the row of the invitation. Returns None if the account needs no invitation."""
+        """Return the row of the invitation, or None if the account needs no invitation.
+
+        Raises RegistrationClosed or InviteInvalid as `check` does.
+        """
         if self._mode is RegistrationMode.OPEN or not _has_users(session):
             return None
         if self._mode is RegistrationMode.CLOSED or not invite:
@@ -102,9 +118,10 @@ class Registration:
         return row
 
     def create_invite(self, admin: SignedIn) -> str:
-        """Return the token of a new invitation, which permits one account within INVITE_LIFETIME.
+        """Create an invitation and return its secret token.
 
-        The database stores only the token's hash. Raises NotAllowed if `admin` isn't an administrator.
+        One account can be created with the token, within INVITE_LIFETIME (7 days). The database stores only
+        the token's hash. Raises NotAllowed if `admin` isn't an administrator.
         """
         require_admin(admin)
         token = secrets.token_urlsafe(24)
@@ -124,7 +141,10 @@ class Registration:
         return token
 
     def open_invites(self, admin: SignedIn) -> list[OpenInvite]:
-        """Return the invitations that can still be used, newest first. Raises NotAllowed for other users."""
+        """Return the invitations that can still be used, newest first.
+
+        Raises NotAllowed if `admin` isn't an administrator.
+        """
         require_admin(admin)
         usable = (col(Invite.used_by).is_(None), col(Invite.expires_at) > self._clock())
         with self._database.read() as session:
@@ -132,7 +152,11 @@ class Registration:
         return [OpenInvite(invite.id, invite.created_at, invite.expires_at) for invite in found]
 
     def withdraw_invite(self, admin: SignedIn, invite_id: str) -> None:
-        """Delete an unused invitation. Raises NotAllowed if `admin` isn't an administrator."""
+        """Delete an invitation, so that nobody can use it.
+
+        Does nothing if the invitation is unknown or was used. Raises NotAllowed if `admin` isn't an
+        administrator.
+        """
         require_admin(admin)
         with self._database.write() as session:
             unused = (col(Invite.id) == invite_id, col(Invite.used_by).is_(None))
@@ -143,7 +167,7 @@ class Registration:
                 )
 
     def tidy(self) -> None:
-        """Delete expired invitations."""
+        """Delete expired invitations, used and unused ones."""
         with self._database.write() as session:
             session.execute(delete(Invite).where(col(Invite.expires_at) <= self._clock()))
 

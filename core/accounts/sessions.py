@@ -1,4 +1,4 @@
-"""Browser sessions: signing in gives a one-time ticket, which the browser exchanges for a session cookie."""
+"""Browser sessions. Signing in gives a one-time ticket, which the browser exchanges for a session cookie."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _MAX_BROWSER_LENGTH = 200
 class Sessions:
     """Issues sign-in tickets, and opens, finds and ends browser sessions.
 
-    Tickets and session tokens are returned once. The database stores only their SHA-256.
+    Tickets and session tokens are secret texts that are returned once. The database stores only their
+    SHA-256.
     """
 
     def __init__(
@@ -42,10 +43,11 @@ class Sessions:
         self._clock = clock
 
     def issue_ticket(self, username: str, verified_hash: str) -> str:
-        """Return a ticket that `redeem_ticket` exchanges once for a session, within TICKET_LIFETIME.
+        """Create a ticket, which `redeem_ticket` exchanges once for a browser session, and return the ticket.
 
-        `verified_hash` is the stored hash that the password was checked against. Raises SignInFailed if the
-        stored hash has changed since then, or if the user was withdrawn.
+        The ticket is valid for TICKET_LIFETIME (60 s). `verified_hash` is the stored hash that the password
+        was checked against. Raises SignInFailed if the stored hash has changed since then, and if the user's
+        access was withdrawn.
         """
         ticket = secrets.token_urlsafe(32)
         with self._database.write() as session:
@@ -55,10 +57,11 @@ class Sessions:
         return ticket
 
     def redeem_ticket(self, ticket: str, *, browser: str = "") -> str:
-        """Use up a ticket: open a session and return the session's token.
+        """Open a browser session in exchange for `ticket`, and return the session's token.
 
-        Raises SessionEnded if the ticket is unknown, used or expired. A new password, a sign-out everywhere
-        and the user's withdrawal make earlier tickets invalid.
+        `browser` is the browser's User-Agent, which is stored with the session. Raises SessionEnded if the
+        ticket is unknown, used or expired. A new password, signing out everywhere and a withdrawal of access
+        delete the user's tickets.
         """
         token, now = secrets.token_urlsafe(32), self._clock()
         valid = (col(SignInTicket.id) == sha256_hex(ticket), col(SignInTicket.expires_at) > now)
@@ -86,10 +89,10 @@ class Sessions:
         return token
 
     def authenticate(self, token: str | None) -> SignedIn | None:
-        """Return the user whose session has this token.
+        """Return the user whose browser session has this token.
 
-        Returns None if the token is unknown. A session ends by sign-out, expiry, a new password or the user's
-        withdrawal; its token is unknown from then on.
+        Returns None if `token` is None or unknown, if the session has ended or expired, and if the user's
+        access was withdrawn.
         """
         if not token:
             return None
@@ -109,7 +112,7 @@ class Sessions:
         return SignedIn(user.id, user.username, user.display_name, user.role == Role.ADMIN, row.id)
 
     def _extend(self, session_id: str, now: datetime) -> None:
-        """Record that the session was used `now`, and postpone its expiry."""
+        """Set the session's time of last use to `now`, and postpone the session's expiry."""
         with self._database.write() as session:
             session.execute(
                 update(SignInSession)
@@ -118,7 +121,10 @@ class Sessions:
             )
 
     def sign_out(self, token: str | None) -> None:
-        """End the session that has this token. All tabs of the browser share the session."""
+        """End the session that has this token, which all tabs of a browser share.
+
+        Does nothing if no session has this token.
+        """
         if token:
             own = col(SignInSession.id) == sha256_hex(token)
             with self._database.write() as session:
@@ -127,13 +133,16 @@ class Sessions:
                     self._audit_log.record(session, Action.SIGN_OUT, actor=user_id)
 
     def sign_out_everywhere(self, user: SignedIn) -> None:
-        """End every session of this user, in all browsers."""
+        """End every session of `user`, in all browsers, and delete the user's tickets."""
         with self._database.write() as session:
             end_sessions(session, user.user_id)
             self._audit_log.record(session, Action.SIGN_OUT, actor=user.user_id, details="everywhere")
 
     def list(self, user: SignedIn) -> tuple[SignInSession, ...]:
-        """Return the user's sessions, one per signed-in browser, most recently used first."""
+        """Return the sessions of `user` that haven't expired, most recently used first.
+
+        Each browser in which the user is signed in has one session.
+        """
         with self._database.read() as session:
             return tuple(
                 session.exec(
@@ -152,10 +161,10 @@ class Sessions:
 
 
 def end_sessions(session: Session, user_id: str) -> None:
-    """Delete every session and ticket of a user, also those that a concurrent request is creating.
+    """Delete every session and ticket of a user.
 
-    A request that creates a session or ticket holds the lock on the user's row until it commits. This
-    function waits for that lock, so it finds the new row too.
+    A concurrent transaction that creates a session or ticket holds the lock on the user's row until it
+    commits. This function waits for that lock, so it deletes the new session or ticket too.
     """
     lock_user(session, user_id)
     session.execute(delete(SignInSession).where(col(SignInSession.user_id) == user_id))

@@ -23,7 +23,11 @@ LOCKOUT = timedelta(minutes=15)
 
 
 class SignInAttempts:
-    """Locks a username for LOCKOUT after MAX_ATTEMPTS. Unknown usernames are locked in the same way."""
+    """Locks a username after MAX_ATTEMPTS sign-in attempts within LOCKOUT (15 minutes).
+
+    The lock ends LOCKOUT after the last attempt. Unknown usernames are locked too, so that a lock doesn't
+    reveal which usernames exist.
+    """
 
     def __init__(
         self, database: Database, audit_log: AuditLog, *, clock: Callable[[], datetime] = utc_now
@@ -33,7 +37,7 @@ class SignInAttempts:
         self._clock = clock
 
     def begin(self, username: str) -> None:
-        """Count an attempt. Raises SignInLocked while the username is locked.
+        """Count a sign-in attempt for this username. Raises SignInLocked while the username is locked.
 
         Call this before checking the password. Otherwise parallel attempts could exceed the limit.
         """
@@ -45,10 +49,11 @@ class SignInAttempts:
             session.add(SignInAttempt(username=name, at=now))
 
     def record_failure(self, username: str, *, details: str = "") -> None:
-        """Record a failed sign-in in the audit log, and the lock-out if this attempt locked the username.
+        """Record a failed sign-in in the audit log. `details` is text for the entry.
 
-        For unknown usernames, the audit log gets one entry per hour and client address. The entry leaves out
-        the username, because people sometimes type their password into the wrong field.
+        If this attempt locked the username, record the lock-out too. For unknown usernames, the audit log
+        gets one entry per hour and client address. That entry leaves out the username, because people
+        sometimes type their password into the wrong field.
         """
         name = _attempted_name(username)
         with self._database.write() as session:
@@ -68,7 +73,7 @@ class SignInAttempts:
                 self._audit_log.record(session, Action.LOCK_OUT, subject=name, unique_key=key)
 
     def clear(self, username: str) -> None:
-        """Delete the counted attempts of a username, after a successful sign-in."""
+        """Delete the attempts that were counted for a username. Call this after a successful sign-in."""
         with self._database.write() as session:
             clear_attempts(session, _attempted_name(username))
 
@@ -81,16 +86,19 @@ class SignInAttempts:
             session.execute(delete(SignInAttempt).where(expired))
 
     def _lock(self, session: Session) -> datetime:
-        """Take the accounts lock and return the current time.
+        """Take the lock of `lock_accounts`, and return the current time.
 
-        The clock is read after the lock is taken. A concurrent request therefore can't store an attempt with
-        a later time than the returned one.
+        The clock is read after the lock is taken. Attempts that concurrent requests have stored therefore
+        aren't later than the returned time.
         """
         lock_accounts(self._database, session)
         return self._clock()
 
     def _locked_at(self, session: Session, name: str, now: datetime) -> datetime | None:
-        """Return the time of the attempt that locked the username. Returns None if it isn't locked."""
+        """Return the time of the attempt that locked the username `name`.
+
+        Returns None if `name` isn't locked at the time `now`.
+        """
         latest = session.exec(
             select(SignInAttempt.at)
             .where(SignInAttempt.username == name)
@@ -109,5 +117,5 @@ def clear_attempts(session: Session, folded_name: str) -> None:
 
 
 def _attempted_name(username: str) -> str:
-    """Return the folded username, cut to the length of its database column."""
+    """Return `username` as attempts are stored: folded by `fold_username`, and cut to the column's length."""
     return fold_username(username)[: max(USERNAME_LENGTH)]

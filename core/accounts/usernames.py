@@ -53,10 +53,10 @@ _LATIN_LOOKALIKE = {
 
 
 def fold_username(name: str) -> str:
-    """Return the folded name (NFKC and casefolded), under which a user is stored and looked up.
+    """Return the folded form of `name`, under which a user is stored and looked up.
 
-    Folding a folded name changes nothing. Returns "", which is nobody's name, if a letter has more combining
-    marks than any language uses.
+    Folding normalises the name to NFKC and removes differences of case. Folding a folded name changes
+    nothing. Returns "", which is nobody's name, if a letter has more combining marks than any language uses.
     """
     if has_too_many_marks(name):
         return ""
@@ -65,10 +65,10 @@ def fold_username(name: str) -> str:
 
 
 def check_username(name: str) -> str:
-    """Return the folded name of a new user.
+    """Return the folded form of a new user's name.
 
-    Raises UsernameRejected if the name has a length or a character that isn't permitted, or if a word of the
-    name mixes scripts.
+    Raises UsernameRejected if the length or a character isn't permitted, and if a word of the name mixes
+    scripts, such as Latin and Cyrillic.
     """
     if found := _INVISIBLE.search(name):
         raise errors.UsernameRejected(f"This username has an invisible character: U+{ord(found[0]):04X}.")
@@ -86,7 +86,10 @@ def check_username(name: str) -> str:
 
 
 def check_free(session: Session, folded: str) -> None:
-    """Raise UsernameTaken if a user has this name or a name that looks like it. Withdrawn users count too."""
+    """Raise UsernameTaken if a user has the folded name `folded` or a name that looks like it.
+
+    Users whose access was withdrawn keep their names.
+    """
     for username in session.exec(select(User.username)):
         if username == folded:
             raise errors.UsernameTaken
@@ -95,7 +98,7 @@ def check_free(session: Session, folded: str) -> None:
 
 
 def mixes_scripts(name: str) -> bool:
-    """Whether a word of `name` combines letters of scripts that aren't in one set of _MIXABLE_SCRIPTS."""
+    """Whether a word of `name` mixes scripts that _MIXABLE_SCRIPTS doesn't permit to be mixed."""
     return any(not _may_be_mixed(_scripts(word)) for word in _WORD_BREAK.split(name))
 
 
@@ -104,7 +107,7 @@ def _may_be_mixed(scripts: frozenset[str]) -> bool:
 
 
 def _scripts(word: str) -> frozenset[str]:
-    """Return the scripts of a word's letters. Combining marks and digits are ignored."""
+    """Return the scripts of the letters in `word`, such as "LATIN". Marks and digits are ignored."""
     names = (
         unicodedata.name(character, "") for character in word if unicodedata.category(character)[0] == "L"
     )
@@ -112,14 +115,21 @@ def _scripts(word: str) -> frozenset[str]:
 
 
 def look_alike(name: str, other: str) -> bool:
-    """Whether two folded names look the same when both are written in lower case or both in upper case."""
+    """Whether two folded names look the same, such as one in Latin and one in Cyrillic letters.
+
+    Names also look alike if they look the same only when both are written in upper case.
+    """
     if name.isascii() and other.isascii():
         return name == other
     return any(mine == theirs for mine, theirs in zip(_skeletons(name), _skeletons(other), strict=True))
 
 
 def _skeletons(name: str) -> tuple[str, str]:
-    """Return `name` in lower and in upper case, each with lookalike letters replaced by Latin letters."""
+    """Return two forms of `name` that are equal for names that look alike.
+
+    The first form compares names in lower case, and the second in upper case. In both, letters that look like
+    Latin letters are replaced by the Latin letters.
+    """
     lower, upper = (
         unicodedata.normalize("NFD", text).translate(_LATIN_LOOKALIKE) for text in (name, name.upper())
     )

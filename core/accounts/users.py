@@ -21,7 +21,10 @@ from core.database.models import Role, User
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """The fields of a user that the administrator's list shows. `withdrawn_at` is None for an active user."""
+    """A user as the administrator's list shows them.
+
+    `withdrawn_at` is when the user's access was withdrawn, or None if the user has access.
+    """
 
     user_id: str
     username: str
@@ -34,15 +37,14 @@ OnWithdrawal = Callable[[Session, str, datetime], object]
 
 
 def ignore_withdrawal(_session: Session, _user_id: str, _now: datetime) -> None:
-    """Do nothing. This is the default of `Users(on_withdrawal=…)`, for an app without jobs."""
+    """Do nothing. This is the callback `on_withdrawal` of `Users` for an app without jobs."""
 
 
 class Users:
     """Lists users, and withdraws or reinstates their access.
 
-    Every method raises NotAllowed unless the caller is an administrator. The callback
-    `on_withdrawal(session, user_id, now)` cancels the user's queued jobs. It runs in the transaction that
-    withdraws or reinstates the user.
+    Every method raises NotAllowed if `admin` isn't an administrator. `withdraw` and `reinstate` call
+    `on_withdrawal(session, user_id, now)` in their transaction, to cancel the user's queued jobs.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Users:
         self._clock = clock
 
     def list(self, admin: SignedIn) -> tuple[Account, ...]:
-        """Return every user, withdrawn users included, in the order of registration."""
+        """Return every user in the order of registration, including users whose access was withdrawn."""
         require_admin(admin)
         with self._database.read() as session:
             users = session.exec(select(User).order_by(col(User.created_at))).all()
@@ -69,10 +71,11 @@ class Users:
         )
 
     def withdraw(self, admin: SignedIn, user_id: str) -> None:
-        """End a user's sessions, tokens and password links, cancel their queued jobs, and refuse sign-ins.
+        """Withdraw a user's access: end their sessions, delete their API tokens, and refuse sign-ins.
 
-        The user's images stay stored. A running job finishes, and its image is stored too. Raises NotAllowed
-        if `user_id` is the administrator's own id, so that a team can't lose its only administrator.
+        Deletes the user's password reset links and cancels their queued jobs too. A running job finishes, and
+        the user's images stay stored. Does nothing if no user has this id. Raises NotAllowed if `user_id` is
+        the id of `admin`, so that a team can't lose its only administrator.
         """
         require_admin(admin)
         if user_id == admin.user_id:
@@ -90,7 +93,11 @@ class Users:
             end_tokens(session, self._audit_log, user, "the withdrawal", actor=admin.user_id)
 
     def reinstate(self, admin: SignedIn, user_id: str) -> None:
-        """Give a withdrawn user access again. The sessions, tokens and links that were ended stay ended."""
+        """Give a user access again after a withdrawal.
+
+        The sessions, tokens and links that the withdrawal ended stay ended. Does nothing if no user has this
+        id.
+        """
         require_admin(admin)
         with self._database.write() as session:
             if user := session.get(User, user_id):

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 
 def sha256_hex(text: str) -> str:
-    """Return the SHA-256 of `text` in hexadecimal. Any text is accepted, even with lone surrogates."""
+    """Return the SHA-256 of `text` as 64 hexadecimal digits. `text` may contain lone surrogates."""
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 

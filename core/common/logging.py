@@ -23,9 +23,10 @@ _LIBRARIES = ("sqlalchemy",)
 
 
 def escaped(text: str) -> str:
-    r"""Return `text` with unsafe characters escaped, such as `\x1b`, and all lines but the first indented.
+    r"""Return `text` with unsafe characters escaped, and with each line except the first indented.
 
-    A log event never begins with a space. A newline in `text` therefore can't forge an event.
+    For example, the escape character becomes `\x1b`. A log event never begins with a space, so a newline in
+    `text` can't make the rest look like another event.
     """
     return _UNSAFE.sub(_escape, text).replace("\n", _INDENT)
 
@@ -35,7 +36,10 @@ def _escape(match: re.Match[str]) -> str:
 
 
 class LineRenderer:
-    """A structlog processor that renders an event as one line. The event's traceback follows, indented."""
+    """A structlog processor that renders an event as one line of text.
+
+    If the event has a traceback, the traceback follows in indented lines.
+    """
 
     def __init__(self) -> None:
         self._renderer = structlog.dev.ConsoleRenderer(colors=False)
@@ -47,10 +51,11 @@ class LineRenderer:
 
 
 def configure_logging(level: str, *, secrets: Sequence[str] = ()) -> None:
-    """Configure structlog and `logging` so that secrets are removed and control characters are escaped.
+    """Configure structlog and `logging` to remove secrets and to escape control characters.
 
-    This includes the lines of libraries and the web server's tracebacks. Texts that look like secrets are
-    removed, and also each text in `secrets`. `level` is the least severe level that structlog writes.
+    Texts that look like secrets are removed, and each text in `secrets`. This applies to log lines of
+    libraries and to the web server's tracebacks too. `level` is the least severe level that structlog writes,
+    such as "INFO".
     """
 
     def redact(text: str) -> str:
@@ -76,7 +81,10 @@ def configure_logging(level: str, *, secrets: Sequence[str] = ()) -> None:
 
 
 class _LibraryLines(logging.Handler):
-    """Passes a library's log records to structlog. An exception becomes a field instead of a traceback."""
+    """A logging handler that passes a library's log records to structlog.
+
+    An exception becomes the field `error`, without a traceback.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         cause = {"error": repr(record.exc_info[1])} if record.exc_info and record.exc_info[1] else {}
@@ -84,9 +92,9 @@ class _LibraryLines(logging.Handler):
 
 
 def _scrub_message(record: logging.LogRecord, scrubbed: Callable[[str], str]) -> None:
-    """Redact the message of `record`.
+    """Remove secrets from the message of `record`, by means of the function `scrubbed`.
 
-    Redact only the record's arguments if that is enough: uvicorn's access log needs them as a tuple.
+    If possible, changes only the record's arguments, because uvicorn's access log needs them as a tuple.
     """
     message = record.getMessage()
     clean = scrubbed(message)

@@ -9,14 +9,14 @@ MAX_COMBINING_MARKS = 30
 
 
 def has_too_many_marks(text: str) -> bool:
-    """Whether a letter has more than MAX_COMBINING_MARKS combining marks, which no language needs."""
+    """Whether a letter in `text` has more than MAX_COMBINING_MARKS combining marks, such as accents."""
     return not text.isascii() and len(limit_combining_marks(text)) < len(text)
 
 
 def limit_combining_marks(text: str) -> str:
     """Return `text` with at most MAX_COMBINING_MARKS combining marks on each letter.
 
-    The limit exists because normalising a run of combining marks takes quadratic time.
+    Further marks are removed, because Unicode normalisation takes quadratic time for a long run of marks.
     """
     if text.isascii():
         return text
@@ -29,9 +29,10 @@ def limit_combining_marks(text: str) -> str:
 
 
 def _marks_after(marks: int, character: str) -> int:
-    """Return the number of consecutive combining marks at the end of a text after `character` was appended.
+    """Return the number of combining marks at the end of a text after `character` is appended to it.
 
-    `marks` is this number before the append. `character` is decomposed first.
+    `marks` is this number before the append. `character` is first decomposed into its letter and marks
+    (NFKD).
     """
     for part in unicodedata.normalize("NFKD", character):
         marks = marks + 1 if unicodedata.combining(part) else 0
@@ -41,6 +42,6 @@ def _marks_after(marks: int, character: str) -> int:
 def storable_text(text: str) -> str:
     """Return `text` in a form that every database can store.
 
-    NUL and lone surrogates become U+FFFD. Surrogate pairs become the character that they encode.
+    NUL and lone surrogates become U+FFFD. A pair of surrogates becomes the character that the pair encodes.
     """
     return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
