@@ -1,1 +1,1 @@
-"""The offline engine: a local stand-in for the service. It uses OpenAI's wire format and needs no API key."""
+"""The offline engine: a local replacement for OpenAI's API, for use without an API key."""

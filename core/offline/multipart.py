@@ -1,4 +1,4 @@
-"""Parses a multipart form into the equivalent JSON object, with files as bytes."""
+"""Parses a multipart form into the dict that the equivalent JSON request would give."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ _JSON_FIELDS = ("n", "partial_images", "output_compression", "stream")
 
 
 def read_form(content: bytes, content_type: str) -> dict[str, Any]:
-    """Return the form's fields by name: `image` is a list of files, and `mask` is one file.
+    """Return the form's fields by name. `image` is a list of files, and `mask` is one file, all as bytes.
 
-    Numbers and booleans are decoded. Raises MultipartParseError or FormParserError if the form is invalid.
+    The values of number and boolean fields are decoded. Raises python-multipart's MultipartParseError or
+    FormParserError if the form is invalid.
     """
     body: dict[str, Any] = {"image": []}
 
@@ -41,9 +42,9 @@ def _name(name: bytes | None) -> str:
 
 
 def _value(name: str, text: str) -> Any:
-    """Return the value of the field `name`, decoded if the field holds a number or a boolean.
+    """Return the value of the field `name`: a number or a boolean if the field holds one, otherwise `text`.
 
-    A value that can't be decoded stays text.
+    If `text` can't be decoded as such a value, `text` is returned.
     """
     if name not in _JSON_FIELDS:
         return text

@@ -25,8 +25,8 @@ class Labels:
 class Phrases:
     """One language's phrases for the parts of a prompt. Each tuple holds alternatives to choose from.
 
-    `constraints` are in every prompt, and `keep_details` only in prompts of the rich level. No phrase names a
-    place, a colour, an object or a time of day, because the user chooses those.
+    The phrase `constraints` is in every prompt, and `keep_details` only in prompts of the rich level. No
+    phrase names a place, a colour, an object or a time of day, because the user chooses those.
     """
 
     labels: Labels

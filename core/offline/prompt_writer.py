@@ -1,4 +1,4 @@
-"""The offline enhancer: writes a structured prompt from the user's own words and stock phrases."""
+"""The offline enhancer: writes a prompt from the user's own words and from ready-made phrases."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ _DEPTHS = {EnhancementLevel.LIGHT: 0, EnhancementLevel.BALANCED: 1, EnhancementL
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """A description to enhance. `style` is the preset's label and its words, separated by a colon."""
+    """The user's description of an image, as the offline engine reads it from a request.
+
+    `style` is the label and the words of a style preset, separated by a colon.
+    """
 
     name: str = ""
     traits: tuple[str, ...] = ()
@@ -37,7 +40,8 @@ class Description:
 def language_of(text: str) -> str | None:
     """Return the language of `text` as an ISO 639-1 code, guessed from its script and common words.
 
-    Returns None if the language is unknown. ASCII text without any known word counts as English.
+    Text without any known word counts as English if it is ASCII. For any other text without a known word,
+    returns None.
     """
     for language, script in _SCRIPTS:
         if script.search(text):
@@ -51,9 +55,10 @@ def language_of(text: str) -> str | None:
 
 
 def write_prompt(description: Description) -> str:
-    """Return a prompt of short labelled parts that contains all of the user's texts unchanged.
+    """Return a prompt of short labelled lines that contain all of the user's texts unchanged.
 
-    The same description always gives the same prompt. Another `variation` gives another prompt.
+    The same description always gives the same prompt. If only `variation` differs, the phrases of the prompt
+    differ.
     """
     texts = (description.name, *description.traits, description.base_prompt, description.guidance)
     language = language_of(" ".join(texts))
@@ -63,10 +68,11 @@ def write_prompt(description: Description) -> str:
 
 
 def _parts(description: Description, phrases: Phrases, depth: int) -> Iterator[tuple[str, str]]:
-    """Yield the label and the text of each part, in the order that image models follow best.
+    """Yield the label and the text of each part of the prompt. The text is empty if the part is left out.
 
-    At `depth` 0, phrases for light, composition and constraints are added to the user's texts. Depth 1 also
-    adds the purpose, and depth 2 all other phrases.
+    The parts are in the order that image models follow best. `depth` says how many ready-made phrases are
+    added to the user's texts. At 0, there are phrases for light, composition and constraints. Depth 1 adds a
+    phrase for the purpose, and depth 2 adds all other phrases.
     """
     labels, pick = phrases.labels, _picker(description)
     some, rich = depth > 0, depth > 1
@@ -83,10 +89,11 @@ def _parts(description: Description, phrases: Phrases, depth: int) -> Iterator[t
 
 
 def _picker(description: Description) -> Callable[[Sequence[str], int], str]:
-    """Return a function that picks one of several phrases for a slot. A slot is the number of a part.
+    """Return a function `pick(alternatives, slot)` that chooses one of several phrases.
 
-    The choice depends on the description and its variation. Consecutive variations differ in slot 0. When
-    slot 0 has used all its phrases and repeats them, the other slots differ.
+    `slot` is the number of the prompt's part, from 0. The choice depends on the user's texts and on
+    `variation`. Consecutive variations get different phrases in slot 0. Once slot 0 has used all its phrases
+    and repeats them, the other slots get different phrases.
     """
     fields = repr(
         (

@@ -25,7 +25,7 @@ _OUTPUT_TOKENS = FLARE_TOKENS | {"auto": FLARE_TOKENS["medium"]}
 
 
 class RequestRefused(Exception):
-    """Raised to refuse a request. The engine responds with the error that `fault` describes."""
+    """Raised to refuse a request. The offline engine then responds with the error that `fault` describes."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.message)
@@ -36,8 +36,8 @@ class RequestRefused(Exception):
 class ParsedImageRequest:
     """A valid image request. `size` is (width, height) in pixels.
 
-    `partials` is the number of partial images. For an edit, `inputs` is the number of input images, `source`
-    the first of them, and `mask` the mask if there is one. Both images are decoded.
+    `partials` is the number of partial images. The last three fields are set for edits only: `source` is the
+    first input image and `mask` is the mask, both decoded. `inputs` is the number of input images.
     """
 
     prompt: str
@@ -58,7 +58,7 @@ class ParsedImageRequest:
 
     @property
     def echo(self) -> dict[str, str]:
-        """The fields of the request that each response and each event repeats."""
+        """The fields of the request that are repeated in each response and in each event."""
         return {
             "size": f"{self.size[0]}x{self.size[1]}",
             "quality": "medium" if self.quality == "auto" else self.quality,
@@ -67,7 +67,10 @@ class ParsedImageRequest:
         }
 
     def usage(self, pictures: int) -> dict[str, Any]:
-        """Return the `usage` object that the real service would report for this number of `pictures`."""
+        """Return the `usage` object of a response with `pictures` finished images.
+
+        The output tokens are OpenAI's published counts for gpt-image-2.5-flare.
+        """
         text_tokens, image_tokens = estimate_tokens(self.prompt), _TOKENS_PER_INPUT * self.inputs
         partial_tokens = PARTIAL_TOKENS * self.partials if self.stream else 0
         output_tokens = pictures * (_OUTPUT_TOKENS[self.quality] + partial_tokens)
@@ -81,10 +84,10 @@ class ParsedImageRequest:
 
 
 def request_body(request: httpx2.Request) -> dict[str, Any]:
-    """Return the request's JSON object or form fields.
+    """Return the fields of the JSON object or the form in the request's body.
 
-    Returns an empty object if there is neither, as in a request for `/models`. Raises RequestRefused if the
-    JSON is invalid.
+    Returns an empty dict if the body is neither, as in a request for `/models`. Raises RequestRefused if the
+    JSON is invalid or isn't an object.
     """
     content, content_type = request.read(), request.headers.get("content-type", "")
     if content_type.startswith(CONTENT_TYPE):
@@ -124,7 +127,10 @@ def last_user_message(body: dict[str, Any]) -> str:
 
 
 def read_description(message: str) -> Description:
-    """Parse the user message of an enhancement. A message in another form becomes the base prompt."""
+    """Return the description in `message`, the user message of an enhancement.
+
+    If `message` isn't a description in JSON, all of it becomes the base prompt.
+    """
     try:
         fields = json.loads(message)
         return Description(
@@ -194,7 +200,10 @@ def _choice(body: dict[str, Any], name: str, default: str, allowed: tuple[str, .
 
 
 def _size(text: str) -> tuple[int, int]:
-    """Return the width and the height in pixels. Raises RequestRefused if `text` isn't a supported size."""
+    """Return the width and the height in pixels. `auto` gives 1024 by 1024.
+
+    Raises RequestRefused if `text` isn't a supported size.
+    """
     if text == "auto":
         return 1024, 1024
     match = _SIZE.fullmatch(str(text))

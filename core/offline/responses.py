@@ -1,4 +1,7 @@
-"""Builds responses in OpenAI's wire format: JSON or server-sent events, damaged if a fault demands it."""
+"""Builds responses in OpenAI's wire format, as JSON or as server-sent events.
+
+A simulated fault may damage or replace the response.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def estimate_tokens(text: str) -> int:
 
 
 def text_usage(prompt: str, completion: str) -> dict[str, int]:
-    """Return the `usage` object of a chat completion."""
+    """Return the `usage` object of a chat completion, with estimated token counts of both texts."""
     prompt_tokens, completion_tokens = estimate_tokens(prompt), estimate_tokens(completion)
     return {
         "prompt_tokens": prompt_tokens,
@@ -66,7 +69,10 @@ def json_response(body: dict[str, Any], fault: Fault | None = None) -> httpx2.Re
 
 
 def event_stream(events: Iterator[dict[str, Any]], fault: Fault | None = None) -> httpx2.Response:
-    """Return a response of server-sent events that ends with `[DONE]`. A `fault` may damage or replace it."""
+    """Return a response that sends `events` as server-sent events and then `[DONE]`.
+
+    A `fault` may damage the events or replace the response with a web page.
+    """
     kind = fault.kind if fault else None
     if kind is FaultKind.HTML:
         return httpx2.Response(200, html=_HTML, headers=request_id_header())
@@ -84,9 +90,9 @@ def _sse_lines(events: Iterator[dict[str, Any]], kind: FaultKind | None) -> Iter
 
 
 def _cut_short(events: Iterator[dict[str, Any]], kind: FaultKind | None) -> Iterator[dict[str, Any]]:
-    """Yield `events`, but not the last one if `kind` truncates the stream or breaks the connection.
+    """Yield `events`. The last event is left out if `kind` is TRUNCATED or CONNECTION_LOST.
 
-    Raises RemoteProtocolError at the end if `kind` breaks the connection.
+    Raises RemoteProtocolError at the end if `kind` is CONNECTION_LOST.
     """
     held: dict[str, Any] | None = None
     for event in events:

@@ -1,4 +1,4 @@
-"""The faults that the offline engine simulates if a prompt requests one, as in `!fail quota`."""
+"""The faults that the offline engine simulates if a prompt asks for one, as in `!fail quota`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FAULT_CALL = re.compile(r"!fail\s+([a-z]+)", re.IGNORECASE)
 
 
 class FaultKind(Enum):
-    """What a fault does: it is an error response, breaks the connection, or damages the response."""
+    """What a simulated fault does: send an error response, break the connection, or damage the response."""
 
     ERROR = auto()
     TIMEOUT = auto()
@@ -31,7 +31,10 @@ class FaultKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One simulated fault. All fields except `kind` describe the response of a FaultKind.ERROR."""
+    """One simulated fault. All fields except `kind` describe the error response of FaultKind.ERROR.
+
+    `extra` holds further fields of the error object.
+    """
 
     kind: FaultKind = FaultKind.ERROR
     status: int = 400
@@ -155,9 +158,9 @@ FAULTS: Mapping[str, Fault] = {
 
 
 def fault_in(text: str) -> Fault | None:
-    """Return the fault that `text` requests, or None if it requests none.
+    """Return the fault that `text` asks for with `!fail NAME`, or None if `text` has no `!fail`.
 
-    An unknown name after `!fail` gives an error response that lists the known names.
+    If the name is unknown, the returned fault is an error response that lists the known names.
     """
     call = _FAULT_CALL.search(text)
     if call is None:

@@ -39,11 +39,11 @@ from core.settings import OFFLINE_IMAGE_MODEL, OFFLINE_TEXT_MODEL
 
 
 class OfflineTransport(httpx2.BaseTransport):
-    """Serves chat completions, image generations, image edits and the list of models without a network.
+    """Responds to chat completions, image generations, image edits and model lists without a network.
 
-    With a `seed`, the same request always gives the same picture. Without one, every picture is different.
-    `pace` is the pause in seconds before each streamed word and picture. Thread-safe, because requests change
-    no state.
+    With a `seed`, the same request always gives the same picture. Without a `seed`, every picture is
+    different. `pace` is the pause in seconds before each streamed word and picture. Thread-safe, because
+    requests change no state.
     """
 
     def __init__(self, *, seed: int | None = None, pace: float = 0.0) -> None:
@@ -92,7 +92,10 @@ class OfflineTransport(httpx2.BaseTransport):
     def _chunks(
         self, head: dict[str, Any], text: str, usage: dict[str, Any] | None
     ) -> Iterator[dict[str, Any]]:
-        """Yield the chunks of a streamed completion: role, single words, finish reason and any `usage`."""
+        """Yield the chunks of a streamed completion: the role, each word of `text`, and the finish reason.
+
+        If `usage` is given, a last chunk reports it.
+        """
         head = head | {"object": "chat.completion.chunk"}
         yield head | {"choices": [delta_choice({"role": "assistant", "content": ""})]}
         for word in re.findall(r"\S+\s*|\s+", text):
@@ -129,14 +132,17 @@ class OfflineTransport(httpx2.BaseTransport):
         return json_response(body | request.echo, fault)
 
     def _finished(self, request: ParsedImageRequest, index: int, fault: Fault | None) -> str:
-        """Return one finished picture as an image file in base64."""
+        """Return the finished picture with the number `index`, as a base64-encoded image file."""
         *_, picture = self._paint(request, index, partials=0)
         return _encode(picture, request, fault)
 
     def _events(
         self, request: ParsedImageRequest, count: int, fault: Fault | None
     ) -> Iterator[dict[str, Any]]:
-        """Yield the events of a stream: for each picture its partial images, then the finished picture."""
+        """Yield the events of a stream of `count` pictures.
+
+        For each picture, these are its partial images and then the finished picture.
+        """
         for index in range(count):
             pictures = self._paint(request, index, request.partials)
             for number, picture in enumerate(pictures):
@@ -167,7 +173,10 @@ class OfflineTransport(httpx2.BaseTransport):
 
 
 def _event_fields(number: int, request: ParsedImageRequest) -> dict[str, Any]:
-    """Return the event fields that differ between a partial image and the finished picture."""
+    """Return the event's type, and the fields that only events of this type have.
+
+    The first `request.partials` pictures are partial images. The next picture is the finished one.
+    """
     if number < request.partials:
         return {"type": f"{request.event_prefix}.partial_image", "partial_image_index": number}
     return {"type": f"{request.event_prefix}.completed", "usage": request.usage(1)}
@@ -181,7 +190,10 @@ def _repainted(pictures: Iterable[Any], request: ParsedImageRequest) -> Iterator
 
 
 def _decode(data: bytes, param: str) -> Any:
-    """Decode an uploaded image file. Raises RequestRefused if `data` isn't an image that can be read."""
+    """Return the Pillow image in the uploaded file `data`.
+
+    Raises RequestRefused if `data` isn't a readable image. The error names the request's parameter `param`.
+    """
     from core.offline.painter.paint import open_image  # noqa: PLC0415
 
     try:
@@ -192,7 +204,7 @@ def _decode(data: bytes, param: str) -> Any:
 
 
 def _encode(picture: Any, request: ParsedImageRequest, fault: Fault | None) -> str:
-    """Return the picture as an image file in base64. A fault may replace the file with an unreadable one."""
+    """Return `picture` as a base64-encoded image file. A `fault` may put an unreadable file in its place."""
     from core.offline.painter.paint import encode  # noqa: PLC0415
 
     damaged = fault is not None and fault.kind is FaultKind.DAMAGED_IMAGE
@@ -201,9 +213,10 @@ def _encode(picture: Any, request: ParsedImageRequest, fault: Fault | None) -> s
 
 
 def _simulate(text: str, *, stream: bool) -> Fault | None:
-    """Return the fault that `text` requests, if that fault damages the response. Otherwise return None.
+    """Return the fault that `text` asks for, if the response is to be damaged. Otherwise, return None.
 
-    Raises RequestRefused or an httpx2 error if the fault is an error response or a broken connection.
+    Raises RequestRefused if the fault is an error response. Raises an httpx2 error if the fault breaks the
+    connection before the response.
     """
     fault = fault_in(text)
     if fault is None:

@@ -1,8 +1,9 @@
-"""Expands one text into many prompts: one per line, with alternatives in braces.
+"""Expands a text with alternatives in braces into many prompts.
 
-`a {red|blue} {fox|owl}` stands for four prompts. Braces may be nested. A brace is an ordinary character if it
-has no `|`, if it isn't closed, or if a backslash precedes it. A short text can stand for more prompts than
-fit in memory, so the prompts are counted before they are generated.
+Each line of the text is a template for prompts. The line `a {red|blue} {fox|owl}` stands for four prompts.
+Braces may be nested. A brace is an ordinary character if there is no `|` in the braces, if the brace isn't
+closed, or if a backslash precedes it. A short text can stand for more prompts than fit in memory, so the
+prompts are counted before they are generated.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _ESCAPABLE = ("{", "|", "}", "\\")
 
 @dataclass(slots=True)
 class _Part:
-    """A part of a line: either plain `text`, or `options`, the alternatives in a pair of braces."""
+    """A part of a line: either plain `text`, or `options`, the alternatives in a pair of braces.
+
+    Each alternative is a list of parts.
+    """
 
     text: str = ""
     options: list[list[_Part]] = field(default_factory=list)
@@ -37,14 +41,15 @@ class _Part:
 
 
 def count_prompts(text: str) -> int:
-    """Return the number of prompts that `text` stands for, at most MAX_COUNT."""
+    """Return the number of prompts that `text` stands for, or MAX_COUNT if there are more."""
     return _total(map(_parse, _lines(text)))
 
 
 def expand_prompts(text: str, *, limit: int) -> tuple[str, ...]:
-    """Return the prompts that `text` stands for, in order. White space in them becomes single spaces.
+    """Return all prompts that `text` stands for, in the order of the lines and of the alternatives.
 
-    Raises TooManyPrompts, before any prompt is generated, if there are more than `limit`.
+    Any sequence of white space in a prompt becomes one space. Raises TooManyPrompts if there are more than
+    `limit` prompts. In that case, no prompt is generated.
     """
     lines = [_parse(line) for line in _lines(text)]
     count = _total(lines)
@@ -56,7 +61,10 @@ def expand_prompts(text: str, *, limit: int) -> tuple[str, ...]:
 
 
 def find_unclosed_brace(text: str) -> int | None:
-    """Return the number (from 1) of the first line with an unclosed brace, or None if there is none."""
+    """Return the number of the first line in `text` that has an unclosed brace. The first line is 1.
+
+    Returns None if every brace is closed.
+    """
     return next((number for number, line in enumerate(text.splitlines(), 1) if _scan(line).unclosed), None)
 
 
@@ -93,9 +101,9 @@ class _Delimiters:
     unclosed: bool
 
     def separators(self, start: int) -> list[int]:
-        """Return the positions of the bars that separate the options of the brace at `start`.
+        """Return the positions of the bars that separate the alternatives in one pair of braces.
 
-        Bars of nested braces are left out.
+        `start` is the position of the opening brace. Bars in nested braces aren't included.
         """
         found, position, end = list[int](), start + 1, self.closing[start]
         while position < end:
@@ -111,7 +119,10 @@ def _parse(line: str) -> list[_Part]:
 
 
 def _parse_range(line: str, start: int, end: int, delimiters: _Delimiters, depth: int) -> list[_Part]:
-    """Return the parts of `line[start:end]`."""
+    """Return the parts of `line[start:end]`.
+
+    `depth` is the number of braces around this range.
+    """
     parts, text, position = list[_Part](), list[str](), start
     while position < end:
         if _is_escape(line, position):

@@ -1,4 +1,7 @@
-"""Extracts the enhanced prompt from a text model's response, and appends facts that the model left out."""
+"""Extracts the enhanced prompt from a text model's response.
+
+It also appends the name and the traits of the description if the text model left them out.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 from core.common.text import limit_combining_marks
 from core.prompts.request import PromptRequest
 
-# The text is split at these tags, because a regular expression takes quadratic time on a hostile response.
+# Responses are split at these tags, because a regular expression takes quadratic time on a hostile response.
 _REASONING, _REASONING_END = "<think>", "</think>"
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _PREAMBLE = re.compile(
@@ -25,10 +28,10 @@ _QUOTES = {'"': '"', "“": "”", "«": "»"}
 
 
 def extract_prompt(response: str) -> str:
-    """Return the prompt in a text model's `response`, or an empty string if it holds none.
+    """Return the prompt in a text model's `response`, or an empty string if the response holds none.
 
-    Removes reasoning, an introductory line, a title, a code fence, a JSON wrapper, quotes and outer white
-    space.
+    Removes what models add to a prompt: reasoning in `<think>` tags, an introductory line, a title, a code
+    fence, a JSON object, quotes and outer white space.
     """
     text = _PREAMBLE.sub("", _without_reasoning(response).strip())
     if fenced := _FENCE.search(text):
@@ -62,9 +65,9 @@ def _unquoted(text: str) -> str:
 
 
 def missing_facts(text: str, request: PromptRequest) -> tuple[str, ...]:
-    """Return the name and the traits of `request` that don't occur in `text`.
+    """Return the facts of `request`, which are its name and its traits, that `text` doesn't contain.
 
-    Differences in case, spacing and Unicode form are ignored.
+    The search ignores differences in case, spacing and Unicode form.
     """
     normalised = _normalised(text)
     facts = (fact.strip() for fact in (request.name, *request.traits))
@@ -74,7 +77,10 @@ def missing_facts(text: str, request: PromptRequest) -> tuple[str, ...]:
 
 
 def append_facts(text: str, facts: tuple[str, ...]) -> str:
-    """Return `text` with `facts` as its last line."""
+    """Return `text` with a last line that tells the image model to keep `facts`.
+
+    Returns `text` unchanged if there are no facts.
+    """
     return f"{text}\n\nKeep exactly: {'; '.join(facts)}." if facts else text
 
 

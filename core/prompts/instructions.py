@@ -39,12 +39,18 @@ Answer with the prompt alone, as plain text: no title, no explanation, no code f
 
 
 def system_message(request: PromptRequest) -> str:
-    """Return the system message: the rules for the text model at the enhancement level of `request`."""
+    """Return the system message, which tells the text model how to write the prompt.
+
+    The enhancement level of `request` selects one of the rules.
+    """
     return _INSTRUCTIONS.format(level=_LEVELS[request.enhancement])
 
 
 def chat_messages(request: PromptRequest) -> list[dict[str, str]]:
-    """Return the system message and the user message, in the format of chat completions."""
+    """Return the system message and the user message that ask for an enhancement of `request`.
+
+    Each message has the keys `role` and `content`, as OpenAI's chat completions require.
+    """
     return [
         {"role": "system", "content": system_message(request)},
         {"role": "user", "content": request.to_message()},

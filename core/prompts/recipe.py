@@ -1,4 +1,4 @@
-"""Defines recipes, which hold everything that an image is made from, and the parameters of image calls."""
+"""Defines Recipe, everything that one image is made from, and GenerateParams, the parameters of a call."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ AUTO = "auto"
 class Recipe:
     """A recipe: everything that one image is made from.
 
-    `prompt` is sent to the service; `enhanced_prompt` is the text model's prompt before the user edited it.
-    An edit also has input images: `source_image` is the id of an image of the same owner, `references` and
-    `mask` are keys of uploads (core.images.uploads).
+    `prompt` is sent to the service. `enhanced_prompt` is the prompt that the text model wrote, before the
+    user edited it. The last three fields are empty unless the recipe edits existing images: `source_image` is
+    the id of an image in the owner's gallery, and `references` and `mask` are keys of uploads
+    (core.images.uploads).
     """
 
     prompt: str
@@ -38,12 +39,12 @@ class Recipe:
 
     @property
     def uploads(self) -> tuple[str, ...]:
-        """The keys of all uploads that the recipe uses."""
+        """The keys of the uploaded images: all references, then the mask if there is one."""
         return (*self.references, self.mask) if self.mask else self.references
 
     @property
     def input_count(self) -> int:
-        """The number of input images, not counting the mask."""
+        """The number of input images: the references and the source image, but not the mask."""
         return len(self.references) + bool(self.source_image)
 
     def params(self) -> GenerateParams:
@@ -58,30 +59,32 @@ class Recipe:
 
     @property
     def request_hash(self) -> str:
-        """The SHA-256 of what is sent to the service.
+        """The SHA-256 hash, in hexadecimal, of the values that are sent to the service.
 
-        Recipes that differ only in texts that aren't sent have the same hash.
+        Recipes that differ only in other fields, such as `name`, have the same hash.
         """
         own_style = "" if find_style(self.style) else self.style or ""
         sent = (with_style(self.prompt, self.style), self.model, self.size, self.quality, own_style)
-        # Without input images, the hash is the same as before edits existed, so stored hashes stay valid.
+        # Recipes without input images are hashed as before edits existed, so stored hashes stay valid.
         inputs = (self.source_image, *self.references, self.mask) if self.input_count else ()
         return sha256(json.dumps(sent + inputs).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the recipe in JSON form.
+        """Return the fields of the recipe as a dict that can be stored as JSON.
 
-        Empty edit fields are left out, because older versions don't know them.
+        Empty `source_image`, `references` and `mask` are left out, because older releases of the app don't
+        know these fields.
         """
         stored = asdict(self) | {"traits": list(self.traits), "references": list(self.references)}
         return {name: value for name, value in stored.items() if value or name not in _EDIT_FIELDS}
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """Return the recipe that `to_json` stored.
+        """Return the recipe whose `to_json` is `stored`.
 
-        Raises RecipeUnreadable if a field is missing or unknown, as when another version stored the recipe.
-        Images are bought with the result, so no field may be ignored.
+        Raises RecipeUnreadable if a required field is missing or a field is unknown, for example because a
+        newer release of the app stored the recipe. Unknown fields aren't ignored, because images are bought
+        with the returned recipe.
         """
         try:
             lists = {name: tuple(stored.get(name, ())) for name in ("traits", "references")}
@@ -91,9 +94,10 @@ class Recipe:
 
     @classmethod
     def from_any_version(cls, stored: dict[str, Any]) -> Self:
-        """Return the recipe that any version stored, for display and records only.
+        """Return the recipe in `stored`, even if a newer release of the app stored it.
 
-        Unknown fields are ignored.
+        Unknown fields are ignored, and missing fields get default values. Never buy images with the returned
+        recipe, because it may be incomplete.
         """
         known = {field.name: stored[field.name] for field in fields(cls) if field.name in stored}
         return cls.from_json({"prompt": "", "model": ""} | known)
@@ -101,11 +105,11 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class GenerateParams:
-    """The parameters of one image call.
+    """The parameters of one call that generates or edits images.
 
-    `style` is the key of a preset in core.prompts.styles, or the name of a style that the model itself
-    offers. The value `auto` leaves a choice to the service and isn't sent. `input_count` is the number of
-    input images: 0 if the images are generated from text alone.
+    `n` is the number of images. `style` is the key of a preset in core.prompts.styles, or the name of a style
+    in the model's own API. An option with the value `auto` isn't sent, so the service chooses. `input_count`
+    is the number of input images, which is 0 if the images are made from text alone.
     """
 
     prompt: str

@@ -20,9 +20,10 @@ class EnhancementLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PromptRequest:
-    """A description to enhance.
+    """The user's description of an image, from which a text model writes a prompt.
 
-    Each `variation` above 0 asks for a different prompt from the same description.
+    `style` is the key of a preset, and `guidance` holds wishes about the prompt itself. Each `variation`
+    above 0 asks for a different prompt from the same description.
     """
 
     name: str = ""
@@ -34,14 +35,17 @@ class PromptRequest:
     variation: int = 0
 
     def to_message(self) -> str:
-        """Return the user message for the text model: all fields as JSON, with the style in words."""
+        """Return the user message for the text model: a JSON object of all fields.
+
+        The style is given by its label and its words, because the text model doesn't know the keys.
+        """
         style = find_style(self.style)
         fields = asdict(self) | {"style": f"{style.label}: {style.words}" if style else ""}
         return json.dumps(fields, ensure_ascii=False)
 
     @property
     def subject_hash(self) -> str:
-        """The SHA-256 of the description without `variation`: all variations have the same hash."""
+        """The SHA-256 hash, in hexadecimal, of all fields except `variation`."""
         return sha256_hex(replace(self, variation=0).to_message())
 
     @property

@@ -1,4 +1,4 @@
-"""The style presets and the trait suggestions."""
+"""The style presets, and the traits that are suggested to users."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ TRAIT_SUGGESTIONS: tuple[str, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """A style preset. `words` are added to the prompt; users see `description` below `label`."""
+    """A style preset.
+
+    `words` are added to the prompt that is sent to the service. Users see `label`, and below it
+    `description`.
+    """
 
     key: str
     label: str
@@ -132,14 +136,15 @@ _BY_KEY = {style.key: style for style in STYLES}
 
 
 def find_style(key: str | None) -> Style | None:
-    """Return the preset with this `key`, or None if `key` is empty or unknown."""
+    """Return the preset with this `key`, or None if `key` is empty or no preset has it."""
     return _BY_KEY.get(key or "")
 
 
 def with_style(prompt: str, style_key: str | None) -> str:
-    """Return `prompt` with the preset's words as its last line.
+    """Return `prompt` with the words of the preset `style_key` as its last line.
 
-    The prompt carries the style, because few models have a style parameter.
+    Returns `prompt` unchanged if no preset has this key. The words go into the prompt because few models have
+    a style parameter.
     """
     style = find_style(style_key)
     return f"{prompt.rstrip()}\n\nStyle: {style.words}." if style else prompt

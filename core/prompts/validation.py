@@ -19,7 +19,11 @@ _WHITE_SPACE = "\t\n\r"
 def check_prompt_texts(
     *, name: str, traits: tuple[str, ...], base_prompt: str = "", guidance: str = "", prompt: str = ""
 ) -> None:
-    """Raise TextRejected if a text can't be sent or stored. The error's `field` names the text."""
+    """Raise TextRejected if there are too many traits or one of the texts isn't acceptable.
+
+    A text isn't acceptable if it is too long, holds control characters, or has too many combining marks on
+    one letter. The length of `prompt` isn't checked. The error's `field` names the rejected argument.
+    """
     if len(traits) > MAX_TRAITS:
         raise TextRejected(f"There can be at most {MAX_TRAITS} traits.", field="traits")
     _check_text("name", name, MAX_LINE_LENGTH)

@@ -1,4 +1,4 @@
-"""Checks a request against the capabilities of its model, before the call is paid for."""
+"""Checks the parameters of a call against the capabilities of the model before anything is paid."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ _SIZE = re.compile(r"([1-9][0-9]{1,4})x([1-9][0-9]{1,4})")
 def check_params(params: GenerateParams, *, today: date, official: bool) -> None:
     """Check all parameters of an image call.
 
-    `official` is true if the service is OpenAI itself, which no longer serves retired models. Raises
-    PromptEmpty, ModelRetired, PromptTooLong or InvalidParameter; the error names the invalid field.
+    Raises PromptEmpty, ModelRetired, PromptTooLong or InvalidParameter. The error's `field` names the
+    rejected parameter. `official` is true if the service is OpenAI itself. ModelRetired is raised only then,
+    because other services may still offer the model.
     """
     model = image_model(params.model)
     if not params.prompt.strip():
@@ -37,7 +38,10 @@ def check_params(params: GenerateParams, *, today: date, official: bool) -> None
 
 
 def check_input_images(params: GenerateParams, model: ImageModel) -> None:
-    """Raise InvalidParameter if `model` can't edit images or accepts fewer images than `params` has."""
+    """Raise InvalidParameter if `params` has more input images than `model` accepts.
+
+    A model that can't edit images accepts none.
+    """
     if params.input_count and not model.can_edit:
         raise InvalidParameter(
             f"{model.label} makes images from text only.",
@@ -53,9 +57,9 @@ def check_input_images(params: GenerateParams, model: ImageModel) -> None:
 
 
 def check_text_model(name: str, *, today: date) -> None:
-    """Raise ModelRetired if OpenAI no longer serves the text model `name`.
+    """Raise ModelRetired if OpenAI no longer serves the text model `name` on the date `today`.
 
-    The message names its successor.
+    The error message names the model to use instead.
     """
     model = text_model(name)
     if model.retires_on is not None and today >= model.retires_on:
@@ -71,7 +75,10 @@ def _retired(label: str, successor: str, *, field: str | None = None) -> ModelRe
 
 
 def check_size(size: str, model: ImageModel) -> None:
-    """Raise InvalidParameter if `model` doesn't support `size`."""
+    """Raise InvalidParameter if `model` doesn't support `size`.
+
+    `size` is a width and a height such as `1024x1536`, or `auto`, which every model supports.
+    """
     if size == AUTO or size in model.sizes:
         return
     match = _SIZE.fullmatch(size)

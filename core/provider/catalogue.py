@@ -1,7 +1,8 @@
-"""The model catalogue: what each model can do and what its tokens cost. Calls are checked against it.
+"""The model catalogue: what each model can do and what its tokens cost.
 
-Prices are in USD per million tokens, which is the same number as micro-USD per token. None means that a value
-is unknown, never that it is zero.
+Calls are checked against the catalogue before they are sent. Prices are in USD per million tokens, which is
+the same number as micro-USD per token. A price or a token count of None is unknown. None never stands for
+zero.
 
 Sources, as of November 2026: sizes, options and retirement dates come from OpenAI's model and deprecation
 pages. Prices and tokens per image come from third-party reports of September and November 2026.
@@ -46,7 +47,11 @@ _TEXT_RETIREMENTS = {
 
 @dataclass(frozen=True, slots=True)
 class SizeRule:
-    """The image sizes that a model accepts in addition to its listed sizes. All lengths are in pixels."""
+    """A rule that allows image sizes in addition to a model's listed sizes.
+
+    Both edges must be multiples of `step` pixels and at most `max_edge` pixels long. `max_ratio` limits the
+    longer edge divided by the shorter. `min_pixels` and `max_pixels` limit the area.
+    """
 
     step: int
     max_edge: int
@@ -72,7 +77,10 @@ class SizeRule:
 
 @dataclass(frozen=True, slots=True)
 class TokenPrice:
-    """The token prices of an image model, in USD per million tokens."""
+    """The prices of an image model's tokens, in USD per million tokens.
+
+    Input tokens for text and for images have different prices.
+    """
 
     text_input: Decimal
     image_input: Decimal
@@ -83,10 +91,12 @@ class TokenPrice:
 class ImageModel:
     """The capabilities and the token prices of one image model.
 
-    `status` is current, live (an older model), ending (its retirement date is set), retired, compatible (only
-    served by other services) or offline. `retires_on` is the first day on which the model isn't served. Forms
-    list the `sizes`, and `size_rule` allows further ones. `output_tokens` maps (size, quality) to the output
-    tokens of one image, where published. `max_input_images` is 0 if the model can't edit images.
+    `status` is "current" (one of OpenAI's newest models), "live" (an older model that is still served),
+    "ending" (its retirement date is set), "retired", "compatible" (served only by services other than OpenAI)
+    or "offline". `retires_on` is the first day on which OpenAI doesn't serve the model. Forms list the
+    `sizes`. `size_rule`, if there is one, allows further sizes. `output_tokens` maps (size, quality) to the
+    output tokens of one image; combinations without a published number are missing. `max_input_images` is 0
+    if the model can't edit images.
     """
 
     name: str
@@ -125,7 +135,8 @@ class ImageModel:
 class TextModel:
     """The prices and the options of one text model.
 
-    Prices are in USD per million tokens. `reasoning_effort` is sent with each call unless it is None.
+    Prices are in USD per million tokens. `reasoning_effort` is a parameter of each call; if it is None, the
+    parameter isn't sent.
     """
 
     name: str
@@ -225,9 +236,10 @@ _TEXT_BY_NAME = {model.name: model for model in TEXT_MODELS}
 
 
 def image_model(name: str) -> ImageModel:
-    """Return the image model called `name`.
+    """Return the catalogue's data for the image model called `name`.
 
-    A dated snapshot has the data of its model. An unknown model allows most options.
+    A dated snapshot, whose name is a model's name and a date, has the data of that model. A model that isn't
+    in the catalogue gets data that allow most options.
     """
     known = _IMAGE_BY_NAME.get(name) or _IMAGE_BY_NAME.get(_SNAPSHOT.sub("", name))
     if known is not None:
@@ -238,18 +250,25 @@ def image_model(name: str) -> ImageModel:
 
 
 def quality_label(quality: str) -> str:
-    """Return the label of `quality` that users see."""
+    """Return the label that users see for `quality`, such as "Extra high" for `xhigh`."""
     return _QUALITY_LABELS.get(quality, quality.capitalize())
 
 
 def text_model(name: str) -> TextModel:
-    """Return the text model called `name`. An unknown model has no prices and no reasoning effort."""
+    """Return the catalogue's data for the text model called `name`.
+
+    A dated snapshot, whose name is a model's name and a date, has the data of that model. A model that isn't
+    in the catalogue has no prices and no reasoning effort.
+    """
     known = _TEXT_BY_NAME.get(name) or _TEXT_BY_NAME.get(_SNAPSHOT.sub("", name))
     return replace(known, name=name) if known else TextModel(name, name)
 
 
 def is_official(settings: Settings) -> bool:
-    """Return whether the service is OpenAI itself, not a compatible service or the offline engine."""
+    """Return whether `settings` select OpenAI itself as the service.
+
+    Returns False for a compatible service and for the offline engine.
+    """
     if settings.openai_base_url is None:
         return not settings.offline
     host = urlsplit(settings.openai_base_url).hostname or ""
@@ -257,9 +276,10 @@ def is_official(settings: Settings) -> bool:
 
 
 def offered_models(settings: Settings, *, today: date | None = None) -> tuple[ImageModel, ...]:
-    """Return the image models to list in a form, starting with the default model.
+    """Return the image models that a form lists, with the default model first.
 
-    Retired models are left out if the service is OpenAI itself, unless one is the default model.
+    Offline, only the default model is listed. If the service is OpenAI, models that are retired on the date
+    `today` are left out, except for the default model. If `today` is None, the current date is used.
     """
     default = image_model(settings.default_image_model)
     if settings.offline:
@@ -271,8 +291,9 @@ def offered_models(settings: Settings, *, today: date | None = None) -> tuple[Im
 
 
 def count_partial_images(params: GenerateParams, settings: Settings) -> int:
-    """Return how many partial images a call requests and pays for.
+    """Return the number of partial images that a call requests and pays for.
 
-    Services send no partial images if a call requests several images.
+    A partial image is a preview of the unfinished image. Services send none if `params` asks for several
+    images, so the number is then 0.
     """
     return min(settings.partial_images, image_model(params.model).max_partial_images) if params.n == 1 else 0

@@ -1,4 +1,4 @@
-"""Enhances prompts: streams the enhanced prompt from a text model and checks that it is complete."""
+"""Enhances prompts: reads an enhanced prompt from a text model as a stream and checks that it is complete."""
 
 from __future__ import annotations
 
@@ -32,10 +32,11 @@ _NOT_A_PROMPT = "The service answered with something that isn't a prompt."
 
 @dataclass(frozen=True, slots=True)
 class EnhancedPrompt:
-    """The result of an enhancement; `text` is the enhanced prompt.
+    """The result of an enhancement.
 
-    `added_back` lists the facts of the description that the model had left out; they are appended to `text`.
-    `price_micros` is in micro-USD, or None if the price is unknown.
+    `text` is the enhanced prompt. `added_back` lists the facts (the name and the traits) that the text model
+    had left out and that were appended to `text`. `price_micros` is in micro-USD, or None if the price is
+    unknown. `seconds` is how long the call took.
     """
 
     text: str
@@ -48,9 +49,10 @@ class EnhancedPrompt:
 
 
 class EnhancementStream:
-    """An iterator over the text chunks of one enhancement. After the last chunk, `result` is available.
+    """An iterator over the text of one enhancement, in the chunks that the service sends.
 
-    Iterating raises the errors listed in `ChatClient.enhance`.
+    After the last chunk, `result` holds the enhanced prompt. The iterator raises the errors that are listed
+    in `ChatClient.enhance`.
     """
 
     def __init__(self, chunks: Generator[str, None, EnhancedPrompt]) -> None:
@@ -69,24 +71,25 @@ class EnhancementStream:
 
     @property
     def result(self) -> EnhancedPrompt:
-        """The finished enhancement. Raises RuntimeError if the iteration hasn't ended."""
+        """The finished enhancement. Raises RuntimeError before the iterator has ended."""
         if self._result is None:
             raise RuntimeError("the enhancement isn't finished")
         return self._result
 
 
 class ChatClient:
-    """Enhances prompts with the default text model."""
+    """Enhances prompts with the text model that `settings` select."""
 
     def __init__(self, connection: Connection, settings: Settings) -> None:
         self._connection = connection
         self._settings = settings
 
     def enhance(self, request: PromptRequest, *, user_tag: str) -> EnhancementStream:
-        """Start the enhancement of `request` and return its stream.
+        """Return a stream of the enhancement of `request`. Reading the first chunk sends the call.
 
-        Raises PromptEmpty immediately. Iterating the stream raises EnhancementRefused, EnhancementTruncated,
-        EnhancementTooLong, PromptBlocked, ImagePromptError, or any error that `translate_error` returns.
+        `user_tag` is the user's pseudonym from `payloads.user_tag`. Raises PromptEmpty at once if `request`
+        is empty. Reading the stream raises EnhancementRefused, EnhancementTruncated, EnhancementTooLong,
+        PromptBlocked, ImagePromptError, or any error that `translate_error` returns.
         """
         if request.empty:
             raise PromptEmpty
@@ -115,7 +118,10 @@ class ChatClient:
     def _chunks(
         self, stream: ResponseStream, response: ChatResponse, request_id: str | None
     ) -> Iterator[str]:
-        """Read `stream` into `response`, and yield each chunk of text as it arrives."""
+        """Yield the text of each chunk as it arrives, and add the chunk to `response`.
+
+        Raises EnhancementTooLong if the response exceeds _MAX_RESPONSE_LENGTH.
+        """
         connection = self._connection
         try:
             with connection.reading(stream, paid=False):
@@ -130,7 +136,10 @@ class ChatClient:
             raise
 
     def _finished_text(self, response: ChatResponse, request_id: str | None) -> str:
-        """Return the prompt in `response`. Raises an ImageError if it is incomplete, empty or too long."""
+        """Return the enhanced prompt in `response`.
+
+        Raises an ImageError if the model refused, or if the prompt is incomplete, empty or too long.
+        """
         self._check_finished(response, request_id)
         text = extract_prompt(response.text)
         if not text:

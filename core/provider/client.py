@@ -16,11 +16,11 @@ from core.settings import Settings
 
 
 class ServiceClient:
-    """Groups the images, chat and moderation clients of the service in `settings`. Thread-safe.
+    """The client of the service that `settings` select. Thread-safe.
 
-    `transport` replaces the network; in offline mode, pass the offline engine, which is such a transport.
-    `resolve` replaces the DNS look-up for image downloads. Raises SettingsError if OPENAI_BASE_URL isn't a
-    valid URL.
+    The attributes `images`, `chat` and `moderation` hold the clients for each kind of call. `transport`
+    handles the HTTP requests instead of the network; offline, pass the offline engine's transport. `resolve`
+    replaces the DNS look-up for image downloads. Raises SettingsError if OPENAI_BASE_URL isn't a valid URL.
     """
 
     def __init__(
@@ -45,10 +45,7 @@ class ServiceClient:
         self.moderation = ModerationClient(self._connection, settings)
 
     def prepare(self) -> None:
-        """Load the OpenAI SDK in advance, which takes about 0.2 seconds.
-
-        The first call then needn't wait for it.
-        """
+        """Load the OpenAI SDK now, so that the first call needn't wait about 0.2 seconds for it."""
         self._connection.connect()
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""The HTTP connection to the service: sends calls, retries unpaid ones, and reads streamed responses.
+"""The HTTP connection to the service: sends calls, retries text calls, and reads streamed responses.
 
 Calls are sent with the `post` method of the OpenAI SDK. Responses are parsed as plain JSON, because the SDK's
-models reject some responses of compatible services. `open` and `reading` translate the errors of the SDK and
-of its transport into the errors of core.errors.
+models reject some responses of compatible services. `Connection.open` and `Connection.reading` translate the
+errors of the SDK and of its transport into the errors of core.errors.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ ResponseStream: TypeAlias = "openai.Stream[object]"
 
 
 class Connection:
-    """Sends calls to the service in `settings`. Thread-safe.
+    """Sends calls to the service that `settings` select. Thread-safe.
 
-    `transport` replaces the network; the offline engine is such a transport. Raises SettingsError if
-    OPENAI_BASE_URL isn't a valid URL.
+    `transport` handles the HTTP requests instead of the network; the offline engine is such a transport.
+    Raises SettingsError if OPENAI_BASE_URL isn't a valid URL.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Connection:
             raise SettingsError("OPENAI_BASE_URL isn't a valid address.", details=str(error)) from error
 
     def connect(self) -> openai.OpenAI:
-        """Return the SDK's client.
+        """Return the OpenAI SDK's client.
 
-        The first call loads the SDK and builds the client, in about 0.2 seconds.
+        The client is built when this method is first called, which takes about 0.2 seconds.
         """
         with self._lock:
             if self._sdk is None:
@@ -98,17 +98,18 @@ class Connection:
         return httpx2.Timeout(remaining, connect=min(remaining, self._settings.connect_timeout))
 
     def redact(self, text: str) -> str:
-        """Return `text` without the API key, cut to the maximum length of error details."""
+        """Return `text` without API keys, cut to the maximum length of error details."""
         return redact(text, self._key)
 
     def request_id(self, stream: ResponseStream) -> str | None:
         return read_request_id(stream.response, secret=self._key)
 
     def open(self, call: Call, deadline: Deadline) -> ResponseStream:
-        """Send `call` and return its response. The response's body is still unread.
+        """Send `call` and return the response. The response's body is still unread.
 
-        If the service refuses an optional parameter, `call` is sent again without that parameter, because a
-        refused call costs nothing. Other failures raise the error that `translate_error` returns.
+        If the service refuses an optional parameter before `deadline`, `call` is sent again without that
+        parameter. A refused call costs nothing. Any other failure raises the error that `translate_error`
+        returns.
         """
         while True:
             try:
@@ -121,10 +122,10 @@ class Connection:
                 call = fallback
 
     def open_with_retries(self, call: Call, deadline: Deadline) -> ResponseStream:
-        """Send a text call with `open`, and send it again after a transient error.
+        """Send a text call with `open` and return the response. Retry after a transient error.
 
-        Makes at most MAX_TEXT_ATTEMPTS attempts before `deadline`. Never use it for images, because a failed
-        image call may have been charged.
+        At most MAX_TEXT_ATTEMPTS attempts are made, and none after `deadline`. The last attempt's error is
+        raised. Never use this method for images, because a failed image call may have been charged.
         """
         for attempt in range(1, MAX_TEXT_ATTEMPTS + 1):
             try:
@@ -139,7 +140,10 @@ class Connection:
 
     @contextmanager
     def reading(self, stream: ResponseStream, *, paid: bool) -> Iterator[None]:
-        """Close `stream` on exit, and translate the errors raised while the response is read."""
+        """Translate the errors raised in the with-block, which reads `stream`. Close `stream` at the end.
+
+        `paid` is true if the call buys images.
+        """
         with closing(stream):
             try:
                 yield
@@ -147,10 +151,11 @@ class Connection:
                 raise translate_error(error, paid=paid, secret=self._key, response=stream.response) from error
 
     def events(self, stream: ResponseStream, *, paid: bool) -> Iterator[JsonObject]:
-        """Yield the JSON objects of a response: one per event of an event stream, otherwise a single one.
+        """Yield the JSON objects of a response: one for each event, or one for a response without events.
 
-        Raises an ImageError if an event reports an error. An event that isn't a JSON object is skipped at
-        first, because a later event may hold a paid image. ValueError is then raised after the last event.
+        `paid` is true if the call buys images. Raises an ImageError if an event reports an error. An event
+        that isn't a JSON object is skipped, because a later event may hold a paid image. After the last
+        event, ValueError is raised if an event was skipped.
         """
         unreadable: ValueError | None = None
         for text in json_texts(stream.response, images=paid):
@@ -187,7 +192,11 @@ def _base_url(settings: Settings) -> str:
 
 
 def _with_trailing_slash(url: httpx2.URL) -> httpx2.URL:
-    """Return `url` with a slash after its path, so that the SDK appends relative addresses to the path."""
+    """Return `url` with a slash at the end of its path.
+
+    A relative address that is joined to the returned URL is then appended to the path. Without the slash, it
+    would replace the last part of the path.
+    """
     path, question_mark, query = url.raw_path.partition(b"?")
     if path.endswith(b"/"):
         return url
@@ -195,9 +204,9 @@ def _with_trailing_slash(url: httpx2.URL) -> httpx2.URL:
 
 
 def _retry_pause(error: ImageError, attempt: int) -> float:
-    """Return the seconds to wait before the next attempt.
+    """Return the seconds to wait after the attempt with the number `attempt`.
 
-    The service's retry-after value takes precedence.
+    If the service sent a retry-after value, the pause is that value.
     """
     return error.retry_after if error.retry_after is not None else _RETRY_PAUSE_SECONDS * attempt
 
@@ -205,11 +214,11 @@ def _retry_pause(error: ImageError, attempt: int) -> float:
 def _build_sdk(
     settings: Settings, transport: httpx2.BaseTransport | None, clock: Callable[[], float]
 ) -> openai.OpenAI:
-    """Return the SDK's client over `transport`, configured only by `settings`.
+    """Return the SDK's client, which sends its requests over `transport`. Only `settings` configure it.
 
-    The SDK reads missing arguments from environment variables. The empty `organization` stops it from reading
-    OPENAI_ORG_ID, and None, set afterwards, omits the header. OPENAI_CUSTOM_HEADERS has no argument, so the
-    client's private field is emptied.
+    The SDK takes missing arguments from environment variables. The empty `organization` stops the SDK from
+    reading OPENAI_ORG_ID. The attribute is then set to None, so that no header is sent. OPENAI_CUSTOM_HEADERS
+    has no argument, so the client's private field is emptied.
     """
     import openai  # noqa: PLC0415
 

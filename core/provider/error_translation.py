@@ -1,8 +1,8 @@
 """Translates failures of an OpenAI-compatible service into the errors of core.errors.
 
-A failure arrives as an HTTP error response, as an error event inside a stream, or as a broken connection. The
-first two are parsed into a ServiceFault. Tables then map the fault to an error class by its code, its type,
-its message or its status.
+A failure arrives as an HTTP error response, as an error event inside a stream, or as a broken connection.
+Error responses and error events are parsed into a ServiceFault. Tables then map the fault to an error class
+by the fault's code, type, message or status.
 
 The SDK is imported inside functions, because its import takes about 0.2 seconds.
 """
@@ -72,7 +72,7 @@ _BY_CODE: dict[str, type[ImageError]] = {
     "string_above_max_length": PromptTooLong,
     "context_length_exceeded": PromptTooLong,
 }
-# Atomic groups match up to the first such word in a line only, so that the search takes linear time.
+# The atomic groups, written as (?>…), never backtrack. The search therefore takes linear time.
 _BY_MESSAGE: tuple[tuple[re.Pattern[str], type[ImageError]], ...] = (
     (re.compile(r"must be verified", re.IGNORECASE), OrganisationUnverified),
     (
@@ -118,10 +118,11 @@ _REQUEST_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class ServiceFault:
-    """One failure as the service reports it. `status` is None if the failure was reported inside a stream.
+    """One failure as the service reports it.
 
-    `stage` is where moderation blocked the call: "input" for the prompt, or "output" for a generated image.
-    `retry_after` is in seconds.
+    `status` is the HTTP status, or None if the failure was reported inside a stream. `stage` says what
+    moderation blocked: "input" for the prompt, or "output" for a generated image. `param` is the parameter
+    that caused the failure. `retry_after` is in seconds.
     """
 
     status: int | None = None
@@ -144,7 +145,10 @@ class ServiceFault:
         return self.status is None or self.stage == "output"
 
     def refused_parameter(self, sent: frozenset[str]) -> str | None:
-        """Return which parameter in `sent` the service refuses, or None if the failure has another reason."""
+        """Return the name of the parameter that the service refuses, if it is in `sent`.
+
+        Returns None if the failure has another reason.
+        """
         coded = self.code in ("unsupported_parameter", "unsupported_value", "unknown_parameter")
         if not coded and not (self.status in (400, 422) and _PARAMETER_REFUSAL.search(self.message)):
             return None
@@ -152,16 +156,20 @@ class ServiceFault:
         return next((name for name in named if name in sent), None)
 
     def details(self) -> str:
-        """Return one line of technical details.
+        """Return the status, the code and the message in one line.
 
-        It may contain secrets and have any length, so `redact` it.
+        The line may contain secrets and have any length, so pass it to `redact`.
         """
         head = " ".join(str(part) for part in (self.status, self.code or self.type) if part)
         return ": ".join(part for part in (head, " ".join(self.message.split())) if part)
 
 
 def fault_from_body(body: object, response: httpx2.Response | None = None) -> ServiceFault:
-    """Return the fault in `body`, the JSON value of an error with or without its `error` envelope."""
+    """Return the fault that `body` describes. `body` is the parsed JSON of an error.
+
+    The error's fields may be directly in `body` or in an object under the key `error`. The status, the
+    waiting time and the request id are taken from `response`, if it is given.
+    """
     found = body.get("error", body) if isinstance(body, dict) else body
     error: dict[str, Any] = found if isinstance(found, dict) else {"message": str(found or "")}
     return ServiceFault(
@@ -178,9 +186,9 @@ def fault_from_body(body: object, response: httpx2.Response | None = None) -> Se
 
 
 def sdk_errors(*own: type[Exception]) -> tuple[type[Exception], ...]:
-    """Return the exception classes of the SDK, its transport and the parsers, for an except clause.
+    """Return the exception classes to catch while a call is sent or a response is read.
 
-    `own` are further classes to include.
+    These are the classes of the SDK, of its transport and of the parsers, and the classes in `own`.
     """
     import openai  # noqa: PLC0415
 
@@ -190,9 +198,9 @@ def sdk_errors(*own: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def fault_from_error(error: Exception) -> ServiceFault | None:
-    """Return the fault in `error`, or None if `error` isn't an HTTP error response raised by the SDK.
+    """Return the fault that `error` describes, if `error` is the SDK's exception for an HTTP error response.
 
-    The SDK has already removed the `error` envelope of the JSON body.
+    Returns None for any other exception. In the SDK's exception, the body no longer has the `error` envelope.
     """
     import openai  # noqa: PLC0415
 
@@ -202,15 +210,18 @@ def fault_from_error(error: Exception) -> ServiceFault | None:
 
 
 def read_request_id(response: httpx2.Response | None, *, secret: str = "") -> str | None:
-    """Return the service's request id, or None if the header holds no valid id or contains `secret`."""
+    """Return the service's id of the request, from the header `x-request-id` of `response`.
+
+    Returns None if the header is missing, isn't a valid id, or contains `secret`.
+    """
     found = response.headers.get("x-request-id", "") if response is not None else ""
     return found if _REQUEST_ID.fullmatch(found) and redact(found, secret) == found else None
 
 
 def error_from_fault(fault: ServiceFault, *, paid: bool, secret: str = "") -> ImageError:
-    """Return the error for `fault`.
+    """Return the error of core.errors that corresponds to `fault`.
 
-    `paid` is true if the call buys an image. `secret` is removed from all texts.
+    `paid` is true if the call buys images. `secret` is the API key, which is removed from all texts.
     """
     details = redact(fault.details(), secret)
     request_id = None if redact(fault.request_id or "", secret) != fault.request_id else fault.request_id
@@ -226,10 +237,11 @@ def error_from_fault(fault: ServiceFault, *, paid: bool, secret: str = "") -> Im
 def translate_error(
     error: Exception, *, paid: bool, secret: str = "", response: httpx2.Response | None = None
 ) -> ImageError:
-    """Return the error of core.errors for an exception of the SDK, its transport or a parser.
+    """Return the error of core.errors for `error`, an exception of the SDK, its transport or a parser.
 
-    `paid` is true if the call buys an image. `secret` is removed from all texts. The request id is taken from
-    `response`, the response that was being read, if there is one.
+    `paid` is true if the call buys images. `secret` is the API key, which is removed from all texts.
+    `response` is the response that was being read when the exception was raised, if there was one; the
+    request id is taken from it.
     """
     import openai  # noqa: PLC0415
 
@@ -285,10 +297,10 @@ def _error_class_by_status(status: int | None, *, paid: bool) -> type[ImageError
 
 
 def _connection_error(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:
-    """Return the error for a failed connection.
+    """Return the error for a connection that failed with `error`.
 
-    The error says whether nothing was sent, or whether a sent call timed out or was lost. A `paid` call may
-    then have been charged.
+    The class of the returned error says whether nothing was sent, the service took too long, or the
+    connection was lost. In the last two cases, a `paid` call may have been charged.
     """
     details = redact(f"{type(error).__name__}: {error}", secret)
     if isinstance(error, _NEVER_SENT):
@@ -299,7 +311,11 @@ def _connection_error(error: BaseException, *, paid: bool, secret: str, request_
 
 
 def _categories(error: dict[str, Any]) -> tuple[str, ...]:
-    """Return the categories for which moderation blocked a prompt, from OpenAI's or Azure's format."""
+    """Return the categories for which moderation blocked a prompt, such as "violence".
+
+    `error` is the service's error object, in OpenAI's or Azure's format. Returns () if it lists no
+    categories.
+    """
     listed = as_object(error.get("moderation_details")).get("categories")
     if isinstance(listed, dict):
         listed = [name for name, hit in listed.items() if hit]
@@ -310,9 +326,10 @@ def _categories(error: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _retry_after(response: httpx2.Response | None) -> float | None:
-    """Return the seconds to wait, from the header `retry-after-ms` or `retry-after` (seconds or a date).
+    """Return how many seconds the service asks to wait before the next call.
 
-    Returns None if neither header is valid.
+    The value is in the header `retry-after-ms`, or in `retry-after` as seconds or a date. Returns None if
+    neither header is valid.
     """
     headers = response.headers if response is not None else httpx2.Headers()
     for name, divisor in (("retry-after-ms", 1000), ("retry-after", 1)):
@@ -332,9 +349,9 @@ def _text(value: object) -> str:
 
 
 def redact(text: str, secret: str) -> str:
-    """Return `text` without `secret` and other API keys, cut to 600 characters.
+    """Return `text` with `secret` and all other API keys masked, cut to _MAX_DETAILS_LENGTH characters.
 
-    The text is cut after the redaction, because half a key would no longer be recognised.
+    The text is cut last, because half a key wouldn't be recognised.
     """
     redacted = text.replace(secret, "[secret]") if len(secret) >= _MIN_SECRET_LENGTH else text
     return scrub(redacted)[:_MAX_DETAILS_LENGTH]

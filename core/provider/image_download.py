@@ -1,7 +1,7 @@
 """Downloads an image if the service sends the image's URL instead of its bytes.
 
-The URL may lead to any host. Requests therefore carry no API key and no cookies, and go only to allowed
-hosts.
+The URL may lead to any host. Download requests therefore carry no API key and no cookies, and go only to
+allowed hosts.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Resolve = Callable[[str, int], frozenset[str]]
 
 
 def resolve_host(host: str, port: int) -> frozenset[str]:
-    """Return the IP addresses of `host`. Raises ValueError if the DNS look-up fails."""
+    """Return the IP addresses of `host` as strings. Raises ValueError if the DNS look-up fails."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
@@ -34,7 +34,11 @@ def resolve_host(host: str, port: int) -> frozenset[str]:
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address is on the public internet: not loopback, private or multicast."""
+    """Return whether the IP address `address` is on the public internet.
+
+    Loopback, private and multicast addresses aren't public. IPv6 addresses that embed an IPv4 address for
+    tunnelling or translation don't count as public either.
+    """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         ip = ip.ipv4_mapped or ip
@@ -46,9 +50,9 @@ def is_public(address: str) -> bool:
 class ImageDownloader:
     """Downloads images from the service at `base_url` and from the allowed `hosts`.
 
-    The service itself may have a private address. The `hosts` must resolve to public addresses, and use HTTPS
-    or the scheme of `base_url`. The connection goes to the IP address that was checked, because a second DNS
-    look-up could return a different address.
+    The service may have a private address. The names in `hosts` must resolve to public addresses only, and
+    their URLs must use HTTPS or the scheme of `base_url`. A download from one of `hosts` connects to the IP
+    address that was checked, because a second DNS look-up could return a different address.
     """
 
     def __init__(
@@ -73,10 +77,10 @@ class ImageDownloader:
             self._client.close()
 
     def fetch(self, url: str, timeout: httpx2.Timeout) -> bytes:
-        """Return the bytes of the image at `url`. A relative `url` is joined to the service's base URL.
+        """Return the bytes of the image at `url`, which may be relative to the service's base URL.
 
-        Raises ValueError if the host isn't allowed, the status isn't 200 or the image is too large, and
-        InvalidURL or HTTPError if the request fails.
+        Raises ValueError if the host isn't allowed, the status isn't 200 or the image is too large. Raises
+        httpx2's InvalidURL or HTTPError if the request fails.
         """
         client = self._connect()
         request = self._request(client, self._base_url.join(url), timeout)
@@ -91,7 +95,10 @@ class ImageDownloader:
         return bytes(image)
 
     def _connect(self) -> httpx2.Client:
-        """Return the HTTP client. It is built on first use, because most services never send a URL."""
+        """Return the HTTP client for downloads.
+
+        The client is built on first use, because most services never send a URL.
+        """
         with self._lock:
             if self._client is None:
                 self._client = httpx2.Client(
@@ -100,8 +107,8 @@ class ImageDownloader:
                     event_hooks=deadline_hooks(self._clock),
                     headers={"Accept-Encoding": "identity"},
                     cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-                    # Don't keep connections: one that was verified for its host would be reused for other
-                    # hosts with the same IP address.
+                    # Don't reuse connections. A connection whose certificate was verified for one host would
+                    # otherwise serve another host with the same IP address.
                     limits=httpx2.Limits(max_keepalive_connections=0),
                 )
             return self._client
@@ -115,7 +122,10 @@ class ImageDownloader:
         return client.build_request("GET", pinned, headers=headers, timeout=timeout, extensions=tls_name)
 
     def _checked_address(self, url: httpx2.URL) -> str:
-        """Return the IP address for a `url` outside the service. Raises ValueError if `url` isn't allowed."""
+        """Return the IP address to connect to for `url`, whose host isn't the service.
+
+        Raises ValueError if downloads from `url` aren't allowed.
+        """
         ordinary = url.port in (None, _DEFAULT_PORTS.get(url.scheme)) and not url.userinfo
         if url.host.rstrip(".").lower() not in self._hosts or not ordinary:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""Generates and edits images in one paid call, and recovers all images it can from the response."""
+"""Buys images: sends one paid call, and reads as many images as possible from a damaged response."""
 
 from __future__ import annotations
 
@@ -36,15 +36,16 @@ OnPartial = Callable[[int, bytes], None]
 
 
 def ignore_partial(index: int, image: bytes) -> None:
-    """Ignore a partial image. This is the `on_partial` callback of callers that show no previews."""
+    """Do nothing with a partial image. Callers that show no previews pass this function as `on_partial`."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedImages:
     """The images of one paid response, byte for byte as the service encoded them.
 
-    `revised_prompts` has one entry per image. `price_micros` is in micro-USD, or None if the price is
-    unknown. `answer` is the whole response body if a part of it couldn't be read; otherwise it is empty.
+    `revised_prompts` has one entry per image: the prompt as the service rewrote it, or None. `price_micros`
+    is in micro-USD, or None if the price is unknown. `seconds` is how long the call took. If a part of the
+    response couldn't be read, `answer` is the whole response body; otherwise `answer` is empty.
     """
 
     images: tuple[bytes, ...]
@@ -73,12 +74,14 @@ class ImagesClient:
         inputs: InputImages = NO_INPUTS,
         on_partial: OnPartial = ignore_partial,
     ) -> GeneratedImages:
-        """Buy images in one call: new images as described by `params`, or edits of `inputs`.
+        """Buy images in one call: new images from `params` alone, or edits of `inputs` if there are any.
 
-        `on_partial(index, image)` is called once for each partial image; its exceptions are only logged.
-        Raises OutcomeUnknown if the call may have been charged without a complete response, BadResponse if
-        the response has no readable image, and otherwise the error that `translate_error` returns.
-        OutcomeUnknown and BadResponse carry the response body in `answer`.
+        `user_tag` is the user's pseudonym from `payloads.user_tag`. `on_partial(index, image)` is called with
+        the index (from 0) and the bytes of each partial image. Exceptions of `on_partial` are only logged.
+
+        Raises OutcomeUnknown if the call may have been charged but its response is incomplete. Raises
+        BadResponse if the response holds no readable image. Both errors carry the received response body in
+        `answer`. Any other failure raises the error that `translate_error` returns.
         """
         connection = self._connection
         started = connection.clock()
@@ -102,10 +105,11 @@ class ImagesClient:
         )
 
     def _read(self, stream: ResponseStream, partials: _PartialImages) -> ImageResponse:
-        """Read the response to its end and return its images, still encoded.
+        """Read the response to its end and return its images, which aren't decoded yet.
 
-        If the response breaks off after an image, the images so far are returned and marked as incomplete.
-        Raises ResponseTruncated if a stream ends without an image.
+        Partial images are passed to `partials`. If reading fails after an image has arrived, the images so
+        far are returned with `incomplete` set. If reading fails before that, the error is raised. Raises
+        ResponseTruncated if a stream ends without an image.
         """
         response = ImageResponse()
         streamed = is_event_stream(stream.response)
@@ -133,7 +137,10 @@ class ImagesClient:
     def _images(
         self, response: ImageResponse, stream: ResponseStream, deadline: Deadline
     ) -> list[tuple[bytes, str | None]]:
-        """Return each readable image with its revised prompt. Raises BadResponse if no image is readable."""
+        """Return the bytes and the revised prompt, or None, of each image in `response`.
+
+        An image that can't be read is logged and left out. Raises BadResponse if no image can be read.
+        """
         images: list[tuple[bytes, str | None]] = []
         problems: list[str] = []
         for item in response.items:
@@ -153,9 +160,10 @@ class ImagesClient:
         return images
 
     def _image_bytes(self, item: JsonObject, deadline: Deadline) -> bytes:
-        """Return the bytes of one image: decoded from base64, or downloaded from its URL.
+        """Return the bytes of the image in `item`, decoded from base64 or downloaded from the image's URL.
 
-        Raises ValueError if `item` holds no usable image, and InvalidURL or HTTPError if the download fails.
+        Raises ValueError if `item` holds no usable image. Raises InvalidURL or HTTPError if the download
+        fails.
         """
         encoded, url = item.get("b64_json"), item.get("url")
         if isinstance(encoded, str) and encoded:
@@ -168,9 +176,10 @@ class ImagesClient:
 
 
 class _PartialImages:
-    """Passes the first `count` partial images of a call to `on_partial`.
+    """Passes the partial images of a call to the callback `on_partial`.
 
-    Repeated ones are dropped, because `on_partial` stores each image.
+    The indexes from 0 to `count` - 1 are passed once each. Other indexes and repeated ones are dropped,
+    because the callback stores each image.
     """
 
     def __init__(self, count: int, on_partial: OnPartial) -> None:
@@ -178,7 +187,10 @@ class _PartialImages:
         self._on_partial = on_partial
 
     def show(self, event: JsonObject) -> None:
-        """Pass a partial image to the callback. Failures are only logged: the paid image is still to come."""
+        """Pass the partial image in `event` to the callback. A partial image that is too large is dropped.
+
+        An exception is only logged, because the paid image is still to come.
+        """
         index, encoded = event.get("partial_image_index") or 0, str(event.get("b64_json") or "")
         if not isinstance(index, int) or index not in self._awaited or len(encoded) > _MAX_PARTIAL_LENGTH:
             return
@@ -191,9 +203,9 @@ class _PartialImages:
 
 @contextmanager
 def _body_on_error(stream: ResponseStream) -> Iterator[None]:
-    """Attach the received body to an error of a call that may have been charged.
+    """Add the received response body to a BadResponse or OutcomeUnknown raised in the with-block.
 
-    A paid image may be recovered from the body.
+    The call may have been charged, and a paid image may be recovered from the body.
     """
     try:
         yield

@@ -29,10 +29,11 @@ class ModerationClient:
         self._slots = threading.BoundedSemaphore(MAX_CONCURRENT_MODERATIONS)
 
     def flagged_categories(self, texts: Sequence[str]) -> tuple[str, ...]:
-        """Return the categories for which any of `texts` is flagged, or () if moderation is off.
+        """Return the categories, such as "violence", for which the service flags any of `texts`.
 
-        Raises ServiceBusy without waiting if MAX_CONCURRENT_MODERATIONS calls are in progress, and otherwise
-        any error that `translate_error` returns.
+        Returns () if no text is flagged or moderation is off. Raises ServiceBusy at once if
+        MAX_CONCURRENT_MODERATIONS calls are already in progress. If the call fails, raises the error that
+        `translate_error` returns.
         """
         if not self._enabled:
             return ()
@@ -46,8 +47,8 @@ class ModerationClient:
     def screen(self, texts: Sequence[str]) -> None:
         """Raise PromptFlagged if the service flags any of `texts`.
 
-        If the check itself fails, the failure is logged and the texts are accepted, because the service also
-        moderates the paid call.
+        If the moderation call fails, the failure is only logged and no error is raised. The service also
+        moderates the paid call that follows.
         """
         try:
             categories = self.flagged_categories(texts)

@@ -1,4 +1,4 @@
-"""Builds the requests of chat, image and moderation calls: paths, JSON bodies and form parts."""
+"""Builds the calls for chat, images and moderation: their paths, JSON bodies and form parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from core.settings import Settings
 
 IMAGES_PATH, EDITS_PATH, CHAT_PATH = "/images/generations", "/images/edits", "/chat/completions"
 MODERATIONS_PATH, _MODERATION_MODEL = "/moderations", "omni-moderation-latest"
-# Never dropped: without one, the service would return something other than the user asked for.
+# These parameters are never dropped, because the response would not be what the user asked for.
 _REQUIRED_PARAMETERS = frozenset({"model", "prompt", "messages", "n", "size"})
 FormPart = tuple[str, tuple[str, bytes, str]]
 
@@ -34,16 +34,20 @@ class InputImage:
 
 @dataclass(frozen=True, slots=True)
 class InputImages:
-    """The images that an edit starts from. `mask` is a PNG; the edit may change its transparent area only."""
+    """The images that an edit starts from.
+
+    `mask`, if there is one, is a PNG image. The edit changes only the area in which the mask is transparent.
+    """
 
     images: tuple[InputImage, ...] = ()
     mask: InputImage | None = None
 
     @property
     def form_parts(self) -> list[FormPart]:
-        """The images as parts of a multipart form.
+        """The parts of a multipart form: each is a field name and (file name, bytes, media type).
 
-        A single image is named `image`, because all compatible services accept that name.
+        Several images have the field name `image[]`. A single image has the field name `image`, because all
+        compatible services accept that name.
         """
         name = "image" if len(self.images) == 1 else "image[]"
         named = [(name, f"image-{number}", image) for number, image in enumerate(self.images, 1)]
@@ -59,10 +63,10 @@ NO_INPUTS = InputImages()
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request to the service.
+    """One request to the service, which isn't sent yet. `path` is relative to the service's base URL.
 
-    `dropped_parameter` and `dropped_streaming` are true if `fallback` has removed an optional parameter or
-    streaming from the request.
+    `dropped_parameter` is true if `fallback` has removed an optional parameter from `body`.
+    `dropped_streaming` is true if `fallback` has turned off streaming.
     """
 
     path: str
@@ -73,14 +77,14 @@ class Call:
 
     @property
     def paid(self) -> bool:
-        """Whether the call buys images. Once such a call may have been charged, it must never be repeated."""
+        """Whether the call buys images. A call that may have been charged must never be sent again."""
         return self.path in (IMAGES_PATH, EDITS_PATH)
 
     def fallback(self, fault: ServiceFault) -> Call | None:
-        """Return a copy of the call without the parameter or the streaming that `fault` says is refused.
+        """Return a copy of the call without the option that `fault` says the service refuses.
 
-        Returns None if the service refused neither. Streaming is dropped at most once, and so is one other
-        parameter.
+        The option is a parameter that isn't required, or streaming. Returns None if the failure has another
+        reason, or if `fallback` has already removed an option of that kind from the call.
         """
         if fault.refuses_streaming and not self.dropped_streaming and self.body.get("stream"):
             body = _without(self.body, "stream", "partial_images")
@@ -93,7 +97,10 @@ class Call:
 
 
 def chat_call(request: PromptRequest, settings: Settings, user_tag: str) -> Call:
-    """Return a streamed chat completion call that enhances `request` with the default text model."""
+    """Return a streamed chat completion call that enhances `request` with the default text model.
+
+    `user_tag` is the pseudonym that `user_tag()` returns.
+    """
     model = text_model(settings.default_text_model)
     body: JsonObject = {
         "model": model.name,
@@ -110,7 +117,8 @@ def chat_call(request: PromptRequest, settings: Settings, user_tag: str) -> Call
 def image_call(params: GenerateParams, settings: Settings, user_tag: str, inputs: InputImages) -> Call:
     """Return a call that generates the images of `params`, or edits `inputs` if there are any.
 
-    Options with the value `auto` aren't sent.
+    Options with the value `auto` aren't sent, so the service chooses. `user_tag` is the pseudonym that
+    `user_tag()` returns.
     """
     model = image_model(params.model)
     api_style = params.style if params.style in model.api_styles else None
@@ -138,15 +146,18 @@ def moderation_call(texts: Sequence[str]) -> Call:
 
 
 def user_tag(user_id: str, secret: bytes) -> str:
-    """Return a pseudonym of 32 hex digits that identifies a user to the service.
+    """Return a pseudonym of 32 hex digits, under which the service knows the user `user_id`.
 
-    Without `secret`, the pseudonym can't be linked to the user.
+    Only somebody who knows `secret` can link the pseudonym to the user.
     """
     return hmac.digest(secret, user_id.encode(), "sha256").hex()[:32]
 
 
 def _user_field(settings: Settings, user_tag: str) -> JsonObject:
-    """Return the field with the user's pseudonym for OpenAI only, because other services may reject it."""
+    """Return the body's field for `user_tag`, or no field if the service isn't OpenAI.
+
+    Other services may reject the field.
+    """
     return {"safety_identifier": user_tag} if is_official(settings) else {}
 
 

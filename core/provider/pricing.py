@@ -22,7 +22,10 @@ MIN_OUTPUT_TOKENS, MAX_OUTPUT_TOKENS = 4_000, 16_000
 
 @dataclass(frozen=True, slots=True)
 class TokenCount:
-    """The token counts that a response reports. A count is None if the response doesn't report it."""
+    """The token counts that a response reports. A count is None if the response doesn't report it.
+
+    `image_input_tokens` is the part of `input_tokens` that encodes input images.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -30,10 +33,11 @@ class TokenCount:
 
 
 def estimate_image_price(params: GenerateParams, *, partial_images: int = 0) -> int | None:
-    """Return the expected price of all `params.n` images, from the model catalogue.
+    """Return the expected price, in micro-USD, of the call with `params`, which makes `params.n` images.
 
-    Returns None if the catalogue lacks a price or a token count of the model. It also returns None for an
-    edit, because no model's token counts for input images are published.
+    `partial_images` is the number of partial images for each image. Returns None if the catalogue lacks a
+    price or a token count of the model. Also returns None for an edit, because OpenAI doesn't publish the
+    token counts of input images.
     """
     model = image_model(params.model)
     if model.status == "offline":
@@ -49,11 +53,12 @@ def estimate_image_price(params: GenerateParams, *, partial_images: int = 0) -> 
 
 
 def max_image_price(params: GenerateParams, *, partial_images: int = 0) -> int | None:
-    """Return a likely upper bound for the price of all `params.n` images, to reserve in a budget.
+    """Return a likely upper bound, in micro-USD, for the price of the call with `params`.
 
-    Uses the token counts of gpt-image-2.5-flare, because only this model's are published, and scales them by
-    the image's area above 1024x1024. An unknown quality counts as high quality, and each input image as one
-    more image of high quality. Returns None if the model's token prices are unknown.
+    The bound is what a budget reserves before the call. It uses the token counts of gpt-image-2.5-flare for
+    all models, because only that model's counts are published. Sizes above 1024x1024 count in proportion to
+    their area. An unknown quality counts as high, and each input image counts as an image of high quality.
+    Returns None if the model's token prices are unknown.
     """
     model = image_model(params.model)
     if model.price is None:
@@ -67,15 +72,15 @@ def max_image_price(params: GenerateParams, *, partial_images: int = 0) -> int |
 
 
 def _relative_area(size: str) -> float:
-    """Return the area of `size` in units of 1024x1024, at least 1. The size `auto` counts as 2."""
+    """Return the area of `size` divided by the area of 1024x1024, but at least 1. For `auto`, return 2."""
     width, _, height = size.partition("x")
     return max(1.0, int(width) * int(height) / 1024**2) if height else 2.0
 
 
 def image_price(model_name: str, usage: TokenCount) -> int | None:
-    """Return the price of an image response.
+    """Return the price, in micro-USD, of an image response that reports `usage`.
 
-    Returns None if its token counts or the model's prices are unknown.
+    Returns None if the model's prices or the input or output tokens are unknown.
     """
     model = image_model(model_name)
     if model.status == "offline":
@@ -92,9 +97,9 @@ def image_price(model_name: str, usage: TokenCount) -> int | None:
 
 
 def text_price(model_name: str, usage: TokenCount) -> int | None:
-    """Return the price of an enhancement.
+    """Return the price, in micro-USD, of an enhancement whose response reports `usage`.
 
-    Returns None if its token counts or the model's prices are unknown.
+    Returns None if the model's prices or the token counts are unknown.
     """
     model = text_model(model_name)
     if model_name == OFFLINE_TEXT_MODEL:
@@ -107,15 +112,18 @@ def text_price(model_name: str, usage: TokenCount) -> int | None:
 
 
 def max_output_tokens(request: PromptRequest) -> int:
-    """Return the limit of output tokens for an enhancement. A longer `request` gets a higher limit."""
+    """Return the number of output tokens to which the enhancement of `request` is limited.
+
+    The limit grows with the length of `request`, up to MAX_OUTPUT_TOKENS.
+    """
     return min(MIN_OUTPUT_TOKENS + len(request.to_message()), MAX_OUTPUT_TOKENS)
 
 
 def max_text_price(model_name: str, request: PromptRequest) -> int | None:
-    """Return an upper bound for the price of an enhancement, to reserve in a budget.
+    """Return an upper bound, in micro-USD, for the price of the enhancement of `request`.
 
-    Assumes MIN_BYTES_PER_TOKEN in the messages and the longest allowed response. Returns None if the model's
-    token prices are unknown.
+    The bound is what a budget reserves before the call. It assumes MIN_BYTES_PER_TOKEN in the messages and
+    the longest allowed response. Returns None if the model's token prices are unknown.
     """
     text = "".join(message["content"] for message in chat_messages(request))
     input_tokens = math.ceil(len(text.encode("utf-8", "surrogatepass")) / MIN_BYTES_PER_TOKEN)

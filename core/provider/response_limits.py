@@ -1,7 +1,7 @@
-"""Limits for a response: a deadline, a maximum size, and a recording of the received bytes.
+"""Limits a response in time and in size, and records the received bytes.
 
 A response that can't be read may still have been charged. A paid image can then be recovered from the
-recording.
+recorded bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _DEADLINE, _RECORDING = "deadline", "recording"
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A point in time: `at` is a reading of `clock`, in seconds."""
+    """A point in time. `at` is a value of `clock`, in seconds."""
 
     at: float
     clock: Callable[[], float]
@@ -41,10 +41,10 @@ class Deadline:
 
 
 def deadline_hooks(clock: Callable[[], float]) -> dict[str, list[Callable[..., None]]]:
-    """Return event hooks for an httpx2 client that apply a request's read timeout to the whole response.
+    """Return event hooks for an httpx2 client that limit the duration of the whole response.
 
-    httpx2 itself applies the read timeout to each chunk separately. A service that sends one byte now and
-    then would never time out.
+    The limit is the request's read timeout. httpx2 by itself applies the read timeout to each chunk, so a
+    service that sends one byte now and then would never time out.
     """
 
     def on_request(request: httpx2.Request) -> None:
@@ -58,10 +58,10 @@ def deadline_hooks(clock: Callable[[], float]) -> dict[str, list[Callable[..., N
 
 
 def record_response(response: httpx2.Response) -> None:
-    """Record the body of a response to a POST request, for `recorded_bytes`.
+    """Record the body of `response` while it is read, if the request was a POST.
 
-    This is a response hook for an httpx2 client. It also cuts the body of an error response after
-    MAX_ERROR_BYTES.
+    This function is a response hook for an httpx2 client. `recorded_bytes` returns the recorded bytes. The
+    body of an error response ends after MAX_ERROR_BYTES.
     """
     if response.request.method == "POST" and isinstance(response.stream, httpx2.SyncByteStream):
         response.stream = response.extensions[_RECORDING] = _RecordedStream(response.stream)
@@ -71,22 +71,29 @@ def record_response(response: httpx2.Response) -> None:
 
 
 def recorded_bytes(response: httpx2.Response) -> bytes:
-    """Return the bytes of the body received so far, or no bytes if the response isn't recorded."""
+    """Return the bytes of the response body that have been received so far.
+
+    Returns no bytes if `record_response` wasn't applied to `response`.
+    """
     recording = response.extensions.get(_RECORDING)
     return bytes(recording.received) if isinstance(recording, _RecordedStream) else b""
 
 
 def record_rest(response: httpx2.Response) -> None:
-    """Receive the rest of the body after a failed read, so that `recorded_bytes` returns the whole body."""
+    """Receive the rest of the body after reading failed, so that `recorded_bytes` returns the whole body.
+
+    Further errors end the recording and aren't raised.
+    """
     with suppress(httpx2.HTTPError, httpx2.StreamError):
         for _ in response.extensions.get(_RECORDING, ()):
             pass
 
 
 def read_limited(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
-    """Yield the decompressed chunks of a response.
+    """Yield the body of `response` in decompressed chunks.
 
-    Raises DecodingError if they exceed MAX_RESPONSE_BYTES, or MAX_TEXT_RESPONSE_BYTES if `images` is false.
+    Raises httpx2's DecodingError if the body is larger than MAX_RESPONSE_BYTES. If `images` is false, the
+    limit is MAX_TEXT_RESPONSE_BYTES.
     """
     limit, received = MAX_RESPONSE_BYTES if images else MAX_TEXT_RESPONSE_BYTES, 0
     for chunk in response.iter_bytes():
@@ -116,7 +123,7 @@ class _DeadlineStream(httpx2.SyncByteStream):
 class _RecordedStream(httpx2.SyncByteStream):
     """A response stream that also collects its chunks in `received`.
 
-    Raises DecodingError after MAX_RESPONSE_BYTES.
+    Raises httpx2's DecodingError if there are more than MAX_RESPONSE_BYTES.
     """
 
     def __init__(self, chunks: httpx2.SyncByteStream) -> None:
@@ -138,7 +145,7 @@ class _RecordedStream(httpx2.SyncByteStream):
 
 
 class _ErrorStream(httpx2.SyncByteStream):
-    """A response stream of the first MAX_ERROR_BYTES of an error response, decompressed."""
+    """A response stream that decompresses the body of an error response and ends after MAX_ERROR_BYTES."""
 
     def __init__(self, response: httpx2.Response, compressed: httpx2.SyncByteStream) -> None:
         self._compressed = compressed

@@ -52,7 +52,7 @@ class ChatResponse:
         return "".join(self._refusal)
 
     def add_chunk(self, chunk: JsonObject) -> str:
-        """Add one chunk of a stream, or a whole completion, and return the text that it adds."""
+        """Add `chunk`, which is one chunk of a stream or a whole completion, and return its text."""
         if usage := as_object(chunk.get("usage")):
             self.usage = _text_usage(usage)
         choice = as_object(next(iter(_as_list(chunk.get("choices"))), None))
@@ -66,7 +66,10 @@ class ChatResponse:
         return text
 
     def _join_surrogates(self, text: str) -> str:
-        """Return `text` with surrogate pairs joined. A high surrogate at the end waits for the next chunk."""
+        """Return `text` with each UTF-16 surrogate pair joined to one character.
+
+        If `text` ends with the first half of a pair, that half is kept back until the next chunk arrives.
+        """
         text = self._half_character + text
         self._half_character = text[-1:] if "\ud800" <= text[-1:] <= "\udbff" else ""
         return storable_text(text.removesuffix(self._half_character))
@@ -85,10 +88,11 @@ class ImageResponse:
         self.usage = TokenCount()
 
     def add(self, body: JsonObject) -> None:
-        """Add the images in `body`, up to MAX_IMAGES in total.
+        """Add the images in `body`. At most MAX_IMAGES are kept in total.
 
-        `body` is either a stream's `completed` event, which holds one image, or a plain response with a
-        `data` list.
+        `body` is either the `completed` event of a stream, which holds one image, or a plain response, which
+        holds images in the list `data`. If images are dropped because there are too many, `incomplete` is
+        set.
         """
         found = _as_list(body.get("data")) if "data" in body else [body]
         items = [item for item in found if isinstance(item, dict)]
@@ -102,7 +106,8 @@ class ImageResponse:
 def flagged_categories(body: JsonObject) -> tuple[str, ...]:
     """Return the categories for which a moderation response flags any text, without duplicates.
 
-    Returns ("unnamed",) if a text is flagged without a category.
+    `body` is the response of the moderation endpoint. Returns ("unnamed",) if a text is flagged without a
+    category, and () if no text is flagged.
     """
     flagged = [
         result for result in map(as_object, _as_list(body.get("results"))) if result.get("flagged") is True
@@ -117,9 +122,9 @@ def flagged_categories(body: JsonObject) -> tuple[str, ...]:
 def cost_on_error(
     response: ChatResponse | ImageResponse, price: Callable[[TokenCount], int | None]
 ) -> Iterator[None]:
-    """Add the token counts in `response` and their price to an ImageError raised in the block.
+    """Add the token counts of `response`, and their price, to an ImageError raised in the with-block.
 
-    A failed call may be charged, too.
+    A failed call may be charged, too. `price` is a function that returns the price in micro-USD, or None.
     """
     try:
         yield
@@ -135,7 +140,11 @@ def is_event_stream(response: httpx2.Response) -> bool:
 
 
 def json_texts(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
-    """Return the JSON texts of a response: the data of each event before [DONE], or the whole plain body."""
+    """Return an iterator over the JSON texts in the body of `response`.
+
+    In an event stream, each event's data is one text, and `[DONE]` ends the stream. Any other body is one
+    text. `images` is passed to `read_limited`.
+    """
     chunks = read_limited(response, images=images)
     if not is_event_stream(response):
         return iter((b"".join(chunks),))
@@ -143,9 +152,9 @@ def json_texts(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
 
 
 def event_data(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the data of each server-sent event in `chunks`.
+    """Yield the data of each server-sent event in `chunks`, which are pieces of a response body.
 
-    If `chunks` raises an error, the error is passed on after the last event that has arrived.
+    If `chunks` raises an error, that error is raised after all complete events have been yielded.
     """
     # One buffer, because a list of a million short lines takes ten times the memory of their bytes.
     data: bytearray | None = None
@@ -164,7 +173,8 @@ def event_data(chunks: Iterator[bytes]) -> Iterator[bytes]:
 def parse_object(text: bytes, response: httpx2.Response) -> JsonObject:
     """Return the JSON object in `text`.
 
-    Raises ValueError if `text` is anything else or has too many values.
+    Raises ValueError if `text` isn't a JSON object or holds too many values. `response` is used for the error
+    message only.
     """
     if sum(text.count(separator) for separator in _SEPARATORS) > _MAX_SEPARATORS:
         raise ValueError(f"more than {_MAX_SEPARATORS:,} values in one object")
@@ -179,7 +189,7 @@ def parse_object(text: bytes, response: httpx2.Response) -> JsonObject:
 
 
 def decode_image(text: str) -> bytes:
-    """Return the bytes that base64 `text` encodes. `text` may have a `data:` prefix.
+    """Return the bytes of the image in `text`, which is base64 or a `data:` URL with base64.
 
     Raises ValueError if `text` isn't base64 or the image is empty.
     """
@@ -230,9 +240,10 @@ def _count(usage: JsonObject, name: str) -> int | None:
 
 
 def _with_last_event_ended(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield `chunks`, then a blank line if they end with a complete JSON object.
+    """Yield `chunks`, and then a blank line if the last chunk ends with `}`.
 
-    The blank line ends the last event. A broken connection may have cut it off.
+    A blank line marks the end of an event. A broken connection may have cut off the blank line after a
+    complete JSON object.
     """
     end = b""
     try:
@@ -250,9 +261,9 @@ def _missing_end(end: bytes) -> bytes:
 
 
 def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the lines of `chunks` without LF, CRLF or CR at their ends.
+    """Yield the complete lines of `chunks`, without the LF, CRLF or CR at their ends.
 
-    An unfinished last line is dropped.
+    A last line without a line end isn't yielded.
     """
     pending = bytearray()
     for chunk in chunks:

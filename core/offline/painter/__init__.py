@@ -1,1 +1,1 @@
-"""The painter of the offline engine. Its interface is the module `core.offline.painter.paint`."""
+"""Paints the offline engine's pictures. Other packages use the functions in core.offline.painter.paint."""

@@ -1,4 +1,4 @@
-"""The canvas: a layer of filled, antialiased shapes, a layer of outlines, and a mask of the subject."""
+"""The canvas: an image of filled, antialiased shapes, an image of their outlines, and the subject's mask."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Box = tuple[int, int, int, int]
 
 
 def mix(one: Colour, other: Colour, share: float) -> Colour:
-    """Return a blend of two colours. `share` is the share of `other`, from 0 to 1."""
+    """Return a blend of the colours `one` and `other`. `share` is the share of `other`, from 0 to 1."""
     return cast(Colour, tuple(a + (b - a) * share for a, b in zip(one, other, strict=True)))
 
 
@@ -28,7 +28,10 @@ def rgb(colour: Colour) -> tuple[int, int, int]:
 
 
 def smooth(corners: Points, closed: bool = True, steps: int = 10) -> Points:
-    """Return a Catmull-Rom curve through `corners`, with `steps` points between each two corners."""
+    """Return the points of a smooth (Catmull-Rom) curve through `corners`.
+
+    There are `steps` points between each two corners. A `closed` curve returns to its first corner.
+    """
     if closed:
         p = np.concatenate([corners[-1:], corners, corners[:2]])
     else:
@@ -40,14 +43,20 @@ def smooth(corners: Points, closed: bool = True, steps: int = 10) -> Points:
 
 
 def oval(x: float, y: float, rx: float, ry: float, turn: float = 0.0, *, steps: int = 48) -> Points:
-    """Return the outline of an ellipse around (`x`, `y`), rotated by `turn` degrees."""
+    """Return the outline of an ellipse around (`x`, `y`) with the radii `rx` and `ry`, in pixels.
+
+    The ellipse is rotated by `turn` degrees. The outline has `steps` points.
+    """
     t = np.linspace(0, 2 * np.pi, steps, endpoint=False)
     u, v, r = rx * np.cos(t), ry * np.sin(t), np.radians(turn)
     return np.stack([x + u * np.cos(r) - v * np.sin(r), y + u * np.sin(r) + v * np.cos(r)], axis=1)
 
 
 def ribbon(corners: Points, width: float) -> Points:
-    """Return the outline of a stroke of `width` along `corners`, slightly thinner at both ends."""
+    """Return the outline of a brush stroke along the line `corners`.
+
+    The stroke is `width` pixels wide in the middle and slightly thinner at both ends.
+    """
     along = np.gradient(corners, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-6)
@@ -58,10 +67,11 @@ def ribbon(corners: Points, width: float) -> Points:
 
 @dataclass(frozen=True, slots=True)
 class ShapeStyle:
-    """How shapes are drawn.
+    """How the canvas draws shapes.
 
-    `pen` is the width of outlines and `cast` the length of shadows, as fractions of the shorter edge. `bevel`
-    is the depth of each shape's shading; 0 means none. `flat` shapes have no gradient.
+    `pen` is the width of outlines, and `cast` is the length of shadows, both as fractions of the canvas's
+    shorter edge. `bevel` is the strength of the shading that makes a shape look raised; 0 means no shading.
+    If `flat` is true, shapes have a single colour instead of a gradient.
     """
 
     pen: float = 0.0
@@ -71,10 +81,10 @@ class ShapeStyle:
 
 
 class Canvas:
-    """Three layers of the same size in pixels: colours, outlines, and the mask of the subject.
+    """Three images of the same size: the filled shapes, their outlines, and the mask of the subject.
 
-    `unit` is the length of the shorter edge. While `in_subject` is true, every filled shape is added to the
-    mask.
+    `unit` is the length of the shorter edge in pixels. While `in_subject` is true, every filled shape is
+    added to the mask.
     """
 
     def __init__(self, width: int, height: int, shape_style: ShapeStyle) -> None:
@@ -96,11 +106,11 @@ class Canvas:
         lined: bool = True,
         bevel: float = 1.0,
     ) -> None:
-        """Fill a shape with a gradient from `top` to `bottom`.
+        """Fill the shape with the corners `points` with a gradient from `top` to `bottom`.
 
-        `alpha` is the opacity, and `blur` is a radius in pixels. `bevel` is multiplied by the shape style's
-        `bevel`. Only opaque, sharp shapes get a shadow and an outline. `lined=False` leaves out both, for
-        very small shapes.
+        Without `bottom`, the shape has one colour. `alpha` is the opacity from 0 to 1, and `blur` is a radius
+        in pixels. `bevel` is multiplied by the shape style's `bevel`. Only opaque, sharp shapes get a shadow
+        and an outline. `lined=False` leaves out both, for very small shapes.
         """
         box = self._box(points, blur)
         if box is None:
@@ -120,7 +130,7 @@ class Canvas:
             self.draw(points)
 
     def draw(self, points: Points) -> None:
-        """Draw the closed outline through `points` into the layer of outlines."""
+        """Draw the closed line through `points` into the canvas's image of outlines."""
         width = max(1.0, self.shape_style.pen * self.unit)
         box = self._box(points, width)
         if box is None:
@@ -133,9 +143,9 @@ class Canvas:
         self.lines.paste(255, box, layer)
 
     def _box(self, points: Points, margin: float) -> Box | None:
-        """Return the box of whole pixels around `points`, clipped to the canvas.
+        """Return the rectangle of whole pixels around `points` with a margin, clipped to the canvas.
 
-        Returns None if the box lies outside the canvas.
+        Returns None if the rectangle lies outside the canvas.
         """
         grow = 2 + margin * 2.5
         left, top = np.maximum(points.min(axis=0) - grow, 0)
@@ -153,7 +163,7 @@ class Canvas:
         return Image.fromarray(column.astype(np.uint8)[:, None]).resize(size)
 
     def _cast(self, mask: Image.Image, box: Box) -> None:
-        """Draw the shadow of a shape below the shape and to its right."""
+        """Draw the shadow of a shape, below and to the right. `mask` is the shape's mask within `box`."""
         far = max(1, round(self.shape_style.cast * self.unit))
         grown = Image.new("L", (mask.width + 4 * far, mask.height + 4 * far))
         grown.paste(mask, (2 * far + far // 2, 2 * far + far))
@@ -163,7 +173,10 @@ class Canvas:
 
 
 def _mask(points: Points, box: Box, blur: float, alpha: float) -> Image.Image:
-    """Return the antialiased mask of a shape, blurred by `blur` pixels and multiplied by `alpha`."""
+    """Return the antialiased mask, as large as `box`, of the shape with the corners `points`.
+
+    The mask is blurred by `blur` pixels and multiplied by `alpha`.
+    """
     width, height = box[2] - box[0], box[3] - box[1]
     scale = 1 if blur > 2 else 4 if width * height < 40_000 else 2
     mask = Image.new("L", (width * scale, height * scale))
@@ -183,7 +196,11 @@ def soften(image: Image.Image, radius: float) -> Image.Image:
 
 
 def _shade(paint: Image.Image, mask: Image.Image, depth: float) -> Image.Image:
-    """Return `paint` shaded as if the shape bulged: light at the upper left, dark at the lower right."""
+    """Return `paint`, the colours of a shape, shaded as if the shape were raised.
+
+    The shape is lighter at its upper left and darker at its lower right. `depth` is the strength of the
+    shading.
+    """
     width, height = mask.size
     radius = min(width, height) * 0.16
     if radius < 2:
@@ -199,9 +216,9 @@ def _shade(paint: Image.Image, mask: Image.Image, depth: float) -> Image.Image:
 
 
 def noise(height: int, width: int, cells: float, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return smooth noise from -1 to 1 as an array of (height, width).
+    """Return smooth random values from -1 to 1 as an array of (height, width).
 
-    The shorter edge has about `cells` bumps.
+    `cells` is the number of bumps along the shorter edge.
     """
     across = max(2, round(cells * width / min(width, height)) + 1)
     down = max(2, round(cells * height / min(width, height)) + 1)
@@ -210,5 +227,5 @@ def noise(height: int, width: int, cells: float, rng: np.random.Generator) -> ND
 
 
 def add_shade(canvas: Canvas, x: float, y: float, rx: float, ry: float) -> None:
-    """Paint a wide, soft shadow in the shape of an oval. Lengths are in pixels."""
+    """Paint a soft oval shadow around (`x`, `y`) with the radii `rx` and `ry`, in pixels."""
     canvas.fill(oval(x, y, rx, ry), (40, 30, 60), alpha=0.28, blur=ry * 0.25, lined=False)

@@ -1,7 +1,8 @@
 """The drawings of all subjects, as text.
 
-Each line of a drawing describes one shape by its kind, its colour role and its numbers. The x axis runs from
--1 (left) to 1 (right). The y axis runs from -1 (top) to 1 (the ground). The kinds are:
+Each line of a drawing describes one shape. The line holds the kind of the shape, its colour role, and
+coordinates. A colour role is a name such as `main` that core.offline.painter.subject maps to a colour. The x
+axis runs from -1 (left) to 1 (right). The y axis runs from -1 (top) to 1 (the ground). The kinds are:
 
 - `b`: a smooth closed shape through points
 - `p`: a polygon

@@ -1,4 +1,7 @@
-"""Filters that several finishes share: grain, vignette, frames and unsteady lines."""
+"""Image filters that several finishes use: grain, vignette, frames and unsteady lines.
+
+A finish turns a painted canvas into the finished picture of a style.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +60,10 @@ def vivid(image: Image.Image, colour: float, contrast: float = 1.0) -> Image.Ima
 
 
 def framed(image: Image.Image, width: float, colour: Colour, line: Colour | None = None) -> Image.Image:
-    """Draw a border over the edge of `image`, and return `image`.
+    """Draw a border inside the edge of `image`, and return `image` itself.
 
-    `width` is a fraction of the shorter edge.
+    `width` is the border's width as a fraction of the shorter edge. `line` is the colour of a thin line along
+    the border; None leaves out the line.
     """
     edge = round(width * min(image.size))
     pen, (w, h) = ImageDraw.Draw(image), image.size
@@ -70,9 +74,10 @@ def framed(image: Image.Image, width: float, colour: Colour, line: Colour | None
 
 
 def wavy(image: Image.Image, amount: float, cells: float, rng: np.random.Generator) -> Image.Image:
-    """Return `image` distorted as if drawn by an unsteady hand.
+    """Return `image` distorted as if an unsteady hand had drawn it.
 
-    `amount` is the largest shift, as a fraction of the shorter edge.
+    `amount` is the largest shift, as a fraction of the shorter edge. `cells` sets how many waves fit into the
+    shorter edge.
     """
     w, h = image.size
     step = max(8, round(min(w, h) / cells / 2))
@@ -95,7 +100,7 @@ def wavy(image: Image.Image, amount: float, cells: float, rng: np.random.Generat
 
 
 def brightness(stage: Stage) -> Pixels:
-    """Return the brightness of the painted colours as an array of (height, width).
+    """Return the brightness of the stage's painted colours as an array of (height, width).
 
     The values are stretched to the range from 0 to 1.
     """

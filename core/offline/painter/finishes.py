@@ -1,8 +1,8 @@
-"""Finishes: functions that turn the painted canvas into the finished picture of a style.
+"""Finishes: each is a function that turns a painted stage into the finished picture of one style.
 
 Some keep the painted colours: photo, cinematic, watercolour, oil, clay and paper. Some reduce the colours to
-flat areas: pixels, low poly, stained glass and poster. Some consist mainly of lines: ink, pencil, comic, cel
-and blueprint.
+flat areas: pixels, low_poly, stained and poster. Some consist mainly of lines: ink_drawing, pencil, comic,
+cel and blueprint.
 """
 
 from __future__ import annotations
@@ -35,19 +35,22 @@ def bare(stage: Stage) -> Image.Image:
 
 
 def plain(stage: Stage) -> Image.Image:
-    """Return a clean illustration with slight grain and a vignette."""
+    """Return the painted picture with slight grain and darker corners."""
     return grain(vignette(stage.canvas.colours, 0.22), 2, stage.rng)
 
 
 def photo(stage: Stage) -> Image.Image:
-    """Return a picture with soft highlights, contrast and grain."""
+    """Return the painted picture as a photograph with soft highlights, strong contrast and grain."""
     image = stage.canvas.colours
     bloom = soften(image, stage.canvas.unit * 0.02).point([max(0, i - 110) // 3 for i in range(256)] * 3)
     return grain(vignette(vivid(ImageChops.screen(image, bloom), 0.92, 1.12), 0.4), 6, stage.rng)
 
 
 def cinematic(stage: Stage) -> Image.Image:
-    """Return a film still: teal shadows, warm lights, a lens flare and the black bars of a wide screen."""
+    """Return the painted picture as a film still.
+
+    It has teal shadows, warm lights, a glow at the upper left, and the black bars of a wide screen.
+    """
     canvas = stage.canvas
     add_glow(canvas, (canvas.width * 0.22, canvas.height * 0.3), canvas.unit * 0.5, (255, 160, 80), 0.32)
     share = np.linspace(0, 1, 256)
@@ -68,7 +71,10 @@ def cinematic(stage: Stage) -> Image.Image:
 
 
 def watercolour(stage: Stage) -> Image.Image:
-    """Return washes that are darker at their edges, on grained paper with a ragged rim."""
+    """Return the painted picture in watercolours on grained paper.
+
+    The washes are darker along the outlines, and the edge of the painted area is ragged.
+    """
     canvas, rng = stage.canvas, stage.rng
     h, w = canvas.height, canvas.width
     colours = wavy(canvas.colours.filter(blur(canvas.unit * 0.002)), 0.005, 30, rng)
@@ -81,7 +87,7 @@ def watercolour(stage: Stage) -> Image.Image:
 
 
 def _ragged(h: int, w: int, rng: np.random.Generator) -> Pixels:
-    """Return a mask of (height, width): 1 inside an uneven rim, and 0 outside."""
+    """Return a mask as an array of (height, width): 0 in an uneven border, and 1 inside the border."""
     y, x = np.linspace(0, 1, h)[:, None] * h, np.linspace(0, 1, w)[None] * w
     rim = np.minimum(np.minimum(x, w - x), np.minimum(y, h - y)) / min(h, w)
     rough = noise(h, w, 7, rng) * 0.02 + noise(h, w, 40, rng) * 0.009
@@ -89,7 +95,10 @@ def _ragged(h: int, w: int, rng: np.random.Generator) -> Pixels:
 
 
 def oil(stage: Stage) -> Image.Image:
-    """Return a painting of four coats of brush strokes, large to small, on woven canvas lit from the side."""
+    """Return the painted picture as an oil painting on woven canvas that is lit from the side.
+
+    The strokes are painted in four coats, from large strokes to small ones.
+    """
     canvas, rng = stage.canvas, stage.rng
     source = vivid(canvas.colours, 1.25, 1.08)
     image = source.filter(blur(canvas.unit * 0.006))
@@ -119,10 +128,11 @@ def _coat(
     brush: tuple[float, int, bool],
     rng: np.random.Generator,
 ) -> None:
-    """Paint one coat of strokes.
+    """Paint one coat of brush strokes with `pen`, in the colours of `source`.
 
-    `field` holds the vertical gradient, the horizontal gradient and the amount of detail. `brush` holds the
-    length of the strokes in pixels, their number, and whether to paint only in detailed areas.
+    `field` holds the vertical gradient, the horizontal gradient and the amount of detail, each at a quarter
+    of the size. `brush` holds the length of the strokes in pixels, their number, and whether to paint only in
+    detailed areas.
     """
     (down, across, detail), (length, count, fine) = field, brush
     w, h = source.size
@@ -141,7 +151,10 @@ def _coat(
 
 
 def clay(stage: Stage) -> Image.Image:
-    """Return soft rounded forms with dents and fingerprints, in warm studio light."""
+    """Return the painted picture as if it were modelled in clay.
+
+    The colours are warm and slightly blurred, and the surface has dents and fingerprints.
+    """
     canvas, rng = stage.canvas, stage.rng
     h, w = canvas.height, canvas.width
     dents = noise(h, w, 22, rng) + noise(h, w, 60, rng) * 0.5
@@ -154,7 +167,10 @@ def clay(stage: Stage) -> Image.Image:
 
 
 def paper(stage: Stage) -> Image.Image:
-    """Return the canvas with paper fibres. The shadows of the paper sheets come from `ShapeStyle.cast`."""
+    """Return the painted picture with the fibres of paper.
+
+    The shadows of the paper sheets are already painted, because `ShapeStyle.cast` is set for this style.
+    """
     canvas, rng = stage.canvas, stage.rng
     fibre = (
         noise(canvas.height, canvas.width, 200, rng) * 4 + noise(canvas.height, canvas.width, 60, rng) * 1.5
@@ -164,7 +180,7 @@ def paper(stage: Stage) -> Image.Image:
 
 
 def pixels(stage: Stage) -> Image.Image:
-    """Return a picture of large squares in 28 colours."""
+    """Return the painted picture as pixel art: large squares in 28 colours."""
     canvas = stage.canvas
     dark = canvas.colours.point([i * 45 // 100 for i in range(256)] * 3)
     dark.paste(canvas.colours, mask=ImageChops.invert(canvas.lines))
@@ -174,7 +190,7 @@ def pixels(stage: Stage) -> Image.Image:
 
 
 def blocky(mask: Image.Image) -> Image.Image:
-    """Return the subject's mask in the same squares that the finish `pixels` uses."""
+    """Return the subject's mask reduced to the same large squares as in the finish `pixels`."""
     small = mask.resize(_cells(mask.size), Image.Resampling.BOX).point([255 * (i > 127) for i in range(256)])
     return small.resize(mask.size, Image.Resampling.NEAREST)
 
@@ -185,7 +201,7 @@ def _cells(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def low_poly(stage: Stage) -> Image.Image:
-    """Return a picture of flat triangles whose corners follow the edges in the painted scene."""
+    """Return the painted picture divided into flat triangles, whose corners follow the painted edges."""
     canvas, rng = stage.canvas, stage.rng
     source = vivid(canvas.colours, 1.2, 1.12)
     corners = _corners(source, 54, rng)
@@ -205,9 +221,10 @@ def low_poly(stage: Stage) -> Image.Image:
 
 
 def _corners(source: Image.Image, across: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return a grid of triangle corners as an array of (rows, columns, 2).
+    """Return the corners of the triangles as an array of (rows, columns, 2), in pixels.
 
-    Each corner is at the strongest edge in its cell. The outermost corners lie just outside the picture.
+    `source` is divided into cells, with `across` cells along the shorter edge. Each corner is at the
+    strongest edge in its cell. The outermost corners lie just outside the picture.
     """
     w, h = source.size
     cell, part = min(w, h) / across, 8
@@ -224,7 +241,7 @@ def _corners(source: Image.Image, across: int, rng: np.random.Generator) -> NDAr
 
 
 def poster(stage: Stage) -> Image.Image:
-    """Return a print in twelve flat inks, slightly worn, with a cream border."""
+    """Return the painted picture as a slightly worn print in twelve flat inks, with a cream border."""
     canvas, rng = stage.canvas, stage.rng
     strong = as_pixels(vivid(canvas.colours.filter(blur(1)), 0.95, 1.2))
     warm = as_image(strong * np.array((1, 0.94, 0.82), np.float32) + np.array((6, 6, 12), np.float32))
@@ -237,7 +254,10 @@ def poster(stage: Stage) -> Image.Image:
 
 
 def stained(stage: Stage) -> Image.Image:
-    """Return panes of glowing glass, with lead lines between them and along the outlines."""
+    """Return the painted picture as glowing glass panes.
+
+    Lead lines separate the panes and follow the outlines.
+    """
     canvas, rng = stage.canvas, stage.rng
     w, h = canvas.colours.size
     nearest, margin = _panes(w // 2, h // 2, 15, rng)
@@ -259,10 +279,10 @@ def stained(stage: Stage) -> Image.Image:
 
 
 def _panes(w: int, h: int, across: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], Pixels]:
-    """Return a Voronoi diagram as two arrays of (height, width).
+    """Return a division of the picture into random cells (a Voronoi diagram), as two arrays.
 
-    The first holds the number of each pixel's cell, and the second the pixel's distance from the cell's
-    border.
+    Both arrays are (height, width). The first holds the number of each pixel's cell. The second holds the
+    pixel's distance from the border of the cell. `across` is the number of cells along the shorter edge.
     """
     cell = min(w, h) / across
     columns, rows = int(w / cell) + 3, int(h / cell) + 3
@@ -284,9 +304,10 @@ def _panes(w: int, h: int, across: int, rng: np.random.Generator) -> tuple[NDArr
 
 
 def _hatching(light: Pixels, angle: float, gap: float, level: float, rng: np.random.Generator) -> Pixels:
-    """Return parallel strokes, from 0 to 1, in areas darker than `level`.
+    """Return hatching (parallel strokes) as an array of (height, width), with values from 0 to 1.
 
-    The strokes are wider in darker areas.
+    `light` is the brightness from 0 to 1. Only areas darker than `level` have strokes, which are wider in
+    darker areas. `gap` is the distance between strokes in pixels, and `angle` is in radians.
     """
     h, w = light.shape
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
@@ -298,7 +319,7 @@ def _hatching(light: Pixels, angle: float, gap: float, level: float, rng: np.ran
 
 
 def ink_drawing(stage: Stage) -> Image.Image:
-    """Return an ink drawing on white paper.
+    """Return the painted picture as an ink drawing on white paper.
 
     It has black outlines, hatching in two directions, and solid black in the darkest areas.
     """
@@ -316,7 +337,7 @@ def ink_drawing(stage: Stage) -> Image.Image:
 
 
 def pencil(stage: Stage) -> Image.Image:
-    """Return a sketch of loose double outlines, soft hatching and construction lines."""
+    """Return the painted picture as a sketch: loose double outlines, soft hatching and construction lines."""
     canvas, rng, light = stage.canvas, stage.rng, brightness(stage)
     h, w = canvas.height, canvas.width
     tooth = 0.9 + 0.3 * np.clip(noise(h, w, 330, rng) + noise(h, w, 130, rng) * 0.5, -1, 1)
@@ -333,7 +354,7 @@ def pencil(stage: Stage) -> Image.Image:
 
 
 def _construction(canvas: Canvas) -> Image.Image:
-    """Return a layer with thin construction lines around the subject."""
+    """Return an image of the thin construction lines around the subject, white on black."""
     layer = Image.new("L", canvas.colours.size)
     box = canvas.subject_mask.getbbox()
     if box is None:
@@ -348,7 +369,10 @@ def _construction(canvas: Canvas) -> Image.Image:
 
 
 def comic(stage: Stage) -> Image.Image:
-    """Return a comic panel: bold outlines, halftone dots in the shadows, and a frame."""
+    """Return the painted picture as a comic panel with a frame.
+
+    It has bold outlines, and halftone dots in the shadows.
+    """
     canvas, light = stage.canvas, brightness(stage)
     flat = as_pixels(vivid(canvas.colours, 1.45, 1.1).quantize(40, dither=Image.Dither.NONE).convert("RGB"))
     h, w = light.shape
@@ -362,7 +386,10 @@ def comic(stage: Stage) -> Image.Image:
 
 
 def cel(stage: Stage) -> Image.Image:
-    """Return an animation still: bright colours, clean outlines and one hard-edged shadow on the subject."""
+    """Return the painted picture as an animation still.
+
+    It has bright colours, clean outlines, and one hard-edged shadow on the subject.
+    """
     canvas = stage.canvas
     image = vivid(canvas.colours, 1.3, 1.04)
     step = round(canvas.unit * 0.05)
@@ -377,7 +404,7 @@ def cel(stage: Stage) -> Image.Image:
 
 
 def blueprint(stage: Stage) -> Image.Image:
-    """Return white outlines on blue, with a grid, a frame and dimension lines.
+    """Return the painted picture as white outlines on blue, with a grid, a frame and dimension lines.
 
     The outlines of the surroundings are fainter than those of the subject.
     """
@@ -400,7 +427,7 @@ def blueprint(stage: Stage) -> Image.Image:
 
 
 def _measures(canvas: Canvas) -> Image.Image:
-    """Return a layer with the grid, and with dimension lines and ticks around the subject."""
+    """Return an image of the grid, and of the dimension lines around the subject, light on black."""
     layer = Image.new("L", canvas.colours.size)
     pen, (w, h), wide = ImageDraw.Draw(layer), canvas.colours.size, max(1, canvas.unit // 600)
     step = canvas.unit / 32

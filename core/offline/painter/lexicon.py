@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 Lexicon = Mapping[str, str]
-"""Maps each concept to its words, separated by spaces. `_` joins the words of a phrase."""
+"""Maps each concept to the words for it, separated by spaces. In a phrase, `_` stands for the space."""
 
 SCENES: Lexicon = {
     "plain": "plain_background plain_backdrop white_background studio seamless backdrop neutral_background "
@@ -93,7 +93,7 @@ SUBJECTS: Lexicon = {
     "heart": "heart herz cœur coeur corazón",
 }
 BEINGS = frozenset(list(SUBJECTS)[: list(SUBJECTS).index("rocket")])
-"""Animals and people. They take precedence over objects: "under a tree, a fox" is a picture of the fox."""
+"""Animals and people. They are chosen before objects: "under a tree, a fox" is a picture of the fox."""
 
 HOURS: Lexicon = {
     "night": "night midnight moonlight moonlit moon starry stars starlight nighttime nacht mitternacht "

@@ -28,11 +28,11 @@ _SOFTWARE_TAG, _DESCRIPTION_TAG = 0x0131, 0x010E
 def paint(
     prompt: str, *, width: int, height: int, seed: int, transparent: bool = False, partials: int = 0
 ) -> Iterator[Image.Image]:
-    """Yield `partials` coarse previews, each finer than the last, then the finished picture.
+    """Yield `partials` coarse previews of the picture for `prompt`, and then the finished picture.
 
-    All are `width` by `height` pixels in RGB. If `transparent` is true, they are RGBA and show only the
-    subject. The same arguments always give the same picture. A picture of more than 1.5 megapixels is painted
-    smaller and enlarged.
+    Each preview is finer than the one before. All pictures are `width` by `height` pixels in RGB. If
+    `transparent` is true, they are in RGBA and show only the subject. The same arguments always give the same
+    picture. A picture of more than 1.5 megapixels is painted smaller and enlarged.
     """
     shrink = min(1.0, (_MAX_PAINTED_PIXELS / (width * height)) ** 0.5)
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
@@ -43,7 +43,10 @@ def paint(
 
 
 def encode(picture: Image.Image, output_format: str) -> bytes:
-    """Return a picture as a PNG, WebP or JPEG file, with metadata that names the offline engine."""
+    """Return `picture` as an image file whose metadata name the offline engine.
+
+    `output_format` is "png", "webp" or "jpeg".
+    """
     file = io.BytesIO()
     if output_format == "png":
         info = PngInfo()
@@ -78,7 +81,7 @@ def _finished(plan: Plan, size: tuple[int, int], seed: int, transparent: bool) -
 
 
 def _coarse(picture: Image.Image, step: int) -> Image.Image:
-    """Return the picture in few pixels, for a preview. A higher `step` gives a coarser preview."""
+    """Return `picture` with few pixels, for a preview. A higher `step` gives fewer pixels."""
     cells = 96 >> step
     small = max(2, cells * picture.width // picture.height), max(2, cells)
     return picture.resize(small, Image.Resampling.BOX)
@@ -89,16 +92,17 @@ def _enlarging(prompt: str) -> Image.Resampling:
 
 
 def open_image(data: bytes) -> Image.Image:
-    """Return the decoded image file `data`. Raises OSError if `data` isn't an image file."""
+    """Return the image in the image file `data`, decoded. Raises OSError if `data` isn't an image file."""
     image = Image.open(BytesIO(data))
     image.load()
     return image
 
 
 def repaint(picture: Image.Image, source: Image.Image, mask: Image.Image | None = None) -> Image.Image:
-    """Return `picture` in the colours of `source`. The source also shows through faintly.
+    """Return `picture` in the colours of `source`, for an edit of the image `source`.
 
-    Where `mask` is opaque, the result shows the source unchanged, as in OpenAI's edits.
+    The source also shows through faintly. Where `mask` is opaque, the result is the unchanged source, as in
+    OpenAI's edits.
     """
     alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
     below = source.convert("RGB").resize(picture.size)

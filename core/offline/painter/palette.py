@@ -1,4 +1,4 @@
-"""The palette of a picture, chosen by scene and time of day and changed by the prompt's moods and colours."""
+"""The palette of a picture, from the scene and the time of day, the moods and the colours in the prompt."""
 
 from __future__ import annotations
 
@@ -52,9 +52,11 @@ _ACCENTS = ((240, 178, 72), (86, 176, 168), (226, 110, 106), (122, 132, 208), (2
 class Palette:
     """The colours of a picture by their use.
 
-    `high` and `low` are the colours of the upper and the lower sky, `far` and `near` those of the distance
-    and of closer objects, `ground` and `under` those of the ground and its shade. `main` is the subject's
-    colour; if it is None, the subject has the colour of its drawing.
+    `high` and `low` are the colours of the upper and the lower sky. `far` and `near` are those of distant and
+    of closer objects, and `ground` and `under` those of the ground and its shade. `light` is the colour of
+    the sunlight or moonlight. `main` is the colour of the subject; if it is None, the subject has the usual
+    colour of its drawing. `tint` holds factors for red, green and blue that turn daylight into the light of
+    the time of day.
     """
 
     high: Colour
@@ -69,7 +71,7 @@ class Palette:
     main: Colour | None = None
 
     def lit(self, colour: Colour, share: float = 1.0) -> Colour:
-        """Return `colour` tinted by the light of the hour. `share` is the tint's strength, from 0 to 1."""
+        """Return `colour` in the light of the time of day. `share` is the light's strength, from 0 to 1."""
         r, g, b = (part * (1 + (tint - 1) * share) for part, tint in zip(colour, self.tint, strict=True))
         return r, g, b
 
@@ -91,9 +93,10 @@ def choose_palette(plan: Plan) -> Palette:
 
 
 def _coloured(palette: Palette, names: tuple[str, ...]) -> Palette:
-    """Return `palette` with the prompt's colours.
+    """Return `palette` changed by the colours `names` that the prompt mentions.
 
-    The first colour is the subject's and also tints the scene. The second is the accent.
+    The first colour becomes the subject's colour and also tints the surroundings. The second becomes the
+    accent colour.
     """
     if not names:
         return palette
@@ -105,7 +108,7 @@ def _coloured(palette: Palette, names: tuple[str, ...]) -> Palette:
 
 
 def _recolour(palette: Palette, change: Callable[[Colour], Colour]) -> Palette:
-    """Return `palette` with `change` applied to every colour of the surroundings."""
+    """Return `palette` with the function `change` applied to each colour of the surroundings."""
     names = ("high", "low", "far", "near", "ground", "under")
     return replace(palette, **{name: change(getattr(palette, name)) for name in names})
 

@@ -25,9 +25,11 @@ _DEFAULT_SCENES = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to paint, according to the prompt.
+    """What to paint, as read from the prompt.
 
-    `digest` is the SHA-256 of the prompt's text. If `subject` is None, an emblem is made from `digest`.
+    `hour` is the time of day. `subject` is None if the prompt names no known subject; an emblem, an abstract
+    ornament, is then painted. `digest` is the SHA-256 of the prompt's text, which selects details such as the
+    form of the emblem.
     """
 
     scene: str
@@ -41,7 +43,10 @@ class Plan:
 
 
 def read_plan(prompt: str) -> Plan:
-    """Return the plan for `prompt`, which is searched for the words of the lexicon in all its languages."""
+    """Return the plan for `prompt`.
+
+    The prompt is searched for the words of the lexicon in all its languages.
+    """
     style, text = _split_style(prompt)
     text = _without_enhancer_phrases(text)
     named = _concepts_in(text, lexicon.SUBJECTS)
@@ -61,11 +66,11 @@ def read_plan(prompt: str) -> Plan:
 
 
 def _split_style(prompt: str) -> tuple[str, str]:
-    """Return the key of the prompt's style and the prompt without the words of the presets.
+    """Return the key of the style in `prompt`, and `prompt` in lower case without the words of style presets.
 
-    The key is empty if the prompt names no style. The words of a preset describe the style, so they must not
-    choose a scene or a colour. If the prompt has the words of several presets, the last preset counts,
-    because the user chose it after the prompt was written.
+    The key is empty if the prompt names no style. The words of a preset are removed so that they don't choose
+    a scene or a colour. If the prompt has the words of several presets, the last preset counts, because the
+    user chose it after the prompt was written.
     """
     lower = prompt.lower()
     presets = [style for style in STYLES if style.words.lower() in lower]
@@ -79,9 +84,9 @@ def _split_style(prompt: str) -> tuple[str, str]:
 
 
 def _without_enhancer_phrases(text: str) -> str:
-    """Return `text` without the phrases of the offline enhancer.
+    """Return `text` without the phrases that the offline enhancer adds to prompts.
 
-    Only the user's own words choose what is painted.
+    What is painted then depends on the user's own words only.
     """
     for phrase in _enhancer_phrases():
         text = text.replace(phrase, " ")
@@ -107,13 +112,19 @@ def _enhancer_phrases() -> tuple[str, ...]:
 
 
 def _concepts_in(text: str, words: Lexicon) -> list[str]:
-    """Return the concepts of the lexicon `words` that `text` names, in order of their first mention."""
+    """Return the concepts that `text` mentions, in the order of their first mention.
+
+    The lexicon `words` maps each concept to the words for it.
+    """
     matches = ((_expression(known).search(text), concept) for concept, known in words.items())
     return [concept for _, concept in sorted((match.start(), concept) for match, concept in matches if match)]
 
 
 @cache
 def _expression(known: str) -> re.Pattern[str]:
-    """Return a pattern that matches any word in `known`, with or without a plural ending."""
+    """Return a pattern that matches each word in `known`, alone or with a plural ending.
+
+    The words in `known` are separated by spaces.
+    """
     each = "|".join(re.escape(word).replace("_", r"\s+") for word in known.split())
     return re.compile(rf"(?<!\w)(?:{each})(?:s|es|en|n)?(?!\w)")

@@ -1,4 +1,4 @@
-"""The plants in the scenes: grass, flowers, bushes and trees."""
+"""Paints the plants in the scenes: grass, flowers, bushes and trees."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from core.offline.painter.stage import WHITE, Stage
 
 
 def tuft(stage: Stage, x: float, y: float, size: float, colour: Colour) -> None:
-    """Paint a tuft of grass that stands at (`x`, `y`). `size` is a fraction of the shorter edge."""
+    """Paint a tuft of grass with its foot at (`x`, `y`).
+
+    `size` is its height as a fraction of the canvas's shorter edge.
+    """
     u = stage.canvas.unit * size
     px, py = stage.at(x, y)
     for lean in (-0.55, -0.2, 0.15, 0.5):
@@ -24,7 +27,10 @@ def tuft(stage: Stage, x: float, y: float, size: float, colour: Colour) -> None:
 
 
 def foreground(stage: Stage, colour: Colour, flowers: bool = False) -> None:
-    """Paint grass along the bottom, but not in front of the subject. `flowers` also adds flowers."""
+    """Paint grass along the bottom of the picture, except in front of the subject.
+
+    If `flowers` is true, flowers are painted too.
+    """
     rng = stage.rng
     for _ in range(26):
         y = rng.uniform(0.83, 1.0)
@@ -49,7 +55,10 @@ def bloom(stage: Stage, x: float, y: float, size: float, colour: Colour) -> None
 
 
 def conifer(stage: Stage, x: float, y: float, size: float, colour: Colour) -> None:
-    """Paint a fir that stands at (`x`, `y`). `size` is its height as a fraction of the shorter edge."""
+    """Paint a fir tree with its foot at (`x`, `y`).
+
+    `size` is its height as a fraction of the canvas's shorter edge.
+    """
     u, (px, py) = stage.canvas.unit * size, stage.at(x, y)
     trunk = np.array([(-0.05, 0), (-0.04, -0.3), (0.04, -0.3), (0.05, 0)]) * u + (px, py)
     stage.canvas.fill(trunk, mix(colour, (70, 46, 34), 0.6), bevel=0)

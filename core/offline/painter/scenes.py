@@ -1,4 +1,4 @@
-"""The scenes. Each function paints the sky, the distance and the ground, from back to front."""
+"""Paints the scenes. Each function paints the sky, the distance and the ground, from back to front."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TILES = 7
 
 
 def paint_scene(stage: Stage) -> None:
-    """Paint the plan's scene over the whole canvas."""
+    """Paint the scene of the stage's plan over the whole canvas."""
     _SCENES[stage.plan.scene](stage)
 
 
@@ -65,7 +65,7 @@ def _sea(stage: Stage) -> None:
 
 
 def _glint(stage: Stage, y: float) -> None:
-    """Paint a glint of light on the water. Glints are wider near the viewer."""
+    """Paint one reflection of light on the water at the height `y`. Reflections are wider near the viewer."""
     x, level = stage.at(stage.rng.uniform(0, 1), y)
     wide = stage.canvas.unit * stage.rng.uniform(0.02, 0.1) * (2 * y - 0.5)
     stage.canvas.fill(
@@ -101,7 +101,11 @@ def _mountains(stage: Stage) -> None:
 
 
 def _peaks(stage: Stage, y: float, rise: float, tone: Colour, snow: bool) -> None:
-    """Paint a chain of peaks, each with a lit and a shaded side. `snow` adds snow on top."""
+    """Paint a chain of mountains at the height `y`, each with a lit and a shaded side.
+
+    `rise` is the height of the mountains as a fraction of the canvas's height. If `snow` is true, the peaks
+    are white.
+    """
     w, h, rng = stage.canvas.width, stage.canvas.height, stage.rng
     for i in rng.permutation(5):
         x, top = (i + rng.uniform(0.2, 0.8)) / 5, y - rise * rng.uniform(0.55, 1.15)
@@ -156,7 +160,10 @@ def _city(stage: Stage) -> None:
 
 
 def _skyline(stage: Stage, y: float, tall: float, count: int, depth: int) -> None:
-    """Paint a row of buildings that is lower in the middle. `depth` 0 is the farthest of three rows."""
+    """Paint a row of `count` buildings that stand at the height `y`. The row is lower in the middle.
+
+    `depth` is 0 for the farthest of three rows.
+    """
     p, rng = stage.palette, stage.rng
     tone = mix(mix(p.far, p.low, 0.35), p.near, depth / 2)
     for i in range(count):
@@ -169,9 +176,10 @@ def _skyline(stage: Stage, y: float, tall: float, count: int, depth: int) -> Non
 def _building(
     stage: Stage, x: float, wide: float, y: float, high: float, *, tone: Colour, depth: int
 ) -> None:
-    """Paint a building with its base at `y`.
+    """Paint one building of a row. Its left edge is at `x` and its foot is at `y`.
 
-    Half of its windows are lit after dark, and 12% by day. Buildings in the farthest row have no windows.
+    Half of the windows are lit at sunset, at night and in neon light, and 12% otherwise. Buildings in the
+    farthest row have no windows.
     """
     w, h, rng = stage.canvas.width, stage.canvas.height, stage.rng
     roof = np.array([(x, y + 0.05), (x, y - high), (x + wide, y - high), (x + wide, y + 0.05)]) * (w, h)
@@ -218,7 +226,7 @@ def _room(stage: Stage) -> None:
 
 
 def _window(stage: Stage) -> None:
-    """Paint a window that shows the sky, and the window's light on the wall."""
+    """Paint a window with the sky behind it, and the light that it throws on the wall."""
     p, (w, h) = stage.palette, (stage.canvas.width, stage.canvas.height)
 
     def frame(x0: float, y0: float, x1: float, y1: float) -> Points:
@@ -273,7 +281,7 @@ def _space(stage: Stage) -> None:
 
 
 def _planet(stage: Stage, x: float, y: float, r: float) -> None:
-    """Paint a banded planet with a ring. `r` is the planet's radius in pixels."""
+    """Paint a striped planet with a ring around (`x`, `y`). `r` is the planet's radius in pixels."""
     canvas, globe = stage.canvas, mix(stage.palette.accent, (230, 150, 130), 0.3)
     stage.glow(x, y, 0.24, globe, 0.4)
     px, py = stage.at(x, y)
@@ -366,7 +374,7 @@ _SCENES: Mapping[str, Callable[[Stage], None]] = {
 def paint_island(stage: Stage) -> None:
     """Paint the scene of the isometric style: a small square island of blocks.
 
-    The island is seen from 30 degrees above.
+    The island is seen from above, at an angle of 30 degrees.
     """
     canvas, palette = stage.canvas, stage.palette
     stage.band(-0.02, mix(palette.high, WHITE, 0.45), mix(palette.low, WHITE, 0.35))
@@ -378,7 +386,10 @@ def paint_island(stage: Stage) -> None:
 
 
 def _tile(stage: Stage, row: int, column: int, size: float) -> None:
-    """Paint one block of ground. Blocks away from the middle may carry a plant, a rock or a building."""
+    """Paint the block of the island in `row` and `column`.
+
+    A block away from the middle may carry a plant, a rock or a building.
+    """
     canvas, palette, rng = stage.canvas, stage.palette, stage.rng
     middle = (_TILES - 1) / 2
     away = max(abs(row - middle), abs(column - middle))
@@ -399,9 +410,9 @@ def _tile(stage: Stage, row: int, column: int, size: float) -> None:
 def _block(
     canvas: Canvas, x: float, y: float, size: float, deep: float, *, top: Colour, side: Colour
 ) -> None:
-    """Paint a block. (`x`, `y`) is the centre of its top face.
+    """Paint a block. (`x`, `y`) is the centre of the block's top face.
 
-    `size` is the length of its edge and `deep` its height, in pixels.
+    `size` is the length of an edge and `deep` is the block's height, all in pixels.
     """
     a, b = size * 3**0.5 / 2, size / 2
     left = np.array([(x - a, y), (x, y + b), (x, y + b + deep), (x - a, y + deep)])
@@ -412,7 +423,7 @@ def _block(
 
 
 def _dressing(stage: Stage, x: float, y: float, size: float) -> None:
-    """Paint a tower, a rock or a tree, depending on the scene."""
+    """Paint a tower, a rock or a tree on a block of the island. The scene determines which."""
     canvas, palette, tall = stage.canvas, stage.palette, stage.rng.uniform(0.7, 1.5)
     scene = stage.plan.scene
     if scene in {"city", "room", "plain"}:

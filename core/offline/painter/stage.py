@@ -1,4 +1,4 @@
-"""The stage that a scene is painted on, and the sky and the weather that scenes share."""
+"""Defines Stage, which holds what is needed to paint one picture, and paints the sky and the weather."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WHITE: Colour = (255, 255, 255)
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A canvas with everything that is needed to paint it: the plan, the palette and random numbers.
+    """A stage: the canvas of one picture, with its plan, its palette and a random number generator.
 
     In the methods, `x` and `y` are fractions of the canvas's width and height.
     """
@@ -30,7 +30,10 @@ class Stage:
         return x * self.canvas.width, y * self.canvas.height
 
     def band(self, y: float, top: Colour, bottom: Colour | None = None) -> None:
-        """Fill the canvas below `y` with a gradient from `top` to `bottom`."""
+        """Fill the whole width of the canvas, from `y` down to the bottom, with a gradient.
+
+        The gradient goes from the colour `top` to `bottom`.
+        """
         w, h = self.canvas.width, self.canvas.height
         box = np.array([(-9, y * h), (w + 9, y * h), (w + 9, h + 9), (-9, h + 9)], float)
         self.canvas.fill(box, top, bottom, bevel=0)
@@ -38,9 +41,10 @@ class Stage:
     def ridge(
         self, y: float, rise: float, colours: tuple[Colour, Colour], rough: float = 0.0, bumps: int = 5
     ) -> Points:
-        """Paint land below a wavy line around `y`, and return the line.
+        """Paint land whose upper edge is a wavy line around `y`, and return that line in pixels.
 
-        `rise` is the height of the waves as a fraction of the canvas's height.
+        `rise` is the height of the waves as a fraction of the canvas's height. `colours` are those at the top
+        and at the bottom of the land. `rough` adds random bumps, and `bumps` sets the number of waves.
         """
         w, h = self.canvas.width, self.canvas.height
         x = np.linspace(-0.05, 1.05, 130)
@@ -52,12 +56,12 @@ class Stage:
         return top
 
     def glow(self, x: float, y: float, radius: float, colour: Colour, strength: float = 1.0) -> None:
-        """Add soft light around (`x`, `y`). `radius` is a fraction of the shorter edge."""
+        """Add soft light around (`x`, `y`). `radius` is a fraction of the canvas's shorter edge."""
         add_glow(self.canvas, self.at(x, y), radius * self.canvas.unit, colour, strength)
 
 
 def add_glow(canvas: Canvas, at: tuple[float, float], radius: float, colour: Colour, strength: float) -> None:
-    """Add soft light around the point `at`. Lengths are in pixels."""
+    """Add soft light around the point `at`. `at` and `radius` are in pixels."""
     shrink = 8
     height, width = -(-canvas.height // shrink), -(-canvas.width // shrink)
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) * shrink
@@ -69,7 +73,11 @@ def add_glow(canvas: Canvas, at: tuple[float, float], radius: float, colour: Col
 
 
 def paint_sky(stage: Stage, horizon: float, sun: bool = True, clouds: int = 4) -> None:
-    """Paint the sky: a gradient, the sun or the moon, stars at night, and clouds at other times."""
+    """Paint the sky above `horizon`, and fill the canvas below it with the colour of the lower sky.
+
+    `horizon` is a fraction of the canvas's height. `sun` says whether to paint the sun, or at night the moon.
+    `clouds` is the number of clouds. At night, there are stars instead of clouds.
+    """
     canvas, palette, rng = stage.canvas, stage.palette, stage.rng
     w, h = canvas.width, canvas.height
     box = np.array([(-9, -9), (w + 9, -9), (w + 9, horizon * h), (-9, horizon * h)], float)
@@ -103,7 +111,10 @@ def paint_stars(stage: Stage, below: float, count: int) -> None:
 
 
 def paint_cloud(stage: Stage, x: float, y: float, size: float, alpha: float) -> None:
-    """Paint a cloud with a flat base. `size` is a fraction of the shorter edge."""
+    """Paint a cloud with a flat base at (`x`, `y`).
+
+    `size` is a fraction of the canvas's shorter edge, and `alpha` is the opacity.
+    """
     u = stage.canvas.unit * size
     cx, cy = stage.at(x, y)
     t = np.linspace(0, np.pi, 40)
@@ -117,7 +128,7 @@ def paint_cloud(stage: Stage, x: float, y: float, size: float, alpha: float) -> 
 
 
 def paint_weather(stage: Stage) -> None:
-    """Paint the plan's rain, snow and fog over the whole picture."""
+    """Paint the rain, the snow and the fog of the stage's plan over the whole picture."""
     for weather in stage.plan.weathers:
         {"rain": _rain, "snow": _snow, "fog": _fog}[weather](stage)
 

@@ -1,4 +1,4 @@
-"""How the painter renders each style preset: how shapes are drawn, what is painted, and the finish."""
+"""Defines how the painter renders each style preset: the shapes, the scene, the subject and the finish."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _paint_subject(stage: Stage, placement: Placement | None = None) -> None:
 
 
 def _rimmed(stage: Stage) -> None:
-    """Paint the subject with a rim of light at its upper left."""
+    """Paint the subject, with a bright edge at its upper left."""
     _paint_subject(stage)
     canvas = stage.canvas
     step = max(1, canvas.unit // 220)
@@ -39,7 +39,7 @@ def _blurred_scene(stage: Stage) -> None:
 
 
 def _product(stage: Stage) -> None:
-    """Paint the subject and its reflection on the table."""
+    """Paint the subject, and its reflection on the table below."""
     canvas = stage.canvas
     placement = place_subject(stage.plan, canvas.width, canvas.height, stage.rng)
     paint_subject(canvas, stage.plan, stage.palette, placement)
@@ -62,10 +62,10 @@ def _unchanged(mask: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True, slots=True)
 class RenderStyle:
-    """How one style is rendered.
+    """How pictures of one style are rendered.
 
-    `scene` and `subject` paint on the stage, and `finish` turns the stage into the picture. `alpha` turns the
-    subject's mask into the alpha channel of a transparent picture.
+    The functions `scene` and `subject` paint on the stage. `finish` then returns the finished picture. For a
+    transparent picture, `alpha` returns its alpha channel from the subject's mask.
     """
 
     shape_style: ShapeStyle
@@ -106,5 +106,8 @@ _STYLES: Mapping[str, RenderStyle] = {
 
 
 def render_style(style: str) -> RenderStyle:
-    """Return the render style of the preset `style`. Any other key gives a plain illustration."""
+    """Return how to render pictures of the style preset with the key `style`.
+
+    Any other key gives a plain illustration.
+    """
     return _STYLES.get(style, _STYLES[""])

@@ -1,4 +1,4 @@
-"""Paints the subject: its drawing in the palette's colours, or an emblem if the subject is unknown."""
+"""Paints the subject, or an emblem (an abstract ornament) if the prompt names no known subject."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _FLOATING = frozenset({"rocket", "balloon", "fish", "butterfly", "turtle", "ghos
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """The position of the subject: its centre (`x`, `y`) and half of its height (`half`), in pixels."""
+    """Where the subject is painted: its centre (`x`, `y`) and half of its height (`half`), in pixels."""
 
     x: float
     y: float
@@ -48,7 +48,10 @@ class Placement:
 
 
 def place_subject(plan: Plan, width: int, height: int, rng: np.random.Generator) -> Placement:
-    """Return a placement near the middle, with the subject's foot in the lower third of the picture."""
+    """Return the subject's placement in a picture of `width` by `height` pixels.
+
+    The subject is near the middle, and its foot is in the lower third.
+    """
     half = 0.27 * min(height, width * 1.15) * (1.08 if plan.style == "product" else 1.0)
     x = width * (0.5 if plan.scene == "plain" else rng.uniform(0.45, 0.55))
     foot = height * (0.72 if floats(plan) else 0.87)
@@ -56,7 +59,7 @@ def place_subject(plan: Plan, width: int, height: int, rng: np.random.Generator)
 
 
 def place_on_island(width: int, height: int) -> Placement:
-    """Return a placement on the middle tile of the isometric island.
+    """Return the subject's placement on the middle tile of the island in the isometric style.
 
     The subject is smaller than in other styles.
     """
@@ -65,12 +68,12 @@ def place_on_island(width: int, height: int) -> Placement:
 
 
 def floats(plan: Plan) -> bool:
-    """Return whether the subject floats in air, water or space instead of standing on the ground."""
+    """Return whether the plan's subject floats in air, water or space instead of standing on the ground."""
     return plan.subject in _FLOATING and not (plan.scene == "plain" and plan.subject in {"star", "heart"})
 
 
 def paint_subject(canvas: Canvas, plan: Plan, palette: Palette, placement: Placement) -> None:
-    """Paint the plan's subject and its shadow. An unknown subject is painted as an emblem."""
+    """Paint the subject of `plan` and its shadow. An unknown subject is painted as an emblem."""
     _shadow(canvas, plan, palette, placement)
     canvas.in_subject = True
     tones = _tones(plan, palette)
@@ -102,7 +105,10 @@ def _shadow(canvas: Canvas, plan: Plan, palette: Palette, placement: Placement) 
 
 
 def _tones(plan: Plan, palette: Palette) -> dict[str, Colour]:
-    """Return the colour of each colour role (such as `main` or `skin`) in the light of the time of day."""
+    """Return a dict from each colour role of the drawings, such as "main" or "skin", to its colour.
+
+    The colours are in the light of the plan's time of day.
+    """
     own = _OWN.get(plan.subject or "", palette.accent)
     main = mix(palette.main, own, 0.22) if palette.main and plan.subject else palette.main or own
     skin, hair = (
@@ -131,7 +137,7 @@ def _shapes(drawing: str) -> Iterator[tuple[str, str, list[float]]]:
 
 
 def _outlines(kind: str, numbers: list[float]) -> Iterator[Points]:
-    """Yield the outline of a shape. If `kind` begins with `2`, also yield the outline's mirror image."""
+    """Yield the outline of a shape. If `kind` begins with `2`, yield the mirrored outline as well."""
     points = _outline(kind[-1], numbers)
     yield points
     if kind[0] == "2":
@@ -158,7 +164,7 @@ def _round_ended(path: Points, width: float) -> Points:
 
 
 def _rectangle(left: float, top: float, right: float, bottom: float, corner: float = 0.0) -> Points:
-    """Return the outline of a rectangle. `corner` is the radius of its corners."""
+    """Return the outline of a rectangle. `corner` is the radius of its rounded corners."""
     quarter = np.linspace(0, np.pi / 2, 8 if corner else 1)
     centres = (
         (right - corner, bottom - corner),
@@ -180,7 +186,10 @@ def _rectangle(left: float, top: float, right: float, bottom: float, corner: flo
 
 
 def _emblem(digest: bytes) -> str:
-    """Return a drawing of rings and petals. `digest` determines their number and form."""
+    """Return the text of a drawing of rings and petals.
+
+    `digest` determines the number and the form of the petals.
+    """
     petals, roles = 5 + digest[3] % 6, ("main", "deep", "accent", "pale")
     lines = ["o deep 0 0 .94 .94", "o cream 0 0 .88 .88", "o deep 0 0 .83 .83"]
     for ring, (far, size) in enumerate(((0.54, 0.24), (0.38, 0.17), (0.22, 0.1))):
