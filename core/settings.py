@@ -45,10 +45,11 @@ class Moderation(StrEnum):
 
 
 class Settings(BaseSettings):
-    """The settings of one process. The field `data_dir` is read from the variable `DATA_DIR`, and so on.
+    """The settings of one process.
 
-    docs/settings.md is generated from the fields' descriptions by `make settings`. A new setting also needs a
-    line in .env.example and an example in tests/contracts/test_settings.py.
+    Each field is read from the environment variable with the field's name in capitals: `data_dir` from
+    DATA_DIR. docs/settings.md is generated from the fields' descriptions by `make settings`. A new setting
+    also needs a line in .env.example and an example in tests/contracts/test_settings.py.
     """
 
     model_config = SettingsConfigDict(
@@ -246,7 +247,11 @@ class Settings(BaseSettings):
     @field_validator("openai_api_key", mode="after")
     @classmethod
     def _clean_key(cls, key: SecretStr | None) -> SecretStr | None:
-        """Strip white space: a pasted key often ends in a newline, which isn't allowed in an HTTP header."""
+        """Return the key without white space around it, or None if the key is empty.
+
+        A pasted key often ends in a newline, which isn't allowed in an HTTP header. Raises ValueError if the
+        key has characters that can't be in a key.
+        """
         if key is None or not (text := key.get_secret_value().strip()):
             return None
         if not text.isascii() or not text.isprintable() or " " in text:
@@ -324,7 +329,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_bucket(self) -> Self:
-        """Check the `AWS_` settings if STORAGE_URL is set. Otherwise they may be meant for other programs."""
+        """Check the `AWS_` settings if STORAGE_URL is set.
+
+        If STORAGE_URL isn't set, the `AWS_` variables may be meant for other programs.
+        """
         if self.storage_url is None:
             return self
         if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
@@ -340,12 +348,18 @@ class Settings(BaseSettings):
 
     @property
     def offline(self) -> bool:
-        """Whether the offline engine creates the images, because no image service is configured."""
+        """Whether the offline engine creates the images.
+
+        True if neither OPENAI_API_KEY nor OPENAI_BASE_URL is set.
+        """
         return self.openai_api_key is None and self.openai_base_url is None
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Return the keys and passwords that must be masked in the log."""
+        """Return the keys and passwords in the settings, which must be masked in the log.
+
+        Texts that are shorter than _MIN_MASKED_LENGTH are left out.
+        """
         keys = (self.openai_api_key, self.aws_access_key_id, self.aws_secret_access_key)
         urls = (self.database_url, self.openai_base_url)
         passwords = (_password_in(url) for url in urls)
@@ -354,7 +368,7 @@ class Settings(BaseSettings):
 
     @property
     def allows_replicas(self) -> bool:
-        """Whether several processes may share the installation. This needs PostgreSQL and an S3 bucket."""
+        """Whether several processes may share the installation: True with PostgreSQL and an S3 bucket."""
         engine = make_url(self.database_url).get_backend_name() if self.database_url else "sqlite"
         return engine == "postgresql" and self.storage_url is not None
 
@@ -374,12 +388,19 @@ class Settings(BaseSettings):
 
     @property
     def is_private(self) -> bool:
-        """Whether only this computer can reach Atelier. PUBLIC_HTTPS means that a proxy makes it public."""
+        """Whether only this computer can reach Atelier.
+
+        True if HOST is a loopback address and PUBLIC_HTTPS is off. PUBLIC_HTTPS means that a proxy makes
+        Atelier public.
+        """
         return is_loopback(self.host) and not self.public_https
 
     @property
     def served_hosts(self) -> frozenset[str]:
-        """Return the permitted host names in addition to the loopback names. `*` stands for every name."""
+        """Return the host names that a request may have, in addition to the loopback names.
+
+        `*` stands for every name.
+        """
         if self.allowed_hosts is None:
             return frozenset() if self.is_private else frozenset("*")
         return frozenset(_split_names(self.allowed_hosts))
@@ -391,18 +412,21 @@ class Settings(BaseSettings):
 
     @property
     def image_download_hosts(self) -> frozenset[str]:
-        """Return the host names from which images may be downloaded, besides the image service's own host."""
+        """Return the hosts from which images may be downloaded, in addition to the image service's host."""
         return frozenset(_split_names(self.image_hosts))
 
 
 def _split_names(names: str | None) -> list[str]:
-    """Split a comma-separated list of names. They become lower case, without brackets or final dots."""
+    """Return the names in the comma-separated list `names`.
+
+    The names are in lower case, without brackets and final dots. Empty names are left out.
+    """
     folded = (name.strip().strip("[]").rstrip(".").lower() for name in (names or "").split(","))
     return [name for name in folded if name]
 
 
 def _password_in(url: str | None) -> str:
-    """Return the password in a URL, still percent-encoded. Returns "" if there is none."""
+    """Return the password in `url`, or "" if there is none. The password stays percent-encoded."""
     return urlsplit(url or "").netloc.rpartition("@")[0].partition(":")[2]
 
 
@@ -455,7 +479,10 @@ def is_unspecified(host: str) -> bool:
 
 
 def _check_env_file() -> None:
-    """Raise SettingsError if `.env` is a folder, or has a line that the parser would silently skip."""
+    """Raise SettingsError if `.env` is a folder or has a line that can't be read.
+
+    The parser itself would silently skip such a line.
+    """
     if ENV_FILE.is_dir():
         raise SettingsError("The file .env is a folder. Rename or remove it.")
     if ENV_FILE.is_file():
@@ -466,9 +493,10 @@ def _check_env_file() -> None:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings. `overrides` take precedence over the environment, and the environment over `.env`.
+    """Return the settings, read from the environment and the file `.env`.
 
-    Raises SettingsError if a setting is wrong. The error names every wrong variable, but no value, because a
+    A variable in the environment takes precedence over `.env`, and `overrides` take precedence over both.
+    Raises SettingsError if a setting is wrong. The error names every wrong variable but no value, because a
     value may be a secret.
     """
     try:

@@ -195,7 +195,7 @@ def _access(user: SignedIn, account: Account) -> None:
 
 
 def _reset(user: SignedIn, account: Account) -> None:
-    """Show a button that creates a password reset link, and the link once it exists.
+    """Show a button that creates a password reset link. Once the link exists, show it too.
 
     The administrator passes the link on to a user who has forgotten the password.
     """

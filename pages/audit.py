@@ -23,7 +23,10 @@ _ID_LENGTH = 40
 
 @dataclass(slots=True)
 class AuditState:
-    """The filters and the page of the audit log that this browser tab shows."""
+    """The filters and the page of the audit log that one browser tab shows.
+
+    `cursor` is the page's cursor for `AuditLog.page`, or None for the first page.
+    """
 
     filters: AuditFilter = field(default_factory=AuditFilter)
     cursor: str | None = None
@@ -87,7 +90,7 @@ def _file_url(filters: AuditFilter) -> str:
 
 
 def _table(entries: tuple[AuditEntry, ...]) -> str:
-    """Return a Markdown table of the entries. All texts in it are escaped."""
+    """Return a Markdown table of the entries, with all texts escaped."""
     titles = "| When | What | Who | Target | Details | From |\n|---|---|---|---|---|---|\n"
     return titles + "\n".join(_row(entry) for entry in entries)
 

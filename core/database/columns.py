@@ -1,4 +1,4 @@
-"""Adapts text from outside to its database column, so that storing a paid result never fails."""
+"""Adapts texts to the columns of a table, so that storing a paid result never fails."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from core.database.models import Table
 
 
 def fit_to_columns(table: type[Table], fields: dict[str, Any]) -> dict[str, Any]:
-    """Return `fields` with unstorable characters replaced and texts cut to the length of their columns."""
+    """Return `fields` in a form that the columns of `table` can store.
+
+    `fields` has values by column name. Characters that a database can't store are replaced, and texts that
+    are too long for their columns are cut.
+    """
     columns = table.metadata.tables[str(table.__tablename__)].columns
     return {name: _fit(value, columns[name].type) for name, value in fields.items()}
 

@@ -78,10 +78,10 @@ class AdvisoryLock(IntEnum):
 
 
 class Database:
-    """Opens read and write transactions on one database.
+    """Opens transactions on one database, which is SQLite or PostgreSQL.
 
-    A read transaction sees one snapshot of the data. On SQLite, a write transaction takes the write lock at
-    its first statement. SQLAlchemy's errors are raised as DatabaseError or StorageError.
+    A read transaction sees one snapshot of the data. On SQLite, a write transaction takes the database's
+    write lock at its first statement. SQLAlchemy's errors are raised as DatabaseError or StorageError.
     """
 
     def __init__(self, url: str) -> None:
@@ -103,7 +103,10 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Open a transaction that commits at the end of the `with` block and rolls back on an error."""
+        """Open a write transaction and yield its session.
+
+        The transaction commits at the end of the `with` block, and rolls back if an error is raised.
+        """
         with (
             translate_database_errors(),
             Session(self._writer, expire_on_commit=False) as session,
@@ -112,20 +115,29 @@ class Database:
             yield session
 
     def lock(self, transaction: Session | Connection, lock: AdvisoryLock) -> None:
-        """Take `lock` and hold it until `transaction` ends. On SQLite, take the one lock for all writers."""
+        """Take `lock` and hold it until `transaction` ends. Waits while another transaction holds it.
+
+        SQLite has only one lock for all writers. On SQLite, this method takes that lock, so `transaction`
+        must be a write transaction.
+        """
         if self.is_sqlite:
             transaction.execute(text("SELECT 1"))
         else:
             transaction.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
 
     def insert(self, table: TableClause | type[Table]) -> sqlite.Insert | postgresql.Insert:
-        """Return an INSERT that has the methods `on_conflict_do_nothing` and `on_conflict_do_update`."""
+        """Return an INSERT statement for `table` in the database's dialect of SQL.
+
+        The statement has the methods `on_conflict_do_nothing` and `on_conflict_do_update`.
+        """
         return sqlite.insert(table) if self.is_sqlite else postgresql.insert(table)
 
     def migrate(self) -> None:
-        """Upgrade the tables to the newest revision. Wait if another process is upgrading them.
+        """Upgrade the tables to the newest migration. Waits while another process upgrades them.
 
         Alembic is imported only if an upgrade is needed, because the import would slow down every start.
+        Raises DatabaseVersionMismatch if Alembic can't upgrade the tables, as when a newer release has
+        created them.
         """
         with translate_database_errors(), self._writer.connect() as connection:
             if not self.is_sqlite:
@@ -137,17 +149,17 @@ class Database:
             connection.commit()
 
     def is_current(self) -> bool:
-        """Whether the tables are at the newest revision, so that no migration is needed."""
+        """Whether all migrations have been applied to the tables."""
         with translate_database_errors(), self.engine.connect() as connection:
             return _revision_of(connection) == newest_revision()
 
     def row_pages(
         self, query: AnySelect, *keys: ColumnElement[Any] | Mapped[Any], size: int = ROWS_PER_PAGE
     ) -> Iterator[list[AnyRow]]:
-        """Yield the rows of `query` in pages of up to `size` rows, sorted by `keys`.
+        """Yield all rows of `query`, sorted by `keys`, as lists of at most `size` rows.
 
-        `keys` are columns of `query` whose combined values are unique. Each page is read in a transaction of
-        its own, so that a long read blocks no writer.
+        `keys` are columns of `query` whose combined values are unique. Each list is read in its own
+        transaction, so that a long read doesn't block writers.
         """
         rest = query.order_by(*keys).limit(size)
         page = self._page(rest)
@@ -161,7 +173,7 @@ class Database:
             return list(session.execute(query).all())
 
     def count(self, table: FromClause | type[Table]) -> int:
-        """Return the number of rows in a table."""
+        """Return the number of rows in `table`."""
         with self.read() as session:
             return int(session.execute(select(func.count()).select_from(table)).scalar_one())
 
@@ -170,12 +182,18 @@ class Database:
 
 
 def newest_revision() -> str:
-    """Return the number of the newest migration, such as "0008". Each file name begins with its number."""
+    """Return the number of the newest migration, such as "0008".
+
+    Each migration's file name begins with the migration's number.
+    """
     return max(path.name for path in (MIGRATIONS / "versions").glob("[0-9]*.py")).partition("_")[0]
 
 
 def _revision_of(connection: Connection) -> str | None:
-    """Return the revision of the tables. Returns None if the database has no tables yet."""
+    """Return the number of the last migration that was applied to the tables.
+
+    Returns None if the database has no tables yet.
+    """
     if not inspect(connection).has_table("alembic_version"):
         return None
     revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
@@ -203,9 +221,9 @@ def alembic_config(connection: Connection) -> Config:
 
 @contextmanager
 def translate_database_errors() -> Iterator[None]:
-    """Raise SQLAlchemy's errors as DatabaseError, or as StorageError if the disk is the cause.
+    """Turn SQLAlchemy's errors into ours. Use this as a context manager or as a decorator.
 
-    Use it as a context manager or as a decorator.
+    Raises StorageError if the disk is full, read-only or faulty, and DatabaseError for all other causes.
     """
     try:
         yield

@@ -38,7 +38,11 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch the database file to WAL mode. Retry while it is locked: SQLite's busy timeout doesn't apply."""
+    """Switch the SQLite file to WAL mode.
+
+    SQLite's own timeout doesn't apply to this statement. While another connection holds the lock, the
+    statement is therefore retried for up to BUSY_TIMEOUT_MS.
+    """
     deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
     while True:
         try:
@@ -64,12 +68,12 @@ def postgres_engine(url: str) -> Engine:
 
 
 def _prepare_postgres(connection: Any, _record: Any) -> None:
-    """Limit how long a statement waits for a lock. PostgreSQL has no limit by default."""
+    """Limit the time for which a statement waits for a lock. PostgreSQL has no limit by default."""
     connection.autocommit = True
     connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
     connection.autocommit = False
 
 
 def sqlite_url(path: Path) -> str:
-    """Return the SQLAlchemy URL of a SQLite file. Special characters in `path` are escaped."""
+    """Return the SQLAlchemy URL of the SQLite file `path`. Special characters in the path are escaped."""
     return URL.create("sqlite", database=str(path)).render_as_string()

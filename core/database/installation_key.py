@@ -14,9 +14,10 @@ KEY_BYTES = 32
 
 
 def installation_key(database: Database, legacy_key: Callable[[], bytes | None]) -> bytes:
-    """Return the key from the database. If none is stored, store the key from `legacy_key` or a new key.
+    """Return the installation's secret key (32 bytes), which is stored in the database.
 
-    Raises DatabaseError, and any error that `legacy_key` raises.
+    If the database has no key yet, store a key first: the one that `legacy_key` returns, or a random key if
+    `legacy_key` returns None. Raises DatabaseError, and any error that `legacy_key` raises.
     """
     with database.read() as session:
         stored = session.exec(select(Installation.secret)).first()
@@ -24,7 +25,10 @@ def installation_key(database: Database, legacy_key: Callable[[], bytes | None])
 
 
 def _store(database: Database, secret: bytes) -> str:
-    """Store `secret` unless another process has stored a key meanwhile. Return the stored key in hex."""
+    """Store `secret` as the installation's key, and return the stored key in hexadecimal.
+
+    If another process has stored a key meanwhile, that key stays stored and is returned.
+    """
     with database.write() as session:
         session.execute(
             database.insert(Installation).values(id=1, secret=secret.hex()).on_conflict_do_nothing()

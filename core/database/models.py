@@ -31,7 +31,10 @@ from core.common.ids import new_id
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A column of time-zone-aware datetimes. They are stored in UTC, because SQLite has no time zones."""
+    """A column of datetimes that have a time zone.
+
+    The datetimes are stored in UTC and without a time zone, because SQLite has no time zones.
+    """
 
     impl = DateTime
     cache_ok = True
@@ -46,7 +49,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 class Table(SQLModel, registry=registry()):
     """The base class of all tables.
 
-    It has its own registry, because SQLModel's shared registry breaks when Streamlit reloads this module.
+    Table has a registry of its own, because SQLModel's shared registry breaks when Streamlit reloads this
+    module.
     """
 
 
@@ -65,7 +69,10 @@ class Role(StrEnum):
 
 
 class Installation(Table, table=True):
-    """The installation. This table has one row. `secret` is the installation's secret key in hexadecimal."""
+    """The installation. The table has one row.
+
+    `secret` is the installation's secret key in hexadecimal (core.database.installation_key).
+    """
 
     __tablename__ = "installation"
     id: int = Field(default=1, sa_column=Column(Integer, primary_key=True, autoincrement=False))
@@ -76,8 +83,8 @@ class User(Table, table=True):
     """A user account.
 
     - `username`: the folded name (core.accounts.usernames), which is unique.
-    - `withdrawn_at`: when an administrator withdrew the user's access; NULL for an active user. A withdrawn
-      user can't sign in, but their images stay stored.
+    - `withdrawn_at`: when an administrator withdrew the user's access, or NULL if the user has access.
+      Without access, a user can't sign in, but their images stay stored.
     - `served_at`: when one of the user's jobs last started. The queue prefers users who have waited longest.
     """
 
@@ -114,9 +121,9 @@ class SignInTicket(Table, table=True):
 
 
 class SignInAttempt(Table, table=True):
-    """A sign-in attempt that failed or whose password isn't checked yet.
+    """A sign-in attempt that failed, or whose password isn't checked yet.
 
-    `username` is the folded name that was typed. There may be no user with this name.
+    `username` is the folded name that somebody typed. There may be no user with this name.
     """
 
     __tablename__ = "sign_in_attempts"
@@ -126,7 +133,10 @@ class SignInAttempt(Table, table=True):
 
 
 class Invite(Table, table=True):
-    """An invitation link, with which one account can be created. `id` is the SHA-256 of the link's token."""
+    """An invitation to create one account. `id` is the SHA-256 of the secret token in the invitation's link.
+
+    `used_by` is the user who registered with the invitation, or NULL.
+    """
 
     __tablename__ = "invites"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -137,7 +147,7 @@ class Invite(Table, table=True):
 
 
 class PasswordReset(Table, table=True):
-    """A link with which a user can set a new password once. `id` is the SHA-256 of the link's token."""
+    """A link that sets a user's password once. `id` is the SHA-256 of the secret token in the link."""
 
     __tablename__ = "password_resets"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -146,7 +156,10 @@ class PasswordReset(Table, table=True):
 
 
 class Draft(Table, table=True):
-    """A user's latest input in the form of the Create page, as JSON of core.enhancement.drafts.DraftState."""
+    """What a user last entered in the form of the Create page.
+
+    `state` is JSON of core.enhancement.drafts.DraftState.
+    """
 
     __tablename__ = "drafts"
     user_id: str = Field(sa_column=_user(primary_key=True))
@@ -155,7 +168,11 @@ class Draft(Table, table=True):
 
 
 class JobState(StrEnum):
-    """The state of a job. UNKNOWN: the call was interrupted, and the service may have charged for it."""
+    """The state of a job.
+
+    UNKNOWN means that a call was interrupted. The service may have charged for that call, but no response
+    came.
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -169,15 +186,16 @@ LIVE_STATES = (JobState.QUEUED, JobState.RUNNING)
 
 
 class Job(Table, table=True):
-    """A job, which generates one image. The jobs of one submission form a batch.
+    """A job, which generates one image. Jobs that are submitted together form a batch.
 
     - `position`: the job's place in its batch, counted from 0.
     - `request`: what to generate, as JSON of core.prompts.recipe.Recipe.
     - `partials`: the number of stored preview images.
     - `attempts`: the number of calls to the service that may have been sent for this job.
     - `process`: the `process_number` (core.database.process_lock) of the process that started the job.
-    - `due_at`: the job waits until this time because the service refused a call without charge.
-    - `cancel_asked`: the user cancelled the job during a call, so no further call is made.
+    - `due_at`: no further attempt is made before this time, because the service refused a call without
+      charge.
+    - `cancel_asked`: whether the user cancelled the job during a call. If so, no further attempt is made.
     - `error`: the last failure, as JSON of core.errors.StoredError.
     - `reserved_micros`: the expected price at the time of submission, which counts against budgets.
     """
@@ -212,10 +230,10 @@ class Job(Table, table=True):
 
 
 def _live_images(name: str, *filtered: str) -> Index:
-    """Return a partial index of the images that aren't in the trash.
+    """Return an index named `name` of the images that aren't in the trash.
 
-    The index is sorted by owner, then by the `filtered` columns, then by age. It ends with `trashed_at`, so
-    that SQLite can count images from the index without reading the rows.
+    The index is sorted by owner, then by the `filtered` columns, then by age. Its last column is
+    `trashed_at`. SQLite can therefore count images from the index, without reading the rows.
     """
     live = text("trashed_at IS NULL")
     columns = ("owner_id", *filtered, "created_at", "id", "trashed_at")
@@ -227,7 +245,8 @@ class Image(Table, table=True):
 
     - `request_hash`: the hash of the recipe (core.prompts.recipe) that the image was generated from. NULL for
       images that are older than this column.
-    - `source_id`: the image that this image is an edit or a variation of. That image may have been deleted.
+    - `source_id`: the id of another image, if this image is an edit or a variation of that image. The other
+      image may have been deleted.
     - `search`: the text in which the gallery's search looks for words.
     """
 
@@ -280,7 +299,10 @@ class Image(Table, table=True):
 
 
 class CachedEnhancement(Table, table=True):
-    """An enhanced prompt, cached for one day. `id` is the SHA-256 of the user, the model and the request."""
+    """A prompt that a text model wrote, cached for one day.
+
+    `id` is the SHA-256 of the user, the model and the request.
+    """
 
     __tablename__ = "takes"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -300,9 +322,11 @@ class UsageKind(StrEnum):
 
 
 class Usage(Table, table=True):
-    """A call to generate images or enhance a prompt, or a call that a stored result made unnecessary.
+    """One call to generate images or to enhance a prompt.
 
-    - `saved_micros`: the price that an unnecessary call would have had.
+    If a stored result made a call unnecessary, the avoided call has a row too.
+
+    - `saved_micros`: the price that an avoided call would have had.
     - `reserved_micros`: the amount that counts against budgets if the price of the call is unknown. NULL if
       the call cost nothing.
     - `lost_images`: the number of images that the service may have charged for and that never arrived.
@@ -334,14 +358,20 @@ class Usage(Table, table=True):
 
 
 class Scope(StrEnum):
-    """A permission of an API token."""
+    """A permission of an API token.
+
+    READ permits viewing the user's images. GENERATE permits generating and changing images.
+    """
 
     READ = "read"
     GENERATE = "generate"
 
 
 class ApiToken(Table, table=True):
-    """A user's API token. `id` is the SHA-256 of the token. `scopes` has Scope values separated by spaces."""
+    """A user's API token. `id` is the SHA-256 of the token's secret text.
+
+    `scopes` has the names of the token's permissions (Scope), separated by spaces.
+    """
 
     __tablename__ = "api_tokens"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -354,7 +384,7 @@ class ApiToken(Table, table=True):
 
 
 class ShareLink(Table, table=True):
-    """A public link to one image. `id` is the SHA-256 of the token in the link."""
+    """A public link to one image. `id` is the SHA-256 of the secret token in the link."""
 
     __tablename__ = "shares"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
@@ -365,12 +395,14 @@ class ShareLink(Table, table=True):
 
 
 class IdempotentResponse(Table, table=True):
-    """The response to a paid request with an Idempotency-Key, stored to repeat the response.
+    """The stored response to a paid request that had an Idempotency-Key.
+
+    If the client sends the request again with the same key, the stored response is returned.
 
     - `id`: the SHA-256 of the user and the key.
     - `request_hash`: the SHA-256 of the request.
     - `batch_id`: the batch of jobs that the request submitted.
-    - `status` and `body`: the response; NULL until there is one.
+    - `status` and `body`: the HTTP status and the JSON of the response. NULL until there is a response.
     """
 
     __tablename__ = "kept_answers"
@@ -384,9 +416,10 @@ class IdempotentResponse(Table, table=True):
 
 
 class RateWindow(Table, table=True):
-    """The number of requests of one kind within one rate limit window.
+    """How many requests one user or API token has sent in one window of a rate limit.
 
-    `subject` is who sent them: `user:` or `token:`, followed by an id.
+    `subject` is `user:` or `token:`, followed by the id of the sender. `kind` is the kind of the counted
+    requests.
     """
 
     __tablename__ = "rates"
@@ -397,7 +430,10 @@ class RateWindow(Table, table=True):
 
 
 class Budget(Table, table=True):
-    """One user's own budget, set by an administrator. NULL in a column: the limit in the settings applies."""
+    """The limits that an administrator set for one user.
+
+    If a column is NULL, the default limit in the settings applies.
+    """
 
     __tablename__ = "budgets"
     user_id: str = Field(sa_column=_user(primary_key=True))
@@ -409,7 +445,7 @@ class Budget(Table, table=True):
 
 
 class AuditEntry(Table, table=True):
-    """An entry of the audit log. Database triggers prevent changing or deleting a row.
+    """An entry of the audit log. Triggers in the database prevent changing or deleting a row.
 
     - `actor_id`, `actor_name`: the user who acted. `actor_id` is NULL if no user was signed in.
     - `subject`: the username, id or name of what the action affected.
@@ -434,7 +470,7 @@ class AuditEntry(Table, table=True):
 
 
 class ErrorCount(Table, table=True):
-    """How often the error with this code occurred within the hour that begins at `hour`."""
+    """How many times the error with this code occurred in the hour that begins at `hour`."""
 
     __tablename__ = "failures"
     code: str = Field(sa_column=Column(String(32), primary_key=True))

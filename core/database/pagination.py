@@ -1,4 +1,7 @@
-"""Keyset pagination: reads a list in pages, newest rows first. An opaque cursor marks where a page begins."""
+"""Keyset pagination: reads a list of rows in pages, newest rows first.
+
+A cursor says where a page begins. Clients receive a cursor as opaque text.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """A position in a list: next to the row with time `at` and id `id`.
+    """The place in a list where a page begins: next to the row with the time `at` and the id `id`.
 
-    The page at a cursor has the rows that are older than this row, or newer ones if `newer` is True.
+    The page has the rows that are older than this row. If `newer` is True, it has the rows that are newer.
     """
 
     at: datetime
@@ -32,7 +35,10 @@ class Cursor:
 
     @classmethod
     def decode(cls, text: str | None) -> Self | None:
-        """Return the cursor that `encode` turned into `text`. Returns None if `text` is no encoded cursor."""
+        """Return the cursor that `encode` has turned into `text`.
+
+        Returns None if `text` is None or isn't an encoded cursor.
+        """
         try:
             padded = (text or "").encode("ascii") + b"=="
             plain = urlsafe_b64decode(padded).decode("ascii")
@@ -48,8 +54,8 @@ class Cursor:
 class KeysetPage(Generic[Item]):
     """One page of rows, newest first.
 
-    `next` (older rows) and `newer` are the encoded cursors of the neighbouring pages. A cursor is None if
-    there is no such page.
+    `next` is the encoded cursor of the page with older rows, and `newer` that of the page with newer rows. A
+    cursor is None if there is no such page.
     """
 
     rows: tuple[Item, ...]
@@ -63,10 +69,13 @@ def paginate(
     limit: int,
     cursor_of: Callable[[Item], Cursor],
 ) -> KeysetPage[Item]:
-    """Return the page of up to `limit` rows at `cursor`.
+    """Return the page of at most `limit` rows that begins at `cursor`.
 
-    Returns the first page if `cursor` is None or no rows follow it. `rows(cursor, limit)` must return up to
-    `limit` rows that follow a cursor, nearest first. `cursor_of(row)` must return the cursor of a row.
+    Returns the first page if `cursor` is None, and if no rows follow the cursor.
+
+    - `rows(cursor, count)` must return at most `count` rows that follow the cursor. The row nearest to the
+      cursor comes first.
+    - `cursor_of(row)` must return the cursor after which the rows older than `row` follow.
     """
     found = rows(cursor, limit + 1)
     has_more, shown = len(found) > limit, found[:limit]
@@ -86,9 +95,10 @@ def paginate(
 
 
 def after_cursor(query: Select[Any], cursor: Cursor | None, at: Mapped[Any], key: Mapped[Any]) -> Select[Any]:
-    """Return `query` limited to the rows that follow `cursor`, nearest first.
+    """Return `query`, restricted to the rows of the page at `cursor` and sorted.
 
-    `at` and `key` are the columns by which the list is sorted.
+    The row nearest to the cursor comes first. `at` and `key` are the columns of the rows' times and ids. If
+    `cursor` is None, all rows are selected, newest first.
     """
     if cursor and cursor.newer:
         return query.where(tuple_(at, key) > (cursor.at, cursor.id)).order_by(at, key)

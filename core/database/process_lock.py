@@ -1,6 +1,7 @@
 """The lock that a process holds on its database.
 
-Without this lock, a second process on the same database could treat the first one's running jobs as orphaned.
+Without this lock, a second process on the same database could mistake the running jobs of the first process
+for jobs that a crash has left behind.
 """
 
 from __future__ import annotations
@@ -33,12 +34,15 @@ log = structlog.get_logger(__name__)
 
 
 class ProcessLock:
-    """A lock on a database, held from `acquire` to `release` under a random `process_number`.
+    """A lock that this process holds on a database, from `acquire` until `release`.
 
-    On SQLite, the lock is a lock file beside the database file. On PostgreSQL, it consists of two advisory
-    locks. One is on the database; with `shared`, several processes can hold it. The other is on the process
-    number and shows other processes that this process is alive. Advisory locks are lost when the connection
-    breaks, so `renew` must be called every few seconds.
+    `process_number` is a random number that identifies the process. On SQLite, the lock is a lock file beside
+    the database file. On PostgreSQL, the lock consists of two advisory locks:
+
+    - A lock on the database. If `shared` is True, several processes can hold it at the same time.
+    - A lock on the process number. It shows other processes that this process is alive.
+
+    PostgreSQL ends advisory locks when the connection breaks, so `renew` must be called every few seconds.
     """
 
     def __init__(self, database: Database, *, shared: bool = False) -> None:
@@ -50,7 +54,7 @@ class ProcessLock:
         self.held = False
 
     def acquire(self) -> None:
-        """Acquire the lock.
+        """Acquire the lock, without waiting.
 
         Raises SettingsError if another process holds the lock, and DatabaseError if the database fails.
         """
@@ -63,7 +67,10 @@ class ProcessLock:
             )
 
     def live_processes(self) -> frozenset[int]:
-        """Return the numbers of all processes that hold the lock, and of this one. Raises DatabaseError."""
+        """Return the process numbers of all processes that hold the lock, including this process.
+
+        Raises DatabaseError if the database fails.
+        """
         if self._database.is_sqlite:
             return frozenset((self.process_number,))
         with self._database.read() as session:
@@ -71,7 +78,10 @@ class ProcessLock:
             return frozenset((self.process_number, *held))
 
     def renew(self) -> None:
-        """Try to acquire the lock again if it was lost. Sets `held` to whether this process holds it."""
+        """Check whether the lock was lost, and if so, try to acquire it again.
+
+        Sets `held` to whether this process now holds the lock. A failure is logged and raises no error.
+        """
         if self._database.is_sqlite or self._is_connected():
             return
         if self.held:
@@ -105,7 +115,7 @@ class ProcessLock:
         return True
 
     def _path(self) -> Path:
-        """Return the path of the database file. Symbolic links are resolved."""
+        """Return the path of the database file, with symbolic links resolved."""
         with self._database.read() as session:
             listed = session.execute(text("SELECT file FROM pragma_database_list WHERE name = 'main'"))
             return Path(listed.scalar_one()).resolve()
@@ -146,7 +156,10 @@ class ProcessLock:
 
 
 def _close(connection: Connection) -> None:
-    """Release the locks and close the connection. In the connection pool, it would keep its locks."""
+    """Release the advisory locks and close the connection.
+
+    The connection isn't returned to the connection pool, because it would keep its locks there.
+    """
     with suppress(SQLAlchemyError):
         # Unlock explicitly, because the server notices the end of a connection with a delay.
         connection.execute(text("SELECT pg_advisory_unlock_all()"))

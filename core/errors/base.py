@@ -1,4 +1,4 @@
-"""The base class of all errors, and functions that list the error classes and find one by its code."""
+"""The base class of all errors, and functions that list all error classes or find one by its code."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class ImageError(Exception):
     - `charged`: whether the image service has charged for the call; None if that is unknown.
     - `categories`: the reasons that the service's moderation gave for blocking a prompt.
     - `answer`: the body of a service response from which no image could be read.
-    - `input_tokens`, `output_tokens`, `price_micros`: the tokens and the price (micro-USD) of a failed call,
-      as far as the service's response states them; otherwise None.
-    - `counted`: core.usage.error_counts ignores this error, usually because it was counted before.
+    - `input_tokens`, `output_tokens`, `price_micros`: the tokens and the price (micro-USD) of a failed call.
+      Each is None if the service's response doesn't state it.
+    - `counted`: whether core.usage.error_counts ignores this error, usually because it was counted before.
     """
 
     code: ClassVar[str] = "IMG-GEN-001"
@@ -80,12 +80,12 @@ def all_errors() -> tuple[type[ImageError], ...]:
 
 
 def by_code(code: str) -> type[ImageError] | None:
-    """Return the error class with this code. Returns None if this version of Atelier has no such code."""
+    """Return the error class with this code, or None if no error class has this code."""
     return next((kind for kind in all_errors() if kind.code == code), None)
 
 
 def terminal_message(error: ImageError) -> str:
-    """Return an error as text for a terminal: message, code, details and suggestions."""
+    """Return the message, code, details and suggestions of an error as text for a terminal."""
     details = f"\n  ({error.details})" if error.details else ""
     tips = "".join(f"\n  - {tip}" for tip in error.suggestions)
     return f"{error.message} [{error.code}]{details}{tips}"

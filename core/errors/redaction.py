@@ -36,7 +36,10 @@ _NAMED = re.compile(
 
 
 def scrub(text: str) -> str:
-    """Return `text` with API keys, tokens and passwords replaced by "[secret]", even if partly masked."""
+    """Return `text` with each API key, token and password replaced by "[secret]".
+
+    Keys that are partly masked, such as `sk-…abcd`, are replaced too.
+    """
     text = _PASSWORD_IN_URL.sub("[secret]", _BEARER.sub("[secret]", text))
     text = _AWS_KEY.sub("[secret]", _NAMED.sub(r"\g<name>[secret]", text))
     return _RUN.sub(_scrub_run, text)

@@ -1,4 +1,4 @@
-"""Converts errors to JSON and back, to store them with a job or an idempotency key."""
+"""Converts errors to JSON and back, so that they can be stored with a job or an idempotency key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.errors.generation import ImageGenerationError
 
 @dataclass(frozen=True, slots=True)
 class StoredError:
-    """The fields of an ImageError that are stored as JSON. ImageError describes the fields."""
+    """The fields of an ImageError that are stored as JSON. The class ImageError describes each field."""
 
     code: str
     message: str
@@ -40,7 +40,11 @@ class StoredError:
         return cls(**known | lists)
 
     def to_error(self) -> ImageError:
-        """Return the error with all stored fields, marked as counted so that it isn't counted again."""
+        """Return an ImageError that has all stored fields.
+
+        The error is marked as counted, so that core.usage.error_counts doesn't count it again. If no error
+        class has the stored code, the error is an ImageGenerationError.
+        """
         kind = by_code(self.code) or ImageGenerationError
         error = kind(self.message, details=self.details, request_id=self.request_id)
         error.suggestions, error.field, error.retry_after = self.suggestions, self.field, self.retry_after

@@ -22,16 +22,19 @@ DATABASE, SECRET, LOCK, FILES = "atelier.db", "secret.key", "atelier.lock", "fil
 
 
 def database_url(settings: Settings, folder: Path) -> str:
-    """Return DATABASE_URL if it is set, or else the URL of the SQLite file in the data folder `folder`."""
+    """Return the URL of the database.
+
+    This is DATABASE_URL if it is set, and otherwise the URL of the SQLite file in the data folder `folder`.
+    """
     return settings.database_url or sqlite_url(folder / DATABASE)
 
 
 def prepare_data_folder(path: Path) -> Path:
     """Create the data folder if it is missing, check that it is writable, and return its absolute path.
 
-    A new folder is readable only by its owner. An existing folder keeps its permissions. If the folder is
-    private, files that this process creates later are private too. Raises SettingsError if the path can't be
-    a folder, and StorageError if the folder can't be written to.
+    A new folder is private: only its owner may read it. An existing folder keeps its permissions. If the
+    folder is private, files that this process creates later are private too. Raises SettingsError if a file
+    is where a folder is needed or the other way round, and StorageError if the folder can't be written to.
     """
     try:
         folder = path.expanduser().resolve()
@@ -77,10 +80,11 @@ def _folder_error(folder: Path, error: OSError) -> errors.StorageError:
 
 
 def lock_data_folder(folder: Path) -> filelock.BaseFileLock:
-    """Lock the data folder. Without the lock, a second process could run and pay for the same jobs again.
+    """Lock the data folder and return the lock.
 
-    The lock ends when the returned object is garbage-collected, so keep a reference to the object. Raises
-    SettingsError if another process holds the lock.
+    Without the lock, a second process could work on the same jobs and pay for them again. The lock ends when
+    the returned object is garbage-collected, so keep a reference to the object. Raises SettingsError if
+    another process holds the lock.
     """
     lock = filelock.FileLock(folder / LOCK, thread_local=False)
     try:
@@ -93,10 +97,10 @@ def lock_data_folder(folder: Path) -> filelock.BaseFileLock:
 
 
 def legacy_key(path: Path) -> bytes | None:
-    """Read the installation's secret key from the file `path`, in which older versions stored the key.
+    """Return the installation's secret key from the file `path`.
 
-    Returns None if there is no such file. Raises SettingsError if the file is damaged, and StorageError if
-    it can't be read.
+    Earlier releases stored the key in this file, not in the database. Returns None if there is no such file.
+    Raises SettingsError if the file is damaged, and StorageError if it can't be read.
     """
     try:
         key = path.read_bytes() if path.exists() else None

@@ -23,7 +23,7 @@ STAGING_AGE = timedelta(days=1)
 
 
 class FolderStorage(Storage):
-    """Stores files below one local folder. `put` flushes each file to the disk."""
+    """Stores files in one local folder and its subfolders. `put` flushes each file to the disk."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -32,7 +32,11 @@ class FolderStorage(Storage):
             super().__init__(LocalStore(self.root, automatic_cleanup=True))
 
     def put(self, key: str, data: bytes) -> None:
-        """Write a temporary file, flush it, then rename it. Thus the file at `key` is always complete."""
+        """Store `data` under `key`, and replace an earlier file.
+
+        Writes a temporary file, flushes it to the disk, then renames it. The file under `key` is therefore
+        always complete.
+        """
         check_key(key)
         staged = f"{STAGING}/{uuid4().hex}"
         with translated_errors():
@@ -47,7 +51,7 @@ class FolderStorage(Storage):
                 flush_folder(folder)
 
     def delete_abandoned(self) -> None:
-        """Delete temporary files that are older than STAGING_AGE, which a crash has left behind."""
+        """Delete the temporary files that a crash has left behind: those older than STAGING_AGE (1 day)."""
         before = utc_now() - STAGING_AGE
         self.delete(*(file.key for file in self.files(STAGING) if file.modified < before))
 
@@ -57,7 +61,10 @@ class FolderStorage(Storage):
 
 
 def open_folder(root: Path) -> FolderStorage:
-    """Return the storage in the folder `root`. Create the folder if missing, and delete abandoned files."""
+    """Return the storage in the folder `root`. Creates the folder if it is missing.
+
+    Deletes the temporary files that a crash has left behind.
+    """
     storage = FolderStorage(root)
     with translated_errors():
         flush_folder(storage.root.parent)
@@ -66,13 +73,13 @@ def open_folder(root: Path) -> FolderStorage:
 
 
 def flush_file(path: Path) -> None:
-    """Wait until the content of the file `path` is on the disk. Raises OSError."""
+    """Wait until the content of the file `path` is on the disk. Raises OSError if this fails."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def flush_folder(path: Path) -> None:
-    """Wait until the file names in the folder `path` are on the disk. Raises OSError."""
+    """Wait until the file names in the folder `path` are on the disk. Raises OSError if this fails."""
     if os.name == "nt":  # Windows writes file names at once, and can't open a folder
         return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -83,6 +90,9 @@ def flush_folder(path: Path) -> None:
 
 
 def _folders_up_to(path: Path, root: Path) -> Iterator[Path]:
-    """Yield the parent folders of `path` up to `root`. Each may be new and must then be flushed."""
+    """Yield the parent folders of the file `path`, from the innermost folder to `root`.
+
+    Storing the file may have created each of these folders, so each must be flushed.
+    """
     depth = len(PurePosixPath(path.relative_to(root)).parts)
     yield from list(path.parents)[:depth]

@@ -8,9 +8,9 @@ from core.database.models import Job
 
 
 class Folder(StrEnum):
-    """The folder of a stored file: the first part of its key.
+    """The first part of a stored file's key.
 
-    ANSWERS has the metadata of the service's responses, and PARTIALS has preview images.
+    ANSWERS is for JSON files about the service's responses, and PARTIALS is for preview images.
     """
 
     IMAGES = "images"
@@ -23,22 +23,25 @@ class Folder(StrEnum):
 
 
 def job_folder(folder: Folder, job_id: str) -> str:
-    """Return the subfolder of `folder` that has the files of one job."""
+    """Return the folder of one job's files within `folder`."""
     return f"{folder}/{job_id}"
 
 
 def image_key(job: Job, index: int) -> str:
-    """Return the key of an image from the job's current call to the service. `index` counts from 0."""
+    """Return the key of an image from the job's latest attempt. `index` counts the images from 0."""
     return f"{job_folder(Folder.IMAGES, job.id)}/{image_prefix(job)}{index}"
 
 
 def image_prefix(job: Job) -> str:
-    """Return the prefix that all image files of the job's current call have in their names."""
+    """Return the text with which the names of all image files from the job's latest attempt begin."""
     return f"{job.attempts}-"
 
 
 def answer_figures_key(job: Job) -> str:
-    """Return the key of a JSON file about the current call's response: number of images, tokens and price."""
+    """Return the key of the JSON file about the response to the job's latest attempt.
+
+    The file has the number of images, the tokens and the price.
+    """
     return f"{job_folder(Folder.ANSWERS, job.id)}/{job.attempts}.json"
 
 
@@ -51,12 +54,15 @@ def thumbnail_key(image_id: str) -> str:
 
 
 def damaged_image_key(job: Job, index: int) -> str:
-    """Return the key under which a copy of a damaged image is stored. `index` counts from 0."""
+    """Return the key for a copy of a damaged image from the job's latest attempt.
+
+    `index` counts the images of the attempt from 0.
+    """
     return f"{job_folder(Folder.QUARANTINE, job.id)}/{image_prefix(job)}{index}"
 
 
 def unreadable_answer_key(job: Job) -> str:
-    """Return the key under which a service response is stored if no image could be read from it."""
+    """Return the key for the response to the job's latest attempt if no image can be read from it."""
     return f"{job_folder(Folder.QUARANTINE, job.id)}/answer-{job.attempts}"
 
 

@@ -74,11 +74,12 @@ _OTHER_START_MESSAGE = "The bucket {name} at {server} can't be used. Check it, A
 
 
 class S3Storage(Storage):
-    """Stores files in a bucket, below a prefix. A file is durable and complete once the server confirms it.
+    """Stores files in an S3 bucket. A file is complete and durable once the server has confirmed it.
 
-    Raises FileMissing only if the server says that there is no such file. Raises StorageFull if the server is
-    full, StorageReadOnly if it rejects the access keys, and StorageUnreachable for other failures. All of
-    these except FileMissing may be temporary.
+    `url` is `s3://bucket` or `s3://bucket/prefix`. The prefix is put before every key. Raises FileMissing
+    only if the server says that there is no such file. Raises StorageFull if the server is full,
+    StorageReadOnly if it rejects the access keys, and StorageUnreachable for other failures. All of these
+    except FileMissing may be temporary.
     """
 
     def __init__(self, url: str, config: S3Config) -> None:
@@ -114,9 +115,9 @@ class S3Storage(Storage):
             obstore.put(store, key, data, use_multipart=False)
 
     def size(self, key: str) -> int:
-        """Return the number of bytes under `key`.
+        """Return the size in bytes of the file under `key`.
 
-        Uses GET, because a response to HEAD doesn't say whether the file or the whole bucket is missing.
+        Sends GET, because a response to HEAD doesn't say whether the file or the whole bucket is missing.
         """
         check_key(key)
         with self._translated():
@@ -133,9 +134,9 @@ class S3Storage(Storage):
             obstore.delete(self._store, key)
 
     def check_access(self) -> None:
-        """Store, read, list and delete a test file, then ask whether it exists.
+        """Check that a test file can be stored, read, listed and deleted.
 
-        Raises StorageError if any of these requests fails.
+        After that, ask for the deleted file. Raises StorageError if one of these requests fails.
         """
         key = f"probe/{uuid4().hex}"
         self.put_preview(key, _PROBE)
@@ -157,9 +158,9 @@ class S3Storage(Storage):
 
 
 def open_s3(settings: Settings) -> S3Storage:
-    """Open the bucket of STORAGE_URL and check the access to it.
+    """Return the storage in the bucket of STORAGE_URL, after a check of the access to the bucket.
 
-    Raises StorageError, with a message that says what to fix.
+    Raises StorageError if the check fails. The error's message says what to fix.
     """
     storage = S3Storage(settings.storage_url or "", config_of(settings))
     try:
@@ -170,7 +171,10 @@ def open_s3(settings: Settings) -> S3Storage:
 
 
 def config_of(settings: Settings) -> S3Config:
-    """Return the S3 options for obstore that the settings determine. Other options keep their defaults."""
+    """Return the options for obstore's S3Store that follow from the settings.
+
+    Options that aren't returned keep obstore's defaults.
+    """
     config: S3Config = {"region": settings.aws_region or _DEFAULT_REGION, "disable_bulk_delete": True}
     if settings.aws_endpoint_url:
         config["endpoint"] = settings.aws_endpoint_url.rstrip("/")
@@ -182,9 +186,9 @@ def config_of(settings: Settings) -> S3Config:
 
 @contextmanager
 def _aws_variables_hidden(keep: tuple[str, ...]) -> Iterator[None]:
-    """Remove the `AWS_` environment variables, except those in `keep`, until the `with` block ends.
+    """Hide the `AWS_` environment variables, except those in `keep`, until the `with` block ends.
 
-    They may be meant for other programs, but obstore would use each as an option.
+    The variables may be meant for other programs, but obstore would use each one as an option.
     """
     foreign = [name for name in os.environ if name.upper().startswith("AWS_") and name not in keep]
     hidden = {name: os.environ[name] for name in foreign}

@@ -54,14 +54,14 @@ class Storage:
         self._store = store
 
     def put(self, key: str, data: bytes) -> None:
-        """Store `data` under `key`, and replace an earlier file. A power cut can't lose the stored file.
+        """Store `data` under `key`, and replace an earlier file.
 
-        Readers never see an incomplete file.
+        Once this method has returned, a power cut can't lose the file. Readers never see an incomplete file.
         """
         self.put_preview(key, data)
 
     def put_preview(self, key: str, data: bytes) -> None:
-        """Store `data` as `put` does, but faster. A power cut may lose the file."""
+        """Store `data` under `key` faster than `put` does. A power cut may lose the file."""
         check_key(key)
         with self._translated():
             obstore.put(self._store, key, data)
@@ -72,7 +72,7 @@ class Storage:
             return bytes(obstore.get(self._store, key).bytes())
 
     def size(self, key: str) -> int:
-        """Return the number of bytes under `key`, without reading the file."""
+        """Return the size in bytes of the file under `key`, without reading the file."""
         check_key(key)
         with self._translated():
             return obstore.head(self._store, key)["size"]
@@ -85,11 +85,14 @@ class Storage:
         return True
 
     def list(self, prefix: str) -> tuple[str, ...]:
-        """Return the keys of the files below the folder `prefix`, sorted."""
+        """Return the keys of all files in the folder `prefix` and its subfolders, sorted."""
         return tuple(sorted(file.key for file in self.files(prefix)))
 
     def files(self, prefix: str) -> Iterator[StoredFile]:
-        """Yield the files below the folder `prefix`, in no particular order. The listing is read in pages."""
+        """Yield all files in the folder `prefix` and its subfolders, in no particular order.
+
+        The listing is read in pages.
+        """
         check_key(prefix)
         with self._translated():
             for page in obstore.list(self._store, prefix):
@@ -107,7 +110,7 @@ class Storage:
                     obstore.delete(self._store, key)
 
     def _translated(self) -> AbstractContextManager[None]:
-        """Return a context manager that raises the errors of the store as StorageError."""
+        """Return a context manager that turns obstore's errors into StorageError."""
         return translated_errors()
 
 

@@ -11,7 +11,8 @@ from core.database.models import Scope
 class Rule(StrEnum):
     """Who may use a route.
 
-    A request for another user's image or job gets the same 404 response as for one that doesn't exist.
+    If an image or job belongs to another user, the response is the same 404 as if the image or job didn't
+    exist.
     """
 
     PUBLIC = "public"
@@ -29,9 +30,9 @@ class Rule(StrEnum):
 class Route:
     """A path pattern with its HTTP methods and its access rule.
 
-    An API token needs `scope`. If `scope` is None, the route accepts only a browser session. Only a token
-    with Scope.READ can read stored images and prompts. To other tokens, routes return ids, URLs and the
-    fields of the client's own request.
+    `scope` is the permission that an API token needs. If `scope` is None, the route accepts only a browser
+    session. Only a token with Scope.READ can read stored images and prompts. To other tokens, routes return
+    ids, URLs and the fields of the client's own request.
     """
 
     path: str
@@ -90,7 +91,7 @@ _CLOSED_BY_DEFAULT = ("/_stcore", "/app/static")
 
 
 def is_closed(path: str) -> bool:
-    """Whether requests for `path` get a 404 response, even if Streamlit has a route for this path."""
+    """Whether every request for `path` gets a 404 response, even if Streamlit has a route for the path."""
     return any(_is_below(path, prefix) for prefix in _CLOSED) and not any(
         _is_below(path, prefix) for prefix in _OPEN
     )
@@ -101,7 +102,7 @@ def _is_below(path: str, prefix: str) -> bool:
 
 
 def _prefix(route: Route) -> str:
-    """Return the route's path up to its first variable part."""
+    """Return the part of the route's path before the first variable: "/media" of "/media/{file_id}"."""
     return route.path.partition("{")[0].rstrip("/")
 
 

@@ -8,7 +8,7 @@ SECURE_COOKIE = "__Host-atelier"
 
 
 def session_token(cookies: dict[str, str]) -> str | None:
-    """Return the session token from a request's cookies. Returns None if there is no session cookie."""
+    """Return the session token from a request's cookies, or None if there is no session cookie."""
     return cookies.get(SECURE_COOKIE) or cookies.get(COOKIE)
 
 

@@ -29,10 +29,10 @@ class Failed(BaseModel):
 
 
 def error_body(error: errors.ImageError) -> dict[str, Any]:
-    """Return the JSON of an error response, as the structure `Failed`.
+    """Return the JSON of an error response, in the structure of `Failed`.
 
-    The image service's request id, if there is one, is appended to `details`. So is a sentence on the cost if
-    the service may have charged, or if the prompt was blocked.
+    If the image service gave the call a request id, that id is appended to `details`. If the service may have
+    charged, or if the prompt was blocked, a sentence on the cost is appended too.
     """
     service_request = f"request {error.request_id} at the service" if error.request_id else ""
     might_cost = error.charged is not False or isinstance(error, errors.PromptBlocked)
@@ -49,9 +49,10 @@ def error_body(error: errors.ImageError) -> dict[str, Any]:
 
 
 def error_response(error: errors.ImageError, status: int) -> JSONResponse:
-    """Return the JSON response for `error`, with the headers that the error and the status need.
+    """Return the JSON response for `error`, with the HTTP status `status`.
 
-    Examples are `WWW-Authenticate` for status 401 and `Retry-After` for an error with a waiting time.
+    Adds the headers that the error and the status need, such as `WWW-Authenticate` for status 401 and
+    `Retry-After` for an error with a waiting time.
     """
     body = error_body(error)
     headers = {"Cache-Control": "no-store", HEADER: body["error"]["request_id"]}

@@ -39,11 +39,15 @@ log = structlog.get_logger(__name__)
 
 
 class Guard:
-    """ASGI middleware that rejects wrong host names, requests of other sites, large bodies and closed paths.
+    """ASGI middleware that checks every request before its route runs, and adds security headers.
 
-    It removes the plain-HTTP session cookie from HTTPS requests, except below `/auth/`, where routes clear
-    that cookie. It adds the headers of core.web.security_headers to every response. `policy` is the pages'
-    Content-Security-Policy. `X-Forwarded-Host` is never read, because any client can write that header.
+    - Rejects wrong host names, requests that other sites cause, bodies that are too large, and closed paths.
+    - Removes the plain-HTTP session cookie from HTTPS requests. Below `/auth/`, the cookie stays, because the
+      routes there clear it.
+    - Adds the headers of core.web.security_headers to every response. `policy` is the pages'
+      Content-Security-Policy.
+
+    `X-Forwarded-Host` is never read, because any client can write that header.
     """
 
     def __init__(self, app: ASGIApp, get_settings: Callable[[], Settings], policy: str = "") -> None:
@@ -74,7 +78,10 @@ class Guard:
 
 
 def _with_headers(send: Send, defaults: Mapping[str, str]) -> Send:
-    """Wrap `send` so that each response gets the headers in `defaults` that the response doesn't have."""
+    """Return a `send` that adds the headers in `defaults` to each response.
+
+    A header that the response already has stays unchanged.
+    """
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -87,12 +94,15 @@ def _with_headers(send: Send, defaults: Mapping[str, str]) -> Send:
 
 
 def max_body_bytes(scope: Scope, settings: Settings) -> int:
-    """Return the maximum size of a request's body. The edit route also has room for an image and a mask."""
+    """Return the maximum size of a request's body in bytes.
+
+    The route for edits permits larger bodies, with room for an image and a mask.
+    """
     return MAX_BODY_BYTES + (2 * settings.max_upload_mb * MEGABYTE if _path(scope) == EDIT else 0)
 
 
 def _limit_body(receive: Receive, max_bytes: int) -> Receive:
-    """Wrap `receive` so that it raises BodyTooLarge once the body has more than `max_bytes`."""
+    """Return a `receive` that raises BodyTooLarge once the body is larger than `max_bytes`."""
     received = 0
 
     async def receive_limited() -> Message:
@@ -148,7 +158,10 @@ def _truncate(text: str) -> str:
 
 
 def is_served(host: str, settings: Settings) -> bool:
-    """Whether `host`, the value of a Host header, is a loopback name or permitted by ALLOWED_HOSTS."""
+    """Whether requests with the Host header `host` are accepted.
+
+    Loopback names are accepted, and so are the names that ALLOWED_HOSTS permits.
+    """
     parsed = _parse_origin(f"http://{host}")
     if parsed is None:
         return False
@@ -168,7 +181,10 @@ class _HostAndPort:
 
 
 def _parse_origin(url: str) -> _HostAndPort | None:
-    """Return host and port of a URL such as `https://host:8501`. Returns None if `url` has other parts."""
+    """Return the host name and port in a URL such as `https://host:8501`.
+
+    Returns None if the URL is invalid or has more parts, such as a path.
+    """
     try:
         parts = urlsplit(url)
         default_port = _DEFAULT_PORTS[parts.scheme]
@@ -187,7 +203,10 @@ def _rejection(scope: Scope, error: errors.RequestRejected) -> ASGIApp:
 
 
 def _error_response(path: str, error: errors.RequestRejected) -> Response:
-    """Return the error as JSON if `path` belongs to the API, and as plain text if it belongs to a page."""
+    """Return the response that reports `error` to a client.
+
+    The response is JSON if `path` is below `/api/` or `/auth/`, and plain text otherwise.
+    """
     if path.startswith(_JSON_ERRORS):
         return error_response(error, error.status)
     text = "\n".join((f"{error.message} [{error.code}]", *(f"- {tip}" for tip in error.suggestions)))

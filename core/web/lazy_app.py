@@ -12,10 +12,10 @@ from starlette.types import Receive, Scope, Send
 
 
 class LazyApp:
-    """Loads an application at the first request by calling `load` in a thread, then serves it.
+    """An ASGI application that calls `load` in a thread at the first request, and then serves the result.
 
-    Concurrent first requests share one call of `load`. If `load` raises an error, the request fails with that
-    error, and the next request calls `load` again.
+    Concurrent first requests share one call of `load`. If `load` raises an error, the request that caused the
+    call fails with that error, and the next request calls `load` again.
     """
 
     def __init__(self, load: Callable[[], Starlette]) -> None:
@@ -31,7 +31,7 @@ class LazyApp:
 
     @property
     def routes(self) -> list[BaseRoute]:
-        """Return the application's routes. This loads the application."""
+        """Return the routes of the application. Loads the application first if needed."""
         return self._get().routes
 
     def _get(self) -> Starlette:

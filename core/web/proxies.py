@@ -12,10 +12,10 @@ from core.settings import Settings
 
 
 class TrustedProxies:
-    """ASGI middleware that sets the client's address and the scheme from `X-Forwarded-For` and `-Proto`.
+    """ASGI middleware that sets a request's client address and scheme to those that a proxy reports.
 
-    It does so only for connections from TRUSTED_PROXIES, because any other client could forge these
-    headers.
+    A proxy reports them in `X-Forwarded-For` and `X-Forwarded-Proto`. The headers are read only if the
+    connection comes from an address in TRUSTED_PROXIES, because any other client could forge them.
     """
 
     def __init__(self, app: ASGIApp, get_settings: Callable[[], Settings]) -> None:

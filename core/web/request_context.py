@@ -20,9 +20,9 @@ _LOG_FIELD = "request_id"
 class ClientInfoMiddleware:
     """ASGI middleware that sets the context variable `client_info` for each HTTP request.
 
-    The address comes from the ASGI scope, not from a header, because any client can write any header.
-    core.web.proxies has already replaced it by the forwarded address if a trusted proxy sent one. The
-    request id is `request.state.request_id`, which RequestIdMiddleware has set before.
+    The address comes from the ASGI scope, because any client could write any address into a header. If a
+    trusted proxy forwarded the request, core.web.proxies has already put the client's address into the scope.
+    The request id is the `request.state.request_id` that RequestIdMiddleware has set.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -35,7 +35,10 @@ class ClientInfoMiddleware:
 
 
 def client_info_of(scope: Scope) -> ClientInfo:
-    """Return the client of a request. The address is empty if the scope has none, as on a Unix socket."""
+    """Return the address, browser and request id of a request's client.
+
+    The address is empty if `scope` has none, as on a Unix socket.
+    """
     address, _port = scope.get("client") or ("", 0)
     request_id = scope.get("state", {}).get("request_id", "")
     return ClientInfo(address, Headers(scope=scope).get("user-agent", ""), request_id)
@@ -50,8 +53,8 @@ def current_request_id() -> str:
 class RequestIdMiddleware:
     """ASGI middleware that adds a request id to the log, to the response and to the request's state.
 
-    The id is the client's `X-Request-ID` if that is well-formed, and otherwise a new one. Only requests below
-    `/api` and `/auth` get an id. This middleware must run before all others.
+    The id is the request's header `X-Request-ID` if that is well-formed, and otherwise a new id. Only
+    requests below `/api` and `/auth` get an id. This middleware must run before all others.
     """
 
     def __init__(self, app: ASGIApp) -> None:

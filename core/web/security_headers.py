@@ -34,9 +34,9 @@ _ALWAYS = {
 def page_policy(page: str) -> str:
     """Return the Content-Security-Policy of the pages. `page` is the HTML of Streamlit's index page.
 
-    The policy allows the inline scripts of `page` by their hashes. Streamlit needs the other exceptions: it
-    loads components' scripts as blobs, its protobuf library probes for WebAssembly, and its styles are
-    inline. Nothing may be loaded from another origin.
+    Nothing may be loaded from another origin. The inline scripts of `page` are allowed by their hashes.
+    Streamlit needs the other exceptions: it loads components' scripts as blobs, its protobuf library probes
+    for WebAssembly, and its styles are inline.
     """
     hashes = " ".join(_hash(script) for script in _INLINE_SCRIPT.findall(page))
     return "; ".join(
@@ -61,12 +61,19 @@ def _hash(script: str) -> str:
 
 
 def is_https(scheme: str, settings: Settings) -> bool:
-    """Whether a request with this URL scheme came over HTTPS. If PUBLIC_HTTPS is set, every request did."""
+    """Whether a request came over HTTPS. `scheme` is the scheme of its URL.
+
+    If PUBLIC_HTTPS is set, every request counts as HTTPS.
+    """
     return settings.public_https or scheme in ("https", "wss")
 
 
 def headers_for(path: str, policy: str, settings: Settings, *, https: bool) -> Mapping[str, str]:
-    """Return the default headers of a response to a request for `path`. `policy` is the pages' CSP."""
+    """Return the security headers for a response to a request for `path`.
+
+    `policy` is the pages' Content-Security-Policy. Responses below `/api/`, `/auth/` and `/media/` get a
+    stricter policy. `https` says whether the request came over HTTPS.
+    """
     private = path.startswith(_PRIVATE_PREFIXES)
     headers = {**_ALWAYS, "Content-Security-Policy": _NOT_A_DOCUMENT if private else policy}
     if private:

@@ -27,7 +27,7 @@ def download_url(image_id: str, *, with_prompt: bool) -> str:
 
 
 def job_url(batch_id: str) -> str:
-    """Return the URL at which a client reads the state of a batch."""
+    """Return the URL at which a client reads the state of the jobs of a batch."""
     return f"{IMAGES}/jobs/{batch_id}"
 
 
@@ -36,5 +36,8 @@ def events_url(batch_id: str) -> str:
 
 
 def partial_url(job_id: str, number: int, attempt: int) -> str:
-    """Return the URL of a preview image. Each preview has its own URL, so pages swap them without flicker."""
+    """Return the URL of the preview image `number` from the job's attempt `attempt`.
+
+    Each preview has its own URL, so that pages replace a preview without flicker.
+    """
     return f"{job_url(job_id)}/partials/{number}?attempt={attempt}"

@@ -1,4 +1,8 @@
-"""Connects streamlit-authenticator's controller to our database. The library itself uses a YAML file."""
+"""Connects the library streamlit-authenticator to our database.
+
+By itself, the library stores users in a YAML file. In this module, "the controller" is the library's
+AuthenticationController.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,10 @@ _STATE_KEYS = ("name", "authentication_status", "username", "email", "roles", "l
 
 
 class Rules(Validator):  # type: ignore[misc]  # untyped library
-    """Switches off the library's rules for usernames and passwords. `core` has its own rules.
+    """Replaces streamlit-authenticator's rules for usernames and passwords, and accepts every password.
 
-    The library's rules reject the letters of most writing systems.
+    The library's rules reject the letters of most writing systems. Usernames are checked by `check_username`,
+    and Authenticator checks passwords with `check_password_rules`.
     """
 
     def validate_username(self, username: str) -> bool:
@@ -40,7 +45,10 @@ class Rules(Validator):  # type: ignore[misc]  # untyped library
 
 
 class _Record(dict[str, Any]):
-    """One user in the format of the controller. Assigning a new password writes it to the database."""
+    """One user, as the dictionary that streamlit-authenticator's AuthenticationController requires.
+
+    Assigning to the key `password` stores the new password hash in the database.
+    """
 
     def __init__(self, users: SqlUsers, username: str, password_hash: str) -> None:
         super().__init__(password=password_hash, roles=None, email="", first_name=username, last_name="")
@@ -57,12 +65,13 @@ class _Record(dict[str, Any]):
 
 
 class SqlUsers(MutableMapping[str, _Record]):
-    """Maps usernames to records, as the controller requires. Reads and writes the database.
+    """The users in the database, as the mapping that streamlit-authenticator's controller requires.
 
-    If `verified_hash` is set, every username has a record with this password hash. The caller reads the hash
-    once, and later passes the same hash to `core`. There it is refused if the user's password has changed
-    since. For an unknown username the caller passes a hash that no password matches, so that signing in takes
-    as long as for a known username. After a write, `verified_hash` is the written hash.
+    The keys are usernames, and the values are records. If `verified_hash` is set, every username has a record
+    with this password hash. Authenticator reads the hash once, and later passes the same hash to `core`.
+    `core` refuses it if the user's password has changed since. For an unknown username, Authenticator sets a
+    hash that no password matches, so that signing in takes as long as for a known username. After a password
+    is stored, `verified_hash` is the new password's hash.
     """
 
     def __init__(
@@ -93,7 +102,10 @@ class SqlUsers(MutableMapping[str, _Record]):
         self.verified_hash = record["password"]
 
     def replace(self, username: str, password_hash: str) -> None:
-        """Replace the user's password hash. Raises SignInFailed if the current one isn't `verified_hash`."""
+        """Store `password_hash` for the user.
+
+        Raises SignInFailed if the stored hash isn't `verified_hash`.
+        """
         self._passwords.replace_hash(username, password_hash, self.verified_hash or "")
         self.verified_hash = password_hash
 
@@ -101,7 +113,10 @@ class SqlUsers(MutableMapping[str, _Record]):
         raise errors.NotAllowed
 
     def __iter__(self) -> Iterator[str]:
-        """Yield nothing. The controller iterates only to compare e-mail addresses, which we don't store."""
+        """Yield nothing.
+
+        The controller iterates only to compare e-mail addresses, which we don't store.
+        """
         return iter(())
 
     def __len__(self) -> int:
@@ -109,10 +124,10 @@ class SqlUsers(MutableMapping[str, _Record]):
 
 
 class Authenticator:
-    """Signs users in, registers them and changes passwords, by means of the library's controller.
+    """Signs users in, registers them and changes passwords, with streamlit-authenticator's controller.
 
-    Use it in a `with` block. The end of the block removes the values that the controller has put into the
-    tab's session state. Only the session's row in the database says who is signed in.
+    Use an Authenticator in a `with` block. The end of the block removes the values that the controller has
+    put into the tab's session state. Only the session's row in the database says who is signed in.
     """
 
     def __init__(
@@ -164,9 +179,10 @@ class Authenticator:
         return ticket
 
     def register(self, username: str, password: str, *, invite: str | None = None) -> str:
-        """Create an account and return a sign-in ticket for the browser.
+        """Create an account and return a sign-in ticket, which the browser exchanges for a session.
 
-        Raises UsernameRejected, UsernameTaken, PasswordRejected, RegistrationClosed or InviteInvalid.
+        `invite` is the token of an invitation, or None. Raises UsernameRejected, UsernameTaken,
+        PasswordRejected, RegistrationClosed or InviteInvalid if the account can't be created.
         """
         self._registration.check(invite)
         name = check_username(username)
@@ -183,8 +199,8 @@ class Authenticator:
     def change_password(self, username: str, current: str, new: str) -> str:
         """Set a new password, end all sessions of the user, and return a sign-in ticket for this browser.
 
-        Raises SignInFailed if the current password is wrong, SignInLocked after too many failures, and
-        PasswordRejected if the new password isn't allowed.
+        Raises SignInFailed if the password `current` is wrong, and SignInLocked after too many failures.
+        Raises PasswordRejected if the password `new` isn't allowed or equals the current password.
         """
         check_password_rules(new, username)
         if current == new:
@@ -210,10 +226,10 @@ class Authenticator:
         return self._sessions.issue_ticket(username, users.verified_hash or "")
 
     def reset_password(self, token: str, new: str) -> str:
-        """Set a new password with a reset link, end all sessions of the user, and return a sign-in ticket.
+        """Set a new password by means of a reset link, and return a sign-in ticket for this browser.
 
-        `token` is from the link. Raises ResetInvalid if the link isn't valid any more, and PasswordRejected
-        if the new password isn't allowed.
+        Ends all sessions of the user. `token` is the secret token in the link. Raises ResetInvalid if the
+        link isn't valid any more, and PasswordRejected if the password `new` isn't allowed.
         """
         check_password_rules(new, self._passwords.check_reset(token))
         password_hash = Hasher.hash(prehash(new))
@@ -222,7 +238,7 @@ class Authenticator:
 
 
 def open_authenticator() -> Authenticator:
-    """Return an authenticator that uses this process's studio."""
+    """Return an Authenticator that uses the database of this process (core.studio)."""
     parts = studio()
     return Authenticator(parts.registration, parts.passwords, parts.sign_in_attempts, parts.sessions)
 

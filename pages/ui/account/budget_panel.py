@@ -86,9 +86,10 @@ def _dialog(user: SignedIn, account: Account) -> None:
 
 
 def _limit_input(account: Account, kind: BudgetKind, saved: UserLimits) -> int | None:
-    """Draw the inputs for one limit, and return the limit that is chosen.
+    """Draw the inputs for the limit `kind` of `account`, and return the chosen limit.
 
-    The limit is an amount, NO_LIMIT, or None for the default limit of the settings.
+    Returns an amount in micro-USD or a number of images. Returns NO_LIMIT for no limit, and None for the
+    default limit in the settings. `saved` has the user's present limits.
     """
     own, key = saved.of(kind), f"{kind}-{account.user_id}"
     default = studio().budgets.default_limits.of(kind)

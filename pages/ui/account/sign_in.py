@@ -24,10 +24,10 @@ INVITE_PARAM = "invite"
 
 @dataclass(slots=True)
 class SignInState:
-    """The ticket of a successful sign-in in this browser tab.
+    """The ticket of a successful sign-in in this browser tab. `ticket` is None until the sign-in succeeds.
 
-    A second click on the button starts a second run of the page during the first run. `lock` makes the second
-    run wait for the first.
+    If the user clicks twice, Streamlit starts the page's script again while the first click is being
+    processed. `lock` makes the second click wait for the first.
     """
 
     ticket: str | None = None
@@ -150,7 +150,10 @@ def _new_password(token: str) -> None:
 
 
 def _log_once(error: errors.ImageError) -> None:
-    """Log the error of an invalid link. Every run of the page shows the error, but only the first logs it."""
+    """Log the error of an invalid link. Log it only once per browser tab.
+
+    Streamlit executes the page's script after each click, and every time the page shows the error.
+    """
     logged = st.session_state.setdefault(LOGGED_KEY, set())
     if error.code not in logged:
         logged.add(error.code)
@@ -158,9 +161,10 @@ def _log_once(error: errors.ImageError) -> None:
 
 
 def _finish(action: Callable[[Authenticator], str], *, key: str) -> None:
-    """Run `action`, which submits the form, only once even if the user clicks twice.
+    """Call `action`, which submits the form and returns a ticket, and finish the sign-in with the ticket.
 
-    Otherwise the second click would fail, because the first click has already taken the username.
+    If the user clicks twice, `action` is called only once. A second call would fail, because the first call
+    has already taken the username.
     """
     state = _state()
     with failure_panel(key):

@@ -27,10 +27,10 @@ _SCOPE_SUMMARIES = {Scope.READ: "views images", Scope.GENERATE: "generates and c
 
 @dataclass(slots=True)
 class NewTokenState:
-    """A new API token, until the user has copied it.
+    """A new API token. `token` is None before it is created, and again once the user has copied it.
 
-    A second click on the button starts a second run of the page during the first run. `lock` makes the second
-    run wait for the first.
+    If the user clicks twice, Streamlit starts the page's script again while the first click is being
+    processed. `lock` makes the second click wait for the first.
     """
 
     token: str | None = None
@@ -78,7 +78,7 @@ def _expiry_label(days: int) -> str:
 
 
 def _create(create: Callable[[], str], state: NewTokenState) -> None:
-    """Create one token, even if the user clicks twice."""
+    """Create one token by calling `create`. If the user clicks twice, `create` is called only once."""
     with failure_panel("token"):
         with state.lock:
             state.token = state.token or create()
@@ -116,7 +116,7 @@ def _line(user: SignedIn, token: TokenSummary) -> None:
 
 
 def _facts(token: TokenSummary) -> list[str]:
-    """Return short texts on what the token may do, its dates, and its last use."""
+    """Return short texts about a token: its permissions, its dates, and its last use."""
     expiry = f"expires on {_day(token.expires_at)}" if token.expires_at else "never expires"
     used = f"last used {local_time(token.used_at)}" if token.used_at else "never used"
     scopes = [_SCOPE_SUMMARIES[scope] for scope in Scope if scope in token.scopes]
