@@ -1,6 +1,7 @@
-"""`python -m core backup FILE`: copies everything of an installation into one file.
+"""`python -m core backup FILE`: writes the database, the files and the key of an installation into one file.
 
-This works only for an installation on one machine: one with a SQLite database and a local data folder.
+This works only for an installation on one machine: its database is SQLite, and its files are in the local
+data folder.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ OPEN_STATES = (*LIVE_STATES, JobState.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class BackupSummary:
-    """What a backup holds: the number of its `files`, and of `missing` images.
+    """What a backup contains: the number of `files`, and the number of `missing` images.
 
-    A missing image has a row but no file. Its file is missing in the installation as well.
+    A missing image has a row in the database but no file. Its file is missing in the installation, too.
     """
 
     files: int
@@ -54,10 +55,11 @@ class BackupSummary:
 
 @dataclass(slots=True)
 class _BackupRun:
-    """Adds the files of one installation to `archive`.
+    """Adds the files of one installation to the backup file `archive`.
 
-    `live` is the installation's database, which may change meanwhile. `snapshot` is the copy of the database
-    that becomes a part of the backup.
+    `live` is the installation's database, which may change during the backup. `snapshot` is a copy of it,
+    made when the backup began. The snapshot becomes a part of the backup. `missing` counts the images without
+    a file.
     """
 
     snapshot: Database
@@ -84,22 +86,22 @@ class _BackupRun:
             return
         if self._is_still_live(image_id):
             self.missing += 1
-        else:  # deleted for good since the snapshot
+        else:  # the image was deleted for good after the snapshot was made
             with self.snapshot.write() as session:
                 session.execute(delete(Image).where(col(Image.id) == image_id))
 
     def _add_open_job(self, job_id: str) -> None:
-        """Add the files of a job in one of the OPEN_STATES.
+        """Add the stored files of a job whose images may not have rows yet: a job in one of the OPEN_STATES.
 
-        The record of the service's response is copied first. Atelier writes that record after all image
-        files, so a backup that has the record also has all of the files.
+        The record of the service's response is added before the image files. Atelier writes the record after
+        all of the response's image files. So a backup that has the record also has the image files.
         """
         for folder in (Folder.ANSWERS, Folder.IMAGES):
             for key in self.storage.list(job_folder(folder, job_id)):
                 self._add(key)
 
     def _add(self, key: str) -> bool:
-        """Add the file `key` to the archive. Return False if the file doesn't exist."""
+        """Add the file with the storage key `key` to the backup. Return False if there is no such file."""
         try:
             data = self.storage.get(key)
         except errors.FileDamaged:
@@ -113,10 +115,12 @@ class _BackupRun:
 
 
 def back_up(settings: Settings, target: Path, *, force: bool = False) -> BackupSummary:
-    """Write a backup to the file `target`, which gets this name only when it is complete.
+    """Write a backup of the installation to the file `target`. Return what the backup contains.
 
-    Raises SettingsError if the installation isn't on one machine, BackupError if the file can't be written,
-    and DatabaseError or StorageError if the installation can't be read.
+    The backup is written to a temporary file, which is renamed to `target` once it is complete. Raises
+    BackupError if `target` exists and `force` is False, or if the disk is full. Raises SettingsError if the
+    installation uses PostgreSQL or a bucket, or has no database. Raises DatabaseError or StorageError if the
+    installation's data can't be read.
     """
     folder = data_folder(settings)
     source = _database_file(settings, folder)
@@ -148,7 +152,7 @@ def _fill(temporary: Path, folder: Path, live: Database, archive: BackupWriter) 
 
 
 def _database_file(settings: Settings, folder: Path) -> Path:
-    """Return the path of the SQLite database.
+    """Return the path of the installation's SQLite database.
 
     Raises SettingsError if the file doesn't exist, or if the installation uses PostgreSQL or a bucket.
     """
@@ -166,9 +170,10 @@ def _database_file(settings: Settings, folder: Path) -> Path:
 
 
 def _copy_database(source: Path, copy: Path) -> None:
-    """Copy a consistent snapshot with SQLite's backup API. Other processes may write to `source` meanwhile.
+    """Copy the SQLite database `source` to the new file `copy`, as it is at one moment.
 
-    Raises BackupError if the disk is full or `source` can't be read, and DatabaseDamaged if it is damaged.
+    Other processes may write to `source` meanwhile. Raises BackupError if the disk is full or `source` can't
+    be read. Raises DatabaseDamaged if `source` is damaged.
     """
     copy.touch(mode=0o600)
     try:
@@ -190,7 +195,11 @@ def _copy_database(source: Path, copy: Path) -> None:
 
 @contextmanager
 def _temporary_folder(target: Path) -> Iterator[Path]:
-    """Create a private folder beside `target`, on the same disk. Remove it when the block ends."""
+    """Create a temporary folder beside the file `target`, and yield its path.
+
+    It is on the same disk as `target`, so a file in it can be renamed to `target`. The folder is removed when
+    the block ends.
+    """
     with tempfile.TemporaryDirectory(prefix=f"{target.name}.", suffix=".part", dir=target.parent) as path:
         yield Path(path)
 
@@ -202,8 +211,8 @@ def command(file: Path, *, force: bool) -> None:
     """Back up an installation on one machine into FILE.
 
     FILE holds the database, the images, the uploads, damaged responses and the installation's key. Protect it
-    as you protect the data folder. Atelier may run during the backup. Restore it with `python -m core restore
-    FILE`.
+    as you protect the data folder. Atelier may run during the backup. To restore the backup, use `python -m
+    core restore FILE`.
 
     With PostgreSQL or a bucket, use pg_dump and the bucket's versioning instead.
     """

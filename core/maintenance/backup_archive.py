@@ -1,8 +1,9 @@
 """The file format of a backup: a plain tar archive whose last member is a manifest.
 
-The manifest has one JSON object on each line. The first line has the format and its version. The next lines
-have the name, size and SHA-256 of each member, in the order of the archive. The last line has the number of
-members.
+A member is one file in the archive. The manifest lists all other members, so that a reader notices damage. It
+has one JSON object on each line. The first line has the name of the format and its version number. Each of
+the next lines has the name, the size in bytes and the SHA-256 of one member, in the sequence of the archive.
+The last line has the number of members.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _CHUNK_BYTES = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One file of a backup. `size` is in bytes, `sha256` in hex."""
+    """One file in a backup. `size` is in bytes, and `sha256` is in hex."""
 
     name: str
     size: int
@@ -46,9 +47,11 @@ class Member:
 
 
 class BackupWriter:
-    """Writes a backup into a new file `path`, which only its owner can read.
+    """Writes a backup to the new file `path`, which only its owner can read.
 
-    Use it in a `with` block. The end of the block writes the manifest and flushes the file to disk.
+    Use the writer in a `with` block. At the end of the block, it writes the manifest and flushes the backup
+    to disk. If the block raises an exception, the backup stays incomplete. `count` is the number of files
+    added.
     """
 
     def __init__(self, path: Path) -> None:
@@ -105,10 +108,11 @@ class BackupWriter:
 
 
 def extract(path: Path, folder: Path) -> Iterator[Member]:
-    """Extract the backup `path` into `folder`. Yields each member once its file is written.
+    """Extract the backup file `path` into `folder`. Yield each extracted file once it is written.
 
-    Each member is compared with the manifest. Raises BackupDamaged if the backup has anything that
-    `BackupWriter` doesn't write, and OSError if the disk fails.
+    Each file is compared with the manifest. Raises BackupDamaged if anything in the backup differs from what
+    `BackupWriter` writes. Files that were already extracted stay in `folder`. Raises OSError if the disk
+    fails.
     """
     with path.open("rb") as file, path.open("rb") as manifest:
         lines = _manifest_lines(manifest, _locate_manifest(file))
@@ -121,7 +125,10 @@ def extract(path: Path, folder: Path) -> Iterator[Member]:
 
 
 def count_members(path: Path) -> int:
-    """Return the number of members without the manifest. Raises BackupDamaged if a header is invalid."""
+    """Return the number of files in the backup file `path`, without the manifest.
+
+    Raises BackupDamaged if the header of a file is invalid.
+    """
     with path.open("rb") as file:
         return sum(1 for header in _headers(file) if header.name != MANIFEST)
 
@@ -155,7 +162,7 @@ def _extract_one(file: IO[bytes], member: Member, path: Path) -> None:
 
 
 def _locate_manifest(file: IO[bytes]) -> range:
-    """Check every header of the archive, and return the byte range of the manifest.
+    """Return the range of byte positions in `file` that the manifest occupies. Check every header.
 
     Raises BackupDamaged if a header is invalid, or if the manifest is missing or isn't the last member.
     """
@@ -171,10 +178,10 @@ def _locate_manifest(file: IO[bytes]) -> range:
 
 
 def _headers(file: IO[bytes]) -> Iterator[tarfile.TarInfo]:
-    """Yield the header of each member, with `file` at the first byte of the member's contents.
+    """Yield the tar header of each member. `file` is then at the first byte of the member's contents.
 
-    Raises BackupDamaged if a member isn't a plain file with a known name. tarfile's own reader is no help
-    here: it keeps all headers in memory and skips unknown ones.
+    Raises BackupDamaged if a member isn't a plain file with a known name. The reader in Python's `tarfile`
+    isn't used, because it keeps all headers in memory and skips headers that it doesn't know.
     """
     end, position = file.seek(0, os.SEEK_END), 0
     while position < end:
@@ -215,7 +222,8 @@ def _manifest_lines(file: IO[bytes], where: range) -> Iterator[dict[str, Any]]:
 def _copy_and_hash(file: IO[bytes], size: int, target: IO[bytes] | None = None) -> str:
     """Read the next `size` bytes of `file`, and return their SHA-256 in hex.
 
-    If `target` is given, the bytes are also written to it.
+    If `target` is given, write the bytes to `target`. If `file` ends earlier, only the bytes up to its end
+    are used.
     """
     digest = sha256()
     while size > 0 and (chunk := file.read(min(size, _CHUNK_BYTES))):
@@ -227,5 +235,8 @@ def _copy_and_hash(file: IO[bytes], size: int, target: IO[bytes] | None = None) 
 
 
 def _create_private(path: Path) -> IO[bytes]:
-    """Create a file that only its owner can read. Raises FileExistsError if the path already exists."""
+    """Create a file that only its owner can read, and return it open for writing in binary mode.
+
+    Raises FileExistsError if `path` already exists.
+    """
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 
 import structlog
 
-# Long work pauses after this many seconds, so that the app can stop and other threads get the processor.
+# A portion of long work ends after this many seconds, so that the app can stop and other threads get the
+# processor.
 PORTION_SECONDS = 0.5
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """Work that first runs `delay_seconds` after the start, and then `interval_seconds` after each run.
+    """Work that the app repeats in the background.
 
-    If `interval_seconds` is None, the work runs only once.
+    `work` is called `delay_seconds` after the app's start, and again `interval_seconds` after each call has
+    ended. If `interval_seconds` is None, `work` is called only once.
     """
 
     name: str
@@ -28,11 +30,13 @@ class Chore:
 
 
 class PortionedWork:
-    """Long work for a chore, split into portions, so that stopping the app never waits for all of the work.
+    """Long work for a Chore, split into portions. Stopping the app waits only for the current portion.
 
-    `start_round` begins a round: it returns the work as an iterator of steps. Each call of this object runs
-    the next steps for `portion_seconds`. When a round has ended or failed, the next round begins after
-    `pause_seconds`. The first round begins at once.
+    `start_round` begins a new round of the work, and returns an iterator whose items are the steps of the
+    work. Each call of this object does steps for about `portion_seconds`. The next call continues there. The
+    first round begins with the first call. A later round begins with the first call that comes
+    `pause_seconds` or more after the last call of the previous round. A round also ends if it raises an
+    exception.
     """
 
     def __init__(
@@ -63,9 +67,10 @@ class PortionedWork:
 
 
 class Chores:
-    """Runs each chore in its own thread, so that no chore waits for another.
+    """Runs each Chore in a thread of its own, so that a slow chore doesn't delay the others.
 
-    If a chore fails, it runs again after its interval.
+    If a chore's work raises an exception, the exception is logged. The chore is repeated at its usual
+    interval.
     """
 
     def __init__(self) -> None:
@@ -79,7 +84,7 @@ class Chores:
             thread.start()
 
     def stop(self) -> None:
-        """Stop all chores. Wait until the work that is running has ended."""
+        """Stop repeating the chores. Wait until the work that has already begun has ended."""
         self._stopping.set()
         for thread in self._threads:
             thread.join()
@@ -94,5 +99,5 @@ class Chores:
         try:
             chore.work()
         except Exception:
-            # Only log the error: no user waits for a chore, and the chore's next run may succeed.
+            # Only log the exception: no user waits for a chore, and the chore's next repetition may succeed.
             log.exception("chore_failed", chore=chore.name)

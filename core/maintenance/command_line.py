@@ -1,4 +1,7 @@
-"""Parts that the operator commands share: error reports, a progress bar, and access to the installation."""
+"""What the operator commands share: error messages, a progress display, and opening an installation.
+
+An installation is one database with one storage of files, as the settings name them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from core.storage.s3 import S3Storage, config_of
 from core.storage.storage import Storage
 
 FAILED = 1
-# Hides the app's routine log events in the terminal of the person who runs a command.
+# Routine log events below this level are hidden from the person who runs a command.
 LOG_LEVEL = "WARNING"
 HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 # If stderr isn't a terminal, progress is shown as one line for each tenth of the work.
@@ -30,7 +33,11 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Progress:
-    """Shows progress on stderr: as a bar on a terminal, otherwise as one line for each tenth of the work."""
+    """Shows on stderr how many of `total` steps are done.
+
+    On a terminal it is a progress bar. Otherwise it is one line for each tenth of the steps. `bar` advances
+    the progress bar by a number of steps; it is None if stderr isn't a terminal.
+    """
 
     def __init__(self, label: str, total: int, bar: Callable[[int], None] | None) -> None:
         self._label = label
@@ -51,9 +58,9 @@ class Progress:
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Progress]:
-    """Show how many of `total` steps are done. Yields the Progress to advance.
+    """Show on stderr how many of `total` steps are done. Yields the Progress object that counts the steps.
 
-    Advancing past `total` is no error.
+    Counting more than `total` steps isn't an error. `label` names the work.
     """
     if not sys.stderr.isatty():
         yield Progress(label, total, None)
@@ -63,7 +70,7 @@ def progress(label: str, total: int) -> Iterator[Progress]:
 
 
 def print_line(line: str) -> None:
-    """Print a line on stdout. If a progress bar is on the terminal, erase it first."""
+    """Print a line on stdout. If stderr is a terminal, first erase the progress bar's line there."""
     if sys.stderr.isatty():
         click.echo("\r\033[K", nl=False, err=True)
     click.echo(line)
@@ -72,7 +79,8 @@ def print_line(line: str) -> None:
 class OperatorCommand(click.Command):
     """A subcommand of `python -m core`.
 
-    If the command raises an ImageError, its message, code and advice are printed and the exit status is 1.
+    If the command raises an ImageError, it prints the error's message, code and suggestions on stderr. The
+    exit status is then 1.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -85,9 +93,9 @@ class OperatorCommand(click.Command):
 
 
 def run_by_old_name(command: click.Command) -> None:
-    """Run `command`, which the user has called by its deprecated name `python -m core.NAME`.
+    """Run `command` after printing its new name on stderr.
 
-    Print the new name on stderr first.
+    Call this if the user has started the command by its deprecated name, `python -m core.NAME`.
     """
     new_name = f"python -m core {command.name}"
     click.echo(
@@ -98,9 +106,9 @@ def run_by_old_name(command: click.Command) -> None:
 
 
 def data_folder(settings: Settings) -> Path:
-    """Return the data folder of an existing installation.
+    """Return the data folder of an existing installation, which the setting `data_dir` names.
 
-    Raises SettingsError if the folder has no database and the settings name no other database.
+    Raises SettingsError if the folder has no SQLite database and the setting `database_url` is empty.
     """
     folder = settings.data_dir.expanduser().resolve()
     if not settings.database_url and not (folder / DATABASE).is_file():
@@ -109,9 +117,9 @@ def data_folder(settings: Settings) -> Path:
 
 
 def open_database(settings: Settings, folder: Path) -> Database:
-    """Open the installation's database without migrating it.
+    """Open the installation's database without migrating it. The caller closes it.
 
-    Raises SettingsError if the tables are from another version of Atelier.
+    Raises SettingsError if another version of Atelier created the tables.
     """
     database = Database(database_url(settings, folder))
     try:
@@ -123,7 +131,7 @@ def open_database(settings: Settings, folder: Path) -> Database:
 
 
 def check_current(database: Database) -> None:
-    """Raise SettingsError if the tables are from another version of Atelier."""
+    """Raise SettingsError if the tables of `database` were created by another version of Atelier."""
     if not database.is_current():
         raise errors.SettingsError(
             "The database is from another version of Atelier. Start Atelier once to bring it up to date.",
@@ -132,7 +140,10 @@ def check_current(database: Database) -> None:
 
 
 def open_files(settings: Settings, folder: Path) -> Storage:
-    """Open the installation's file storage. Doesn't test whether files can be written."""
+    """Open the installation's file storage: its S3 bucket, or the folder of files in `folder`.
+
+    Doesn't test whether the files can be read or written.
+    """
     if settings.storage_url:
         return S3Storage(settings.storage_url, config_of(settings))
     return FolderStorage(folder / FILES)
@@ -140,7 +151,7 @@ def open_files(settings: Settings, folder: Path) -> Storage:
 
 @contextmanager
 def translate_disk_errors(folder: Path) -> Iterator[None]:
-    """Turn an OSError in the block into a BackupError, whose message names `folder`."""
+    """If the block raises an OSError, raise a BackupError in its place. The message names `folder`."""
     try:
         yield
     except OSError as error:

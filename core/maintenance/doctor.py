@@ -1,4 +1,4 @@
-"""`python -m core doctor`: compares the rows of the database with the files, and can repair mismatches."""
+"""`python -m core doctor`: compares the database with the stored files, and can repair mismatches."""
 
 from __future__ import annotations
 
@@ -34,9 +34,10 @@ from core.usage.usage_log import UsageLog
 
 @dataclass(slots=True)
 class Doctor:
-    """Prints and counts the mismatches between the rows and the files of an installation.
+    """Prints and counts the mismatches between the database's rows and the stored files of an installation.
 
-    With `repair` it also repairs the mismatches that it can. `repaired` and `remaining` count them by kind.
+    If `repair` is True, it repairs those mismatches that it can. `repaired` and `remaining` count the
+    mismatches of each kind that were repaired, and those that weren't.
     """
 
     check: IntegrityCheck
@@ -83,9 +84,9 @@ class Doctor:
         return True
 
     def _record_images(self, finding: Finding) -> bool:
-        """Add all images from one call of the service to the gallery: the call that made the finding's file.
+        """Add the images of a paid call to the gallery. The call is the one that produced the finding's file.
 
-        Returns False if the images can't be added.
+        All images of this call are added together. Returns False if they can't be added.
         """
         attempt = PurePosixPath(finding.key).name.partition("-")[0]
         call = f"{finding.job_id}/{attempt}"
@@ -94,7 +95,7 @@ class Doctor:
                 job = session.get(Job, finding.job_id)
             if job is None or not attempt.isdecimal():
                 return False
-            # The row has the number of the job's latest call. The file may be from an earlier call.
+            # The job's row has the number of the latest attempt, but the file may be from an earlier one.
             job.attempts = int(attempt)
             if not self.ingest.adopt(job):
                 return False
@@ -122,7 +123,7 @@ def _describe(finding: Finding) -> str:
 
 @contextmanager
 def open_doctor(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
-    """Open the installation of `settings`, and yield a doctor for it.
+    """Open the installation that `settings` names, and yield a Doctor for it. Close it when the block ends.
 
     Raises SettingsError, DatabaseError or StorageError if the installation can't be opened.
     """
@@ -141,12 +142,12 @@ def open_doctor(settings: Settings, *, repair: bool) -> Iterator[Doctor]:
 def command(*, repair: bool) -> None:
     """Compare the database with the files and list what doesn't match.
 
-    Lists rows without a file, files without a row, wrong hashes and missing thumbnails. Exits with 1 if a
-    problem remains. Atelier may run meanwhile.
+    The list has rows without a file, files without a row, wrong hashes and missing thumbnails. The exit
+    status is 1 if a problem remains. Atelier may run during the check.
 
-    With --repair it makes missing thumbnails, adds paid images without a row to the gallery, and removes
-    files that are no longer needed. Files without a row are removed only if they are older than 7 days. Rows
-    are never removed.
+    With --repair, the command makes missing thumbnails, adds paid images without a row to the gallery, and
+    removes files that are no longer needed. Files without a row are removed only if they are older than 7
+    days. Rows are never removed.
     """
     with open_doctor(load_settings(), repair=repair) as doctor:
         sys.exit(doctor.examine())

@@ -1,8 +1,8 @@
-"""The integrity check: compares the rows of the database with the stored files, page by page.
+"""The integrity check: compares the images' rows in the database with the stored files.
 
-A file that is just being written is never reported as an orphan, for two reasons. Files of live jobs are
-never reported, and an image's row is committed while its job is live. Files are listed before the rows are
-read.
+An orphan is a file without a row. A file that Atelier is just writing is never reported as an orphan. Two
+rules ensure that. Files of jobs that are queued or running are never reported, and Atelier commits an image's
+row before its job ends. The files are listed before the rows are read.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ from core.prompts.recipe import Recipe
 from core.storage.keys import Folder, thumbnail_key
 from core.storage.storage import Storage, StoredFile
 
-# How long a file without a row is kept. An operator who has connected the wrong database has this long to
-# notice.
+# How long a file without a row is kept. An operator who has configured the wrong database has this much time
+# to notice it.
 ORPHAN_RETENTION = timedelta(days=7)
-# All folders except the folder of damaged responses. Only the administrator removes those.
+# All folders of the storage except the one with damaged responses. Only the administrator removes damaged
+# responses.
 FOLDERS = tuple(folder for folder in Folder if folder is not Folder.QUARANTINE)
 _KEY = re.compile(
     rf"(?P<folder>{Folder.IMAGES}|{Folder.ANSWERS}|{Folder.PARTIALS})/(?P<job>[\w-]+)/[\w-][\w.-]*"
@@ -46,7 +47,7 @@ T = TypeVar("T")
 
 
 class Problem(StrEnum):
-    """A kind of mismatch between rows and files. The values are shown to the operator."""
+    """A kind of mismatch between the database and the stored files. The values are shown to the operator."""
 
     MISSING = "row without a file"
     ALTERED = "wrong hash"
@@ -60,9 +61,11 @@ class Problem(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One mismatch between the rows and the files.
+    """One mismatch between the database's rows and the stored files.
 
-    `image_id`, `owner` and `name` are set if a row was checked. `modified` is set if a file was checked.
+    `key` is the file's key in the storage. `image_id`, `owner` (a username) and `name` are those of the
+    image. They are empty if the check began with a file and not with a row. `modified` is the time of the
+    file's last change. It is None if the check began with a row.
     """
 
     problem: Problem
@@ -74,14 +77,19 @@ class Finding:
     modified: datetime | None = None
 
     def is_old(self, now: datetime) -> bool:
+        """Return whether the file was last changed at least ORPHAN_RETENTION before `now`.
+
+        Returns False if the time of the change is unknown.
+        """
         return self.modified is not None and self.modified <= now - ORPHAN_RETENTION
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedPage:
-    """The result of checking some rows or files.
+    """The result of checking one page: a limited number of files or rows.
 
-    `count` is how many were checked. `with_row` is how many of the files are named by an image's row.
+    `count` is the number of files or rows checked. `with_row` is the number of files that an image's row
+    names. `findings` are the mismatches found.
     """
 
     count: int
@@ -91,10 +99,10 @@ class CheckedPage:
 
 @dataclass(slots=True)
 class FileTotals:
-    """The counts of a check of all files.
+    """The totals of a check of all files at the time `now`.
 
-    `with_row` counts the files that an image's row names. `orphans` counts the files without a row that are
-    older than ORPHAN_RETENTION.
+    `files` counts all files checked. `with_row` counts the files that an image's row names. `orphans` counts
+    the files without a row that are older than ORPHAN_RETENTION.
     """
 
     now: datetime
@@ -112,16 +120,24 @@ class FileTotals:
 
     @property
     def rows_match_files(self) -> bool:
-        """Whether the database seems to belong to these files.
+        """Whether the database seems to belong to these files. If False, no file may be removed as an orphan.
 
-        With a wrong database, every image file would look like an orphan.
+        If the wrong database is configured, the rows name none of the files, and each image file looks like
+        an orphan.
         """
         return self.with_row > 0 and self.orphans <= self.with_row
 
 
 @dataclass(frozen=True, slots=True)
 class _MatchingRows:
-    """What the database knows about one page of files."""
+    """What the database knows about one page of files.
+
+    - `image_keys`: the keys of those files that an image's row names.
+    - `image_ids`: the ids of those images that exist.
+    - `job_states`: the states of the files' jobs, by job id.
+    - `jobs_with_image`: the ids of those jobs that have an image in the gallery.
+    - `needed_uploads`: the keys of the uploads that a job may still need.
+    """
 
     image_keys: frozenset[str]
     image_ids: frozenset[str]
@@ -132,7 +148,11 @@ class _MatchingRows:
 
 @dataclass(frozen=True, slots=True)
 class _ParsedFile:
-    """A file and the parts of its key. `folder` is empty if Atelier never writes such a key."""
+    """A stored file, and the parts of its key in the storage.
+
+    `folder` is empty if Atelier never writes a file with such a key. The ids are empty if the key doesn't
+    contain them.
+    """
 
     file: StoredFile
     folder: str = ""
@@ -143,6 +163,8 @@ class _ParsedFile:
 
 @dataclass(frozen=True, slots=True)
 class IntegrityCheck:
+    """Compares the rows of `database` with the files of `storage`. Changes neither of them."""
+
     database: Database
     storage: Storage
     clock: Callable[[], datetime] = utc_now
@@ -150,7 +172,10 @@ class IntegrityCheck:
     # Files
 
     def files(self) -> Iterator[CheckedPage]:
-        """Check each file against the rows. Yields the results page by page."""
+        """Check every stored file against the database. Yield the result for each page of files.
+
+        A page has at most ROWS_PER_PAGE files.
+        """
         for folder in FOLDERS:
             for page in chunked(self.storage.files(folder), ROWS_PER_PAGE):
                 yield self._check_files([_parse(file) for file in page])
@@ -204,9 +229,9 @@ class IntegrityCheck:
     # Rows
 
     def rows(self) -> Iterator[CheckedPage]:
-        """Check each image's row against the image's files. Yields one page for each row.
+        """Check every image's row against the image's original and thumbnail. Yield one result for each row.
 
-        This reads the bytes of every original.
+        The bytes of each original are read and compared with their hash.
         """
         for image, owner in self._images_with_owner():
             problems = [
@@ -218,7 +243,7 @@ class IntegrityCheck:
             yield CheckedPage(1, findings=tuple(_row_finding(problem, image, owner) for problem in problems))
 
     def missing_thumbnails(self) -> Iterator[Finding | None]:
-        """Yield a finding for each image without a thumbnail, and None for each other image."""
+        """Yield one item for each image: a Finding if the image has no thumbnail, otherwise None."""
         for image, owner in self._images_with_owner():
             problem = self._check_thumbnail(image)
             yield _row_finding(problem, image, owner) if problem else None
@@ -234,7 +259,7 @@ class IntegrityCheck:
         return None if self.storage.exists(thumbnail_key(image.id)) else Problem.NO_THUMBNAIL
 
     def _images_with_owner(self) -> Iterator[tuple[Image, str]]:
-        """Yield all images with their owners' usernames, ordered by the images' ids."""
+        """Yield each image with the username of its owner, sorted by the images' ids."""
         query = select(Image, col(User.username), col(Image.id)).join(User)
         for page in self.database.row_pages(query, col(Image.id), size=ROWS_PER_PAGE):
             yield from ((image, owner) for image, owner, _ in page)
@@ -245,7 +270,7 @@ class IntegrityCheck:
 
 
 def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Split `items` into lists of at most `size` items."""
+    """Yield the `items` in lists of `size` items. The last list may be shorter."""
     rest = iter(items)
     while chunk := list(islice(rest, size)):
         yield chunk
@@ -268,7 +293,7 @@ def _row_finding(problem: Problem, image: Image, owner: str) -> Finding:
 def _matching_rows(session: Session, files: list[_ParsedFile], since: datetime) -> _MatchingRows:
     """Read what the database knows about `files`.
 
-    Uploads count as needed if a live job or a job created after `since` uses them.
+    An upload is needed if a job uses it that is queued or running, or that was created after `since`.
     """
     keys = {parsed.file.key for parsed in files if parsed.folder == Folder.IMAGES}
     job_ids = {parsed.job_id for parsed in files} - {""}
@@ -284,9 +309,9 @@ def _matching_rows(session: Session, files: list[_ParsedFile], since: datetime) 
 
 
 def _needed_uploads(session: Session, owner_ids: set[str], since: datetime) -> frozenset[str]:
-    """Return the keys of the uploads that the jobs of these users need.
+    """Return the keys of the uploads that jobs of the users `owner_ids` may still need.
 
-    Only live jobs and jobs created after `since` count.
+    These are the input images of jobs that are queued or running, and of all jobs created after `since`.
     """
     if not owner_ids:
         return frozenset()
@@ -300,5 +325,5 @@ def _needed_uploads(session: Session, owner_ids: set[str], since: datetime) -> f
 
 
 def _existing(session: Session, column: Mapped[str], values: set[str]) -> frozenset[str]:
-    """Return those of `values` that occur in `column`."""
+    """Return those of `values` that occur in the database column `column`."""
     return frozenset(session.scalars(select(column).where(column.in_(values)))) if values else frozenset()

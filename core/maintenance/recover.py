@@ -1,4 +1,7 @@
-"""`python -m core recover NAME`: prints a password reset link. It is for the person who runs the server."""
+"""`python -m core recover NAME`: prints a link with which the user NAME can set a new password.
+
+The command is for the person who runs the server.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ from core.storage.data_folder import database_url
 
 
 def recovery_link(settings: Settings, username: str) -> str:
-    """Create a password reset link. The link has the app's address on this computer.
+    """Create a password reset token for the user, and return a link to the app that contains it.
 
-    Raises SettingsError if there is no database, and NotAllowed if the user is unknown or has lost access.
-    Raises DatabaseError if the database fails.
+    The link has the app's address on this computer. Raises SettingsError if there is no database. Raises
+    NotAllowed if the user is unknown or the user's access was withdrawn. Raises DatabaseError if the database
+    can't be read or written.
     """
     with closing(Database(database_url(settings, data_folder(settings)))) as database:
         token = Passwords(database, AuditLog(database)).create_reset_as_operator(username)
@@ -31,7 +35,7 @@ def recovery_link(settings: Settings, username: str) -> str:
 def command(username: str) -> None:
     """Print a link with which the user NAME can set a new password.
 
-    Use it if an administrator has forgotten the password. Atelier may run meanwhile.
+    Use the command if an administrator has forgotten the password. Atelier may run at the same time.
     """
     print_line(f"{recovery_link(load_settings(), username)}\n")
     hours = RESET_LIFETIME.total_seconds() / 3600

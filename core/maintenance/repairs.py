@@ -1,6 +1,7 @@
-"""Repairs of what the integrity check finds: makes missing thumbnails and removes orphaned files.
+"""Repairs of what the integrity check finds: missing thumbnails are made, and orphaned files are removed.
 
-The doctor command and the chores share this module, so that one rule decides which files may be removed.
+An orphaned file is a stored file that no row of the database names. The command `doctor` and the background
+chores both use this module, so the same rules decide which files may be removed.
 """
 
 from __future__ import annotations
@@ -23,13 +24,19 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
-    """Makes missing thumbnails and removes orphaned files. Two processes may do so at the same time."""
+    """Makes missing thumbnails and removes orphaned files. Several processes may do this at the same time.
+
+    `check` finds what to repair. `gallery` makes the thumbnails.
+    """
 
     check: IntegrityCheck
     gallery: Gallery
 
     def make_thumbnail(self, finding: Finding) -> bool:
-        """Make a missing thumbnail. Return False if the original is missing or damaged."""
+        """Make the missing thumbnail of the finding's image. Return whether the thumbnail exists now.
+
+        Returns False if the image was deleted, or if its original is missing or damaged.
+        """
         database, storage = self.check.database, self.check.storage
         try:
             with database.read() as session:
@@ -43,9 +50,10 @@ class Repairs:
     def is_removable(self, finding: Finding, *, on_request: bool = False) -> bool:
         """Return whether the file of `finding` may be removed.
 
-        By default, only files older than ORPHAN_RETENTION may be removed, and no files of jobs that the
-        database doesn't know. `on_request` means that the operator asks for it. Then files that are no longer
-        needed may be removed at any age, and so may old files of unknown jobs.
+        Files that are no longer needed and files without a row may be removed once they are older than
+        ORPHAN_RETENTION. `on_request` means that the operator has asked for the removal. Then files that are
+        no longer needed may be removed at any age. Old files of jobs that the database doesn't know may be
+        removed, too.
         """
         if finding.problem is Problem.LEFTOVER and on_request:
             return True
@@ -53,9 +61,10 @@ class Repairs:
         return finding.problem in removable and finding.is_old(self.check.clock())
 
     def remove(self, findings: Sequence[Finding]) -> None:
-        """Remove the files of `findings`, except those that an image's row names.
+        """Remove the files of `findings` from the storage. Skip the files that an image's row names by now.
 
-        Raises DatabaseError if the database has no images at all.
+        Raises DatabaseError and removes nothing if the database has no images. It may then be the wrong
+        database.
         """
         keys = [finding.key for finding in findings]
         with self.check.database.read() as session:
@@ -65,12 +74,13 @@ class Repairs:
             orphaned = set(keys) - set(with_row)
         self.check.storage.delete(*sorted(orphaned))
 
-    # Chores: each yields after every short step
+    # Work for chores: each function yields after each short step
 
     def remove_orphans(self) -> Iterator[None]:
-        """Remove old files without a row.
+        """Remove the old files without a row. Yield after each page of files.
 
-        Removes nothing if the database doesn't seem to belong to the files.
+        A file is old if it is older than ORPHAN_RETENTION. If the database doesn't seem to belong to the
+        files, nothing is removed.
         """
         totals = FileTotals(self.check.clock())
         for page in self.check.files():
@@ -90,7 +100,7 @@ class Repairs:
             yield
 
     def make_thumbnails(self) -> Iterator[None]:
-        """Make all missing thumbnails."""
+        """Make the thumbnails of all images that have none. Yield after each image."""
         for finding in self.check.missing_thumbnails():
             if finding:
                 self.make_thumbnail(finding)

@@ -1,4 +1,4 @@
-"""`python -m core restore FILE`: restores a backup into the data folder, DATA_DIR."""
+"""`python -m core restore FILE`: restores a backup into the data folder, which the setting DATA_DIR names."""
 
 from __future__ import annotations
 
@@ -43,15 +43,17 @@ from core.storage.data_folder import DATABASE, FILES, LOCK, lock_data_folder
 from core.storage.folder import flush_folder
 from core.storage.keys import Folder
 
-# The number of a job's attempt in a file name. Six digits fit into the column of the database.
+# The number of a job's attempt, with which an image file's name begins. A number of six digits fits into the
+# column of the database.
 _ATTEMPT = re.compile(r"[0-9]{1,6}")
 
 
 def restore(settings: Settings, backup: Path, *, force: bool = False) -> Path | None:
-    """Restore the file `backup` into DATA_DIR.
+    """Restore the file `backup` into the data folder.
 
-    Returns the folder to which the old contents were moved, or None if there were none. Raises SettingsError,
-    BackupError or DatabaseError if the backup can't be restored. DATA_DIR is then unchanged.
+    If `force` is True, the old contents of the data folder are moved to another folder. Returns the path of
+    that folder, or None if the data folder was empty. Raises SettingsError, BackupError or DatabaseError if
+    the backup can't be restored. The data folder is then unchanged.
     """
     for name in ("database_url", "storage_url"):
         if getattr(settings, name):
@@ -73,10 +75,10 @@ def restore(settings: Settings, backup: Path, *, force: bool = False) -> Path | 
 
 @contextmanager
 def _locked(folder: Path, *, force: bool) -> Iterator[None]:
-    """Lock the folder until the block ends, so that no other process of Atelier uses it.
+    """Lock the data folder `folder` until the block ends, so that no other process of Atelier uses it.
 
-    Raises BackupError if the folder isn't empty and `force` is False, or if its contents can't be moved
-    aside.
+    Raises BackupError if `folder` is a file, or if it has contents and `force` is False. Raises BackupError
+    if the contents would have to be moved, but the folder is a separate disk.
     """
     if folder.exists() and not folder.is_dir():
         raise errors.BackupError(f"DATA_DIR: {folder} is a file.")
@@ -94,16 +96,17 @@ def _locked(folder: Path, *, force: bool) -> Iterator[None]:
 
 
 def _contents(folder: Path) -> Iterator[Path]:
-    """Yield the paths of the folder's contents, without its lock file."""
+    """Yield the paths of the files and folders in `folder`, except its lock file."""
     if folder.is_dir():
         yield from (path for path in folder.iterdir() if path.name != LOCK)
 
 
 @contextmanager
 def _staging_folder(folder: Path) -> Iterator[Path]:
-    """Create a private folder on the disk of `folder`, from which the contents are moved to `folder` later.
+    """Create a private temporary folder on the same disk as `folder`, and yield its path.
 
-    The end of the block removes what is left of the private folder.
+    The backup is extracted there, and moved to `folder` once it is complete. The end of the block removes
+    what remains of the temporary folder.
     """
     parent = folder if os.path.ismount(folder) else folder.parent
     parent.mkdir(parents=True, exist_ok=True)
@@ -123,9 +126,10 @@ def _unpack(backup: Path, staged: Path) -> None:
 
 
 def _clear_access_and_jobs(staged: Path) -> None:
-    """Migrate the restored database, revoke all access, and stop the open jobs.
+    """Migrate the extracted database in the folder `staged`, revoke all access, and end the unfinished jobs.
 
-    Access means sessions, API tokens, password links, share links and open invitations.
+    Deletes all sessions, sign-in tickets, API tokens, password reset links, share links and unused
+    invitations.
     """
     with closing(Database(sqlite_url(staged / DATABASE))) as database:
         database.migrate()
@@ -137,9 +141,11 @@ def _clear_access_and_jobs(staged: Path) -> None:
 
 
 def _stop_open_jobs(session: Session, images: Path) -> None:
-    """Give every open job without image files the state UNKNOWN, so that no image is bought again by itself.
+    """Change the state of each job that was queued or running when the backup was taken.
 
-    A job with image files gets the state RUNNING. Atelier adds its files to the gallery when it starts.
+    A job without files in the folder `images` becomes "outcome unknown", so that its image isn't bought again
+    automatically. A job with files becomes "running". Atelier adds those files to the gallery at its next
+    start.
     """
     for job_id in session.exec(select(Job.id).where(col(Job.state).in_(LIVE_STATES))).all():
         job = update(Job).where(col(Job.id) == job_id)
@@ -153,7 +159,10 @@ def _stop_open_jobs(session: Session, images: Path) -> None:
 
 
 def _latest_attempt(images: Path) -> int:
-    """Return the number of the latest attempt that left image files in the folder `images`, or 0."""
+    """Return the number of the last attempt that has a file in the folder `images`, or 0 if there is none.
+
+    `images` is the folder of one job's image files. Their names begin with the number of the attempt.
+    """
     names = (path.name.partition("-")[0] for path in images.glob("*"))
     return max((int(name) for name in names if _ATTEMPT.fullmatch(name)), default=0)
 
@@ -204,11 +213,11 @@ def _flush_folders(root: Path) -> None:
 def command(file: Path, *, force: bool) -> None:
     """Restore a backup from FILE into DATA_DIR.
 
-    DATA_DIR must be empty or missing. With --force its contents are moved aside; nothing is deleted. The
-    whole backup is checked before anything is put in place.
+    DATA_DIR must be empty or missing. With --force, its old contents are moved to another folder, and nothing
+    is deleted. The whole backup is checked before DATA_DIR is changed.
 
     Everybody must sign in again afterwards. Images that were waiting or being made at the time of the backup
-    are not bought again automatically, because they may have been made since.
+    aren't bought again automatically, because they may have been made since.
     """
     settings = load_settings()
     aside = restore(settings, file, force=force)

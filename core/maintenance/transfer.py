@@ -1,4 +1,4 @@
-"""`python -m core transfer`: copies an installation to another database, another image store, or both."""
+"""`python -m core transfer`: copies an installation to another database, to another file storage, or both."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ from core.storage.storage import Storage
 
 # All folders except the folder of partial images, which a stopped installation never needs.
 FOLDERS = tuple(folder for folder in Folder if folder is not Folder.PARTIALS)
-# A table's checksum is the sum of its rows' hashes modulo this number. The sum doesn't depend on the rows'
-# order, which may differ between the two databases.
+# A table's checksum is the sum of its rows' hashes modulo this number. The two databases may sort the rows
+# differently, which doesn't change the sum.
 _CHECKSUM_MODULUS = 2**256
-# How many files are copied in parallel. All of them are in memory at the same time.
+# How many files are copied in parallel. The bytes of all these files are in memory at the same time.
 PARALLEL_FILES = 8
 T = TypeVar("T")
 R = TypeVar("R")
@@ -60,7 +60,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class TableSummary:
-    """The number of a table's rows, and a checksum of their contents."""
+    """The number of rows in a table, and a checksum of their contents. Equal tables have equal summaries."""
 
     rows: int
     checksum: int
@@ -68,9 +68,10 @@ class TableSummary:
 
 @dataclass(slots=True)
 class Transfer:
-    """Copies the database, the files, or both from `source` to `target`.
+    """Copies the rows, the files, or both from the installation `source` to `target`.
 
-    If both locations have the same database or the same storage, that part isn't copied.
+    If `source` and `target` share a database, no rows are copied. If they share a storage, no files are
+    copied. `mismatches` counts the copies that differ from their originals.
     """
 
     source: Location
@@ -86,9 +87,10 @@ class Transfer:
         return self.source.storage is not self.target.storage
 
     def run(self) -> None:
-        """Copy everything, then compare the copies with the originals.
+        """Copy the rows and files, then compare the copies with the originals. Print each difference.
 
-        Raises SettingsError if the target has other data, and TransferIncomplete if a copy differs.
+        Raises SettingsError before copying if the target database has users or jobs that the source doesn't
+        have. Raises TransferIncomplete if a copy differs from its original.
         """
         if self._moves_rows:
             self._refuse_other_data()
@@ -103,7 +105,7 @@ class Transfer:
             raise errors.TransferIncomplete(details=f"{self.mismatches:,} problems, named above")
 
     def _refuse_other_data(self) -> None:
-        """Raise SettingsError if the target has users or jobs that the source doesn't have."""
+        """Raise SettingsError if the target database has users or jobs that the source doesn't have."""
         for kind in (User, Job):
             for page in _pages(self.target.database, _table(kind)):
                 ids = {row.id for row in page}
@@ -158,9 +160,10 @@ class Transfer:
             self.target.storage.put(key, self.source.storage.get(key))
 
     def _verify_files(self) -> None:
-        """Read each image back from the target, and compare it with the hash in the target's row.
+        """Read each image from the target's storage and compare its SHA-256 with the one in its row.
 
-        A file with another hash is copied once more before it is reported.
+        If they differ, the file is copied once more. If they still differ, the file is reported as a
+        mismatch.
         """
         rows = self.target.database
         with progress("Verifying images", rows.count(Image)) as bar:
@@ -178,9 +181,10 @@ class Transfer:
         return _hash(self.target.storage, key) == digest or self._copy_again(key, digest)
 
     def _copy_again(self, key: str, digest: str) -> bool:
-        """Copy a file with a wrong hash again. Return whether the copy now has the hash `digest`.
+        """Copy a file from the source to the target again. Return whether the copy has the right hash now.
 
-        Returns False if the source's file is missing or has a wrong hash, too.
+        `digest` is the right hash: SHA-256 in hex. Returns False without copying if the source's file is
+        missing or has another hash.
         """
         if _hash(self.source.storage, key) != digest:
             return False
@@ -193,9 +197,9 @@ class Transfer:
 
 
 def in_parallel(work: Callable[[T], R], items: list[T]) -> list[R]:
-    """Apply `work` to all `items`, each in its own thread, and return the results in order.
+    """Call `work` with each of `items` in a thread of its own. Return the results in the sequence of `items`.
 
-    Threads help because a remote store responds slowly. Pass only a few items.
+    Threads help because a remote storage responds slowly. Pass only a few items, at least one.
     """
     with ThreadPoolExecutor(len(items)) as threads:
         return list(threads.map(work, items))
@@ -222,7 +226,7 @@ def _row_hash(row: Row[Any]) -> bytes:
 
 
 def _hash(storage: Storage, key: str) -> str:
-    """Return the SHA-256 of a stored file in hex, or an empty string if the file is missing."""
+    """Return the SHA-256 of the stored file `key` in hex. Return an empty string if the file is missing."""
     try:
         return sha256(storage.get(key)).hexdigest()
     except errors.FileDamaged:
@@ -231,9 +235,10 @@ def _hash(storage: Storage, key: str) -> str:
 
 @contextmanager
 def open_transfer(settings: Settings, to_database: str | None, to_storage: str | None) -> Iterator[Transfer]:
-    """Open a transfer from the installation of `settings` to the given database, storage or both.
+    """Yield a Transfer from the installation that `settings` names to another database, storage or both.
 
-    Until the block ends, the data folder and the databases are locked against other processes.
+    `to_database` and `to_storage` are the URLs to copy to. If one of them is None, that part isn't copied.
+    Until the block ends, other processes of Atelier can't use the data folder and the databases.
     """
     folder = data_folder(settings)
     changes = {"database_url": to_database, "storage_url": to_storage}
@@ -258,9 +263,9 @@ def _source_database(settings: Settings, folder: Path, stack: ExitStack) -> Data
 
 
 def _read_only(url: str) -> str:
-    """Return the URL of the same database. A SQLite file is opened read-only by it.
+    """Return a URL that opens the same SQLite database read-only. Return a URL of PostgreSQL unchanged.
 
-    Raises SettingsError if the SQLite file doesn't exist.
+    Raises SettingsError if the file of the SQLite database doesn't exist.
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
@@ -289,14 +294,15 @@ def _lock_database(database: Database, stack: ExitStack) -> None:
 @click.option("--to-database", metavar="URL", help="The DATABASE_URL to copy to.")
 @click.option("--to-storage", metavar="URL", help="The STORAGE_URL to copy to.")
 def command(to_database: str | None, to_storage: str | None) -> None:
-    """Copy an installation to another database or image store.
+    """Copy an installation to another database, another file storage, or both.
 
-    Stop Atelier first, and name a new database, a new image store, or both. The source, which the current
-    settings name, is only read. Run the command again to continue one that was interrupted. At the end every
-    table is counted and compared, and every image is read back and its hash compared.
+    Stop Atelier first. Name the new database with --to-database, and the new storage with --to-storage. The
+    old installation, which the current settings name, isn't changed. If a transfer was interrupted, run the
+    command again to continue it. At the end, the command compares every copied table with the original, and
+    checks the hash of every copied image.
 
-    Then start Atelier with the new settings. Don't start the old installation again: both would make the
-    images that are still waiting.
+    Then start Atelier with the new settings. Don't start the old installation again. Otherwise both would
+    generate the images that are still waiting.
     """
     if not to_database and not to_storage:
         raise click.UsageError("Name the target: --to-database, --to-storage, or both.")

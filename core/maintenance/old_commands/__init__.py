@@ -1,4 +1,5 @@
-"""Deprecated names of the operator commands, such as `python -m core.doctor`, for one more release.
+"""The deprecated names of the operator commands, such as `python -m core.doctor`.
 
-`core/__init__.py` adds this folder to the package's search path, so that Python finds `core.doctor` here.
+They work for one more release. `core/__init__.py` adds this folder to the package's search path, so that
+Python finds the module `core.doctor` here.
 """
