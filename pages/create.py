@@ -1,4 +1,7 @@
-"""The Create page: describe a subject, enhance and edit the prompt, generate images and watch progress."""
+"""The Create page: a user describes an image, enhances and edits the prompt, and generates images.
+
+The page also shows the progress of the images.
+"""
 
 from __future__ import annotations
 

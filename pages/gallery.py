@@ -1,4 +1,4 @@
-"""The Gallery page: search, filter and open the user's own images."""
+"""The Gallery page: a user can search, filter and open the images in their own gallery."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ def page(user: SignedIn) -> None:
 
 
 def _load_images(user: SignedIn, state: GalleryState, *, with_skeletons: bool) -> Page:
-    """Load one page of images. If `with_skeletons`, show grey placeholders until it is loaded."""
+    """Load the page of images that `state` names. A page is a limited number of images.
+
+    If `with_skeletons` is True, show grey placeholders while the images are loaded.
+    """
     loading = st.empty()
     if with_skeletons:
         with loading.container(), st.container(horizontal=True):
@@ -62,10 +65,10 @@ def _load_images(user: SignedIn, state: GalleryState, *, with_skeletons: bool) -
 
 
 def _count_text(user: SignedIn, filters: Filters, found: Page) -> str:
-    """Return the number of images as text.
+    """Return the number of images that match `filters` as text, such as "12 images".
 
-    The text is empty if there are no images. It is also empty for a search with several pages of results,
-    because counting these is slow.
+    Returns an empty string if no images match. Returns an empty string for a search with several pages of
+    results, too, because counting them is slow.
     """
     if not (found.next or found.newer):
         return format_image_count(len(found.images)) if found.images else ""
@@ -85,7 +88,7 @@ def _undo(user: SignedIn, state: GalleryState, image_id: str) -> None:
 
 
 def _empty_gallery(user: SignedIn, state: GalleryState) -> None:
-    """Show why there are no images, and what the user can do next."""
+    """Show why no images are found, and a button for what the user can do next."""
     filters = state.filters
     with st.container(horizontal_alignment="center", key="empty"):
         if filters == Filters():

@@ -1,4 +1,7 @@
-"""The entry script: shows the sign-in page to visitors, and the other pages to signed-in users."""
+"""The script that Streamlit starts for every page: it shows the page that the browser asks for.
+
+Visitors who aren't signed in see the sign-in page at every address.
+"""
 
 from __future__ import annotations
 

@@ -50,9 +50,9 @@ class Doctor:
     _recorded_calls: set[str] = field(default_factory=set)
 
     def examine(self) -> int:
-        """Check all files and rows, and print the problems.
+        """Check all files and rows and print the mismatches. If `repair` is True, repair the repairable ones.
 
-        Returns the exit status of the command: 0 if no problem remains, otherwise 1.
+        Returns the exit status for the command: 0 if no mismatch remains, otherwise 1.
         """
         totals = self.check.file_totals()
         self.rows_match_files = totals.rows_match_files

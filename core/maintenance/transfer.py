@@ -294,9 +294,9 @@ def _lock_database(database: Database, stack: ExitStack) -> None:
 @click.option("--to-database", metavar="URL", help="The DATABASE_URL to copy to.")
 @click.option("--to-storage", metavar="URL", help="The STORAGE_URL to copy to.")
 def command(to_database: str | None, to_storage: str | None) -> None:
-    """Copy an installation to another database, another file storage, or both.
+    """Copy an installation to another database or file storage.
 
-    Stop Atelier first. Name the new database with --to-database, and the new storage with --to-storage. The
+    Stop Atelier first. Name a new database with --to-database, a new storage with --to-storage, or both. The
     old installation, which the current settings name, isn't changed. If a transfer was interrupted, run the
     command again to continue it. At the end, the command compares every copied table with the original, and
     checks the hash of every copied image.

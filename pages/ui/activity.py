@@ -1,6 +1,7 @@
-"""Progress of a user's jobs, on every page: a panel while any jobs are live, and a toast when they end.
+"""The progress of a user's jobs, shown on every page. A job generates one image.
 
-A job makes one image. It is live while it is waiting or running.
+While any job is queued or running, a panel shows the progress. When jobs end, a toast reports it. A toast is
+a short message in a corner of the page.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _MAX_TOASTS = 2
 
 
 def job_status(user: SignedIn, *, with_toasts: bool) -> None:
-    """Draw the panel while any job of the user is live.
+    """Draw the panel with the jobs' progress if any of the user's jobs is queued or running.
 
-    If `with_toasts`, show a toast when jobs end. The Create page needs no toasts, because it shows the jobs.
+    If `with_toasts` is True, show a toast when jobs end. The Create page needs no toasts, because it shows
+    each job.
     """
     jobs = recent_jobs(user)
     if any(job.is_live for job in jobs):
@@ -39,17 +41,20 @@ def job_status(user: SignedIn, *, with_toasts: bool) -> None:
 
 
 def _reserve_toast_elements() -> None:
-    """Add empty elements that reserve the places of the toasts.
+    """Add empty elements that reserve positions for the toasts in Streamlit's list of elements.
 
-    Streamlit keeps toasts and dialogs in one list of elements. Without the reserved places, a new toast would
-    shift an open dialog and so close it.
+    Streamlit keeps toasts and dialogs in one list. Without the reserved positions, a new toast would shift an
+    open dialog, and the dialog would close.
     """
     for _ in range(_MAX_TOASTS):
         st.html("<style></style>")
 
 
 def mark_seen(jobs: Sequence[JobView]) -> None:
-    """Remember which of `jobs` are live. When these jobs end, a toast reports it."""
+    """Remember in this browser tab which of `jobs` are queued or running.
+
+    `_report_ended` compares the jobs with these later, and reports the jobs that have ended.
+    """
     st.session_state[LIVE_KEY] = frozenset(job.id for job in jobs if job.is_live)
 
 
@@ -59,7 +64,7 @@ def _panel(user: SignedIn, with_toasts: bool) -> None:
     _report_ended(jobs, with_toasts)
     live = [job for job in jobs if job.is_live]
     if not live:
-        # Replace the panel explicitly: if another poll interrupts this run, Streamlit keeps the old elements.
+        # Replace the panel explicitly. If another poll interrupts this, Streamlit keeps the old elements.
         st.empty()
         stop_polling()
         return
@@ -69,9 +74,10 @@ def _panel(user: SignedIn, with_toasts: bool) -> None:
 
 
 def _progress(jobs: Sequence[JobView], live: Sequence[JobView], live_count: int) -> None:
-    """Draw the progress of the batches that have live jobs.
+    """Draw the progress of the batches whose jobs are in `live`: jobs that are queued or running.
 
-    `live_count` is the number of all live jobs. Some of them may be missing in `jobs` and `live`.
+    `jobs` are the user's recent jobs. `live_count` is the number of all jobs of the user that are queued or
+    running. It may be larger than the length of `live`, because `jobs` is a limited list.
     """
     batch = [job for job in jobs if job.batch_id in {one.batch_id for one in live}]
     ended = len(batch) - len(live)
@@ -88,17 +94,21 @@ def _progress(jobs: Sequence[JobView], live: Sequence[JobView], live_count: int)
 
 def _summary(counts: dict[JobState, int]) -> str:
     labelled = {"generating": counts.get(JobState.RUNNING, 0), "waiting": counts.get(JobState.QUEUED, 0)}
-    # No job may be live any more: the last one may have ended since the jobs were read.
+    # Both counts may be 0, because the last job may have ended since the jobs were read.
     return " · ".join(f"{count:,} {label}" for label, count in labelled.items() if count) or "finished"
 
 
 def _report_ended(jobs: Sequence[JobView], with_toasts: bool) -> None:
-    """Show toasts for the jobs that have ended since the last run in this browser tab."""
+    """Report the jobs that have ended since `mark_seen` was last called in this browser tab.
+
+    If `with_toasts` is True, show a toast for the finished jobs and one for the failed jobs.
+    """
     before: frozenset[str] = st.session_state.get(LIVE_KEY, frozenset())
     ended = [job for job in jobs if job.id in before and not job.is_live]
     if with_toasts and ended:
         _toast(ended)
-    # Mark the jobs after the toasts. If this run is interrupted at a toast, the next run shows it.
+    # Call `mark_seen` after the toasts. If Streamlit interrupts this function at a toast, the next call shows
+    # the toast.
     mark_seen(jobs)
 
 

@@ -1,4 +1,4 @@
-"""Small browser scripts for what Streamlit can't do: set session cookies, and delay page links."""
+"""JavaScript for what Streamlit can't do: set and clear the session cookie, and delay page links."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ export default function ({ data }) {
 }
 """
 
-# A text field sends its text a moment after it loses the focus. A click on a page link is sent before that.
-# The late text then makes Streamlit go back to the page that the user has left. So the script delays the
-# click.
+# When a text field loses the focus, the browser sends its text a moment later. If the user has clicked a page
+# link, the click is sent before the text. The late text then makes Streamlit go back to the page that the
+# user has left. So the script delays the click.
 _PAGE_LINKS_JS = """
 export default function () {
   if (window.__atelierPageLinks) return
@@ -55,15 +55,20 @@ def _component(name: str, js: str) -> Any:
 
 
 def begin_session(ticket: str, *, then: str | None = None) -> None:
-    """Exchange the sign-in ticket for the session cookie. Then load the path `then`, or the same page again.
+    """Make the browser exchange the sign-in ticket for a session cookie, then load the path `then`.
 
-    Loading is necessary, because Streamlit reads the cookies of a tab only when the tab connects.
+    If `then` is None, the browser loads the current page again. Loading is necessary, because Streamlit reads
+    the cookies of a browser tab only when the tab connects.
     """
     _post("/auth/session", {"ticket": ticket}, once=ticket, then=then)
 
 
 def end_session(click_id: str) -> None:
-    """Clear the session cookie, then load the sign-in page. Does so only once for each `click_id`."""
+    """Make the browser clear the session cookie, then load the sign-in page.
+
+    `click_id` identifies the click on "Sign out". The browser signs out only once for each click, even if the
+    page is drawn several times.
+    """
     _post("/auth/sign-out", {}, once=click_id, then="/")
 
 
@@ -73,5 +78,5 @@ def _post(path: str, body: dict[str, str], *, once: str, then: str | None) -> No
 
 
 def delay_page_links() -> None:
-    """Delay each click on a page link until the text that was just typed has been sent."""
+    """Make the browser delay each click on a page link until it has sent the text typed last."""
     _component("atelier.page_links", _PAGE_LINKS_JS)(key="page-link-delay", height="content")

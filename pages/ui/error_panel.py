@@ -1,4 +1,4 @@
-"""The panel that shows a failure: its message and cost, and below them advice, code and details."""
+"""The panel that shows an error to the user: what failed, what it cost, and what the user can do."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ _RETRY_ADVICE = {
     True: "Trying again may help.",
     False: "Change the prompt or the settings before you try again.",
 }
-# A message that contains one of these states the cost. Stored messages of older versions contain them, too.
+# An error message that contains one of these phrases already states the cost. So do some stored messages from
+# older versions of Atelier.
 _COST_WORDS = ("charged for this", "cost nothing")
 log = structlog.get_logger(__name__)
 
 
 def show_failure(failure: ImageError | StoredError, *, key: str) -> None:
-    """Draw the panel for one failure. `key` must be unique on the page."""
+    """Draw the panel for one error. `key` identifies the panel, and must be unique on the page."""
     tips = "\n".join(f"- {escape_markdown(tip)}" for tip in failure.suggestions)
     sentences = (f"**{escape_markdown(failure.message)}**", cost_text(failure))
     with st.container(key=f"failure-{key}", gap="small"):
@@ -47,9 +48,9 @@ def _retry_advice(failure: ImageError | StoredError) -> str:
 
 
 def cost_text(failure: ImageError | StoredError) -> str:
-    """Return a sentence on the failure's cost.
+    """Return a sentence that says whether the failed call was charged.
 
-    Returns an empty string if nothing was sent to the service, or if the message already states the cost.
+    Returns an empty string if nothing was sent to the service, or if the error's message already says this.
     """
     might_cost = isinstance(failure, StoredError | PromptBlocked) or failure.charged is not False
     in_message = any(words in failure.message for words in _COST_WORDS)
@@ -57,7 +58,7 @@ def cost_text(failure: ImageError | StoredError) -> str:
 
 
 def log_failure(failure: ImageError) -> None:
-    """Log the failure with its details, and count it for the administrator's list of failures."""
+    """Log the error with its details, and count it for the list of failures that administrators see."""
     log.warning(
         "failure_shown",
         code=failure.code,
@@ -69,7 +70,7 @@ def log_failure(failure: ImageError) -> None:
 
 @contextmanager
 def catch_failure(on_failure: Callable[[ImageError], object]) -> Iterator[None]:
-    """Log an ImageError raised in the block and pass it to `on_failure`. Don't raise it again."""
+    """If the block raises an ImageError, log the error, pass it to `on_failure` and suppress it."""
     try:
         yield
     except ImageError as error:
@@ -78,17 +79,23 @@ def catch_failure(on_failure: Callable[[ImageError], object]) -> Iterator[None]:
 
 
 def failure_panel(key: str) -> AbstractContextManager[None]:
-    """Return a context manager that logs an ImageError raised in its block and shows its panel."""
+    """Return a context manager for a block that may raise an ImageError.
+
+    The context manager logs the error, shows it in a panel with this `key`, and suppresses it.
+    """
     return catch_failure(partial(show_failure, key=key))
 
 
 def keep_failure(failure: ImageError) -> None:
-    """Keep the failure of a widget's callback for `show_kept_failure`, because a callback can't draw."""
+    """Keep the error of a widget's callback in this tab's state until the page is drawn.
+
+    A callback can't draw the panel itself. `show_kept_failure` does so.
+    """
     st.session_state[KEPT_KEY] = failure
 
 
 def show_kept_failure() -> None:
-    """Show the failure of the click that started this run of the page, if the click failed."""
+    """Show the error that `keep_failure` has kept, if any, and forget it."""
     if failure := st.session_state.pop(KEPT_KEY, None):
         show_failure(failure, key="kept")
 
@@ -102,9 +109,9 @@ def _count(failure: ImageError) -> None:
 
 
 def on_script_error(error: Exception) -> bool:
-    """Show the panel for an exception that a page didn't handle, instead of a traceback.
+    """Show the panel for an exception that a page didn't catch, in place of Streamlit's traceback.
 
-    Returns True, which tells Streamlit that the exception is handled.
+    Returns True, which tells Streamlit that the exception was handled.
     """
     if isinstance(error, ImageError):
         failure = error

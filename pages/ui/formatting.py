@@ -1,4 +1,4 @@
-"""Texts for the pages: escaped Markdown, and prices, times and job states in words."""
+"""Functions that turn values into text for the pages: prices, times, job states and escaped Markdown."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from core.database.models import JobState
 from core.generation.views import JobView
 from core.usage.money import format_money
 
-# `replaced` matches text that Streamlit turns into links, emoji, icons or arrows even if it is escaped. The
-# other characters are Markdown's special characters.
+# `replaced` matches characters that Streamlit turns into links, emoji, icons or arrows, even after a
+# backslash. The second line matches Markdown's special characters.
 _MARKDOWN = re.compile(
     r"(?P<replaced>[:@]|(?<=www)\.|[<>=~-](?=[<>=~-]))"
     r"|[\\`*_{}\[\]()<>#+\-.!|~$&=/^]",
@@ -30,7 +30,7 @@ STATE_LABELS = {
 
 
 def escape_markdown(text: str) -> str:
-    """Return `text` on one line, escaped so that Markdown shows it literally."""
+    """Return `text` on one line, escaped so that Streamlit's Markdown shows each character as it is."""
     return _MARKDOWN.sub(_escape, " ".join(text.split()))
 
 
@@ -41,15 +41,15 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """Return `text` on one line, cut to at most `length` characters."""
+    """Return `text` on one line. If it is longer than `length` characters, cut it and end it with "…"."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def format_price(micros: int | None, *, about: bool = True) -> str:
-    """Return a price in micro-USD as text, such as "about $0.04" or "free".
+    """Return a price as text, such as "about $0.04" or "free". `micros` is the price in micro-USD.
 
-    Returns "price unknown" if `micros` is None. `about` adds the word "about".
+    Returns "price unknown" if `micros` is None. If `about` is False, the word "about" is left out.
     """
     if micros is None:
         return "price unknown"
@@ -63,7 +63,7 @@ def format_image_count(count: int) -> str:
 
 
 def to_local_time(moment: datetime) -> datetime:
-    """Return `moment` in the browser's time zone, or in UTC if the time zone is unknown."""
+    """Return `moment` in the browser's time zone. Use UTC if the browser's time zone is unknown."""
     try:
         zone = ZoneInfo(st.context.timezone or "UTC")
     except (ZoneInfoNotFoundError, ValueError):
@@ -88,9 +88,9 @@ def format_duration(seconds: float) -> str:
 
 
 def browser_name(agent: str) -> str:
-    """Return the browser and system that a user agent names, such as "Firefox on Linux".
+    """Return the names of the browser and the system in a User-Agent header, such as "Firefox on Linux".
 
-    Returns the name of the HTTP client if the user agent is that of a script.
+    If the header is that of a script, returns the name of its HTTP client, such as "curl".
     """
     browsers = (
         ("Edg/", "Edge"),
@@ -114,12 +114,20 @@ def browser_name(agent: str) -> str:
 
 
 def image_alt_text(name: str, prompt: str) -> str:
-    """Return an image's text for screen readers: its name and the start of its prompt."""
+    """Return the alternative text of an image, which screen readers speak.
+
+    The text has the image's name and the start of its prompt. If both are empty, the text is "Untitled
+    image".
+    """
     return ": ".join(part for part in (name.strip(), shorten(prompt, 120)) if part) or "Untitled image"
 
 
 def describe_job_state(job: JobView, now: datetime) -> str:
-    """Return the job's state as text, with its elapsed time or the estimated time until it starts."""
+    """Return the state of a job as text, with a time, such as "Generating · 12 s".
+
+    The time is the elapsed time at `now`. For a queued job it is the estimated time until the job starts, if
+    known. The state of a cancelled job has no time.
+    """
     label = STATE_LABELS[job.state]
     if job.state is JobState.CANCELLED:
         return label

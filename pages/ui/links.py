@@ -1,4 +1,4 @@
-"""Absolute URLs of images and pages on this server. `st.image` doesn't accept relative URLs."""
+"""Absolute URLs of this server's images and pages, because `st.image` rejects relative URLs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from core.images.share_links import SHARE_PARAM
 from core.web import urls
 from pages.ui.session import studio
 
-# The gallery page's query parameter for the id of the image to open.
+# The query parameter of the Gallery page with the id of the image to open.
 OPEN_PARAM = "image"
 
 
 def origin() -> str:
-    """Return the app's origin as the browser sees it, such as `https://example.org`.
+    """Return the app's scheme and host as the browser sees them, such as `https://example.org`.
 
-    It comes from the browser's address bar or, if that is unknown, from the request's Host header.
+    They come from the address in the browser or, if that is unknown, from the request's Host header. Returns
+    an empty string if there is no Host header either.
     """
     parts = urlsplit(st.context.url or "")
     if parts.scheme in ("http", "https") and parts.netloc:
@@ -28,7 +29,7 @@ def origin() -> str:
 
 
 def page_url(param: str, value: str) -> str:
-    """Return the sign-in page's URL with one query parameter, such as an invitation's token."""
+    """Return the URL of the app's start page with one query parameter, such as the token of an invitation."""
     return f"{origin()}/?{urlencode({param: value})}"
 
 
@@ -37,7 +38,7 @@ def image_url(image_id: str) -> str:
 
 
 def share_url(image_id: str, token: str) -> str:
-    """Return the public URL of an image. Anyone who has the URL can see the image."""
+    """Return the URL of an image with the share link's `token`. Anyone who has the URL can see the image."""
     return f"{image_url(image_id)}?{urlencode({SHARE_PARAM: token})}"
 
 

@@ -1,4 +1,4 @@
-"""The parts around every page: page links, job progress, the badge of the engine and the user menu."""
+"""What surrounds every page: links to the pages, the jobs' progress, the engine's badge and the user menu."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ SIGNING_OUT_KEY = "_signing_out"
 
 
 def navigation_bar(user: SignedIn, *, with_toasts: bool) -> None:
-    """Draw the navigation bar. On a phone its page links are at the bottom of the window.
+    """Draw the navigation bar. On a phone, its page links are at the bottom of the window.
 
-    If `with_toasts`, show a toast when jobs end. The Create page needs no toasts, because it shows the jobs.
+    If `with_toasts` is True, show a toast when jobs end. The Create page needs no toasts, because it shows
+    each job.
     """
     if click_id := st.session_state.get(SIGNING_OUT_KEY):
         st.info("Signing out…", icon=":material/logout:")
@@ -39,9 +40,9 @@ def navigation_bar(user: SignedIn, *, with_toasts: bool) -> None:
 
 
 def engine_badge() -> None:
-    """Show what makes the images: the default model of the image service, or the offline engine.
+    """Show what generates the images: the image service's default model, or the offline engine.
 
-    For the offline engine, also explain how to connect a service.
+    The badge of the offline engine also explains how to connect an image service.
     """
     settings = studio().settings
     if not settings.offline:
@@ -57,5 +58,5 @@ def engine_badge() -> None:
 
 
 def sign_out() -> None:
-    """Mark this browser tab as signing out. The tab's next run ends the session. For use as a callback."""
+    """Mark this browser tab as signing out. `navigation_bar` then ends the session. Use it as a callback."""
     st.session_state[SIGNING_OUT_KEY] = new_id()

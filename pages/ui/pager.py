@@ -1,4 +1,4 @@
-"""The buttons below a list that show its newer or older page."""
+"""The buttons below a list that go to its previous or next page. A list begins with its newest items."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import streamlit as st
 
 
 def pager(newer: str | None, older: str | None, go_to: Callable[[str | None], None]) -> None:
-    """Draw the buttons, unless there is only one page. A click calls `go_to` with the cursor of the page to
-    show.
+    """Draw the buttons "Newer" and "Older". Draw nothing if the list has only one page.
 
-    `go_to` may only change the state of this browser tab, because it runs before the page checks the session.
+    `newer` and `older` are the cursors of the neighbouring pages. A cursor marks a page's position in the
+    list. It is None if there is no such page. A click calls `go_to` with the cursor. `go_to` may only change
+    the state of this browser tab, because Streamlit calls it before the page checks whether the user is
+    signed in.
     """
     if not (newer or older):
         return

@@ -1,7 +1,8 @@
-"""Hooks into private classes of Streamlit. Fragments that poll need them.
+"""Changes to private classes of Streamlit, for fragments that poll. A fragment is a part of a page.
 
-Streamlit 1.67 has no public way to stop a fragment's timer from inside the fragment, or to ignore a poll from
-a page that the user has left. tests/pages/test_polling.py fails if these classes change.
+A fragment polls if a timer redraws it regularly. Streamlit 1.67 has no public way to stop this timer from
+inside the fragment. It has no public way to ignore a poll from a page that the user has left, either.
+tests/pages/test_polling.py fails if the private classes change.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from streamlit.runtime.scriptrunner_utils.script_run_context import ThreadState,
 
 
 def stop_polling() -> None:
-    """Stop the timer of the fragment that is running now.
+    """Stop the timer of the fragment that calls this function.
 
-    Rerunning the whole page would also stop the timer, but would close an open dialog. Streamlit itself sends
-    this message only for nested fragments that are no longer drawn.
+    Rerunning the whole page would also stop the timer, but would close an open dialog. The function sends the
+    message with which Streamlit stops the timers of nested fragments that are no longer drawn.
     """
     context, state = get_script_run_ctx(), ThreadState.get()
     if context and state.fragment_id:
@@ -26,10 +27,10 @@ def stop_polling() -> None:
 
 
 class StalePollFilter(ScriptRequests):
-    """The rerun requests of a session. It ignores polls from a page that the user has left.
+    """Streamlit's queue of rerun requests of a browser session, without polls from a page that was left.
 
-    Streamlit merges waiting requests and runs them on the page of the latest request. Without this filter, a
-    poll sent during a change of page would take the user back to the old page.
+    Streamlit merges waiting requests, and runs the page of the latest one. Without this filter, a poll that
+    arrives while the user changes the page would take the user back to the old page.
     """
 
     _page = ""
@@ -43,5 +44,5 @@ class StalePollFilter(ScriptRequests):
 
 
 def drop_stale_polls() -> None:
-    """Use StalePollFilter for all sessions that start after this call."""
+    """Make Streamlit use StalePollFilter for all browser sessions that start after this call."""
     script_runner.ScriptRequests = StalePollFilter  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The user's recent jobs, read from the database once for each run of a page."""
+"""The user's recent jobs, read from the database once each time a page is drawn."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from core.accounts.identity import SignedIn
 from core.generation.views import JobView
 from pages.ui.session import studio
 
-# The user's id and jobs while a whole page is drawn. It is None when Streamlit reruns a fragment alone.
+# The user's id and jobs while a whole page is drawn. None when Streamlit reruns only a fragment of a page.
 _read_for_run: ContextVar[tuple[str, tuple[JobView, ...]] | None] = ContextVar("_read_for_run", default=None)
 
 
 @contextmanager
 def read_jobs_once(user: SignedIn) -> Iterator[None]:
-    """Read the user's jobs now. Until the block ends, `recent_jobs` returns them without a new query."""
+    """Read the user's recent jobs from the database. `recent_jobs` returns them until the block ends."""
     before = _read_for_run.set((user.user_id, studio().jobs.recent(user.user_id)))
     try:
         yield
@@ -25,6 +25,10 @@ def read_jobs_once(user: SignedIn) -> Iterator[None]:
 
 
 def recent_jobs(user: SignedIn) -> tuple[JobView, ...]:
-    """Return the user's live jobs and those that ended recently. The newest batch is first."""
+    """Return the user's jobs that are queued or running, and the jobs that ended recently.
+
+    The jobs of the newest batch come first. The jobs are read from the database, unless `read_jobs_once` has
+    read them.
+    """
     owner_id, jobs = _read_for_run.get() or ("", ())
     return jobs if owner_id == user.user_id else studio().jobs.recent(user.user_id)

@@ -1,4 +1,7 @@
-"""The signed-in user of a browser tab, checked in every run of a page, and access to the studio."""
+"""The signed-in user of a browser tab, and access to the Studio (core.studio).
+
+Each time a page is drawn, it checks that the user is still signed in.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +27,16 @@ def studio() -> Studio:
 
 
 def token() -> str | None:
-    """Return the session token that the browser sent when this tab connected."""
+    """Return the session token from the cookie that the browser sent when this tab connected, if any."""
     return session_token(dict(st.context.cookies))
 
 
 def current_user() -> SignedIn | None:
-    """Return the user of this tab's session, or None if there is no valid session.
+    """Return the user of this tab's session, or None if the tab has no valid session.
 
-    Every run and poll asks the database, so that a withdrawal of access takes effect at the next click. If
-    the session has ended or changed, this tab's state is cleared before anything is drawn.
+    Each call reads the session from the database, so a user whose access was withdrawn is signed out at the
+    next click. If the session has ended or was replaced by another session, this tab's state is cleared
+    before anything is drawn.
     """
     client_info.set(current_client())
     user = studio().sessions.authenticate(token())
@@ -45,18 +49,18 @@ def current_user() -> SignedIn | None:
 
 
 def current_client() -> ClientInfo:
-    """Return the address and the browser of this tab.
+    """Return the IP address and the User-Agent header of this tab's browser.
 
-    Streamlit reports no address for a browser on the server's own computer.
+    The address is 127.0.0.1 if Streamlit reports none, as for a browser on the server's own computer.
     """
     address = st.context.ip_address or "127.0.0.1"
     return ClientInfo(address, st.context.headers.get("User-Agent", ""))
 
 
 def rerun_if_signed_out(user: SignedIn) -> None:
-    """Rerun the whole page if `user` is no longer signed in.
+    """Rerun the whole page if `user` is no longer the signed-in user.
 
-    Fragments and dialogs call this, because Streamlit reruns them without the rest of the page.
+    Fragments and dialogs call this first, because Streamlit can redraw them without the rest of the page.
     """
     if current_user() != user:
         st.rerun()
@@ -68,11 +72,11 @@ def as_user(
     *,
     on_failure: Callable[[ImageError], object] = keep_failure,
 ) -> Callable[..., None]:
-    """Return a widget's callback that calls `action` only if `user` is still signed in.
+    """Return a callback for a widget that calls `action` if `user` is still signed in.
 
-    The callback must check this itself, because Streamlit runs callbacks before the page checks the session.
-    `action` gets `user` as its first argument. An ImageError that `action` raises is logged and passed to
-    `on_failure`.
+    The callback checks this itself, because Streamlit runs it before the page checks the session. `action`
+    gets `user` and then the widget's `args`. If `action` raises an ImageError, the error is logged and passed
+    to `on_failure`.
     """
 
     def callback(*args: object) -> None:
@@ -84,7 +88,7 @@ def as_user(
 
 
 def require_user() -> SignedIn:
-    """Return the signed-in user. If there is none, rerun the app, which then shows the sign-in page."""
+    """Return the signed-in user. If nobody is signed in, rerun the app, which shows the sign-in page."""
     user = current_user()
     if user is None:
         st.rerun()

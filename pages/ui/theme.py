@@ -1,4 +1,4 @@
-"""The logo, and the styles that Streamlit's theme settings can't express."""
+"""The logo, and the CSS for what Streamlit's theme settings can't change."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ ICON = str(ASSETS / "icon.svg")
 
 
 def show_logo() -> None:
-    """Show the logo in the colour of the browser's theme.
-
-    Streamlit embeds a local SVG file as a data URL.
-    """
+    """Show the variant of the logo that suits the browser's light or dark theme."""
     variant = "dark" if st.context.theme.type == "dark" else "light"
     st.logo(str(ASSETS / f"logo-{variant}.svg"), size="large")
 
@@ -26,7 +23,10 @@ def apply_theme() -> None:
 
 @cache
 def _css() -> str:
-    """Return theme.css and the theme's colours as CSS variables. Streamlit sets them only in components."""
+    """Return the CSS of all pages: two colours of the theme as CSS variables, then the file theme.css.
+
+    Streamlit defines CSS variables for its theme only inside components.
+    """
     names = {"--ground": "backgroundColor", "--accent": "primaryColor"}
     colours = " ".join(f"{name}: {_light_dark(option)};" for name, option in names.items())
     return f".stApp {{ {colours} }}\n{(ASSETS / 'theme.css').read_text()}"

@@ -1,6 +1,7 @@
-"""Toasts of a widget's callback. They are shown when the run after the click draws the page.
+"""Toasts from widget callbacks. A toast is a short message in a corner of the page.
 
-A toast that a callback shows directly would replace the page's first element, which holds the styles.
+A callback puts its toasts into a queue, which is shown when the page is drawn after the callback. A toast
+that a callback showed directly would replace the page's first element, which holds the styles.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ QUEUE_KEY = "_queued_toasts"
 
 
 def queue_toast(text: str) -> None:
-    """Queue a toast in a callback. `text` is Markdown."""
+    """Add a toast to the queue. Call this in a widget's callback. `text` is Markdown."""
     st.session_state.setdefault(QUEUE_KEY, []).append(text)
 
 
 def show_queued_toasts() -> None:
-    """Show the queued toasts. If this run is interrupted, the next run shows them."""
+    """Show the toasts in the queue, then empty the queue.
+
+    If Streamlit interrupts this function, the queue stays as it is, and the toasts are shown when the page is
+    drawn again.
+    """
     for text in st.session_state.get(QUEUE_KEY, ()):
         st.toast(text)
     st.session_state.pop(QUEUE_KEY, None)

@@ -1,4 +1,4 @@
-"""The Create page's fields: the description, the enhancement and the options."""
+"""The input fields of the Create page: the description, the enhancement and the options."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def _use_example(user: SignedIn, state: CreateState) -> None:
 
 
 def field_failure(state: CreateState, *names: str) -> None:
-    """Show the last failure below a field, if the failure is about one of the fields `names`.
+    """Show the last click's error here if it is about one of the fields `names`. Call this below the field.
 
-    Without a failure, an empty element reserves the place. Otherwise Streamlit would move the elements below,
-    and show them twice until the run ends.
+    If there is no such error, an empty element keeps the position. Otherwise a later error would move the
+    elements below, and Streamlit would show them twice for a moment.
     """
     placeholder = st.empty()
     if failure := state.failure_at(*names):
@@ -121,7 +121,10 @@ def enhancement_fields(state: CreateState) -> None:
 
 
 def option_fields(state: CreateState) -> None:
-    """Draw the fields for model, size, quality and number of images, as the chosen model supports them."""
+    """Draw the fields for the model, the size, the quality and the number of images.
+
+    The size and quality fields have the options that the chosen model supports.
+    """
     models = {model.name: model for model in studio().quotes.models()}
     has_failure = state.failure_at(*OPTION_FIELDS) is not None
     # Use a new key for each failure. With the same key, an expander that the user has closed would stay
@@ -156,7 +159,7 @@ def option_fields(state: CreateState) -> None:
 
 
 def _show_size_failure(size: str, model: ImageModel) -> None:
-    """Show a failure if the model doesn't support the size, before the user clicks Generate."""
+    """Show an error if `model` doesn't support `size`, so that the user sees it before clicking Generate."""
     try:
         check_size(size, model)
     except errors.InvalidParameter as failure:
@@ -179,7 +182,9 @@ def _select(
 ) -> str:
     """Draw a select box for the draft's field `name`, and return the selected option.
 
-    If the draft's value isn't one of `options`, a preferred option is selected.
+    If the draft's value isn't one of `options`, the first value of `preferred` that is an option is selected.
+    If there is none, the first option is selected. `labels` returns the text of an option. With `accept_new`,
+    the user may type another value.
     """
     fallback = next((value for value in preferred if value in options), options[0])
     value = getattr(state.draft, name)

@@ -1,4 +1,4 @@
-"""The offer to use existing images, shown if Generate would buy images that the user already has."""
+"""The box that offers existing images if the user is about to buy the same images again."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ THUMBNAIL_WIDTH = 72
 
 
 def offer_panel(user: SignedIn, state: CreateState, quote: Quote) -> None:
-    """Show the offer if it was made for `quote`, the draft's current quote. Otherwise discard the offer."""
+    """Show the box with the offer, if the user's draft hasn't changed since the offer was made.
+
+    `quote` is the draft's current quote. If the offer was made for another quote, discard the offer.
+    """
     if state.offer_quote != quote:
         state.offer = None
     if state.offer is None:
@@ -44,7 +47,7 @@ def offer_title(offer: Offer) -> str:
 
 
 def _images(offer: Offer) -> list[Image]:
-    """Return the existing images of the offer, each only once."""
+    """Return the offer's existing images. An image that occurs several times is returned once."""
     return list({image.id: image for image in offer.images}.values())
 
 
@@ -81,7 +84,10 @@ def _generate_all_button(user: SignedIn, state: CreateState, offer: Offer) -> No
 
 
 def _generate(user: SignedIn, state: CreateState, generate: Callable[[SignedIn, Offer], str]) -> None:
-    """Order the images only once: the second click of a double click finds no offer."""
+    """Remove the offer, then generate images with the function `generate`.
+
+    If the user clicks twice, the second click finds no offer and does nothing.
+    """
     offer, state.offer, state.rerun_page = state.offer, None, True
     if offer is None:
         return
@@ -90,7 +96,10 @@ def _generate(user: SignedIn, state: CreateState, generate: Callable[[SignedIn, 
 
 
 def _open(user: SignedIn, state: CreateState, images: list[Image]) -> None:
-    """Record that the images were reused, then open the image, or the gallery if there are several."""
+    """Record that the user uses the existing images, then open the gallery.
+
+    If there is only one image, open this image in the gallery.
+    """
     offer, state.offer = state.offer, None
     with catch_failure(state.keep_failure):
         if offer:

@@ -1,4 +1,4 @@
-"""Jobs that ended without an image: the reasons, and buttons to try again, edit the prompt or dismiss."""
+"""The jobs that ended without an image: the reasons, and buttons to try again, edit or dismiss them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pages.ui.error_panel import catch_failure, show_failure
 from pages.ui.formatting import STATE_LABELS, escape_markdown, format_image_count, format_price, shorten
 from pages.ui.session import as_user, studio
 
-# More groups are folded, so that the images below stay visible.
+# Further groups are hidden in an expander, so that the images below stay visible.
 _MAX_OPEN_GROUPS = 2
 
 
@@ -36,9 +36,9 @@ def failed_jobs(user: SignedIn, state: CreateState, jobs: Sequence[JobView]) -> 
 
 
 def _groups(jobs: Sequence[JobView]) -> list[list[JobView]]:
-    """Return the jobs that ended without an image, grouped by batch, state and error code.
+    """Return those of `jobs` that ended without an image, grouped by batch, state and error code.
 
-    Groups with an unknown outcome come first, because they may have been paid for.
+    Groups whose outcome is unknown come first, because their jobs may have been charged.
     """
     groups: dict[tuple[str, str, str], list[JobView]] = {}
     for job in jobs:
@@ -102,7 +102,7 @@ def _retry(user: SignedIn, state: CreateState, job_ids: tuple[str, ...]) -> None
 
 
 def _edit(user: SignedIn, state: CreateState, job_id: str) -> None:
-    """Copy the job's prompt and options into the draft, where the user can change them."""
+    """Copy the job's prompt and options into the draft, where the user can edit them. Redraw the page."""
     with catch_failure(state.keep_jobs_failure):
         studio().reuse.job(user, job_id)
         reset_create_state()

@@ -1,4 +1,4 @@
-"""Cards of the latest images on the Create page: waiting, being generated, or finished."""
+"""Cards of the user's latest images on the Create page. An image is waiting, being generated or finished."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from pages.ui.toasts import queue_toast, show_queued_toasts
 
 POLL_SECONDS = 1.0
 COLUMNS = 3
-# The button "Clear" removes jobs in these states. A failed job may have been paid for, so it has its own
-# button.
+# The button "Clear" removes jobs in these states from the page. A failed job may have been charged, so each
+# group of failed jobs has a button of its own.
 CLEARED_STATES = (JobState.DONE, JobState.CANCELLED)
-# Only the next few waiting images have a card. A large batch has many more.
+# Only the next few waiting images have a card, because a large batch has many.
 _MAX_WAITING_CARDS = 3
 
 
 def job_cards(user: SignedIn, state: CreateState) -> None:
-    """Draw the cards. They poll once a second, but only while an image is waiting or being generated."""
+    """Draw the cards. While an image is waiting or being generated, redraw them once a second."""
     live = any(job.is_live for job in recent_jobs(user))
     st.fragment(run_every=POLL_SECONDS if live else None)(_cards)(user, state, live)
 
@@ -77,7 +77,10 @@ def _header(user: SignedIn, state: CreateState, jobs: Sequence[JobView]) -> None
 
 
 def _waiting_count(user: SignedIn, state: CreateState) -> None:
-    """Show one line for all waiting images, if they are too many to have a card each."""
+    """Show the number of waiting images, with a button that cancels them all.
+
+    Shows nothing if the waiting images are so few that each has a card.
+    """
     if (count := studio().jobs.counts(user.user_id).get(JobState.QUEUED, 0)) <= _MAX_WAITING_CARDS:
         return
     with st.container(
@@ -93,7 +96,10 @@ def _waiting_count(user: SignedIn, state: CreateState) -> None:
 
 
 def _jobs_with_card(jobs: Sequence[JobView]) -> list[JobView]:
-    """Return the jobs that get a card: all except failed jobs and most of the waiting jobs."""
+    """Return those of `jobs` that get a card. The jobs that ended without an image get none.
+
+    Of the waiting jobs, only the first few get a card.
+    """
     waiting = sorted(
         (job for job in jobs if job.state is JobState.QUEUED), key=lambda job: (job.created_at, job.position)
     )
@@ -102,9 +108,9 @@ def _jobs_with_card(jobs: Sequence[JobView]) -> list[JobView]:
 
 
 def _batches_with_many_prompts(jobs: Sequence[JobView]) -> set[str]:
-    """Return the ids of the batches whose images have different prompts.
+    """Return the ids of the batches whose jobs have more than one prompt.
 
-    The cards of these batches show the prompt.
+    On the cards of these batches, each image's prompt is shown.
     """
     prompts: dict[str, set[str]] = {}
     for job in jobs:
@@ -133,7 +139,7 @@ def _card(user: SignedIn, state: CreateState, job: JobView, *, with_prompt: bool
 
 
 def _card_image(job: JobView) -> None:
-    """Show the finished image, its latest preview, or a grey placeholder."""
+    """Show the job's finished images, or its latest preview, or a grey placeholder while there is none."""
     alt = image_alt_text(job.recipe.name, job.recipe.prompt)
     for image_id in job.image_ids:
         st.image(thumbnail_url(image_id), alt=alt, width="stretch")

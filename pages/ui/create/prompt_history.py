@@ -1,4 +1,4 @@
-"""Earlier versions of the prompt, in a popover. A click restores a version."""
+"""A popover that lists the earlier prompts of the draft. A click on a prompt restores it."""
 
 from __future__ import annotations
 

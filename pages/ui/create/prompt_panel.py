@@ -1,4 +1,7 @@
-"""The prompt with its length and price, and the buttons that enhance it and generate images."""
+"""The Create page's prompt field, the prompt's length and price, and the buttons below it.
+
+The buttons enhance the prompt, generate images and restore earlier prompts.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +41,11 @@ ENHANCE_POLL_SECONDS = 0.3
 
 
 def prompt_panel(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
-    """Draw the panel. While the enhancement `run` is live, the panel is a fragment that polls for its text.
+    """Draw the panel. `run` is the user's last enhancement, or None if there is none.
 
-    Otherwise the panel isn't a fragment. Text typed in a fragment is lost if the user's next click opens
-    another page.
+    While the enhancement is running, the panel is a Streamlit fragment that polls for its text. Otherwise it
+    isn't a fragment: Streamlit would lose text typed in a fragment if the user's next click opens another
+    page.
     """
     polling = run is not None and run.is_live
     panel = st.fragment(run_every=ENHANCE_POLL_SECONDS)(_panel) if polling else _panel
@@ -53,7 +57,7 @@ def _panel(user: SignedIn, state: CreateState, polling: bool) -> None:
     run = studio().enhancements.current(user.user_id)
     live = run if run and run.is_live else None
     if bool(live) != polling or is_unshown(state, run) or state.rerun_page:
-        # Only a run of the whole page can start or stop polling, or redraw the other fields.
+        # Only rerunning the whole page can start or stop polling, or redraw the other fields.
         state.rerun_page = False
         st.rerun()
     st.subheader("Prompt", anchor=False)
@@ -93,13 +97,19 @@ def _prompt_field(state: CreateState) -> None:
 
 
 def _streamed_prompt(text: str) -> None:
-    """Show the enhanced text so far. It has its own widget, so that it isn't taken for the user's edit."""
+    """Show the part of the enhanced prompt that has arrived.
+
+    It has a widget of its own, so that it isn't mistaken for the user's edit of the prompt.
+    """
     st.session_state["prompt-stream"] = text
     st.text_area("Prompt", key="prompt-stream", height=260, disabled=True, label_visibility="collapsed")
 
 
 def _notes(state: CreateState, quote: Quote) -> None:
-    """Show the prompt's length and price, and notes about the prompt."""
+    """Show the prompt's length and price, then notes, such as an unclosed brace in the prompt.
+
+    If the prompt makes too many images, show a warning in place of the length and price.
+    """
     if quote.excess:
         st.warning(escape_markdown(quote.excess.message), icon=":material/stacks:")
     else:
@@ -160,14 +170,17 @@ def _generate_label(quote: Quote) -> str:
 
 
 def _budget_warning(user: SignedIn, state: CreateState, quote: Quote) -> None:
-    """Show a warning if the user's budget doesn't cover the images."""
+    """Show a warning if the user's budget doesn't cover the price of the images."""
     shortfall = studio().quotes.shortfall(user, quote)
     if shortfall and not isinstance(state.failure, errors.BudgetSpent):
         st.warning(escape_markdown(shortfall.message), icon=":material/savings:")
 
 
 def _show_failures(state: CreateState) -> None:
-    """Show the last click's failure, or where the page shows it. Also show why the draft wasn't stored."""
+    """Show the last click's error. If it is shown beside a field, show its message and where that field is.
+
+    Also show the error if storing the draft failed.
+    """
     if failure := state.failure_at(*FIELDS_WITH_FAILURE):
         where = "under More options" if state.failure_at(*OPTION_FIELDS) else "below the field"
         st.error(f"{escape_markdown(failure.message)} See the details {where}.", icon=":material/error:")
@@ -188,14 +201,13 @@ def _enhance(user: SignedIn, state: CreateState) -> None:
 
 
 def _generate(user: SignedIn, state: CreateState) -> None:
-    """Generate the images. If the user already has some of them, offer these first."""
+    """Generate the images of the draft. If the user already has some of them, offer these first."""
     _begin_click(user, state)
     quote = current_quote(state)
     order = studio().orders.check(user, quote)
     state.offer, state.offer_quote = studio().existing_images.offer(user, order), quote
     if state.offer:
-        # On a phone the offer is below the visible part of the page, and a screen reader reads only the
-        # toast.
+        # On a phone the offer is below the visible part of the page. A screen reader speaks only the toast.
         queue_toast(f"{offer_title(state.offer)}. Nothing was charged.")
         return
     studio().orders.generate(user, order)
@@ -204,5 +216,5 @@ def _generate(user: SignedIn, state: CreateState) -> None:
 
 def _begin_click(user: SignedIn, state: CreateState) -> None:
     read_widgets(user, state)
-    # Rerun the whole page: it still shows the last failure, and it lacks the new jobs.
+    # Rerun the whole page, because it still shows the last error and doesn't show the new jobs yet.
     state.failure, state.offer, state.rerun_page = None, None, True

@@ -1,4 +1,7 @@
-"""The Create page's state in one browser tab: the draft, its widgets' keys, and the last failure."""
+"""The Create page's state in one browser tab: the draft, the keys of its widgets, and the last errors.
+
+The draft has the values of all input fields and the prompt.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,9 @@ FIELDS = (
     "quality",
     "images",
 )
-# The names of the option fields in the errors of `core`. `n` is the number of images.
+# The fields that `core`'s errors name if they are about an option. `n` is the number of images.
 OPTION_FIELDS = ("model", "size", "quality", "n", "background", "output_format")
-# A failure about one of these fields is shown beside the field instead of below the buttons.
+# An error about one of these fields is shown beside the field instead of below the buttons.
 FIELDS_WITH_FAILURE = ("name", "traits", "base_prompt", "style", "guidance", *OPTION_FIELDS)
 SHAPES = {
     "1024x1024": "Square",
@@ -50,61 +53,66 @@ SHAPES = {
 class CreateState:
     """The Create page's state in one browser tab.
 
-    The keys of the widgets contain `form_id` or `prompt_form_id`. If an example or a reused image replaces
-    the draft, a new id makes new widgets, which show the new draft. Writing a value into the session state of
-    an existing widget isn't reliable: under load the browser sends the old value back.
+    `draft` has the values of the input fields and the prompt. The Streamlit keys of the widgets contain
+    `form_id` or `prompt_form_id`. If an example or a reused image replaces the draft, the ids change.
+    Streamlit then makes new widgets, which show the new draft. Writing a value into an existing widget isn't
+    reliable: under load the browser sends the old value back.
     """
 
     draft: DraftState
-    # The draft as this tab stored it last. Another tab's changes are found by comparison with it.
+    # The draft as this tab last stored it. It is used to find out what another tab has changed since.
     saved_draft: DraftState
     form_id: str = field(default_factory=new_id)
     prompt_form_id: str = field(default_factory=new_id)
-    # The highest number of images that can be entered. It is a part of that widget's key.
+    # The largest number of images that the user can enter. It is a part of the key of that field's widget.
     max_images: int = 1
     failure: errors.ImageError | None = None
-    # Counts the failures about options. Each failure opens the options again.
+    # Counts the errors about options. Each new error unfolds the options again.
     option_failures: int = 0
-    # The failure to store the draft, until storing succeeds.
+    # The error of storing the draft. It is kept until the draft is stored.
     save_failure: errors.ImageError | None = None
     jobs_failure: errors.ImageError | None = None
-    # The id of the last enhancement whose text or failure this tab has shown.
+    # The id of the last enhancement whose text or error this tab has shown.
     shown_run_id: str | None = None
-    # Words of the description that the enhancement had left out. They were added at the prompt's end.
+    # Words of the description that the text model left out. They were added at the end of the prompt.
     added_back: tuple[str, ...] = ()
-    # When the enhanced prompt was written, if it was reused from an earlier enhancement.
+    # If the enhanced prompt was reused from an earlier enhancement, the time of that enhancement.
     reused_from: datetime | None = None
-    # The offer of existing images, and the quote for which it was made.
+    # The offer of existing images in place of new ones, and the quote for which it was made.
     offer: Offer | None = None
     offer_quote: Quote | None = None
     # The latest quote, and the draft for which it was computed.
     quoted: tuple[DraftState, Quote] | None = None
     # True if a click in the prompt panel has also changed the rest of the page.
     rerun_page: bool = False
-    # True if the tab began with an empty draft. Typing doesn't reset it, because the fields would move.
+    # True if the page shows the welcome box: the tab began with an empty draft. Typing doesn't hide the box,
+    # because the fields would move.
     welcome: bool = False
 
     def key(self, name: str) -> str:
-        """Return the key of a field's widget."""
+        """Return the Streamlit key of the widget for the field `name`, which is one of FIELDS."""
         form_id = self.prompt_form_id if name in ("prompt", "many") else self.form_id
         return f"draft-{name}-{self.max_images}-{form_id}" if name == "images" else f"draft-{name}-{form_id}"
 
     def failure_at(self, *names: str) -> errors.ImageError | None:
-        """Return the last failure if it is about one of the fields `names`, otherwise None."""
+        """Return the last click's error if it is about one of the fields `names`, otherwise None."""
         return self.failure if self.failure and self.failure.field in names else None
 
     def keep_failure(self, failure: errors.ImageError) -> None:
-        """Keep the failure of a click. The next run shows it beside its field or below the buttons."""
+        """Keep the error of a click until the page is drawn.
+
+        The page shows the error beside the field that it is about, or below the buttons.
+        """
         self.failure = failure
         self.option_failures += failure.field in OPTION_FIELDS
 
     def keep_jobs_failure(self, failure: errors.ImageError) -> None:
-        """Keep the failure of a click on a job's card. The next run shows it above the cards."""
+        """Keep the error of a click on a job's card until the page is drawn. It is shown above the cards."""
         self.jobs_failure = failure
 
 
 def create_state(user: SignedIn) -> CreateState:
-    """Return this tab's state. A new tab starts with the stored draft."""
+    """Return the Create page's state in this tab. In a new tab, it starts with the user's stored draft."""
     if STATE_KEY not in st.session_state:
         run = studio().enhancements.current(user.user_id)
         draft = studio().drafts.load(user.user_id)
@@ -118,21 +126,24 @@ def create_state(user: SignedIn) -> CreateState:
 
 
 def reset_create_state() -> None:
-    """Discard this tab's state, so that the Create page starts again with the stored draft.
+    """Discard the Create page's state in this tab. The page then starts again with the stored draft.
 
-    Call this after another page has changed the stored draft.
+    Call this after code outside the Create page's form has changed the stored draft.
     """
     st.session_state.pop(STATE_KEY, None)
 
 
 def store_typed_text(user: SignedIn) -> None:
-    """Store the text typed last on the Create page, even if the user has already opened another page."""
+    """Store what the user typed last on the Create page.
+
+    Call this on every page, because the user may have opened another page while the text was sent.
+    """
     if STATE_KEY in st.session_state:
         read_widgets(user, st.session_state[STATE_KEY])
 
 
 def read_widgets(user: SignedIn, state: CreateState) -> None:
-    """Copy the widgets' values into the draft, and store the draft if it has changed."""
+    """Copy the values of the widgets into the draft of `state`. Store the draft if it has changed."""
     typed = {
         name: st.session_state[state.key(name)] for name in FIELDS if state.key(name) in st.session_state
     }
@@ -147,9 +158,9 @@ def read_widgets(user: SignedIn, state: CreateState) -> None:
 
 
 def update_draft(user: SignedIn, state: CreateState, draft: DraftState) -> None:
-    """Make `draft` this tab's draft and store it.
+    """Make `draft` this tab's draft, and store it in the database.
 
-    If storing fails, this tab keeps the draft and the page shows the failure.
+    If storing fails, the tab keeps the draft, and the page shows the error.
     """
     if draft == state.draft and not state.save_failure:
         return
@@ -164,7 +175,10 @@ def update_draft(user: SignedIn, state: CreateState, draft: DraftState) -> None:
 
 
 def current_quote(state: CreateState) -> Quote:
-    """Return the quote for the draft. It is computed again only if the draft has changed."""
+    """Return the quote for the draft: the number of images and their price.
+
+    The quote is computed only if the draft has changed since the last call.
+    """
     if state.quoted is None or state.quoted[0] is not state.draft:
         draft = state.draft
         recipe = draft.recipe(studio().settings.default_image_model)
@@ -173,12 +187,15 @@ def current_quote(state: CreateState) -> Quote:
 
 
 def is_unshown(state: CreateState, run: EnhancementRun | None) -> bool:
-    """Return whether the enhancement `run` has ended and this tab hasn't shown its result yet."""
+    """Return whether the enhancement `run` has ended and its result wasn't shown in this tab yet."""
     return run is not None and not run.is_live and run.id != state.shown_run_id
 
 
 def apply_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
-    """Copy a finished enhancement's text or failure into the state, once in each tab."""
+    """Copy the result of the ended enhancement `run` into the state: the enhanced prompt, or the error.
+
+    Does nothing if the enhancement is still running, or if this tab has already shown its result.
+    """
     if run is None or not is_unshown(state, run):
         return
     state.shown_run_id = run.id
@@ -191,9 +208,10 @@ def apply_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | 
 
 
 def parse_size(typed: str | None) -> str:
-    """Return a typed size in the notation of the service, such as `1024x1024`.
+    """Return the size that the user has typed in the service's notation, such as `1024x1024`.
 
-    `typed` may be "1024 × 1024", "1024*1024" or the name of a shape, such as "Square".
+    `typed` may be "1024 × 1024", "1024*1024" or the name of a shape, such as "Square". Returns an empty
+    string if `typed` is None. Any other text is returned in lower case and without spaces.
     """
     text = "".join((typed or "").casefold().replace("×", "x").replace("*", "x").split())
     return next((size for size, shape in SHAPES.items() if shape.casefold() == text), text)

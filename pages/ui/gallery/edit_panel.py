@@ -1,4 +1,7 @@
-"""Edits and variations of an open image, and the link to the image that it was made from."""
+"""The part of the image dialog that edits or varies the image and shows the resulting images.
+
+It also links to the image from which the image was made, if any.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ THUMBNAIL_WIDTH = 56
 
 
 def edit_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
-    """Draw a field for the change, the buttons, and the new images that result."""
+    """Draw a text field for the requested change, two buttons with the price, and the resulting images."""
     plan = studio().edits.plan(user, image.id)
     edits, text_key = state.edits_of(image.id), f"edit-text-{image.id}"
     with st.container(key="edit-panel", gap="small"):
@@ -82,7 +85,10 @@ def _batches(user: SignedIn, edits: EditState) -> list[Batch]:
 
 
 def _progress(user: SignedIn, edits: EditState) -> None:
-    """Show how many images are being generated, then the new images and failures, newest first."""
+    """Show how many images are still being generated. Below, show the finished images and the errors.
+
+    The newest come first.
+    """
     rerun_if_signed_out(user)
     batches = _batches(user, edits)
     if live := sum(batch.is_live for batch in batches):
@@ -123,7 +129,10 @@ def _vary(user: SignedIn, edits: EditState, image_id: str) -> None:
 
 
 def source_image(user: SignedIn, image: Image) -> None:
-    """Show the image from which `image` was edited or varied, with a button that opens it."""
+    """Show the image from which `image` was made as an edit or a variation, with a button that opens it.
+
+    Shows nothing if `image` wasn't made from another image.
+    """
     if not image.source_id:
         return
     try:

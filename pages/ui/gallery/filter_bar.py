@@ -16,7 +16,7 @@ from pages.ui.session import studio
 
 
 def filter_bar(user: SignedIn, state: GalleryState) -> Filters:
-    """Draw the search field and the filters, and return what is chosen now."""
+    """Draw the search field and the filters, and return the user's current choice."""
     choices, chosen = studio().gallery.styles_and_models(user.user_id), state.filters
     with st.container(horizontal=True, vertical_alignment="bottom", key="filters"):
         search = st.text_input(
@@ -41,9 +41,10 @@ def trash_text() -> str:
 def _select(
     state: GalleryState, name: str, values: tuple[str, ...], label: Callable[[str], str], *, width: int
 ) -> str:
-    """Draw a select box for the filter `name`, and return the selected value. The first option is empty.
+    """Draw a select box for the filter `name`, and return the selected value.
 
-    The selected value stays an option, even if no image has it any more.
+    The options are `values`, and an empty string that selects all images. The filter's current value stays an
+    option, even if no image has this value any more. `label` returns the text of an option.
     """
     chosen: str = getattr(state.filters, name) or ""
     options = list(dict.fromkeys(("", *values, chosen)))

@@ -1,4 +1,4 @@
-"""The dialog with one image at full size, its prompts and details, and buttons for all actions on it."""
+"""The dialog that shows one image in full size, its prompts and details, and buttons for what can be done."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pages.ui.toasts import queue_toast
 def image_dialog(user: SignedIn, state: GalleryState, image_id: str) -> None:
     """Open a dialog that shows the image.
 
-    If the image belongs to another user, the page shows the failure that there is no such image.
+    If the user's gallery has no such image, show an error on the page and open no dialog.
     """
     with failure_panel("open"):
         title = escape_markdown(studio().gallery.get(user.user_id, image_id).name) or "Untitled image"
@@ -51,9 +51,9 @@ def _body(user: SignedIn, state: GalleryState, image_id: str) -> None:
 
 
 def _full_image(user: SignedIn, image: Image) -> None:
-    """Show the image, or the reason why its file can't be shown.
+    """Show the image in full size. If its file is missing or damaged, show the error in its place.
 
-    Without this check, the browser would show a broken icon.
+    Without this check, the browser would show only a broken icon.
     """
     with failure_panel("image"):
         studio().gallery.check_file(user.user_id, image.id)
@@ -61,7 +61,10 @@ def _full_image(user: SignedIn, image: Image) -> None:
 
 
 def _other_prompts(image: Image) -> list[tuple[str, str]]:
-    """Return the labels and texts of the prompt's other versions, without empty ones."""
+    """Return the label and the text of each other prompt stored with the image, such as the base prompt.
+
+    Empty prompts are left out.
+    """
     texts = (
         ("Base prompt", image.base_prompt),
         ("Enhanced prompt", image.enhanced_prompt),
@@ -72,7 +75,7 @@ def _other_prompts(image: Image) -> list[tuple[str, str]]:
 
 
 def _text_block(text: str) -> None:
-    """Show a text to read or copy. Line breaks are kept, and Markdown is shown literally."""
+    """Show a text that the user can read or copy. Line breaks are kept, and Markdown isn't interpreted."""
     st.code(text or "No prompt", language=None, wrap_lines=True)
 
 

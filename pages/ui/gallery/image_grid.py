@@ -1,4 +1,4 @@
-"""A grid of thumbnails. A click, Enter or Space opens an image."""
+"""A grid of thumbnails. The user opens an image with a click, Enter or Space."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _source(suffix: str) -> str:
 
 
 def image_grid(images: Sequence[Image], *, key: str) -> str | None:
-    """Draw the thumbnails. Return the id of the image that the user has just opened, or None."""
+    """Draw the thumbnails of `images`. Return the id of the image that the user has just opened, or None."""
     grid = st.components.v2.component(
         "atelier.grid", html='<div class="grid"></div>', css=_source(".css"), js=_source(".js")
     )

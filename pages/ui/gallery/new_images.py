@@ -1,4 +1,4 @@
-"""A button that shows the images that were finished while the gallery was open."""
+"""A button on the Gallery page that adds the images finished since the page was drawn."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ POLL_SECONDS = 2.0
 
 
 def new_images_button(user: SignedIn, *, is_empty: bool) -> None:
-    """Poll while jobs are live, and draw a button that shows their finished images.
+    """Check regularly whether the user's jobs have finished, and draw a button that shows their images.
 
-    If the gallery `is_empty`, it shows the first images without a click. Otherwise it isn't redrawn without a
-    click, because redrawing would close an open image and move the other images.
+    The page isn't redrawn without a click, because that would close an open image and move the other images.
+    If the gallery `is_empty`, the page is redrawn as soon as the first image is finished.
     """
     if job_ids := live_job_ids(user):
         st.fragment(run_every=POLL_SECONDS)(_poll)(user, job_ids, is_empty)

@@ -1,4 +1,7 @@
-"""Share links of one image: create a link, and revoke existing links."""
+"""The part of the image dialog that creates share links for the image and revokes them.
+
+A share link is a URL that shows one image to whoever has it.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def share_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
 
 
 def _new_link(state: GalleryState, image: Image) -> None:
-    """Show the link that was just created. It is shown only here and only once."""
+    """Show the share link that was just created, or the error if creating it failed.
+
+    The link can't be shown again later, because only a hash of its token is stored.
+    """
     share = state.share
     if share is None or share.image_id != image.id:
         return

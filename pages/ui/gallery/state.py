@@ -15,16 +15,20 @@ STATE_KEY = "gallery-state"
 
 @dataclass(slots=True)
 class EditState:
-    """The edits and variations of one image that this tab has ordered.
+    """The edits and variations of one image that the user has requested in this browser tab.
 
-    `failure` is the failure of the last click, if it failed.
+    `batch_ids` are the ids of their batches, oldest first. `failure` is the error of the last click, or None
+    if the click succeeded.
     """
 
     batch_ids: tuple[str, ...] = ()
     failure: errors.ImageError | None = None
 
     def add_batch(self, batch_id: str) -> None:
-        """Add the id of a new batch. A double click adds the same id twice, which counts once."""
+        """Add the id of a new batch, and forget the last error.
+
+        An id that is already known isn't added. A double click calls this function twice with the same id.
+        """
         self.batch_ids, self.failure = tuple(dict.fromkeys((*self.batch_ids, batch_id))), None
 
     def keep_failure(self, failure: errors.ImageError) -> None:
@@ -33,9 +37,9 @@ class EditState:
 
 @dataclass(slots=True)
 class ShareState:
-    """The share link that was created last for one image, or the failure to create it.
+    """The result of the last click on "Create a link" for the image `image_id`.
 
-    The link itself is shown only once.
+    `token` is the new share link's token, or None if creating the link failed. `failure` is then the error.
     """
 
     image_id: str
@@ -47,20 +51,21 @@ class ShareState:
 class GalleryState:
     """The Gallery page's state in one browser tab.
 
-    `cursor` belongs to `filters`, so new filters start at the first page. `form_id` is a part of the filter
-    widgets' keys. A new `form_id` makes new widgets, which show the values of `filters`.
+    `filters` are the search and the filters. `cursor` marks the current page of the results; None is the
+    first page. New filters set it to None. `form_id` is a part of the filter widgets' keys. If it changes,
+    Streamlit makes new widgets, which show the values of `filters`.
     """
 
     filters: Filters = field(default_factory=Filters)
     cursor: str | None = None
     form_id: str = field(default_factory=new_id)
-    # The id of the image that was moved to the trash last, while the page offers to undo that.
+    # The id of the image that was moved to the trash last. It is set while the page shows the button "Undo".
     trashed_id: str | None = None
     share: ShareState | None = None
     edits: dict[str, EditState] = field(default_factory=dict)
 
     def key(self, name: str) -> str:
-        """Return the key of a filter's widget."""
+        """Return the Streamlit key of the widget for the filter `name`."""
         return f"g-{name}-{self.form_id}"
 
     def edits_of(self, image_id: str) -> EditState:
