@@ -42,9 +42,10 @@ def _name(name: bytes | None) -> str:
 
 
 def _value(name: str, text: str) -> Any:
-    """Return the value of the field `name`: a number or a boolean if the field holds one, otherwise `text`.
+    """Return the value of the form field `name`, whose content is `text`.
 
-    If `text` can't be decoded as such a value, `text` is returned.
+    A field that holds a number or a boolean gives that value. Otherwise, or if the content can't be decoded,
+    the value is `text`.
     """
     if name not in _JSON_FIELDS:
         return text

@@ -69,7 +69,7 @@ class ParsedImageRequest:
     def usage(self, pictures: int) -> dict[str, Any]:
         """Return the `usage` object of a response with `pictures` finished images.
 
-        The output tokens are OpenAI's published counts for gpt-image-2.5-flare.
+        The output tokens are the catalogue's counts for gpt-image-2.5-flare.
         """
         text_tokens, image_tokens = estimate_tokens(self.prompt), _TOKENS_PER_INPUT * self.inputs
         partial_tokens = PARTIAL_TOKENS * self.partials if self.stream else 0

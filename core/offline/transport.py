@@ -175,7 +175,8 @@ class OfflineTransport(httpx2.BaseTransport):
 def _event_fields(number: int, request: ParsedImageRequest) -> dict[str, Any]:
     """Return the event's type, and the fields that only events of this type have.
 
-    The first `request.partials` pictures are partial images. The next picture is the finished one.
+    `number` counts the pictures of one image from 0. The first `request.partials` pictures are partial
+    images, and the next is the finished picture.
     """
     if number < request.partials:
         return {"type": f"{request.event_prefix}.partial_image", "partial_image_index": number}

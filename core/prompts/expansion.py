@@ -147,7 +147,7 @@ def _parse_range(line: str, start: int, end: int, delimiters: _Delimiters, depth
 
 
 def _scan(line: str) -> _Delimiters:
-    """Return the positions of the braces and bars in `line`."""
+    """Return the positions of the unescaped braces and bars in `line`."""
     opened, closing, bars, position = list[int](), dict[int, int](), set[int](), 0
     while position < len(line):
         if _is_escape(line, position):

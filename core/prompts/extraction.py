@@ -67,7 +67,7 @@ def _unquoted(text: str) -> str:
 def missing_facts(text: str, request: PromptRequest) -> tuple[str, ...]:
     """Return the facts of `request`, which are its name and its traits, that `text` doesn't contain.
 
-    The search ignores differences in case, spacing and Unicode form.
+    A fact counts as contained even if it differs from `text` in case, spacing or Unicode form.
     """
     normalised = _normalised(text)
     facts = (fact.strip() for fact in (request.name, *request.traits))
@@ -85,7 +85,7 @@ def append_facts(text: str, facts: tuple[str, ...]) -> str:
 
 
 def _contains(text: str, fact: str) -> bool:
-    """Return whether `text` contains `fact` as whole words: "also" doesn't contain "Al"."""
+    """Return whether `text` contains `fact` as whole words. For example, "also" doesn't contain "al"."""
     before = r"(?<!\w)" if fact[0].isalnum() and fact[0].isascii() else ""
     after = r"(?!\w)" if fact[-1].isalnum() and fact[-1].isascii() else ""
     return re.search(before + re.escape(fact) + after, text) is not None

@@ -41,7 +41,7 @@ Answer with the prompt alone, as plain text: no title, no explanation, no code f
 def system_message(request: PromptRequest) -> str:
     """Return the system message, which tells the text model how to write the prompt.
 
-    The enhancement level of `request` selects one of the rules.
+    One of its rules depends on the enhancement level of `request`.
     """
     return _INSTRUCTIONS.format(level=_LEVELS[request.enhancement])
 

@@ -80,7 +80,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """Return the recipe whose `to_json` is `stored`.
+        """Return the recipe in `stored`, which is a result of `to_json`.
 
         Raises RecipeUnreadable if a required field is missing or a field is unknown, for example because a
         newer release of the app stored the recipe. Unknown fields aren't ignored, because images are bought

@@ -19,8 +19,8 @@ def check_params(params: GenerateParams, *, today: date, official: bool) -> None
     """Check all parameters of an image call.
 
     Raises PromptEmpty, ModelRetired, PromptTooLong or InvalidParameter. The error's `field` names the
-    rejected parameter. `official` is true if the service is OpenAI itself. ModelRetired is raised only then,
-    because other services may still offer the model.
+    rejected parameter. `official` is true if the service is OpenAI itself. A model that is retired on the
+    date `today` is rejected only in that case, because other services may still offer it.
     """
     model = image_model(params.model)
     if not params.prompt.strip():

@@ -107,9 +107,9 @@ class Connection:
     def open(self, call: Call, deadline: Deadline) -> ResponseStream:
         """Send `call` and return the response. The response's body is still unread.
 
-        If the service refuses an optional parameter before `deadline`, `call` is sent again without that
-        parameter. A refused call costs nothing. Any other failure raises the error that `translate_error`
-        returns.
+        The whole response must arrive before `deadline`. If the service refuses an optional parameter, `call`
+        is sent again without that parameter, because a refused call costs nothing. Any other failure raises
+        the error that `translate_error` returns.
         """
         while True:
             try:
@@ -142,7 +142,8 @@ class Connection:
     def reading(self, stream: ResponseStream, *, paid: bool) -> Iterator[None]:
         """Translate the errors raised in the with-block, which reads `stream`. Close `stream` at the end.
 
-        `paid` is true if the call buys images.
+        `paid` is true if the call buys images. The raised error then says that the call may have been
+        charged.
         """
         with closing(stream):
             try:
@@ -151,11 +152,11 @@ class Connection:
                 raise translate_error(error, paid=paid, secret=self._key, response=stream.response) from error
 
     def events(self, stream: ResponseStream, *, paid: bool) -> Iterator[JsonObject]:
-        """Yield the JSON objects of a response: one for each event, or one for a response without events.
+        """Yield the JSON objects of a response: one for each event, or a single one if there are no events.
 
         `paid` is true if the call buys images. Raises an ImageError if an event reports an error. An event
-        that isn't a JSON object is skipped, because a later event may hold a paid image. After the last
-        event, ValueError is raised if an event was skipped.
+        that isn't a JSON object is skipped, because a later event may hold a paid image. If an event was
+        skipped, ValueError is raised after the last event.
         """
         unreadable: ValueError | None = None
         for text in json_texts(stream.response, images=paid):
@@ -214,11 +215,11 @@ def _retry_pause(error: ImageError, attempt: int) -> float:
 def _build_sdk(
     settings: Settings, transport: httpx2.BaseTransport | None, clock: Callable[[], float]
 ) -> openai.OpenAI:
-    """Return the SDK's client, which sends its requests over `transport`. Only `settings` configure it.
+    """Return the SDK's client, which sends requests over `transport` and is configured only by `settings`.
 
-    The SDK takes missing arguments from environment variables. The empty `organization` stops the SDK from
-    reading OPENAI_ORG_ID. The attribute is then set to None, so that no header is sent. OPENAI_CUSTOM_HEADERS
-    has no argument, so the client's private field is emptied.
+    By default, the SDK takes missing arguments from environment variables. The empty `organization` stops the
+    SDK from reading OPENAI_ORG_ID. The attribute is then set to None, so that no header is sent.
+    OPENAI_CUSTOM_HEADERS has no argument, so the client's private field is emptied.
     """
     import openai  # noqa: PLC0415
 

@@ -112,7 +112,7 @@ _PARAMETER_REFUSAL = re.compile(
 )
 _MAX_DETAILS_LENGTH = 600
 _MIN_SECRET_LENGTH = 6
-# The database column holds 128 characters.
+# The database column for request ids holds 128 characters.
 _REQUEST_ID = re.compile(r"[\w.:/-]{1,128}", re.ASCII)
 
 
@@ -141,13 +141,14 @@ class ServiceFault:
 
     @property
     def may_be_charged(self) -> bool:
-        """Whether the service may have generated something before it reported the failure."""
+        """Whether the service may have generated and charged something before it reported the failure."""
         return self.status is None or self.stage == "output"
 
     def refused_parameter(self, sent: frozenset[str]) -> str | None:
-        """Return the name of the parameter that the service refuses, if it is in `sent`.
+        """Return the name of the parameter that the service refuses, if this name is in `sent`.
 
-        Returns None if the failure has another reason.
+        `sent` holds the names of the optional parameters that were sent. Returns None if none of them was
+        refused.
         """
         coded = self.code in ("unsupported_parameter", "unsupported_value", "unknown_parameter")
         if not coded and not (self.status in (400, 422) and _PARAMETER_REFUSAL.search(self.message)):
@@ -200,7 +201,8 @@ def sdk_errors(*own: type[Exception]) -> tuple[type[Exception], ...]:
 def fault_from_error(error: Exception) -> ServiceFault | None:
     """Return the fault that `error` describes, if `error` is the SDK's exception for an HTTP error response.
 
-    Returns None for any other exception. In the SDK's exception, the body no longer has the `error` envelope.
+    Returns None for any other exception. The SDK has already removed the `error` envelope from the JSON body
+    that the exception holds.
     """
     import openai  # noqa: PLC0415
 
@@ -240,8 +242,8 @@ def translate_error(
     """Return the error of core.errors for `error`, an exception of the SDK, its transport or a parser.
 
     `paid` is true if the call buys images. `secret` is the API key, which is removed from all texts.
-    `response` is the response that was being read when the exception was raised, if there was one; the
-    request id is taken from it.
+    `response` is the response that was being read when `error` was raised, or None. The request id is taken
+    from `response`.
     """
     import openai  # noqa: PLC0415
 

@@ -137,7 +137,7 @@ class ImagesClient:
     def _images(
         self, response: ImageResponse, stream: ResponseStream, deadline: Deadline
     ) -> list[tuple[bytes, str | None]]:
-        """Return the bytes and the revised prompt, or None, of each image in `response`.
+        """Return the images in `response`, each as a pair of its bytes and its revised prompt (or None).
 
         An image that can't be read is logged and left out. Raises BadResponse if no image can be read.
         """
@@ -178,8 +178,8 @@ class ImagesClient:
 class _PartialImages:
     """Passes the partial images of a call to the callback `on_partial`.
 
-    The indexes from 0 to `count` - 1 are passed once each. Other indexes and repeated ones are dropped,
-    because the callback stores each image.
+    One image is passed for each index from 0 to `count` - 1. Images with other indexes, and repeated ones,
+    are dropped, because the callback stores each image.
     """
 
     def __init__(self, count: int, on_partial: OnPartial) -> None:

@@ -36,8 +36,8 @@ def estimate_image_price(params: GenerateParams, *, partial_images: int = 0) -> 
     """Return the expected price, in micro-USD, of the call with `params`, which makes `params.n` images.
 
     `partial_images` is the number of partial images for each image. Returns None if the catalogue lacks a
-    price or a token count of the model. Also returns None for an edit, because OpenAI doesn't publish the
-    token counts of input images.
+    price or a token count of the model. Also returns None for an edit, because no model's token counts for
+    input images are published.
     """
     model = image_model(params.model)
     if model.status == "offline":

@@ -104,7 +104,7 @@ def read_limited(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
 
 
 class _DeadlineStream(httpx2.SyncByteStream):
-    """A response stream that raises ReadTimeout at the first chunk after the deadline."""
+    """A response stream that raises httpx2's ReadTimeout at the first chunk after the deadline."""
 
     def __init__(self, chunks: httpx2.SyncByteStream, deadline: Deadline) -> None:
         self._chunks = chunks

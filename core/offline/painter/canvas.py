@@ -106,7 +106,7 @@ class Canvas:
         lined: bool = True,
         bevel: float = 1.0,
     ) -> None:
-        """Fill the shape with the corners `points` with a gradient from `top` to `bottom`.
+        """Fill a shape, whose corners are `points`, with a gradient from the colour `top` to `bottom`.
 
         Without `bottom`, the shape has one colour. `alpha` is the opacity from 0 to 1, and `blur` is a radius
         in pixels. `bevel` is multiplied by the shape style's `bevel`. Only opaque, sharp shapes get a shadow
@@ -163,7 +163,10 @@ class Canvas:
         return Image.fromarray(column.astype(np.uint8)[:, None]).resize(size)
 
     def _cast(self, mask: Image.Image, box: Box) -> None:
-        """Draw the shadow of a shape, below and to the right. `mask` is the shape's mask within `box`."""
+        """Draw a shape's shadow, which lies below the shape and to its right.
+
+        `mask` is the mask of the shape within `box`.
+        """
         far = max(1, round(self.shape_style.cast * self.unit))
         grown = Image.new("L", (mask.width + 4 * far, mask.height + 4 * far))
         grown.paste(mask, (2 * far + far // 2, 2 * far + far))

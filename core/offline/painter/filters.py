@@ -76,8 +76,7 @@ def framed(image: Image.Image, width: float, colour: Colour, line: Colour | None
 def wavy(image: Image.Image, amount: float, cells: float, rng: np.random.Generator) -> Image.Image:
     """Return `image` distorted as if an unsteady hand had drawn it.
 
-    `amount` is the largest shift, as a fraction of the shorter edge. `cells` sets how many waves fit into the
-    shorter edge.
+    `amount` is the largest shift, as a fraction of the shorter edge. The number of waves grows with `cells`.
     """
     w, h = image.size
     step = max(8, round(min(w, h) / cells / 2))

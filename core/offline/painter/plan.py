@@ -27,9 +27,9 @@ _DEFAULT_SCENES = {
 class Plan:
     """What to paint, as read from the prompt.
 
-    `hour` is the time of day. `subject` is None if the prompt names no known subject; an emblem, an abstract
-    ornament, is then painted. `digest` is the SHA-256 of the prompt's text, which selects details such as the
-    form of the emblem.
+    `hour` is the time of day. `subject` is None if the prompt names no known subject. The painter then paints
+    an emblem, which is an abstract ornament. `digest` is the SHA-256 hash of the prompt's text; it selects
+    details such as the form of the emblem.
     """
 
     scene: str

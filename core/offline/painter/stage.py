@@ -30,10 +30,7 @@ class Stage:
         return x * self.canvas.width, y * self.canvas.height
 
     def band(self, y: float, top: Colour, bottom: Colour | None = None) -> None:
-        """Fill the whole width of the canvas, from `y` down to the bottom, with a gradient.
-
-        The gradient goes from the colour `top` to `bottom`.
-        """
+        """Fill the canvas from `y` down to the bottom with a gradient from the colour `top` to `bottom`."""
         w, h = self.canvas.width, self.canvas.height
         box = np.array([(-9, y * h), (w + 9, y * h), (w + 9, h + 9), (-9, h + 9)], float)
         self.canvas.fill(box, top, bottom, bevel=0)
@@ -43,8 +40,9 @@ class Stage:
     ) -> Points:
         """Paint land whose upper edge is a wavy line around `y`, and return that line in pixels.
 
-        `rise` is the height of the waves as a fraction of the canvas's height. `colours` are those at the top
-        and at the bottom of the land. `rough` adds random bumps, and `bumps` sets the number of waves.
+        `rise` is the height of the waves as a fraction of the canvas's height. `colours` are the colours at
+        the top and at the bottom of the land. `rough` is the strength of random unevenness. A higher `bumps`
+        gives more waves.
         """
         w, h = self.canvas.width, self.canvas.height
         x = np.linspace(-0.05, 1.05, 130)

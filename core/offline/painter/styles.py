@@ -65,7 +65,7 @@ class RenderStyle:
     """How pictures of one style are rendered.
 
     The functions `scene` and `subject` paint on the stage. `finish` then returns the finished picture. For a
-    transparent picture, `alpha` returns its alpha channel from the subject's mask.
+    picture with a transparent background, `alpha` turns the subject's mask into the alpha channel.
     """
 
     shape_style: ShapeStyle

@@ -164,7 +164,7 @@ def _round_ended(path: Points, width: float) -> Points:
 
 
 def _rectangle(left: float, top: float, right: float, bottom: float, corner: float = 0.0) -> Points:
-    """Return the outline of a rectangle. `corner` is the radius of its rounded corners."""
+    """Return the outline of a rectangle. `corner` is the radius of the corners; 0 gives sharp corners."""
     quarter = np.linspace(0, np.pi / 2, 8 if corner else 1)
     centres = (
         (right - corner, bottom - corner),
