@@ -1,4 +1,4 @@
-"""The container of all parts of one process, and their shutdown."""
+"""The Studio: one object with all parts of a running process, and its shutdown."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ from core.usage.usage_log import UsageLog
 class Studio:
     """The parts of this process: services, stores and clients. Pages and API routes call them.
 
-    core.bootstrap builds them. `process_lock` and `folder_lock` are held until `close`: they keep a second
-    process away from the database and the data folder.
+    core.bootstrap builds the parts. `process_lock` and `folder_lock` keep a second process away from the
+    database and the data folder. They are held until `close`.
     """
 
     settings: Settings
@@ -82,11 +82,12 @@ class Studio:
     rate_limits: RateLimits
 
     def close(self, *, waited: float = 0.0) -> None:
-        """Let running calls finish within the grace period, then close every part.
+        """Wait for running calls during the grace period, then close every part.
 
-        `waited` is the number of seconds of the grace period that have already passed. If a call takes longer
-        than the grace period, it runs until the process ends, and no part is closed or unlocked until then.
-        Otherwise a new process would treat the job of that call as orphaned.
+        The grace period is `settings.shutdown_grace` seconds, of which `waited` seconds have already passed.
+        If a call takes longer than the grace period, the client, the database and the locks stay open, and
+        the call runs until the process ends. Otherwise a new process would treat the job of that call as
+        orphaned.
         """
         ends = time.monotonic() + self.settings.shutdown_grace - waited
         jobs_ended = self.jobs.stop(grace_seconds=max(0.0, ends - time.monotonic()))

@@ -22,9 +22,10 @@ class Download:
 
 
 def download_of(image: Image, data: bytes, *, with_prompt: bool) -> Download:
-    """Return a download copy of `image`, whose file has the bytes `data`.
+    """Return a copy of `image` for the user to download. `data` is the content of the image's file.
 
-    With `with_prompt`, the prompt is in the metadata of a PNG. Otherwise it is removed from there.
+    With `with_prompt`, the metadata of a PNG contains the prompt. Otherwise the prompt is removed from the
+    metadata. WebP and JPEG files are copied unchanged. Raises BadImage if a PNG is damaged.
     """
     texts = _recipe_text(image) if with_prompt else {}
     copy = download_copy(data, recipe_text=texts)
@@ -32,9 +33,9 @@ def download_of(image: Image, data: bytes, *, with_prompt: bool) -> Download:
 
 
 def _recipe_text(image: Image) -> dict[str, str]:
-    """Return the metadata texts for a copy with the prompt, by keyword.
+    """Return the texts to write into a PNG with the prompt. The keys are the keywords of the PNG texts.
 
-    Other image tools read the text `parameters` in this format.
+    The text `parameters` has the format that other image tools read.
     """
     options = {
         "Model": image.model,

@@ -1,7 +1,7 @@
 """The gallery: add, list, search, rename, delete, restore and download a user's images.
 
-Each method for one user's images takes the owner's id. Another user's image raises ImageNotFound, as if it
-didn't exist.
+Methods for one user's images take the owner's id. If the image belongs to another user, they raise
+ImageNotFound, as if the image didn't exist.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class Gallery:
     ) -> Image:
         """Add the row of a stored image in the caller's write transaction, and return the row.
 
-        If there is a row with this `file_key` already, it is returned unchanged. `index` is the image's
-        position in its job, counted from 0. It keeps the images of one job in order.
+        If a row with this `file_key` exists already, return that row unchanged. `index` is the position of
+        the image in its job, counted from 0. It keeps the images of one job in order.
         """
         fields = _recipe_fields(recipe) | {
             "id": new_id(),
@@ -114,7 +114,7 @@ class Gallery:
         return self._own(session, owner_id, col(Image.file_key) == file_key)
 
     def has_file(self, session: Session, file_key: str) -> bool:
-        """Return whether an image has this file. Images in the trash count as well."""
+        """Return whether the gallery has a row with this `file_key`. Images in the trash count as well."""
         found = select(col(Image.id)).where(col(Image.file_key) == file_key)
         return session.execute(found).first() is not None
 
@@ -126,10 +126,11 @@ class Gallery:
         after: str | None = None,
         limit: int = PAGE_SIZE,
     ) -> Page:
-        """Return one page of images, newest first. In the trash, those deleted last come first.
+        """Return one page of at most `limit` images, newest first. The trash lists the last deleted image first.
 
-        `after` is the cursor `next` or `newer` of another page. If the cursor is invalid or no image follows
-        it, the first page is returned. A page is therefore empty only if the whole list is empty.
+        `after` is a cursor: the `next` or `newer` of another page. None means the first page. The first page
+        is also returned if the cursor is invalid or no image follows it. A page is therefore empty only if no
+        image matches `filters`.
         """
         limit = min(max(limit, 1), MAX_PAGE_SIZE)
         with self._database.read() as session:
@@ -143,9 +144,10 @@ class Gallery:
         after: str | None = None,
         limit: int = PAGE_SIZE,
     ) -> Page:
-        """Return one page of images. After the last image, the page is empty.
+        """Return one page like `page`, but an empty page if no image follows the cursor `after`.
 
-        `after` is the cursor `next` of another page. Raises RequestRejected for any other cursor.
+        `after` is the `next` of another page. None means the first page. Raises RequestRejected for any other
+        value.
         """
         cursor = Cursor.decode(after)
         if after is not None and (cursor is None or cursor.newer):
@@ -160,21 +162,21 @@ class Gallery:
             return int(session.execute(found).scalar_one())
 
     def get(self, owner_id: str, image_id: str) -> Image:
-        """Return the image, even if it is in the trash. Raises ImageNotFound."""
+        """Return the row of the image, even if the image is in the trash. Raises ImageNotFound."""
         with self._database.read() as session:
             return self._own(session, owner_id, col(Image.id) == storable_text(image_id))
 
     def get_untrashed(self, owner_id: str, image_id: str) -> Image:
-        """Return the image. Raises ImageNotFound if there is no such image, and if it is in the trash."""
+        """Return the row of the image. Raises ImageNotFound if it doesn't exist or is in the trash."""
         image = self.get(owner_id, image_id)
         if image.trashed_at:
             raise ImageNotFound
         return image
 
     def newest_by_recipe(self, owner_id: str, recipes: Iterable[Recipe]) -> dict[Recipe, Image]:
-        """Return, for each recipe, the newest image that was made from the same prompt and options.
+        """Return the newest image of each recipe. A recipe is a prompt with all options of its image.
 
-        Recipes without such an image are left out. Images in the trash don't count.
+        A recipe without an image is left out. Images in the trash don't count.
         """
         with self._database.read() as session:
             found = {recipe: newest_image(session, owner_id, recipe.request_hash) for recipe in set(recipes)}
@@ -188,9 +190,10 @@ class Gallery:
     def change(
         self, owner_id: str, image_id: str, *, name: str | None = None, favourite: bool | None = None
     ) -> Image:
-        """Rename an image, or change whether it is a favourite. None leaves the name or the mark as it is.
+        """Rename an image, or mark it as a favourite or not. Return the changed row.
 
-        Raises ImageNotFound, or TextRejected if the name can't be stored.
+        If `name` or `favourite` is None, it stays as it is. Raises ImageNotFound if there is no such image,
+        and TextRejected if the name can't be stored.
         """
         if name is not None:
             check_prompt_texts(name=name, traits=())
@@ -204,17 +207,23 @@ class Gallery:
             return image
 
     def trash(self, owner_id: str, *image_ids: str) -> None:
-        """Move images to the trash. If one of them isn't found, raise ImageNotFound and move none."""
+        """Move images to the trash, and skip those that are there already.
+
+        Raises ImageNotFound if one of the images doesn't exist. In that case, no image is moved.
+        """
         self._move(owner_id, image_ids, Action.TRASH, col(Image.trashed_at).is_(None), self._clock())
 
     def restore(self, owner_id: str, *image_ids: str) -> None:
-        """Move images out of the trash. If one of them isn't found, raise ImageNotFound and move none."""
+        """Move images out of the trash, and skip those that aren't there.
+
+        Raises ImageNotFound if one of the images doesn't exist. In that case, no image is moved.
+        """
         self._move(owner_id, image_ids, Action.RESTORE, col(Image.trashed_at).is_not(None), None)
 
     def purge(self, now: datetime) -> Iterator[int]:
-        """Delete the images that have been in the trash too long, in batches. Yield the size of each batch.
+        """Delete for ever all images that have been in the trash for `trash_days` days at the time `now`.
 
-        They can't be restored. `now` is the current time.
+        Each step of the iterator deletes at most PURGE_BATCH images, and yields the number of deleted images.
         """
         while removed := self._purge_rows(now - self._trash_age):
             self._storage.delete(*removed.values(), *map(thumbnail_key, removed))
@@ -223,7 +232,8 @@ class Gallery:
     def original(self, owner_id: str, image_id: str) -> bytes:
         """Return the image's bytes as the service sent them.
 
-        Raises ImageNotFound, FileDamaged or StorageError.
+        Raises ImageNotFound if there is no such image, FileDamaged if its file is missing or has other bytes,
+        and StorageError if its file can't be read.
         """
         return self._bytes_of(self.get(owner_id, image_id))
 
@@ -237,10 +247,10 @@ class Gallery:
             raise _damaged(image)
 
     def thumbnail(self, owner_id: str, image_id: str) -> bytes:
-        """Return the image's thumbnail, a small WebP. If none is stored, create it.
+        """Return the image's thumbnail, a small WebP. If no thumbnail is stored, create it and store it.
 
-        At most THUMBNAILS_AT_ONCE thumbnails are created at the same time. Raises ImageNotFound, FileDamaged
-        or StorageError.
+        At most THUMBNAILS_AT_ONCE thumbnails are created at the same time. Raises ImageNotFound if there is
+        no such image. Raises FileDamaged or StorageError if the image's file is needed and can't be used.
         """
         image = self.get(owner_id, image_id)
         with suppress(FileDamaged):
@@ -261,7 +271,10 @@ class Gallery:
         return data
 
     def download(self, owner_id: str, image_id: str, *, with_prompt: bool) -> Download:
-        """Return a copy of the image to download. With `with_prompt`, a PNG has the prompt in it."""
+        """Return a copy of the image to download. With `with_prompt`, a PNG contains the prompt in its metadata.
+
+        Raises ImageNotFound, FileDamaged or StorageError.
+        """
         image = self.get(owner_id, image_id)
         return download_of(image, self._bytes_of(image), with_prompt=with_prompt)
 
@@ -285,9 +298,11 @@ class Gallery:
         movable: ColumnElement[bool],
         trashed_at: datetime | None,
     ) -> None:
-        """Set `trashed_at` of the images that fulfil the condition `movable`, and audit the change.
+        """Set `trashed_at` of those images that fulfil the SQL condition `movable`. Skip the other images.
 
-        If one of the images isn't found, raise ImageNotFound and change none.
+        `trashed_at` is the time of the deletion, or None to restore the images. `action` is recorded in the
+        audit log for each changed image. Raises ImageNotFound if one of the images doesn't exist. In that
+        case, no image is changed.
         """
         ids = set(map(storable_text, image_ids))
         mine = (col(Image.owner_id) == owner_id, col(Image.id).in_(ids))
@@ -300,15 +315,16 @@ class Gallery:
                 self._audit_log.record(session, action, actor=owner_id, subject=image_id)
 
     def _purge_rows(self, before: datetime) -> dict[str, str]:
-        """Delete one batch of image rows. Return the file key of each deleted image by its id.
+        """Delete the rows of at most PURGE_BATCH images that were moved to the trash at `before` or earlier.
 
-        The rows are deleted before the files, so that a crash leaves only files without a row.
+        Return a dict of the deleted images' ids to their file keys, so that the caller can delete the files
+        next. In this order, a crash leaves files without a row, but no row without its file.
         """
         old = col(Image.trashed_at) <= before
-        batch = select(col(Image.id)).where(old).limit(PURGE_BATCH)
+        expired = select(col(Image.id)).where(old).limit(PURGE_BATCH)
         gone = (
             delete(Image)
-            .where(old, col(Image.id).in_(batch))
+            .where(old, col(Image.id).in_(expired))
             .returning(col(Image.id), col(Image.file_key), col(Image.owner_id))
         )
         with self._database.write() as session:

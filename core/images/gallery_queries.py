@@ -25,9 +25,12 @@ SEARCH_WORD_LENGTH = 100
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """The conditions that listed images must fulfil.
+    """The conditions that an image must fulfil to be listed in the gallery.
 
-    Listed images contain every word of `search`. With `trash`, only the images in the trash are listed.
+    - `search`: words that the image's name, traits, style or prompts must contain.
+    - `style`, `model`: the image's style and model. None means any.
+    - `favourites`: if True, only favourites are listed.
+    - `trash`: if True, only images in the trash are listed. Otherwise, only images outside the trash are.
     """
 
     search: str = ""
@@ -42,9 +45,9 @@ EVERYTHING = Filters()
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of images. `next` and `newer` are the cursors of the pages after and before it.
+    """One page of the gallery. `next` is the cursor for the following page, `newer` for the preceding page.
 
-    A cursor is None if there is no such page.
+    A cursor is a text to pass to `Gallery.page` as `after`. It is None if there is no such page.
     """
 
     images: tuple[Image, ...]
@@ -61,14 +64,20 @@ class Choices:
 
 
 def fold(text: str) -> str:
-    """Normalise text for the search, which ignores case and treats compatible characters (NFKC) as equal."""
+    """Return `text` in the form in which the search compares texts.
+
+    Upper and lower case become the same, and so do characters that Unicode calls compatible (NFKC).
+    """
     return unicodedata.normalize(
         "NFKC", unicodedata.normalize("NFKC", limit_combining_marks(text)).casefold()
     )
 
 
 def search_text(source: Recipe | Image) -> str:
-    """Return the normalised text that the gallery searches: the image's name, traits, style and prompts."""
+    """Return the text in which the gallery searches, in the form that `fold` returns.
+
+    It consists of the image's name, traits, style and prompts, and has at most SEARCH_TEXT_LENGTH characters.
+    """
     style = find_style(source.style)
     parts = (source.name, *source.traits, style.label if style else "", source.prompt)
     texts = dict.fromkeys((*parts, source.base_prompt, source.enhanced_prompt))
@@ -108,23 +117,25 @@ def image_page(session: Session, owner_id: str, filters: Filters, cursor: Cursor
 
 
 def newest_image(session: Session, owner_id: str, request_hash: str) -> Image | None:
-    live = (col(Image.owner_id) == owner_id, col(Image.trashed_at).is_(None))
+    untrashed = (col(Image.owner_id) == owner_id, col(Image.trashed_at).is_(None))
     newest = (col(Image.created_at).desc(), col(Image.id).desc())
-    found = select(Image).where(*live, col(Image.request_hash) == request_hash).order_by(*newest).limit(1)
+    found = (
+        select(Image).where(*untrashed, col(Image.request_hash) == request_hash).order_by(*newest).limit(1)
+    )
     image: Image | None = session.execute(found).scalar_one_or_none()
     return image
 
 
 def distinct_values(session: Session, owner_id: str, column: Any) -> tuple[str, ...]:
-    """Return the different values of `column`, sorted, without "". Images in the trash don't count.
+    """Return the different values of `column` in the user's images, sorted, without "".
 
-    Each value takes one index lookup, however many rows have it.
+    Images in the trash don't count. Each value takes one index lookup, however many images have this value.
     """
     found: list[str] = []
     value: str | None = ""
     while True:
-        live = (col(Image.owner_id) == owner_id, col(Image.trashed_at).is_(None), column > value)
-        value = session.execute(select(func.min(column)).where(*live)).scalar()
+        following = (col(Image.owner_id) == owner_id, col(Image.trashed_at).is_(None), column > value)
+        value = session.execute(select(func.min(column)).where(*following)).scalar()
         if value is None:
             return tuple(found)
         found.append(value)

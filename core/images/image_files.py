@@ -62,7 +62,7 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
-    """One chunk of a PNG file. `raw` is the whole chunk: length, kind, body and checksum."""
+    """One chunk (section) of a PNG file. `raw` is the whole chunk: length, kind, body and checksum."""
 
     kind: bytes
     body: bytes
@@ -70,14 +70,14 @@ class _Chunk:
 
     @property
     def keyword(self) -> str:
-        """The keyword of a text chunk. For other chunks, it is ""."""
+        """The keyword of a text chunk, or "" if the chunk contains no text."""
         if self.kind not in (b"tEXt", b"zTXt", b"iTXt"):
             return ""
         return self.body.partition(b"\0")[0].decode("latin-1")
 
 
 def verify_image(data: bytes) -> ImageInfo:
-    """Decode `data` completely, and return its type and size. The type is read from the bytes.
+    """Decode the image file `data` completely, and return its type and size. The type is read from the bytes.
 
     Accepts a PNG, WebP or JPEG that isn't animated, has up to 64 MB and 50 million pixels, and has no bytes
     after its end. Raises BadImage for anything else.
@@ -95,7 +95,10 @@ def verify_image(data: bytes) -> ImageInfo:
 
 
 def thumbnail(data: bytes) -> bytes:
-    """Return a WebP of at most 512 x 512 pixels, upright, without metadata. Raises BadImage."""
+    """Return a thumbnail of the image file `data`: an upright WebP of at most 512 x 512 pixels.
+
+    The thumbnail has no metadata. Raises BadImage if `data` can't be decoded.
+    """
     try:
         with Image.open(BytesIO(data), formats=tuple(_MIMES)) as image:
             _check_shape(image)
@@ -112,12 +115,14 @@ def thumbnail(data: bytes) -> bytes:
 
 
 def download_copy(data: bytes, *, recipe_text: dict[str, str] | None) -> bytes:
-    """Return a copy of the image file `data` with `recipe_text` in its metadata.
+    """Return a copy of the image file `data`. If it is a PNG, write the texts in `recipe_text` into it.
 
-    In a PNG, `recipe_text` replaces all texts under PROMPT_KEYWORDS. Its keys are keywords, and an empty dict
-    removes the texts. The pixels and the other metadata stay unchanged. A C2PA manifest is kept, but its
-    signature doesn't cover the new texts. If `recipe_text` is None or the file isn't a PNG, `data` itself is
-    returned. Raises BadImage for a damaged PNG.
+    The keys of `recipe_text` are the keywords of the PNG texts. Texts of the original under PROMPT_KEYWORDS
+    are removed, so an empty dict removes the prompt. The pixels and the other metadata stay unchanged. A C2PA
+    manifest, the signed record of the image's origin, is kept, but its signature doesn't cover the new texts.
+
+    If `recipe_text` is None or the file isn't a PNG, return `data` unchanged. Raises BadImage for a damaged
+    PNG.
     """
     if recipe_text is None or not data.startswith(_PNG_MAGIC):
         return data
@@ -159,7 +164,10 @@ def _info(image: Image.Image, data: bytes) -> ImageInfo:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8. Returns 0 if there is none or it can't be read."""
+    """Return the EXIF orientation, 1 to 8, which says how to turn the image upright.
+
+    Returns 0 if there is no orientation or if it can't be read.
+    """
     try:
         found = image.getexif().get(_ORIENTATION)
     except Exception:
@@ -187,7 +195,10 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
 
 
 def _text_chunk(keyword: str, text: str) -> bytes:
-    """Return an uncompressed iTXt chunk with `text` in UTF-8, without NUL, which PNG forbids."""
+    """Return a PNG chunk of the kind iTXt that contains `text` in UTF-8, uncompressed.
+
+    NUL characters are removed, because PNG forbids them.
+    """
     words = text.replace("\0", "").encode("utf-8", "replace")
     body = b"iTXt" + keyword.encode("latin-1") + b"\0\0\0\0\0" + words
     return struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))

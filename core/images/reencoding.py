@@ -35,11 +35,12 @@ class ReencodedImage:
 
 
 def reencode(file: BinaryIO, *, max_bytes: int, lossless: bool = False) -> ReencodedImage:
-    """Re-encode a PNG, JPEG or WebP that isn't animated. The new image is upright.
+    """Decode the PNG, JPEG or WebP in `file`, and return it encoded anew, upright and without metadata.
 
-    The type is read from the bytes. The new image is a PNG if the file was a PNG, if it is transparent, or
-    with `lossless`. Otherwise it is a JPEG. A colour profile is dropped, and the colours are taken as sRGB.
-    Raises UploadRejected or UploadTooLarge.
+    The type is read from the bytes. The new image is a PNG if the file was a PNG, if the image is
+    transparent, or if `lossless` is True. Otherwise it is a JPEG. A colour profile is dropped, and the
+    colours are taken as sRGB. Raises UploadTooLarge if the file has more than `max_bytes` bytes or too many
+    pixels, and UploadRejected if it can't be decoded or is animated.
     """
     with _opened(file, max_bytes) as image:
         was_png = image.format == "PNG"
@@ -48,10 +49,11 @@ def reencode(file: BinaryIO, *, max_bytes: int, lossless: bool = False) -> Reenc
 
 
 def reencode_mask(file: BinaryIO, *, size: tuple[int, int], max_bytes: int) -> ReencodedImage:
-    """Re-encode a mask: a PNG whose transparent area marks the part of the image to edit.
+    """Decode the mask in `file`, and return it encoded anew, with nothing but its transparency.
 
-    Only the transparency is kept. The mask must have the `size` (width, height) in pixels. Raises
-    MaskRejected, UploadRejected or UploadTooLarge.
+    A mask is a PNG whose transparent area marks the part of an image to edit. `size` is the width and height
+    of that image in pixels. Raises MaskRejected if the mask has another size, isn't a PNG or isn't
+    transparent. Raises UploadRejected and UploadTooLarge like `reencode`.
     """
     with _opened(file, max_bytes, field="mask") as image:
         if image.format != "PNG":
@@ -69,9 +71,10 @@ def reencode_mask(file: BinaryIO, *, size: tuple[int, int], max_bytes: int) -> R
 
 @contextmanager
 def _opened(file: BinaryIO, max_bytes: int, *, field: str = "image") -> Iterator[Image.Image]:
-    """Open an image file and check its size. Decoding errors inside the block are raised as UploadRejected.
+    """Open the image in `file` for a `with` block, and raise decoding errors in the block as UploadRejected.
 
-    Raises UploadTooLarge if the file has more than `max_bytes` bytes or too many pixels.
+    Raises UploadTooLarge if the file has more than `max_bytes` bytes or too many pixels. `field` is the name
+    of the form field for the error.
     """
     length = file.seek(0, 2)
     file.seek(0)
@@ -99,7 +102,10 @@ def _too_many_pixels(field: str) -> UploadTooLarge:
 
 
 def _pixels(image: Image.Image) -> Image.Image:
-    """Decode the image. The result is upright, in RGB or RGBA, without metadata that Pillow would write."""
+    """Return the decoded image, upright and in the mode RGB or RGBA.
+
+    The metadata that Pillow would write into a new file is removed.
+    """
     # Rotate in place, because a copy would need as much memory as the image.
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
@@ -120,8 +126,8 @@ def _encoded(pixels: Image.Image, kind: str) -> ReencodedImage:
 
 
 def _reason(error: Exception) -> str:
-    """Return the text of `error`.
+    """Return the text of `error`, or the name of its type if the text contains a memory address.
 
-    If the text contains a memory address, as some of Pillow's messages do, return the type's name instead.
+    Some of Pillow's messages contain one.
     """
     return type(error).__name__ if "object at 0x" in str(error) else str(error)

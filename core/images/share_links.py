@@ -54,8 +54,9 @@ class SharedImage:
 class ShareLinks:
     """Creates, checks and revokes share links. Only the SHA-256 of a link's token is stored.
 
-    Each use of a link is checked in the database. A link stops working as soon as its owner revokes it, moves
-    the image to the trash or loses access. Another user's image or link raises ImageNotFound.
+    Each use of a link is checked in the database. A link stops working as soon as its owner revokes it or
+    moves the image to the trash, or as soon as an administrator withdraws the owner's access. The methods
+    raise ImageNotFound for an image or a link of another user.
     """
 
     def __init__(
@@ -70,10 +71,11 @@ class ShareLinks:
         self._audit_log = audit_log
 
     def create(self, user: SignedIn, image_id: str, life: timedelta) -> str:
-        """Create a link to one of this user's images, and return its token.
+        """Create a link to one of this user's images, and return the link's secret token.
 
-        `life`, the time until the link expires, must be one of LIFETIMES. Raises ImageNotFound,
-        InvalidParameter if `life` isn't allowed, and SessionEnded if the user's session has just ended.
+        `life` is the time until the link expires. Raises ImageNotFound if there is no such image or if it is
+        in the trash, InvalidParameter if `life` isn't one of LIFETIMES, and SessionEnded if the user's
+        session has ended.
         """
         if life not in LIFETIMES:
             *days, longest = (str(life.days) for life in sorted(LIFETIMES))
@@ -100,9 +102,10 @@ class ShareLinks:
         return token
 
     def shared_image(self, token: str, image_id: str) -> SharedImage | None:
-        """Return the image that the link shows to visitors.
+        """Return the image `image_id` if the link with this `token` shows it to visitors.
 
-        Returns None if the link is unknown, expired or revoked, or if it is a link to another image.
+        Returns None if the link is unknown, expired or revoked, or if it is a link to another image. Also
+        returns None if the image is in the trash, or if the owner's access was withdrawn.
         """
         found = (
             select(Image)
@@ -117,7 +120,7 @@ class ShareLinks:
         return SharedImage(image.id, image.owner_id, image.mime, image.sha256) if image else None
 
     def list(self, user: SignedIn, image_id: str) -> tuple[ActiveShareLink, ...]:
-        """Return the active links of an image, newest first. Raises ImageNotFound."""
+        """Return the links of an image that haven't expired, newest first. Raises ImageNotFound."""
         with self._database.read() as session:
             image = _own(session, user, image_id)
             found = session.exec(
@@ -131,7 +134,10 @@ class ShareLinks:
             )
 
     def revoke(self, user: SignedIn, share_id: str) -> None:
-        """Revoke a link at once. Raises ImageNotFound if this user has no such link."""
+        """Revoke a link at once. `share_id` is the `id` of the ActiveShareLink.
+
+        Raises ImageNotFound if this user has no such link.
+        """
         mine = (col(ShareLink.id) == storable_text(share_id), col(ShareLink.owner_id) == user.user_id)
         with self._database.write() as session:
             ended = session.scalars(delete(ShareLink).where(*mine).returning(ShareLink)).one_or_none()
@@ -144,7 +150,7 @@ class ShareLinks:
         self._audit_log.record(session, action, actor=user.user_id, subject=share.image_id, details=details)
 
     def tidy(self) -> None:
-        """Delete the links that have expired, and those whose image was deleted."""
+        """Delete the links that have expired, and the links to images that no longer exist."""
         gone = ~exists().where(col(Image.id) == col(ShareLink.image_id))
         with self._database.write() as session:
             session.execute(delete(ShareLink).where((col(ShareLink.expires_at) <= self._clock()) | gone))

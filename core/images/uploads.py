@@ -1,4 +1,4 @@
-"""Uploaded images and masks. They are re-encoded, and stored until no job needs them."""
+"""Uploads: images and masks that users provide. They are re-encoded, and stored until no job needs them."""
 
 from __future__ import annotations
 
@@ -39,12 +39,19 @@ class Uploads:
     max_megabytes: int
 
     def store(self, owner_id: str, file: BinaryIO) -> Upload:
-        """Re-encode and store the image in `file`. See `reencoding.reencode` for the formats and errors."""
+        """Re-encode the image in `file` with `reencode`, store the new file, and return the upload.
+
+        Raises the errors of `reencode`, and StorageError.
+        """
         image = reencode(file, max_bytes=self.max_megabytes * MEGABYTE)
         return self._put(owner_id, image)
 
     def store_with_mask(self, owner_id: str, file: BinaryIO, mask: BinaryIO) -> tuple[Upload, Upload]:
-        """Re-encode and store an image and its mask. If one of them is rejected, store neither."""
+        """Re-encode and store an image and its mask. Return the upload of the image, then that of the mask.
+
+        Raises the errors of `reencode` and `reencode_mask`. If the image or the mask is rejected, neither is
+        stored.
+        """
         max_bytes = self.max_megabytes * MEGABYTE
         # The service needs image and mask in the same format, and a mask is a PNG.
         image = reencode(file, max_bytes=max_bytes, lossless=True)
@@ -52,7 +59,10 @@ class Uploads:
         return self._put(owner_id, image), self._put(owner_id, encoded_mask)
 
     def store_mask(self, owner_id: str, file: BinaryIO, *, size: tuple[int, int]) -> Upload:
-        """Re-encode and store a mask for an image of `size` (width, height in pixels)."""
+        """Re-encode and store a mask for an image of `size` (width and height in pixels). Return the upload.
+
+        Raises the errors of `reencode_mask`, and StorageError.
+        """
         mask = reencode_mask(file, size=size, max_bytes=self.max_megabytes * MEGABYTE)
         return self._put(owner_id, mask)
 
@@ -64,16 +74,17 @@ class Uploads:
         return Upload(key, image.width, image.height)
 
     def check(self, owner_id: str, *keys: str) -> None:
-        """Raise UploadGone unless all `keys` are keys of stored uploads of this user."""
+        """Raise UploadGone if one of `keys` isn't the key of a stored upload of this user."""
         for key in keys:
             if not (is_upload_of(owner_id, key) and self.storage.exists(key)):
                 raise UploadGone
 
 
 def read_upload(storage: Storage, owner_id: str, key: str) -> bytes:
-    """Return the bytes of an upload.
+    """Return the bytes of the upload with this `key`.
 
-    Raises UploadGone if this user has no such upload, FileDamaged if its bytes have changed, or StorageError.
+    Raises UploadGone if this user has no such upload, FileDamaged if its bytes have changed, and StorageError
+    if its file can't be read.
     """
     if not is_upload_of(owner_id, key):
         raise UploadGone
@@ -87,7 +98,7 @@ def read_upload(storage: Storage, owner_id: str, key: str) -> bytes:
 
 
 def is_upload_of(owner_id: str, key: str) -> bool:
-    """Return whether `key` has the form of a key of this user's uploads."""
+    """Return whether `key` has the form of a key of this user's uploads. The upload itself may not exist."""
     folder, _, name = key.rpartition("/")
     return folder == upload_folder(owner_id) and re.fullmatch(UPLOAD_NAME, name, re.ASCII) is not None
 
@@ -98,8 +109,8 @@ def upload_mime(key: str) -> str:
 
 
 def _short_sha256(data: bytes) -> str:
-    """Return the SHA-256 in base64, 43 characters.
+    """Return the SHA-256 of `data` in base64, which has 43 characters.
 
-    In hexadecimal, the file name would be too long for the tar archive of a backup.
+    In hexadecimal, an upload's file name would be too long for the tar archive of a backup.
     """
     return urlsafe_b64encode(sha256(data).digest()).decode().rstrip("=")

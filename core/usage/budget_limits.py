@@ -1,4 +1,4 @@
-"""Budget values: each user's limits, how much of them is used, and the messages that describe them."""
+"""Values for budgets: a user's limits, the used part of each limit, and messages about them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ MAX_IMAGES_LIMIT = 1_000_000_000
 
 
 class BudgetKind(StrEnum):
-    """The four budgets: money and images, per day and per month. The values are the names of the columns."""
+    """The four budgets: money per day, money per month, images per day and images per month.
+
+    The values are the names of the columns of the `Budget` table.
+    """
 
     DAY_MICROS = "day_micros"
     MONTH_MICROS = "month_micros"
@@ -41,7 +44,7 @@ class BudgetKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BudgetLimits:
-    """The limits that apply to a user. Money is in micro-USD; None means no limit."""
+    """The limits that are in force for a user. Money is in micro-USD. None means that there is no limit."""
 
     day_micros: int | None = None
     month_micros: int | None = None
@@ -74,16 +77,19 @@ class UserLimits:
         return limit
 
     def applied_to(self, defaults: BudgetLimits) -> BudgetLimits:
-        """Return `defaults` with each limit replaced by this user's own limit, where one is set."""
+        """Return the limits in force for the user.
+
+        A limit that an administrator has set for the user replaces the limit in `defaults`.
+        """
         own = {name: limit for name, limit in asdict(self).items() if limit is not None}
         return replace(defaults, **{name: None if limit < 0 else limit for name, limit in own.items()})
 
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """The number of images and the micro-USD that a request would take from a budget.
+    """What a request would take from a user's budgets: a number of images, and an amount in micro-USD.
 
-    `unpriced` means that a part of the price is unknown.
+    `unpriced` is True if the price of the request is not completely known.
     """
 
     images: int = 0
@@ -92,23 +98,29 @@ class Need:
 
     @classmethod
     def of(cls, estimates: Sequence[int | None]) -> Need:
-        """Add up a request. `estimates` has the price of each image in micro-USD, None if unknown."""
+        """Return the need of a request for as many images as `estimates` has items.
+
+        Each item is the price of one image in micro-USD, or None if the price is unknown.
+        """
         return cls(len(estimates), sum(each or 0 for each in estimates), None in estimates)
 
     @classmethod
     def of_text(cls, max_micros: int | None) -> Need:
         """Return the need of a prompt enhancement, which costs money but makes no image.
 
-        `max_micros` is its highest price in micro-USD, None if the price is unknown.
+        `max_micros` is the highest price of the enhancement in micro-USD, or None if the price is unknown.
         """
         return cls(0, max_micros or 0, max_micros is None)
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetUse:
-    """One budget of one user, and how much of it is used. Money is in micro-USD.
+    """One of a user's four budgets: its limit, and the amount used in the current UTC day or month.
 
-    `used` includes the amounts reserved for unfinished jobs and enhancements.
+    - `limit`: the limit in micro-USD or images, depending on `kind`. None means that there is no limit.
+    - `used`: the amount used, in the same unit. It includes what is reserved for unfinished jobs and
+      enhancements.
+    - `renews_at`: the start of the next day or month, when `used` becomes 0 again.
     """
 
     kind: BudgetKind
@@ -130,35 +142,38 @@ class BudgetUse:
         return need.micros <= left and (left > 0 or not need.unpriced)
 
     def refusal(self, need: Need) -> errors.BudgetSpent:
-        """Return an error which explains that this budget doesn't cover `need`."""
+        """Return the error for a request whose `need` exceeds what is left of this budget."""
         details = f"{self.kind}: limit {self.limit}, used {self.used}, asked for {need}"
         return errors.BudgetSpent(_refusal_message(self, need), details=details, field="budget")
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """The four budgets of one user, read at the same moment."""
+    """The use of a user's four budgets at one moment. `lines` has one item for each BudgetKind."""
 
     lines: tuple[BudgetUse, ...]
 
     def refusal(self, need: Need) -> errors.BudgetSpent | None:
-        """Return the error for a budget that doesn't cover `need`, or None if all budgets cover it.
+        """Return the error for a budget that doesn't cover `need`, or None if all budgets cover `need`.
 
-        If several budgets don't cover it, the error is that of the budget that is reset last.
+        If several budgets don't cover `need`, the error is about the budget with the latest `renews_at`.
         """
         short = [line for line in self.lines if not line.covers(need)]
         return max(short, key=lambda line: line.renews_at).refusal(need) if short else None
 
 
 def format_amount(kind: BudgetKind, amount: int | None) -> str:
-    """Return `amount` as text for people: dollars or a number of images. None means no limit."""
+    """Return `amount` as text to display: dollars, or a number of images. None becomes "no limit"."""
     if amount is None:
         return "no limit"
     return format_money(amount) if kind.is_money else f"{amount:,}"
 
 
 def format_limit(kind: BudgetKind, own: int | None) -> str:
-    """Return a limit that an administrator has set for one user, as text for people."""
+    """Return `own`, a limit that an administrator has set for one user, as text to display.
+
+    None becomes "as in the settings", and NO_LIMIT becomes "no limit".
+    """
     if own is None:
         return "as in the settings"
     return format_amount(kind, None if own < 0 else own)

@@ -1,6 +1,7 @@
-"""Budgets: the spending limits of each user. They are checked before anything is paid.
+"""Budgets: how much money each user may spend, and how many images each user may make.
 
-core.usage.spending defines what counts against a budget.
+A request is checked against the budgets before anything is paid. core.usage.spending defines which calls and
+jobs count.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from core.usage.usage_log import Call, UsageLog
 
 
 class Budgets:
-    """The budgets of all users.
+    """Reads, checks and changes the budgets of all users.
 
     A limit that an administrator has set for a user replaces the limit of the settings.
     """
@@ -62,7 +63,10 @@ class Budgets:
         )
 
     def estimate(self, recipe: Recipe) -> int | None:
-        """Return the price of one image of `recipe` in micro-USD, or None if it can't be known beforehand."""
+        """Return the price of one image of `recipe` in micro-USD.
+
+        Returns None if the price isn't known before the image is made.
+        """
         params = recipe.params()
         return pricing.estimate_image_price(
             params, partial_images=catalogue.count_partial_images(params, self._settings)
@@ -71,39 +75,45 @@ class Budgets:
     def reservation(self, recipe: Recipe) -> int | None:
         """Return the micro-USD to reserve for one image of `recipe`.
 
-        This is the price of the image. If that can't be known beforehand, it is the likely maximum, or None
-        if the model has no published price at all.
+        This is the price of the image. If the price isn't known before the image is made, it is the likely
+        maximum price. Returns None if the model has no published price.
         """
         known, params = self.estimate(recipe), recipe.params()
         partials = catalogue.count_partial_images(params, self._settings)
         return known if known is not None else pricing.max_image_price(params, partial_images=partials)
 
     def reserve(self, session: Session, user_id: str, estimates: Sequence[int | None], now: datetime) -> None:
-        """Raise BudgetSpent unless the budgets cover one image for each of the `estimates`, in micro-USD.
+        """Raise BudgetSpent unless the user's budgets cover as many images as `estimates` has items.
 
-        Nothing is written: the reservation is the job that the caller adds in the same transaction. The
-        caller must hold AdvisoryLock.SUBMISSION. Otherwise two concurrent submissions could spend the same
-        money.
+        Each item is the amount to reserve for one image in micro-USD, or None if the price is unknown.
+
+        This method writes nothing. The reservation is the row of a queued job, which the caller adds in the
+        same transaction. The caller must hold AdvisoryLock.SUBMISSION. Otherwise two concurrent submissions
+        could spend the same money.
         """
         if refusal := self._refusal(session, user_id, Need.of(estimates), now):
             raise refusal
 
     def refusal(self, user_id: str, need: Need) -> errors.BudgetSpent | None:
-        """Return the error that a request with this `need` would get now, or None if the budgets cover it."""
+        """Return the BudgetSpent error if the user's budgets don't cover `need` now, and None if they do."""
         with self._database.read() as session:
             return self._refusal(session, user_id, need, self._clock())
 
     def check_enhancement(self, user_id: str, max_micros: int | None) -> None:
-        """Raise BudgetSpent unless the budgets cover `max_micros` micro-USD. None means an unknown price."""
+        """Raise BudgetSpent unless the user's budgets cover an enhancement that costs `max_micros` micro-USD.
+
+        None means that the price is unknown.
+        """
         if refusal := self.refusal(user_id, Need.of_text(max_micros)):
             raise refusal
 
     def begin_text_call(self, usage: UsageLog, call: Call) -> str:
-        """Record the call of an enhancement, with its reservation, before it is sent.
+        """Add the call of an enhancement to `usage` before the call is sent. Return the id of the new row.
 
-        Returns the id for `usage.end`. Until `usage.end` records the outcome, it is UNKNOWN, also if this
-        process is killed. Raises BudgetSpent if the budgets don't cover the reservation, and StorageError or
-        DatabaseError if the call can't be recorded.
+        The row reserves `call.reserved_micros` of the user's budgets. The row's outcome is UNKNOWN until the
+        caller passes the id to `usage.end`. If this process is killed before that, the outcome stays UNKNOWN.
+        Raises BudgetSpent if the budgets don't cover the reservation, and StorageError or DatabaseError if
+        the row can't be written.
         """
         with self._database.write() as session:
             self._database.lock(session, AdvisoryLock.SUBMISSION)
@@ -114,11 +124,12 @@ class Budgets:
             return usage.begin(session, replace(call, started_at=now))
 
     def has_limits(self, user_id: str) -> bool:
-        """Return whether any of this user's budgets has a limit."""
+        """Return whether at least one of the user's four budgets has a limit."""
         with self._database.read() as session:
             return self._limits(session, user_id).any
 
     def statement(self, user_id: str) -> Statement:
+        """Return the user's limits, and how much of them is used now."""
         with self._database.read() as session:
             return _statement(session, user_id, self._limits(session, user_id), self._clock())
 
@@ -128,10 +139,10 @@ class Budgets:
             return _user_limits(session, user_id)
 
     def change(self, admin: SignedIn, user_id: str, limits: UserLimits) -> None:
-        """Set the limits of one user. Administrators only.
+        """Set the limits of one user, and record the change in the audit log.
 
-        Raises NotAllowed if `admin` isn't an administrator or there is no such user, and InvalidParameter if
-        a limit is out of range.
+        Raises NotAllowed if `admin` isn't an administrator or if there is no such user, and InvalidParameter
+        if a limit is out of range.
         """
         if not admin.is_admin:
             raise errors.NotAllowed

@@ -1,4 +1,4 @@
-"""Error counts: how often each error was shown to a user, by error code and hour. For administrators."""
+"""Error counts: how often each error was shown to users, by error code and hour. Administrators read them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ErrorFrequency:
-    """How often one error occurred: `recent` within the last RECENT, `total` within the last RETENTION.
+    """How often one error occurred.
 
-    `message` is "" if this version of the app doesn't know the error code.
+    `recent` is the number within the last RECENT, and `total` the number within the last RETENTION. `message`
+    is "" if this release of the app has no error with this code.
     """
 
     code: str
@@ -66,9 +67,10 @@ class ErrorCounts:
             )
 
     def frequencies(self, admin: SignedIn) -> tuple[ErrorFrequency, ...]:
-        """Return the errors within RETENTION, with those that were most frequent within RECENT first.
+        """Return how often each error occurred within the last RETENTION.
 
-        Raises NotAllowed if `admin` isn't an administrator.
+        The errors that were most frequent within the last RECENT come first. Raises NotAllowed if `admin`
+        isn't an administrator.
         """
         if not admin.is_admin:
             raise errors.NotAllowed

@@ -1,6 +1,6 @@
-"""Idempotency keys: a paid request that is repeated with the same key within a day is not paid twice.
+"""Idempotency keys: if a client repeats a paid request with the same key within a day, nothing is paid again.
 
-The repeated request gets the stored response of the first one.
+The repeated request gets the stored response to the first request.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class IdempotentRequest:
 
 
 class IdempotencyStore:
-    """Stores the response to each request that has an idempotency key.
+    """Stores the response to each request that has an idempotency key, for LIFETIME.
 
-    Its methods raise IdempotencyKeyReused if the key was used before for a different request.
+    `find`, `claim` and `claim_batch` raise IdempotencyKeyReused if the key was used for a different request.
     """
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
@@ -52,26 +52,27 @@ class IdempotencyStore:
         self._clock = clock
 
     def find(self, request: IdempotentRequest) -> IdempotentResponse | None:
-        """Return the stored response, or None if the key is new.
+        """Return the stored row of the first request with this key, or None if the key is new.
 
-        The response's `status` is None while the first request with the key is still being processed.
+        The row's `status` is None while the first request is still being processed.
         """
         with self._database.read() as session:
             return self._known(session, request)
 
     def claim_batch(self, session: Session, request: IdempotentRequest, batch_id: str) -> str | None:
-        """Return the id of the batch that was submitted with this key.
+        """Return the id of the batch that an earlier request with this key has submitted.
 
-        If the key is new, store `batch_id` under the key and return None. Call this in the transaction that
-        submits the batch, while holding AdvisoryLock.SUBMISSION.
+        If the key is new, store `batch_id` under the key and return None. Call this method in the transaction
+        that submits the batch, while holding AdvisoryLock.SUBMISSION.
         """
         known = self._claim(session, request, batch_id)
         return known.batch_id if known else None
 
     def claim(self, request: IdempotentRequest) -> IdempotentResponse | None:
-        """Return the stored response. If the key is new, claim it for this request and return None.
+        """Return the stored row of an earlier request with this key.
 
-        A caller that has claimed a key must later call `store_response` or `release`.
+        If the key is new, store a row without a response and return None. In that case, the caller must later
+        call `store_response` or `release`.
         """
         with self._database.write() as session:
             self._database.lock(session, AdvisoryLock.SUBMISSION)

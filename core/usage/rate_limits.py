@@ -42,9 +42,12 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """The state of a rate limit after a request: the requests that remain, and the time until they are reset.
+    """The state of a rate limit after a request. If several limits apply, the one with the fewest left.
 
-    If several limits apply, this is the one with the fewest requests left. `reset` is in seconds.
+    - `limit`: the most requests in one WINDOW.
+    - `remaining`: the number of requests that are left in the current window.
+    - `reset`: the seconds until the next window starts.
+    - `exceeded`: whether the request was above the limit.
     """
 
     limit: int
@@ -69,9 +72,10 @@ class RateLimits:
         self._clock = clock
 
     def acquire(self, kind: RateKind, limits: Sequence[Limit]) -> LimitStatus:
-        """Count one request against all `limits`, and return the status of the tightest limit.
+        """Count one request against all `limits`. Return the status of the limit with the fewest requests left.
 
-        If one of the limits is exceeded, the request is counted against none of them.
+        If the request exceeds one of the limits, the status of that limit is returned, with `exceeded` set.
+        The request is then counted against none of the limits.
         """
         now = self._clock()
         try:
@@ -91,9 +95,10 @@ class RateLimits:
             session.execute(delete(RateWindow).where(col(RateWindow.began_at) <= self._clock() - WINDOW))
 
     def _count(self, kind: RateKind, limits: Sequence[Limit], now: datetime) -> Any:
-        """Build one statement that counts the request in the rows of all `limits`.
+        """Build one SQL statement that counts the request for the subjects of all `limits`.
 
-        Its row locks make a concurrent request for the same subject wait.
+        The statement returns each subject, its number of requests, and the start of its window. The row locks
+        of the statement make a concurrent request for the same subject wait.
         """
         rows = [
             {"subject": limit.subject, "kind": kind, "began_at": now, "count": 1}

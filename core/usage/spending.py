@@ -1,18 +1,19 @@
 """Spending: how much of each budget a user has used in the current UTC day and month.
 
-It is the sum of the calls to the service in that period and the reservations of the live jobs, which are
-queued or running:
+It is the sum of the user's calls to the service in that day or month, and of the amounts reserved for the
+user's unfinished jobs. An unfinished job is queued or running.
 
-- A call costs its price. If the price is unknown, it costs the amount reserved for it.
-- A call that certainly cost nothing counts nothing.
-- A call that was or may have been charged but brought no image counts one image. If the image arrives later,
-  the call is recorded anew with its image and price.
-- A live job counts the amount reserved for it: the published price of the image, or else the likely maximum.
+- A call costs its price. If the price is unknown, the call costs the amount that was reserved for it.
+- A call that certainly cost nothing doesn't count.
+- A call that brought no image but may have been charged counts as one image. If the image arrives later, the
+  call is recorded again with its image and price, and the earlier record is deleted.
+- An unfinished job counts as one image, and its reservation as money. The reservation is the published price
+  of the image, or else the likely maximum price.
 - A job whose model has no published price reserves no money, so only the image budgets limit it. Once the
-  money is spent, such jobs are refused.
-- An enhancement is recorded before it is sent. It reserves its likely maximum: the price of its whole input
-  and the longest possible output. Without a published price it reserves nothing, and it is refused once the
-  money is spent.
+  money budget is used up, such jobs are refused.
+- An enhancement is recorded before its call is sent. It reserves the likely maximum price: that of its whole
+  input and the longest possible output. Without a published price, it reserves nothing, and it is refused
+  once the money budget is used up.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from core.database.models import LIVE_STATES, Job, JobState, Usage, UtcDateTime
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """The amounts that a user has used in a day and a month, with reservations. Money is in micro-USD."""
+    """How much of the four budgets a user has used, including reservations. Money is in micro-USD."""
 
     day_micros: int
     month_micros: int
@@ -48,9 +49,10 @@ def month_of(now: datetime) -> datetime:
 
 
 def spending(session: Session, user_id: str, now: datetime) -> Spending:
-    """Return the sums of the user's calls and reservations in the day and the month of `now`.
+    """Return how much of each budget the user has used in the UTC day and the UTC month of `now`.
 
-    One statement reads both. A job that ended between two statements would be missing from the sums.
+    One SQL statement reads both the calls and the jobs. With two statements, a job that ends between them
+    would be missing from the sums.
     """
     counted = union_all(_ended_calls(user_id, now), _reservations(user_id, now)).subquery()
     today = counted.c.at >= day_of(now)
@@ -65,7 +67,10 @@ def spending(session: Session, user_id: str, now: datetime) -> Spending:
 
 
 def _ended_calls(user_id: str, now: datetime) -> Select[Any]:
-    """Select the user's recorded calls of this month, one row for each call."""
+    """Build a query for the user's calls in the usage log that started in the month of `now`.
+
+    Each row has the start time `at`, the cost `micros` in micro-USD, and the number of `images`.
+    """
     at: Any = col(Usage.started_at)
     return select(
         at.label("at"),
@@ -75,12 +80,13 @@ def _ended_calls(user_id: str, now: datetime) -> Select[Any]:
 
 
 def _reservations(user_id: str, now: datetime) -> Select[Any]:
-    """Select the user's live jobs, one row for each job.
+    """Build a query for the user's queued and running jobs, with the columns of `_ended_calls`.
 
-    A queued job counts in the period of `now`, and a running job in the period in which it started.
+    A queued job counts at the time `now`, and a running job at the time at which it started. A running job
+    that started before the month of `now` is left out.
     """
     queued = col(Job.state) == JobState.QUEUED
-    # SQLite uses the small partial index of live jobs only if the states are literals in the statement. The
+    # SQLite uses the small partial index of unfinished jobs only if the states are literals in the statement. The
     # expression `owner_id + ""` keeps SQLite from choosing the owner's index, which has all jobs ever made.
     live: Any = bindparam("live", [str(state) for state in LIVE_STATES], expanding=True, literal_execute=True)
     return select(

@@ -18,10 +18,10 @@ MAX_CLOCK_DIFFERENCE = timedelta(days=1)
 
 
 class Outcome(StrEnum):
-    """How a call ended.
+    """How a call to the service ended.
 
-    UNKNOWN means that the call may have been charged. SAVED means that no call was sent, because a stored
-    result was reused.
+    UNKNOWN means that no response has arrived, so the call may have been charged. SAVED means that no call
+    was sent, because a stored result was reused.
     """
 
     OK = "ok"
@@ -61,12 +61,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over one user's calls.
+    """Sums over the calls of one user.
 
-    `calls` and `failed` count calls that were sent. `unpriced_calls` is the number of calls that may have
-    cost money, but whose price is unknown. `saved_calls` is the number of calls that were not sent because a
-    stored result was reused. `saved_micros` is their price, and `unpriced_saved_calls` is the number of saved
-    calls whose price is unknown.
+    - `calls`: the number of calls that were sent. `failed` of them have failed.
+    - `images`: the number of images in the responses.
+    - `priced_micros`: the sum of the known prices in micro-USD.
+    - `unpriced_calls`: the number of calls that may have cost money, but whose price is unknown.
+    - `saved_calls`: the number of calls that were not sent, because a stored result was reused.
+    - `saved_micros`: the sum of the known prices of the saved calls, in micro-USD.
+    - `unpriced_saved_calls`: the number of saved calls whose price is unknown.
     """
 
     calls: int
@@ -102,13 +105,19 @@ class UsageLog:
         return session.execute(earlier.limit(1)).first() is not None
 
     def begin(self, session: Session, call: Call) -> str:
-        """Add `call` before it is sent, with the outcome UNKNOWN. Return its id, for `end`."""
+        """Add `call` to the usage log before it is sent, with the outcome UNKNOWN. Return the new row's id.
+
+        When the call has ended, pass the id to `end`.
+        """
         row = Usage(**fit_to_columns(Usage, asdict(replace(call, outcome=Outcome.UNKNOWN))))
         session.add(row)
         return row.id
 
     def end(self, usage_id: str, call: Call) -> None:
-        """Record the outcome of a call that `begin` has added. The recorded start time doesn't change."""
+        """Replace the fields of the row `usage_id`, which `begin` has added, with those of the ended `call`.
+
+        Only the start time stays as it is.
+        """
         fields = fit_to_columns(Usage, asdict(call))
         del fields["started_at"]
         with self._database.write() as session:
