@@ -17,10 +17,10 @@ log = structlog.get_logger(__name__)
 
 
 class Dispatcher:
-    """Calls `claim` to get the next job, and `run` to run it. At most `max_running` jobs run at once.
+    """Calls `claim` to get the next job, and `run` to run the job in a thread of its own.
 
-    `wake` makes the dispatcher claim at once. The threads are daemon threads, so that a call which outlasts
-    the grace period of `stop` doesn't keep the process alive.
+    At most `max_running` jobs run at once. `wake` makes the dispatcher claim at once. The threads are daemon
+    threads, so that a call which outlasts the grace period of `stop` doesn't keep the process alive.
     """
 
     def __init__(
@@ -46,9 +46,9 @@ class Dispatcher:
             self._changed.notify_all()
 
     def stop(self, grace_seconds: float) -> bool:
-        """Claim no more jobs, and wait for the running ones.
+        """Claim no more jobs, and wait at most `grace_seconds` for the running jobs.
 
-        Returns True if all of them ended within the grace period.
+        Returns True if all running jobs ended in that time.
         """
         with self._changed:
             self._stopping = True

@@ -20,7 +20,10 @@ from core.usage.budgets import Budgets
 
 @dataclass(frozen=True, slots=True)
 class EditPlan:
-    """The quote for an edit or a variation. `obstacle` is the reason why it can't be made, None if it can."""
+    """The quote for an edit or a variation, and whether the model can make it.
+
+    `obstacle` is None if the model can work from an image with these options. Otherwise, it is the error.
+    """
 
     quote: Quote
     obstacle: errors.InvalidParameter | None
@@ -40,7 +43,10 @@ class Edits:
     budgets: Budgets
 
     def plan(self, user: SignedIn, image_id: str, instruction: str = "") -> EditPlan:
-        """Plan an edit of an image, or a variation if there is no `instruction`. Raises ImageNotFound."""
+        """Return the plan for an edit of an image. If `instruction` is blank, plan a variation instead.
+
+        Raises ImageNotFound if this user has no such image, or if the image is in the trash.
+        """
         image = self.gallery.get_untrashed(user.user_id, image_id)
         recipe = replace(recipe_of(image), source_image=image.id)
         if instruction.strip():
@@ -51,27 +57,28 @@ class Edits:
         return EditPlan(self.quotes.quote(recipe), _obstacle(recipe))
 
     def variation(self, user: SignedIn, image_id: str) -> str:
-        """Order a variation of an image, and return the batch's id.
+        """Order a variation of an image, and return the id of the new batch.
 
-        The service gets the image's own prompt and the image. Raises ImageNotFound, and the errors of
+        The service gets the image and the image's own prompt. Raises ImageNotFound, and the errors of
         `Orders.check` and `Orders.generate`.
         """
         return self._generate(user, self.plan(user, image_id))
 
     def edit(self, user: SignedIn, image_id: str, instruction: str) -> str:
-        """Order an edit of an image as `instruction` says, and return the batch's id.
+        """Order an edit of an image as `instruction` says, and return the id of the new batch.
 
-        Raises PromptEmpty if the instruction is blank, ImageNotFound, and the errors of `Orders.check` and
-        `Orders.generate`.
+        Raises PromptEmpty if the instruction is blank, ImageNotFound if there is no such image, and the
+        errors of `Orders.check` and `Orders.generate`.
         """
         if not instruction.strip():
             raise errors.PromptEmpty("Say what to change.", suggestions=("A few words are enough.",))
         return self._generate(user, self.plan(user, image_id, instruction))
 
     def check(self, user: SignedIn, recipe: Recipe, count: int) -> None:
-        """Check an API client's edit before its images are uploaded, so that a refused edit stores nothing.
+        """Check an API client's edit of `count` images before the client's input images are stored.
 
-        Raises the errors of `Orders.check` and `Orders.generate`.
+        If the edit is refused, no input image has been stored. Raises the errors of `Orders.check` and
+        `Orders.generate`.
         """
         capabilities.check_input_images(replace(recipe.params(), input_count=1), image_model(recipe.model))
         self.orders.check_count(recipe.model, count)
@@ -86,7 +93,7 @@ class Edits:
         return self.orders.generate(user, self.orders.check(user, plan.quote))
 
     def _editing_model(self, name: str) -> str:
-        """Return the image's own model if it is available and can edit, else the default model."""
+        """Return `name` if that model is available and can edit images, else the default model."""
         offered = {model.name for model in self.quotes.models() if model.can_edit}
         return name if name in offered else self.settings.default_image_model
 
@@ -102,7 +109,7 @@ def _obstacle(recipe: Recipe) -> errors.InvalidParameter | None:
 def recipe_of(image: Image) -> Recipe:
     """Return the recipe (the prompt and options) to generate an image like `image`.
 
-    It leaves out the images that `image` was made from.
+    The recipe leaves out the input images from which `image` was made.
     """
     return Recipe(
         prompt=image.prompt,

@@ -1,4 +1,4 @@
-"""Existing images: offers images that the user already has, before they are paid for again."""
+"""Existing images: finds the ordered images that a user already has, before they are paid for again."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An order for which the user already has some images. The user chooses whether to buy them again.
+    """An offer to show images that the user already has. The user chooses whether to buy them again.
 
     - `recipes`: the prompt and options of each ordered image.
-    - `existing`: the user's newest image for each recipe that has one.
+    - `existing`: the user's newest image for each recipe for which there is an image.
     - `price`: the price of all ordered images in micro-USD, None if unknown.
     - `missing_price`: the price of the images that the user doesn't have, in micro-USD, None if unknown.
     - `offered_at`: the time at which the offer was made.
@@ -50,7 +50,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExistingImages:
-    """Offers the user's existing images instead of new ones, and records the calls that they saved."""
+    """Offers a user's existing images instead of new ones, and records each reuse in the usage log."""
 
     orders: Orders
     gallery: Gallery
@@ -58,9 +58,9 @@ class ExistingImages:
     clock: Callable[[], datetime] = utc_now
 
     def offer(self, user: SignedIn, order: CheckedOrder) -> Offer | None:
-        """Return an offer of the user's existing images for this order, or None if there are none.
+        """Return an offer if the user already has at least one of the ordered images. Otherwise, return None.
 
-        Images in the trash aren't offered.
+        Images in the trash don't count.
         """
         existing = self.gallery.newest_by_recipe(user.user_id, order.recipes)
         if not existing:
@@ -70,7 +70,10 @@ class ExistingImages:
         return Offer(order.recipes, existing, order.price, missing_price, self.clock())
 
     def use(self, user: SignedIn, offer: Offer) -> None:
-        """Record the calls that the offer's existing images have saved. If that fails, only log it."""
+        """Record in the usage log that the user has used the offered images instead of buying them.
+
+        If the usage log can't be written, the error is logged and not raised.
+        """
         call = Call(
             user_id=user.user_id, kind=UsageKind.GENERATE, model="", offline=False, started_at=self.clock(),
             seconds=0.0, outcome=Outcome.SAVED, price_micros=0,
@@ -85,9 +88,9 @@ class ExistingImages:
             log.error("saved_calls_not_recorded", code=error.code, details=error.details)
 
     def generate_missing(self, user: SignedIn, offer: Offer) -> str:
-        """Order only the images that the user doesn't have, and return the batch's id.
+        """Order only the images that the user doesn't have, and return the id of the new batch.
 
-        The existing images are recorded as saved calls. Raises the errors of `Orders.check` and
+        The existing images are then recorded as in `use`. Raises the errors of `Orders.check` and
         `Orders.generate`.
         """
         batch_id = self.orders.generate_offered(user, offer.missing, offered_at=offer.offered_at)
@@ -95,7 +98,7 @@ class ExistingImages:
         return batch_id
 
     def generate_all(self, user: SignedIn, offer: Offer) -> str:
-        """Order all images of the offer again, and return the batch's id.
+        """Order all images of `offer`, including the existing ones, and return the id of the new batch.
 
         Raises the errors of `Orders.check` and `Orders.generate`.
         """

@@ -1,6 +1,7 @@
-"""Ingest: moves a paid response of the service into the gallery exactly once, from its files to image rows.
+"""Ingest: adds the images of a paid response to the gallery, exactly once.
 
-Each call of a job has its own files, so two responses for the same job can't overwrite each other.
+The worker stores each response as files before this module reads them. Each call of a job has its own files,
+so two responses for the same job can't overwrite each other.
 """
 
 from __future__ import annotations
@@ -45,9 +46,13 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class AnswerFigures:
-    """The metadata of one response of the service: the number of its images, its price, tokens and duration.
+    """The metadata of one response of the service. Prices are in micro-USD, None if unknown.
 
-    It is stored as JSON next to the response's images, so that a crash loses nothing.
+    - `count`: the number of images.
+    - `revised_prompts`: for each image, the prompt as the service changed it, or None.
+    - `seconds`: the duration of the call.
+
+    The metadata is stored as JSON next to the images of the response, so that a crash loses nothing.
     """
 
     count: int
@@ -84,7 +89,7 @@ _FIGURES = TypeAdapter(AnswerFigures)
 
 @dataclass(frozen=True, slots=True)
 class _StoredImage:
-    """One stored image of a response. `size` is in bytes.
+    """One stored image of a response. `index` is its position in the response. `size` is in bytes.
 
     If the image is damaged, `info` is None and `error` is the reason.
     """
@@ -98,9 +103,9 @@ class _StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class Ingest:
-    """Moves paid responses into the gallery. Safe to use from many threads and processes.
+    """Adds paid responses to the gallery. Safe to use from many threads and processes.
 
-    If two threads or processes ingest the same response at once, its images are added only once.
+    If two threads or processes handle the same response at once, its images are added only once.
     """
 
     database: Database
@@ -112,17 +117,18 @@ class Ingest:
     clock: Callable[[], datetime] = utc_now
 
     def commit_answer(self, job: Job) -> None:
-        """Add the images of a completely stored response to the gallery, and end its job.
+        """Add the images of the response to the job's last call to the gallery, and end the job.
 
-        Raises StorageError or DatabaseError.
+        All files of the response must be stored already. Raises StorageError or DatabaseError.
         """
         figures = AnswerFigures.from_bytes(self.storage.get(answer_figures_key(job)))
         self._commit(job, figures, [self._inspect(job, index) for index in range(figures.count)])
 
     def adopt(self, job: Job) -> bool:
-        """Commit the response to the job's last call, if a stopped process has left its files in the storage.
+        """Look in the storage for the response to the job's last call, and commit that response.
 
-        Returns False if there are no such files.
+        A process that stopped may have stored the response without committing it. Returns False if there are
+        no files of such a response. Raises StorageError or DatabaseError.
         """
         stored = self.storage.list(job_folder(Folder.IMAGES, job.id))
         found = [key for key in stored if PurePosixPath(key).name.startswith(image_prefix(job))]
@@ -138,9 +144,10 @@ class Ingest:
         return True
 
     def remove_working_files(self, job: Job, *, figures: bool = True) -> None:
-        """Remove the files that only a running job needs. If the storage fails, they are left behind.
+        """Remove the files that the job needs only while it runs: the previews and the response's metadata.
 
-        `figures` tells whether to remove the response's metadata as well.
+        If `figures` is False, the metadata stays. If the storage fails, the files stay, and no error is
+        raised.
         """
         with suppress(errors.StorageError):
             self.storage.delete(*self.storage.list(job_folder(Folder.PARTIALS, job.id)))
@@ -148,7 +155,7 @@ class Ingest:
                 self.storage.delete(answer_figures_key(job))
 
     def _has_figures(self, job: Job) -> bool:
-        """Return whether the response's metadata is stored and readable."""
+        """Return whether the metadata of the response to the job's last call is stored and readable."""
         if not self.storage.exists(answer_figures_key(job)):
             return False
         try:
@@ -159,9 +166,9 @@ class Ingest:
         return True
 
     def _inspect(self, job: Job, index: int) -> _StoredImage:
-        """Decode a stored image completely, and return its size and type.
+        """Decode the stored image at position `index` of the response, and return its size and type.
 
-        A damaged image is copied to another folder, where an administrator can look at it.
+        If the image is damaged, copy it to another folder, where an administrator can look at it.
         """
         key = image_key(job, index)
         try:
@@ -177,7 +184,7 @@ class Ingest:
     def _commit(self, job: Job, figures: AnswerFigures, files: list[_StoredImage]) -> None:
         """Write the image rows, the usage and the end of the job in one transaction.
 
-        The images are added whatever the state of the job is now, because they were paid for.
+        The images are added even if the job has already ended, because they were paid for.
         """
         damaged = next((file.error for file in files if file.error), None)
         with self.database.write() as session:
@@ -191,7 +198,10 @@ class Ingest:
             self.error_counts.count(damaged)
 
     def _add_image(self, session: Session, job: Job, figures: AnswerFigures, file: _StoredImage) -> bool:
-        """Add the image's row. Returns False if the image is damaged or already in the gallery."""
+        """Add the row of the image `file` to the gallery, and return True.
+
+        Returns False and adds nothing if the image is damaged or already in the gallery.
+        """
         recipe, price = Recipe.from_any_version(job.request), figures.price_micros
         if file.info is None or self.gallery.has_file(session, file.key):
             return False
@@ -215,7 +225,10 @@ class Ingest:
     def _record(
         self, session: Session, job: Job, figures: AnswerFigures, error: errors.ImageError | None
     ) -> None:
-        """Record the call with its cost. This replaces an entry written before the response was known."""
+        """Write the call and its cost to the usage log.
+
+        If the call is already in the usage log, because its outcome was unknown before, that row is replaced.
+        """
         started = job.started_at or job.created_at
         session.execute(delete(Usage).where(col(Usage.job_id) == job.id, col(Usage.started_at) == started))
         self.usage.record(

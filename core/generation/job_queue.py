@@ -1,6 +1,6 @@
-"""The job queue: decides which job starts next. Users take turns.
+"""The job queue: decides which job starts next, so that users take turns.
 
-Limits apply to the number of running images and to the calls per minute.
+Limits apply to the number of running jobs and to the calls per minute.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _HAS_ACCESS = col(User.withdrawn_at).is_(None)
 class Limits:
     """The limits on generation.
 
-    At most `at_once` images run at the same time, and at most `per_user` images of each user. At most
-    `per_minute` calls start in a minute. 0 calls per minute means no limit.
+    At most `at_once` jobs run at the same time, and at most `per_user` jobs of each user. At most
+    `per_minute` calls start in a minute. If `per_minute` is 0, the calls per minute aren't limited.
     """
 
     at_once: int = 4
@@ -57,9 +57,9 @@ class QueuePosition:
 class JobQueue:
     """The queued jobs of all users.
 
-    The next job belongs to the user with the fewest running images. Among equals, the user whose last job
-    started longest ago comes first. `process` is the number of this process. A claimed job stores it, so that
-    the jobs of a crashed process can be found.
+    The next job belongs to the user with the fewest running jobs. If several users have equally few, the user
+    whose last job started longest ago comes first. `process` is the number of this process. It is stored in
+    the row of each claimed job, so that the jobs of a crashed process can be found.
     """
 
     def __init__(
@@ -77,9 +77,10 @@ class JobQueue:
         self._unconfirmed: deque[Conditions] = deque()
 
     def claim(self) -> Job | None:
-        """Mark the next job as running and return it. Returns None if no job may start now.
+        """Mark the next job as running, count one more attempt, and return the job.
 
-        Safe to call from many threads and processes. The limits apply to all of them together.
+        Returns None if no job may start now. Safe to call from many threads and processes. The limits apply
+        to all of them together.
         """
         now, claimed = self._clock(), None
         if not self._unconfirmed and not self._is_any_due(now):
@@ -97,7 +98,7 @@ class JobQueue:
         return job
 
     def _confirmed(self, session: Session) -> Job | None:
-        """Return a job whose claim was committed although the commit seemed to fail, or None.
+        """Return a job whose claim was committed although the commit raised an error, or None.
 
         This happens if the database connection breaks before the commit returns.
         """
@@ -134,7 +135,7 @@ class JobQueue:
     def positions(self, owner_id: str) -> dict[str, QueuePosition]:
         """Return the positions of this user's queued jobs, by job id.
 
-        They are estimates, which assume that all users take turns.
+        The positions are estimates, which assume that all users take turns.
         """
         with self._database.read() as session:
             own = session.scalars(_in_order(col(Job.owner_id) == owner_id)).all()
@@ -160,7 +161,10 @@ class JobQueue:
         return QueuePosition(ahead, max(rounds * seconds, minutes * MINUTE.total_seconds()))
 
     def _is_any_due(self, now: datetime) -> bool:
-        """Return whether a queued job is due. `claim` checks this first, because the check needs no lock."""
+        """Return whether a job may start at the time `now`, if the limits allow it.
+
+        `claim` calls this method first, because it needs no lock.
+        """
         due = select(col(Job.id)).join(User, col(User.id) == col(Job.owner_id)).where(*_due(now), _HAS_ACCESS)
         with self._database.read() as session:
             return session.execute(due.limit(1)).first() is not None
@@ -173,7 +177,10 @@ class JobQueue:
         )
 
     def _next_owner(self, now: datetime) -> Select[str]:
-        """Select the id of the user whose job starts next. Users who have lost access are skipped."""
+        """Build a query for the id of the user whose job starts next.
+
+        Users whose access was withdrawn are skipped, and so are users who already run `per_user` jobs.
+        """
         running = (
             select(col(Job.owner_id).label("owner"), func.count().label("count"))
             .where(col(Job.state) == JobState.RUNNING)
@@ -223,7 +230,7 @@ def _first_of(owner_id: str, now: datetime) -> Select[str]:
 
 
 def _counts(session: Session, state: JobState) -> dict[str, int]:
-    """Return the number of jobs in `state` by owner id."""
+    """Return how many jobs each user has in `state`, by user id. Users without such a job are left out."""
     found: Any = session.execute(
         select(col(Job.owner_id), func.count()).where(col(Job.state) == state).group_by(col(Job.owner_id))
     )
@@ -231,7 +238,7 @@ def _counts(session: Session, state: JobState) -> dict[str, int]:
 
 
 def _calls_since(session: Session, moment: datetime) -> int:
-    """Return the number of image calls that started after `moment`, including those still running."""
+    """Return how many image calls started after `moment`. Calls that are still running count as well."""
     ended = select(func.count()).where(
         col(Usage.started_at) > moment,
         col(Usage.kind) == UsageKind.GENERATE,
@@ -242,7 +249,10 @@ def _calls_since(session: Session, moment: datetime) -> int:
 
 
 def _typical_seconds(session: Session) -> float:
-    """Return the median duration of the latest calls, or DEFAULT_CALL_SECONDS if there are none."""
+    """Return the median duration of the latest SAMPLE_SIZE successful image calls.
+
+    Returns DEFAULT_CALL_SECONDS if there are none.
+    """
     latest = session.scalars(
         select(col(Usage.seconds))
         .where(col(Usage.kind) == UsageKind.GENERATE, col(Usage.outcome) == Outcome.OK)
@@ -255,6 +265,6 @@ def _typical_seconds(session: Session) -> float:
 def _rounds(before: int, at_once: int) -> int:
     """Return the number of rounds that must end before a job with `before` jobs ahead of it starts.
 
-    In each round, `at_once` images are generated.
+    A round is the time of one call, in which `at_once` jobs run side by side.
     """
     return max(0, ceil((before - at_once + 1) / at_once))

@@ -1,4 +1,4 @@
-"""State changes of jobs: ending a job, with the error if it failed, and cancelling jobs."""
+"""State changes of jobs: end a job, with an error if it failed, and cancel jobs."""
 
 from __future__ import annotations
 
@@ -15,22 +15,30 @@ from core.errors.stored import StoredError
 
 
 def same_call(job: Job) -> tuple[ColumnElement[bool], ...]:
-    """Return SQL conditions that match the job's row unless a new call has started since `job` was read."""
+    """Return SQL conditions for the row of `job`.
+
+    The conditions no longer match if a new call of the job has started since `job` was read.
+    """
     return col(Job.id) == job.id, col(Job.attempts) == job.attempts
 
 
 def end_job(
     session: Session, job: Job, state: JobState, error: errors.ImageError | None, *, now: datetime
 ) -> bool:
-    """End a running job. Returns False if it has already ended, or if another call of the job is running."""
+    """End a running job: set its state to `state`, and store `error` in its row.
+
+    Returns False and changes nothing if the job has already ended, or if a new call of the job has started
+    since `job` was read.
+    """
     return _end(session, state, error, now, *same_call(job), col(Job.state) == JobState.RUNNING)
 
 
 def end_with_answer(session: Session, job: Job, error: errors.ImageError | None, *, now: datetime) -> bool:
-    """End a job with the response to its call, even if the job has already ended with an unknown outcome.
+    """End a job whose response has arrived: as DONE, or as FAILED if `error` is given.
 
-    `error` is the reason why the response has no usable image, None if it has one. Returns False if the job
-    is already DONE, if it has already FAILED and `error` is given, or if a new call of the job has started.
+    `error` is the reason why the response has no usable image. A job that has already ended without an image
+    is changed too, because a response can arrive late. Returns False and changes nothing if the job is
+    already DONE or in the new state, or if a new call of the job has started since `job` was read.
     """
     state = JobState.FAILED if error else JobState.DONE
     return _end(session, state, error, now, *same_call(job), col(Job.state).not_in((JobState.DONE, state)))
@@ -39,8 +47,8 @@ def end_with_answer(session: Session, job: Job, error: errors.ImageError | None,
 def cancel_live_jobs(session: Session, owner_id: str, now: datetime, *conditions: ColumnElement[bool]) -> int:
     """Cancel the user's queued and running jobs. Return the number of jobs that were still queued.
 
-    `conditions` restrict the jobs to cancel. A queued job ends, which also ends its budget reservation. A
-    running call can't be stopped: it finishes, but the job isn't called again.
+    SQL `conditions` restrict the jobs to cancel. A queued job ends, which also ends its budget reservation.
+    The call of a running job can't be stopped. The call finishes, but no further attempt is made.
     """
     live = (col(Job.owner_id) == owner_id, col(Job.state).in_(LIVE_STATES), *conditions)
     queued = col(Job.state) == JobState.QUEUED
@@ -72,5 +80,5 @@ def _end(
 
 
 def row_count(result: Any) -> int:
-    """Return the number of rows that a statement has changed."""
+    """Return the number of rows that an SQL statement has changed."""
     return int(result.rowcount)

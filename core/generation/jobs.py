@@ -1,6 +1,6 @@
 """Background jobs. Each job generates one image, and continues if the page or the browser is closed.
 
-A job's row holds its state, so that it survives a restart. `job_queue` decides which job is next,
+A job's row holds its state, so a restart doesn't lose the job. `job_queue` decides which job is next,
 `dispatcher` starts it, `worker` calls the service, and `recovery` ends the jobs of processes that stopped.
 """
 
@@ -37,8 +37,8 @@ DOUBLE_CLICK_WINDOW = timedelta(seconds=2)
 # The Create page shows a job for this long after its submission, unless the user dismisses it.
 RECENT_AGE = timedelta(hours=12)
 MAX_RECENT = 100
-# Called with the new batch's id, in the transaction that submits it. Returns the id of an earlier batch that
-# was submitted for the same request, or None.
+# A function that is called with the session that submits a new batch, and with the new batch's id. It returns
+# the id of an earlier batch that was submitted for the same request, or None.
 FindEarlierBatch = Callable[[Session, str], str | None]
 
 
@@ -46,8 +46,8 @@ FindEarlierBatch = Callable[[Session, str], str | None]
 class Jobs:
     """Submits, runs, lists and cancels jobs.
 
-    This process runs at most `max_running` jobs at once, and starts none while `may_claim` returns False.
-    Setting `closing` keeps it from starting further jobs. A signal handler may do that.
+    This process runs at most `max_running` jobs at once, and starts no job while `may_claim` returns False.
+    After the event `closing` is set, this process starts no further jobs. A signal handler may set the event.
     """
 
     database: Database
@@ -68,23 +68,24 @@ class Jobs:
     def start(self) -> None:
         """End the jobs that an earlier process left running, then start working on the queue.
 
-        Raises StorageError or DatabaseError if those jobs can't be ended.
+        If several processes share the database, a chore ends those jobs instead. Raises StorageError or
+        DatabaseError if those jobs can't be ended.
         """
         if not self.recovery.shared:
             self.recovery.settle_orphans()
         self._dispatcher.start()
 
     def stop(self, *, grace_seconds: float = 30) -> bool:
-        """Start no more jobs, and wait for the running ones.
+        """Start no more jobs, and wait at most `grace_seconds` for the running jobs.
 
-        Returns True if all of them ended within the grace period.
+        Returns True if all running jobs ended in that time.
         """
         self.closing.set()
         self.worker.stopping.set()
         return self._dispatcher.stop(grace_seconds)
 
     def claim(self) -> Job | None:
-        """Mark the next job as running and return it for the worker. Returns None if no job may start now."""
+        """Mark the next job as running and return the job. Returns None if no job may start now."""
         if self.closing.is_set() or not self.may_claim():
             return None
         return self.queue.claim()
@@ -97,12 +98,12 @@ class Jobs:
         asked_at: datetime | None = None,
         find_earlier: FindEarlierBatch | None = None,
     ) -> str:
-        """Queue one image for each of the `recipes`, and return the batch's id.
+        """Queue one job for each of the `recipes`, and return the id of the new batch.
 
-        If the same recipes were submitted within DOUBLE_CLICK_WINDOW, this is a double click: no job is
-        queued, and the earlier batch's id is returned. Batches from before `asked_at` don't count. If
-        `find_earlier` is given, it finds the earlier batch instead. Raises BudgetSpent, and then queues no
-        job.
+        If the user has submitted the same recipes within DOUBLE_CLICK_WINDOW, the user has clicked twice.
+        Then no job is queued, and the id of the first batch is returned. Batches from before `asked_at` don't
+        count. If `find_earlier` is given, it is called instead of this search for an earlier batch. Raises
+        BudgetSpent and queues no job if the budgets don't cover all images.
         """
         requests, batch_id = [recipe.to_json() for recipe in recipes], new_id()
         estimates = [self.budgets.reservation(recipe) for recipe in recipes]
@@ -129,7 +130,11 @@ class Jobs:
         now: datetime,
         asked_at: datetime | None,
     ) -> str | None:
-        """Return the id of the batch that the first click of a double click has submitted, or None."""
+        """Return the id of the user's last batch if it was submitted by the first click of a double click.
+
+        That is so if the batch has the same `requests`, is younger than DOUBLE_CLICK_WINDOW and was submitted
+        after `asked_at`, and if none of its jobs ended without an image. Returns None otherwise.
+        """
         since = max(now - DOUBLE_CLICK_WINDOW, asked_at or now - DOUBLE_CLICK_WINDOW)
         recent = session.exec(
             select(Job)
@@ -144,9 +149,10 @@ class Jobs:
         return batch[0].batch_id if same and not has_failed else None
 
     def recent(self, owner_id: str) -> tuple[JobView, ...]:
-        """Return the user's live jobs and recent jobs that weren't dismissed, newest batch first.
+        """Return the user's queued and running jobs, and the jobs of the last RECENT_AGE, newest batch first.
 
-        Returns at most MAX_RECENT jobs. The running jobs take precedence, then the jobs that start next.
+        Dismissed jobs are left out. At most MAX_RECENT jobs are returned: first the running jobs are chosen,
+        then the queued jobs that start next, then the newest of the ended jobs.
         """
         since, live = self.clock() - RECENT_AGE, col(Job.state).in_(LIVE_STATES)
         with self.database.read() as session:
@@ -181,9 +187,10 @@ class Jobs:
         )
 
     def partial(self, owner_id: str, job_id: str, number: int) -> bytes:
-        """Return a partial image (a preview) of a live job.
+        """Return the bytes of a preview (a partial image) of a queued or running job.
 
-        Raises ImageNotFound if the preview is gone, if the job has ended, or if the job is another user's.
+        `number` counts the previews of the job from 0. Raises ImageNotFound if there is no such preview, if
+        the job has ended, or if the job is another user's.
         """
         job = self._owned(owner_id, job_id)
         if job.state not in LIVE_STATES:
@@ -196,19 +203,21 @@ class Jobs:
     def recipe(self, owner_id: str, job_id: str) -> Recipe:
         """Return the job's recipe: the prompt and options of its image.
 
-        Raises ImageNotFound for another user's job, and RecipeUnreadable if another version of the app
-        submitted it with other fields.
+        Raises ImageNotFound if the job is another user's. Raises RecipeUnreadable if another release of the
+        app has submitted the job with other fields.
         """
         return Recipe.from_json(self._owned(owner_id, job_id).request)
 
     def retry(self, owner_id: str, *job_ids: str) -> str:
-        """Submit failed jobs again as one batch, dismiss the failed jobs, and return the batch's id.
+        """Submit jobs that ended without an image again, as one batch. Return the id of the new batch.
 
-        If the response to a failed job has arrived in the meantime, its image is used and the job isn't
-        submitted again. If no job is left to submit, returns the old batch's id.
+        The old jobs are dismissed. If the response to an old job has arrived in the meantime, its image is
+        added to the gallery, and the job isn't submitted again. If no job is left to submit, return the id of
+        the old batch.
 
-        Raises ImageNotFound for another user's job, JobNotRetryable if a job is live or was successful,
-        StorageError, and BudgetSpent. If BudgetSpent is raised, the failed jobs stay as they are.
+        Raises ImageNotFound if a job is another user's, JobNotRetryable if a job is queued, running or done,
+        and StorageError if the storage can't be searched for responses. Raises BudgetSpent and dismisses no
+        job if the budgets don't cover all images.
         """
         jobs = [self._owned(owner_id, job_id) for job_id in job_ids]
         if any(job.state not in ENDED_WITHOUT_IMAGE for job in jobs):
@@ -227,16 +236,21 @@ class Jobs:
         return batch_id if new else jobs[0].batch_id
 
     def cancel(self, owner_id: str, job_id: str) -> JobState:
-        """Cancel a job and return its state afterwards. It is CANCELLED if the job was still queued.
+        """Cancel a job, and return the job's new state.
 
-        A running call can't be stopped: it finishes, but the job isn't called again. Raises ImageNotFound for
-        another user's job.
+        A queued job ends as CANCELLED. The call of a running job can't be stopped. The call finishes, but no
+        further attempt is made. A job that has ended stays as it is. Raises ImageNotFound if the job is
+        another user's.
         """
         self._cancel(owner_id, col(Job.id) == job_id)
         return JobState(self._owned(owner_id, job_id).state)
 
     def cancel_waiting(self, owner_id: str, batch_id: str | None = None) -> int:
-        """Cancel the user's live jobs, or those of one batch. Return the number of those still queued."""
+        """Cancel the user's queued and running jobs. Return the number of jobs that were queued.
+
+        If `batch_id` is given, only the jobs of that batch are cancelled. The call of a running job can't be
+        stopped. The call finishes, but no further attempt is made.
+        """
         return self._cancel(owner_id, *([col(Job.batch_id) == batch_id] if batch_id else []))
 
     def _cancel(self, owner_id: str, *conditions: ColumnElement[bool]) -> int:
@@ -244,7 +258,10 @@ class Jobs:
             return cancel_live_jobs(session, owner_id, self.clock(), *conditions)
 
     def counts(self, owner_id: str) -> dict[JobState, int]:
-        """Return the numbers of the user's running and queued jobs, including those not in `recent`."""
+        """Return how many of the user's jobs are running and how many are queued, by state.
+
+        A state without jobs is left out. Jobs that `recent` leaves out count as well.
+        """
         found = (
             select(Job.state, func.count())
             .where(Job.owner_id == owner_id, col(Job.state).in_(LIVE_STATES))
@@ -254,16 +271,20 @@ class Jobs:
             return {JobState(state): count for state, count in session.exec(found)}
 
     def dismiss(self, owner_id: str, *job_ids: str) -> None:
-        """Hide ended jobs from the Create page. Their images stay in the gallery."""
+        """Hide ended jobs from the Create page. Their images stay in the gallery.
+
+        Jobs that are queued, running or another user's are skipped.
+        """
         with self.database.write() as session:
             self._dismiss(session, owner_id, job_ids)
 
     def _dismiss(
         self, session: Session, owner_id: str, job_ids: tuple[str, ...], *, failed: bool = False
     ) -> int:
-        """Mark ended jobs as dismissed, and return their number.
+        """Mark the user's ended jobs as dismissed, and return the number of marked jobs.
 
-        With `failed`, only jobs without an image are marked.
+        Jobs that are queued, running or already dismissed are skipped. With `failed`, jobs with an image are
+        skipped as well.
         """
         state = col(Job.state)
         return row_count(

@@ -36,7 +36,7 @@ class CheckedOrder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
-    """Checks and submits orders for images. An order that can't be made is refused before it is paid for."""
+    """Checks and submits orders for images. Refuses an order that can't be made before anything is paid."""
 
     settings: Settings
     quotes: Quotes
@@ -48,7 +48,7 @@ class Orders:
     clock: Callable[[], datetime] = utc_now
 
     def check(self, user: SignedIn, quote: Quote) -> CheckedOrder:
-        """Check all images of a quote, and return the checked order for `generate`.
+        """Check all images of a quote, and return the checked order to pass to `generate`.
 
         Raises TextRejected, PromptEmpty, PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired,
         ModelUnavailable, ImageNotFound or UploadGone.
@@ -61,16 +61,17 @@ class Orders:
         return CheckedOrder(recipes, quote.price)
 
     def generate(self, user: SignedIn, order: CheckedOrder) -> str:
-        """Submit a checked order, and return the batch's id. A double click gets the first click's batch.
+        """Submit a checked order, and return the id of the new batch.
 
-        All images are bought, even those that the gallery already has: `ExistingImages.offer` finds those.
-        Raises PromptFlagged or BudgetSpent before anything is paid.
+        The second click of a double click submits nothing, and returns the id of the first click's batch. All
+        images are bought, even those that the gallery already has: `ExistingImages.offer` finds those. Raises
+        PromptFlagged or BudgetSpent before anything is paid.
         """
         self.screen(order.recipes)
         return self.jobs.submit(user.user_id, order.recipes)
 
     def generate_offered(self, user: SignedIn, recipes: tuple[Recipe, ...], *, offered_at: datetime) -> str:
-        """Check and submit the images of an offer that the user has accepted, and return the batch's id.
+        """Check and submit images of an offer that the user has accepted, and return the id of the new batch.
 
         `offered_at` is the time of the offer. A batch from before that time isn't taken for the first click
         of a double click. Raises the errors of `check` and `generate`.
@@ -80,9 +81,10 @@ class Orders:
         return self.jobs.submit(user.user_id, recipes, asked_at=offered_at)
 
     def earlier_batch(self, idempotency: IdempotentRequest | None) -> str | None:
-        """Return the id of the batch that was ordered with the same idempotency key within a day, or None.
+        """Return the id of the batch that was ordered with the same idempotency key in the last day.
 
-        Raises IdempotencyKeyReused if the key was used for a different request.
+        Returns None if there is no such batch, or if `idempotency` is None. Raises IdempotencyKeyReused if
+        the key was used for a different request.
         """
         earlier = self.idempotency.find(idempotency) if idempotency else None
         return earlier.batch_id if earlier else None
@@ -90,11 +92,11 @@ class Orders:
     def order(
         self, user: SignedIn, recipe: Recipe, count: int, *, idempotency: IdempotentRequest | None = None
     ) -> str:
-        """Check and submit an API client's order of `count` images, and return the batch's id.
+        """Check and submit an API client's order of `count` images, and return the id of the new batch.
 
-        If an earlier request of the last day has the key of `idempotency`, its batch is returned and nothing
-        is bought. Double clicks aren't detected. Raises the errors of `check` and `generate`, and
-        IdempotencyKeyReused if the key was used for a different request.
+        If an earlier request of the last day has the same idempotency key, nothing is bought, and the id of
+        that request's batch is returned. Double clicks aren't detected. Raises the errors of `check` and
+        `generate`, and IdempotencyKeyReused if the key was used for a different request.
         """
         if earlier := self.earlier_batch(idempotency):
             return earlier
@@ -106,9 +108,10 @@ class Orders:
     def submit(
         self, user: SignedIn, recipe: Recipe, count: int, *, idempotency: IdempotentRequest | None
     ) -> str:
-        """Submit an API client's order that has already been checked and moderated. Return the batch's id.
+        """Submit an API client's order that has been checked and moderated. Return the id of the new batch.
 
-        Raises BudgetSpent, and IdempotencyKeyReused if the key was used for a different request.
+        `idempotency` has the same effect as in `order`. Raises BudgetSpent, and IdempotencyKeyReused if the
+        key was used for a different request.
         """
         return self.jobs.submit(
             user.user_id,
@@ -119,10 +122,10 @@ class Orders:
         )
 
     def retry(self, user: SignedIn, *job_ids: str) -> str:
-        """Check failed jobs as new orders are checked, submit them as one batch, and return the batch's id.
+        """Submit jobs that ended without an image again, as one batch. Return the id of the new batch.
 
-        Raises ImageNotFound for another user's jobs, JobNotRetryable, RecipeUnreadable, StorageError, and the
-        errors of `check` and `generate`.
+        The jobs are first checked like new orders. Raises ImageNotFound if a job is another user's, the other
+        errors of `Jobs.retry` and `Jobs.recipe`, and the errors of `check` and `generate`.
         """
         recipes = [self.jobs.recipe(user.user_id, job_id) for job_id in job_ids]
         self.check_recipes(user, recipes)
@@ -136,9 +139,9 @@ class Orders:
             raise errors.InvalidParameter(f"Choose 1 to {limit} images.", field="n")
 
     def check_recipes(self, user: SignedIn, recipes: Sequence[Recipe]) -> None:
-        """Raise an error if one of the images can't be made. Equal recipes are checked only once.
+        """Check that an image of each recipe can be made. Equal recipes are checked only once.
 
-        Raises the errors of `check`.
+        Raises the errors of `check`, for the first recipe that fails.
         """
         offered = [model.name for model in self.quotes.models()]
         for each in dict.fromkeys(recipes):
@@ -157,5 +160,8 @@ class Orders:
         self.uploads.check(user.user_id, *recipe.uploads)
 
     def screen(self, recipes: Sequence[Recipe]) -> None:
-        """Send each different prompt to the service's moderation, if it is enabled. Raises PromptFlagged."""
+        """Send each different prompt to the service's moderation, if moderation is enabled.
+
+        Raises PromptFlagged if the moderation rejects one of the prompts.
+        """
         self.moderation.screen(tuple(dict.fromkeys(with_style(each.prompt, each.style) for each in recipes)))

@@ -61,14 +61,16 @@ class Quotes:
         return catalogue.offered_models(self.settings, today=self.clock().date())
 
     def max_images(self, model: str) -> int:
-        """Return the most images of one prompt that can be ordered from `model` at once."""
+        """Return how many images of one prompt a user may order from `model` at once."""
         return min(self.settings.max_images, catalogue.image_model(model).max_images)
 
     def quote(self, recipe: Recipe, per_prompt: int = 1, *, many: bool = False) -> Quote:
-        """Return a quote for `per_prompt` images of a recipe. Nothing is checked but the number of images.
+        """Return a quote for `per_prompt` images of each prompt of a recipe.
 
-        With `many`, each line of the prompt is a prompt of its own. Braces in a line list alternatives, and
-        each alternative is another prompt (see core.prompts.expansion).
+        With `many`, each line of the recipe's prompt is a prompt of its own. Braces in a line list
+        alternatives, and each alternative makes another prompt (see core.prompts.expansion). Apart from the
+        number of images, nothing is checked. If there are too many images, no error is raised: the quote has
+        the error in `excess`.
         """
         recipes, excess = self._expand(recipe, per_prompt, many=many)
         return Quote(
@@ -91,9 +93,9 @@ class Quotes:
         return sum(price or 0 for price in prices) if prices and None not in prices else None
 
     def shortfall(self, user: SignedIn, quote: Quote) -> errors.BudgetSpent | None:
-        """Return the error that the user's budgets would give for this quote now, or None if they cover it.
+        """Return the BudgetSpent error if the user's budgets don't cover this quote now, and None if they do.
 
-        If the price is unknown, the likely maximum is used instead.
+        If the price is unknown, the likely maximum price is used instead.
         """
         unpriced = quote.price is None
         each = self.budgets.reservation(quote.recipe) if unpriced else None
@@ -103,7 +105,10 @@ class Quotes:
     def _expand(
         self, recipe: Recipe, per_prompt: int, *, many: bool
     ) -> tuple[tuple[Recipe, ...], errors.TooManyPrompts | None]:
-        """Return the recipe of each image. If there are too many for one batch, return none and the error."""
+        """Return the recipe of each image, and None.
+
+        With `many`, there may be more images than a batch can have. Then return no recipes, and the error.
+        """
         limit = self.settings.max_batch
         if not many:
             return (recipe,) * per_prompt, None
@@ -118,7 +123,7 @@ class Quotes:
 
 
 def _prompts_of(recipe: Recipe, recipes: Sequence[Recipe], per_prompt: int, *, many: bool) -> int:
-    """Return the number of prompts in the text of `recipe`: at least 1, at most MAX_COUNTED."""
+    """Return how many prompts the prompt field of `recipe` contains: at least 1, at most MAX_COUNTED."""
     if not many:
         return 1
     if recipes:

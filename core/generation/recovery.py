@@ -1,4 +1,4 @@
-"""Recovery: ends the jobs of processes that stopped. If a job's response is already stored, it is used."""
+"""Recovery: ends the jobs of processes that stopped. Images that such a process has stored aren't lost."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ log = structlog.get_logger(__name__)
 class Recovery:
     """Ends orphaned jobs: jobs that are marked as running, but whose process no longer exists.
 
-    `live_processes` returns the numbers of the running processes. With `shared`, several processes use one
-    database. A process then counts as stopped only if two calls of `settle_orphans` in a row miss it, because
-    a restart of the database makes all processes look stopped for a moment.
+    `live_processes` returns the numbers of the running processes. If `shared` is True, several processes use
+    one database. A process then counts as stopped only if it is missing at two calls of `settle_orphans` in a
+    row, because a restart of the database makes all processes look stopped for a moment.
     """
 
     database: Database
@@ -37,7 +37,7 @@ class Recovery:
     _missing_before: frozenset[int | None] = frozenset()
 
     def settle_orphans(self) -> None:
-        """End the jobs of processes that have stopped. Raises StorageError or DatabaseError."""
+        """End the running jobs whose process has stopped. Raises StorageError or DatabaseError."""
         missing_before, self._missing_before = self._missing_before, frozenset()
         running = self._running_jobs()
         # Read the processes after the jobs. A process is listed before it starts a job, so none is missed.
@@ -49,7 +49,11 @@ class Recovery:
                 self.worker.settle(job)
 
     def adopt_late_answers(self) -> None:
-        """Add late responses to the gallery: those stored after their job ended with an unknown outcome."""
+        """Add late responses to the gallery: those stored after their job ended with an unknown outcome.
+
+        Only jobs that ended in the last LATE_ANSWER_AGE are checked. If the storage fails for one job, the
+        error is logged, and the next job is checked.
+        """
         since = self.clock() - LATE_ANSWER_AGE
         with self.database.read() as session:
             unknown = select(Job).where(Job.state == JobState.UNKNOWN, col(Job.finished_at) > since)
@@ -62,9 +66,9 @@ class Recovery:
                 log.error("late_answer_unreadable", job_id=job.id, details=error.details)
 
     def adopt(self, jobs: Sequence[Job]) -> None:
-        """Add the stored responses of those `jobs` that have an unknown outcome to the gallery.
+        """Add the stored responses to those of `jobs` whose outcome is unknown to the gallery.
 
-        Raises StorageError or DatabaseError.
+        Other jobs are skipped. Raises StorageError or DatabaseError.
         """
         for job in jobs:
             if job.state == JobState.UNKNOWN and self.worker.ingest.adopt(job):

@@ -18,7 +18,11 @@ from core.prompts.recipe import Recipe
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reuse:
-    """Replaces the user's draft. The draft's previous prompt stays among its versions."""
+    """Replaces the user's draft with the prompt and options of an image or a job.
+
+    A draft is the content of the Create page's fields. The previous prompt stays in its list of earlier
+    prompts.
+    """
 
     drafts: Drafts
     gallery: Gallery
@@ -29,14 +33,15 @@ class Reuse:
     def image(self, user: SignedIn, image_id: str) -> DraftState:
         """Replace the draft with the prompt and options of an image, and return the new draft.
 
-        Raises ImageNotFound.
+        Raises ImageNotFound if this user has no such image.
         """
         return self._replace_draft(user, recipe_of(self.gallery.get(user.user_id, image_id)))
 
     def job(self, user: SignedIn, job_id: str) -> DraftState:
         """Replace the draft with the prompt and options of a job, and return the new draft.
 
-        Raises ImageNotFound or RecipeUnreadable.
+        Raises ImageNotFound if this user has no such job, and RecipeUnreadable if another release of the app
+        has submitted the job with other fields.
         """
         return self._replace_draft(user, self.jobs.recipe(user.user_id, job_id))
 

@@ -32,7 +32,11 @@ class Batch:
 
     @property
     def state(self) -> JobState:
-        """The state of the whole batch. A batch that has ended is DONE if at least one image was made."""
+        """The state of the whole batch.
+
+        While a job is queued or running, it is RUNNING if a job has started, else QUEUED. Afterwards, it is
+        DONE if there is at least one image, else the state of the first job.
+        """
         if self.is_live:
             running = any(job.started_at for job in self.jobs)
             return JobState.RUNNING if running else JobState.QUEUED
@@ -47,7 +51,7 @@ class Batch:
 
     @property
     def seconds(self) -> float:
-        """The seconds from the submission of the batch to the end of its last job."""
+        """The seconds from the submission of the batch to the latest end of a job. 0 if no job has ended."""
         ends = [job.finished_at for job in self.jobs if job.finished_at]
         return (max(ends) - min(job.created_at for job in self.jobs)).total_seconds() if ends else 0.0
 
@@ -62,7 +66,7 @@ class Batch:
 
 
 def _reason_without_error(job: JobView) -> errors.ImageError:
-    """Return an error for a job that has no image although no error is stored."""
+    """Return an error for a job that ended without an image, if its row has no error."""
     return errors.JobCancelled() if job.state == JobState.CANCELLED else errors.ImageNotFound()
 
 
@@ -94,8 +98,10 @@ class Batches:
 class JobView:
     """A job as pages show it.
 
-    - `image_ids`: the ids of its images, once the job is done.
-    - `queue_position`: its position in the queue, if it is queued.
+    - `partials`: the number of previews that have arrived for the last call.
+    - `attempts`: the number of calls that have started.
+    - `image_ids`: the ids of the job's images, once the job is done.
+    - `queue_position`: the job's position in the queue, if it is queued.
     - `error`: the last failure. A queued job with an error waits until `due_at` for its next call.
     """
 
@@ -119,9 +125,10 @@ class JobView:
         return self.state in LIVE_STATES
 
     def elapsed(self, now: datetime) -> float:
-        """Return the seconds from the start of the last call to the job's end, or to `now` if it is live.
+        """Return the seconds from the start of the job's last call to the end of the job.
 
-        If no call has started, the seconds are counted from the job's submission.
+        If the job hasn't ended, the seconds are counted to `now`. If no call has started, they are counted
+        from the job's submission.
         """
         return ((self.finished_at or now) - (self.started_at or self.created_at)).total_seconds()
 

@@ -43,7 +43,7 @@ from core.usage.usage_log import Call, Outcome, UsageLog
 
 # Seconds to wait between attempts to store a paid response. The last wait is repeated without end.
 STORE_RETRY_SECONDS = (0.5, 1, 2, 4, 8, 15, 30)
-# Seconds to wait between calls of one job, if the service names no time. There is one more call than waits.
+# Seconds to wait between calls of one job, if the service names no time. A job has one more call than waits.
 CALL_RETRY_SECONDS = (2, 4, 8, 16, 32, 60, 60)
 # A job that would have to wait longer than this fails at once, because nobody watches it for that long.
 MAX_RETRY_WAIT_SECONDS = 600
@@ -61,8 +61,8 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Runs jobs, and ends the jobs of processes that stopped. Safe to use from many threads.
 
-    With `resend_unknown`, a job's first call with an unknown outcome is sent once more if the budgets cover
-    it. Such an image may be paid for twice, but never more often.
+    With `resend_unknown`, the first call of a job whose outcome is unknown is sent once more, if the budgets
+    cover another call. Such an image may be paid for twice, but never more often.
     """
 
     database: Database
@@ -91,10 +91,10 @@ class Worker:
         )
 
     def run(self, job: Job) -> None:
-        """Run a job that is marked as running. Afterwards, the job's row holds its state.
+        """Run a job that the queue has marked as running. Afterwards, the job's row holds its new state.
 
-        Raises StorageError or DatabaseError only if the process is stopping or the database is damaged. The
-        next process then ends the job.
+        Raises StorageError or DatabaseError only if the process is stopping or the database is damaged. In
+        that case, the next process ends the job.
         """
         with structlog.contextvars.bound_contextvars(job_id=job.id):
             try:
@@ -137,7 +137,11 @@ class Worker:
             return self.client.images.generate(params, user_tag=tag, inputs=inputs, on_partial=store_partial)
 
     def _inputs(self, owner_id: str, recipe: Recipe) -> InputImages:
-        """Return the input images of an edit. Raises ImageNotFound, UploadGone or StorageError."""
+        """Return the input images and the mask of an edit. Without input images, the result is empty.
+
+        If there is a mask, the first image is converted to PNG. Raises ImageNotFound, UploadGone or
+        StorageError.
+        """
         images = [self._gallery_image(owner_id, recipe.source_image)] if recipe.source_image else []
         images += [self._uploaded(owner_id, key) for key in recipe.references]
         if not recipe.mask:
@@ -153,7 +157,7 @@ class Worker:
         return InputImage(uploads.read_upload(self.storage, owner_id, key), uploads.upload_mime(key))
 
     def _store_unreadable(self, job: Job, response: bytes) -> None:
-        """Store a response that couldn't be read completely, so that an administrator can look at it.
+        """Store `response`, which couldn't be read completely, so that an administrator can look at it.
 
         The response may have been paid for. Does nothing if `response` is empty.
         """
@@ -163,28 +167,31 @@ class Worker:
             self._retry_store(partial(self._put, key, response))
 
     def _store_answer(self, job: Job, generated: GeneratedImages) -> None:
-        """Store a paid response. If the disk is full, try again until it has room."""
+        """Store the images and the metadata of a paid response.
+
+        If the storage fails, try again until it succeeds or the process is stopping.
+        """
         for index, data in enumerate(generated.images):
             self._retry_store(partial(self._put, image_key(job, index), data))
         self._retry_store(partial(self._put, answer_figures_key(job), AnswerFigures.of(generated).to_bytes()))
 
     def _put(self, key: str, data: bytes) -> None:
-        """Store a file. Raises every failure as a StorageError that can be retried, even FileDamaged."""
+        """Store `data` under `key`. FileDamaged is raised as StorageError, so that the caller tries again."""
         try:
             self.storage.put(key, data)
         except errors.FileDamaged as error:
             raise errors.StorageError(details=error.details) from error
 
     def _endless_waits(self) -> Iterable[float]:
-        """Return the seconds to wait between attempts to store a paid response, without an end."""
+        """Return the waits between attempts to store a paid response, in seconds. The iterable never ends."""
         return chain(STORE_RETRY_SECONDS, repeat(STORE_RETRY_SECONDS[-1]))
 
     def _retry_store(self, action: Callable[[], T], waits: Iterable[float] | None = None) -> T:
         """Call `action` until it succeeds, and return its result.
 
-        After a failure of the storage or the database, wait for the next of `waits` seconds, then try again.
-        The failure is raised if it can't be retried, if the process is stopping, or if no wait is left. By
-        default, the waits never end.
+        After a failure of the storage or the database, wait for the next number of seconds in `waits`, then
+        try again. The failure is raised if it can't be retried, if the process is stopping, or if `waits` has
+        ended. If `waits` is None, the waits never end.
         """
         for wait in self._endless_waits() if waits is None else waits:
             try:
@@ -219,13 +226,13 @@ class Worker:
         )
 
     def _fail(self, job: Job, error: errors.ImageError) -> None:
-        """Record a failed call. The job then waits for its next call, or ends."""
+        """Put a job whose call failed back into the queue. If no further attempt is made, end the job."""
         wait = self._retry_wait(job, error)
         if wait is None or not self._requeue(job, error, self.clock() + timedelta(seconds=wait)):
             self._end(job, error)
 
     def _retry_wait(self, job: Job, error: errors.ImageError) -> float | None:
-        """Return the seconds until the job's next call, or None if the job isn't called again."""
+        """Return the seconds until the job's next call, or None if no further attempt is made."""
         again = _is_transient(error) or (self.resend_unknown and isinstance(error, errors.OutcomeUnknown))
         if not again or job.attempts > len(CALL_RETRY_SECONDS):
             return None
@@ -234,9 +241,10 @@ class Worker:
         return wait if wait <= MAX_RETRY_WAIT_SECONDS else None
 
     def _requeue(self, job: Job, error: errors.ImageError, due_at: datetime) -> bool:
-        """Put the job back into the queue.
+        """Put the job back into the queue until `due_at`, and record the failed call in the usage log.
 
-        Returns False if it was cancelled, or if its image must not be paid for again.
+        Returns False and changes nothing if the job was cancelled, or if its image must not be paid for
+        again.
         """
         with self.database.write() as session:
             if isinstance(error, errors.OutcomeUnknown) and not self._may_resend(session, job):
@@ -254,10 +262,10 @@ class Worker:
         return True
 
     def _may_resend(self, session: Session, job: Job) -> bool:
-        """Return whether a call that may have been paid for may be sent once more.
+        """Return whether the job may be called once more, although the last call may have been paid for.
 
-        The job's reservation covers the first call. The next call needs the same amount again. A lock keeps
-        other submissions out until the session ends, so that they can't use this amount.
+        The job's reservation covers the last call. The next call needs the same amount again. A lock keeps
+        other submissions out until the transaction of `session` ends, so that they can't use this amount.
         """
         self.database.lock(session, AdvisoryLock.SUBMISSION)
         if self.usage.may_be_paid(session, job):
@@ -270,7 +278,11 @@ class Worker:
         return True
 
     def _end(self, job: Job, error: errors.ImageError) -> None:
-        """End the job without an image."""
+        """End the job without an image, and record the failed call in the usage log.
+
+        The job ends as UNKNOWN, FAILED or CANCELLED, depending on `error` and on whether the user has
+        cancelled it.
+        """
         state = JobState.UNKNOWN if isinstance(error, errors.OutcomeUnknown) else JobState.FAILED
         log.warning(
             "generation_failed", code=error.code, details=error.details, service_request_id=error.request_id
@@ -286,9 +298,10 @@ class Worker:
             self.error_counts.count(error)
 
     def _recover_from_fault(self, job: Job, fault: Exception) -> None:
-        """End a job after an unexpected error in this app. If its response is stored, use it.
+        """End a job after an unexpected error in this app.
 
-        Otherwise, the job ends with an unknown outcome.
+        If the response to the job's call is stored, its images are added to the gallery. Otherwise, the job
+        ends with an unknown outcome.
         """
         try:
             if self._retry_store(partial(self.ingest.adopt, job)):
@@ -302,9 +315,10 @@ class Worker:
         self._give_up(job, fault, self._endless_waits())
 
     def _give_up(self, job: Job, fault: Exception, waits: Iterable[float]) -> None:
-        """End a job with an unknown outcome after an unexpected error. Its image may have been paid for.
+        """End a job with an unknown outcome after the unexpected error `fault`.
 
-        The job's files stay in the storage.
+        The image may have been paid for, so the job's files stay in the storage. `waits` are the seconds
+        between attempts to write to the database.
         """
         log.error("job_abandoned", job_id=job.id, exc_info=fault)
         error = errors.OutcomeUnknown(details=f"{fault!r}; received files are kept under images/{job.id}")
@@ -323,8 +337,8 @@ class Worker:
     def settle(self, job: Job) -> None:
         """End an orphaned job: use its stored response, or record that its outcome is unknown.
 
-        If an error concerns only this job, the job ends with an unknown outcome. Raises DatabaseError, or one
-        of STORE_WIDE_ERRORS. In that case, no other job can be ended now either.
+        An error that concerns only this job isn't raised: the job then ends with an unknown outcome. Raises
+        DatabaseError or one of STORE_WIDE_ERRORS if no other job can be ended now either.
         """
         try:
             adopted = self._retry_store(partial(self.ingest.adopt, job), SETTLE_RETRY_SECONDS)
@@ -354,7 +368,7 @@ def _is_transient(error: errors.ImageError) -> bool:
 
 
 def _as_png(image: InputImage) -> InputImage:
-    """Convert an image that has a mask to PNG. The mask is a PNG, and services need both in one format."""
+    """Return `image` as a PNG. A mask is a PNG, and services need a mask and its image in the same format."""
     if image.mime == "image/png":
         return image
     png = reencode(BytesIO(image.data), max_bytes=MAX_ENCODED_BYTES, lossless=True)
@@ -363,7 +377,10 @@ def _as_png(image: InputImage) -> InputImage:
 
 @contextmanager
 def _fault_as(kind: type[errors.ImageError]) -> Iterator[None]:
-    """Raise unexpected exceptions inside the block as `kind`, so that they end the job."""
+    """Raise unexpected exceptions in the `with` block as `kind`, so that they end the job.
+
+    Errors of the type ImageError are raised unchanged.
+    """
     try:
         yield
     except errors.ImageError:

@@ -126,7 +126,7 @@ class Gallery:
         after: str | None = None,
         limit: int = PAGE_SIZE,
     ) -> Page:
-        """Return one page of at most `limit` images, newest first. The trash lists the last deleted image first.
+        """Return one page of at most `limit` images, newest first. In the trash, the last deleted come first.
 
         `after` is a cursor: the `next` or `newer` of another page. None means the first page. The first page
         is also returned if the cursor is invalid or no image follows it. A page is therefore empty only if no
@@ -271,7 +271,7 @@ class Gallery:
         return data
 
     def download(self, owner_id: str, image_id: str, *, with_prompt: bool) -> Download:
-        """Return a copy of the image to download. With `with_prompt`, a PNG contains the prompt in its metadata.
+        """Return a copy of the image to download. With `with_prompt`, a PNG has the prompt in its metadata.
 
         Raises ImageNotFound, FileDamaged or StorageError.
         """

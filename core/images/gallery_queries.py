@@ -117,11 +117,9 @@ def image_page(session: Session, owner_id: str, filters: Filters, cursor: Cursor
 
 
 def newest_image(session: Session, owner_id: str, request_hash: str) -> Image | None:
-    untrashed = (col(Image.owner_id) == owner_id, col(Image.trashed_at).is_(None))
+    visible = (col(Image.owner_id) == owner_id, col(Image.trashed_at).is_(None))
     newest = (col(Image.created_at).desc(), col(Image.id).desc())
-    found = (
-        select(Image).where(*untrashed, col(Image.request_hash) == request_hash).order_by(*newest).limit(1)
-    )
+    found = select(Image).where(*visible, col(Image.request_hash) == request_hash).order_by(*newest).limit(1)
     image: Image | None = session.execute(found).scalar_one_or_none()
     return image
 

@@ -72,7 +72,7 @@ class RateLimits:
         self._clock = clock
 
     def acquire(self, kind: RateKind, limits: Sequence[Limit]) -> LimitStatus:
-        """Count one request against all `limits`. Return the status of the limit with the fewest requests left.
+        """Count one request against all `limits`. Return the status of the limit with the fewest left.
 
         If the request exceeds one of the limits, the status of that limit is returned, with `exceeded` set.
         The request is then counted against none of the limits.

@@ -86,8 +86,9 @@ def _reservations(user_id: str, now: datetime) -> Select[Any]:
     that started before the month of `now` is left out.
     """
     queued = col(Job.state) == JobState.QUEUED
-    # SQLite uses the small partial index of unfinished jobs only if the states are literals in the statement. The
-    # expression `owner_id + ""` keeps SQLite from choosing the owner's index, which has all jobs ever made.
+    # SQLite uses the small partial index of unfinished jobs only if the states are literals in the statement.
+    # The expression `owner_id + ""` keeps SQLite from choosing the owner's index, which has all jobs ever
+    # made.
     live: Any = bindparam("live", [str(state) for state in LIVE_STATES], expanding=True, literal_execute=True)
     return select(
         case((queued, literal(now, UtcDateTime())), else_=col(Job.started_at)).label("at"),
