@@ -436,7 +436,7 @@ def _is_one_word(value: SecretStr | str | None) -> bool:
 
 
 def _is_plain_address(url: str) -> bool:
-    """Whether `url` is an HTTP or HTTPS URL without user, password, query and fragment."""
+    """Whether `url` is an HTTP or HTTPS URL without user, password, query or fragment."""
     try:
         address = urlsplit(url)
         _ = address.port

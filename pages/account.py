@@ -50,7 +50,7 @@ def page(user: SignedIn) -> None:
 
 
 def _month(user: SignedIn) -> None:
-    """Show the user's calls and their cost in the current month, which begins at midnight UTC."""
+    """Show the user's calls in the current month and what they cost. Months begin at midnight UTC."""
     st.subheader("This month", anchor=False)
     totals = studio().usage.totals(user.user_id, month_of(utc_now()))
     metrics = {

@@ -123,7 +123,7 @@ class ApiTokens:
                 self._record_refusal(row, user, refusal, key)
             return None
         if not recorded or row.used_at is None or now - row.used_at > LAST_SEEN_INTERVAL:
-            with suppress(errors.StorageError, errors.DatabaseError):  # a full disk refuses no valid token
+            with suppress(errors.StorageError, errors.DatabaseError):  # tokens work on a full disk too
                 self._record_use(row, now, key)
         return SignedIn(
             user.id,

@@ -19,5 +19,6 @@ class ClientInfo:
 
 
 _NO_CLIENT = ClientInfo()
-# core.web.request_context sets it for each HTTP request, pages.ui.session for each run of a page.
+# core.web.request_context sets the variable for each HTTP request. pages.ui.session sets it each time
+# Streamlit executes a page's script.
 client_info: ContextVar[ClientInfo] = ContextVar("client_info", default=_NO_CLIENT)

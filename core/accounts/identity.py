@@ -12,7 +12,8 @@ from core.accounts.usernames import fold_username
 from core.database.database import AdvisoryLock, Database
 from core.database.models import ApiToken, Scope, SignInSession, User
 
-# The time of last use is written at most once per interval. Otherwise every read would need a write.
+# The time at which a session or token was last used is written at most once per interval. Otherwise each
+# check of a session or token would write to the database.
 LAST_SEEN_INTERVAL = timedelta(minutes=5)
 
 

@@ -22,7 +22,7 @@ from core.database.models import Invite, Role, User
 from core.settings import RegistrationMode
 
 INVITE_LIFETIME = timedelta(days=7)
-# The audit log names an invitation by this many first digits of its hash.
+# The audit log names an invitation by the first digits of its hash. This is the number of these digits.
 _LOGGED_ID_LENGTH = 8
 
 

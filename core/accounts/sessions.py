@@ -107,7 +107,7 @@ class Sessions:
             return None
         row, user = found
         if now - row.seen_at > LAST_SEEN_INTERVAL:
-            with suppress(errors.StorageError, errors.DatabaseError):  # a full disk signs nobody out
+            with suppress(errors.StorageError, errors.DatabaseError):  # users stay signed in on a full disk
                 self._extend(row.id, now)
         return SignedIn(user.id, user.username, user.display_name, user.role == Role.ADMIN, row.id)
 

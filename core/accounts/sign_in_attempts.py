@@ -81,7 +81,7 @@ class SignInAttempts:
         """Delete attempts that are too old to lock a username."""
         with self._database.write() as session:
             now = self._lock(session)
-            # An attempt has a time in the future if the clock was set back after it.
+            # An attempt has a time in the future if the clock was set back after the attempt.
             expired = (col(SignInAttempt.at) <= now - 2 * LOCKOUT) | (col(SignInAttempt.at) > now)
             session.execute(delete(SignInAttempt).where(expired))
 

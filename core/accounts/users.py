@@ -102,7 +102,7 @@ class Users:
         with self._database.write() as session:
             if user := session.get(User, user_id):
                 user.withdrawn_at = None
-                # Cancel jobs that were submitted while the withdrawal committed: nobody waits for them.
+                # Cancel jobs that the user submitted during the withdrawal: nobody waits for them.
                 self._on_withdrawal(session, user_id, self._clock())
                 self._audit_log.record(
                     session, Action.REINSTATEMENT, actor=admin.user_id, subject=user.username

@@ -81,7 +81,7 @@ def paginate(
     has_more, shown = len(found) > limit, found[:limit]
     if cursor is None:
         return KeysetPage(shown, next=cursor_of(shown[-1]).encode() if has_more else None)
-    # Close to the newest row, return a full first page. Do the same if no rows follow the cursor any more.
+    # Return the first page instead of a page of newer rows that isn't full, and instead of an empty page.
     if not shown or (cursor.newer and not has_more):
         return paginate(rows, None, limit, cursor_of)
     if cursor.newer:

@@ -50,5 +50,5 @@ def _scrub_run(found: re.Match[str]) -> str:
     mark = _SECRET_MARK.search(run)
     if mark is None:
         return run
-    # Cut off a longer run at the first mark, because searching the run with _SECRETS would be slow.
+    # In a longer run of characters, replace everything from the first mark on, because _SECRETS is slow.
     return run[: mark.start()] + "[secret]" if len(run) > _MAX_KEY_LENGTH else _SECRETS.sub("[secret]", run)

@@ -34,7 +34,7 @@ class StoredError:
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> StoredError:
         kind = by_code(fields["code"]) or ImageError
-        # Rows of older versions lack these two fields. The error class has the default for `charged`.
+        # Rows of earlier releases lack these two fields. The default of `charged` is the error class's value.
         known = {"charged": kind.charged, "categories": ()} | fields
         lists = {name: tuple(known[name]) for name in ("suggestions", "categories")}
         return cls(**known | lists)

@@ -15,7 +15,7 @@ from core.database.installation_key import KEY_BYTES
 from core.settings import Settings
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-# Only its owner may read the data folder and the files in it.
+# Only the owner of the data folder may read the folder and the files in it.
 _PRIVATE_MODE, _PRIVATE_UMASK = 0o700, 0o077
 # The names of the files and folders in the data folder.
 DATABASE, SECRET, LOCK, FILES = "atelier.db", "secret.key", "atelier.lock", "files"

@@ -16,8 +16,8 @@ from obstore.store import LocalStore
 from core.common.clock import utc_now
 from core.storage.storage import Storage, check_key, translated_errors
 
-# Files are written to this folder and renamed when complete. It is on the same disk as their final folder,
-# and it is none of the folders in core.storage.keys.
+# Files are written to this folder, and moved to their final folder when they are complete. Both folders are
+# on the same disk. The name differs from those of the folders in core.storage.keys.
 STAGING = "staging"
 STAGING_AGE = timedelta(days=1)
 

@@ -141,7 +141,7 @@ class S3Storage(Storage):
         key = f"probe/{uuid4().hex}"
         self.put_preview(key, _PROBE)
         try:
-            if self.get(key) != _PROBE:  # such as a web server with one response to every request
+            if self.get(key) != _PROBE:  # as from a server with one response for all
                 raise errors.StorageUnreachable(details="the stored file was not returned")
             self.list("probe")
         finally:

@@ -25,7 +25,7 @@ from core.web.urls import EDIT
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # Room for the longest prompt, with each character written as two JSON escapes, and for the other fields.
-# A body is held in memory until it is complete. Uploaded files aren't.
+# A body is held in memory until it is complete. Uploaded files aren't held in memory.
 MAX_BODY_BYTES = 512 * 1024
 _MAX_DETAILS_LENGTH = 200
 _MAX_DIGITS = 20

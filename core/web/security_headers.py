@@ -12,7 +12,7 @@ from core.settings import Settings
 _INLINE_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _PRIVATE_PREFIXES = ("/api/", "/auth/", "/media/")
 _HSTS_SECONDS = 365 * 86_400
-# The policy of API responses, which aren't documents. The few documents among them set their own policy.
+# Most API responses aren't documents and get this policy. The few documents set a policy of their own.
 _NOT_A_DOCUMENT = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
