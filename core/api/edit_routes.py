@@ -92,7 +92,8 @@ async def edit(
     """Edits the image `image_id` of your gallery, or the uploaded file `image`.
 
     The waiting time, the response and the `Idempotency-Key` are as for `/generate`. Only the pixels of an
-    upload are stored, and only as long as a job needs them. The upload's name and declared type are ignored.
+    uploaded file are stored, and only as long as a job needs them. The file's name and declared type are
+    ignored.
     """
     async with _form(request) as form:
         body, files = _validate(form)

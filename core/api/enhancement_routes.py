@@ -50,11 +50,11 @@ async def enhance_prompt(
     user: Spender,
     idempotency_key: IdempotencyKey = None,
 ) -> Any:
-    """A description that you send again within a day gets the same prompt at no cost.
+    """Responds with the enhanced prompt. The same description within a day gets the same prompt at no cost.
 
-    With `Accept: text/event-stream` the response is a stream of server-sent events. `delta` events have the
-    prompt's text as it arrives. The last event is `done` with the finished prompt, or `error`. The finished
-    prompt may differ slightly from the text of the deltas.
+    With `Accept: text/event-stream` the response is a stream of server-sent events. Each `delta` event has
+    the next part of the prompt's text. The last event is `done` with the finished prompt, or `error`. The
+    finished prompt may differ slightly from the text of the `delta` events.
     """
     idempotent = idempotent_request(user, idempotency_key, "enhance-prompt", body.model_dump())
     chunks: asyncio.Queue[str | None] = asyncio.Queue()

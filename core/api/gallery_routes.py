@@ -41,7 +41,7 @@ def list_images(
     model: Annotated[str | None, Query(max_length=128)] = None,
     trash: Annotated[bool, Query(description="Deleted images only")] = False,
 ) -> ImageList:
-    """Lists the newest images first. With `trash`, lists the images deleted last first."""
+    """Lists the newest images first. With `trash`, the images that were deleted most recently come first."""
     filters = Filters(search=q, style=style, model=model, favourites=favourite, trash=trash)
     page = studio.gallery.page_or_empty(user.user_id, filters, after=cursor, limit=limit)
     filter_query = {"q": q, "style": style, "model": model, "favourite": favourite, "trash": trash}
@@ -97,8 +97,9 @@ def download(
     user: ImageViewer,
     prompt: Annotated[bool, Query(description="Write the prompt into the file")] = False,
 ) -> Response:
-    """Responds with a copy that has a file name. With `prompt`, a PNG's metadata holds the prompts and the
-    traits.
+    """Responds with the image as a file to save.
+
+    With `prompt`, the metadata of a PNG file holds the prompts and the traits.
     """
     file = studio.gallery.download(user.user_id, image_id, with_prompt=prompt)
     disposition = f"attachment; filename*=UTF-8''{quote(file.file_name)}"

@@ -58,9 +58,9 @@ async def generate(
     longer than four minutes, if you already have twenty waiting requests, and if the server stops or loses
     its database. In all these cases the images are still made.
 
-    If the client disconnects, images that haven't started are cancelled. A request with an `Idempotency-Key`
-    is an exception, because the client may send it again: nothing is cancelled. Images that have started are
-    always finished and stored.
+    If the client disconnects, images that haven't started are cancelled. Images that have started are always
+    finished and stored. If the request has an `Idempotency-Key`, no image is cancelled, because the client
+    may send the request again.
 
     A request with an unknown outcome (504) may have been charged. It is never sent again automatically.
     """
@@ -189,8 +189,10 @@ def _end_event(batch: Batch) -> bytes:
 def get_partial(
     job_id: str, number: int, request: Request, studio: CurrentStudio, user: ImageViewer
 ) -> Response:
-    """Responds with a preview of the image whose id in the batch is `job_id`. The preview is deleted once the
-    image is finished.
+    """Responds with a preview of an image that is being generated.
+
+    `job_id` is the image's `id` in the batch's status. `number` counts the previews from 0. The preview is
+    deleted once the image is finished.
     """
     data = studio.jobs.partial(user.user_id, job_id, number)
     # The ETag is a hash of the bytes, because a second attempt numbers its partial images from 0 again.
