@@ -1,4 +1,4 @@
-"""The process: the Streamlit pages, the HTTP API, and the Studio with the parts that both use.
+"""The process: the Streamlit pages, the HTTP API, and the Studio, which holds the parts that both use.
 
 Start it with `python app.py`, `streamlit run app.py` or `uvicorn app:app`.
 """
@@ -55,7 +55,10 @@ ANY_ADDRESS = "::"
 
 
 class StopRequest(threading.Event):
-    """An event that is set when the server is asked to stop. `at` is that time, by time.monotonic()."""
+    """An event that is set when the server is asked to stop.
+
+    `at` is the time at which the event was set, as `time.monotonic()` gives it.
+    """
 
     at = 0.0
 
@@ -75,7 +78,7 @@ stopping = StopRequest()
 
 @asynccontextmanager
 async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
-    """Build the Studio when the server starts, and close it when the server ends.
+    """Build the Studio when the server starts, and close the Studio when the server stops.
 
     If the app can't start, print the reason and exit.
     """
@@ -90,9 +93,9 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
 def _handle_stop_signals(studio: Studio) -> None:
     """Keep the process from starting further jobs after SIGTERM or SIGINT.
 
-    When the server stops, it waits for its open requests, and these wait for their images. Without this,
-    queued images would still be started. Does nothing outside the main thread, where Python allows no signal
-    handlers.
+    A server that stops waits for its open requests, and an open request may wait for queued images. Without
+    this function, the process would still start these images. Outside the main thread, where Python allows no
+    signal handlers, the function does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -118,9 +121,10 @@ def _build_or_exit() -> Studio:
 
 
 def served_address(argv: Sequence[str]) -> str:
-    """Return the address that `streamlit run` or uvicorn listens on, or ANY_ADDRESS if it is unknown.
+    """Return the address on which `streamlit run` or uvicorn listens. Returns ANY_ADDRESS if it is unknown.
 
-    Two settings depend on it: who may register by default, and which host names the app accepts.
+    `argv` is the command line of the process. The address decides two defaults of the settings: who may
+    register, and which host names the app accepts.
     """
     program = _program(argv)
     if program == "streamlit":
@@ -129,15 +133,19 @@ def served_address(argv: Sequence[str]) -> str:
 
 
 def _program(argv: Sequence[str]) -> str:
-    """Return the name of the running program. For `python -m name`, `argv` begins with `name/__main__.py`."""
+    """Return the name of the running program. `argv` is its command line.
+
+    After `python -m name`, the command line begins with the path `name/__main__.py`.
+    """
     path = Path(argv[0]) if argv else Path()
     return path.parent.name if path.name == "__main__.py" else path.stem
 
 
 def _uvicorn_address(options: Sequence[str]) -> str:
-    """Return the host from uvicorn's command line, else from its environment, else uvicorn's default.
+    """Return the host from uvicorn's command line, or else from its environment, or else uvicorn's default.
 
-    A Unix socket or an inherited socket counts as ANY_ADDRESS, because it is unknown who can reach it.
+    For a Unix socket or an inherited socket, return ANY_ADDRESS, because it is unknown who can reach the
+    socket.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name, default in (("host", "127.0.0.1"), ("uds", None), ("fd", None)):
@@ -147,12 +155,12 @@ def _uvicorn_address(options: Sequence[str]) -> str:
 
 
 def explain(error: ImageError) -> str:
-    """Return the message for the terminal when the app can't start."""
+    """Return the message that the terminal shows if `error` keeps the app from starting."""
     return f"Atelier can't start. {terminal_message(error)}"
 
 
 def banner(settings: Settings) -> str:
-    """Return the text that a start prints: the app's address, and the service or offline engine in use."""
+    """Return the text to print at the start: the app's address, and the service or offline engine in use."""
     host = (
         "localhost"
         if is_loopback(settings.host) or is_unspecified(settings.host)
@@ -168,7 +176,7 @@ def banner(settings: Settings) -> str:
 
 
 def open_listener(settings: Settings) -> socket.socket:
-    """Open the socket to serve on, before anything else starts.
+    """Open and return the socket on which the app will listen. Call this before anything else starts.
 
     Raises SettingsError if the address or the port can't be used.
     """
@@ -189,7 +197,10 @@ def open_listener(settings: Settings) -> socket.socket:
 
 
 def serve(listener: socket.socket) -> None:
-    """Serve the app on `listener` with uvicorn, with the options of Streamlit's own `run`."""
+    """Serve the app on `listener` with uvicorn, until the process is asked to stop.
+
+    The options of uvicorn are the same as those of `streamlit run`.
+    """
     config = uvicorn.Config(app, ws="websockets-sansio", ws_per_message_deflate=False, log_level="warning")
     # Filter instead of setting a level, because Streamlit sets these loggers' level again. Without the
     # filter, the health checks of a proxy would fill the log.

@@ -87,10 +87,10 @@ _installed: list[Studio] = []
 
 
 def build(settings: Settings, *, transport: httpx2.BaseTransport | None = None) -> Studio:
-    """Build the parts of the process, and start its background work.
+    """Build the parts of the process, start its background work, and return the Studio.
 
     `transport` replaces the HTTP transport to the service. Raises SettingsError, StorageError or
-    DatabaseError, whose message says what to fix. Everything opened so far is then closed again.
+    DatabaseError, whose message says what to fix. In that case, everything that was opened is closed again.
     """
     configure_logging(settings.log_level, secrets=settings.secrets)
     with ExitStack() as undo:
@@ -185,7 +185,10 @@ def _start(studio: Studio, cache: EnhancementCache) -> None:
 
 
 def _lock_database(settings: Settings, folder: Path, undo: ExitStack) -> tuple[Database, ProcessLock]:
-    """Open the database, lock it for this process, and migrate its tables."""
+    """Open the database, lock it for this process, and migrate its tables. Return the database and the lock.
+
+    `undo` gets the functions that close the database and release the lock.
+    """
     database = Database(database_url(settings, folder))
     undo.callback(database.close)
     process_lock = ProcessLock(database, shared=settings.allows_replicas)
@@ -255,9 +258,9 @@ def _prepare(studio: Studio) -> None:
 
 
 def studio(**overrides: Any) -> Studio:
-    """Return this process's Studio.
+    """Return this process's Studio. The first call builds it from the settings in the environment.
 
-    The first call builds it from the settings in the environment. `overrides` replace single settings.
+    `overrides` are values by name, which replace those of the environment. Later calls ignore `overrides`.
     """
     with _guard:
         if not _installed:
@@ -266,9 +269,9 @@ def studio(**overrides: Any) -> Studio:
 
 
 def install(other: Studio | None) -> None:
-    """Make `other` this process's Studio, or remove the current one if `other` is None.
+    """Make `other` this process's Studio, or remove the current Studio if `other` is None.
 
-    Tests and the shutdown of the process use this.
+    Tests use this function, and so does the shutdown of the process.
     """
     with _guard:
         _installed[:] = [other] if other else []

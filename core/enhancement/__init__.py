@@ -1,1 +1,1 @@
-"""Prompt enhancement: the paid call, background enhancements, the cache of the last day, and drafts."""
+"""Prompt enhancement: the paid call, background enhancements, the cache of enhanced prompts, and drafts."""

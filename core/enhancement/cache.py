@@ -1,4 +1,4 @@
-"""The enhancement cache: a repeated request gets the enhanced prompt of the last day, free of charge."""
+"""The enhancement cache: if a user repeats a request within a day, the stored text is used free of charge."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_AGE = timedelta(days=1)
 class EnhancementCache:
     """Stores the latest enhanced prompt for each request, per user. Users never share entries.
 
-    `service` is the URL of the service. Enhanced prompts of another service aren't reused.
+    `service` is the URL of the service. An enhanced prompt from another service isn't reused.
     """
 
     def __init__(
@@ -36,17 +36,17 @@ class EnhancementCache:
         self._clock = clock
 
     def find(self, user_id: str, model: str, request: PromptRequest) -> CachedEnhancement | None:
-        """Return the user's cached entry for this `request`, or None.
+        """Return the user's cached entry for this `request` to `model`, or None if there is none.
 
-        An entry isn't found if it is older than MAX_AGE, or if the app's instructions to the model have
-        changed since.
+        An entry isn't found if it is older than MAX_AGE. It also isn't found if the app's instructions to the
+        model have changed since it was stored.
         """
         with self._database.read() as session:
             entry = session.get(CachedEnhancement, self.key(user_id, model, request))
         return entry if entry and entry.created_at > self._clock() - MAX_AGE else None
 
     def store(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
-        """Store the enhanced prompt, and replace an earlier entry for the same request."""
+        """Store the enhanced prompt. An earlier entry for the same request is replaced."""
         fields = fit_to_columns(
             CachedEnhancement,
             {
@@ -69,7 +69,11 @@ class EnhancementCache:
             )
 
     def key(self, user_id: str, model: str, request: PromptRequest) -> str:
-        """Return the entry's key: the SHA-256, in hexadecimal, of user, service, model and all messages."""
+        """Return the key of the entry for this request.
+
+        The key is the SHA-256, in hexadecimal, of the user, the service, the model and all messages to the
+        model.
+        """
         identity = json.dumps([user_id, self._service, model, chat_messages(request)])
         return sha256(identity.encode()).hexdigest()
 

@@ -1,4 +1,4 @@
-"""Drafts: the fields of the Create page, stored so that they survive a page change or a reload."""
+"""Drafts: the content of the Create page's fields, stored so that it survives a page change or a reload."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MAX_HISTORY_LENGTH = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class PromptVersion:
-    """An earlier or current text of the prompt.
+    """One text that a draft's prompt has now or had earlier.
 
-    `source` is "enhanced", "edited" or "reused". `at` is the time as ISO 8601.
+    `source` says where the text came from: "enhanced", "edited" or "reused". `at` is the time in ISO 8601.
     """
 
     text: str
@@ -40,13 +40,17 @@ class PromptVersion:
 
 @dataclass(frozen=True, slots=True)
 class DraftState:
-    """The fields of the Create page. The description is the texts and options that the enhancer gets.
+    """A draft: the content of the Create page's fields.
 
-    - `prompt`: the prompt of the image. `versions`: the texts that `prompt` has had, oldest first.
+    The description consists of the texts and options that the enhancer gets: from `name` to `guidance`.
+
+    - `prompt`: the prompt of the image.
+    - `versions`: the earlier prompts and the current prompt, oldest first.
+    - `enhanced_prompt`: the last text of the enhancer. `enhanced_style` is the style at that time.
     - `enhanced_subject`: the hash of the description that was enhanced last.
     - `variation`: the number of enhancements so far.
-    - `id`: changes when the draft gets a new subject, such as the example or a reused image. A running
-      enhancement of the previous subject then doesn't replace the prompt.
+    - `id`: changes when the draft gets a new subject, such as the example or a reused image. An enhancement
+      that was started for the previous subject then doesn't replace the prompt.
     """
 
     name: str = ""
@@ -76,14 +80,14 @@ class DraftState:
     def outdated_style(self) -> str | None:
         """The style that the enhancer wrote into the prompt, if the user has chosen another style since.
 
-        None if no line of the enhanced prompt is left in the prompt.
+        None if the style is the same, or if no line of the enhanced prompt is left in the prompt.
         """
         enhanced_lines = set(self.prompt.splitlines()) & set(self.enhanced_prompt.splitlines())
         outdated = any(line.strip() for line in enhanced_lines) and self.enhanced_style != self.style
         return (self.enhanced_style or None) if outdated else None
 
     def has_version(self, text: str) -> bool:
-        """Return whether `text` is the prompt or one of its versions."""
+        """Return whether `text` is the current prompt or one of the earlier prompts in `versions`."""
         return text == self.prompt or any(version.text == text for version in self.versions)
 
     @property
@@ -95,7 +99,11 @@ class DraftState:
         return self._description().subject_hash == self.enhanced_subject
 
     def request(self) -> PromptRequest:
-        """Return the enhancement request. Its `variation` is above 0 if it asks for a rewrite."""
+        """Return the request to enhance this draft's description.
+
+        If the description was enhanced already and has not changed, `variation` of the request is above 0,
+        which asks for a rewrite.
+        """
         return replace(self._description(), variation=self.variation if self.is_enhanced else 0)
 
     def _description(self) -> PromptRequest:
@@ -109,9 +117,10 @@ class DraftState:
         )
 
     def recipe(self, default_model: str) -> Recipe:
-        """Return the recipe of an image: its prompt and options.
+        """Return the recipe (the prompt and options) of an image.
 
-        If the draft has no prompt, the image is made from the user's own description.
+        If the draft has no prompt, the user's own description is the prompt. If the draft has no model, the
+        recipe gets `default_model`.
         """
         return Recipe(
             prompt=self.prompt.strip() or plain_prompt(self),
@@ -126,7 +135,10 @@ class DraftState:
         )
 
     def with_prompt(self, text: str, source: str, *, now: datetime) -> DraftState:
-        """Return the draft with a new prompt. The previous prompt becomes a version."""
+        """Return the draft with `text` as its prompt. The previous prompt stays in `versions`.
+
+        `source` says where `text` came from (see PromptVersion).
+        """
         if text == self.prompt:
             return self
         replaced = [version for version in self.versions if version.text == self.prompt]
@@ -139,7 +151,8 @@ class DraftState:
     def with_enhanced(self, text: str, draft_id: str, request: PromptRequest, *, now: datetime) -> DraftState:
         """Return the draft with the enhanced `text` for `request` as its prompt.
 
-        If `draft_id` is another draft's id, `text` only becomes a version and the prompt stays as it is.
+        `draft_id` is the id that the draft had when the enhancement started. If the draft has another id now,
+        `text` is only added to `versions`, and the prompt stays as it is.
         """
         draft = self.with_prompt(text, "enhanced", now=now)
         if draft_id != self.id:
@@ -155,9 +168,10 @@ class DraftState:
         )
 
     def with_changes(self, before: DraftState, after: DraftState) -> DraftState:
-        """Return this draft with the fields that differ between `before` and `after` set as in `after`.
+        """Return this draft with the changes that lead from `before` to `after`.
 
-        The versions of this draft and of `after` are merged.
+        Fields that are equal in `before` and `after` stay as they are in this draft. `versions` gets the
+        prompts of this draft and those of `after`.
         """
         values = {field.name: getattr(after, field.name) for field in fields(self)}
         changed = {name: value for name, value in values.items() if value != getattr(before, name)}
@@ -174,7 +188,7 @@ class DraftState:
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Self:
-        """Read a stored draft. Fields that this release doesn't know are dropped."""
+        """Return the draft from `stored`, which `to_json` has returned. Unknown fields are dropped."""
         values = _known_fields(cls, _cleaned(stored))
         values["traits"] = tuple(values.get("traits", ()))
         versions = (_known_fields(PromptVersion, version) for version in values.get("versions", ()))
@@ -200,7 +214,7 @@ class DraftState:
 
 
 def _latest(versions: Sequence[PromptVersion]) -> tuple[PromptVersion, ...]:
-    """Return the latest of `versions` that fit within MAX_VERSIONS and MAX_HISTORY_LENGTH."""
+    """Return the latest `versions` that fit within MAX_VERSIONS and MAX_HISTORY_LENGTH."""
     latest = versions[-MAX_VERSIONS:]
     lengths = accumulate(len(version.text) for version in reversed(latest))
     count = sum(length <= MAX_HISTORY_LENGTH for length in lengths)
@@ -218,9 +232,9 @@ def _check_length(draft: DraftState) -> None:
 
 
 def _cleaned(value: Any) -> Any:
-    """Return `value` without the characters that can't be stored, such as half a surrogate pair.
+    """Return `value` without characters that can't be stored, such as half a surrogate pair.
 
-    Texts in lists and dicts are cleaned as well.
+    If `value` is a list or dict, the texts in it are cleaned.
     """
     if isinstance(value, str):
         return storable_text(value)
@@ -235,7 +249,7 @@ def _known_fields(record: type[Any], stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def plain_prompt(draft: DraftState) -> str:
-    """Return the description as one prompt, for users who skip the enhancement."""
+    """Return the draft's description as one prompt, for users who skip the enhancement."""
     subject = ", ".join(part for part in (draft.name.strip(), *draft.traits) if part)
     return "\n".join(part for part in (subject, draft.base_prompt.strip()) if part)
 
@@ -249,7 +263,7 @@ EXAMPLE = DraftState(
 
 
 class Drafts:
-    """Stores the latest state of one draft per user."""
+    """Stores one draft per user."""
 
     def __init__(self, database: Database, *, clock: Callable[[], datetime] = utc_now) -> None:
         self._database = database
@@ -260,19 +274,21 @@ class Drafts:
             return _load(session, user_id)
 
     def add_enhancement(self, user_id: str, text: str, draft_id: str, request: PromptRequest) -> None:
-        """Put an enhanced text into the user's stored draft. The previous prompt becomes a version.
+        """Make an enhanced text the prompt of the user's stored draft, and keep the previous prompt.
 
-        If `draft_id` is another draft's id, the text only becomes a version.
+        `draft_id` is the id that the draft had when the enhancement started. If the draft has another id now,
+        the text is only added to `versions`.
         """
         with self._database.write() as session:
             draft = _load(session, user_id, for_update=True)
             self._put(session, user_id, draft.with_enhanced(text, draft_id, request, now=self._clock()))
 
     def save(self, user_id: str, draft: DraftState, *, before: DraftState | None = None) -> None:
-        """Store `draft`.
+        """Store `draft` as the user's draft.
 
-        If `before` is given, store only the fields that differ between `before` and `draft`: another browser
-        tab may have changed the other fields. Raises TextRejected if a field is longer than MAX_FIELD_LENGTH.
+        If `before` is given, store only the fields that differ between `before` and `draft`, because another
+        browser tab may have changed the other fields. Raises TextRejected if a field is longer than
+        MAX_FIELD_LENGTH.
         """
         _check_length(draft)
         with self._database.write() as session:

@@ -1,4 +1,4 @@
-"""The paid call of an enhancement: reserve its price, call the service, cache the text, record the call."""
+"""The paid call of an enhancement: reserve its price, call the service, cache the text, record the cost."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ log = structlog.get_logger(__name__)
 class Enhancer:
     """Enhances prompts with one text model. Each paid call is in the usage log before it is sent.
 
-    The offline engine, which stands in for the service, is free: its calls reserve no money and are recorded
-    when they have ended.
+    The offline engine stands in for the service if there is no key. Its calls are free: they reserve no money
+    and are recorded when they have ended.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Enhancer:
         self._on_failure = on_failure
 
     def key(self, user_id: str, request: PromptRequest) -> str:
-        """Return a key that is the same for identical requests of one user."""
+        """Return a key for this request. Identical requests of one user have the same key."""
         return self._cache.key(user_id, self._model, request)
 
     def find_cached(self, user_id: str, request: PromptRequest) -> CachedEnhancement | None:
@@ -75,10 +75,11 @@ class Enhancer:
     def enhance(
         self, user_id: str, request: PromptRequest, on_chunk: Callable[[str], None]
     ) -> EnhancedPrompt:
-        """Call the service and return the enhanced prompt. `on_chunk` receives the text as it arrives.
+        """Call the service and return the enhanced prompt. `on_chunk` gets each piece of the text.
 
-        The text is then cached and the call is recorded. Before anything is paid, raises PromptFlagged,
-        BudgetSpent, StorageError or DatabaseError. Also raises the errors of `ChatClient.enhance`.
+        When the call has ended, the text is cached and the call is recorded in the usage log. Raises
+        PromptFlagged, BudgetSpent, StorageError or DatabaseError before anything is paid, and the errors of
+        `ChatClient.enhance`.
         """
         self._client.moderation.screen((request.to_message(),))
         started, call = time.monotonic(), self._new_call(user_id, request)
@@ -101,12 +102,15 @@ class Enhancer:
         return stream.result
 
     def record_reuse(self, user_id: str, price_micros: int | None) -> None:
-        """Record that an enhanced prompt was reused free of charge. `price_micros` was its original price."""
+        """Record in the usage log that an enhanced prompt was reused free of charge.
+
+        `price_micros` is the price of the original call in micro-USD, or None if unknown.
+        """
         call = replace(self._new_call(user_id), outcome=Outcome.SAVED, price_micros=0)
         self._record(None, replace(call, saved_micros=price_micros))
 
     def _new_call(self, user_id: str, request: PromptRequest | None = None) -> Call:
-        """Return the usage log entry of a call that has not ended.
+        """Return a usage log entry for a call that has not been sent yet.
 
         If `request` is given, the entry reserves the most that the call is likely to cost.
         """
@@ -117,11 +121,12 @@ class Enhancer:
         )  # fmt: skip
 
     def _reserve(self, call: Call) -> str | None:
-        """Write the call to the usage log before it is sent, and return its id there.
+        """Write the call to the usage log before it is sent, and return the id of its row.
 
-        Returns None if the offline engine is used. If the log can't be written, a user without budgets still
-        gets the text, and None is returned. Raises BudgetSpent if the budgets don't cover the call, and
-        StorageError or DatabaseError if the log can't be written for a user with budgets.
+        Returns None for the offline engine, which reserves nothing. Raises BudgetSpent if the budgets don't
+        cover the call. If the usage log can't be written, the result depends on the user: a user with budgets
+        gets StorageError or DatabaseError. For a user without budgets, the error is logged and None is
+        returned, so that the call can be sent.
         """
         if self._offline:
             return None
@@ -134,7 +139,10 @@ class Enhancer:
             return None
 
     def _store(self, user_id: str, request: PromptRequest, enhanced: EnhancedPrompt) -> None:
-        """Cache the text. If that fails, only log it: the same request then has to be paid for again."""
+        """Cache the text. If that fails, the error is only logged.
+
+        The same request then has to be paid for again.
+        """
         log_failure("enhancement_not_cached", lambda: self._cache.store(user_id, request, enhanced))
 
     def _record_success(self, call_id: str | None, call: Call, enhanced: EnhancedPrompt) -> None:
@@ -172,7 +180,10 @@ class Enhancer:
         )
 
     def _record(self, call_id: str | None, call: Call) -> None:
-        """Write an ended call to the usage log. If that fails, only log it: the user still gets the text."""
+        """Write a call that has ended to the usage log. If that fails, the error is only logged.
+
+        `call_id` is the id that `_reserve` has returned. With None, a new row is added.
+        """
         if call_id:
             log_failure("usage_not_recorded", lambda: self._usage.end(call_id, call))
         else:
@@ -182,7 +193,7 @@ class Enhancer:
 def log_failure(event: str, action: Callable[[], T]) -> T | None:
     """Return the result of `action`. If `action` raises an exception, log `event` and return None.
 
-    Used after a paid call, so that a failure to store something doesn't lose the text.
+    This is used after a paid call, so that the paid text isn't lost if something can't be stored.
     """
     try:
         return action()

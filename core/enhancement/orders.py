@@ -29,7 +29,10 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnhancementOrders:
-    """Starts enhancements for the draft of a user, and for API clients, which wait for the text."""
+    """Checks requests for enhancements, and starts the enhancements.
+
+    The Create page enhances the user's draft in the background. An API client waits for the text.
+    """
 
     settings: Settings
     enhancements: Enhancements
@@ -39,9 +42,9 @@ class EnhancementOrders:
     def enhance_draft(self, user: SignedIn, draft: DraftState) -> None:
         """Start enhancing the user's draft in the background.
 
-        If the description was enhanced and has not changed since, a rewrite is paid for. Any other request
-        that was made within a day gets the cached text, free of charge. Raises TextRejected, PromptEmpty,
-        ModelRetired, BudgetSpent or AppStopping.
+        If the description was enhanced and has not changed since, the user wants another text: the service is
+        called and paid. Any other description that was enhanced within a day gets the cached text, free of
+        charge. Raises TextRejected, PromptEmpty, ModelRetired, BudgetSpent or AppStopping.
         """
         request = draft.request()
         self._check(request)
@@ -57,13 +60,14 @@ class EnhancementOrders:
     ) -> Future[str]:
         """Start an enhancement for an API client and return a future of the text. No draft is changed.
 
-        `on_chunk` receives the text as it arrives, in another thread. If `idempotency` is given, a repeated
-        request with the same key gets the response to the first one. Raises TextRejected, PromptEmpty,
-        InvalidParameter, ModelRetired, BudgetSpent, RequestRateExceeded or AppStopping.
+        `on_chunk` gets each piece of the text as it arrives, in another thread. If `idempotency` is given, a
+        repeated request with the same key gets the response to the first request. Raises TextRejected,
+        PromptEmpty, InvalidParameter, ModelRetired, BudgetSpent, RequestRateExceeded or AppStopping.
 
-        With `idempotency`, also raises IdempotencyKeyReused if the key was used for another request,
-        IdempotencyKeyBusy while the first request is still being processed, OutcomeUnknown if the first
-        request's process stopped before the text was stored, and the error of the first request if it failed.
+        With `idempotency`, there are more errors. Raises IdempotencyKeyReused if the key was used for a
+        different request, and IdempotencyKeyBusy while the first request is still being processed. Raises
+        OutcomeUnknown if the process of the first request stopped before the text was stored. If the first
+        request failed, its error is raised again.
         """
         if idempotency and (earlier := self.idempotency.find(idempotency)):
             return self._earlier_text(user, request, idempotency, earlier)
@@ -92,7 +96,8 @@ class EnhancementOrders:
     ) -> Future[str]:
         """Return a finished future of the text that an earlier request with the same idempotency key got.
 
-        Raises what `enhance_request` raises for a repeated request.
+        Raises the errors of `enhance_request` for a repeated request. `earlier` is the stored row of that
+        request.
         """
         if earlier.status is None and self.clock() - earlier.created_at < self._longest_call:
             raise errors.IdempotencyKeyBusy(retry_after=1)
@@ -108,14 +113,14 @@ class EnhancementOrders:
 
     @property
     def _longest_call(self) -> timedelta:
-        """The time after which the process that sent a call counts as stopped if no response was stored."""
+        """The time after which the process that sent a call counts as stopped, if no response was stored."""
         return timedelta(seconds=2 * (self.settings.connect_timeout + self.settings.text_timeout))
 
     def _keep_outcome(self, idempotency: IdempotentRequest, ended: Future[str]) -> None:
         """Store the text or the error of an ended request under its idempotency key.
 
-        If the request was cancelled or failed free of charge, make the key available again instead. A
-        repeated request is then a new call.
+        If the request was cancelled or failed free of charge, make the key available again instead. If the
+        client then repeats the request, a new call is made.
         """
         error = None if ended.cancelled() else ended.exception()
         try:

@@ -1,7 +1,7 @@
 """Background enhancements, started by the Create page or an API client.
 
-A page shows the state of its enhancement, called a run, and the stored draft gets the text. An API client
-waits for the text.
+An enhancement that the Create page has started is called a run. The page shows the state of the run, and the
+text is stored in the user's draft. An API client waits for the text instead.
 """
 
 from __future__ import annotations
@@ -39,10 +39,13 @@ DOUBLE_CLICK = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class EnhancementRun:
-    """The state of one enhancement that a page has started. It is live until it has a `result` or an `error`.
+    """The state of one enhancement that the Create page has started.
 
-    `draft_id` is the draft whose prompt will be replaced by the text. `cached_at` is the time at which a
-    cached text was originally written, None if the text is new.
+    The run has ended if `result` or `error` is set.
+
+    - `draft_id`: the id of the draft whose prompt is to be replaced with the text.
+    - `text`: the part of the text that has arrived.
+    - `cached_at`: the time at which a cached text was stored, or None if the text isn't from the cache.
     """
 
     id: str
@@ -63,7 +66,7 @@ class EnhancementRun:
 class CallResult:
     """The result of a call that several requests share.
 
-    `cached_at` is the time at which a cached text was originally written, None if the text is new.
+    `cached_at` is the time at which a cached text was stored, or None if the text isn't from the cache.
     """
 
     enhanced: EnhancedPrompt
@@ -73,9 +76,10 @@ class CallResult:
 class Enhancements:
     """Runs enhancements in background threads.
 
-    Each user has at most one run, started by a page, and MAX_CONCURRENT_PER_USER API requests. The last run
-    of each user is remembered, so that every browser tab can show how it ended. Identical concurrent requests
-    of one user share one call. The first of these requests reads the cache, and the others join its call.
+    A user has at most one unfinished run, started by the Create page, and MAX_CONCURRENT_PER_USER unfinished
+    API requests. The last run of each user is kept in memory, so that every browser tab can show how it
+    ended. Identical concurrent requests of one user share one call. The first of these requests looks in the
+    cache, and the other requests wait for the same result.
     """
 
     def __init__(
@@ -92,10 +96,11 @@ class Enhancements:
         self._pool = ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="enhance")
 
     def start(self, user_id: str, request: PromptRequest, draft_id: str, *, rewrite: bool = False) -> None:
-        """Start a run for the user, unless the user has a live run, so that a double click pays once.
+        """Start a run for the user. If the user has an unfinished run, do nothing.
 
-        If the text is cached, the run ends at once. With `rewrite`, the cache is skipped and a new text is
-        paid for. If BudgetSpent or AppStopping is raised, the user's last run stays as it was.
+        A double click therefore pays once. If the text is cached, the run ends at once. With `rewrite`, the
+        cache isn't used and a new text is paid for. Raises BudgetSpent or AppStopping. In that case,
+        `current` still returns the previous run.
         """
         with self._lock:
             now, last = self._clock(), self._runs.get(user_id)
@@ -112,11 +117,11 @@ class Enhancements:
         future.add_done_callback(partial(self._end_run, user_id))
 
     def submit(self, user_id: str, request: PromptRequest, on_chunk: Callable[[str], None]) -> Future[str]:
-        """Start an enhancement for an API client and return a future of the text. No run is started.
+        """Start an enhancement for an API client and return a future of the text. No draft is changed.
 
-        `on_chunk` is called in a worker thread. The future can be cancelled until the call starts. A call
-        that has started always finishes, and its text is cached. Raises RequestRateExceeded if the user
-        already has MAX_CONCURRENT_PER_USER of these requests, and BudgetSpent or AppStopping.
+        `on_chunk` gets each piece of the text, in a worker thread. The future can be cancelled until the call
+        starts. A call that has started always finishes, and its text is cached. Raises RequestRateExceeded if
+        the user already has MAX_CONCURRENT_PER_USER unfinished requests, and BudgetSpent or AppStopping.
         """
         with self._lock:
             if self._submitted[user_id] >= MAX_CONCURRENT_PER_USER:
@@ -133,7 +138,10 @@ class Enhancements:
         return future
 
     def current(self, user_id: str) -> EnhancementRun | None:
-        """Return the user's live run, else the last run that ended in this process, else None."""
+        """Return the user's unfinished run, or else the last run that ended in this process.
+
+        Returns None if the user has started no run in this process.
+        """
         return self._runs.get(user_id)
 
     def cached_text(self, user_id: str, request: PromptRequest) -> str | None:
@@ -141,17 +149,20 @@ class Enhancements:
         return cached.text if cached else None
 
     def close(self, *, grace_seconds: float = 0) -> bool:
-        """Start no more calls, and wait for the running calls. Return whether all of them ended in time."""
+        """Start no more calls, and wait at most `grace_seconds` for the running calls.
+
+        Returns True if all running calls ended in that time.
+        """
         self._pool.shutdown(wait=False, cancel_futures=True)
         return not wait(list(self._futures), timeout=grace_seconds).not_done
 
     def _join_or_call(
         self, user_id: str, request: PromptRequest, waiter: Waiter[CallResult], *, rewrite: bool = False
     ) -> None:
-        """Join the running call for this request. If there is none, use the cached text or call the service.
+        """Let `waiter` wait for the running call for the same request. If there is none, get the text.
 
-        Raises BudgetSpent or AppStopping. Requests that have joined the call in the meantime get the same
-        error.
+        The text comes from the cache or, if it isn't cached or `rewrite` is set, from a new call to the
+        service. Raises BudgetSpent or AppStopping. Requests that wait for the same text get the same error.
         """
         key = new_id() if rewrite else self._enhancer.key(user_id, request)
         call = self._calls.join(key, waiter)
@@ -174,7 +185,10 @@ class Enhancements:
     def _submit_to_pool(
         self, user_id: str, request: PromptRequest, call: SharedCall[CallResult]
     ) -> Future[None]:
-        """Make the call in a worker thread, and return its future. Raises AppStopping after `close`."""
+        """Make the call in a worker thread, and return the future of that thread's work.
+
+        Raises AppStopping after `close`.
+        """
         with self._lock:
             try:
                 worker = self._pool.submit(self._make_call, user_id, request, call)
@@ -184,7 +198,10 @@ class Enhancements:
         return worker
 
     def _make_call(self, user_id: str, request: PromptRequest, call: SharedCall[CallResult]) -> None:
-        """Call the service and pass the text or the error to all waiters. Runs in a worker thread."""
+        """Call the service, and pass the text or the error to all requests that share `call`.
+
+        This method runs in a worker thread.
+        """
         if not call.start():
             return
         try:
@@ -199,9 +216,10 @@ class Enhancements:
             self._finish(user_id, call, CallResult(enhanced))
 
     def _finish(self, user_id: str, call: SharedCall[CallResult], result: CallResult) -> None:
-        """Give the text to all waiters, and record how many of them reused it free of charge.
+        """Give the text to all requests that share `call`. Record each request that got it free of charge.
 
-        If the text is cached, all of them reused it. Otherwise one of them paid for it.
+        If the text came from the cache, all of these requests are free. Otherwise, one of them has paid for
+        the call.
         """
         waiters = call.finish(result)
         for _ in range(waiters if result.cached_at else waiters - 1):
@@ -232,7 +250,10 @@ class Enhancements:
         self._update(user_id, text=result.enhanced.text, result=result.enhanced, cached_at=result.cached_at)
 
     def _update_draft(self, user_id: str, text: str) -> None:
-        """Put the text into the stored draft. If that fails, only log it: the page still gets the text."""
+        """Make the text the prompt of the stored draft. If that fails, the error is only logged.
+
+        The page still gets the text, because the run has it.
+        """
         run = self._runs[user_id]
         log_failure(
             "draft_not_updated",

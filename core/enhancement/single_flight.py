@@ -1,4 +1,7 @@
-"""Single-flight: concurrent identical requests share one call and all receive its chunks and its result."""
+"""Single-flight: concurrent identical requests share one call. All of them get its chunks and its result.
+
+A chunk is a piece of the text, which arrives before the complete text.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,9 @@ log = structlog.get_logger(__name__)
 class Waiter(Generic[T]):
     """One request that waits for a shared call.
 
-    `on_chunk` must return quickly, because the chunks of the other waiters wait for it. `future` is set to
-    `convert(result)`. It can be cancelled until the call starts.
+    `on_chunk` gets each chunk of the text. It must return quickly, because the next waiter gets the chunk
+    only afterwards. `future` gets `convert(result)` when the call has ended. The future can be cancelled
+    until the call starts.
     """
 
     on_chunk: Callable[[str], None]
@@ -35,7 +39,7 @@ class Waiter(Generic[T]):
 
 
 class SharedCall(Generic[T]):
-    """One call that any number of waiters share. One thread makes the call. All methods are thread-safe."""
+    """A call that any number of waiters share. One thread makes the call. All methods are thread-safe."""
 
     def __init__(self, first: Waiter[T]) -> None:
         self._lock = threading.Lock()
@@ -44,7 +48,10 @@ class SharedCall(Generic[T]):
         self._started = self._ended = False
 
     def join(self, waiter: Waiter[T]) -> bool:
-        """Add a waiter and send it the text so far. Return False if the call has already ended."""
+        """Add a waiter, and send it the text that has arrived so far.
+
+        Returns False and adds nobody if the call has already ended.
+        """
         with self._lock:
             if self._ended:
                 return False
@@ -56,9 +63,9 @@ class SharedCall(Generic[T]):
             return True
 
     def start(self) -> bool:
-        """Start the call: from now on, no waiter can cancel its future.
+        """Mark the call as started: from now on, no waiter can cancel its future.
 
-        Returns False if all waiters have cancelled. The call has then ended.
+        Returns False if all waiters have cancelled their futures. The call then counts as ended.
         """
         with self._lock:
             return self._start()
@@ -71,14 +78,14 @@ class SharedCall(Generic[T]):
                 waiter.send(chunk)
 
     def finish(self, result: T) -> int:
-        """Give the result to every waiter. Return the number of waiters."""
+        """End the call and give the result to every waiter. Return the number of waiters."""
         waiters = self._end()
         for waiter in waiters:
             waiter.future.set_result(waiter.convert(result))
         return len(waiters)
 
     def fail(self, error: Exception) -> None:
-        """Give the error to every waiter."""
+        """End the call and set the error in the future of every waiter."""
         for waiter in self._end():
             waiter.future.set_exception(error)
 
@@ -104,16 +111,17 @@ class SharedCall(Generic[T]):
 
 
 class SingleFlight(Generic[T]):
-    """The shared calls that have not ended, by key."""
+    """The shared calls that have not ended. Requests with the same key share a call."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._calls: dict[str, SharedCall[T]] = {}
 
     def join(self, key: str, waiter: Waiter[T]) -> SharedCall[T] | None:
-        """Join the call for `key` if there is one, and return None.
+        """Add the waiter to the call for `key` and return None, if such a call has not ended.
 
-        Otherwise, register a new call with this waiter and return it. The caller must then make the call.
+        Otherwise, register a new call with this waiter and return the new call. The caller must then make
+        that call.
         """
         with self._lock:
             under_way = self._calls.get(key)
