@@ -149,6 +149,7 @@ class Passwords:
     def tidy(self) -> None:
         """Delete expired reset links."""
         with self._database.write() as session:
+            lock_accounts(self._database, session)
             session.execute(delete(PasswordReset).where(col(PasswordReset.expires_at) <= self._clock()))
 
 

@@ -169,6 +169,8 @@ class Registration:
     def tidy(self) -> None:
         """Delete expired invitations, used and unused ones."""
         with self._database.write() as session:
+            # Without the lock, an invitation could be deleted while somebody registers with it.
+            lock_accounts(self._database, session)
             session.execute(delete(Invite).where(col(Invite.expires_at) <= self._clock()))
 
 

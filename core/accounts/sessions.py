@@ -156,8 +156,9 @@ class Sessions:
         """Delete expired sessions and tickets."""
         with self._database.write() as session:
             now = self._clock()
-            session.execute(delete(SignInTicket).where(col(SignInTicket.expires_at) <= now))
+            # Sessions before tickets: `end_sessions` takes the same order, so the two can't deadlock.
             session.execute(delete(SignInSession).where(col(SignInSession.expires_at) <= now))
+            session.execute(delete(SignInTicket).where(col(SignInTicket.expires_at) <= now))
 
 
 def end_sessions(session: Session, user_id: str) -> None:

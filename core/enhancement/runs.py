@@ -88,7 +88,8 @@ class Enhancements:
         self._enhancer = enhancer
         self._drafts = drafts
         self._clock = clock
-        self._lock = threading.Lock()
+        # Re-entrant: `close` holds it while cancelled calls end, and their callbacks take it again.
+        self._lock = threading.RLock()
         self._runs: dict[str, EnhancementRun] = {}
         self._submitted: Counter[str] = Counter()
         self._calls = SingleFlight[CallResult]()
@@ -153,8 +154,10 @@ class Enhancements:
 
         Returns True if all running calls ended in that time.
         """
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        return not wait(list(self._futures), timeout=grace_seconds).not_done
+        with self._lock:  # before the pool's own lock, in the order in which `_submit_to_pool` takes them
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            running = list(self._futures)
+        return not wait(running, timeout=grace_seconds).not_done
 
     def _join_or_call(
         self, user_id: str, request: PromptRequest, waiter: Waiter[CallResult], *, rewrite: bool = False

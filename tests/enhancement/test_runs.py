@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
+from threading import Thread
 
 import pytest
 
@@ -12,7 +14,7 @@ from core import errors
 from core.database.database import Database
 from core.database.models import Usage, User
 from core.enhancement.drafts import Drafts, DraftState
-from core.enhancement.runs import MAX_CONCURRENT_PER_USER, EnhancementRun, Enhancements
+from core.enhancement.runs import MAX_CONCURRENT_PER_USER, WORKER_THREADS, EnhancementRun, Enhancements
 from core.prompts.request import PromptRequest
 from tests.support.clock import Clock
 from tests.support.enhancements import (
@@ -240,3 +242,35 @@ def test_a_paid_text_reaches_the_page_when_storing_the_draft_crashes(
     run = run_with(BrokenDrafts(database), user)
     assert run.result is not None
     assert HELLO in run.text
+
+
+def test_closing_while_a_request_is_submitted_ends(
+    open_enhancements: Callable[..., Enhancements], service: OpenAIService, make_user: Callable[[str], User]
+) -> None:
+    """A queued call that is cancelled by the close must not wait for a lock that the submission holds."""
+    service.script(*[Behaviour(hold="start")] * WORKER_THREADS)
+    enhancements = open_enhancements()
+    submitting: list[Thread] = []
+
+    def submit_another(_cancelled: Future[str]) -> None:
+        if not submitting:
+            submitting.append(Thread(target=submit_late, daemon=True))
+            submitting[0].start()
+            submitting[0].join(0.5)  # by then it holds a lock, or waits for one
+
+    def submit_late() -> None:
+        with suppress(errors.AppStopping):
+            enhancements.submit(make_user("late").id, FOX, ignore)
+
+    users = [make_user(f"user-{number}") for number in range(WORKER_THREADS + 3)]
+    futures = [enhancements.submit(each.id, FOX, ignore) for each in users]
+    until(lambda: count_calls(service) == WORKER_THREADS)
+    for future in futures[WORKER_THREADS:]:
+        future.add_done_callback(submit_another)
+    closing = Thread(target=enhancements.close, daemon=True)
+    closing.start()
+    closing.join(20)
+    service.let_go()
+    assert not closing.is_alive()
+    submitting[0].join(20)
+    assert not submitting[0].is_alive()

@@ -11,6 +11,7 @@ import os
 import runpy
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -34,6 +35,8 @@ _PRELOADED = [
     "tests.support.openai_service",
 ]
 _context = multiprocessing.get_context("forkserver")
+# A start changes the environment and `__main__` of this whole process for a moment.
+_starting = threading.Lock()
 
 
 def start_app(environment: Mapping[str, str], log: Path) -> BaseProcess:
@@ -50,10 +53,11 @@ def start_worker(environment: Mapping[str, str], log: Path, *, sweep_seconds: fl
 
 
 def _start(run: Callable[..., None], environment: Mapping[str, str], log: Path, *rest: float) -> BaseProcess:
-    _load_modules()
     process = _context.Process(target=_run_with, args=(run, dict(environment), log, *rest), daemon=True)
-    with _without_main_module():
-        process.start()
+    with _starting:
+        _load_modules()
+        with _without_main_module():
+            process.start()
     return process
 
 
