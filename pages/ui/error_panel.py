@@ -11,16 +11,25 @@ import structlog
 
 from core import bootstrap
 from core.common.ids import new_id
-from core.errors import COST_MESSAGES, ImageError, OutcomeUnknown, PromptBlocked, by_code
+from core.errors import (
+    COST_MESSAGES,
+    ImageError,
+    ImagePromptError,
+    InvalidParameter,
+    ModelUnavailable,
+    OutcomeUnknown,
+    ParameterRefused,
+    PromptBlocked,
+    RequestTooLarge,
+    by_code,
+)
 from core.errors.stored import StoredError
 from pages.ui.formatting import escape_markdown
 
 KEPT_KEY = "_kept_failure"
 HELP = "What can I do?"
-_RETRY_ADVICE = {
-    True: "Trying again may help.",
-    False: "Change the prompt or the settings before you try again.",
-}
+# Errors that the user can fix on the page.
+_USER_CAN_FIX = (ImagePromptError, InvalidParameter, ParameterRefused, RequestTooLarge, ModelUnavailable)
 # An error message that contains one of these phrases already states the cost. So do some stored messages from
 # older versions of Atelier.
 _COST_WORDS = ("charged for this", "cost nothing")
@@ -41,10 +50,14 @@ def show_failure(failure: ImageError | StoredError, *, key: str) -> None:
 
 
 def _retry_advice(failure: ImageError | StoredError) -> str:
-    outcome_unknown = issubclass(by_code(failure.code) or ImageError, OutcomeUnknown)
-    if outcome_unknown and failure.charged is not False:
+    kind = by_code(failure.code) or ImageError
+    if issubclass(kind, OutcomeUnknown) and failure.charged is not False:
         return "You may be charged twice if you try again."
-    return _RETRY_ADVICE[outcome_unknown or failure.retryable]
+    if failure.retryable or issubclass(kind, OutcomeUnknown):
+        return "Trying again may help."
+    if issubclass(kind, _USER_CAN_FIX):
+        return "Change the prompt or the settings before you try again."
+    return "Trying again won't help until the cause is fixed."
 
 
 def cost_text(failure: ImageError | StoredError) -> str:
