@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from hypothesis import strategies as st
 
 from core.errors import SettingsError
@@ -69,6 +70,7 @@ def test_any_bucket_is_one_or_named(url: str, endpoint: str) -> None:
 lines = words_of("PORT=", "8502", "\n", "'", '"', "\\", "export ", "#", "${PORT}", "=")
 
 
+@pytest.mark.usefixtures("tmp_path")
 @fuzz(content=st.binary(max_size=80) | lines.map(lambda text: text.encode("utf-8", "surrogatepass")))
 def test_any_env_file_is_read_or_named(content: bytes) -> None:
     Path(".env").write_bytes(content)

@@ -87,11 +87,12 @@ def test_a_short_lock_is_waited_for(
 
 
 @pytest.mark.parametrize(
-    "patience", [pytest.param(10_000, id="10 s"), pytest.param(200, id="again and again")]
+    "patience",
+    [pytest.param(10_000, id="10 s", marks=pytest.mark.proof), pytest.param(200, id="again and again")],
 )
 def test_a_lock_that_outlasts_all_patience_is_said_and_outlasted(
-    make_studio: Callable[..., Studio],
     database_url: str,
+    make_studio: Callable[..., Studio],
     at_work: ExitStack,
     logged: list[structlog.typing.EventDict],
     monkeypatch: pytest.MonkeyPatch,
@@ -236,7 +237,9 @@ def test_a_full_disk_is_outlasted(
 # S3 is gone
 
 
-@pytest.mark.parametrize("seconds", [pytest.param(0, id="shortly"), pytest.param(10, id="10 s")])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(0, id="shortly"), pytest.param(10, id="10 s", marks=pytest.mark.proof)]
+)
 @ON_SQLITE
 def test_a_bucket_that_is_gone_is_outlasted(
     make_studio: Callable[..., Studio],

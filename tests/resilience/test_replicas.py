@@ -47,7 +47,7 @@ def replica_of() -> Iterator[Callable[[str], ProcessLock]]:
 
 @ON_POSTGRES
 def test_replicas_have_numbers_that_the_others_see_for_as_long_as_they_live(
-    replica_of: Callable[[str], ProcessLock], database_url: str
+    database_url: str, replica_of: Callable[[str], ProcessLock]
 ) -> None:
     first, second = replica_of(database_url), replica_of(database_url)
     assert first.live_processes() == second.live_processes() == {first.process_number, second.process_number}
@@ -57,7 +57,7 @@ def test_replicas_have_numbers_that_the_others_see_for_as_long_as_they_live(
 
 @ON_POSTGRES
 def test_a_process_that_keeps_its_files_to_itself_does_not_join_replicas(
-    replica_of: Callable[[str], ProcessLock], database: Database, database_url: str
+    database: Database, database_url: str, replica_of: Callable[[str], ProcessLock]
 ) -> None:
     replica_of(database_url)
     with pytest.raises(errors.SettingsError, match="STORAGE_URL"):
