@@ -168,7 +168,7 @@ def test_a_file_put_by_many_threads_at_once_is_one_of_their_versions(storage: St
 
 
 def test_readers_see_a_complete_version_of_a_file_being_replaced(storage: FolderStorage) -> None:
-    """Of a bucket it is S3's own promise, and the tests' server doesn't keep it: a reader may find nothing."""
+    """Of a bucket it is S3's own promise; the tests' S3 server shows nothing for a moment."""
     versions = [bytes([number]) * 100_000 for number in range(8)]
     storage.put(KEY, versions[0])
     with ThreadPoolExecutor(4) as threads:
