@@ -220,7 +220,7 @@ def _jobs(settings: Settings, process_lock: ProcessLock, worker: Worker, budgets
 
 def _chores(studio: Studio, cache: EnhancementCache, repairs: Repairs) -> tuple[Chore, ...]:
     hourly = {
-        "adopt late answers": studio.jobs.recovery.adopt_late_answers,
+        "adopt late images": studio.jobs.recovery.adopt_late_images,
         "remove expired sessions": studio.sessions.tidy,
         "remove old sign-in attempts": studio.sign_in_attempts.tidy,
         "remove expired password links": studio.passwords.tidy,

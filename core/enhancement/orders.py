@@ -131,7 +131,7 @@ class EnhancementOrders:
             elif error is None:
                 self.idempotency.store_response(idempotency, HTTPStatus.OK, {"text": ended.result()})
         except errors.ImageError as fault:
-            log.error("idempotent_answer_not_stored", code=fault.code, details=fault.details)
+            log.error("idempotent_response_not_stored", code=fault.code, details=fault.details)
 
     def _check(self, request: PromptRequest) -> None:
         """Raise an error if the request can't be sent: TextRejected, ModelRetired or PromptEmpty."""

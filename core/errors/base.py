@@ -24,7 +24,7 @@ class ImageError(Exception):
     - `retryable`: whether the same request may succeed later.
     - `charged`: whether the image service has charged for the call; None if that is unknown.
     - `categories`: the reasons that the service's moderation gave for blocking a prompt.
-    - `answer`: the body of a service response from which no image could be read.
+    - `response_body`: the body of a service response from which no image could be read.
     - `input_tokens`, `output_tokens`, `price_micros`: the tokens and the price (micro-USD) of a failed call.
       Each is None if the service's response doesn't state it.
     - `counted`: whether core.usage.error_counts ignores this error, usually because it was counted before.
@@ -41,7 +41,7 @@ class ImageError(Exception):
     retryable: ClassVar[bool] = True
     charged: bool | None = False
     categories: tuple[str, ...] = ()
-    answer: bytes = b""
+    response_body: bytes = b""
     input_tokens: int | None = None
     output_tokens: int | None = None
     price_micros: int | None = None

@@ -23,7 +23,7 @@ from core.common.clock import utc_now
 from core.common.text import storable_text
 from core.database.database import Database
 from core.database.models import Job, Usage, UsageKind
-from core.generation.job_state import end_with_answer
+from core.generation.job_state import end_with_images
 from core.images.gallery import Gallery
 from core.images.image_files import ImageInfo, verify_image
 from core.prompts.recipe import Recipe
@@ -31,11 +31,11 @@ from core.prompts.styles import with_style
 from core.provider.images import GeneratedImages
 from core.storage.keys import (
     Folder,
-    answer_figures_key,
     damaged_image_key,
     image_key,
     image_prefix,
     job_folder,
+    response_metadata_key,
 )
 from core.storage.storage import Storage
 from core.usage.error_counts import ErrorCounts
@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class AnswerFigures:
+class ResponseMetadata:
     """The metadata of one response of the service. Prices are in micro-USD, None if unknown.
 
     - `count`: the number of images.
@@ -64,7 +64,7 @@ class AnswerFigures:
     output_tokens: int | None = None
 
     @classmethod
-    def of(cls, generated: GeneratedImages) -> AnswerFigures:
+    def of(cls, generated: GeneratedImages) -> ResponseMetadata:
         return cls(
             count=len(generated.images),
             revised_prompts=tuple(text and storable_text(text) for text in generated.revised_prompts),
@@ -79,12 +79,12 @@ class AnswerFigures:
         return json.dumps(asdict(self)).encode()
 
     @staticmethod
-    def from_bytes(data: bytes) -> AnswerFigures:
+    def from_bytes(data: bytes) -> ResponseMetadata:
         """Read the JSON that `to_bytes` has written. Raises ValueError if it is invalid."""
-        return _FIGURES.validate_json(data)
+        return _RESPONSE_METADATA.validate_json(data)
 
 
-_FIGURES = TypeAdapter(AnswerFigures)
+_RESPONSE_METADATA = TypeAdapter(ResponseMetadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +116,13 @@ class Ingest:
     offline: bool = False
     clock: Callable[[], datetime] = utc_now
 
-    def commit_answer(self, job: Job) -> None:
+    def commit_response(self, job: Job) -> None:
         """Add the images of the response to the job's last call to the gallery, and end the job.
 
         All files of the response must be stored already. Raises StorageError or DatabaseError.
         """
-        figures = AnswerFigures.from_bytes(self.storage.get(answer_figures_key(job)))
-        self._commit(job, figures, [self._inspect(job, index) for index in range(figures.count)])
+        metadata = ResponseMetadata.from_bytes(self.storage.get(response_metadata_key(job)))
+        self._commit(job, metadata, [self._inspect(job, index) for index in range(metadata.count)])
 
     def adopt(self, job: Job) -> bool:
         """Look in the storage for the response to the job's last call, and commit that response.
@@ -132,36 +132,36 @@ class Ingest:
         """
         stored = self.storage.list(job_folder(Folder.IMAGES, job.id))
         found = [key for key in stored if PurePosixPath(key).name.startswith(image_prefix(job))]
-        has_figures = self._has_figures(job)
-        if not (found or has_figures):
+        has_metadata = self._has_metadata(job)
+        if not (found or has_metadata):
             return False
-        if not has_figures:
+        if not has_metadata:
             seconds = (self.clock() - (job.started_at or job.created_at)).total_seconds()
             self.storage.put(
-                answer_figures_key(job), AnswerFigures(count=len(found), seconds=seconds).to_bytes()
+                response_metadata_key(job), ResponseMetadata(count=len(found), seconds=seconds).to_bytes()
             )
-        self.commit_answer(job)
+        self.commit_response(job)
         return True
 
-    def remove_working_files(self, job: Job, *, figures: bool = True) -> None:
+    def remove_working_files(self, job: Job, *, metadata: bool = True) -> None:
         """Remove the files that the job needs only while it runs: the previews and the response's metadata.
 
-        If `figures` is False, the metadata stays. If the storage fails, the files stay, and no error is
+        If `metadata` is False, the metadata stays. If the storage fails, the files stay, and no error is
         raised.
         """
         with suppress(errors.StorageError):
             self.storage.delete(*self.storage.list(job_folder(Folder.PARTIALS, job.id)))
-            if figures:
-                self.storage.delete(answer_figures_key(job))
+            if metadata:
+                self.storage.delete(response_metadata_key(job))
 
-    def _has_figures(self, job: Job) -> bool:
+    def _has_metadata(self, job: Job) -> bool:
         """Return whether the metadata of the response to the job's last call is stored and readable."""
-        if not self.storage.exists(answer_figures_key(job)):
+        if not self.storage.exists(response_metadata_key(job)):
             return False
         try:
-            AnswerFigures.from_bytes(self.storage.get(answer_figures_key(job)))
+            ResponseMetadata.from_bytes(self.storage.get(response_metadata_key(job)))
         except ValidationError as error:
-            log.error("answer_figures_damaged", job_id=job.id, details=str(error))
+            log.error("response_metadata_damaged", job_id=job.id, details=str(error))
             return False
         return True
 
@@ -181,7 +181,7 @@ class Ingest:
             self.storage.put(damaged_image_key(job, index), data)
             return _StoredImage(index, key, len(data), None, error)
 
-    def _commit(self, job: Job, figures: AnswerFigures, files: list[_StoredImage]) -> None:
+    def _commit(self, job: Job, metadata: ResponseMetadata, files: list[_StoredImage]) -> None:
         """Write the image rows, the usage and the end of the job in one transaction.
 
         The images are added even if the job has already ended, because they were paid for.
@@ -190,19 +190,19 @@ class Ingest:
         with self.database.write() as session:
             # Lock the job's row. Another process with the same response waits here, then finds the images.
             session.get(Job, job.id, with_for_update=True)
-            ended = end_with_answer(session, job, damaged, now=self.clock())
-            new = [file for file in files if file.info and self._add_image(session, job, figures, file)]
+            ended = end_with_images(session, job, damaged, now=self.clock())
+            new = [file for file in files if file.info and self._add_image(session, job, metadata, file)]
             if ended or new:
-                self._record(session, job, figures, damaged)
+                self._record(session, job, metadata, damaged)
         if ended and damaged:
             self.error_counts.count(damaged)
 
-    def _add_image(self, session: Session, job: Job, figures: AnswerFigures, file: _StoredImage) -> bool:
+    def _add_image(self, session: Session, job: Job, metadata: ResponseMetadata, file: _StoredImage) -> bool:
         """Add the row of the image `file` to the gallery, and return True.
 
         Returns False and adds nothing if the image is damaged or already in the gallery.
         """
-        recipe, price = Recipe.from_any_version(job.request), figures.price_micros
+        recipe, price = Recipe.from_any_version(job.request), metadata.price_micros
         if file.info is None or self.gallery.has_file(session, file.key):
             return False
         self.gallery.add(
@@ -215,15 +215,15 @@ class Ingest:
             index=file.index,
             file_bytes=file.size,
             sent_prompt=with_style(recipe.prompt, recipe.style),
-            revised_prompt=next(iter(figures.revised_prompts[file.index : file.index + 1]), None) or "",
-            price_micros=price // figures.count if price is not None else None,
-            seconds=figures.seconds,
+            revised_prompt=next(iter(metadata.revised_prompts[file.index : file.index + 1]), None) or "",
+            price_micros=price // metadata.count if price is not None else None,
+            seconds=metadata.seconds,
             offline=self.offline,
         )
         return True
 
     def _record(
-        self, session: Session, job: Job, figures: AnswerFigures, error: errors.ImageError | None
+        self, session: Session, job: Job, metadata: ResponseMetadata, error: errors.ImageError | None
     ) -> None:
         """Write the call and its cost to the usage log.
 
@@ -240,14 +240,14 @@ class Ingest:
                 offline=self.offline,
                 job_id=job.id,
                 started_at=started,
-                seconds=figures.seconds,
+                seconds=metadata.seconds,
                 outcome=Outcome.FAILED if error else Outcome.OK,
-                input_tokens=figures.input_tokens,
-                output_tokens=figures.output_tokens,
-                price_micros=figures.price_micros,
+                input_tokens=metadata.input_tokens,
+                output_tokens=metadata.output_tokens,
+                price_micros=metadata.price_micros,
                 reserved_micros=job.reserved_micros,
-                images=figures.count,
-                request_id=figures.request_id,
+                images=metadata.count,
+                request_id=metadata.request_id,
                 error_code=error.code if error else None,
             ),
         )

@@ -33,7 +33,7 @@ def end_job(
     return _end(session, state, error, now, *same_call(job), col(Job.state) == JobState.RUNNING)
 
 
-def end_with_answer(session: Session, job: Job, error: errors.ImageError | None, *, now: datetime) -> bool:
+def end_with_images(session: Session, job: Job, error: errors.ImageError | None, *, now: datetime) -> bool:
     """End a job whose response has arrived: as DONE, or as FAILED if `error` is given.
 
     `error` is the reason why the response has no usable image. A job that has already ended without an image

@@ -48,7 +48,7 @@ class Recovery:
             if job.process in gone:
                 self.worker.settle(job)
 
-    def adopt_late_answers(self) -> None:
+    def adopt_late_images(self) -> None:
         """Add late responses to the gallery: those stored after their job ended with an unknown outcome.
 
         Only jobs that ended in the last LATE_ANSWER_AGE are checked. If the storage fails for one job, the

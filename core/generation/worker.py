@@ -26,7 +26,7 @@ from core.common.clock import utc_now
 from core.database.database import AdvisoryLock, Database
 from core.database.models import Job, JobState, UsageKind
 from core.errors.stored import StoredError
-from core.generation.ingest import AnswerFigures, Ingest
+from core.generation.ingest import Ingest, ResponseMetadata
 from core.generation.job_state import end_job, row_count, same_call
 from core.images import uploads
 from core.images.gallery import Gallery
@@ -35,7 +35,7 @@ from core.prompts.recipe import Recipe
 from core.provider.client import ServiceClient
 from core.provider.images import GeneratedImages
 from core.provider.payloads import InputImage, InputImages, user_tag
-from core.storage.keys import answer_figures_key, image_key, partial_key, unreadable_answer_key
+from core.storage.keys import image_key, partial_key, response_metadata_key, unreadable_response_key
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
 from core.usage.error_counts import ErrorCounts
@@ -108,12 +108,12 @@ class Worker:
         try:
             generated = self._call(job)
         except errors.ImageError as error:
-            self._store_unreadable(job, error.answer)
+            self._store_unreadable(job, error.response_body)
             self._retry_store(partial(self._fail, job, error))
         else:
-            self._store_unreadable(job, generated.answer)
-            self._store_answer(job, generated)
-            self._retry_store(partial(self.ingest.commit_answer, job))
+            self._store_unreadable(job, generated.response_body)
+            self._store_response(job, generated)
+            self._retry_store(partial(self.ingest.commit_response, job))
         self.ingest.remove_working_files(job)
 
     def _call(self, job: Job) -> GeneratedImages:
@@ -162,18 +162,19 @@ class Worker:
         The response may have been paid for. Does nothing if `response` is empty.
         """
         if response:
-            key = unreadable_answer_key(job)
-            log.error("unreadable_answer_stored", key=key, size=len(response))
+            key = unreadable_response_key(job)
+            log.error("unreadable_response_stored", key=key, size=len(response))
             self._retry_store(partial(self._put, key, response))
 
-    def _store_answer(self, job: Job, generated: GeneratedImages) -> None:
+    def _store_response(self, job: Job, generated: GeneratedImages) -> None:
         """Store the images and the metadata of a paid response.
 
         If the storage fails, try again until it succeeds or the process is stopping.
         """
         for index, data in enumerate(generated.images):
             self._retry_store(partial(self._put, image_key(job, index), data))
-        self._retry_store(partial(self._put, answer_figures_key(job), AnswerFigures.of(generated).to_bytes()))
+        metadata = ResponseMetadata.of(generated).to_bytes()
+        self._retry_store(partial(self._put, response_metadata_key(job), metadata))
 
     def _put(self, key: str, data: bytes) -> None:
         """Store `data` under `key`. FileDamaged is raised as StorageError, so that the caller tries again."""
@@ -305,7 +306,7 @@ class Worker:
         """
         try:
             if self._retry_store(partial(self.ingest.adopt, job)):
-                log.error("answer_adopted_after_fault", exc_info=fault)
+                log.error("response_adopted_after_fault", exc_info=fault)
                 return
         except errors.ImageError:
             raise
@@ -350,7 +351,7 @@ class Worker:
             self._give_up(job, fault, SETTLE_RETRY_SECONDS)
         else:
             # If no response was found, keep its metadata: the job's process may still be alive and need it.
-            self.ingest.remove_working_files(job, figures=adopted)
+            self.ingest.remove_working_files(job, metadata=adopted)
 
     def _interrupted(self) -> errors.OutcomeUnknown:
         details = "the app was stopped while the call was in flight"

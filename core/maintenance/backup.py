@@ -96,7 +96,7 @@ class _BackupRun:
         The record of the service's response is added before the image files. Atelier writes the record after
         all of the response's image files. So a backup that has the record also has the image files.
         """
-        for folder in (Folder.ANSWERS, Folder.IMAGES):
+        for folder in (Folder.RESPONSES, Folder.IMAGES):
             for key in self.storage.list(job_folder(folder, job_id)):
                 self._add(key)
 

@@ -29,7 +29,7 @@ FORMAT, VERSION = "atelier backup", 1
 MANIFEST = "manifest.jsonl"
 _MEMBER_NAME = re.compile(
     rf"{re.escape(DATABASE)}|{re.escape(SECRET)}|{re.escape(MANIFEST)}"
-    rf"|{FILES}/(?:{Folder.IMAGES}|{Folder.ANSWERS}|{Folder.UPLOADS}|{Folder.QUARANTINE})(?:/[\w-][\w.-]*)+",
+    rf"|{FILES}/(?:{Folder.IMAGES}|{Folder.RESPONSES}|{Folder.UPLOADS}|{Folder.QUARANTINE})(?:/[\w-][\w.-]*)+",
     re.ASCII,
 )
 _BLOCK_BYTES = tarfile.BLOCKSIZE

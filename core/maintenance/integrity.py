@@ -38,7 +38,7 @@ ORPHAN_RETENTION = timedelta(days=7)
 # responses.
 FOLDERS = tuple(folder for folder in Folder if folder is not Folder.QUARANTINE)
 _KEY = re.compile(
-    rf"(?P<folder>{Folder.IMAGES}|{Folder.ANSWERS}|{Folder.PARTIALS})/(?P<job>[\w-]+)/[\w-][\w.-]*"
+    rf"(?P<folder>{Folder.IMAGES}|{Folder.RESPONSES}|{Folder.PARTIALS})/(?P<job>[\w-]+)/[\w-][\w.-]*"
     rf"|(?P<thumbnails>{Folder.THUMBNAILS})/(?P<image>[\w-]+)\.webp"
     rf"|(?P<uploads>{Folder.UPLOADS})/(?P<owner>[\w-]+)/{uploads.UPLOAD_NAME}",
     re.ASCII,
@@ -207,7 +207,7 @@ class IntegrityCheck:
         if parsed.folder == Folder.IMAGES:
             return self._check_image_file(finding, state, has_image=parsed.job_id in rows.jobs_with_image)
         # A response's record is still needed while its images can be added to the gallery.
-        return None if parsed.folder == Folder.ANSWERS and state == JobState.UNKNOWN else finding
+        return None if parsed.folder == Folder.RESPONSES and state == JobState.UNKNOWN else finding
 
     def _check_image_file(self, finding: Finding, state: str | None, *, has_image: bool) -> Finding:
         if state is None:

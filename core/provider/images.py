@@ -45,7 +45,7 @@ class GeneratedImages:
 
     `revised_prompts` has one entry per image: the prompt as the service rewrote it, or None. `price_micros`
     is in micro-USD, or None if the price is unknown. `seconds` is how long the call took. If a part of the
-    response couldn't be read, `answer` is the whole response body; otherwise `answer` is empty.
+    response couldn't be read, `response_body` is the whole response body; otherwise `response_body` is empty.
     """
 
     images: tuple[bytes, ...]
@@ -55,7 +55,7 @@ class GeneratedImages:
     model: str
     price_micros: int | None
     seconds: float
-    answer: bytes = b""
+    response_body: bytes = b""
 
 
 class ImagesClient:
@@ -81,7 +81,7 @@ class ImagesClient:
 
         Raises OutcomeUnknown if the call may have been charged but its response is incomplete. Raises
         BadResponse if the response holds no readable image. Both errors carry the received response body in
-        `answer`. Any other failure raises the error that `translate_error` returns.
+        `response_body`. Any other failure raises the error that `translate_error` returns.
         """
         connection = self._connection
         started = connection.clock()
@@ -101,7 +101,7 @@ class ImagesClient:
             model=params.model,
             price_micros=image_price(params.model, response.usage),
             seconds=connection.clock() - started,
-            answer=recorded_bytes(stream.response) if incomplete else b"",
+            response_body=recorded_bytes(stream.response) if incomplete else b"",
         )
 
     def _read(self, stream: ResponseStream, partials: _PartialImages) -> ImageResponse:
@@ -210,5 +210,5 @@ def _body_on_error(stream: ResponseStream) -> Iterator[None]:
     try:
         yield
     except (BadResponse, OutcomeUnknown) as error:
-        error.answer = recorded_bytes(stream.response)
+        error.response_body = recorded_bytes(stream.response)
         raise

@@ -15,7 +15,7 @@ class Folder(StrEnum):
 
     IMAGES = "images"
     THUMBNAILS = "thumbnails"
-    ANSWERS = "answers"
+    RESPONSES = "answers"
     PARTIALS = "partials"
     UPLOADS = "uploads"
     # Damaged images and unreadable responses, for the administrator to inspect. They are never deleted.
@@ -37,12 +37,12 @@ def image_prefix(job: Job) -> str:
     return f"{job.attempts}-"
 
 
-def answer_figures_key(job: Job) -> str:
+def response_metadata_key(job: Job) -> str:
     """Return the key of the JSON file about the response to the job's latest attempt.
 
     The file has the number of images, the tokens and the price.
     """
-    return f"{job_folder(Folder.ANSWERS, job.id)}/{job.attempts}.json"
+    return f"{job_folder(Folder.RESPONSES, job.id)}/{job.attempts}.json"
 
 
 def partial_key(job_id: str, number: int) -> str:
@@ -61,7 +61,7 @@ def damaged_image_key(job: Job, index: int) -> str:
     return f"{job_folder(Folder.QUARANTINE, job.id)}/{image_prefix(job)}{index}"
 
 
-def unreadable_answer_key(job: Job) -> str:
+def unreadable_response_key(job: Job) -> str:
     """Return the key for the response to the job's latest attempt if no image can be read from it."""
     return f"{job_folder(Folder.QUARANTINE, job.id)}/answer-{job.attempts}"
 

@@ -29,7 +29,7 @@ from core.database.models import Image, User
 from core.database.pagination import Cursor
 from core.enhancement.drafts import DraftState, PromptVersion
 from core.errors.stored import StoredError
-from core.generation.ingest import AnswerFigures
+from core.generation.ingest import ResponseMetadata
 from core.images.gallery import Gallery
 from core.images.gallery_queries import Filters, fold
 from core.images.image_files import ImageInfo
@@ -107,24 +107,24 @@ counts = st.none() | st.integers(0, 2**40)
 
 
 @fuzz(
-    figures=st.builds(
-        AnswerFigures, count=st.integers(0, 20),
+    metadata=st.builds(
+        ResponseMetadata, count=st.integers(0, 20),
         revised_prompts=st.lists(st.none() | kept_text, max_size=4).map(tuple),
         request_id=st.none() | kept_text, price_micros=counts, seconds=st.floats(0, 1e6), input_tokens=counts,
         output_tokens=counts,
     )
 )  # fmt: skip
-def test_the_figures_of_an_answer_come_back_as_they_were(figures: AnswerFigures) -> None:
-    assert AnswerFigures.from_bytes(figures.to_bytes()) == figures
+def test_the_metadata_of_a_response_comes_back_as_it_was(metadata: ResponseMetadata) -> None:
+    assert ResponseMetadata.from_bytes(metadata.to_bytes()) == metadata
 
 
 @fuzz(
     data=st.binary(max_size=60)
-    | json_of(*AnswerFigures.__dataclass_fields__).map(lambda v: json.dumps(v).encode())
+    | json_of(*ResponseMetadata.__dataclass_fields__).map(lambda v: json.dumps(v).encode())
 )
-def test_damaged_figures_are_a_value_error(data: bytes) -> None:
+def test_damaged_metadata_is_a_value_error(data: bytes) -> None:
     with suppress(ValueError):
-        assert isinstance(AnswerFigures.from_bytes(data).count, int)
+        assert isinstance(ResponseMetadata.from_bytes(data).count, int)
 
 
 # Places in a list

@@ -26,7 +26,7 @@ from core.common.clock import utc_now
 from core.database.database import Database
 from core.database.installation_key import installation_key
 from core.database.models import Invite, Job, JobState, Scope, ShareLink, SignInSession, SignInTicket, User
-from core.generation.ingest import AnswerFigures
+from core.generation.ingest import ResponseMetadata
 from core.images.share_links import LIFETIMES, ShareLinks
 from core.maintenance.backup import back_up
 from core.maintenance.backup_archive import MANIFEST, BackupWriter, extract
@@ -35,7 +35,7 @@ from core.prompts.recipe import Recipe
 from core.settings import Settings, load_settings
 from core.storage.data_folder import lock_data_folder
 from core.storage.folder import FolderStorage
-from core.storage.keys import answer_figures_key, thumbnail_key
+from core.storage.keys import response_metadata_key, thumbnail_key
 from tests.support.sign_in import accounts_in, ticket_of
 from tests.support.stored_images import (
     StoredImages,
@@ -195,7 +195,7 @@ def test_an_image_file_of_an_open_job_is_recorded_at_the_start(
 ) -> None:
     job = stored.job(state)
     key = stored.image_file(job)
-    stored.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=9).to_bytes())
+    stored.storage.put(response_metadata_key(job), ResponseMetadata(count=1, price_micros=9).to_bytes())
     round_trip.back_up()
     assert round_trip.restore().state(job) == JobState.RUNNING
     studio = bootstrap.build(load_settings(data_dir=round_trip.folder))

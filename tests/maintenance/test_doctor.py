@@ -13,11 +13,11 @@ from sqlmodel import select
 from core.common.ids import new_id
 from core.database.database import Database
 from core.database.models import Image, Job, JobState, Usage, UsageKind
-from core.generation.ingest import AnswerFigures
+from core.generation.ingest import ResponseMetadata
 from core.maintenance.doctor import open_doctor
 from core.settings import Settings, load_settings
 from core.storage.folder import FolderStorage
-from core.storage.keys import answer_figures_key, partial_key, thumbnail_key
+from core.storage.keys import partial_key, response_metadata_key, thumbnail_key
 from core.usage.usage_log import Call, Outcome, UsageLog
 from tests.support.app_process import AppProcess
 from tests.support.stored_images import (
@@ -90,7 +90,7 @@ def test_repair_fixes_what_it_can_and_lists_the_rest(
     job = stored.job()
     removed = {stored.file(stray_key(job.id, 1)), stored.file(partial_key(job.id, 0), old=False)}
     removed |= {
-        stored.file(answer_figures_key(job), old=False),
+        stored.file(response_metadata_key(job), old=False),
         stored.file(thumbnail_key(new_id()), old=False),
     }
     young = stored.file(stray_key(stored.job().id, 0), old=False)
@@ -120,8 +120,8 @@ def test_a_paid_image_without_a_row_is_added_to_the_gallery(
 ) -> None:
     job = stored.job(state)
     key = stored.image_file(job)
-    figures = AnswerFigures(count=1, price_micros=7_000, input_tokens=5)
-    stored.storage.put(answer_figures_key(job), figures.to_bytes())
+    figures = ResponseMetadata(count=1, price_micros=7_000, input_tokens=5)
+    stored.storage.put(response_metadata_key(job), figures.to_bytes())
     assert examine(settings, repair=True) == 0
     (image,) = stored.gallery.page(stored.user.id).images
     assert (image.file_key, image.price_micros, image.prompt) == (key, 7_000, "a fox in the snow")

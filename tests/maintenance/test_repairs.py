@@ -24,7 +24,7 @@ from core.maintenance.integrity import ORPHAN_RETENTION, IntegrityCheck, chunked
 from core.maintenance.repairs import Repairs
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
-from core.storage.keys import answer_figures_key, partial_key, thumbnail_key
+from core.storage.keys import partial_key, response_metadata_key, thumbnail_key
 from tests.support.images import plain_png
 from tests.support.stored_images import StoredImages, images_of_new_user, stray_key
 from tests.support.waiting import until
@@ -101,7 +101,7 @@ def test_a_paid_image_that_can_still_be_recorded_is_kept(
 ) -> None:
     stored.image()
     job = stored.job(state)
-    files = {stored.image_file(job), stored.file(answer_figures_key(job))}
+    files = {stored.image_file(job), stored.file(response_metadata_key(job))}
     remove_orphans(repairs)
     assert files < set(stored.all_keys())
 
@@ -126,7 +126,7 @@ def test_leftovers_are_removed_but_not_files_of_running_jobs_or_damaged_response
     running, done = stored.job(JobState.RUNNING), stored.job()
     kept |= {stored.file(partial_key(running.id, 0)), stored.file(f"aside/{done.id}/0")}
     kept |= {stored.file("images/not-ours"), stored.file("elsewhere/file")}
-    for key in (partial_key(done.id, 0), answer_figures_key(done), thumbnail_key(new_id())):
+    for key in (partial_key(done.id, 0), response_metadata_key(done), thumbnail_key(new_id())):
         stored.file(key)
     remove_orphans(repairs)
     assert set(stored.all_keys()) == kept

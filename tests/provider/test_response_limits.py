@@ -44,7 +44,7 @@ def test_a_response_that_is_too_large_is_stopped(
     with pytest.raises(BadResponse, match="isn't an image") as caught:
         generate(client)
     assert "larger than 65,536 bytes" in caught.value.details
-    assert len(caught.value.answer) <= 1 << 16
+    assert len(caught.value.response_body) <= 1 << 16
 
 
 @pytest.mark.parametrize("plain", [False, True])
@@ -61,7 +61,7 @@ def test_a_response_is_measured_decompressed(
     with pytest.raises(BadResponse) as caught:
         generate(client)
     assert "larger than 65,536 bytes" in caught.value.details
-    assert len(caught.value.answer) <= 1 << 16
+    assert len(caught.value.response_body) <= 1 << 16
 
 
 def test_text_responses_have_a_lower_limit_than_images(
@@ -110,7 +110,7 @@ def test_of_too_many_images_the_first_are_kept_with_the_whole_response(
     service.script(Behaviour(plain=True, extra_images=2 * MAX_IMAGES))
     result = generate(client)
     assert len(result.images) == MAX_IMAGES
-    assert result.answer.count(b"b64_json") > MAX_IMAGES
+    assert result.response_body.count(b"b64_json") > MAX_IMAGES
 
 
 def test_an_event_of_many_lines_takes_memory_in_proportion_to_its_bytes() -> None:

@@ -16,10 +16,10 @@ from app import EXIT_CANT_START
 from core import bootstrap, errors
 from core.database.database import Database
 from core.database.models import Image, Job, JobState, Usage, User
-from core.generation.ingest import AnswerFigures
+from core.generation.ingest import ResponseMetadata
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
-from core.storage.keys import answer_figures_key, image_key
+from core.storage.keys import image_key, response_metadata_key
 from core.storage.s3 import S3Storage
 from pages.ui.error_panel import cost_text
 from tests.support.app_process import ROOT, AppProcess
@@ -98,7 +98,7 @@ def left_running(studio: Studio, user: User) -> Job:
     job = a_job(studio.database, user, JobState.RUNNING)
     studio.storage.put(image_key(job, 0), plain_image(RECIPE.prompt, "1024x1024"))
     studio.storage.put(
-        answer_figures_key(job), AnswerFigures(count=1, request_id="req_1", price_micros=7).to_bytes()
+        response_metadata_key(job), ResponseMetadata(count=1, request_id="req_1", price_micros=7).to_bytes()
     )
     return job
 
@@ -123,7 +123,7 @@ def test_damaged_figures_cost_no_picture_and_no_other_job(
 ) -> None:
     studio = make_studio(database, started=False)
     damaged, whole = left_running(studio, user), left_running(studio, user)
-    studio.storage.put(answer_figures_key(damaged), figures)
+    studio.storage.put(response_metadata_key(damaged), figures)
     studio.jobs.start()
     assert states(studio) == {damaged.id: JobState.DONE, whole.id: JobState.DONE}
     prices = {image.job_id: image.price_micros for image in studio.rows(Image)}
@@ -160,7 +160,7 @@ def test_a_job_that_can_not_be_settled_ends_and_stops_nothing(
     unreadable(studio, damaged)
     studio.jobs.start()
     assert states(studio) == {damaged.id: JobState.UNKNOWN, whole.id: JobState.DONE}
-    assert studio.storage.exists(answer_figures_key(damaged))  # nothing that was paid for is thrown away
+    assert studio.storage.exists(response_metadata_key(damaged))  # nothing that was paid for is thrown away
     assert {call.job_id: call.outcome for call in studio.rows(Usage)} == {
         damaged.id: "unknown",
         whole.id: "ok",
@@ -196,7 +196,7 @@ def test_a_full_disk_ends_the_start_and_loses_nothing(
 ) -> None:
     studio = make_studio(database, started=False)
     job = left_running(studio, user)
-    studio.storage.delete(answer_figures_key(job))
+    studio.storage.delete(response_metadata_key(job))
     full = make_studio(database, started=False, storage=FullStorage(tmp_path / "files"))
     with pytest.raises(errors.StorageFull):
         full.jobs.start()

@@ -17,10 +17,10 @@ from core.database.database import Database
 from core.database.installation_key import installation_key
 from core.database.models import Image, Job, JobState, Usage, User
 from core.database.process_lock import ProcessLock
-from core.generation.ingest import AnswerFigures
+from core.generation.ingest import ResponseMetadata
 from core.generation.job_queue import JobQueue
 from core.settings import load_settings
-from core.storage.keys import answer_figures_key, image_key
+from core.storage.keys import image_key, response_metadata_key
 from tests.support.crashing_worker import RECIPE
 from tests.support.generation import ON_SQLITE, Studio, a_job
 from tests.support.openai_service import plain_image
@@ -131,7 +131,7 @@ def test_what_a_dead_replica_had_on_disk_is_adopted_once_by_all_who_sweep(
 ) -> None:
     job = begun_by(replica, 2)
     replica.storage.put(image_key(job, 0), plain_image(RECIPE.prompt, "1024x1024"))
-    replica.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=7).to_bytes())
+    replica.storage.put(response_metadata_key(job), ResponseMetadata(count=1, price_micros=7).to_bytes())
     other = make_studio(database, started=False)
     for studio in (replica, other):
         studio.jobs.worker.settle(job)
@@ -278,13 +278,13 @@ def stored_late(replica: Studio) -> Job:
     job = begun_by(replica, 2)
     replica.jobs.worker.settle(job)
     replica.storage.put(image_key(job, 0), plain_image(RECIPE.prompt, "1024x1024"))
-    replica.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=7).to_bytes())
+    replica.storage.put(response_metadata_key(job), ResponseMetadata(count=1, price_micros=7).to_bytes())
     return job
 
 
 def test_a_late_answer_on_the_disk_is_entered_by_the_housekeeping(replica: Studio, user: User) -> None:
     stored_late(replica)
-    replica.jobs.recovery.adopt_late_answers()
+    replica.jobs.recovery.adopt_late_images()
     assert (replica.job().state, replica.rows(Image)[0].price_micros) == (JobState.DONE, 7)
 
 
@@ -298,7 +298,7 @@ def test_giving_up_leaves_the_figures_that_a_late_answer_may_bring(replica: Stud
     job = begun_by(replica, 2)
     partial = "partials/" + job.id + "/0"
     replica.storage.put(partial, b"preview")
-    replica.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=7).to_bytes())
-    replica.jobs.worker.ingest.remove_working_files(job, figures=False)
+    replica.storage.put(response_metadata_key(job), ResponseMetadata(count=1, price_micros=7).to_bytes())
+    replica.jobs.worker.ingest.remove_working_files(job, metadata=False)
     assert not replica.storage.exists(partial)
-    assert replica.storage.exists(answer_figures_key(job))
+    assert replica.storage.exists(response_metadata_key(job))

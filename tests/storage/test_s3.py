@@ -14,10 +14,10 @@ from app import explain
 from core import bootstrap, errors
 from core.database.database import Database
 from core.database.models import Image, JobState, User
-from core.generation.ingest import AnswerFigures
+from core.generation.ingest import ResponseMetadata
 from core.settings import load_settings
 from core.storage import s3
-from core.storage.keys import answer_figures_key, image_key
+from core.storage.keys import image_key, response_metadata_key
 from core.storage.s3 import S3Storage, open_s3
 from core.storage.storage import Storage
 from tests.support.app_process import free_port
@@ -227,7 +227,7 @@ def test_a_failing_bucket_at_the_start_loses_no_earlier_image(
     studio = make_studio(database, started=False, storage=bucket)
     job = a_job(database, user, JobState.RUNNING)
     bucket.put(image_key(job, 0), plain_image(RECIPE.prompt, "1024x1024"))
-    bucket.put(answer_figures_key(job), AnswerFigures(count=1).to_bytes())
+    bucket.put(response_metadata_key(job), ResponseMetadata(count=1).to_bytes())
     between.always = refusal
     with pytest.raises(errors.StorageError):
         studio.jobs.start()

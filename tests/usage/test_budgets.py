@@ -20,13 +20,13 @@ from core.accounts.audit_log import Action, AuditLog
 from core.accounts.identity import SignedIn
 from core.database.database import Database
 from core.database.models import AuditEntry, Budget, Job, JobState, Usage, UsageKind, User
-from core.generation.ingest import AnswerFigures
+from core.generation.ingest import ResponseMetadata
 from core.generation.job_queue import JobQueue, Limits
 from core.prompts.recipe import Recipe
 from core.provider import pricing
 from core.provider.pricing import max_image_price
 from core.settings import load_settings
-from core.storage.keys import answer_figures_key, image_key
+from core.storage.keys import image_key, response_metadata_key
 from core.usage.budget_limits import MAX_IMAGES_LIMIT, NO_LIMIT, BudgetKind, BudgetUse, Need, UserLimits
 from core.usage.budgets import Budgets
 from core.usage.usage_log import Call, Outcome, UsageLog
@@ -309,8 +309,8 @@ def test_a_late_response_counts_once(open_studio: Callable[..., Studio], user: U
     assert job
     studio.jobs.worker.run(job)
     studio.storage.put(image_key(job, 0), plain_image(PRICED.prompt, "1024x1024"))
-    studio.storage.put(answer_figures_key(job), AnswerFigures(count=1, price_micros=7).to_bytes())
-    studio.jobs.recovery.adopt_late_answers()
+    studio.storage.put(response_metadata_key(job), ResponseMetadata(count=1, price_micros=7).to_bytes())
+    studio.jobs.recovery.adopt_late_images()
     assert studio.job().state == JobState.DONE
     assert used(studio, user) == sums(7, 1)
 
