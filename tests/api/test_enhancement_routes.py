@@ -1,10 +1,12 @@
-"""A disconnected client cancels an enhancement that hasn't started, and open streams are limited."""
+"""The API enhances a prompt, streams it, and cancels what a disconnected client no longer waits for."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 from starlette.requests import Request
@@ -19,8 +21,13 @@ from core.api.events import (
     end_pause,
     limited_stream,
 )
+from core.database.models import Usage
 from core.errors import EnhancementCancelled
+from core.studio import Studio
 from core.usage.idempotency import IdempotentRequest
+from tests.support.api_clients import ENHANCE, FOX, Person, count_enhancements, error_of, events_of, rows
+from tests.support.generation import ON_SQLITE
+from tests.support.openai_service import OpenAIService
 
 IDEMPOTENT = IdempotentRequest.of("ada", "key", "enhance-prompt", {})
 
@@ -100,3 +107,67 @@ def test_a_long_wait_reads_the_batch_rarely() -> None:
     assert reads < MAX_WAIT_SECONDS / MAX_LATE_SECONDS + 50
     assert end_pause(0) < 0.1
     assert all(end_pause(second) <= 0.1 + second / 10 for second in range(240))
+
+
+@ON_SQLITE
+def test_an_enhancement_does_not_change_the_draft_and_is_counted(
+    studio: Studio, owner: Person, service: OpenAIService
+) -> None:
+    before = studio.drafts.load(owner.user.user_id)
+    responses = [owner.program().post(ENHANCE, json=FOX | {"style": "ink"}) for _ in range(2)]
+    assert [set(response.json()) for response in responses] == [{"enhanced_prompt"}] * 2
+    assert responses[0].json() == responses[1].json()
+    assert studio.drafts.load(owner.user.user_id) == before
+    assert studio.enhancements.current(owner.user.user_id) is None
+    assert [row.outcome for row in rows(studio, Usage)] == ["ok", "saved"]
+    assert count_enhancements(service) == 1
+
+
+@ON_SQLITE
+def test_an_enhancement_streams_on_request(owner: Person) -> None:
+    plain = {"Accept": "text/event-stream"}
+    response = owner.client.post(ENHANCE, json=FOX, headers=plain)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    stream_events = events_of(response.text)
+    assert [name for name, _ in stream_events[:-1]] == ["delta"] * (len(stream_events) - 1)
+    assert len(stream_events) > 2
+    assert stream_events[-1][0] == "done"
+    again = owner.client.post(ENHANCE, json=FOX)
+    assert json.loads(stream_events[-1][1]) == again.json()
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_an_enhancement_that_fails_at_once_has_an_error_status(
+    owner: Person, service: OpenAIService, accept: str
+) -> None:
+    service.script("moderation")
+    response = owner.client.post(ENHANCE, json=FOX, headers={"Accept": accept})
+    assert (response.status_code, error_of(response)["code"]) == (422, "IMG-PRM-BLOCK-001")
+
+
+@ON_SQLITE
+def test_a_stream_that_fails_ends_with_an_error_event(owner: Person, service: OpenAIService) -> None:
+    service.script("length")
+    response = owner.client.post(ENHANCE, json=FOX, headers={"Accept": "text/event-stream"})
+    name, data = events_of(response.text)[-1]
+    assert name == "error"
+    assert json.loads(data)["error"]["code"] == "IMG-PRM-CUT-002"
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        pytest.param({}, "IMG-PRM-EMPTY-001", id="nothing"),
+        pytest.param({"name": "x" * 200}, "IMG-PRM-WORDS-001", id="a name that is too long"),
+        pytest.param(FOX | {"style": "nouveau"}, "IMG-GEN-PARAM-001", id="no style"),
+        pytest.param(FOX | {"mood": "calm"}, "IMG-REQ-FIELDS-001", id="a field that isn't known"),
+    ],
+)
+def test_an_invalid_description_is_refused(
+    owner: Person, service: OpenAIService, body: dict[str, Any], code: str
+) -> None:
+    response = owner.client.post(ENHANCE, json=body)
+    assert (response.status_code, error_of(response)["code"]) == (422, code)
+    assert count_enhancements(service) == 0

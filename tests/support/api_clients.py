@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from sqlmodel import select
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Mount
@@ -19,9 +20,13 @@ from core.studio import Studio
 from core.web.cookies import COOKIE
 from core.web.guard import Guard
 from core.web.request_context import ClientInfoMiddleware, RequestIdMiddleware
+from tests.support.openai_service import OpenAIService
 from tests.support.sign_in import ticket_of
 
 BOTH = (Scope.READ, Scope.GENERATE)
+ASKED = {"prompt": "a fox in the snow", "size": "1024x1024", "quality": "low"}
+GENERATE, ENHANCE = "/api/images/generate", "/api/images/enhance-prompt"
+FOX = {"name": "Fern", "traits": ["red scarf"], "base_prompt": "a fox in the snow"}
 
 
 def client_of(studio: Studio, **headers: str) -> TestClient:
@@ -100,3 +105,16 @@ def events_of(text: str) -> list[tuple[str, str]]:
         for block in text.split("\n\n")
     ]
     return [(block["event"], block["data"]) for block in blocks if "event" in block]
+
+
+def rows(studio: Studio, table: Any) -> list[Any]:
+    with studio.database.read() as session:
+        return list(session.exec(select(table)))
+
+
+def count_generations(service: OpenAIService) -> int:
+    return len(service.requests_to("/images/generations"))
+
+
+def count_enhancements(service: OpenAIService) -> int:
+    return len(service.requests_to("/chat/completions"))
