@@ -140,7 +140,7 @@ def _check_shape(image: Image.Image) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
     if (frames := getattr(image, "n_frames", 1)) > 1:
-        raise ValueError(f"{frames} frames, not a still picture")
+        raise ValueError(f"{frames} frames, not a still image")
 
 
 def _check_ends(kind: str, data: bytes) -> None:
