@@ -54,23 +54,26 @@ EXIT_CANT_START = 2
 ANY_ADDRESS = "::"
 
 
-class StopRequest(threading.Event):
-    """An event that is set when the server is asked to stop.
+class StopRequest:
+    """Whether the server was asked to stop. `at` is the time, as `time.monotonic()` gives it, or None.
 
-    `at` is the time at which the event was set, as `time.monotonic()` gives it.
+    A signal handler calls `request`, and a second signal can interrupt that handler. A lock that both need
+    would block the process for ever, so this class has none.
     """
 
-    at = 0.0
+    at: float | None = None
 
     def request(self) -> None:
-        if not self.is_set():
+        if self.at is None:
             self.at = time.monotonic()
-            self.set()
+
+    def is_set(self) -> bool:
+        return self.at is not None
 
     @property
     def seconds_ago(self) -> float:
         """The seconds since the server was asked to stop, or 0 if it wasn't."""
-        return time.monotonic() - self.at if self.is_set() else 0.0
+        return 0.0 if self.at is None else time.monotonic() - self.at
 
 
 stopping = StopRequest()
@@ -106,7 +109,7 @@ def _handle_stop_signals(studio: Studio) -> None:
 
 def _on_stop_signal(studio: Studio, previous: Any, number: int, frame: FrameType | None) -> None:
     stopping.request()
-    studio.jobs.closing.set()
+    studio.jobs.closing = True
     if callable(previous):
         previous(number, frame)
 

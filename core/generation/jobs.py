@@ -6,7 +6,6 @@ A job's row holds its state, so a restart doesn't lose the job. `job_queue` deci
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -47,7 +46,7 @@ class Jobs:
     """Submits, runs, lists and cancels jobs.
 
     This process runs at most `max_running` jobs at once, and starts no job while `may_claim` returns False.
-    After the event `closing` is set, this process starts no further jobs. A signal handler may set the event.
+    Once `closing` is True, this process starts no further jobs. Signal handlers may set it.
     """
 
     database: Database
@@ -59,7 +58,7 @@ class Jobs:
     max_running: int = 4
     clock: Callable[[], datetime] = utc_now
     may_claim: Callable[[], bool] = lambda: True
-    closing: threading.Event = field(default_factory=threading.Event)
+    closing: bool = False
     _dispatcher: Dispatcher = field(init=False)
 
     def __post_init__(self) -> None:
@@ -80,13 +79,13 @@ class Jobs:
 
         Returns True if all running jobs ended in that time.
         """
-        self.closing.set()
+        self.closing = True
         self.worker.stopping.set()
         return self._dispatcher.stop(grace_seconds)
 
     def claim(self) -> Job | None:
         """Mark the next job as running and return the job. Returns None if no job may start now."""
-        if self.closing.is_set() or not self.may_claim():
+        if self.closing or not self.may_claim():
             return None
         return self.queue.claim()
 

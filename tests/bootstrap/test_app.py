@@ -1,11 +1,15 @@
-"""The address that a server listens on decides whether registration is open by default."""
+"""The address that a server listens on decides who may register, and a signal always ends the process."""
 
 from __future__ import annotations
+
+import signal
+from pathlib import Path
 
 import pytest
 
 from app import served_address
 from core.settings import RegistrationMode, load_settings
+from tests.support.app_process import AppProcess
 
 
 @pytest.mark.parametrize(
@@ -56,3 +60,9 @@ def test_uvicorns_environment_counts_like_its_options(
     monkeypatch.setenv(variable, value)
     address = served_address(["uvicorn", "app:app", *options])
     assert load_settings(host=address).effective_registration is registration
+
+
+def test_a_process_that_is_asked_to_stop_many_times_at_once_ends(tmp_path: Path) -> None:
+    """`make run` passes each signal on, so one Ctrl+C or SIGTERM can reach the app several times."""
+    with AppProcess(tmp_path) as app:
+        assert app.stop(signals=2000) == -signal.SIGTERM

@@ -125,11 +125,12 @@ class AppProcess:
         """The exit code of a process that ends by itself."""
         return self._running().wait(PATIENCE_SECONDS)
 
-    def stop(self) -> int:
-        """Ask it to end, as an operator does, and return its exit code."""
+    def stop(self, *, signals: int = 1) -> int:
+        """Ask it to end `signals` times, as an operator does, and return its exit code."""
         if self._process is None:
             return 0
-        self._process.send_signal(signal.SIGTERM)
+        for _ in range(signals):
+            self._process.send_signal(signal.SIGTERM)
         code = self._process.wait(PATIENCE_SECONDS)
         self._process = None
         return code
