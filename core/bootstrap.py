@@ -53,6 +53,7 @@ from core.settings import Settings, load_settings
 from core.storage.data_folder import (
     FILES,
     SECRET,
+    SPOOL,
     database_url,
     legacy_key,
     lock_data_folder,
@@ -60,6 +61,7 @@ from core.storage.data_folder import (
 )
 from core.storage.folder import open_folder
 from core.storage.s3 import open_s3
+from core.storage.spool import Spool
 from core.studio import Studio
 from core.usage.budgets import Budgets
 from core.usage.error_counts import ErrorCounts
@@ -113,6 +115,7 @@ def _assemble(
     database, process_lock = _lock_database(settings, folder, undo)
     secret = installation_key(database, lambda: legacy_key(folder / SECRET))
     storage = open_s3(settings) if settings.storage_url else open_folder(folder / FILES)
+    spool = Spool(settings.spool_dir or folder / SPOOL)
     if settings.offline and transport is None:
         transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
     client = ServiceClient(settings, transport=transport)
@@ -127,8 +130,9 @@ def _assemble(
     )  # fmt: skip
     enhancements = Enhancements(enhancer, drafts)
     worker = Worker(
-        database, storage, gallery, usage, budgets, client, secret, error_counts,
+        database, storage, spool, gallery, usage, budgets, client, secret, error_counts,
         offline=settings.offline, resend_unknown=settings.resend_unknown,
+        image_timeout=settings.image_timeout,
     )  # fmt: skip
     jobs = _jobs(settings, process_lock, worker, budgets)
     idempotency = IdempotencyStore(database)
@@ -231,6 +235,7 @@ def _chores(studio: Studio, cache: EnhancementCache, repairs: Repairs) -> tuple[
         "remove old idempotent responses": studio.idempotency.tidy,
         "remove ended rate limit windows": studio.rate_limits.tidy,
         "remove old error counts": studio.error_counts.tidy,
+        "remove old responses": studio.jobs.worker.spool.remove_old,
     }
     return (
         Chore("renew the process lock", PROCESS_LOCK_SECONDS, studio.process_lock.renew),

@@ -83,6 +83,11 @@ class Settings(BaseSettings):
 
     # Where data is kept
     data_dir: Path = Field(Path("data"), description="Folder for the database and the images")
+    spool_dir: Path | None = Field(
+        None,
+        description="Folder on a local disk in which the service's responses are kept while they arrive. It "
+        "must outlast a restart. If unset: the folder `spool` in `DATA_DIR`",
+    )
     database_url: str | None = Field(
         None,
         description="SQLAlchemy URL of the database, `sqlite:///…` or `postgresql://…`. If unset: the SQLite "

@@ -19,12 +19,17 @@ log = structlog.get_logger(__name__)
 class Dispatcher:
     """Calls `claim` to get the next job, and `run` to run the job in a thread of its own.
 
-    At most `max_running` jobs run at once. `wake` makes the dispatcher claim at once. The threads are daemon
+    At most `max_running` jobs run at once. `run` may call its second argument, a function, so that its job
+    counts no longer as running. `wake` makes the dispatcher claim at once. The threads are daemon
     threads, so that a call which outlasts the grace period of `stop` doesn't keep the process alive.
     """
 
     def __init__(
-        self, claim: Callable[[], Job | None], run: Callable[[Job], None], *, max_running: int
+        self,
+        claim: Callable[[], Job | None],
+        run: Callable[[Job, Callable[[], None]], None],
+        *,
+        max_running: int,
     ) -> None:
         self._claim = claim
         self._run = run
@@ -101,12 +106,19 @@ class Dispatcher:
         return None
 
     def _run_job(self, job: Job) -> None:
+        released = False
+
+        def release() -> None:
+            nonlocal released
+            with self._changed:
+                if not released:
+                    self._running -= 1
+                    self._woken = released = True
+                    self._changed.notify_all()
+
         try:
-            self._run(job)
+            self._run(job, release)
         except Exception:
             log.exception("job_left_running", job_id=job.id)
         finally:
-            with self._changed:
-                self._running -= 1
-                self._woken = True
-                self._changed.notify_all()
+            release()

@@ -80,8 +80,9 @@ class Jobs:
         Returns True if all running jobs ended in that time.
         """
         self.closing = True
+        ended = self._dispatcher.stop(grace_seconds)
         self.worker.stopping.set()
-        return self._dispatcher.stop(grace_seconds)
+        return ended
 
     def claim(self) -> Job | None:
         """Mark the next job as running and return the job. Returns None if no job may start now."""

@@ -37,7 +37,10 @@ class Recovery:
     _missing_before: frozenset[int | None] = frozenset()
 
     def settle_orphans(self) -> None:
-        """End the running jobs whose process has stopped. Raises StorageError or DatabaseError."""
+        """End the running jobs whose process has stopped, and add spooled responses to the gallery.
+
+        Raises StorageError or DatabaseError.
+        """
         missing_before, self._missing_before = self._missing_before, frozenset()
         running = self._running_jobs()
         # Read the processes after the jobs. A process is listed before it starts a job, so none is missed.
@@ -47,6 +50,27 @@ class Recovery:
         for job in running:
             if job.process in gone:
                 self.worker.settle(job)
+        self._adopt_spooled()
+
+    def _adopt_spooled(self) -> None:
+        """Add the complete responses in the spool to the gallery, if their call no longer runs.
+
+        Such a response is left if the process was killed before it removed the file, or if another process
+        has ended the job because this one couldn't be reached.
+        """
+        live = self.live_processes()
+        for call in self.worker.spool.calls():
+            with self.database.read() as session:
+                job = session.get(Job, call.job_id)
+            if job is None or (
+                job.attempts == call.attempt and job.state == JobState.RUNNING and job.process in live
+            ):
+                continue
+            spooled = self.worker.spool.read(call)
+            if spooled and spooled.complete:
+                made_by = {"attempts": call.attempt, "started_at": spooled.started_at}
+                self.worker.adopt(Job(**job.model_dump() | made_by))
+                self.worker.spool.remove(call)
 
     def adopt_late_images(self) -> None:
         """Add late responses to the gallery: those stored after their job ended with an unknown outcome.
@@ -66,12 +90,12 @@ class Recovery:
                 log.error("late_answer_unreadable", job_id=job.id, details=error.details)
 
     def adopt(self, jobs: Sequence[Job]) -> None:
-        """Add the stored responses to those of `jobs` whose outcome is unknown to the gallery.
+        """Add the received responses to those of `jobs` that ended without an image to the gallery.
 
         Other jobs are skipped. Raises StorageError or DatabaseError.
         """
         for job in jobs:
-            if job.state == JobState.UNKNOWN and self.worker.ingest.adopt(job):
+            if job.state in (JobState.UNKNOWN, JobState.FAILED) and self.worker.adopt(job):
                 self.worker.ingest.remove_working_files(job)
 
     def _running_jobs(self) -> list[Job]:

@@ -1,8 +1,9 @@
 """The worker: runs one job. It calls the image service and moves the response into the gallery.
 
 The order of the steps makes sure that a paid image is neither lost nor paid for twice. First, the attempt is
-committed to the database. Then the call is sent. The response is stored before it is processed. Finally, one
-transaction writes the image's row, the usage and the end of the job.
+committed to the database. Then the call is sent. The response is written to the spool while it arrives. Its
+images are stored before they are processed. Finally, one transaction writes the image's row, the usage and
+the end of the job.
 """
 
 from __future__ import annotations
@@ -36,13 +37,14 @@ from core.provider.client import ServiceClient
 from core.provider.images import GeneratedImages
 from core.provider.payloads import InputImage, InputImages, user_tag
 from core.storage.keys import image_key, partial_key, response_metadata_key, unreadable_response_key
+from core.storage.spool import Spool, SpooledCall
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
 from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import Call, Outcome, UsageLog
 
 # Seconds to wait between attempts to store a paid response. The last wait is repeated without end.
-STORE_RETRY_SECONDS = (0.5, 1, 2, 4, 8, 15, 30)
+STORE_RETRY_SECONDS = (0.5, 1, 2, 3)
 # Seconds to wait between calls of one job, if the service names no time. A job has one more call than waits.
 CALL_RETRY_SECONDS = (2, 4, 8, 16, 32, 60, 60)
 # A job that would have to wait longer than this fails at once, because nobody watches it for that long.
@@ -53,6 +55,10 @@ TRANSIENT_ERRORS = (errors.RateLimited, errors.ServiceBusy, errors.ServiceUnreac
 STORE_WIDE_ERRORS = (errors.StorageFull, errors.StorageReadOnly, errors.StorageUnreachable)
 # Seconds to wait between attempts to end an orphaned job. They are short, because they delay the start.
 SETTLE_RETRY_SECONDS = (0.2, 0.5, 1)
+# After IMAGE_TIMEOUT, a response is waited for this much longer, while the job counts as unknown.
+LISTEN_SECONDS = 3600
+# So many late responses are waited for at once. Further ones hold their place among the running jobs.
+MAX_LATE_CALLS = 64
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -61,12 +67,14 @@ log = structlog.get_logger(__name__)
 class Worker:
     """Runs jobs, and ends the jobs of processes that stopped. Safe to use from many threads.
 
-    With `resend_unknown`, the first call of a job whose outcome is unknown is sent once more, if the budgets
-    cover another call. Such an image may be paid for twice, but never more often.
+    After `image_timeout` seconds, a call's outcome counts as unknown. Once `stopping` is set, nothing is
+    tried again. With `resend_unknown`, the first call of a job whose outcome is unknown is sent once more, if
+    the budgets cover another call. Such an image may be paid for twice, but never more often.
     """
 
     database: Database
     storage: Storage
+    spool: Spool
     gallery: Gallery
     usage: UsageLog
     budgets: Budgets
@@ -75,8 +83,10 @@ class Worker:
     error_counts: ErrorCounts
     offline: bool = False
     resend_unknown: bool = False
+    image_timeout: float = 300
     clock: Callable[[], datetime] = utc_now
     stopping: threading.Event = field(default_factory=threading.Event)
+    _late_calls: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MAX_LATE_CALLS))
 
     @property
     def ingest(self) -> Ingest:
@@ -90,23 +100,27 @@ class Worker:
             clock=self.clock,
         )
 
-    def run(self, job: Job) -> None:
+    def run(self, job: Job, release: Callable[[], None] = lambda: None) -> None:
         """Run a job that the queue has marked as running. Afterwards, the job's row holds its new state.
+
+        If the response is late, the job ends with an unknown outcome, and `release` is called, so that
+        another job can run. The response is still waited for, and its image is kept.
 
         Raises StorageError or DatabaseError only if the process is stopping or the database is damaged. In
         that case, the next process ends the job.
         """
         with structlog.contextvars.bound_contextvars(job_id=job.id):
             try:
-                self._generate(job)
+                self._generate(job, release)
             except Exception as error:
                 if self.stopping.is_set() and isinstance(error, errors.StorageError | errors.DatabaseError):
                     raise
                 self._recover_from_fault(job, error)
 
-    def _generate(self, job: Job) -> None:
+    def _generate(self, job: Job, release: Callable[[], None]) -> None:
         try:
-            generated = self._call(job)
+            with self._unknown_when_late(job, release):
+                generated = self._call(job)
         except errors.ImageError as error:
             self._store_unreadable(job, error.response_body)
             self._retry_store(partial(self._fail, job, error))
@@ -114,7 +128,36 @@ class Worker:
             self._store_unreadable(job, generated.response_body)
             self._store_response(job, generated)
             self._retry_store(partial(self.ingest.commit_response, job))
+        self.spool.remove(_call_of(job))
         self.ingest.remove_working_files(job)
+
+    @contextmanager
+    def _unknown_when_late(self, job: Job, release: Callable[[], None]) -> Iterator[None]:
+        """End the job with an unknown outcome if the with-block takes longer than `image_timeout`.
+
+        The with-block goes on. `release` is called as soon as fewer than MAX_LATE_CALLS late calls go on.
+        """
+        ending, ended = threading.Lock(), threading.Event()
+
+        def end_as_unknown() -> None:
+            with structlog.contextvars.bound_contextvars(job_id=job.id), ending:
+                if ended.is_set():
+                    return
+                late = errors.ResponseTimeout(details=f"no complete response in {self.image_timeout:g} s")
+                self._retry_store(partial(self._fail, job, late))
+            with self._late_calls:
+                release()
+                ended.wait()
+
+        timer = threading.Timer(self.image_timeout, end_as_unknown)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            with ending:
+                ended.set()
+            timer.cancel()
 
     def _call(self, job: Job) -> GeneratedImages:
         """Call the service, and return its response.
@@ -133,8 +176,55 @@ class Worker:
             with self.database.write() as session:
                 session.execute(update(Job).where(*same_call(job)).values(partials=number + 1))
 
-        with _fault_as(errors.OutcomeUnknown):
-            return self.client.images.generate(params, user_tag=tag, inputs=inputs, on_partial=store_partial)
+        with _fault_as(errors.OutcomeUnknown), self.spool.open(_call_of(job), _started(job)) as file:
+            return self.client.images.generate(
+                params,
+                user_tag=tag,
+                inputs=inputs,
+                on_partial=store_partial,
+                sink=file,
+                listen_seconds=LISTEN_SECONDS,
+            )
+
+    def adopt(self, job: Job) -> bool:
+        """Add the response to the job's last call to the gallery, if the response was received.
+
+        A process that stopped may have left the response in the spool, or its images in the storage. A
+        response that couldn't be read before, or whose image couldn't be downloaded, is tried again. Returns
+        False if no image is found. Raises StorageError or DatabaseError.
+        """
+        generated = self._spooled_images(job)
+        if generated is None and self.ingest.adopt(job):
+            return True
+        generated = generated or self._unreadable_images(job)
+        if generated is None:
+            return False
+        self._store_response(job, generated, SETTLE_RETRY_SECONDS)
+        self.ingest.commit_response(job)
+        return True
+
+    def _spooled_images(self, job: Job) -> GeneratedImages | None:
+        spooled = self.spool.read(_call_of(job))
+        return self._images_in(job, spooled.headers, spooled.body, spooled.seconds) if spooled else None
+
+    def _unreadable_images(self, job: Job) -> GeneratedImages | None:
+        try:
+            body = self.storage.get(unreadable_response_key(job))
+        except errors.FileMissing:
+            return None
+        ended = job.finished_at or self.clock()
+        return self._images_in(job, {}, body, (ended - _started(job)).total_seconds())
+
+    def _images_in(
+        self, job: Job, headers: dict[str, str], body: bytes, seconds: float
+    ) -> GeneratedImages | None:
+        """Return the images in `body`, the response to the job's last call, or None if there are none."""
+        params = Recipe.from_any_version(job.request).params()
+        try:
+            return self.client.images.read_again(params, headers=headers, body=body, seconds=seconds)
+        except errors.ImageError as error:
+            log.warning("received_response_unreadable", code=error.code, details=error.details)
+            return None
 
     def _inputs(self, owner_id: str, recipe: Recipe) -> InputImages:
         """Return the input images and the mask of an edit. Without input images, the result is empty.
@@ -166,15 +256,17 @@ class Worker:
             log.error("unreadable_response_stored", key=key, size=len(response))
             self._retry_store(partial(self._put, key, response))
 
-    def _store_response(self, job: Job, generated: GeneratedImages) -> None:
+    def _store_response(
+        self, job: Job, generated: GeneratedImages, waits: Iterable[float] | None = None
+    ) -> None:
         """Store the images and the metadata of a paid response.
 
-        If the storage fails, try again until it succeeds or the process is stopping.
+        `waits` are the seconds between attempts, as in `_retry_store`.
         """
         for index, data in enumerate(generated.images):
-            self._retry_store(partial(self._put, image_key(job, index), data))
+            self._retry_store(partial(self._put, image_key(job, index), data), waits)
         metadata = ResponseMetadata.of(generated).to_bytes()
-        self._retry_store(partial(self._put, response_metadata_key(job), metadata))
+        self._retry_store(partial(self._put, response_metadata_key(job), metadata), waits)
 
     def _put(self, key: str, data: bytes) -> None:
         """Store `data` under `key`. FileDamaged is raised as StorageError, so that the caller tries again."""
@@ -206,7 +298,7 @@ class Worker:
     def _failed_call(self, job: Job, error: errors.ImageError) -> Call:
         unknown = isinstance(error, errors.OutcomeUnknown)
         may_be_paid = error.charged is not False
-        started = job.started_at or job.created_at
+        started = _started(job)
         return Call(
             user_id=job.owner_id,
             kind=UsageKind.GENERATE,
@@ -305,7 +397,7 @@ class Worker:
         ends with an unknown outcome.
         """
         try:
-            if self._retry_store(partial(self.ingest.adopt, job)):
+            if self._retry_store(partial(self.adopt, job)):
                 log.error("response_adopted_after_fault", exc_info=fault)
                 return
         except errors.ImageError:
@@ -342,8 +434,9 @@ class Worker:
         DatabaseError or one of STORE_WIDE_ERRORS if no other job can be ended now either.
         """
         try:
-            adopted = self._retry_store(partial(self.ingest.adopt, job), SETTLE_RETRY_SECONDS)
+            adopted = self._retry_store(partial(self.adopt, job), SETTLE_RETRY_SECONDS)
             if not adopted:
+                self._set_spooled_aside(job)
                 self._retry_store(partial(self._fail, job, self._interrupted()), SETTLE_RETRY_SECONDS)
         except (*STORE_WIDE_ERRORS, errors.DatabaseError):
             raise
@@ -352,6 +445,14 @@ class Worker:
         else:
             # If no response was found, keep its metadata: the job's process may still be alive and need it.
             self.ingest.remove_working_files(job, metadata=adopted)
+            self.spool.remove(_call_of(job))
+
+    def _set_spooled_aside(self, job: Job) -> None:
+        """Store as much of the response as the spool has, so that an administrator can look at it."""
+        spooled = self.spool.read(_call_of(job))
+        if spooled and spooled.body:
+            key = unreadable_response_key(job)
+            self._retry_store(partial(self._put, key, spooled.body), SETTLE_RETRY_SECONDS)
 
     def _interrupted(self) -> errors.OutcomeUnknown:
         details = "the app was stopped while the call was in flight"
@@ -361,6 +462,14 @@ class Worker:
         error = errors.OutcomeUnknown("The image was interrupted.", suggestions=tips, details=details)
         error.charged = False
         return error
+
+
+def _call_of(job: Job) -> SpooledCall:
+    return SpooledCall(job.id, job.attempts)
+
+
+def _started(job: Job) -> datetime:
+    return job.started_at or job.created_at
 
 
 def _is_transient(error: errors.ImageError) -> bool:

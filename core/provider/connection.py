@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 import httpx2
 
@@ -43,8 +43,15 @@ _MULTIPART_HEADERS = {"Content-Type": "multipart/form-data"}
 MAX_TEXT_ATTEMPTS = 3
 TRANSIENT_ERRORS = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _RETRY_PAUSE_SECONDS, _MAX_RETRY_PAUSE_SECONDS = 0.5, 10.0
-# The SDK's object for an open response. Its attribute `response` is the HTTP response.
-ResponseStream: TypeAlias = "openai.Stream[object]"
+
+
+class ResponseStream(Protocol):
+    """An open response, such as the SDK's `Stream`. `close` ends its connection."""
+
+    @property
+    def response(self) -> httpx2.Response: ...
+
+    def close(self) -> None: ...
 
 
 class Connection:
@@ -104,12 +111,13 @@ class Connection:
     def request_id(self, stream: ResponseStream) -> str | None:
         return read_request_id(stream.response, secret=self._key)
 
-    def open(self, call: Call, deadline: Deadline) -> ResponseStream:
+    def open(self, call: Call, deadline: Deadline, *, send_until: Deadline | None = None) -> ResponseStream:
         """Send `call` and return the response. The response's body is still unread.
 
         The whole response must arrive before `deadline`. If the service refuses an optional parameter, `call`
-        is sent again without that parameter, because a refused call costs nothing. Any other failure raises
-        the error that `translate_error` returns.
+        is sent again without that parameter, because a refused call costs nothing. After `send_until`, or
+        else after `deadline`, it isn't sent again. Any other failure raises the error that `translate_error`
+        returns.
         """
         while True:
             try:
@@ -117,7 +125,7 @@ class Connection:
             except sdk_errors() as error:
                 fault = fault_from_error(error)
                 fallback = call.fallback(fault) if fault else None
-                if fallback is None or deadline.expired:
+                if fallback is None or (send_until or deadline).expired:
                     raise translate_error(error, paid=call.paid, secret=self._key) from error
                 call = fallback
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import httpx2
 import structlog
@@ -17,7 +18,7 @@ from core.provider.error_translation import sdk_errors
 from core.provider.image_download import ImageDownloader
 from core.provider.payloads import NO_INPUTS, InputImages, image_call
 from core.provider.pricing import TokenCount, image_price
-from core.provider.response_limits import Deadline, record_rest, recorded_bytes
+from core.provider.response_limits import Deadline, record_response, record_rest, recorded_bytes, write_to
 from core.provider.responses import (
     ImageResponse,
     JsonObject,
@@ -32,7 +33,33 @@ log = structlog.get_logger(__name__)
 
 # In characters of base64, which encode an image of twelve megabytes.
 _MAX_PARTIAL_LENGTH = 16 * 2**20
+# The response headers that say how to read the body. Only these are kept with a received body.
+_KEPT_HEADERS = ("content-type", "content-encoding", "x-request-id")
 OnPartial = Callable[[int, bytes], None]
+
+
+class ResponseSink(Protocol):
+    """Keeps a response while it is received, so that a crash loses no part of it. The methods don't raise."""
+
+    def begin(self, headers: dict[str, str]) -> None:
+        """Begin a response. `headers` are those that say how to read its body."""
+
+    def write(self, chunk: bytes) -> None:
+        """Keep the next bytes of the body, as they were received."""
+
+    def finish(self) -> None:
+        """Note that the whole response was received."""
+
+
+class _NoSink:
+    def begin(self, headers: dict[str, str]) -> None: ...
+
+    def write(self, chunk: bytes) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+_NO_SINK = _NoSink()
 
 
 def ignore_partial(index: int, image: bytes) -> None:
@@ -73,11 +100,15 @@ class ImagesClient:
         user_tag: str,
         inputs: InputImages = NO_INPUTS,
         on_partial: OnPartial = ignore_partial,
+        sink: ResponseSink = _NO_SINK,
+        listen_seconds: float = 0,
     ) -> GeneratedImages:
         """Buy images in one call: new images from `params` alone, or edits of `inputs` if there are any.
 
         `user_tag` is the user's pseudonym from `payloads.user_tag`. `on_partial(index, image)` is called with
         the index (from 0) and the bytes of each partial image. Exceptions of `on_partial` are only logged.
+        `sink` gets the response while it arrives. A response that isn't complete within IMAGE_TIMEOUT is
+        waited for `listen_seconds` longer.
 
         Raises OutcomeUnknown if the call may have been charged but its response is incomplete. Raises
         BadResponse if the response holds no readable image. Both errors carry the received response body in
@@ -85,11 +116,49 @@ class ImagesClient:
         """
         connection = self._connection
         started = connection.clock()
-        deadline = connection.deadline(self._settings.image_timeout)
-        stream = connection.open(image_call(params, self._settings, user_tag, inputs), deadline)
+        timeout = self._settings.image_timeout
+        send_until, deadline = connection.deadline(timeout), connection.deadline(timeout + listen_seconds)
+        call = image_call(params, self._settings, user_tag, inputs)
+        stream = connection.open(call, deadline, send_until=send_until)
+        sink.begin(
+            {name: stream.response.headers[name] for name in _KEPT_HEADERS if name in stream.response.headers}
+        )
+        write_to(stream.response, sink.write)
         partials = _PartialImages(count_partial_images(params, self._settings), on_partial)
+        generated = self._receive(params, stream, partials, deadline, sink)
+        return replace(generated, seconds=connection.clock() - started)
+
+    def read_again(
+        self, params: GenerateParams, *, headers: Mapping[str, str], body: bytes, seconds: float
+    ) -> GeneratedImages:
+        """Return the images in `body`, a response to a call with `params` that was received earlier.
+
+        `headers` are the response's, as `ResponseSink.begin` got them. `seconds` is how long the call took.
+        Images that are only an address in `body` are downloaded. Raises the same errors as `generate`.
+        """
+        request = httpx2.Request("POST", self._connection.base_url)
+        received = httpx2.Response(200, headers=dict(headers), stream=_Body(body), request=request)
+        record_response(received)
+        deadline = self._connection.deadline(self._settings.image_timeout)
+        generated = self._receive(
+            params, _Received(received), _PartialImages(0, ignore_partial), deadline, _NO_SINK
+        )
+        return replace(generated, seconds=seconds)
+
+    def _receive(
+        self,
+        params: GenerateParams,
+        stream: ResponseStream,
+        partials: _PartialImages,
+        deadline: Deadline,
+        sink: ResponseSink,
+    ) -> GeneratedImages:
+        """Read the response and return its images. `seconds` of the result isn't set yet."""
+        connection = self._connection
         with _body_on_error(stream), connection.reading(stream, paid=True):
             response = self._read(stream, partials)
+            if not response.incomplete:
+                sink.finish()
             with cost_on_error(response, lambda usage: image_price(params.model, usage)):
                 images = self._images(response, stream, deadline)
         incomplete = response.incomplete or len(images) < len(response.items)
@@ -100,7 +169,7 @@ class ImagesClient:
             request_id=connection.request_id(stream),
             model=params.model,
             price_micros=image_price(params.model, response.usage),
-            seconds=connection.clock() - started,
+            seconds=0.0,
             response_body=recorded_bytes(stream.response) if incomplete else b"",
         )
 
@@ -173,6 +242,26 @@ class ImagesClient:
         if url.startswith("data:"):
             return decode_image(url)
         return self._downloader.fetch(url, self._connection.timeout(deadline))
+
+
+class _Body(httpx2.SyncByteStream):
+    """A response stream of bytes that were received earlier."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._body
+
+
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """A response that was received earlier, in the form of an open one."""
+
+    response: httpx2.Response
+
+    def close(self) -> None:
+        self.response.close()
 
 
 class _PartialImages:

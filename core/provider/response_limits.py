@@ -70,6 +70,16 @@ def record_response(response: httpx2.Response) -> None:
             response.headers.pop("content-encoding", None)
 
 
+def write_to(response: httpx2.Response, write: Callable[[bytes], None]) -> None:
+    """Pass each chunk of the body of `response` to `write` as soon as it is received, compressed or not.
+
+    Does nothing if `record_response` wasn't applied to `response`.
+    """
+    recording = response.extensions.get(_RECORDING)
+    if isinstance(recording, _RecordedStream):
+        recording.write = write
+
+
 def recorded_bytes(response: httpx2.Response) -> bytes:
     """Return the bytes of the response body that have been received so far.
 
@@ -121,7 +131,7 @@ class _DeadlineStream(httpx2.SyncByteStream):
 
 
 class _RecordedStream(httpx2.SyncByteStream):
-    """A response stream that also collects its chunks in `received`.
+    """A response stream that also collects its chunks in `received`, and passes each to `write`.
 
     Raises httpx2's DecodingError if there are more than MAX_RESPONSE_BYTES.
     """
@@ -131,10 +141,13 @@ class _RecordedStream(httpx2.SyncByteStream):
         # All iterations share this iterator, so that `record_rest` continues where a failed read stopped.
         self._remaining: Iterator[bytes] | None = None
         self.received = bytearray()
+        self.write: Callable[[bytes], None] | None = None
 
     def __iter__(self) -> Iterator[bytes]:
         self._remaining = self._remaining or iter(self._chunks)
         for chunk in self._remaining:
+            if self.write:
+                self.write(chunk)
             if len(self.received) + len(chunk) > MAX_RESPONSE_BYTES:
                 raise httpx2.DecodingError(f"the answer is larger than {MAX_RESPONSE_BYTES:,} bytes")
             self.received += chunk

@@ -18,7 +18,7 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # Only the owner of the data folder may read the folder and the files in it.
 _PRIVATE_MODE, _PRIVATE_UMASK = 0o700, 0o077
 # The names of the files and folders in the data folder.
-DATABASE, SECRET, LOCK, FILES = "atelier.db", "secret.key", "atelier.lock", "files"
+DATABASE, SECRET, LOCK, FILES, SPOOL = "atelier.db", "secret.key", "atelier.lock", "files", "spool"
 
 
 def database_url(settings: Settings, folder: Path) -> str:

@@ -13,7 +13,7 @@ from core.database.models import Job
 from core.generation.dispatcher import Dispatcher
 from tests.support.waiting import until
 
-Run = Callable[[Job], None]
+Run = Callable[[Job, Callable[[], None]], None]
 
 
 class Waiting:
@@ -65,7 +65,7 @@ def test_at_most_max_running_jobs_run_at_once(
 ) -> None:
     running, most, ended, go = set[str](), list[int](), list[str](), threading.Semaphore(0)
 
-    def run(job: Job) -> None:
+    def run(job: Job, release: Callable[[], None]) -> None:
         running.add(job.id)
         most.append(len(running))
         go.acquire()
@@ -87,7 +87,7 @@ def test_a_failed_claim_is_retried(
 ) -> None:
     ended: list[str] = []
     waiting.put(fault, "1")
-    dispatch(lambda job: ended.append(job.id), 1)
+    dispatch(lambda job, _release: ended.append(job.id), 1)
     assert until(lambda: ended) == ["1"]
 
 
@@ -96,7 +96,7 @@ def test_a_failed_job_makes_room_for_the_next(
 ) -> None:
     ended: list[str] = []
 
-    def run(job: Job) -> None:
+    def run(job: Job, release: Callable[[], None]) -> None:
         ended.append(job.id)
         raise errors.StorageFull
 
@@ -105,12 +105,33 @@ def test_a_failed_job_makes_room_for_the_next(
     until(lambda: len(ended) == 2)
 
 
+def test_a_released_job_makes_room_for_exactly_one_other_and_delays_no_stop(
+    waiting: Waiting, dispatch: Callable[[Run, int], Dispatcher]
+) -> None:
+    begun, go = list[str](), threading.Event()
+
+    def run(job: Job, release: Callable[[], None]) -> None:
+        begun.append(job.id)
+        if job.id == "1":
+            release()
+            release()
+        go.wait(30)
+
+    waiting.put("1", "2", "3")
+    dispatcher = dispatch(run, 1)
+    until(lambda: len(begun) == 2)
+    assert not dispatcher.stop(0)  # "2" still runs
+    assert begun == ["1", "2"]
+    go.set()
+    assert dispatcher.stop(30)
+
+
 def test_stopping_claims_no_job_and_waits_for_the_running_ones(
     waiting: Waiting, dispatch: Callable[[Run, int], Dispatcher]
 ) -> None:
     begun, go, ended = threading.Event(), threading.Event(), list[str]()
 
-    def run(job: Job) -> None:
+    def run(job: Job, release: Callable[[], None]) -> None:
         begun.set()
         go.wait(30)
         ended.append(job.id)
@@ -140,7 +161,7 @@ def test_jobs_run_one_after_the_other_when_no_thread_can_start(
     monkeypatch.setattr(threading.Thread, "start", refuse)
     done: list[str] = []
     waiting.put("one", "two")
-    dispatcher = Dispatcher(waiting.claim, lambda job: done.append(job.id), max_running=2)
+    dispatcher = Dispatcher(waiting.claim, lambda job, _release: done.append(job.id), max_running=2)
     dispatcher.start()
     until(lambda: done == ["one", "two"])
     assert dispatcher.stop(5)

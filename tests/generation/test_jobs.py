@@ -27,6 +27,7 @@ from core.prompts.recipe import Recipe
 from core.provider.client import ServiceClient
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
+from core.storage.spool import Spool
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
 from core.usage.error_counts import ErrorCounts
@@ -172,7 +173,9 @@ def test_a_batch_is_many_jobs_each_with_one_image(studio: Studio, user: User) ->
     assert studio.paid() == 3
 
 
-def test_the_offline_engine_runs_a_job_end_to_end(sqlite_database: Database, storage: Storage) -> None:
+def test_the_offline_engine_runs_a_job_end_to_end(
+    sqlite_database: Database, storage: Storage, tmp_path: Path
+) -> None:
     with sqlite_database.write() as session:
         user = User(username="ada", display_name="Ada", password_hash="!")
         session.add(user)
@@ -182,7 +185,10 @@ def test_the_offline_engine_runs_a_job_end_to_end(sqlite_database: Database, sto
         Budgets(sqlite_database, load_settings(), AuditLog(sqlite_database)),
         ErrorCounts(sqlite_database),
     )
-    worker = Worker(sqlite_database, storage, gallery, usage, budgets, client, b"s", failures, offline=True)
+    worker = Worker(
+        sqlite_database, storage, Spool(tmp_path / "spool"), gallery, usage, budgets, client, b"s", failures,
+        offline=True,
+    )  # fmt: skip
     jobs = Jobs(
         sqlite_database,
         storage,

@@ -42,6 +42,7 @@ from core.provider.client import ServiceClient
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
 from core.storage.s3 import open_s3
+from core.storage.spool import Spool
 from core.storage.storage import Storage
 from tests.support import forked_app
 from tests.support.app_process import ROOT, free_port
@@ -105,7 +106,10 @@ class Life:
 
 @dataclass(frozen=True)
 class Home:
-    """Where rows and files are, and what a process must be told of it. `images` is the folder that fills."""
+    """Where rows and files are, and what a process must be told of it. `images` is the folder that fills.
+
+    `spool` is that of this process, which only submits jobs.
+    """
 
     engine: str
     folder: Path
@@ -113,6 +117,10 @@ class Home:
     environment: dict[str, str]
     images: Path
     storage: Storage
+
+    @property
+    def spool(self) -> Spool:
+        return Spool(self.folder / "no-spool")
 
     @property
     def replicas(self) -> int:
@@ -340,7 +348,7 @@ class Chaos:
         self._await_ready(*self.working)
         self._users = _add_users(self.database)
         client = ServiceClient(load_settings(openai_base_url=self.service.base_url))
-        jobs, ended = jobs_of(self.home.storage, self.database, client), threading.Event()
+        jobs, ended = jobs_of(self.home.storage, self.database, client, self.home.spool), threading.Event()
         thread = threading.Thread(target=self._feed, args=(jobs, ended))
         thread.start()
         try:

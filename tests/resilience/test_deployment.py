@@ -309,7 +309,10 @@ def services(**env: str) -> dict[str, Any]:
 def test_compose_accepts_the_file_and_only_the_proxy_can_be_reached() -> None:
     found = services()
     assert set(found) == {"app-1", "app-2", "proxy", "database", "s3"}
+    disks = [found[name].pop("volumes") for name in ("app-1", "app-2")]
     assert found["app-1"] == found["app-2"]
+    assert [disk["target"] for (disk,) in disks] == ["/data", "/data"]
+    assert len({disk["source"] for (disk,) in disks}) == 2
     assert [name for name, service in found.items() if service.get("ports")] == ["proxy"]
     assert "127.0.0.1" in str(found["proxy"]["ports"])
     assert found["app-1"]["environment"]["DATABASE_URL"].startswith("postgresql://")
@@ -324,7 +327,8 @@ def test_the_replicas_believe_the_proxy_and_the_proxy_what_is_said_to_stand_befo
 
 
 def test_every_setting_reaches_the_containers() -> None:
-    names = {name.upper() for name in Settings.model_fields} - {"HOST", "PORT", "DATA_DIR", "DATABASE_URL"}
+    fixed = {"HOST", "PORT", "DATA_DIR", "SPOOL_DIR", "DATABASE_URL"}
+    names = {name.upper() for name in Settings.model_fields} - fixed
     given = {name: f"value-of-{name}" for name in names}
     environment = services(**given)["app-2"]["environment"]
     assert {name: environment.get(name) for name in names} == given

@@ -32,6 +32,7 @@ from core.provider.client import ServiceClient
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
 from core.storage.s3 import S3Storage, config_of
+from core.storage.spool import Spool
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
 from core.usage.error_counts import ErrorCounts
@@ -95,6 +96,8 @@ class Crashing(Storage):
         return self
 
     def put(self, key: str, data: bytes) -> None:
+        if self._moment == "received" and key.startswith("images/"):
+            die()
         super().put(key, data)
         if (self._moment, key.partition("/")[0]) in (("bytes", "images"), ("answer", "answers")):
             die()
@@ -120,11 +123,13 @@ def storage_of(plan: Plan) -> Storage:
     return CrashingBucket(settings.storage_url or "", config_of(settings)).crash_at(plan.moment)
 
 
-def jobs_of(storage: Storage, database: Database, client: ServiceClient) -> Jobs:
+def jobs_of(storage: Storage, database: Database, client: ServiceClient, spool: Spool) -> Jobs:
     """The worker's parts, as the app puts them together."""
     gallery, usage = Gallery(database, storage, AuditLog(database)), UsageLog(database)
     budgets = Budgets(database, load_settings(), AuditLog(database))
-    worker = Worker(database, storage, gallery, usage, budgets, client, b"secret", ErrorCounts(database))
+    worker = Worker(
+        database, storage, spool, gallery, usage, budgets, client, b"secret", ErrorCounts(database)
+    )  # fmt: skip
     return Jobs(database, storage, worker, JobQueue(database), budgets, Recovery(database, worker))
 
 
@@ -133,7 +138,8 @@ def main() -> None:
     signal.alarm(LONGEST_LIFE)
     settings = load_settings(openai_base_url=plan.service_url, partial_images=1)
     client = ServiceClient(settings, transport=Transport(plan.moment))
-    jobs = jobs_of(storage_of(plan), Database(plan.database_url), client)
+    spool = Spool(Path(plan.folder) / "spool")
+    jobs = jobs_of(storage_of(plan), Database(plan.database_url), client, spool)
     if plan.moment == "queued":
         jobs.submit(plan.user_id, [plan.recipe])
         die()

@@ -22,6 +22,7 @@ from core.generation.worker import Worker
 from core.images.gallery import Gallery
 from core.provider.client import ServiceClient
 from core.settings import load_settings
+from core.storage.spool import Spool
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
 from core.usage.error_counts import ErrorCounts
@@ -54,7 +55,10 @@ class Studio:
         )
         budgets, client = Budgets(self.database, settings, AuditLog(self.database)), ServiceClient(settings)
         failures = ErrorCounts(self.database)
-        worker = Worker(self.database, self.storage, gallery, usage, budgets, client, b"secret", failures)
+        worker = Worker(
+            self.database, self.storage, Spool(self.folder / "spool"), gallery, usage, budgets, client,
+            b"secret", failures, image_timeout=settings.image_timeout,
+        )  # fmt: skip
         queue = JobQueue(self.database, self.limits)
         self.jobs = Jobs(
             self.database,
