@@ -17,6 +17,7 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "port": ("9000", 9000),
     "allowed_hosts": ("a.example, B.example", "a.example, B.example"),
     "data_dir": ("/srv/atelier", Path("/srv/atelier")),
+    "spool_dir": ("/srv/spool", Path("/srv/spool")),
     "database_url": ("postgresql://atelier@db/atelier", "postgresql://atelier@db/atelier"),
     "storage_url": ("s3://pictures/atelier", "s3://pictures/atelier"),
     "aws_endpoint_url": ("http://minio:9000", "http://minio:9000"),

@@ -243,7 +243,7 @@ def umask() -> Iterator[None]:
 
 
 @ON_EMPTY_POSTGRES
-def test_studios_with_one_data_folder_start_side_by_side_and_leave_it_alone(
+def test_studios_with_one_data_folder_start_side_by_side_and_use_only_the_spool(
     empty_database_url: str, bucket_settings: dict[str, str], tmp_path: Path
 ) -> None:
     shared = {**bucket_settings, "database_url": empty_database_url, "data_dir": tmp_path / "data"}
@@ -255,7 +255,7 @@ def test_studios_with_one_data_folder_start_side_by_side_and_leave_it_alone(
         assert first.process_lock.live_processes() == second.process_lock.live_processes() == both
         first.storage.put("images/a/0", b"bytes")
         assert second.storage.get("images/a/0") == b"bytes"
-    assert not (tmp_path / "data").exists()
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["spool"]
 
 
 @ON_EMPTY_POSTGRES
