@@ -162,7 +162,11 @@ class Settings(BaseSettings):
         "`off`, or `auto` (on when OpenAI itself is the service)",
     )
     connect_timeout: Seconds = Field(10, description="Seconds to wait for a connection to the service")
-    text_timeout: Seconds = Field(60, description="Seconds to wait for an enhanced prompt")
+    text_timeout: Seconds = Field(
+        60,
+        description="Seconds to wait for the first word of an enhanced prompt, and from each word to the "
+        "next. The whole prompt may take ten times as long",
+    )
     image_timeout: Seconds = Field(300, description="Seconds to wait for an image")
     partial_images: int = Field(
         1,

@@ -30,7 +30,8 @@ MAX_HISTORY_LENGTH = 1_000_000
 class PromptVersion:
     """One text that a draft's prompt has now or had earlier.
 
-    `source` says where the text came from: "enhanced", "edited" or "reused". `at` is the time in ISO 8601.
+    `source` says where the text came from: "enhanced", "unfinished" (an enhancement that was cut off),
+    "edited" or "reused". `at` is the time in ISO 8601.
     """
 
     text: str
@@ -85,6 +86,11 @@ class DraftState:
         enhanced_lines = set(self.prompt.splitlines()) & set(self.enhanced_prompt.splitlines())
         outdated = any(line.strip() for line in enhanced_lines) and self.enhanced_style != self.style
         return (self.enhanced_style or None) if outdated else None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the prompt is the text of an enhancement that was cut off, as it arrived."""
+        return any(each.text == self.prompt and each.source == "unfinished" for each in self.versions)
 
     def has_version(self, text: str) -> bool:
         """Return whether `text` is the current prompt or one of the earlier prompts in `versions`."""
@@ -166,6 +172,15 @@ class DraftState:
             # An enhanced prompt may have several lines, which are one prompt.
             many=False,
         )
+
+    def with_unfinished(self, text: str, draft_id: str, *, now: datetime) -> DraftState:
+        """Return the draft with `text`, the part of an enhancement that was cut off, as its prompt.
+
+        The description doesn't count as enhanced. `draft_id` is the id that the draft had when the
+        enhancement started. If the draft has another id now, `text` is only added to `versions`.
+        """
+        draft = self.with_prompt(text, "unfinished", now=now)
+        return draft if draft_id == self.id else replace(draft, prompt=self.prompt)
 
     def with_changes(self, before: DraftState, after: DraftState) -> DraftState:
         """Return this draft with the changes that lead from `before` to `after`.
@@ -282,6 +297,15 @@ class Drafts:
         with self._database.write() as session:
             draft = _load(session, user_id, for_update=True)
             self._put(session, user_id, draft.with_enhanced(text, draft_id, request, now=self._clock()))
+
+    def add_unfinished(self, user_id: str, text: str, draft_id: str) -> None:
+        """Make the part of an enhancement that was cut off the prompt of the user's stored draft.
+
+        `draft_id` is used as in `add_enhancement`.
+        """
+        with self._database.write() as session:
+            draft = _load(session, user_id, for_update=True)
+            self._put(session, user_id, draft.with_unfinished(text, draft_id, now=self._clock()))
 
     def save(self, user_id: str, draft: DraftState, *, before: DraftState | None = None) -> None:
         """Store `draft` as the user's draft.

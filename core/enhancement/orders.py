@@ -21,6 +21,7 @@ from core.prompts.request import PromptRequest
 from core.prompts.styles import find_style
 from core.prompts.validation import check_prompt_texts
 from core.provider import capabilities, catalogue
+from core.provider.chat import MAX_TIMEOUTS
 from core.settings import Settings
 from core.usage.idempotency import IdempotencyStore, IdempotentRequest
 
@@ -114,7 +115,8 @@ class EnhancementOrders:
     @property
     def _longest_call(self) -> timedelta:
         """The time after which the process that sent a call counts as stopped, if no response was stored."""
-        return timedelta(seconds=2 * (self.settings.connect_timeout + self.settings.text_timeout))
+        longest = self.settings.connect_timeout + (MAX_TIMEOUTS + 1) * self.settings.text_timeout
+        return timedelta(seconds=longest)
 
     def _keep_outcome(self, idempotency: IdempotentRequest, ended: Future[str]) -> None:
         """Store the text or the error of an ended request under its idempotency key.

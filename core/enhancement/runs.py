@@ -44,7 +44,7 @@ class EnhancementRun:
     The run has ended if `result` or `error` is set.
 
     - `draft_id`: the id of the draft whose prompt is to be replaced with the text.
-    - `text`: the part of the text that has arrived.
+    - `text`: the part of the text that has arrived. If the run failed, the part that can be used as a draft.
     - `cached_at`: the time at which a cached text was stored, or None if the text isn't from the cache.
     """
 
@@ -244,24 +244,28 @@ class Enhancements:
 
     def _end_run(self, user_id: str, future: Future[CallResult]) -> None:
         error = errors.AppStopping() if future.cancelled() else future.exception()
+        run = self._runs[user_id]
         if error:
-            known = isinstance(error, errors.ImageError)
-            self._update(user_id, error=error if known else errors.ImagePromptError(details=repr(error)))
+            known = (
+                error
+                if isinstance(error, errors.ImageError)
+                else errors.ImagePromptError(details=repr(error))
+            )
+            if text := known.unfinished_text:
+                self._update_draft(lambda: self._drafts.add_unfinished(user_id, text, run.draft_id))
+            self._update(user_id, text=text, error=known)
             return
         result = future.result()
-        self._update_draft(user_id, result.enhanced.text)
-        self._update(user_id, text=result.enhanced.text, result=result.enhanced, cached_at=result.cached_at)
+        text = result.enhanced.text
+        self._update_draft(lambda: self._drafts.add_enhancement(user_id, text, run.draft_id, run.request))
+        self._update(user_id, text=text, result=result.enhanced, cached_at=result.cached_at)
 
-    def _update_draft(self, user_id: str, text: str) -> None:
-        """Make the text the prompt of the stored draft. If that fails, the error is only logged.
+    def _update_draft(self, store: Callable[[], None]) -> None:
+        """Call `store`, which changes the stored draft. If that fails, the error is only logged.
 
         The page still gets the text, because the run has it.
         """
-        run = self._runs[user_id]
-        log_failure(
-            "draft_not_updated",
-            lambda: self._drafts.add_enhancement(user_id, text, run.draft_id, run.request),
-        )
+        log_failure("draft_not_updated", store)
 
     def _update(self, user_id: str, **changes: Any) -> None:
         self._runs[user_id] = replace(self._runs[user_id], **changes)

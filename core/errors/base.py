@@ -25,6 +25,7 @@ class ImageError(Exception):
     - `charged`: whether the image service has charged for the call; None if that is unknown.
     - `categories`: the reasons that the service's moderation gave for blocking a prompt.
     - `response_body`: the body of a service response from which no image could be read.
+    - `unfinished_text`: the part of an enhanced prompt that had arrived when the enhancement failed.
     - `input_tokens`, `output_tokens`, `price_micros`: the tokens and the price (micro-USD) of a failed call.
       Each is None if the service's response doesn't state it.
     - `counted`: whether core.usage.error_counts ignores this error, usually because it was counted before.
@@ -42,6 +43,7 @@ class ImageError(Exception):
     charged: bool | None = False
     categories: tuple[str, ...] = ()
     response_body: bytes = b""
+    unfinished_text: str = ""
     input_tokens: int | None = None
     output_tokens: int | None = None
     price_micros: int | None = None

@@ -52,9 +52,14 @@ def deadline_hooks(clock: Callable[[], float]) -> dict[str, list[Callable[..., N
 
     def on_response(response: httpx2.Response) -> None:
         if isinstance(response.stream, httpx2.SyncByteStream):
-            response.stream = _DeadlineStream(response.stream, response.request.extensions[_DEADLINE])
+            response.stream = _DeadlineStream(response.stream, response.request)
 
     return {"request": [on_request], "response": [on_response]}
+
+
+def extend_deadline(response: httpx2.Response, *deadlines: Deadline) -> None:
+    """Set the deadline of `response`, which is being read, to the earliest of `deadlines`."""
+    response.request.extensions[_DEADLINE] = min(deadlines, key=lambda deadline: deadline.at)
 
 
 def record_response(response: httpx2.Response) -> None:
@@ -114,15 +119,19 @@ def read_limited(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
 
 
 class _DeadlineStream(httpx2.SyncByteStream):
-    """A response stream that raises httpx2's ReadTimeout at the first chunk after the deadline."""
+    """A response stream that raises httpx2's ReadTimeout at the first chunk after the request's deadline.
 
-    def __init__(self, chunks: httpx2.SyncByteStream, deadline: Deadline) -> None:
+    The deadline may be extended while the stream is read.
+    """
+
+    def __init__(self, chunks: httpx2.SyncByteStream, request: httpx2.Request) -> None:
         self._chunks = chunks
-        self._deadline = deadline
+        self._request = request
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._chunks:
-            if self._deadline.expired:
+            deadline: Deadline = self._request.extensions[_DEADLINE]
+            if deadline.expired:
                 raise httpx2.ReadTimeout("the answer was not complete in time")
             yield chunk
 

@@ -75,6 +75,21 @@ def test_the_prompt_streams_in(browser: Browser, app: AppProcess, service: OpenA
         assert len(ended) > len(begun)
 
 
+def test_a_text_that_was_cut_off_can_be_edited(
+    browser: Browser, app: AppProcess, service: OpenAIService
+) -> None:
+    with Visitor(browser, app.base_url) as person:
+        person.enter(app.ticket("cut"))
+        person.describe(name="Pip", base_prompt="a kite")
+        service.script("truncated")
+        person.page.get_by_role("button", name="Enhance prompt").click()
+        expect(person.page.get_by_text("cut off before it was finished")).to_be_visible()
+        expect(person.page.get_by_text("Its text so far is the prompt")).to_be_visible()
+        expect(person.field("Prompt")).to_have_value(re.compile("^Subject: Pip"))
+        person.type("Prompt", "Pip flies a kite.")
+        expect(person.page.get_by_text("Its text so far is the prompt")).to_have_count(0)
+
+
 @pytest.mark.parametrize("leave", ["another page", "a reload", "a closed tab"])
 def test_leaving_during_a_generation_loses_nothing(
     browser: Browser, app: AppProcess, service: OpenAIService, leave: str

@@ -7,7 +7,7 @@ import pytest
 from core.accounts.usernames import fold_username
 from core.common.text import MAX_COMBINING_MARKS, has_too_many_marks, limit_combining_marks
 from core.images.gallery_queries import fold
-from core.prompts.extraction import _normalised
+from core.prompts.facts import _normalised
 
 ACCENTS = "\u0301\u0316"
 HOSTILE = [

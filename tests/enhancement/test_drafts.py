@@ -268,3 +268,13 @@ def test_long_versions_are_kept_up_to_the_limit(drafts: Drafts, user: User) -> N
     for state in (draft, drafts.load(user.id)):
         assert [version.text[:2] for version in state.versions] == [f"{n:02}" for n in range(20, 30)]
         assert sum(len(version.text) for version in state.versions) == MAX_HISTORY_LENGTH
+
+
+def test_an_edit_ends_an_unfinished_prompt() -> None:
+    now = Clock()()
+    cut = DraftState(id="one").with_unfinished("A fox in a", "one", now=now)
+    assert cut.is_unfinished
+    edited = cut.with_prompt("A fox in a coat.", "edited", now=now)
+    assert not edited.is_unfinished
+    assert edited.has_version("A fox in a")
+    assert not DraftState(prompt="A fox in a").is_unfinished

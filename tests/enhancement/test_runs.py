@@ -106,10 +106,48 @@ def test_a_failure_leaves_the_draft_unchanged(
 ) -> None:
     before = DraftState(name="Juniper", prompt="typed before")
     drafts.save(user.id, before)
-    service.script("length")
+    service.script("refusal")
     enhancements.start(user.id, FOX, DRAFT)
     assert wait_for_end(enhancements, user).result is None
     assert drafts.load(user.id) == before
+
+
+@pytest.mark.parametrize("fault", ["truncated", "dropped", "length"])
+def test_a_text_that_was_cut_off_becomes_the_prompt(
+    enhancements: Enhancements, drafts: Drafts, service: OpenAIService, user: User, fault: str
+) -> None:
+    drafts.save(user.id, DraftState(prompt="typed before", id=DRAFT))
+    service.script(fault)
+    enhancements.start(user.id, FOX, DRAFT)
+    run = wait_for_end(enhancements, user)
+    assert run.error
+    assert run.text.startswith("Subject:")
+    draft = drafts.load(user.id)
+    assert (draft.prompt, draft.enhanced_prompt, draft.variation) == (run.text, "", 0)
+    assert draft.is_unfinished
+    assert not draft.is_enhanced
+    assert [version.text for version in draft.versions] == ["typed before", run.text]
+
+
+def test_a_cut_text_for_another_draft_becomes_a_version_and_replaces_nothing(
+    enhancements: Enhancements, drafts: Drafts, service: OpenAIService, user: User
+) -> None:
+    drafts.save(user.id, DraftState(prompt="a reused prompt", id="another draft"))
+    service.script("truncated")
+    enhancements.start(user.id, FOX, DRAFT)
+    run = wait_for_end(enhancements, user)
+    draft = drafts.load(user.id)
+    assert draft.prompt == "a reused prompt"
+    assert draft.has_version(run.text)
+
+
+def test_a_cut_text_is_not_reused(enhancements: Enhancements, service: OpenAIService, user: User) -> None:
+    service.script(Behaviour(text="Subject: Juni", finish="error"))
+    cut = enhanced_text(enhancements, user)
+    whole = enhanced_text(enhancements, user)
+    assert whole.startswith(cut)
+    assert whole != cut
+    assert count_calls(service) == 2
 
 
 def test_concurrent_identical_requests_are_paid_once(

@@ -22,9 +22,12 @@ from core.images.gallery_queries import fold
 from core.offline.prompt_writer import Description, language_of, write_prompt
 from core.offline.simulated_faults import fault_in
 from core.prompts.expansion import count_prompts, expand_prompts
-from core.prompts.extraction import append_facts, extract_prompt, missing_facts
+from core.prompts.extraction import extract_prompt
+from core.prompts.facts import append_facts, missing_facts
 from core.prompts.instructions import system_message
+from core.prompts.reasoning import ReasoningFilter, without_reasoning
 from core.prompts.recipe import GenerateParams
+from core.prompts.refusals import is_refusal
 from core.prompts.request import EnhancementLevel, PromptRequest
 from core.prompts.styles import find_style, with_style
 from core.provider.capabilities import check_size
@@ -73,6 +76,8 @@ def test_a_text_without_braces_is_its_lines(text: str) -> None:
 
 WRAPPED = words_of(
     "```", "```text\n", "\n```", "<think>", "</think>", "Sure, here is:\n", '{"prompt": "', '"}', "“", "”",
+    "<|channel|>", "final", "<|start|>", "assistant", "<|end|>", "[THINK]", "<", "|>", "<answer>", "\n---\n",
+    "\nLet me know!", "**", "## Prompt\n", "I'm sorry, I can't help with",
     '"', "**Enhanced prompt:** ", "a fox", "[", "{", "]", "}", "\\u", "NaN", "1e999",
 )  # fmt: skip
 
@@ -82,6 +87,16 @@ def test_of_any_answer_the_prompt_is_a_part_or_what_its_json_says(answer: str) -
     found = extract_prompt(answer)
     assert found == found.strip()
     assert len(found) <= len(answer)
+
+
+@fuzz(answer=WRAPPED, size=st.integers(1, 30))
+def test_reasoning_is_taken_off_in_chunks_as_in_one_piece(answer: str, size: int) -> None:
+    visible = ReasoningFilter()
+    shown = [visible.feed(answer[start : start + size]) for start in range(0, len(answer), size)]
+    shown.append(visible.finish())
+    if not answer.lstrip().startswith("analysis"):
+        assert visible.text == without_reasoning(answer)
+    assert "".join(shown).endswith(visible.text)
 
 
 @fuzz(
@@ -265,7 +280,14 @@ def _labelled(text: str) -> str:
     return escape_markdown(text[: HUGE // 4])
 
 
+def _in_chunks(text: str) -> object:
+    visible = ReasoningFilter()
+    return [visible.feed(character) for character in text[: HUGE // 40]]
+
+
 READERS: dict[str, Callable[[str], object]] = {
+    "reasoning in chunks": _in_chunks,
+    "a refusal": is_refusal,
     "alternatives": lambda text: count_prompts(text[: HUGE // 2]),
     "an enhancer's answer": extract_prompt,
     "scrub": scrub,
@@ -273,14 +295,15 @@ READERS: dict[str, Callable[[str], object]] = {
     "columns": storable_text,
     "names": _refusing,
     "language": language_of,
-    "facts": lambda text: missing_facts(text, PromptRequest(name="fox", traits=("a b",))),
+    "facts": lambda text: missing_facts(text, PromptRequest("fox", ("a b",), base_prompt=text[:8_000])),
     "labels": _labelled,
     "a search": fold,
 }
 HOSTILE = [
     "{", "{a|", "{}", "\\", "<think>", "</think>", "```\n", "``` ", "`", " ", "\n", "#*_ ", "sure: ",
     "[", '{"a":', '"', "sk-", "atl_", "*", "a*****", "Bearer ", "Bearer", "!fail ", "a ", "\u0301",
-    "ﷺ", "sk-a1.", "-", "\u0301\u0316", "\uff9e\u0301",
+    "<|", "<details ", "[THINK", "<answer>", "> ", "---\n", "Let me know. ", "I can't ", "**", "'", "请",
+    "お", "ﷺ", "sk-a1.", "-", "\u0301\u0316", "\uff9e\u0301",
 ]  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from core.prompts.extraction import append_facts, extract_prompt, missing_facts
+from core.prompts.extraction import extract_prompt
 from core.prompts.instructions import system_message
 from core.prompts.request import EnhancementLevel, PromptRequest
 from core.prompts.styles import STYLES, find_style, with_style
@@ -76,7 +76,7 @@ def test_the_system_message_has_the_twelve_rules_and_the_level(level: Enhancemen
             '"Stop" is on the sign, and "Go"', '"Stop" is on the sign, and "Go"', id="own quotes stay"
         ),
         pytest.param("Here is the enhanced prompt:\nA harbour.", "A harbour.", id="introduced"),
-        pytest.param("Here's your prompt:\n\n**Prompt**: x", "**Prompt**: x", id="introduced once"),
+        pytest.param("Here's your prompt:\n\n**Prompt**: x", "x", id="introduced twice"),
         pytest.param("**Enhanced prompt:** A harbour.", "A harbour.", id="titled"),
         pytest.param("<think>hm:\n</think>A harbour.", "A harbour.", id="reasoning"),
         pytest.param('{"unrelated": 1}', '{"unrelated": 1}', id="another JSON stays"),
@@ -89,28 +89,71 @@ def test_the_prompt_is_extracted_from_the_response(response: str, prompt: str) -
     assert extract_prompt(response) == prompt
 
 
+PIER = "A keeper waves from a narrow pier at dawn, soft fog, 50mm."
+
+
 @pytest.mark.parametrize(
-    ("text", "name", "traits", "missing"),
+    "response",
     [
-        pytest.param("Pip in a green coat", "Pip", ("green coat",), (), id="all there"),
-        pytest.param("PIP in a GREEN\n coat", "Pip", ("green coat",), (), id="case and spacing"),
-        pytest.param("Zoe\u0308 am Hafen", "Zo\u00eb", (), (), id="Unicode forms"),
-        pytest.param("die grosse STRASSE", "", ("große Straße",), (), id="folded letters"),
-        pytest.param("a small fox", "Pip", ("green coat",), ("Pip", "green coat"), id="both left out"),
-        pytest.param("an education", "", ("cat",), ("cat",), id="part of another word"),
-        pytest.param("小狐狸在港口", "狐狸", (), (), id="script without spaces"),
-        pytest.param("a fox", "", ("", "  "), (), id="blank facts"),
-        pytest.param("a fox", "Pip", ("Pip",), ("Pip",), id="the same fact twice"),
+        pytest.param("## Enhanced Image Prompt (Rich)\n\n{}", id="heading"),
+        pytest.param("**Final Prompt**\n{}", id="emphasised heading"),
+        pytest.param("Enhanced prompt\n\n{}", id="plain heading"),
+        pytest.param('Prompt: "{}"', id="label and quotes"),
+        pytest.param("Here is the improved version: {}", id="introduced on its line"),
+        pytest.param("Absolutely!\n\n{}", id="agreement on a line"),
+        pytest.param("Okay, here's what I'd send:\n\n---\n\n{}\n\n---", id="rules"),
+        pytest.param("I've expanded your idea a little.\n\n{}", id="introduced by a sentence"),
+        pytest.param("I can't draw that mascot, but here's another idea:\n\n{}", id="an alternative"),
+        pytest.param("{}\n\nWould you like a darker mood?", id="closing question"),
+        pytest.param("{} Feel free to ask for changes!", id="closing sentence on its line"),
+        pytest.param("{}\n\n*I hope this works. Let me know!*", id="two closing sentences"),
+        pytest.param("{}\n\n**Key changes:**\n- fog\n- lens", id="explanation"),
+        pytest.param("```\n{}\n```\n\nThis prompt keeps your words.", id="explained fence"),
+        pytest.param("```text\n{}", id="fence without an end"),
+        pytest.param("Sure:\n<output>\n{}\n</output>\nEnjoy!", id="result tag"),
+        pytest.param("<answer>{}", id="result tag without an end"),
+        pytest.param("{}</answer>", id="result tag without a beginning"),
+        pytest.param("> {}", id="quoted line"),
+        pytest.param("**{}**", id="emphasis"),
+        pytest.param("„{}“", id="low quotes"),
+        pytest.param("「{}」", id="corner brackets"),
+        pytest.param('["{}"]', id="JSON list"),
+        pytest.param('{"Enhanced Prompt": "{}", "negative": "text"}', id="JSON with spaced names"),
+        pytest.param("Hier ist der überarbeitete Prompt:\n{}\n\nSoll ich noch etwas ändern?", id="German"),
+        pytest.param("Voici :\n\n{}\n\nN’hésitez pas à demander une variante.", id="French"),
+        pytest.param("¡Claro! Aquí tienes:\n{}\n¿Quieres otra versión?", id="Spanish"),
+        pytest.param("Aqui está:\n{}\nSe quiser, faço outra versão.", id="Portuguese"),
+        pytest.param("Ecco il prompt migliorato:\n{}\nFammi sapere!", id="Italian"),
+        pytest.param("Вот улучшенный промпт:\n{}\nЕсли хотите, изменю свет.", id="Russian"),
+        pytest.param("以下是优化后的提示词：\n{}\n如果需要修改，请告诉我。", id="Chinese"),
+        pytest.param("強化されたプロンプト：\n{}\nご希望があればお知らせください。", id="Japanese"),
+        pytest.param("다음은 개선된 프롬프트입니다:\n{}\n원하시면 바꿔 드릴게요.", id="Korean"),
     ],
 )
-def test_missing_facts_are_found(
-    text: str, name: str, traits: tuple[str, ...], missing: tuple[str, ...]
-) -> None:
-    assert missing_facts(text, PromptRequest(name=name, traits=traits)) == missing
+def test_what_a_model_says_around_the_prompt_is_removed(response: str) -> None:
+    assert extract_prompt(response.replace("{}", PIER)) == PIER
 
 
-def test_missing_facts_are_appended_as_the_last_line() -> None:
-    text = append_facts("A pier.", ("Pip", "green coat"))
-    assert text == "A pier.\n\nKeep exactly: Pip; green coat."
-    assert missing_facts(text, PromptRequest(name="Pip", traits=("green coat",))) == ()
-    assert append_facts("A pier.", ()) == "A pier."
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        pytest.param("A shop door. The sign reads\n```\nOPEN\n```\nin red neon.", id="fence inside"),
+        pytest.param("Scene: a bar\nThe menu says:\n```\nSOUP\n```", id="fence at the end"),
+        pytest.param("```\nA\n```\nbeside\n```\nB\n```", id="two fences"),
+        pytest.param("Great hall of a castle:\nstone, banners", id="a first line with a colon"),
+        pytest.param("Here comes the sun: a meadow at dawn", id="begins with here"),
+        pytest.param("Prompt engineering as a neon sign", id="the word prompt"),
+        pytest.param('A card that reads "Thanks. Let me know!"', id="a closing sentence in quotes"),
+        pytest.param("A poster: “Would you like to dance?”", id="a question in quotes"),
+        pytest.param("Two friends.\nShould it rain, umbrellas open.", id="a line like a question"),
+        pytest.param("# The Keeper\n\nA pier in fog.", id="another heading"),
+        pytest.param("네온 간판: 열림", id="begins like an agreement"),
+        pytest.param("---", id="only a rule"),
+    ],
+)
+def test_a_prompt_that_looks_like_talk_stays(prompt: str) -> None:
+    assert extract_prompt(prompt) == prompt
+
+
+def test_a_title_without_a_prompt_is_no_prompt() -> None:
+    assert extract_prompt("<think>hm</think>\n## Enhanced prompt\n") == ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import httpx2
 import pytest
 
 from core.errors import (
@@ -17,6 +19,8 @@ from core.errors import (
     ImageError,
     ImagePromptError,
     PromptEmpty,
+    ServiceTimeout,
+    ServiceUnreachable,
 )
 from core.prompts.request import EnhancementLevel, PromptRequest
 from core.prompts.validation import check_prompt_texts
@@ -38,6 +42,30 @@ from tests.support.service_client import (
     enhance,
     parameter_refusal,
 )
+
+
+class SettableClock:
+    """A clock that shows `now`, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class ByteStream(httpx2.SyncByteStream):
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._chunks
+
+
+def streaming(frames: Callable[[], Iterator[bytes]]) -> httpx2.MockTransport:
+    """A transport that answers each request with an event stream of these bytes."""
+    kind = {"content-type": "text/event-stream"}
+    return httpx2.MockTransport(lambda _: httpx2.Response(200, headers=kind, stream=ByteStream(frames())))
 
 
 @pytest.mark.parametrize("name", ["stream_options", "reasoning_effort"])
@@ -103,7 +131,7 @@ def test_an_introduction_and_code_fences_are_removed(
     service.script(fault)
     enhanced = enhance(client).result
     assert enhanced.text.startswith(text)
-    assert enhanced.added_back == ("Pip", "green coat")
+    assert enhanced.added_back == ("Pip", "green coat", "a fox on a pier")
 
 
 @pytest.mark.parametrize("plain", [pytest.param(False, id="streamed"), pytest.param(True, id="plain")])
@@ -226,6 +254,173 @@ def test_facts_that_the_model_left_out_are_added_back(service: OpenAIService, cl
     enhanced = enhance(client).result
     assert enhanced.added_back == ("Pip",)
     assert enhanced.text == "A fox in a GREEN  coat.\n\nKeep exactly: Pip."
+
+
+def test_a_base_prompt_that_the_model_lost_is_added_back(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    service.script(Behaviour(text="Pip in a green coat beside a quiet lake."))
+    enhanced = enhance(client).result
+    assert enhanced.added_back == ("a fox on a pier",)
+    assert enhanced.text.endswith("Keep exactly: a fox on a pier.")
+
+
+@pytest.mark.parametrize("plain", [pytest.param(False, id="streamed"), pytest.param(True, id="plain")])
+def test_reasoning_in_the_text_is_neither_shown_nor_kept(
+    service: OpenAIService, client: ServiceClient, plain: bool
+) -> None:
+    fox = "Pip, a fox in a green coat, on a pier."
+    service.script(
+        Behaviour(text=f"<Reasoning>The user wants a fox.</Reasoning>\n\n{fox}<|im_end|>", plain=plain)
+    )
+    stream = client.chat.enhance(PIP, user_tag=TAG)
+    assert "".join(stream) == fox
+    assert stream.result.text == fox
+
+
+def test_a_response_of_reasoning_alone_says_so(service: OpenAIService, client: ServiceClient) -> None:
+    service.script(Behaviour(text="<think>\nThe user wants a fox in a green coat."))
+    with pytest.raises(ImagePromptError, match="only its reasoning") as caught:
+        enhance(client)
+    assert caught.value.charged is True
+    assert caught.value.unfinished_text == ""
+
+
+@pytest.mark.parametrize("text", ["I'm sorry, I can't help with that.", "抱歉，我无法协助这个请求。"])
+def test_a_refusal_in_plain_words_is_a_refusal(
+    service: OpenAIService, client: ServiceClient, text: str
+) -> None:
+    service.script(Behaviour(text=text))
+    with pytest.raises(EnhancementRefused) as caught:
+        enhance(client)
+    assert caught.value.details == text
+    assert caught.value.unfinished_text == ""
+    assert caught.value.price_micros
+
+
+def chat_stream(*frames: str, end: str = "data: [DONE]\n\n") -> Behaviour:
+    """A stream of chunks with these JSON values of `finish_reason` after the text."""
+    text = '{"delta": {"content": "Pip, a fox in a green coat, on a pier."}, "finish_reason": null}'
+    choices = [text, *(f'{{"delta": {{}}, "finish_reason": {reason}}}' for reason in frames)]
+    events = "".join(f'data: {{"choices": [{choice}]}}\n\n' for choice in choices)
+    return Behaviour(raw=(events + end).encode(), raw_type="text/event-stream")
+
+
+@pytest.mark.parametrize(
+    "reason", ["stop", "STOP", "FINISH_REASON_STOP", "end_turn", "eos_token", "stop_sequence", "COMPLETE"]
+)
+def test_known_good_ends_count_as_the_end(service: OpenAIService, client: ServiceClient, reason: str) -> None:
+    service.script(chat_stream(json.dumps(reason), end=""))
+    assert enhance(client).result.text == "Pip, a fox in a green coat, on a pier."
+
+
+@pytest.mark.parametrize("reason", ["null", '""', '"null"', '"NONE"', "7", '{"a": 1}'])
+def test_a_stream_without_a_reason_ends_with_its_mark(
+    service: OpenAIService, client: ServiceClient, reason: str
+) -> None:
+    service.script(chat_stream(reason), chat_stream(), chat_stream(reason, end=""))
+    assert enhance(client).result.text == "Pip, a fox in a green coat, on a pier."
+    assert enhance(client).result.text
+    with pytest.raises(EnhancementTruncated):
+        enhance(client)
+
+
+@pytest.mark.parametrize("finish", [None, "", "null"])
+def test_a_whole_json_object_ends_the_text(
+    service: OpenAIService, client: ServiceClient, finish: str | None
+) -> None:
+    service.script(Behaviour(text="Pip in a green coat, a fox.", plain=True, finish=finish))
+    assert enhance(client).result.text == "Pip in a green coat, a fox."
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [
+        pytest.param("error", EnhancementTruncated, id="error"),
+        pytest.param("abort", EnhancementTruncated, id="abort"),
+        pytest.param("network_error", EnhancementTruncated, id="network"),
+        pytest.param("tool_calls", EnhancementTruncated, id="tools"),
+        pytest.param("something new", EnhancementTruncated, id="unknown"),
+        pytest.param("MAX_TOKENS", EnhancementTooLong, id="Gemini's length"),
+        pytest.param("max-output-tokens", EnhancementTooLong, id="with hyphens"),
+        pytest.param("model_length", EnhancementTooLong, id="Mistral's length"),
+        pytest.param("SAFETY", ContentFiltered, id="Gemini's filter"),
+        pytest.param("refusal", EnhancementRefused, id="Anthropic's refusal"),
+    ],
+)
+@pytest.mark.parametrize("plain", [pytest.param(False, id="streamed"), pytest.param(True, id="plain")])
+def test_any_other_end_is_an_error(
+    service: OpenAIService, client: ServiceClient, reason: str, error: type[ImageError], plain: bool
+) -> None:
+    service.script(Behaviour(text="Pip in a gr", finish=reason, plain=plain))
+    with pytest.raises(error) as caught:
+        enhance(client)
+    assert type(caught.value) is error
+    cut = error in (EnhancementTruncated, EnhancementTooLong)
+    assert caught.value.unfinished_text == ("Pip in a gr" if cut else "")
+
+
+def test_a_text_that_ended_is_whole_although_the_connection_breaks(make_client: MakeClient) -> None:
+    def frames() -> Iterator[bytes]:
+        yield chat_stream('"stop"', end="").raw or b""
+        raise httpx2.ReadError("reset")
+
+    assert enhance(make_client(streaming(frames))).result.text.startswith("Pip, a fox")
+
+
+@pytest.mark.parametrize("error", [httpx2.ReadError("reset"), httpx2.ReadTimeout("silent")])
+def test_a_text_that_breaks_off_stays_in_the_error(make_client: MakeClient, error: Exception) -> None:
+    def frames() -> Iterator[bytes]:
+        yield b'data: {"choices": [{"delta": {"content": "<think>hm</think>Here is it:\\nPip in a"}}]}\n\n'
+        raise error
+
+    with pytest.raises(ServiceUnreachable) as caught:
+        enhance(make_client(streaming(frames)))
+    assert caught.value.unfinished_text == "Pip in a"
+
+
+@pytest.mark.parametrize("field", ["content", "reasoning_content", "reasoning"])
+def test_the_time_limit_counts_from_the_last_word(make_client: MakeClient, field: str) -> None:
+    clock = SettableClock()
+
+    def frames() -> Iterator[bytes]:
+        for _ in range(20):
+            clock.now += 9
+            yield f'data: {{"choices": [{{"delta": {{"{field}": "fox "}}}}]}}\n\n'.encode()
+        yield chat_stream('"stop"').raw or b""
+
+    assert "Pip, a fox" in enhance(make_client(streaming(frames), clock=clock, text_timeout=20)).result.text
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        pytest.param(b": keep-alive\n\n", 2, id="comments"),
+        pytest.param(
+            b'data: {"choices": [{"delta": {"role": "assistant", "content": ""}}]}\n\n', 2, id="empty chunks"
+        ),
+        pytest.param(
+            b'data: {"choices": [{"delta": {"content": "fox "}}]}\n\n', 24, id="ten times the limit"
+        ),
+    ],
+)
+def test_a_text_at_its_time_limit_stays_in_the_error(
+    make_client: MakeClient, frame: bytes, words: int
+) -> None:
+    clock = SettableClock()
+
+    def frames() -> Iterator[bytes]:
+        for _ in range(2):
+            yield b'data: {"choices": [{"delta": {"content": "fox "}}]}\n\n'
+        while clock.now < 1_000:
+            clock.now += 9
+            yield frame
+
+    with pytest.raises(ServiceTimeout) as caught:
+        enhance(make_client(streaming(frames), clock=clock, text_timeout=20))
+    kept = caught.value.unfinished_text.split()
+    assert kept == ["fox"] * words
+    assert clock.now <= 10 * 20 + 9
 
 
 def test_an_empty_request_is_not_sent(service: OpenAIService, client: ServiceClient) -> None:

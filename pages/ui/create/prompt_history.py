@@ -14,7 +14,12 @@ from pages.ui.create.state import CreateState, read_widgets, update_draft
 from pages.ui.formatting import escape_markdown, local_time, shorten
 from pages.ui.session import as_user
 
-_SOURCE_LABELS = {"enhanced": "Enhanced", "edited": "Your edit", "reused": "Reused"}
+_SOURCE_LABELS = {
+    "enhanced": "Enhanced",
+    "unfinished": "Unfinished",
+    "edited": "Your edit",
+    "reused": "Reused",
+}
 
 
 def prompt_history(user: SignedIn, state: CreateState) -> None:

@@ -32,12 +32,15 @@ from pages.ui.formatting import (
     format_image_count,
     format_price,
     relative_day,
+    shorten,
     to_local_time,
 )
 from pages.ui.session import as_user, rerun_if_signed_out, studio
 from pages.ui.toasts import queue_toast
 
 ENHANCE_POLL_SECONDS = 0.3
+# In characters. A base prompt that was left out may be long.
+MAX_SHOWN_FACT = 120
 
 
 def prompt_panel(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
@@ -117,8 +120,10 @@ def _notes(state: CreateState, quote: Quote) -> None:
     if state.draft.many and (line := find_unclosed_brace(state.draft.prompt)):
         opening, closing = escape_markdown("{"), escape_markdown("}")
         st.caption(f"Line {line}: “{opening}” has no closing “{closing}”, so this line is used as written.")
+    if state.draft.is_unfinished:
+        st.caption("The enhancement was cut off. Its text so far is the prompt: edit it, or enhance again.")
     if state.added_back:
-        words = ", ".join(escape_markdown(word) for word in state.added_back)
+        words = ", ".join(escape_markdown(shorten(word, MAX_SHOWN_FACT)) for word in state.added_back)
         st.caption(f"Left out by the enhancement and added at the end: {words}.")
     if state.reused_from and state.draft.prompt == state.draft.enhanced_prompt:
         day = relative_day(to_local_time(state.reused_from).date(), to_local_time(utc_now()).date())

@@ -200,6 +200,9 @@ def apply_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | 
         return
     state.shown_run_id = run.id
     state.failure = run.error
+    if run.error and run.text:
+        update_draft(user, state, state.draft.with_unfinished(run.text, run.draft_id, now=utc_now()))
+        state.prompt_form_id = new_id()
     if run.result:
         state.added_back, state.reused_from = run.result.added_back, run.cached_at
         draft = state.draft.with_enhanced(run.text, run.draft_id, run.request, now=utc_now())
