@@ -6,10 +6,12 @@ ImageError                          IMG-GEN-001
 │   ├── ServiceUnreachable: ServiceTimeout, ConnectionLost
 │   ├── OutcomeUnknown: ResponseTimeout, ResponseLost, ResponseTruncated
 │   ├── BadResponse: WebPageReceived, NoImage, ServiceAddressWrong
-│   ├── BadImage, InvalidParameter, ParameterRefused, RequestTooLarge, ModelUnavailable, ModelRetired
+│   ├── BadImage, InvalidParameter: RequestRefused
+│   ├── ParameterRefused, HeaderMissing, EditsUnsupported, RequestTooLarge, ModelUnavailable, ModelRetired
 │   └── JobNotRetryable, RecipeUnreadable, JobCancelled
 ├── ImagePromptError                IMG-PRM-ENH-001: prompts and their enhancement
-│   ├── PromptEmpty, PromptTooLong, TooManyPrompts, TextRejected
+│   ├── PromptEmpty, PromptTooLong: ContextTooSmall
+│   ├── TooManyPrompts, TextRejected
 │   ├── PromptBlocked: ContentFiltered, NotDrawable, PromptFlagged
 │   └── EnhancementRefused, EnhancementTruncated, EnhancementTooLong, EnhancementCancelled
 ├── ImageAuthError                  IMG-AUTH-001: sign-in and permissions
@@ -63,6 +65,8 @@ from core.errors.generation import (
     BillingLimitReached,
     BudgetSpent,
     ConnectionLost,
+    EditsUnsupported,
+    HeaderMissing,
     ImageGenerationError,
     InvalidParameter,
     JobCancelled,
@@ -75,6 +79,7 @@ from core.errors.generation import (
     QuotaSpent,
     RateLimited,
     RecipeUnreadable,
+    RequestRefused,
     RequestTooLarge,
     ResponseLost,
     ResponseTimeout,
@@ -95,6 +100,7 @@ from core.errors.maintenance import (
 )
 from core.errors.prompts import (
     ContentFiltered,
+    ContextTooSmall,
     EnhancementCancelled,
     EnhancementRefused,
     EnhancementTooLong,
@@ -159,11 +165,13 @@ __all__ = [
     "ConnectionLost",
     "ContentFiltered",
     "ContentTypeRejected",
+    "ContextTooSmall",
     "DatabaseBusy",
     "DatabaseDamaged",
     "DatabaseError",
     "DatabaseUnreachable",
     "DatabaseVersionMismatch",
+    "EditsUnsupported",
     "EnhancementCancelled",
     "EnhancementRefused",
     "EnhancementTooLong",
@@ -171,6 +179,7 @@ __all__ = [
     "FieldsRejected",
     "FileDamaged",
     "FileMissing",
+    "HeaderMissing",
     "HostRejected",
     "IdempotencyKeyBusy",
     "IdempotencyKeyReused",
@@ -207,6 +216,7 @@ __all__ = [
     "RegionUnsupported",
     "RegistrationClosed",
     "RequestRateExceeded",
+    "RequestRefused",
     "RequestRejected",
     "RequestTooLarge",
     "ResetInvalid",

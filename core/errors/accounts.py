@@ -98,6 +98,7 @@ class ApiKeyRejected(ImageAuthError):
     code, status = "IMG-AUTH-KEY-001", 502
     message = "The image service doesn't accept the API key."
     suggestions = ("Ask your administrator to check OPENAI_API_KEY.",)
+    text_suggestions = ("Ask your administrator to check TEXT_API_KEY, or OPENAI_API_KEY if it isn't set.",)
 
 
 class ServiceAccessDenied(ImageAuthError):

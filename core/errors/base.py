@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from core.errors.redaction import scrub
 
@@ -21,6 +21,7 @@ class ImageError(Exception):
     - `status`: the HTTP status of the error's response.
     - `message` and `suggestions` are for users; `details` is technical. Secrets are removed from `message`
       and `details`.
+    - `text_message` and `text_suggestions`: what an enhancement says instead, if they aren't empty.
     - `retryable`: whether the same request may succeed later.
     - `charged`: whether the image service has charged for the call; None if that is unknown.
     - `categories`: the reasons that the service's moderation gave for blocking a prompt.
@@ -39,6 +40,8 @@ class ImageError(Exception):
         "Check the prompt and the chosen options.",
         "If it happens again, give your administrator the code.",
     )
+    text_message: str = ""
+    text_suggestions: tuple[str, ...] = ()
     retryable: ClassVar[bool] = True
     charged: bool | None = False
     categories: tuple[str, ...] = ()
@@ -68,6 +71,12 @@ class ImageError(Exception):
         self.retry_after = retry_after
         self.request_id = request_id
         super().__init__(self.message)
+
+    def of_text_call(self) -> Self:
+        """Word this error for a call that enhances a prompt instead of buying images, and return it."""
+        self.message = self.text_message or self.message.replace("image service", "text service")
+        self.suggestions = self.text_suggestions or self.suggestions
+        return self
 
     def __str__(self) -> str:
         return f"{self.code}: {self.message}" + (f" ({self.details})" if self.details else "")

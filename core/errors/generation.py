@@ -19,12 +19,14 @@ class RateLimited(ImageGenerationError):
     code, status, retryable = "IMG-GEN-RATE-001", 429, True
     message = "The service is asking us to slow down."
     suggestions = ("Wait a minute, then try again.", "Ask for fewer images at once.")
+    text_suggestions = ("Wait a minute, then try again.", "Write the prompt yourself.")
 
 
 class ServiceBusy(ImageGenerationError):
     code, status, retryable = "IMG-GEN-BUSY-001", 503, True
     message = "The image service is overloaded right now."
     suggestions = ("Wait a minute, then try again.", "Try a smaller size or a lower quality.")
+    text_suggestions = ("Wait a minute, then try again.", "Write the prompt yourself.")
 
 
 class ServiceFailed(ImageGenerationError):
@@ -41,10 +43,15 @@ class ServiceUnreachable(ImageGenerationError):
         "Check this computer's internet connection.",
         "Ask your administrator to check OPENAI_BASE_URL and the proxy.",
     )
+    text_suggestions: tuple[str, ...] = (
+        "Check this computer's internet connection.",
+        "Ask your administrator to check TEXT_BASE_URL, or OPENAI_BASE_URL if it isn't set, and the proxy.",
+    )
 
 
 class ServiceTimeout(ServiceUnreachable):
     code, status = "IMG-GEN-CONN-002", 504
+    text_suggestions = ()
     message = "The service didn't answer in time."
     suggestions = (
         "Try again in a few minutes.",
@@ -55,6 +62,7 @@ class ServiceTimeout(ServiceUnreachable):
 
 class ConnectionLost(ServiceUnreachable):
     code, status = "IMG-GEN-CONN-003", 502
+    text_suggestions = ()
     message = "The connection to the service was lost."
     suggestions = (
         "Try again.",
@@ -158,7 +166,21 @@ class ServiceAddressWrong(BadResponse):
     suggestions = (
         "Ask your administrator to check OPENAI_BASE_URL: `/v1` is often missing from the end, or doubled.",
     )
+    text_suggestions = (
+        "Ask your administrator to check TEXT_BASE_URL, or OPENAI_BASE_URL if it isn't set.",
+        "`/v1` is often missing from the end, or doubled.",
+    )
     charged = False
+
+
+class EditsUnsupported(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-EDIT-001", 422, False
+    message = "This service can't edit images."
+    suggestions = (
+        "Create a new image from a prompt instead.",
+        "Ask your administrator for a service that has `/images/edits`.",
+        "If no image can be created either, ask your administrator to check OPENAI_BASE_URL.",
+    )
 
 
 class BadImage(ImageGenerationError):
@@ -174,7 +196,33 @@ class BadImage(ImageGenerationError):
 class InvalidParameter(ImageGenerationError):
     code, status, retryable = "IMG-GEN-PARAM-001", 422, False
     message = "This model doesn't support the chosen options."
-    suggestions = ("Choose another size, quality or number of images.", "Choose another model.")
+    suggestions: tuple[str, ...] = (
+        "Choose another size, quality or number of images.",
+        "Choose another model.",
+    )
+    text_message = "The text model doesn't accept the options of this request."
+    text_suggestions: tuple[str, ...] = (
+        "Ask your administrator to choose another TEXT_MODEL.",
+        "Write the prompt yourself.",
+    )
+
+
+class RequestRefused(InvalidParameter):
+    code = "IMG-GEN-PARAM-003"
+    message = "The service refused this request."
+    suggestions = (
+        "Read what the service said, in the details.",
+        "Ask your administrator what the service needs.",
+    )
+    text_message = message
+    text_suggestions = suggestions
+
+
+class HeaderMissing(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-HEADER-001", 502, False
+    message = "The image service needs a request header that isn't set."
+    suggestions = ("Ask your administrator to set it with EXTRA_HEADERS. The details name it.",)
+    text_suggestions = ("Ask your administrator to set it with TEXT_EXTRA_HEADERS. The details name it.",)
 
 
 class ParameterRefused(ImageGenerationError):
@@ -185,6 +233,11 @@ class ParameterRefused(ImageGenerationError):
         "Choose another model.",
         "Ask your administrator which options the service accepts.",
     )
+    text_message = "The text service doesn't accept this kind of request."
+    text_suggestions = (
+        "Ask your administrator to choose another TEXT_MODEL, or another service.",
+        "Write the prompt yourself.",
+    )
 
 
 class ModelUnavailable(ImageGenerationError):
@@ -193,6 +246,10 @@ class ModelUnavailable(ImageGenerationError):
     suggestions = (
         "Choose another model under More options.",
         "Ask your administrator which models the account may use, and to check IMAGE_MODEL and TEXT_MODEL.",
+    )
+    text_suggestions = (
+        "Ask your administrator which models the account may use, and to check TEXT_MODEL.",
+        "Write the prompt yourself.",
     )
 
 
@@ -206,6 +263,7 @@ class RequestTooLarge(ImageGenerationError):
     code, status, retryable = "IMG-GEN-SIZE-001", 413, False
     message = "The request is too large for the service."
     suggestions = ("Shorten the prompt.", "Ask for fewer images at once.")
+    text_suggestions = ("Shorten the description.",)
 
 
 class JobNotRetryable(ImageGenerationError):

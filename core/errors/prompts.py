@@ -24,7 +24,21 @@ class PromptEmpty(ImagePromptError):
 class PromptTooLong(ImagePromptError):
     code, status, retryable = "IMG-PRM-LONG-001", 422, False
     message = "The prompt is longer than the model accepts."
-    suggestions = ("Shorten the prompt.", "Choose a model that accepts longer prompts.")
+    suggestions: tuple[str, ...] = ("Shorten the prompt.", "Choose a model that accepts longer prompts.")
+    text_message = "The description is longer than the text model accepts."
+    text_suggestions: tuple[str, ...] = ("Shorten the description.",)
+
+
+class ContextTooSmall(PromptTooLong):
+    code = "IMG-PRM-LONG-002"
+    message = "The model's context is too small for this prompt."
+    suggestions = ("Shorten the prompt.", "Choose a model with a larger context.")
+    text_message = "The text model's context is too small for this description and the prompt it would write."
+    text_suggestions = (
+        "Shorten the description.",
+        "Choose a lighter enhancement.",
+        "Ask your administrator to give the model a larger context, or to choose another TEXT_MODEL.",
+    )
 
 
 class TooManyPrompts(ImagePromptError):

@@ -12,16 +12,21 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, case, func, or_, select, update
 from sqlmodel import Session, col
 
 from core.common.clock import utc_now
 from core.database.database import AdvisoryLock, Database
 from core.database.models import Job, JobState, Usage, UsageKind, User
 from core.errors import ImageError
+from core.provider.error_translation import MAX_RETRY_AFTER_SECONDS
 from core.usage.usage_log import Outcome
 
 MINUTE = timedelta(minutes=1)
+# No job waits longer for its next call. If one seems to, the clock has been set back since it began to wait.
+LONGEST_PAUSE = timedelta(seconds=MAX_RETRY_AFTER_SECONDS)
+# The clocks of replicas differ by less than this.
+_CLOCK_SKEW = MINUTE
 # The duration of a call is estimated from this many of the latest calls. Before the first call, it is the
 # default.
 SAMPLE_SIZE = 20
@@ -172,9 +177,7 @@ class JobQueue:
     def _full(self, session: Session, now: datetime) -> bool:
         if sum(_counts(session, JobState.RUNNING).values()) >= self._limits.at_once:
             return True
-        return (
-            bool(self._limits.per_minute) and _calls_since(session, now - MINUTE) >= self._limits.per_minute
-        )
+        return bool(self._limits.per_minute) and _latest_calls(session, now) >= self._limits.per_minute
 
     def _next_owner(self, now: datetime) -> Select[str]:
         """Build a query for the id of the user whose job starts next.
@@ -194,18 +197,24 @@ class JobQueue:
             .subquery()
         )
         at_work = func.coalesce(running.c.count, 0)
+        # A user who seems to have been served later was served before the clock was set back: count this as
+        # never, or the user would wait until the clock reaches that time again.
+        served_at = case((col(User.served_at) <= now + _CLOCK_SKEW, col(User.served_at)))
         return (
             select(waiting.c.owner)
             .join(User, col(User.id) == waiting.c.owner)
             .outerjoin(running, running.c.owner == waiting.c.owner)
             .where(at_work < self._limits.per_user, _HAS_ACCESS)
-            .order_by(at_work, col(User.served_at).is_not(None), col(User.served_at), waiting.c.since)
+            .order_by(at_work, served_at.is_not(None), served_at, waiting.c.since)
             .limit(1)
         )
 
 
 def _due(now: datetime) -> Conditions:
-    return col(Job.state) == JobState.QUEUED, or_(col(Job.due_at).is_(None), col(Job.due_at) <= now)
+    """Return SQL conditions for the queued jobs that may start at the time `now`."""
+    due_at = col(Job.due_at)
+    is_due = or_(due_at.is_(None), due_at <= now, due_at > now + LONGEST_PAUSE)
+    return col(Job.state) == JobState.QUEUED, is_due
 
 
 def _as_claimed(job: Job) -> Conditions:
@@ -237,14 +246,22 @@ def _counts(session: Session, state: JobState) -> dict[str, int]:
     return dict(found.all())
 
 
-def _calls_since(session: Session, moment: datetime) -> int:
-    """Return how many image calls started after `moment`. Calls that are still running count as well."""
+def _latest_calls(session: Session, now: datetime) -> int:
+    """Return how many image calls started in the minute before `now`.
+
+    Calls that are still running count as well. Calls that seem to start later don't: they started before the
+    clock was set back.
+    """
+    since, until = now - MINUTE, now + _CLOCK_SKEW
     ended = select(func.count()).where(
-        col(Usage.started_at) > moment,
+        col(Usage.started_at) > since,
+        col(Usage.started_at) <= until,
         col(Usage.kind) == UsageKind.GENERATE,
         col(Usage.outcome) != Outcome.SAVED,
     )
-    running = select(func.count()).where(col(Job.state) == JobState.RUNNING, col(Job.started_at) > moment)
+    running = select(func.count()).where(
+        col(Job.state) == JobState.RUNNING, col(Job.started_at) > since, col(Job.started_at) <= until
+    )
     return int(session.execute(ended).scalar_one()) + int(session.execute(running).scalar_one())
 
 

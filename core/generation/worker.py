@@ -47,8 +47,6 @@ from core.usage.usage_log import Call, Outcome, UsageLog
 STORE_RETRY_SECONDS = (0.5, 1, 2, 3)
 # Seconds to wait between calls of one job, if the service names no time. A job has one more call than waits.
 CALL_RETRY_SECONDS = (2, 4, 8, 16, 32, 60, 60)
-# A job that would have to wait longer than this fails at once, because nobody watches it for that long.
-MAX_RETRY_WAIT_SECONDS = 600
 # Failures that cost nothing and may pass without help. A used-up quota or a rejected key won't.
 TRANSIENT_ERRORS = (errors.RateLimited, errors.ServiceBusy, errors.ServiceUnreachable)
 # Failures of the whole storage, not of one file. A paid response may be stored there, so its job must wait.
@@ -329,9 +327,7 @@ class Worker:
         again = _is_transient(error) or (self.resend_unknown and isinstance(error, errors.OutcomeUnknown))
         if not again or job.attempts > len(CALL_RETRY_SECONDS):
             return None
-        usual = CALL_RETRY_SECONDS[max(job.attempts, 1) - 1]
-        wait = usual if error.retry_after is None else error.retry_after
-        return wait if wait <= MAX_RETRY_WAIT_SECONDS else None
+        return error.retry_after or CALL_RETRY_SECONDS[max(job.attempts, 1) - 1]
 
     def _requeue(self, job: Job, error: errors.ImageError, due_at: datetime) -> bool:
         """Put the job back into the queue until `due_at`, and record the failed call in the usage log.

@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 import httpx2
+import structlog
 
 from core.errors import ImageError, RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable, SettingsError
 from core.provider.catalogue import is_official
@@ -24,10 +25,11 @@ from core.provider.error_translation import (
     redact,
     sdk_errors,
     translate_error,
+    unlabelled_fault,
 )
 from core.provider.payloads import Call
 from core.provider.response_limits import Deadline, deadline_hooks, record_response
-from core.provider.responses import JsonObject, json_texts, parse_object
+from core.provider.responses import JsonObject, is_event_stream, json_texts, parse_object
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ _MULTIPART_HEADERS = {"Content-Type": "multipart/form-data"}
 MAX_TEXT_ATTEMPTS = 3
 TRANSIENT_ERRORS = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _RETRY_PAUSE_SECONDS, _MAX_RETRY_PAUSE_SECONDS = 0.5, 10.0
+log = structlog.get_logger(__name__)
 
 
 class ResponseStream(Protocol):
@@ -74,6 +77,7 @@ class Connection:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._sdk: openai.OpenAI | None = None
+        self._unknown = _UnknownParameters()
         self.clock = clock
         key = settings.openai_api_key
         self._key = key.get_secret_value() if key else ""
@@ -114,20 +118,24 @@ class Connection:
     def open(self, call: Call, deadline: Deadline, *, send_until: Deadline | None = None) -> ResponseStream:
         """Send `call` and return the response. The response's body is still unread.
 
-        The whole response must arrive before `deadline`. If the service refuses an optional parameter, `call`
-        is sent again without that parameter, because a refused call costs nothing. After `send_until`, or
-        else after `deadline`, it isn't sent again. Any other failure raises the error that `translate_error`
-        returns.
+        The whole response must arrive before `deadline`. If the service refuses optional parameters, `call`
+        is sent again without them, because a refused call costs nothing. After `send_until`, or else after
+        `deadline`, it isn't sent again. Parameters that the service doesn't know are left out of all later
+        calls for the same model. Any other failure raises the error that `translate_error` returns.
         """
+        call = call.without(self._unknown.names(call))
         while True:
             try:
-                return self._send(call, deadline)
+                stream = self._send(call, deadline)
             except sdk_errors() as error:
                 fault = fault_from_error(error)
                 fallback = call.fallback(fault) if fault else None
                 if fallback is None or (send_until or deadline).expired:
-                    raise translate_error(error, paid=call.paid, secret=self._key) from error
+                    raise translate_error(error, paid=call.paid, secret=self._key, edit=call.edit) from error
                 call = fallback
+            else:
+                self._unknown.add(call, call.unknown)
+                return stream
 
     def open_with_retries(self, call: Call, deadline: Deadline) -> ResponseStream:
         """Send a text call with `open` and return the response. Retry after a transient error.
@@ -176,6 +184,9 @@ class Connection:
             if event.get("error") or event.get("type") == "error":
                 fault = fault_from_body(event, stream.response)
                 raise error_from_fault(fault, paid=paid, secret=self._key)
+            streamed = is_event_stream(stream.response)
+            if unlabelled := unlabelled_fault(event, stream.response, streamed=streamed):
+                raise error_from_fault(unlabelled, paid=paid, secret=self._key)
             yield event
         if unreadable is not None:
             raise unreadable
@@ -194,6 +205,28 @@ class Connection:
             stream=True,
             stream_cls=openai.Stream[object],
         )
+
+
+class _UnknownParameters:
+    """The parameters that the service is found not to know, by path and model. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._names: dict[tuple[str, str], frozenset[str]] = {}
+
+    def names(self, call: Call) -> frozenset[str]:
+        with self._lock:
+            return self._names.get(self._key(call), frozenset())
+
+    def add(self, call: Call, names: frozenset[str]) -> None:
+        with self._lock:
+            known = self._names.get(self._key(call), frozenset())
+            self._names[self._key(call)] = known | names
+        if names - known:
+            log.warning("parameters_unknown_to_service", path=call.path, names=sorted(names - known))
+
+    def _key(self, call: Call) -> tuple[str, str]:
+        return call.path, str(call.body.get("model", ""))
 
 
 def _base_url(settings: Settings) -> str:

@@ -1,44 +1,37 @@
 """Translates failures of an OpenAI-compatible service into the errors of core.errors.
 
 A failure arrives as an HTTP error response, as an error event inside a stream, or as a broken connection.
-Error responses and error events are parsed into a ServiceFault. Tables then map the fault to an error class
-by the fault's code, type, message or status.
+Error responses and error events are parsed into a ServiceFault. The tables of error_classes then map the
+fault to an error class by its code, its type, its words or its status.
 
 The SDK is imported inside functions, because its import takes about 0.2 seconds.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from math import nan
 
 import httpx2
 
 from core.errors import (
-    ApiKeyRejected,
     BadResponse,
-    BillingLimitReached,
     ConnectionLost,
-    ContentFiltered,
+    EditsUnsupported,
     ImageError,
-    ImageGenerationError,
     InvalidParameter,
     ModelUnavailable,
+    NoImage,
     NotDrawable,
-    OrganisationUnverified,
-    ParameterRefused,
     PromptBlocked,
-    PromptTooLong,
     QuotaSpent,
     RateLimited,
-    RegionUnsupported,
-    RequestTooLarge,
     ResponseLost,
     ResponseTimeout,
-    ServiceAccessDenied,
     ServiceAddressWrong,
     ServiceBusy,
     ServiceFailed,
@@ -48,56 +41,30 @@ from core.errors import (
     WebPageReceived,
     scrub,
 )
+from core.provider.error_bodies import (
+    JsonObject,
+    error_code,
+    error_objects,
+    error_place,
+    error_text,
+    exceeded_limits,
+    first_text,
+    reports_failure,
+)
+from core.provider.error_classes import (
+    MONEY,
+    NOT_THERE,
+    OVERLOADED,
+    RATE_LIMITED,
+    VAGUE,
+    class_by_code,
+    class_by_status,
+    class_by_words,
+    class_of_refusal,
+    passes_soon,
+)
 from core.provider.responses import as_object
 
-_BY_CODE: dict[str, type[ImageError]] = {
-    "invalid_api_key": ApiKeyRejected,
-    "model_not_found": ModelUnavailable,
-    "unsupported_country_region_territory": RegionUnsupported,
-    "insufficient_quota": QuotaSpent,
-    "credit_balance_exhausted": QuotaSpent,
-    "billing_hard_limit_reached": BillingLimitReached,
-    "rate_limit_exceeded": RateLimited,
-    "slow_down": RateLimited,
-    "server_is_overloaded": ServiceBusy,
-    "server_error": ServiceFailed,
-    "moderation_blocked": PromptBlocked,
-    "content_policy_violation": PromptBlocked,
-    "content_filter": ContentFiltered,
-    "image_generation_user_error": NotDrawable,
-    "invalid_value": InvalidParameter,
-    "unknown_parameter": ParameterRefused,
-    "unsupported_parameter": ParameterRefused,
-    "unsupported_value": ParameterRefused,
-    "string_above_max_length": PromptTooLong,
-    "context_length_exceeded": PromptTooLong,
-}
-# The atomic groups, written as (?>…), never backtrack. The search therefore takes linear time.
-_BY_MESSAGE: tuple[tuple[re.Pattern[str], type[ImageError]], ...] = (
-    (re.compile(r"must be verified", re.IGNORECASE), OrganisationUnverified),
-    (
-        re.compile(r"^(?>.*?rejected ).*safety system|content (management )?policy", re.I | re.M),
-        PromptBlocked,
-    ),
-    (
-        re.compile(r"^(?>.*?model ).*(not found|does not exist|no access)", re.I | re.M),
-        ModelUnavailable,
-    ),
-)
-_BY_STATUS: dict[int, type[ImageError]] = {
-    400: InvalidParameter,
-    401: ApiKeyRejected,
-    402: QuotaSpent,
-    403: ServiceAccessDenied,
-    404: ServiceAddressWrong,
-    405: ServiceAddressWrong,
-    413: RequestTooLarge,
-    422: InvalidParameter,
-    429: RateLimited,
-    503: ServiceBusy,
-    529: ServiceBusy,
-}
-_GATEWAY_TIMEOUTS = (504, 524)
 _NEVER_SENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -106,10 +73,22 @@ _NEVER_SENT = (
     httpx2.UnsupportedProtocol,
     httpx2.LocalProtocolError,
 )
+# A service may ask for a pause of at most this length. A longer one is ignored: nobody waits for it.
+MAX_RETRY_AFTER_SECONDS = 600
+_REFUSAL_STATUSES = (400, 404, 405, 406, 415, 422, 501)
+_PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
 _PARAMETER_REFUSAL = re.compile(
-    r"un(supported|recogni[sz]ed|known|expected)|not (supported|permitted|allowed)|extra inputs",
+    r"un(?:supported|recogni[sz]ed|known|expected)"
+    r"|(?:not|n't) (?:yet |be |currently )?"
+    r"(?:support|permitted|allowed|recogni[sz]ed|implemented|accept|available)"
+    r"|extra (?:inputs|fields)|should not exist|cannot find field|no such (?:parameter|field|argument)",
     re.IGNORECASE,
 )
+_VALUE_REFUSAL = re.compile(r"unsupported value", re.IGNORECASE)
+_SENTENCE_END = re.compile(r"(?<=[.;!?])\s")
+_STREAMING = re.compile(r"streaming", re.IGNORECASE)
+# A service that says so has already made the image that it refuses to send.
+_BLOCKED_OUTPUT = re.compile(r"(?:generated|output) (?:image|content|data)", re.IGNORECASE)
 _MAX_DETAILS_LENGTH = 600
 _MIN_SECRET_LENGTH = 6
 # The database column for request ids holds 128 characters.
@@ -122,7 +101,9 @@ class ServiceFault:
 
     `status` is the HTTP status, or None if the failure was reported inside a stream. `stage` says what
     moderation blocked: "input" for the prompt, or "output" for a generated image. `param` is the parameter
-    that caused the failure. `retry_after` is in seconds.
+    that caused the failure. `retry_after` is in seconds. `limits` are the names that Gemini gives to the
+    limits that were exceeded. `unlabelled` is true if the body of a successful response only seems to report
+    a failure.
     """
 
     status: int | None = None
@@ -134,56 +115,82 @@ class ServiceFault:
     stage: str = ""
     retry_after: float | None = None
     request_id: str | None = None
+    limits: tuple[str, ...] = ()
+    unlabelled: bool = False
 
     @property
     def refuses_streaming(self) -> bool:
         return "verified to stream this model" in self.message.lower()
 
     @property
+    def refuses_value(self) -> bool:
+        """Whether the service knows the parameter that it refuses, but not the value."""
+        return self.code == "unsupported_value" or bool(_VALUE_REFUSAL.search(self.message))
+
+    @property
     def may_be_charged(self) -> bool:
         """Whether the service may have generated and charged something before it reported the failure."""
-        return self.status is None or self.stage == "output"
+        if self.status is None or self.status >= httpx2.codes.INTERNAL_SERVER_ERROR:
+            return True
+        return self.stage == "output" or bool(_BLOCKED_OUTPUT.search(self.message))
 
-    def refused_parameter(self, sent: frozenset[str]) -> str | None:
-        """Return the name of the parameter that the service refuses, if this name is in `sent`.
+    def refused_parameters(self, sent: frozenset[str]) -> frozenset[str]:
+        """Return the names of all parameters that the service refuses and that are in `sent`.
 
-        `sent` holds the names of the optional parameters that were sent. Returns None if none of them was
-        refused.
+        `sent` holds the names of the optional parameters that were sent. Only sentences that refuse something
+        are searched, because others may list the parameters that the service accepts.
         """
-        coded = self.code in ("unsupported_parameter", "unsupported_value", "unknown_parameter")
-        if not coded and not (self.status in (400, 422) and _PARAMETER_REFUSAL.search(self.message)):
-            return None
-        named = [self.param.partition(".")[0]] if self.param else re.findall(r"\w+", self.message)
-        return next((name for name in named if name in sent), None)
+        coded = self.code in _PARAMETER_CODES
+        if not coded and self.status not in _REFUSAL_STATUSES:
+            return frozenset()
+        refusals = [text for text in _SENTENCE_END.split(self.message) if _PARAMETER_REFUSAL.search(text)]
+        names = {name for text in refusals for name in re.findall(r"\w+", text)}
+        if self.param and (coded or refusals):
+            names.add(self.param.partition(".")[0])
+        if any(_STREAMING.search(text) for text in refusals):
+            names.add("stream")
+        return sent & names
 
     def details(self) -> str:
         """Return the status, the code and the message in one line.
 
         The line may contain secrets and have any length, so pass it to `redact`.
         """
-        head = " ".join(str(part) for part in (self.status, self.code or self.type) if part)
+        status = str(self.status or "")
+        name = next((name for name in (self.code, self.type) if name and name != status), "")
+        head = " ".join(filter(None, (status, name)))
         return ": ".join(part for part in (head, " ".join(self.message.split())) if part)
 
 
 def fault_from_body(body: object, response: httpx2.Response | None = None) -> ServiceFault:
-    """Return the fault that `body` describes. `body` is the parsed JSON of an error.
+    """Return the fault that `body` describes. `body` is the parsed JSON of an error, in any shape, or a text.
 
-    The error's fields may be directly in `body` or in an object under the key `error`. The status, the
-    waiting time and the request id are taken from `response`, if it is given.
+    The status, the waiting time and the request id are taken from `response`, if it is given.
     """
-    found = body.get("error", body) if isinstance(body, dict) else body
-    error: dict[str, Any] = found if isinstance(found, dict) else {"message": str(found or "")}
+    objects = error_objects(body)
     return ServiceFault(
         status=response.status_code if response is not None and not response.is_success else None,
-        code=_text(error.get("code")),
-        type=_text(error.get("type")),
-        message=_text(error.get("message") or error.get("detail")),
-        param=_text(error.get("param")) or None,
-        categories=_categories(error),
-        stage=_text(as_object(error.get("moderation_details")).get("moderation_stage")),
+        code=error_code(objects),
+        type=first_text(objects, "type", "status"),
+        message=error_text(body),
+        param=first_text(objects, "param") or error_place(objects) or None,
+        categories=next(filter(None, map(_categories, objects)), ()),
+        stage=next(filter(None, map(_moderation_stage, objects)), ""),
         retry_after=_retry_after(response),
         request_id=read_request_id(response),
+        limits=exceeded_limits(objects),
     )
+
+
+def unlabelled_fault(body: JsonObject, response: httpx2.Response, *, streamed: bool) -> ServiceFault | None:
+    """Return the fault that `body` describes, which has neither a result nor an object under the key `error`.
+
+    `body` comes from a response with a success status; `streamed` says whether it is one event of a stream.
+    Returns None if it reports no failure.
+    """
+    if not reports_failure(body, streamed=streamed):
+        return None
+    return replace(fault_from_body(body, response), unlabelled=True)
 
 
 def sdk_errors(*own: type[Exception]) -> tuple[type[Exception], ...]:
@@ -201,14 +208,18 @@ def sdk_errors(*own: type[Exception]) -> tuple[type[Exception], ...]:
 def fault_from_error(error: Exception) -> ServiceFault | None:
     """Return the fault that `error` describes, if `error` is the SDK's exception for an HTTP error response.
 
-    Returns None for any other exception. The SDK has already removed the `error` envelope from the JSON body
-    that the exception holds.
+    Returns None for any other exception. The body is read from the response, because the SDK's exception
+    holds only the content of its key `error`.
     """
     import openai  # noqa: PLC0415
 
     if not isinstance(error, openai.APIStatusError):
         return None
-    return fault_from_body(error.body if error.body is not None else error.message, error.response)
+    try:
+        body = json.loads(error.response.content.decode("utf-8-sig"))
+    except (ValueError, RecursionError, httpx2.StreamError):
+        body = error.body if error.body is not None else error.message
+    return fault_from_body(body, error.response)
 
 
 def read_request_id(response: httpx2.Response | None, *, secret: str = "") -> str | None:
@@ -220,30 +231,37 @@ def read_request_id(response: httpx2.Response | None, *, secret: str = "") -> st
     return found if _REQUEST_ID.fullmatch(found) and redact(found, secret) == found else None
 
 
-def error_from_fault(fault: ServiceFault, *, paid: bool, secret: str = "") -> ImageError:
+def error_from_fault(fault: ServiceFault, *, paid: bool, secret: str = "", edit: bool = False) -> ImageError:
     """Return the error of core.errors that corresponds to `fault`.
 
-    `paid` is true if the call buys images. `secret` is the API key, which is removed from all texts.
+    `paid` is true if the call buys images, and `edit` if it edits some. `secret` is the API key, which is
+    removed from all texts.
     """
     details = redact(fault.details(), secret)
     request_id = None if redact(fault.request_id or "", secret) != fault.request_id else fault.request_id
-    kind = _error_class(fault, paid=paid)
+    kind = _error_class(fault, paid=paid, edit=edit)
     if issubclass(kind, PromptBlocked):
         reasons = tuple(redact(reason, secret) for reason in fault.categories)
         blocked = kind(details=details, request_id=request_id, categories=reasons)
         blocked.charged = None if fault.may_be_charged else False
         return blocked
-    return kind(details=details, field=fault.param, retry_after=fault.retry_after, request_id=request_id)
+    error = kind(details=details, field=fault.param, retry_after=fault.retry_after, request_id=request_id)
+    return error if paid else error.of_text_call()
 
 
 def translate_error(
-    error: Exception, *, paid: bool, secret: str = "", response: httpx2.Response | None = None
+    error: Exception,
+    *,
+    paid: bool,
+    secret: str = "",
+    response: httpx2.Response | None = None,
+    edit: bool = False,
 ) -> ImageError:
     """Return the error of core.errors for `error`, an exception of the SDK, its transport or a parser.
 
-    `paid` is true if the call buys images. `secret` is the API key, which is removed from all texts.
-    `response` is the response that was being read when `error` was raised, or None. The request id is taken
-    from `response`.
+    `paid` is true if the call buys images, and `edit` if it edits some. `secret` is the API key, which is
+    removed from all texts. `response` is the response that was being read when `error` was raised, or None.
+    The request id is taken from `response`.
     """
     import openai  # noqa: PLC0415
 
@@ -254,7 +272,7 @@ def translate_error(
         request_id = read_request_id(response, secret=secret)
         return _connection_error(cause or error, paid=paid, secret=secret, request_id=request_id)
     if fault := fault_from_error(error):
-        return error_from_fault(fault, paid=paid, secret=secret)
+        return error_from_fault(fault, paid=paid, secret=secret, edit=edit)
     if isinstance(error, openai.APIError):
         return error_from_fault(
             fault_from_body(error.body or error.message, response), paid=paid, secret=secret
@@ -276,26 +294,35 @@ def _is_web_page(response: httpx2.Response | None) -> bool:
     return response is not None and str(response.headers.get("content-type", "")).startswith("text/html")
 
 
-def _error_class(fault: ServiceFault, *, paid: bool) -> type[ImageError]:
+def _error_class(fault: ServiceFault, *, paid: bool, edit: bool) -> type[ImageError]:
+    """Return the class for `fault`: by its code, its type, its words or its status.
+
+    A code says most. Words count if there is no code, if the code says little, and if they tell of a spent
+    quota beside the code of a rate limit.
+    """
     if fault.refuses_streaming:
         return StreamingUnverified
-    found = _BY_CODE.get(fault.code) or _BY_CODE.get(fault.type)
-    if found is NotDrawable and fault.param and fault.code not in _BY_CODE:
-        return InvalidParameter
-    by_message = next((kind for pattern, kind in _BY_MESSAGE if pattern.search(fault.message)), None)
-    if found is NotDrawable:
-        return by_message or found
-    return found or by_message or _error_class_by_status(fault.status, paid=paid)
+    coded = class_by_code(fault.code, fault.type)
+    if coded is NotDrawable and fault.param and class_by_code(fault.code) is None:
+        coded = InvalidParameter
+    if fault.status in OVERLOADED and coded not in (*MONEY, ModelUnavailable):
+        # An overloaded service often sends the type of an internal error.
+        coded = ServiceBusy
+    passing = coded in (RateLimited, ServiceBusy) or (coded is None and fault.status == RATE_LIMITED)
+    worded = class_by_words(fault.message, only_money=passing)
+    found = worded if worded and (passing or coded is None or coded in VAGUE) else coded
+    if found is QuotaSpent and passes_soon(" ".join((fault.message, *fault.limits))):
+        return RateLimited
+    return found or _class_by_status(fault, paid=paid, edit=edit)
 
 
-def _error_class_by_status(status: int | None, *, paid: bool) -> type[ImageError]:
-    if status in _GATEWAY_TIMEOUTS:
-        return ResponseTimeout if paid else ServiceBusy
-    if status is None or status >= httpx2.codes.INTERNAL_SERVER_ERROR:
-        return _BY_STATUS.get(status or 0, ServiceFailed)
-    return _BY_STATUS.get(
-        status, ServiceAddressWrong if status < httpx2.codes.BAD_REQUEST else ImageGenerationError
-    )
+def _class_by_status(fault: ServiceFault, *, paid: bool, edit: bool) -> type[ImageError]:
+    found = class_by_status(fault.status, fault.code, paid=paid)
+    if found is None:
+        return class_of_refusal(fault.message, fault.param)
+    if found is ServiceFailed and fault.unlabelled:
+        return NoImage if paid else BadResponse
+    return EditsUnsupported if found is ServiceAddressWrong and edit and fault.status in NOT_THERE else found
 
 
 def _connection_error(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:
@@ -306,13 +333,14 @@ def _connection_error(error: BaseException, *, paid: bool, secret: str, request_
     """
     details = redact(f"{type(error).__name__}: {error}", secret)
     if isinstance(error, _NEVER_SENT):
-        return ServiceUnreachable(details=details)
+        unreachable = ServiceUnreachable(details=details)
+        return unreachable if paid else unreachable.of_text_call()
     timeout, lost = (ResponseTimeout, ResponseLost) if paid else (ServiceTimeout, ConnectionLost)
     kind = timeout if isinstance(error, httpx2.TimeoutException) else lost
     return kind(details=details, request_id=request_id)
 
 
-def _categories(error: dict[str, Any]) -> tuple[str, ...]:
+def _categories(error: JsonObject) -> tuple[str, ...]:
     """Return the categories for which moderation blocked a prompt, such as "violence".
 
     `error` is the service's error object, in OpenAI's or Azure's format. Returns () if it lists no
@@ -327,27 +355,39 @@ def _categories(error: dict[str, Any]) -> tuple[str, ...]:
     return tuple(name for name, hit in results.items() if isinstance(hit, dict) and hit.get("filtered"))
 
 
+def _moderation_stage(error: JsonObject) -> str:
+    return str(as_object(error.get("moderation_details")).get("moderation_stage") or "")
+
+
 def _retry_after(response: httpx2.Response | None) -> float | None:
     """Return how many seconds the service asks to wait before the next call.
 
     The value is in the header `retry-after-ms`, or in `retry-after` as seconds or a date. Returns None if
-    neither header is valid.
+    neither header names a pause above zero and of at most MAX_RETRY_AFTER_SECONDS. The caller then chooses
+    the pause.
     """
     headers = response.headers if response is not None else httpx2.Headers()
-    for name, divisor in (("retry-after-ms", 1000), ("retry-after", 1)):
-        try:
-            return max(0.0, float(headers.get(name, "")) / divisor)
-        except ValueError:
-            continue
+    values = (
+        _number(headers.get("retry-after-ms", "")) / 1000,
+        _number(headers.get("retry-after", "")),
+        _seconds_until(headers.get("retry-after", "")),
+    )
+    return next((value for value in values if 0 < value <= MAX_RETRY_AFTER_SECONDS), None)
+
+
+def _number(text: str) -> float:
+    """Return the number in `text`, or NaN, which is neither above nor below any number."""
     try:
-        moment = parsedate_to_datetime(headers.get("retry-after", ""))
-        return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+        return float(text)
+    except ValueError:
+        return nan
+
+
+def _seconds_until(date: str) -> float:
+    try:
+        return (parsedate_to_datetime(date) - datetime.now(UTC)).total_seconds()
     except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _text(value: object) -> str:
-    return str(value) if value is not None else ""
+        return nan
 
 
 def redact(text: str, secret: str) -> str:

@@ -65,35 +65,47 @@ NO_INPUTS = InputImages()
 class Call:
     """One request to the service, which isn't sent yet. `path` is relative to the service's base URL.
 
-    `dropped_parameter` is true if `fallback` has removed an optional parameter from `body`.
-    `dropped_streaming` is true if `fallback` has turned off streaming.
+    `unknown` are the names of the parameters that `fallback` has removed from `body` because the service
+    doesn't know them.
     """
 
     path: str
     body: JsonObject
     inputs: InputImages = NO_INPUTS
-    dropped_parameter: bool = False
-    dropped_streaming: bool = False
+    unknown: frozenset[str] = frozenset()
 
     @property
     def paid(self) -> bool:
         """Whether the call buys images. A call that may have been charged must never be sent again."""
         return self.path in (IMAGES_PATH, EDITS_PATH)
 
-    def fallback(self, fault: ServiceFault) -> Call | None:
-        """Return a copy of the call without the option that `fault` says the service refuses.
+    @property
+    def edit(self) -> bool:
+        return self.path == EDITS_PATH
 
-        The option is a parameter that isn't required, or streaming. Returns None if the failure has another
-        reason, or if `fallback` has already removed an option of that kind from the call.
+    @property
+    def streamed(self) -> bool:
+        return bool(self.body.get("stream"))
+
+    def without(self, names: frozenset[str]) -> Call:
+        """Return a copy of the call without the parameters `names` and those that need one of them."""
+        dropped = names | {"partial_images", "stream_options"} if "stream" in names else names
+        body = {name: value for name, value in self.body.items() if name not in dropped}
+        return replace(self, body=body)
+
+    def fallback(self, fault: ServiceFault) -> Call | None:
+        """Return a copy of the call without the options that `fault` says the service refuses.
+
+        The options are parameters that aren't required, or streaming. Returns None if the failure has another
+        reason, or if none of the refused options was sent.
         """
-        if fault.refuses_streaming and not self.dropped_streaming and self.body.get("stream"):
-            body = _without(self.body, "stream", "partial_images")
-            return replace(self, body=body, dropped_streaming=True)
-        name = fault.refused_parameter(frozenset(self.body) - _REQUIRED_PARAMETERS)
-        if name is None or self.dropped_parameter:
+        names = fault.refused_parameters(frozenset(self.body) - _REQUIRED_PARAMETERS)
+        if fault.refuses_streaming and self.streamed:
+            names |= {"stream"}
+        if not names:
             return None
-        dependent = ("partial_images", "stream_options") if name == "stream" else ()
-        return replace(self, body=_without(self.body, name, *dependent), dropped_parameter=True)
+        unknown = self.unknown if fault.refuses_value else self.unknown | names
+        return replace(self.without(names), unknown=unknown)
 
 
 def chat_call(request: PromptRequest, settings: Settings, user_tag: str) -> Call:
@@ -159,7 +171,3 @@ def _user_field(settings: Settings, user_tag: str) -> JsonObject:
     Other services may reject the field.
     """
     return {"safety_identifier": user_tag} if is_official(settings) else {}
-
-
-def _without(body: JsonObject, *names: str) -> JsonObject:
-    return {name: value for name, value in body.items() if name not in names}

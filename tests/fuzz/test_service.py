@@ -38,6 +38,8 @@ PNG = base64.b64encode(plain_png()).decode()
 NAMES = (
     "choices", "delta", "message", "content", "text", "refusal", "finish_reason", "usage", "data",
     "b64_json", "url", "revised_prompt", "error", "code", "type", "param", "detail",
+    "errors", "msg", "base_resp", "status_code", "status_msg", "metadata", "raw", "details", "violations",
+    "quotaId", "loc",
     "moderation_details", "categories", "innererror", "content_filter_result", "filtered",
     "prompt_tokens", "completion_tokens", "input_tokens", "output_tokens", "input_tokens_details",
     "image_tokens", "partial_image_index",
@@ -191,12 +193,30 @@ def test_any_words_of_the_bucket_are_an_error_of_the_store(text: str) -> None:
     assert isinstance(bucket_fault(text), errors.StorageError)
 
 
-@pytest.mark.parametrize("word", ["model ", "rejected ", "content ", "not ", "must be ", "unknown "])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "model ",
+        "rejected ",
+        "content ",
+        "not ",
+        "must be ",
+        "unknown ",
+        "insufficient ",
+        "api key ",
+        "header ",
+        "missing required ",
+        "location ",
+        "prompt ",
+        "no ",
+        "is not supported. ",
+    ],
+)
 def test_no_message_takes_more_time_than_its_length(word: str) -> None:
     message = word * (HUGE // len(word))
     fault = ServiceFault(status=400, message=message)
     assert isinstance(error_from_fault(fault, paid=True), errors.InvalidParameter)
-    fault.refused_parameter(frozenset({"n"}))
+    fault.refused_parameters(frozenset({"n"}))
     bucket_fault(message)
 
 

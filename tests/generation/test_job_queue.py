@@ -13,7 +13,7 @@ from sqlmodel import col
 from core.common.ids import new_id
 from core.database.database import Database
 from core.database.models import Job, JobState, Usage, UsageKind, User
-from core.generation.job_queue import DEFAULT_CALL_SECONDS, JobQueue, Limits
+from core.generation.job_queue import DEFAULT_CALL_SECONDS, LONGEST_PAUSE, JobQueue, Limits
 from core.usage.usage_log import Outcome
 from tests.support.clock import Clock
 from tests.support.generation import ON_SQLITE
@@ -204,6 +204,56 @@ def test_a_job_that_waits_for_its_retry_holds_up_nobody(
     second = queue.claim()
     assert second
     assert second.id == late
+
+
+def test_a_job_that_seems_to_wait_for_hours_is_due(
+    queue_with: Callable[..., JobQueue], submit: Submit, clock: Clock, user: User
+) -> None:
+    """The clock was set back while the job waited."""
+    queue = queue_with()
+    submit(user, 1, due_at=clock.now + LONGEST_PAUSE + timedelta(minutes=1))
+    (waiting,) = submit(user, 1, due_at=clock.now + LONGEST_PAUSE)
+    assert queue.claim()
+    assert queue.claim() is None
+    clock.forward(seconds=LONGEST_PAUSE.total_seconds())
+    job = queue.claim()
+    assert job
+    assert job.id == waiting
+
+
+def test_calls_that_seem_to_start_later_do_not_count_as_those_of_the_last_minute(
+    queue_with: Callable[..., JobQueue], submit: Submit, database: Database, clock: Clock, user: User
+) -> None:
+    queue = queue_with(at_once=9, per_user=9, per_minute=1)
+    submit(user, 3)
+    ended = queue.claim()
+    assert ended
+    end(database, ended)
+    clock.forward(hours=-1)
+    assert queue.claim()
+    assert queue.claim() is None
+
+
+def test_users_take_turns_although_the_clock_is_set_back(
+    queue_with: Callable[..., JobQueue],
+    submit: Submit,
+    database: Database,
+    clock: Clock,
+    user: User,
+    other_user: User,
+) -> None:
+    queue, order = queue_with(at_once=1), []
+    submit(user, 3)
+    submit(other_user, 3)
+    for _ in range(6):
+        job = queue.claim()
+        assert job
+        order.append(job.owner_id)
+        end(database, job)
+        clock.forward(seconds=1)
+        if len(order) == 2:
+            clock.forward(hours=-1)
+    assert order == [user.id, other_user.id] * 3
 
 
 @ON_SQLITE

@@ -18,6 +18,7 @@ from core.errors import (
     EnhancementTruncated,
     ImageError,
     ImagePromptError,
+    ParameterRefused,
     PromptEmpty,
     ServiceTimeout,
     ServiceUnreachable,
@@ -75,6 +76,58 @@ def test_a_parameter_that_a_text_service_refuses_is_dropped(
     service.script(parameter_refusal(name))
     assert "Pip" in enhance(client).result.text
     assert name not in service.requests[-1].body
+
+
+def _extra(*names: str) -> ErrorRow:
+    """FastAPI's refusal of the parameters `names`."""
+    problems = [
+        {"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted"}
+        for name in names
+    ]
+    return ErrorRow(422, {"detail": problems}, whole=True)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([_extra("stream_options", "max_completion_tokens")], id="in one response"),
+        pytest.param([_extra("stream_options"), _extra("max_completion_tokens")], id="one after the other"),
+        pytest.param(
+            [
+                ErrorRow(
+                    422,
+                    {
+                        "detail": "body -> stream_options\n  Extra inputs are not permitted\n"
+                        "body -> max_completion_tokens\n  Extra inputs are not permitted"
+                    },
+                    whole=True,
+                )
+            ],
+            id="in one text",
+        ),
+    ],
+)
+def test_all_parameters_that_a_text_service_refuses_are_dropped_and_remembered(
+    service: OpenAIService, client: ServiceClient, rows: list[ErrorRow]
+) -> None:
+    service.script(*rows)
+    enhance(client)
+    enhance(client)
+    assert len(service.requests) == len(rows) + 2
+    for seen in service.requests[-2:]:
+        assert {"stream_options", "max_completion_tokens"}.isdisjoint(seen.body)
+        assert seen.body["stream"]
+
+
+def test_a_text_service_that_refuses_every_call_says_so_in_words_that_fit(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    service.script(_extra("messages"), always=True)
+    with pytest.raises(ParameterRefused) as caught:
+        enhance(client)
+    assert "image" not in caught.value.message
+    assert "TEXT_MODEL" in " ".join(caught.value.suggestions)
+    assert len(service.requests) == 1
 
 
 def test_an_unstreamed_response_to_a_streamed_text_call_is_read(
@@ -450,6 +503,12 @@ def test_a_text_call_is_repeated_after_a_transient_error(
     [
         pytest.param(ERRORS["overloaded"], 3, id="overloaded"),
         pytest.param(replace(ERRORS["slow down"], headers={"Retry-After": "30"}), 1, id="a long wait"),
+        *(
+            pytest.param(
+                replace(ERRORS["slow down"], headers={"Retry-After": value}), 3, id=f"Retry-After: {value}"
+            )
+            for value in ("0", "-5", "nan", "inf", "99999")
+        ),
         pytest.param(ERRORS["moderation"], 1, id="blocked"),
         pytest.param(ERRORS["no such path"], 1, id="wrong address"),
     ],

@@ -17,6 +17,7 @@ from core.errors import (
     ContentFiltered,
     ImageError,
     ImageGenerationError,
+    ImagePromptError,
     InvalidParameter,
     ModelUnavailable,
     NotDrawable,
@@ -33,6 +34,7 @@ from core.errors import (
     ServiceAddressWrong,
     ServiceBusy,
     ServiceFailed,
+    ServiceTimeout,
 )
 from core.provider.client import ServiceClient
 from tests.support.openai_service import (
@@ -128,6 +130,8 @@ def test_each_service_error_has_its_class(
     service: OpenAIService, client: ServiceClient, call: Call, row: str, error: type[ImageError]
 ) -> None:
     service.script(row, always=True)
+    if error is ImageGenerationError and call is enhance:
+        error = ImagePromptError
     with pytest.raises(error) as caught:
         call(client)
     assert type(caught.value) is error
@@ -154,9 +158,19 @@ def test_no_error_of_the_sdk_escapes(
         pytest.param(replace(ERRORS["slow down"], headers={}), None, id="not said"),
         pytest.param(
             replace(ERRORS["slow down"], headers={"Retry-After": "Sun, 06 Nov 1994 08:49:37 GMT"}),
-            0,
+            None,
             id="a date that has passed",
         ),
+        *(
+            pytest.param(replace(ERRORS["slow down"], headers={"Retry-After": value}), None, id=value)
+            for value in ("0", "-5", "nan", "inf", "-inf", "601", "1e300")
+        ),
+        pytest.param(
+            replace(ERRORS["slow down"], headers={"retry-after-ms": "0", "Retry-After": "8"}),
+            8,
+            id="one of two",
+        ),
+        pytest.param(replace(ERRORS["slow down"], headers={"Retry-After": "600"}), 600, id="the longest"),
         pytest.param(replace(ERRORS["slow down"], headers={"Retry-After": "soon"}), None, id="nonsense"),
     ],
 )
@@ -259,5 +273,5 @@ def test_a_gateway_timeout_leaves_the_outcome_of_an_image_call_unknown(
     service.script("gateway timeout", always=True)
     with pytest.raises(OutcomeUnknown):
         generate(client)
-    with pytest.raises(ServiceBusy):
+    with pytest.raises(ServiceTimeout):
         enhance(client)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
 
@@ -204,12 +206,104 @@ def test_a_refused_parameter_is_dropped_once(
     assert set(first) - set(second) == {dropped}
 
 
-def test_a_second_refused_parameter_is_an_error(service: OpenAIService, client: ServiceClient) -> None:
-    service.script(parameter_refusal("quality"), parameter_refusal("background"))
-    with pytest.raises(ParameterRefused) as caught:
-        generate(client, replace(SEVERAL, quality="high", background="opaque"))
-    assert caught.value.field == "background"
-    assert len(service.requests) == 2
+def test_all_refused_parameters_are_dropped_one_after_the_other(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    names = ("partial_images", "stream", "quality", "background")
+    service.script(*map(parameter_refusal, names))
+    assert generate(client, replace(FOX, quality="high", background="opaque")).images
+    assert len(service.requests) == 5
+    assert set(service.requests[0].body) - set(service.requests[-1].body) == set(names)
+
+
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        pytest.param(
+            ErrorRow(400, {"message": "Unknown parameters: 'quality', 'background'."}),
+            {"quality", "background"},
+            id="several in one sentence",
+        ),
+        pytest.param(
+            ErrorRow(400, {"message": "Unknown parameter: 'quality'. Supported are: background, style."}),
+            {"quality"},
+            id="others are named as supported",
+        ),
+        pytest.param(
+            ErrorRow(400, {"message": "Streaming is not supported for this endpoint"}),
+            {"stream", "partial_images"},
+            id="streaming",
+        ),
+        pytest.param(
+            ErrorRow(501, {"message": "This model does not support streaming."}),
+            {"stream", "partial_images"},
+            id="501",
+        ),
+        pytest.param(
+            ErrorRow(
+                400, {"message": ["property quality should not exist"], "error": "Bad Request"}, whole=True
+            ),
+            {"quality"},
+            id="NestJS",
+        ),
+        pytest.param(
+            ErrorRow(
+                400,
+                {"message": 'Unknown name "background": Cannot find field.', "status": "INVALID_ARGUMENT"},
+            ),
+            {"background"},
+            id="Gemini",
+        ),
+    ],
+)
+def test_all_parameters_that_a_refusal_names_are_dropped_at_once(
+    service: OpenAIService, client: ServiceClient, row: ErrorRow, names: set[str]
+) -> None:
+    service.script(row)
+    assert generate(client, replace(FOX, quality="high", background="opaque")).images
+    first, second = (seen.body for seen in service.requests)
+    assert set(first) - set(second) == names
+
+
+def test_a_parameter_that_the_service_did_not_know_is_left_out_from_then_on(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    params = replace(SEVERAL, quality="high")
+    service.script(parameter_refusal("quality", "unknown_parameter"))
+    generate(client, params)
+    generate(client, params)
+    generate(client, replace(params, model="gpt-image-2"))
+    assert ["quality" in seen.body for seen in service.requests] == [True, False, False, True]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        pytest.param([parameter_refusal("quality", "unsupported_value")], id="only the value was refused"),
+        pytest.param([parameter_refusal("quality"), ErrorRow(429, "")], id="the call failed all the same"),
+    ],
+)
+def test_a_parameter_that_the_service_may_know_is_sent_again(
+    service: OpenAIService, client: ServiceClient, rows: list[ErrorRow]
+) -> None:
+    params = replace(SEVERAL, quality="high")
+    service.script(*rows)
+    with suppress(ImageError):
+        generate(client, params)
+    generate(client, params)
+    assert ["quality" in seen.body for seen in service.requests] == [True, False, True]
+
+
+def test_what_a_service_did_not_know_is_remembered_by_simultaneous_calls(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    refused = ("quality", "background")
+    service.script(*(parameter_refusal(name, "unknown_parameter") for name in refused))
+    params = replace(SEVERAL, quality="high", background="opaque")
+    with ThreadPoolExecutor(2) as pool:
+        assert all(done.images for done in pool.map(lambda _: generate(client, params), range(2)))
+    generate(client, params)
+    assert not set(refused) & set(service.requests[-1].body)
 
 
 @pytest.mark.parametrize("name", ["size", "n", "model", "prompt"])

@@ -145,14 +145,14 @@ def test_an_unsupported_parameter_is_dropped_once(
 
 
 @pytest.mark.parametrize("code", ["unsupported_parameter", "unsupported_value"])
-def test_a_second_unsupported_parameter_is_an_error(
+def test_unsupported_parameters_are_dropped_until_none_is_left_to_drop(
     service: OpenAIService, client: ServiceClient, code: str
 ) -> None:
-    refused = [ErrorRow(400, {"code": code, "param": name}) for name in ("quality", "background")]
+    refused = [ErrorRow(400, {"code": code, "param": name}) for name in ("quality", "background", "size")]
     service.script(*refused)
-    params = replace(PLAIN, quality="high", background="opaque")
+    params = replace(PLAIN, quality="high", background="opaque", size="1024x1024")
     assert image_error(client, params) == Outcome("IMG-GEN-PARAM-002", 422, False, False)
-    assert len(service.requests) == 2
+    assert len(service.requests) == 3
 
 
 def test_an_organisation_that_may_not_stream_is_called_once_without_streaming(

@@ -56,11 +56,15 @@ DALL_E = GenerateParams("a fox", "dall-e-3", size="1024x1024", quality="hd", sty
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """An error response in OpenAI's format; `body` is the value of its `error` field."""
+    """An error response. `body` is a text, or in OpenAI's format the value of the field `error`.
+
+    With `whole`, it is the whole JSON of another service's format.
+    """
 
     status: int
-    body: dict[str, Any] | str
+    body: dict[str, Any] | list[Any] | str
     headers: dict[str, str] = field(default_factory=dict)
+    whole: bool = False
 
 
 def _row(status: int, code: str | None, message: str, **more: Any) -> ErrorRow:
@@ -538,7 +542,7 @@ def _error_answer(row: ErrorRow) -> Response:
     headers = {"x-request-id": REQUEST_ID, **row.headers}
     if isinstance(row.body, str):
         return Response(row.body, row.status, headers=headers, media_type="text/html")
-    return JSONResponse({"error": row.body}, row.status, headers=headers)
+    return JSONResponse(row.body if row.whole else {"error": row.body}, row.status, headers=headers)
 
 
 def _image_answer(behaviour: Behaviour, body: dict[str, Any], origin: str) -> dict[str, Any]:
