@@ -5,7 +5,7 @@ ImageError                          IMG-GEN-001
 │   ├── RateLimited, ServiceBusy, ServiceFailed, QuotaSpent, BillingLimitReached, BudgetSpent
 │   ├── ServiceUnreachable: ServiceTimeout, ConnectionLost
 │   ├── OutcomeUnknown: ResponseTimeout, ResponseLost, ResponseTruncated
-│   ├── BadResponse: WebPageReceived, NoImage, ServiceAddressWrong
+│   ├── BadResponse: WebPageReceived, NoImage, ImageNotDownloaded, ServiceAddressWrong
 │   ├── BadImage, InvalidParameter: RequestRefused
 │   ├── ParameterRefused, HeaderMissing, EditsUnsupported, RequestTooLarge, ModelUnavailable, ModelRetired
 │   └── JobNotRetryable, RecipeUnreadable, JobCancelled
@@ -68,6 +68,7 @@ from core.errors.generation import (
     EditsUnsupported,
     HeaderMissing,
     ImageGenerationError,
+    ImageNotDownloaded,
     InvalidParameter,
     JobCancelled,
     JobNotRetryable,
@@ -186,6 +187,7 @@ __all__ = [
     "ImageAuthError",
     "ImageError",
     "ImageGenerationError",
+    "ImageNotDownloaded",
     "ImageNotFound",
     "ImagePromptError",
     "InvalidParameter",

@@ -160,6 +160,12 @@ class NoImage(BadResponse):
     suggestions = ("Try again.", "Change the prompt a little.", "Choose another model under More options.")
 
 
+class ImageNotDownloaded(BadResponse):
+    code = "IMG-GEN-ANSWER-005"
+    message = "The image is made, but it couldn't be downloaded from the service yet."
+    suggestions = ("Try again: Atelier downloads it, and buys another one only if it is gone.",)
+
+
 class ServiceAddressWrong(BadResponse):
     code, retryable = "IMG-GEN-ADDR-001", False
     message = "There is no image service at the address in the settings."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
@@ -14,6 +14,7 @@ from core.common.clock import utc_now
 from core.database.database import Database
 from core.database.models import Job, JobState
 from core.generation.worker import Worker
+from core.storage.spool import SpooledCall
 
 # For this long after a job ended with an unknown outcome, its response is still looked for.
 LATE_ANSWER_AGE = timedelta(hours=12)
@@ -35,6 +36,7 @@ class Recovery:
     shared: bool = False
     clock: Callable[[], datetime] = utc_now
     _missing_before: frozenset[int | None] = frozenset()
+    _unreadable_sizes: dict[SpooledCall, int] = field(default_factory=dict)
 
     def settle_orphans(self) -> None:
         """End the running jobs whose process has stopped, and add spooled responses to the gallery.
@@ -53,10 +55,11 @@ class Recovery:
         self._adopt_spooled()
 
     def _adopt_spooled(self) -> None:
-        """Add the complete responses in the spool to the gallery, if their call no longer runs.
+        """Add the responses in the spool to the gallery, if their job isn't running in a live process.
 
         Such a response is left if the process was killed before it removed the file, or if another process
-        has ended the job because this one couldn't be reached.
+        has ended the job because this one couldn't be reached. A response that is still arriving is left
+        alone, and isn't read again before it has grown.
         """
         live = self.live_processes()
         for call in self.worker.spool.calls():
@@ -67,21 +70,29 @@ class Recovery:
             ):
                 continue
             spooled = self.worker.spool.read(call)
-            if spooled and spooled.complete:
-                made_by = {"attempts": call.attempt, "started_at": spooled.started_at}
-                self.worker.adopt(Job(**job.model_dump() | made_by))
-                self.worker.spool.remove(call)
+            if spooled is None or self._unreadable_sizes.get(call) == len(spooled.body):
+                continue
+            made_by = {"attempts": call.attempt, "started_at": spooled.started_at}
+            called = Job(**job.model_dump() | made_by)
+            adopted = self._adopt(called)
+            if not adopted and not spooled.complete:
+                self._unreadable_sizes[call] = len(spooled.body)
+                continue
+            if not adopted:
+                self.worker.set_spooled_aside(called)
+            self.worker.spool.remove(call)
 
     def adopt_late_images(self) -> None:
-        """Add late responses to the gallery: those stored after their job ended with an unknown outcome.
+        """Add late images to the gallery: those that arrived, or can be downloaded, after their job ended.
 
         Only jobs that ended in the last LATE_ANSWER_AGE are checked. If the storage fails for one job, the
         error is logged, and the next job is checked.
         """
         since = self.clock() - LATE_ANSWER_AGE
+        ended = col(Job.state).in_((JobState.UNKNOWN, JobState.FAILED))
         with self.database.read() as session:
-            unknown = select(Job).where(Job.state == JobState.UNKNOWN, col(Job.finished_at) > since)
-            jobs = list(session.exec(unknown))
+            recent = list(session.exec(select(Job).where(ended, col(Job.finished_at) > since)))
+        jobs = [job for job in recent if job.state == JobState.UNKNOWN or _awaits_download(job)]
         for job in jobs:
             try:
                 self.adopt([job])
@@ -95,10 +106,21 @@ class Recovery:
         Other jobs are skipped. Raises StorageError or DatabaseError.
         """
         for job in jobs:
-            if job.state in (JobState.UNKNOWN, JobState.FAILED) and self.worker.adopt(job):
+            if job.state in (JobState.UNKNOWN, JobState.FAILED) and self._adopt(job):
                 self.worker.ingest.remove_working_files(job)
+
+    def _adopt(self, job: Job) -> bool:
+        try:
+            return self.worker.adopt(job)
+        except errors.ImageNotDownloaded as error:
+            log.warning("image_not_downloaded", job_id=job.id, details=error.details)
+            return False
 
     def _running_jobs(self) -> list[Job]:
         running = select(Job).where(Job.state == JobState.RUNNING).order_by(col(Job.created_at))
         with self.database.read() as session:
             return list(session.exec(running))
+
+
+def _awaits_download(job: Job) -> bool:
+    return (job.error or {}).get("code") == errors.ImageNotDownloaded.code

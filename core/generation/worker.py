@@ -189,7 +189,7 @@ class Worker:
 
         A process that stopped may have left the response in the spool, or its images in the storage. A
         response that couldn't be read before, or whose image couldn't be downloaded, is tried again. Returns
-        False if no image is found. Raises StorageError or DatabaseError.
+        False if no image is found. Raises ImageNotDownloaded, StorageError or DatabaseError.
         """
         generated = self._spooled_images(job)
         if generated is None and self.ingest.adopt(job):
@@ -216,10 +216,15 @@ class Worker:
     def _images_in(
         self, job: Job, headers: dict[str, str], body: bytes, seconds: float
     ) -> GeneratedImages | None:
-        """Return the images in `body`, the response to the job's last call, or None if there are none."""
+        """Return the images in `body`, the response to the job's last call, or None if there are none.
+
+        Raises ImageNotDownloaded.
+        """
         params = Recipe.from_any_version(job.request).params()
         try:
             return self.client.images.read_again(params, headers=headers, body=body, seconds=seconds)
+        except errors.ImageNotDownloaded:
+            raise
         except errors.ImageError as error:
             log.warning("received_response_unreadable", code=error.code, details=error.details)
             return None
@@ -396,7 +401,7 @@ class Worker:
             if self._retry_store(partial(self.adopt, job)):
                 log.error("response_adopted_after_fault", exc_info=fault)
                 return
-        except errors.ImageError:
+        except (errors.StorageError, errors.DatabaseError):
             raise
         except Exception as again:
             # Using the stored response has failed as well.
@@ -430,10 +435,7 @@ class Worker:
         DatabaseError or one of STORE_WIDE_ERRORS if no other job can be ended now either.
         """
         try:
-            adopted = self._retry_store(partial(self.adopt, job), SETTLE_RETRY_SECONDS)
-            if not adopted:
-                self._set_spooled_aside(job)
-                self._retry_store(partial(self._fail, job, self._interrupted()), SETTLE_RETRY_SECONDS)
+            adopted = self._retry_store(partial(self._adopt_or_fail, job), SETTLE_RETRY_SECONDS)
         except (*STORE_WIDE_ERRORS, errors.DatabaseError):
             raise
         except Exception as fault:
@@ -443,12 +445,26 @@ class Worker:
             self.ingest.remove_working_files(job, metadata=adopted)
             self.spool.remove(_call_of(job))
 
-    def _set_spooled_aside(self, job: Job) -> None:
-        """Store as much of the response as the spool has, so that an administrator can look at it."""
+    def _adopt_or_fail(self, job: Job) -> bool:
+        """Call `adopt`, and return its result. If it finds no image, put the job back or end it."""
+        error: errors.ImageError = self._interrupted()
+        try:
+            if self.adopt(job):
+                return True
+        except errors.ImageNotDownloaded as missing:
+            error = missing
+        self.set_spooled_aside(job)
+        self._fail(job, error)
+        return False
+
+    def set_spooled_aside(self, job: Job) -> None:
+        """Store as much of the response to the job's last call as the spool has.
+
+        An administrator can look at it, and it is read again before another image is bought.
+        """
         spooled = self.spool.read(_call_of(job))
         if spooled and spooled.body:
-            key = unreadable_response_key(job)
-            self._retry_store(partial(self._put, key, spooled.body), SETTLE_RETRY_SECONDS)
+            self._put(unreadable_response_key(job), spooled.body)
 
     def _interrupted(self) -> errors.OutcomeUnknown:
         details = "the app was stopped while the call was in flight"

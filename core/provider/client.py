@@ -38,6 +38,8 @@ class ServiceClient:
             settings.image_download_hosts,
             transport=transport,
             clock=clock,
+            sleep=sleep,
+            connect_timeout=settings.connect_timeout,
             resolve=resolve,
         )
         self.images = ImagesClient(self._connection, settings, self._downloader)

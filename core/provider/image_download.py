@@ -15,9 +15,15 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
-from core.provider.response_limits import deadline_hooks
+from core.errors import ImageNotDownloaded
+from core.provider.response_limits import Deadline, deadline_hooks
 
 MAX_IMAGE_BYTES = 50 * 2**20
+MAX_REDIRECTS = 5
+# Seconds between attempts to download an image. There is one more attempt than pauses.
+RETRY_PAUSES = (0.5, 1, 2, 4, 8)
+# With these statuses, and with those from 500 on, the image may still appear at its address.
+_PASSING_STATUSES = frozenset({404, 408, 425, 429})
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # 6to4, Teredo and NAT64 addresses embed an IPv4 address, which may be private.
 _EMBEDDING_NETWORKS = tuple(ipaddress.ip_network(net) for net in ("2002::/16", "2001::/32", "64:ff9b::/96"))
@@ -52,7 +58,8 @@ class ImageDownloader:
 
     The service may have a private address. The names in `hosts` must resolve to public addresses only, and
     their URLs must use HTTPS or the scheme of `base_url`. A download from one of `hosts` connects to the IP
-    address that was checked, because a second DNS look-up could return a different address.
+    address that was checked, because a second DNS look-up could return a different address. `connect_timeout`
+    is in seconds.
     """
 
     def __init__(
@@ -62,12 +69,16 @@ class ImageDownloader:
         *,
         transport: httpx2.BaseTransport | None,
         clock: Callable[[], float],
+        sleep: Callable[[float], None],
+        connect_timeout: float,
         resolve: Resolve = resolve_host,
     ) -> None:
         self._base_url = base_url
         self._hosts = hosts
         self._transport = transport
         self._clock = clock
+        self._sleep = sleep
+        self._connect_timeout = connect_timeout
         self._resolve = resolve
         self._lock = threading.Lock()
         self._client: httpx2.Client | None = None
@@ -76,23 +87,45 @@ class ImageDownloader:
         if self._client:
             self._client.close()
 
-    def fetch(self, url: str, timeout: httpx2.Timeout) -> bytes:
+    def fetch(self, url: str, deadline: Deadline) -> bytes:
         """Return the bytes of the image at `url`, which may be relative to the service's base URL.
 
-        Raises ValueError if the host isn't allowed, the status isn't 200 or the image is too large. Raises
-        httpx2's InvalidURL or HTTPError if the request fails.
+        The image is paid already, and a download costs nothing. So a download that failed and may succeed
+        later is repeated until `deadline`, with the pauses RETRY_PAUSES. Redirects are followed to allowed
+        hosts.
+
+        Raises ImageNotDownloaded if the image isn't there or can't be reached, and ValueError if its address
+        isn't allowed or the image is too large. Raises httpx2's InvalidURL if `url` isn't an address.
         """
+        for pause in (*RETRY_PAUSES, None):
+            try:
+                return self._fetch_once(self._base_url.join(url.strip()), deadline)
+            except (_NotThere, httpx2.TransportError) as error:
+                passing = isinstance(error, httpx2.TransportError) or error.may_pass
+                if not passing or pause is None or pause >= deadline.remaining:
+                    raise ImageNotDownloaded(details=f"{type(error).__name__}: {error}") from error
+                self._sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _fetch_once(self, url: httpx2.URL, deadline: Deadline) -> bytes:
         client = self._connect()
-        request = self._request(client, self._base_url.join(url), timeout)
-        with _streamed(client, request) as response:
-            if response.status_code != httpx2.codes.OK:
-                raise ValueError(f"the image's address answered {response.status_code}")
-            image = bytearray()
-            for chunk in response.iter_bytes():
-                image += chunk
-                if len(image) > MAX_IMAGE_BYTES:
-                    raise ValueError(f"the image is larger than {MAX_IMAGE_BYTES:,} bytes")
-        return bytes(image)
+        for _ in range(MAX_REDIRECTS + 1):
+            timeout = httpx2.Timeout(
+                deadline.remaining, connect=min(deadline.remaining, self._connect_timeout)
+            )
+            with _streamed(client, self._request(client, url, timeout)) as response:
+                if response.has_redirect_location:
+                    url = url.join(response.headers["location"])
+                    continue
+                if response.status_code != httpx2.codes.OK:
+                    raise _NotThere(response.status_code)
+                image = bytearray()
+                for chunk in response.iter_bytes():
+                    image += chunk
+                    if len(image) > MAX_IMAGE_BYTES:
+                        raise ValueError(f"the image is larger than {MAX_IMAGE_BYTES:,} bytes")
+                return bytes(image)
+        raise ValueError(f"the image's address redirects more than {MAX_REDIRECTS} times")
 
     def _connect(self) -> httpx2.Client:
         """Return the HTTP client for downloads.
@@ -139,6 +172,14 @@ class ImageDownloader:
             raise ValueError(f"{url.host} isn't a public address")
         # Prefer IPv4, then alphabetical order, so that the choice is always the same.
         return min(addresses, key=lambda address: (":" in address, address))
+
+
+class _NotThere(Exception):
+    """The image's address answered with the HTTP status `status` instead of the image."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"the image's address answered {status}")
+        self.may_pass = status in _PASSING_STATUSES or status >= httpx2.codes.INTERNAL_SERVER_ERROR
 
 
 @contextmanager

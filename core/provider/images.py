@@ -10,7 +10,14 @@ from typing import Protocol
 import httpx2
 import structlog
 
-from core.errors import BadResponse, ImageError, NoImage, OutcomeUnknown, ResponseTruncated
+from core.errors import (
+    BadResponse,
+    ImageError,
+    ImageNotDownloaded,
+    NoImage,
+    OutcomeUnknown,
+    ResponseTruncated,
+)
 from core.prompts.recipe import GenerateParams
 from core.provider.catalogue import count_partial_images
 from core.provider.connection import Connection, ResponseStream
@@ -35,6 +42,8 @@ log = structlog.get_logger(__name__)
 _MAX_PARTIAL_LENGTH = 16 * 2**20
 # The response headers that say how to read the body. Only these are kept with a received body.
 _KEPT_HEADERS = ("content-type", "content-encoding", "x-request-id")
+# How long a download is tried for a response that is read again.
+READ_AGAIN_SECONDS = 5
 OnPartial = Callable[[int, bytes], None]
 
 
@@ -125,7 +134,7 @@ class ImagesClient:
         )
         write_to(stream.response, sink.write)
         partials = _PartialImages(count_partial_images(params, self._settings), on_partial)
-        generated = self._receive(params, stream, partials, deadline, sink)
+        generated = self._receive(params, stream, partials, sink, download_seconds=timeout)
         return replace(generated, seconds=connection.clock() - started)
 
     def read_again(
@@ -139,9 +148,9 @@ class ImagesClient:
         request = httpx2.Request("POST", self._connection.base_url)
         received = httpx2.Response(200, headers=dict(headers), stream=_Body(body), request=request)
         record_response(received)
-        deadline = self._connection.deadline(self._settings.image_timeout)
+        no_partials = _PartialImages(0, ignore_partial)
         generated = self._receive(
-            params, _Received(received), _PartialImages(0, ignore_partial), deadline, _NO_SINK
+            params, _Received(received), no_partials, _NO_SINK, download_seconds=READ_AGAIN_SECONDS
         )
         return replace(generated, seconds=seconds)
 
@@ -150,17 +159,21 @@ class ImagesClient:
         params: GenerateParams,
         stream: ResponseStream,
         partials: _PartialImages,
-        deadline: Deadline,
         sink: ResponseSink,
+        *,
+        download_seconds: float,
     ) -> GeneratedImages:
-        """Read the response and return its images. `seconds` of the result isn't set yet."""
+        """Read the response and return its images. `seconds` of the result isn't set yet.
+
+        Images that are only an address are downloaded, within `download_seconds`.
+        """
         connection = self._connection
         with _body_on_error(stream), connection.reading(stream, paid=True):
             response = self._read(stream, partials)
             if not response.incomplete:
                 sink.finish()
             with cost_on_error(response, lambda usage: image_price(params.model, usage)):
-                images = self._images(response, stream, deadline)
+                images = self._images(response, stream, connection.deadline(download_seconds))
         incomplete = response.incomplete or len(images) < len(response.items)
         return GeneratedImages(
             images=tuple(image for image, _ in images),
@@ -212,16 +225,20 @@ class ImagesClient:
         """
         images: list[tuple[bytes, str | None]] = []
         problems: list[str] = []
+        missing = False
         for item in response.items:
             try:
                 revised = text_content(item.get("revised_prompt")) or None
                 images.append((self._image_bytes(item, deadline), revised))
+            except ImageNotDownloaded as error:
+                missing = True
+                problems.append(self._connection.redact(error.details))
             except sdk_errors() as error:
                 problems.append(self._connection.redact(f"{type(error).__name__}: {error}"))
         if problems:
             log.warning("image_unreadable", reasons=problems, readable=len(images))
         if not images:
-            kind = BadResponse if problems else NoImage
+            kind = ImageNotDownloaded if missing else BadResponse if problems else NoImage
             raise kind(
                 details="; ".join(problems) or "no image in it",
                 request_id=self._connection.request_id(stream),
@@ -231,8 +248,8 @@ class ImagesClient:
     def _image_bytes(self, item: JsonObject, deadline: Deadline) -> bytes:
         """Return the bytes of the image in `item`, decoded from base64 or downloaded from the image's URL.
 
-        Raises ValueError if `item` holds no usable image. Raises InvalidURL or HTTPError if the download
-        fails.
+        Raises ValueError if `item` holds no usable image, and ImageNotDownloaded or InvalidURL if the
+        download fails.
         """
         encoded, url = item.get("b64_json"), item.get("url")
         if isinstance(encoded, str) and encoded:
@@ -241,7 +258,7 @@ class ImagesClient:
             raise ValueError("an image without b64_json or url")
         if url.startswith("data:"):
             return decode_image(url)
-        return self._downloader.fetch(url, self._connection.timeout(deadline))
+        return self._downloader.fetch(url, deadline)
 
 
 class _Body(httpx2.SyncByteStream):

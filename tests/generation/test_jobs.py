@@ -214,9 +214,10 @@ def test_the_offline_engine_runs_a_job_end_to_end(
 def test_simultaneous_clicks_are_one_batch(
     make_studio: Callable[..., Studio], database: Database, user: User
 ) -> None:
-    studio = make_studio(database, started=False)
+    studio, clock = at_a_moment(make_studio(database, started=False))
     with ThreadPoolExecutor(8) as pool:
         for number in range(20):
+            clock.now += timedelta(seconds=1)
             recipe = replace(RECIPE, prompt=f"fox {number}")
             batches = set(pool.map(lambda _, recipe=recipe: studio.jobs.submit(user.id, [recipe]), range(8)))
             assert len(batches) == 1

@@ -212,6 +212,58 @@ def test_a_spooled_response_is_an_image_whatever_became_of_its_job(
 
 
 @ON_SQLITE
+def test_a_response_of_an_ended_job_that_is_still_arriving_is_kept_until_it_is_whole(
+    stopped: Studio, user: User
+) -> None:
+    job = a_job(stopped.database, user, JobState.UNKNOWN)
+    with spool_of(stopped).open(SpooledCall(job.id, job.attempts), utc_now()) as file:
+        file.begin(JSON_HEADERS)
+        file.write(JSON_BODY[:-5])
+        for _ in range(2):
+            stopped.jobs.recovery.settle_orphans()
+        assert (stopped.job().state, len(spool_of(stopped).calls())) == (JobState.UNKNOWN, 1)
+        file.write(JSON_BODY[-5:])
+    stopped.jobs.recovery.settle_orphans()
+    assert (stopped.job().state, spool_of(stopped).calls()) == (JobState.DONE, ())
+
+
+@ON_SQLITE
+def test_an_image_at_an_address_that_fails_for_a_while_is_downloaded_not_bought_again(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    user: User,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.provider.image_download.RETRY_PAUSES", (0.01,))
+    studio = make_studio(database, started=False)
+    studio.service.script(Behaviour(image_urls=("/pictures/missing.png",)))
+    studio.jobs.submit(user.id, [RECIPE])
+    studio.work()
+    assert studio.job().error.code == errors.ImageNotDownloaded.code
+    studio.jobs.recovery.adopt_late_images()
+    assert studio.job().state == JobState.FAILED
+    (job,) = studio.rows(Job)
+    body = studio.storage.get(unreadable_response_key(job)).replace(b"missing", b"there")
+    studio.storage.put(unreadable_response_key(job), body)
+    studio.jobs.retry(user.id, job.id)
+    assert (studio.job().state, len(studio.rows(Image)), studio.paid()) == (JobState.DONE, 1, 1)
+
+
+@ON_SQLITE
+def test_a_kill_while_an_image_is_downloaded_leaves_no_unknown_outcome(
+    stopped: Studio, user: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.provider.image_download.RETRY_PAUSES", (0.01,))
+    for address in ("/pictures/missing.png", "/pictures/there.png"):
+        body = json.dumps({"data": [{"url": f"{stopped.service.origin}{address}"}]}).encode()
+        spooled(stopped, running_job(stopped, user), body, JSON_HEADERS, complete=True)
+    stopped.jobs.recovery.settle_orphans()
+    found = {job.state: job.error for job in stopped.rows(Job)}
+    assert set(found) == {JobState.DONE, JobState.FAILED}
+    assert found[JobState.FAILED]["code"] == errors.ImageNotDownloaded.code
+
+
+@ON_SQLITE
 def test_an_unreadable_response_is_read_again_before_another_image_is_bought(
     stopped: Studio, user: User
 ) -> None:

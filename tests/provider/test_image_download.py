@@ -13,9 +13,9 @@ import httpx2
 import pytest
 from PIL import Image
 
-from core.errors import BadResponse
+from core.errors import BadResponse, ImageNotDownloaded
 from core.provider.client import ServiceClient
-from core.provider.image_download import MAX_IMAGE_BYTES, is_public, resolve_host
+from core.provider.image_download import MAX_IMAGE_BYTES, RETRY_PAUSES, is_public, resolve_host
 from core.settings import load_settings
 from tests.support.openai_service import DALL_E, KEY, TAG, Behaviour, OpenAIService
 from tests.support.service_client import MakeClient, generate
@@ -133,7 +133,7 @@ def test_a_host_with_one_private_address_is_not_contacted(
         pytest.param(f"ftp://{NAME}/x.png", "", id="another scheme"),
         pytest.param("https://models.example:8443/x.png", "neither", id="the service's name, another port"),
         pytest.param("http://models.example/x.png", "neither", id="the service's name, without TLS"),
-        pytest.param(f"https://{NAME}/pictures/moved.png", "302", id="a redirect"),
+        pytest.param(f"https://{NAME}/pictures/moved.png", "other.invalid", id="a redirect"),
         pytest.param(f"https://{NAME}/pictures/huge.png", f"{MAX_IMAGE_BYTES:,}", id="51 MB"),
     ],
 )
@@ -216,7 +216,7 @@ def test_an_image_at_an_address_is_downloaded_without_the_key(
         pytest.param("http://127.0.0.1:1/x.png", "own address", id="another port"),
         pytest.param("http://169.254.169.254/latest", "169.254", id="cloud metadata"),
         pytest.param("file:///etc/passwd", "file", id="a file"),
-        pytest.param("{origin}/pictures/moved.png", "302", id="a redirect"),
+        pytest.param("/pictures/moved.png", "other.invalid", id="a redirect"),
         pytest.param("{origin}/pictures/huge.png", "larger than", id="51 MB"),
         pytest.param("{origin}/nothing.png", "404", id="not there"),
     ],
@@ -246,6 +246,29 @@ def test_an_image_may_be_sent_as_a_relative_or_a_data_address(
 ) -> None:
     service.script(Behaviour(image_urls=(url,)))
     assert Image.open(BytesIO(generate(client, DALL_E).images[0])).size == size
+
+
+@pytest.mark.parametrize("name", ["late.png", "redirect.png"])
+@pytest.mark.parametrize("space", ["", " \r\n"])
+def test_a_failed_download_is_repeated_and_a_redirect_followed(
+    service: OpenAIService, make_client: MakeClient, name: str, space: str
+) -> None:
+    pauses: list[float] = []
+    service.script(Behaviour(image_urls=(f"{space}/pictures/{name}{space}",)))
+    generated = generate(make_client(sleep=pauses.append), DALL_E)
+    assert Image.open(BytesIO(generated.images[0])).size == (64, 64)
+    assert pauses == list(RETRY_PAUSES[: name == "late.png"])
+
+
+def test_an_image_that_can_not_be_downloaded_is_said_to_be_made(
+    service: OpenAIService, make_client: MakeClient
+) -> None:
+    service.script(Behaviour(image_urls=("/pictures/missing.png",)))
+    with pytest.raises(ImageNotDownloaded) as caught:
+        generate(make_client(sleep=lambda _: None), DALL_E)
+    assert "missing.png" in caught.value.response_body.decode()
+    downloads = [seen for seen in service.requests if seen.path == "/pictures/missing.png"]
+    assert len(downloads) == len(RETRY_PAUSES) + 1
 
 
 def test_a_download_that_is_too_slow_is_stopped(service: OpenAIService, make_client: MakeClient) -> None:

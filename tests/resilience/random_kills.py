@@ -62,7 +62,7 @@ USERS = 3
 # How many jobs wait at least, and how many are begun at once.
 WAITING, PLACES = 12, 6
 WHOLE_APP_EVERY, STOP_EVERY = 10, 5
-MOMENTS = {"start": 5, "any": 3, "call": 3, "answer": 6, "bytes": 6}
+MOMENTS = {"start": 3, "any": 2, "call": 2, "answer": 3, "bytes": 2, "last byte": 18}
 PATIENCE = 180
 _KEPT_OF_ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")
 
@@ -195,7 +195,7 @@ class Chaos:
         return sum(life.killed_at > 0 for life in self.lives)
 
     def run(self, kills: int) -> Account:
-        self.working = [self._start() for _ in range(self.home.replicas)]
+        self.working = [self._start(seat) for seat in range(self.home.replicas)]
         try:
             with self._fed_from_outside():
                 while self.kills < kills:
@@ -210,10 +210,11 @@ class Chaos:
 
     # Processes
 
-    def _start(self) -> Life:
+    def _start(self, seat: int) -> Life:
+        """Start a process on the machine with the number `seat`, which has a disk of its own."""
         name = f"process-{len(self.lives)}"
         whole = self.home.engine == "sqlite" and len(self.lives) % WHOLE_APP_EVERY == WHOLE_APP_EVERY - 1
-        log, environment = self.home.folder / f"{name}.log", self._environment(name)
+        log, environment = self.home.folder / f"{name}.log", self._environment(name, seat)
         process = (
             forked_app.start_app(environment, log)
             if whole
@@ -222,10 +223,11 @@ class Chaos:
         self.lives.append(Life(name, process, log))
         return self.lives[-1]
 
-    def _environment(self, name: str) -> dict[str, str]:
+    def _environment(self, name: str, seat: int) -> dict[str, str]:
         kept = {known: os.environ[known] for known in _KEPT_OF_ENVIRONMENT if known in os.environ}
         return kept | {
             "DATA_DIR": str(self.home.folder / "data"),
+            "SPOOL_DIR": str(self.home.folder / f"spool-{seat}"),
             "DATABASE_URL": self.home.database_url,
             "OPENAI_BASE_URL": self.service.base_url,
             "OPENAI_API_KEY": name,
@@ -258,7 +260,7 @@ class Chaos:
             self.faults.append(f"{life.name} ended with {life.process.exitcode}: {life.output[-500:]}")
 
     def _replace(self, *gone: Life) -> None:
-        self.working = [self._start() if life in gone else life for life in self.working]
+        self.working = [self._start(seat) if life in gone else life for seat, life in enumerate(self.working)]
 
     # What happens
 
@@ -308,12 +310,14 @@ class Chaos:
         return victim
 
     def _caller(self, moment: str) -> Life | None:
-        """Whoever makes one of the next calls, or is sent a piece of the answer to one."""
+        """Whoever makes one of the next calls, is sent a piece of the answer to one, or its last byte."""
         count = len(self.service.requests) + self.dice.randint(0, 8)
         found = _wait(lambda: next(iter(self.service.requests[count:]), None), 3)
         if moment == "answer":
             before = found.left if found else 0
             _wait(lambda: found is None or found.left > before, 3)
+        if moment == "last byte":
+            _wait(lambda: found is None or found.delivered or found.status in FREE, 3)
         time.sleep(self.dice.uniform(0, 0.2))
         return next((life for life in self.working if found and life.name == _caller_of(found)), None)
 

@@ -326,17 +326,23 @@ class OpenAIService:
 
     async def _download(self, request: Request) -> Response:
         self.requests.append(RecordedRequest(request.method, request.url.path, dict(request.headers), {}))
+        picture = plain_image("download", "64x64")
+        cookie = {"Set-Cookie": "kept=yes; Path=/"}
+        named: dict[str, Callable[[], Response]] = {
+            "missing.png": lambda: Response(status_code=404),
+            "moved.png": lambda: _redirect("http://other.invalid/x.png"),
+            "redirect.png": lambda: _redirect("/pictures/there.png"),
+            "cookie.png": lambda: Response(picture, media_type="image/png", headers=cookie),
+            "drip.png": lambda: self._stream(self._drip(), "image/png"),
+            "huge.png": lambda: StreamingResponse(_huge(), media_type="image/png"),
+        }
         name = request.path_params["rest"]
-        if name == "moved.png":
-            return Response(status_code=302, headers={"Location": "http://other.invalid/x.png"})
-        if name == "cookie.png":
-            told = {"Set-Cookie": "kept=yes; Path=/"}
-            return Response(plain_image("download", "64x64"), media_type="image/png", headers=told)
-        if name == "drip.png":
-            return self._stream(self._drip(), "image/png")
-        if name == "huge.png":
-            return StreamingResponse(_huge(), media_type="image/png")
-        return Response(plain_image("download", "64x64"), media_type="image/png")
+        if name == "late.png" and self._downloads_of(request) == 1:
+            return Response(status_code=503)
+        return named.get(name, lambda: Response(picture, media_type="image/png"))()
+
+    def _downloads_of(self, request: Request) -> int:
+        return len([seen for seen in self.requests if seen.path == request.url.path])
 
     async def _journal(self, request: Request) -> Response:
         return JSONResponse([asdict(seen) for seen in self.requests])
@@ -617,6 +623,10 @@ def _chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
 
 def _sse(event: dict[str, Any]) -> bytes:
     return f"data: {json.dumps(event)}\n\n".encode()
+
+
+def _redirect(address: str) -> Response:
+    return Response(status_code=302, headers={"Location": address})
 
 
 async def _huge() -> AsyncIterator[bytes]:

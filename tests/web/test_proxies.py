@@ -42,8 +42,9 @@ def cookie_given(folder: Path, way: str, trusted: str) -> str:
     ticket = ticket_of(studio, "ada")
     studio.close()
     with AppProcess(folder, command=WAYS[way], env={"TRUSTED_PROXIES": trusted}) as app:
+        # The first request loads the API, which takes a while beside other work.
         answer = httpx2.post(
-            f"{app.base_url}/auth/session", json={"ticket": ticket}, headers=SAID, trust_env=False
+            f"{app.base_url}/auth/session", json={"ticket": ticket}, headers=SAID, timeout=60, trust_env=False
         )
     assert answer.status_code == 204
     return answer.headers["set-cookie"].partition("=")[0]
