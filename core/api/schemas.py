@@ -133,7 +133,9 @@ class Generated(BaseModel):
     size: str = Field(description="The first image's actual size", examples=["1024x1024"])
     price: float | None = Field(description="Total cost in USD; null if unknown")
     seconds: float = Field(description="From the request to the last image")
-    errors: list[MissingImage] = Field(description="The reason for each missing image")
+    errors: list[MissingImage] = Field(
+        description="The reason for each missing image, and what the service reported beside an image"
+    )
 
     @classmethod
     def of(cls, batch: Batch) -> Self:
@@ -148,7 +150,7 @@ class Generated(BaseModel):
             size=f"{first.width}x{first.height}",
             price=usd(batch.price),
             seconds=round(batch.seconds, 3),
-            errors=[MissingImage.of(error) for error in batch.failures],
+            errors=[MissingImage.of(error) for error in batch.errors],
         )
 
 

@@ -1,8 +1,14 @@
-"""Media types of image files, and the matching file name extensions."""
+"""Media types of image files, the matching file name extensions, and the size limits of images."""
 
 from __future__ import annotations
 
 MEGABYTE = 2**20
+# The largest image that can be ordered from a service, and that is accepted from it. Decoded, it takes up to
+# 256 MB of memory.
+MAX_IMAGE_PIXELS = 2**26
+# The number of bytes that `image_media_type` needs to recognise every type.
+SIGNATURE_BYTES = 12
+_SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}
 
 
 def file_extension(mime: str) -> str:
@@ -10,11 +16,21 @@ def file_extension(mime: str) -> str:
     return {"image/jpeg": "jpg"}.get(mime, mime.removeprefix("image/"))
 
 
+def image_media_type(data: bytes) -> str | None:
+    """Return the media type of the image file `data`, judged by its first SIGNATURE_BYTES bytes.
+
+    Returns None if they don't belong to a PNG, JPEG, GIF, WebP or AVIF.
+    """
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return "image/avif"
+    return next((mime for signature, mime in _SIGNATURES.items() if data.startswith(signature)), None)
+
+
 def sniff_media_type(data: bytes) -> str:
     """Return the media type of a preview image, judged by the first bytes of `data`.
 
-    Returns "image/png" or "image/webp" if the bytes say so, and otherwise "image/jpeg".
+    Returns "image/jpeg" if the type is unknown.
     """
-    if data.startswith(b"\x89PNG"):
-        return "image/png"
-    return "image/webp" if data[8:12] == b"WEBP" else "image/jpeg"
+    return image_media_type(data) or "image/jpeg"

@@ -196,7 +196,8 @@ class Job(Table, table=True):
     - `due_at`: no further attempt is made before this time, because the service refused a call without
       charge.
     - `cancel_asked`: whether the user cancelled the job during a call. If so, no further attempt is made.
-    - `error`: the last failure, as JSON of core.errors.StoredError.
+    - `error`: the last failure, as JSON of core.errors.StoredError. If the job is done, the error came beside
+      its image.
     - `reserved_micros`: the expected price at the time of submission, which counts against budgets.
     """
 

@@ -81,7 +81,7 @@ class Edits:
         `Orders.generate`.
         """
         capabilities.check_input_images(replace(recipe.params(), input_count=1), image_model(recipe.model))
-        self.orders.check_count(recipe.model, count)
+        self.orders.check_count(count)
         self.orders.check_recipes(user, (recipe,))
         # An input image changes the price. The empty key stands for the image that will be uploaded.
         reserved = self.budgets.reservation(replace(recipe, references=("",)))

@@ -23,6 +23,7 @@ from core.common.clock import utc_now
 from core.common.text import storable_text
 from core.database.database import Database
 from core.database.models import Job, Usage, UsageKind
+from core.errors.stored import StoredError
 from core.generation.job_state import end_with_images
 from core.images.gallery import Gallery
 from core.images.image_files import ImageInfo, verify_image
@@ -51,6 +52,7 @@ class ResponseMetadata:
     - `count`: the number of images.
     - `revised_prompts`: for each image, the prompt as the service changed it, or None.
     - `seconds`: the duration of the call.
+    - `error`: the error that the service reported beside the images, or None.
 
     The metadata is stored as JSON next to the images of the response, so that a crash loses nothing.
     """
@@ -62,6 +64,7 @@ class ResponseMetadata:
     seconds: float = 0.0
     input_tokens: int | None = None
     output_tokens: int | None = None
+    error: StoredError | None = None
 
     @classmethod
     def of(cls, generated: GeneratedImages) -> ResponseMetadata:
@@ -73,6 +76,7 @@ class ResponseMetadata:
             seconds=generated.seconds,
             input_tokens=generated.usage.input_tokens,
             output_tokens=generated.usage.output_tokens,
+            error=StoredError.of(generated.error) if generated.error else None,
         )
 
     def to_bytes(self) -> bytes:
@@ -186,16 +190,17 @@ class Ingest:
 
         The images are added even if the job has already ended, because they were paid for.
         """
-        damaged = next((file.error for file in files if file.error), None)
+        error = next((file.error for file in files if file.error), None) or _reported_error(metadata)
+        usable = any(file.info for file in files)
         with self.database.write() as session:
             # Lock the job's row. Another process with the same response waits here, then finds the images.
             session.get(Job, job.id, with_for_update=True)
-            ended = end_with_images(session, job, damaged, now=self.clock())
+            ended = end_with_images(session, job, error, usable=usable, now=self.clock())
             new = [file for file in files if file.info and self._add_image(session, job, metadata, file)]
             if ended or new:
-                self._record(session, job, metadata, damaged)
-        if ended and damaged:
-            self.error_counts.count(damaged)
+                self._record(session, job, metadata, error, Outcome.OK if usable else Outcome.FAILED)
+        if ended and error:
+            self.error_counts.count(error)
 
     def _add_image(self, session: Session, job: Job, metadata: ResponseMetadata, file: _StoredImage) -> bool:
         """Add the row of the image `file` to the gallery, and return True.
@@ -223,7 +228,12 @@ class Ingest:
         return True
 
     def _record(
-        self, session: Session, job: Job, metadata: ResponseMetadata, error: errors.ImageError | None
+        self,
+        session: Session,
+        job: Job,
+        metadata: ResponseMetadata,
+        error: errors.ImageError | None,
+        outcome: Outcome,
     ) -> None:
         """Write the call and its cost to the usage log.
 
@@ -241,7 +251,7 @@ class Ingest:
                 job_id=job.id,
                 started_at=started,
                 seconds=metadata.seconds,
-                outcome=Outcome.FAILED if error else Outcome.OK,
+                outcome=outcome,
                 input_tokens=metadata.input_tokens,
                 output_tokens=metadata.output_tokens,
                 price_micros=metadata.price_micros,
@@ -251,3 +261,12 @@ class Ingest:
                 error_code=error.code if error else None,
             ),
         )
+
+
+def _reported_error(metadata: ResponseMetadata) -> errors.ImageError | None:
+    """Return the error that the service reported beside the images. It isn't counted yet."""
+    if metadata.error is None:
+        return None
+    error = metadata.error.to_error()
+    error.counted = False
+    return error

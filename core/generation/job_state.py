@@ -33,14 +33,17 @@ def end_job(
     return _end(session, state, error, now, *same_call(job), col(Job.state) == JobState.RUNNING)
 
 
-def end_with_images(session: Session, job: Job, error: errors.ImageError | None, *, now: datetime) -> bool:
-    """End a job whose response has arrived: as DONE, or as FAILED if `error` is given.
+def end_with_images(
+    session: Session, job: Job, error: errors.ImageError | None, *, usable: bool, now: datetime
+) -> bool:
+    """End a job whose response has arrived: as DONE if it has a `usable` image, otherwise as FAILED.
 
-    `error` is the reason why the response has no usable image. A job that has already ended without an image
-    is changed too, because a response can arrive late. Returns False and changes nothing if the job is
-    already DONE or in the new state, or if a new call of the job has started since `job` was read.
+    `error` says why an image of the response isn't usable, or what the service reported beside its images. A
+    job that has already ended without an image is changed too, because a response can arrive late. Returns
+    False and changes nothing if the job is already DONE or in the new state, or if a new call of the job has
+    started since `job` was read.
     """
-    state = JobState.FAILED if error else JobState.DONE
+    state = JobState.DONE if usable else JobState.FAILED
     return _end(session, state, error, now, *same_call(job), col(Job.state).not_in((JobState.DONE, state)))
 
 

@@ -175,7 +175,7 @@ class Jobs:
                 select(Image.job_id, Image.id)
                 .where(Image.owner_id == owner_id, col(Image.job_id).in_([job.id for job in jobs]))
                 .where(col(Image.trashed_at).is_(None))
-                .order_by(col(Image.file_key))
+                .order_by(col(Image.created_at))
             ).all()
         waiting = any(job.state == JobState.QUEUED for job in jobs)
         positions = self.queue.positions(owner_id) if waiting else {}

@@ -53,7 +53,7 @@ class Orders:
         Raises TextRejected, PromptEmpty, PromptTooLong, TooManyPrompts, InvalidParameter, ModelRetired,
         ModelUnavailable, ImageNotFound or UploadGone.
         """
-        self.check_count(quote.recipe.model, quote.per_prompt)
+        self.check_count(quote.per_prompt)
         if quote.excess:
             raise quote.excess
         recipes = quote.recipes or (quote.recipe,)
@@ -100,7 +100,7 @@ class Orders:
         """
         if earlier := self.earlier_batch(idempotency):
             return earlier
-        self.check_count(recipe.model, count)
+        self.check_count(count)
         self.check_recipes(user, (recipe,))
         self.screen((recipe,))
         return self.submit(user, recipe, count, idempotency=idempotency)
@@ -132,9 +132,12 @@ class Orders:
         self.screen(recipes)
         return self.jobs.retry(user.user_id, *job_ids)
 
-    def check_count(self, model: str, count: int) -> None:
-        """Raise InvalidParameter if `count` is below 1 or above the limit of `model` for one prompt."""
-        limit = self.quotes.max_images(model)
+    def check_count(self, count: int) -> None:
+        """Raise InvalidParameter if `count` is below 1 or above the limit for one prompt.
+
+        Each image is a call of its own, so the limit is the same for all models.
+        """
+        limit = self.settings.max_images
         if not 1 <= count <= limit:
             raise errors.InvalidParameter(f"Choose 1 to {limit} images.", field="n")
 

@@ -60,10 +60,6 @@ class Quotes:
         """Return the image models that can be chosen now. The default model comes first."""
         return catalogue.offered_models(self.settings, today=self.clock().date())
 
-    def max_images(self, model: str) -> int:
-        """Return how many images of one prompt a user may order from `model` at once."""
-        return min(self.settings.max_images, catalogue.image_model(model).max_images)
-
     def quote(self, recipe: Recipe, per_prompt: int = 1, *, many: bool = False) -> Quote:
         """Return a quote for `per_prompt` images of each prompt of a recipe.
 

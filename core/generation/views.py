@@ -56,6 +56,12 @@ class Batch:
         return (max(ends) - min(job.created_at for job in self.jobs)).total_seconds() if ends else 0.0
 
     @property
+    def errors(self) -> tuple[StoredError, ...]:
+        """The `failures`, and the errors that came beside an image."""
+        beside = (job.error for job in self.jobs if job.image_ids and not job.is_live)
+        return (*self.failures, *(error for error in beside if error))
+
+    @property
     def failures(self) -> tuple[StoredError, ...]:
         """One error for each job that ended without an image."""
         return tuple(
@@ -85,7 +91,7 @@ class Batches:
             images = session.exec(
                 select(Image)
                 .where(Image.owner_id == owner_id, col(Image.job_id).in_([job.id for job in jobs]))
-                .order_by(col(Image.file_key))
+                .order_by(col(Image.created_at))
             ).all()
         if not jobs:
             raise errors.ImageNotFound
@@ -102,7 +108,8 @@ class JobView:
     - `attempts`: the number of calls that have started.
     - `image_ids`: the ids of the job's images, once the job is done.
     - `queue_position`: the job's position in the queue, if it is queued.
-    - `error`: the last failure. A queued job with an error waits until `due_at` for its next call.
+    - `error`: the last failure. A queued job with an error waits until `due_at` for its next call. A done job
+      with an error has an image, and the error came beside it.
     """
 
     id: str

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
-from io import BytesIO
 from itertools import chain, repeat
 from typing import TypeVar
 
@@ -31,11 +30,11 @@ from core.generation.ingest import Ingest, ResponseMetadata
 from core.generation.job_state import end_job, row_count, same_call
 from core.images import uploads
 from core.images.gallery import Gallery
-from core.images.reencoding import MAX_ENCODED_BYTES, reencode
+from core.images.reencoding import as_png
 from core.prompts.recipe import Recipe
 from core.provider.client import ServiceClient
 from core.provider.images import GeneratedImages
-from core.provider.payloads import InputImage, InputImages, user_tag
+from core.provider.payloads import INPUT_MIMES, InputImage, InputImages, user_tag
 from core.storage.keys import image_key, partial_key, response_metadata_key, unreadable_response_key
 from core.storage.spool import Spool, SpooledCall
 from core.storage.storage import Storage
@@ -244,7 +243,8 @@ class Worker:
 
     def _gallery_image(self, owner_id: str, image_id: str) -> InputImage:
         image = self.gallery.get_untrashed(owner_id, image_id)
-        return InputImage(self.gallery.original(owner_id, image_id), image.mime)
+        original = InputImage(self.gallery.original(owner_id, image_id), image.mime)
+        return original if image.mime in INPUT_MIMES else _as_png(original)
 
     def _uploaded(self, owner_id: str, key: str) -> InputImage:
         return InputImage(uploads.read_upload(self.storage, owner_id, key), uploads.upload_mime(key))
@@ -493,7 +493,7 @@ def _as_png(image: InputImage) -> InputImage:
     """Return `image` as a PNG. A mask is a PNG, and services need a mask and its image in the same format."""
     if image.mime == "image/png":
         return image
-    png = reencode(BytesIO(image.data), max_bytes=MAX_ENCODED_BYTES, lossless=True)
+    png = as_png(image.data)
     return InputImage(png.data, png.mime)
 
 

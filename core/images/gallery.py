@@ -48,7 +48,7 @@ from core.storage.keys import thumbnail_key
 from core.storage.storage import Storage
 
 PURGE_BATCH = 500
-# To create a thumbnail, an image of up to 50 million pixels is held in memory.
+# To create a thumbnail, an image of up to MAX_IMAGE_PIXELS is held in memory.
 THUMBNAILS_AT_ONCE = 2
 
 

@@ -5,22 +5,30 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 
 from PIL import Image
 
+from core.common.media_types import MAX_IMAGE_PIXELS
 from core.errors import BadImage
+from core.images.colours import to_srgb, with_eight_bits
 
-MAX_BYTES = 64 * 1024 * 1024
-MAX_PIXELS = 50_000_000
+# Enough for the largest image that fits into a response as base64.
+MAX_BYTES = 192 * 1024 * 1024
 THUMBNAIL_SIDE = 512
 THUMBNAIL_QUALITY = 80
 # The keywords of the PNG texts that Atelier writes into download copies or removes from them.
 PROMPT_KEYWORDS = frozenset({"parameters", "prompt"})
-_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-_MIMES = {"PNG": "image/png", "WEBP": "image/webp", "JPEG": "image/jpeg"}
+_PNG_MAGIC, _JPEG_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
+# Bytes that mean other pixels than the zeros that libjpeg puts in place of missing bytes.
+_FILLING = b"\x55" * 64
+FORMATS = ("PNG", "WEBP", "JPEG", "GIF", "AVIF")
+# MPO is Pillow's name for a JPEG that has more images behind it, such as a preview.
+_MIMES = {kind: f"image/{kind.lower()}" for kind in FORMATS} | {"MPO": "image/jpeg"}
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 _TRANSPOSITIONS = {
@@ -79,39 +87,53 @@ class _Chunk:
 def verify_image(data: bytes) -> ImageInfo:
     """Decode the image file `data` completely, and return its type and size. The type is read from the bytes.
 
-    Accepts a PNG, WebP or JPEG that isn't animated, has up to 64 MB and 50 million pixels, and has no bytes
-    after its end. Raises BadImage for anything else.
+    Accepts a PNG, WebP, JPEG, GIF or AVIF that has up to MAX_BYTES bytes and MAX_IMAGE_PIXELS pixels. Of an
+    animation, only the first frame is decoded. A JPEG may lack its end marker, and any file may have further
+    bytes after its end, as viewers show it nevertheless. Raises BadImage for anything else.
     """
-    if len(data) > MAX_BYTES:
-        raise BadImage(details=f"{len(data)} bytes, more than {MAX_BYTES}")
-    try:
-        with Image.open(BytesIO(data), formats=tuple(_MIMES)) as image:
-            _check_shape(image)
-            _check_ends(image.format or "", data)
-            image.load()
-            return _info(image, data)
-    except DECODE_ERRORS as error:
-        raise BadImage(details=f"{len(data)} bytes: {error or type(error).__name__}") from error
+    with opened(data) as image:
+        if image.format == "PNG":
+            for _ in _chunks(data):  # Pillow doesn't check what comes after the pixels.
+                pass
+        image.load()
+        if _lacks_end(data):
+            _check_scans(image, data)
+        return _info(image, data)
 
 
 def thumbnail(data: bytes) -> bytes:
-    """Return a thumbnail of the image file `data`: an upright WebP of at most 512 x 512 pixels.
+    """Return a thumbnail of the image file `data`: an upright WebP of at most 512 x 512 pixels, in sRGB.
 
     The thumbnail has no metadata. Raises BadImage if `data` can't be decoded.
     """
+    with opened(data) as image:
+        image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
+        transposition = _TRANSPOSITIONS.get(_orientation(image))
+        upright = image.transpose(transposition) if transposition is not None else image
+        small = with_eight_bits(upright)
+        small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        file = BytesIO()
+        to_srgb(small).save(file, "WEBP", quality=THUMBNAIL_QUALITY)
+        return file.getvalue()
+
+
+@contextmanager
+def opened(data: bytes) -> Iterator[Image.Image]:
+    """Open the image file `data` for a `with` block, at its first frame. The pixels aren't decoded yet.
+
+    Decoding errors in the block are raised as BadImage, and so is a file that is too large. A JPEG that lacks
+    its end marker gets one.
+    """
+    if len(data) > MAX_BYTES:
+        raise BadImage(details=f"{len(data)} bytes, more than {MAX_BYTES}")
+    file = BytesIO(data.rstrip(b"\xff") + _JPEG_END if _lacks_end(data) else data)
     try:
-        with Image.open(BytesIO(data), formats=tuple(_MIMES)) as image:
-            _check_shape(image)
-            image.draft("RGB", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))
-            transposition = _TRANSPOSITIONS.get(_orientation(image))
-            small = image.transpose(transposition) if transposition is not None else image
-            small = small.convert("RGBA" if small.has_transparency_data else "RGB")
-            small.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-            file = BytesIO()
-            small.save(file, "WEBP", quality=THUMBNAIL_QUALITY)
-            return file.getvalue()
+        with Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > MAX_IMAGE_PIXELS:
+                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS}")
+            yield image
     except DECODE_ERRORS as error:
-        raise BadImage(details=str(error)) from error
+        raise BadImage(details=f"{len(data)} bytes: {error or type(error).__name__}") from error
 
 
 def download_copy(data: bytes, *, recipe_text: dict[str, str] | None) -> bytes:
@@ -136,24 +158,21 @@ def download_copy(data: bytes, *, recipe_text: dict[str, str] | None) -> bytes:
     return b"".join([_PNG_MAGIC, *parts[:pixels], *texts, *parts[pixels:]])
 
 
-def _check_shape(image: Image.Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_PIXELS}")
-    if (frames := getattr(image, "n_frames", 1)) > 1:
-        raise ValueError(f"{frames} frames, not a still image")
+def _lacks_end(data: bytes) -> bool:
+    """Return whether `data` is a JPEG without an end marker behind the start of its last scan of pixels."""
+    return data.startswith(_JPEG_MAGIC) and data.rfind(_JPEG_END) < data.rfind(_JPEG_SCAN)
 
 
-def _check_ends(kind: str, data: bytes) -> None:
-    """Raise ValueError if the file is cut off or has bytes after its end. Pillow doesn't check this."""
-    if kind == "PNG":
-        for _ in _chunks(data):
-            pass
-    elif kind == "WEBP":
-        length = int.from_bytes(data[4:8], "little") + 8
-        if length != len(data):
-            raise ValueError(f"a WebP of {length} bytes")
-    elif not data.endswith(b"\xff\xd9"):
-        raise ValueError("the JPEG has no end, or bytes behind it")
+def _check_scans(image: Image.Image, data: bytes) -> None:
+    """Raise ValueError if the JPEG `data`, which lacks its end marker, also lacks pixels.
+
+    `image` is the decoded image. Libjpeg makes up missing pixels, and doesn't say so. If other bytes in place
+    of the missing ones change the image, some were missing.
+    """
+    longer = data.rstrip(b"\xff") + _FILLING + _JPEG_END
+    with Image.open(BytesIO(longer), formats=("JPEG",)) as filled:
+        if zlib.crc32(filled.tobytes()) != zlib.crc32(image.tobytes()):
+            raise ValueError("the JPEG is cut off")
 
 
 def _info(image: Image.Image, data: bytes) -> ImageInfo:
@@ -177,9 +196,9 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _chunks(data: bytes) -> Iterator[_Chunk]:
-    """Yield the chunks of a PNG.
+    """Yield the chunks of a PNG, and then any bytes after its end as a chunk without a kind.
 
-    Raises ValueError if a checksum is wrong, the end is missing, or there are bytes after the end.
+    Raises ValueError if a checksum is wrong or the end is missing.
     """
     at, kind = len(_PNG_MAGIC), b""
     while kind != b"IEND":
@@ -190,8 +209,8 @@ def _chunks(data: bytes) -> Iterator[_Chunk]:
             raise ValueError(f"the PNG is damaged at byte {at}")
         yield _Chunk(kind, body, raw)
         at += len(raw)
-    if at != len(data):
-        raise ValueError(f"{len(data) - at} bytes behind the PNG's end")
+    if at < len(data):
+        yield _Chunk(b"", b"", data[at:])
 
 
 def _text_chunk(keyword: str, text: str) -> bytes:

@@ -12,14 +12,15 @@ from PIL import Image, ImageOps
 
 from core.common.media_types import MEGABYTE
 from core.errors import MaskRejected, UploadRejected, UploadTooLarge
-from core.images.image_files import DECODE_ERRORS
+from core.images.colours import to_srgb, with_eight_bits
+from core.images.image_files import DECODE_ERRORS, opened
 
 # The size of a camera's photo. Decoded, it takes up to 100 MB of memory.
 MAX_PIXELS = 25_000_000
 # The largest file that the service accepts (OpenAI's Images API, November 2026).
 MAX_ENCODED_BYTES = 50 * MEGABYTE
 JPEG_QUALITY = 95
-_FORMATS = ("PNG", "JPEG", "WEBP")
+_UPLOAD_FORMATS = ("PNG", "JPEG", "WEBP")
 # Pillow's name for a camera's JPEG that contains more images, such as a preview. Only the first one is used.
 _MULTI_PICTURE = "MPO"
 
@@ -38,14 +39,25 @@ def reencode(file: BinaryIO, *, max_bytes: int, lossless: bool = False) -> Reenc
     """Decode the PNG, JPEG or WebP in `file`, and return it encoded anew, upright and without metadata.
 
     The type is read from the bytes. The new image is a PNG if the file was a PNG, if the image is
-    transparent, or if `lossless` is True. Otherwise it is a JPEG. A colour profile is dropped, and the
-    colours are taken as sRGB. Raises UploadTooLarge if the file has more than `max_bytes` bytes or too many
-    pixels, and UploadRejected if it can't be decoded or is animated.
+    transparent, or if `lossless` is True. Otherwise it is a JPEG. The colours are converted to sRGB. Raises
+    UploadTooLarge if the file has more than `max_bytes` bytes or too many pixels, and UploadRejected if it
+    can't be decoded or is animated.
     """
     with _opened(file, max_bytes) as image:
         was_png = image.format == "PNG"
         pixels = _pixels(image)
     return _encoded(pixels, "PNG" if was_png or lossless or pixels.mode == "RGBA" else "JPEG")
+
+
+def as_png(data: bytes) -> ReencodedImage:
+    """Decode the gallery's image file `data`, and return it as an upright PNG without metadata, in sRGB.
+
+    All formats of the gallery are accepted. Of an animation, only the first frame is used. Raises
+    UploadTooLarge if the PNG is too large for the service, and BadImage if `data` can't be decoded.
+    """
+    with opened(data) as image:
+        pixels = _pixels(image)
+    return _encoded(pixels, "PNG")
 
 
 def reencode_mask(file: BinaryIO, *, size: tuple[int, int], max_bytes: int) -> ReencodedImage:
@@ -81,7 +93,7 @@ def _opened(file: BinaryIO, max_bytes: int, *, field: str = "image") -> Iterator
     if length > max_bytes:
         raise UploadTooLarge(f"An image can be at most {max_bytes // MEGABYTE} MB.", field=field)
     try:
-        with Image.open(file, formats=_FORMATS) as image:
+        with Image.open(file, formats=_UPLOAD_FORMATS) as image:
             _check_shape(image, field)
             yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -102,18 +114,10 @@ def _too_many_pixels(field: str) -> UploadTooLarge:
 
 
 def _pixels(image: Image.Image) -> Image.Image:
-    """Return the decoded image, upright and in the mode RGB or RGBA.
-
-    The metadata that Pillow would write into a new file is removed.
-    """
+    """Return the decoded image, upright, in the mode RGB or RGBA and in sRGB, and without metadata."""
     # Rotate in place, because a copy would need as much memory as the image.
     ImageOps.exif_transpose(image, in_place=True)
-    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255
-        image = image.point(lambda value: value / 256).convert("L")
-    mode = "RGBA" if image.has_transparency_data else "RGB"
-    pixels = image if image.mode == mode else image.convert(mode)
-    pixels.info.clear()
-    return pixels
+    return to_srgb(with_eight_bits(image))
 
 
 def _encoded(pixels: Image.Image, kind: str) -> ReencodedImage:

@@ -16,6 +16,7 @@ from datetime import date
 from decimal import Decimal
 from urllib.parse import urlsplit
 
+from core.common.media_types import MAX_IMAGE_PIXELS
 from core.prompts.recipe import AUTO, GenerateParams
 from core.settings import (
     DEFAULT_IMAGE_MODEL,
@@ -149,7 +150,9 @@ class TextModel:
 
 
 CUSTOM_SIZES = SizeRule(step=16, max_edge=3840, max_ratio=3, min_pixels=655_360, max_pixels=8_294_400)
-_COMPATIBLE_SIZES = SizeRule(step=1, max_edge=8192, max_ratio=16, min_pixels=4096, max_pixels=2**26)
+_COMPATIBLE_SIZES = SizeRule(
+    step=1, max_edge=8192, max_ratio=16, min_pixels=4096, max_pixels=MAX_IMAGE_PIXELS
+)
 _GPT_PRICE = TokenPrice(text_input=Decimal(5), image_input=Decimal(8), output=Decimal(30))
 _GPT_2 = ImageModel("gpt-image-2", "GPT Image 2", "live", size_rule=CUSTOM_SIZES, price=_GPT_PRICE)
 _GPT_1 = ImageModel("gpt-image-1", "GPT Image 1", "retired", date(2026, 10, 23), DEFAULT_IMAGE_MODEL)

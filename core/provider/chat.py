@@ -7,6 +7,8 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import structlog
+
 from core.common.text import limit_combining_marks
 from core.errors import (
     BadResponse,
@@ -29,9 +31,12 @@ from core.provider.catalogue import MAX_PROMPT_LENGTH
 from core.provider.connection import Connection, ResponseStream
 from core.provider.payloads import Call, chat_call
 from core.provider.pricing import TokenCount, text_price
+from core.provider.response_events import JsonObject, read_events
 from core.provider.response_limits import extend_deadline, recorded_bytes
-from core.provider.responses import ChatResponse, JsonObject, as_object, cost_on_error
+from core.provider.responses import ChatResponse, as_object, cost_on_error
 from core.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 # In characters: the longest text, including reasoning, that 16,000 output tokens can hold.
 _MAX_RESPONSE_LENGTH = 100_000
@@ -133,7 +138,7 @@ class ChatClient:
         stream = connection.open_with_retries(call, connection.deadline(self._settings.text_timeout))
         response = ChatResponse()
         with cost_on_error(response, lambda usage: text_price(model, usage)), _keep_unfinished(response):
-            request_id = connection.request_id(stream)
+            request_id = connection.request_id(stream.response)
             ended = yield from self._chunks(stream, response, request_id)
             text = self._finished_text(response, request, request_id, ended=ended)
             missing = missing_facts(text, request)
@@ -153,18 +158,21 @@ class ChatClient:
         """Yield the text of each chunk as it arrives, without reasoning, and add the chunk to `response`.
 
         Returns whether the service marked the end of the response, apart from its `finish_reason`. Raises
-        EnhancementTooLong if the response exceeds _MAX_RESPONSE_LENGTH.
+        EnhancementTooLong if the response exceeds _MAX_RESPONSE_LENGTH. Raises the error that the service
+        reported, unless the whole text came beside it.
         """
         connection, limit = self._connection, self._settings.text_timeout
         last = connection.deadline(limit * MAX_TIMEOUTS)
         visible, whole = ReasoningFilter(), False
+        reported: ImageError | None = None
         try:
             with connection.reading(stream, paid=False):
-                for event in connection.events(stream, paid=False):
-                    chunk = response.add_chunk(event)
-                    whole = whole or "message" in _first_choice(event)
+                for event in read_events(stream.response, images=False):
+                    reported = reported or connection.reported_error(event, stream.response, paid=False)
+                    chunk = response.add_chunk(event.body)
+                    whole = whole or "message" in _first_choice(event.body)
                     _check_length(response.length, _MAX_RESPONSE_LENGTH, request_id)
-                    if _has_words(event):
+                    if _has_words(event.body):
                         extend_deadline(stream.response, connection.deadline(limit), last)
                     if shown := visible.feed(chunk):
                         yield shown
@@ -173,7 +181,13 @@ class ChatClient:
             if isinstance(error, EnhancementTooLong) or _reason(response) not in _END_REASONS:
                 if isinstance(error, BadResponse) and not isinstance(error, WebPageReceived):
                     error.message = _NOT_A_PROMPT
+                if reported:
+                    raise reported from error
                 raise
+        if reported:
+            if _reason(response) not in _END_REASONS or not response.text:
+                raise reported
+            log.warning("error_beside_text", code=reported.code, details=reported.details)
         if shown := visible.finish():
             yield shown
         return whole or _END_MARK.search(recorded_bytes(stream.response)[-_END_MARK_BYTES:]) is not None

@@ -18,6 +18,7 @@ import structlog
 from core.errors import ImageError, RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable, SettingsError
 from core.provider.catalogue import is_official
 from core.provider.error_translation import (
+    ServiceFault,
     error_from_fault,
     fault_from_body,
     fault_from_error,
@@ -28,8 +29,8 @@ from core.provider.error_translation import (
     unlabelled_fault,
 )
 from core.provider.payloads import Call
+from core.provider.response_events import ResponseEvent
 from core.provider.response_limits import Deadline, deadline_hooks, record_response
-from core.provider.responses import JsonObject, is_event_stream, json_texts, parse_object
 from core.settings import Settings
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ class Connection:
         """Return `text` without API keys, cut to the maximum length of error details."""
         return redact(text, self._key)
 
-    def request_id(self, stream: ResponseStream) -> str | None:
-        return read_request_id(stream.response, secret=self._key)
+    def request_id(self, response: httpx2.Response) -> str | None:
+        return read_request_id(response, secret=self._key)
 
     def open(self, call: Call, deadline: Deadline, *, send_until: Deadline | None = None) -> ResponseStream:
         """Send `call` and return the response. The response's body is still unread.
@@ -167,29 +168,18 @@ class Connection:
             except sdk_errors() as error:
                 raise translate_error(error, paid=paid, secret=self._key, response=stream.response) from error
 
-    def events(self, stream: ResponseStream, *, paid: bool) -> Iterator[JsonObject]:
-        """Yield the JSON objects of a response: one for each event, or a single one if there are no events.
+    def reported_error(
+        self, event: ResponseEvent, response: httpx2.Response, *, paid: bool
+    ) -> ImageError | None:
+        """Return the error that `event` of `response` reports, or None if it reports none.
 
-        `paid` is true if the call buys images. Raises an ImageError if an event reports an error. An event
-        that isn't a JSON object is skipped, because a later event may hold a paid image. If an event was
-        skipped, ValueError is raised after the last event.
+        `paid` is true if the call buys images.
         """
-        unreadable: ValueError | None = None
-        for text in json_texts(stream.response, images=paid):
-            try:
-                event = parse_object(text, stream.response)
-            except ValueError as error:
-                unreadable = error
-                continue
-            if event.get("error") or event.get("type") == "error":
-                fault = fault_from_body(event, stream.response)
-                raise error_from_fault(fault, paid=paid, secret=self._key)
-            streamed = is_event_stream(stream.response)
-            if unlabelled := unlabelled_fault(event, stream.response, streamed=streamed):
-                raise error_from_fault(unlabelled, paid=paid, secret=self._key)
-            yield event
-        if unreadable is not None:
-            raise unreadable
+        if event.error is not None:
+            fault: ServiceFault | None = fault_from_body(event.error, response)
+        else:
+            fault = unlabelled_fault(event.body, response, streamed=event.streamed)
+        return error_from_fault(fault, paid=paid, secret=self._key) if fault else None
 
     def _send(self, call: Call, deadline: Deadline) -> ResponseStream:
         sdk = self.connect()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, TypeAlias
 
-JsonObject: TypeAlias = dict[str, Any]
+from core.provider.response_events import JsonObject
+from core.provider.responses import CONTAINERS, IMAGE_FIELDS
+
 # The keys under which an error, or the cause of an error, is nested.
 _NESTED_KEYS = ("error", "errors", "base_resp", "detail", "message", "metadata", "raw")
 _TEXT_KEYS = (
@@ -23,7 +24,7 @@ _CODE_KEYS = ("code", "error_code", "errorCode", "status_code")
 _SUCCESS_CODES = frozenset(("", "0", "200", "none", "null", "ok", "success"))
 _REQUEST_PARTS = ("body", "query", "form", "header", "path")
 # The keys under which services send what was asked for.
-_RESULT_KEYS = ("data", "images", "image", "b64_json", "url", "choices", "output", "result", "results")
+_RESULT_KEYS = ("choices", *CONTAINERS, *IMAGE_FIELDS)
 # An error that is nested more deeply, or that lists more errors, is read only up to here.
 _MAX_DEPTH, _MAX_OBJECTS = 6, 100
 

@@ -42,7 +42,6 @@ from core.errors import (
     scrub,
 )
 from core.provider.error_bodies import (
-    JsonObject,
     error_code,
     error_objects,
     error_place,
@@ -63,6 +62,7 @@ from core.provider.error_classes import (
     class_of_refusal,
     passes_soon,
 )
+from core.provider.response_events import JsonObject
 from core.provider.responses import as_object
 
 _NEVER_SENT = (

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import httpx2
 import structlog
 
+from core.common.media_types import image_media_type
 from core.errors import (
     BadResponse,
     ImageError,
@@ -25,13 +27,13 @@ from core.provider.error_translation import sdk_errors
 from core.provider.image_download import ImageDownloader
 from core.provider.payloads import NO_INPUTS, InputImages, image_call
 from core.provider.pricing import TokenCount, image_price
+from core.provider.response_events import JsonObject, ResponseEvent, read_events
 from core.provider.response_limits import Deadline, record_response, record_rest, recorded_bytes, write_to
 from core.provider.responses import (
+    IMAGE_FIELDS,
     ImageResponse,
-    JsonObject,
     cost_on_error,
     decode_image,
-    is_event_stream,
     text_content,
 )
 from core.settings import Settings
@@ -40,6 +42,10 @@ log = structlog.get_logger(__name__)
 
 # In characters of base64, which encode an image of twelve megabytes.
 _MAX_PARTIAL_LENGTH = 16 * 2**20
+# Of the reasons why images can't be read, the first few are told.
+_MAX_REASONS = 10
+_ABSOLUTE_URL = re.compile(r"https?://", re.IGNORECASE)
+_ADDRESS_FIELDS = frozenset({"url", "image_url", "imageUrl", "imageURL"})
 # The response headers that say how to read the body. Only these are kept with a received body.
 _KEPT_HEADERS = ("content-type", "content-encoding", "x-request-id")
 # How long a download is tried for a response that is read again.
@@ -80,8 +86,9 @@ class GeneratedImages:
     """The images of one paid response, byte for byte as the service encoded them.
 
     `revised_prompts` has one entry per image: the prompt as the service rewrote it, or None. `price_micros`
-    is in micro-USD, or None if the price is unknown. `seconds` is how long the call took. If a part of the
-    response couldn't be read, `response_body` is the whole response body; otherwise `response_body` is empty.
+    is in micro-USD, or None if the price is unknown. `seconds` is how long the call took. `error` is the
+    error that the service reported beside the images, or None. If a part of the response couldn't be read,
+    `response_body` is the whole response body; otherwise `response_body` is empty.
     """
 
     images: tuple[bytes, ...]
@@ -90,7 +97,8 @@ class GeneratedImages:
     request_id: str | None
     model: str
     price_micros: int | None
-    seconds: float
+    seconds: float = 0.0
+    error: ImageError | None = None
     response_body: bytes = b""
 
 
@@ -121,7 +129,8 @@ class ImagesClient:
 
         Raises OutcomeUnknown if the call may have been charged but its response is incomplete. Raises
         BadResponse if the response holds no readable image. Both errors carry the received response body in
-        `response_body`. Any other failure raises the error that `translate_error` returns.
+        `response_body`. Any other failure raises the error that the service reported, or the error that
+        `translate_error` returns.
         """
         connection = self._connection
         started = connection.clock()
@@ -167,66 +176,81 @@ class ImagesClient:
 
         Images that are only an address are downloaded, within `download_seconds`.
         """
-        connection = self._connection
-        with _body_on_error(stream), connection.reading(stream, paid=True):
-            response = self._read(stream, partials)
-            if not response.incomplete:
+        connection, response = self._connection, stream.response
+        with _body_on_error(response), connection.reading(stream, paid=True):
+            found = self._read(response, partials)
+            if not found.incomplete:
                 sink.finish()
-            with cost_on_error(response, lambda usage: image_price(params.model, usage)):
-                images = self._images(response, stream, connection.deadline(download_seconds))
-        incomplete = response.incomplete or len(images) < len(response.items)
+            with cost_on_error(found, lambda usage: image_price(params.model, usage)):
+                images = self._images(found, response, connection.deadline(download_seconds))
         return GeneratedImages(
             images=tuple(image for image, _ in images),
             revised_prompts=tuple(revised for _, revised in images),
-            usage=response.usage,
-            request_id=connection.request_id(stream),
+            usage=found.usage,
+            request_id=self._connection.request_id(response),
             model=params.model,
-            price_micros=image_price(params.model, response.usage),
-            seconds=0.0,
-            response_body=recorded_bytes(stream.response) if incomplete else b"",
+            price_micros=image_price(params.model, found.usage),
+            error=found.error,
+            response_body=recorded_bytes(response) if found.incomplete else b"",
         )
 
-    def _read(self, stream: ResponseStream, partials: _PartialImages) -> ImageResponse:
-        """Read the response to its end and return its images, which aren't decoded yet.
+    def _read(self, response: httpx2.Response, partials: _PartialImages) -> ImageResponse:
+        """Read `response` to its end and return its images, which aren't decoded yet, and its first error.
 
-        Partial images are passed to `partials`. If reading fails after an image has arrived, the images so
-        far are returned with `incomplete` set. If reading fails before that, the error is raised. Raises
-        ResponseTruncated if a stream ends without an image.
+        Partial images are passed to `partials`. If reading fails after an image or an error has arrived, what
+        has arrived is returned with `incomplete` set. If reading fails before that, the failure is raised.
         """
-        response = ImageResponse()
-        streamed = is_event_stream(stream.response)
+        found = ImageResponse()
         try:
-            for event in self._connection.events(stream, paid=True):
-                kind = str(event.get("type", ""))
-                if kind.endswith(".partial_image"):
-                    partials.show(event)
-                elif kind.endswith(".completed") or not streamed:
-                    response.add(event)
-        except sdk_errors(ImageError) as error:
+            self._read_events(response, found, partials)
+        except sdk_errors() as error:
             if isinstance(error, httpx2.DecodingError):
-                record_rest(stream.response)
-            if not response.items:
+                record_rest(response)
+                self._read_as_received(response, found, partials)
+            if not (found.items or found.error):
                 raise
-            response.incomplete = True
+            found.incomplete = True
             log.warning("image_stream_broken_after_image", error=type(error).__name__)
-        if not response.items and streamed:
+        if not (found.items or found.error or found.answered):
             raise ResponseTruncated(
                 details="the stream ended before the image was complete",
-                request_id=self._connection.request_id(stream),
+                request_id=self._connection.request_id(response),
             )
-        return response
+        return found
+
+    def _read_events(self, response: httpx2.Response, found: ImageResponse, partials: _PartialImages) -> None:
+        for event in read_events(response, images=True):
+            found.error = found.error or self._connection.reported_error(event, response, paid=True)
+            if _is_partial(event):
+                partials.show(event.body)
+            else:
+                found.add(event)
+
+    def _read_as_received(
+        self, response: httpx2.Response, found: ImageResponse, partials: _PartialImages
+    ) -> None:
+        """Read the recorded body of `response` again, without decompressing it.
+
+        Some services say that a body is compressed although it isn't.
+        """
+        if "content-encoding" in response.headers:
+            plain = httpx2.Response(response.status_code, content=recorded_bytes(response))
+            with suppress(ValueError, httpx2.HTTPError):
+                self._read_events(plain, found, partials)
 
     def _images(
-        self, response: ImageResponse, stream: ResponseStream, deadline: Deadline
+        self, found: ImageResponse, response: httpx2.Response, deadline: Deadline
     ) -> list[tuple[bytes, str | None]]:
-        """Return the images in `response`, each as a pair of its bytes and its revised prompt (or None).
+        """Return the images in `found`, each as a pair of its bytes and its revised prompt (or None).
 
-        An image that can't be read is logged and left out. Raises BadResponse if no image can be read.
+        An image that can't be read is logged and left out, and `found.incomplete` is set. If no image can be
+        read, raises ImageNotDownloaded if one can still be downloaded, else the error that the service
+        reported, or BadResponse if it reported none.
         """
         images: list[tuple[bytes, str | None]] = []
         problems: list[str] = []
         missing = False
-        for item in response.items:
+        for item in found.items:
             try:
                 revised = text_content(item.get("revised_prompt")) or None
                 images.append((self._image_bytes(item, deadline), revised))
@@ -236,14 +260,17 @@ class ImagesClient:
             except sdk_errors() as error:
                 problems.append(self._connection.redact(f"{type(error).__name__}: {error}"))
         if problems:
-            log.warning("image_unreadable", reasons=problems, readable=len(images))
-        if not images:
-            kind = ImageNotDownloaded if missing else BadResponse if problems else NoImage
-            raise kind(
-                details="; ".join(problems) or "no image in it",
-                request_id=self._connection.request_id(stream),
-            )
-        return images
+            found.incomplete = True
+            log.warning("image_unreadable", reasons=problems[:_MAX_REASONS], readable=len(images))
+        if images:
+            return images
+        if found.error and not missing:
+            raise _without_image(found.error, found, response)
+        kind = ImageNotDownloaded if missing else BadResponse if problems else NoImage
+        raise kind(
+            details="; ".join(problems[:_MAX_REASONS]) or "no image in it",
+            request_id=self._connection.request_id(response),
+        )
 
     def _image_bytes(self, item: JsonObject, deadline: Deadline) -> bytes:
         """Return the bytes of the image in `item`, decoded from base64 or downloaded from the image's URL.
@@ -251,14 +278,35 @@ class ImagesClient:
         Raises ValueError if `item` holds no usable image, and ImageNotDownloaded or InvalidURL if the
         download fails.
         """
-        encoded, url = item.get("b64_json"), item.get("url")
-        if isinstance(encoded, str) and encoded:
-            return decode_image(encoded)
-        if not isinstance(url, str) or not url:
-            raise ValueError("an image without b64_json or url")
-        if url.startswith("data:"):
-            return decode_image(url)
-        return self._downloader.fetch(url, deadline)
+        problem: Exception = ValueError("an image without b64_json or url")
+        for name in IMAGE_FIELDS:
+            value = item.get(name)
+            try:
+                if isinstance(value, bytes) and value:
+                    return value
+                if isinstance(value, str) and value.strip():
+                    return self._bytes_of(name, value.strip(), deadline)
+            except sdk_errors() as error:
+                problem = error
+        raise problem
+
+    def _bytes_of(self, name: str, value: str, deadline: Deadline) -> bytes:
+        """Return the bytes of the image in `value`, the value of the field `name` of an image.
+
+        `value` is base64 or an address, which some services put into the field of the other.
+        """
+        if not _ABSOLUTE_URL.match(value):
+            try:
+                image = decode_image(value)
+            except ValueError:
+                if name not in _ADDRESS_FIELDS or value[:5].lower() == "data:":
+                    raise
+            else:
+                if name == "b64_json" or image_media_type(image) or value[:5].lower() == "data:":
+                    return image
+            if name not in _ADDRESS_FIELDS:
+                raise ValueError(f"{name} is neither an image nor an address")
+        return self._downloader.fetch(value, deadline)
 
 
 class _Body(httpx2.SyncByteStream):
@@ -279,6 +327,23 @@ class _Received:
 
     def close(self) -> None:
         self.response.close()
+
+
+def _is_partial(event: ResponseEvent) -> bool:
+    return "partial_image" in event.kind or "partial_image_index" in event.body
+
+
+def _without_image(error: ImageError, found: ImageResponse, response: httpx2.Response) -> ImageError:
+    """Return `error`, which the service reported instead of a readable image.
+
+    If the response held more than the error, the error carries the response body. If it held images, they may
+    have been charged.
+    """
+    if found.items:
+        error.charged = None
+    if found.items or found.incomplete:
+        error.response_body = recorded_bytes(response)
+    return error
 
 
 class _PartialImages:
@@ -308,7 +373,7 @@ class _PartialImages:
 
 
 @contextmanager
-def _body_on_error(stream: ResponseStream) -> Iterator[None]:
+def _body_on_error(response: httpx2.Response) -> Iterator[None]:
     """Add the received response body to a BadResponse or OutcomeUnknown raised in the with-block.
 
     The call may have been charged, and a paid image may be recovered from the body.
@@ -316,5 +381,5 @@ def _body_on_error(stream: ResponseStream) -> Iterator[None]:
     try:
         yield
     except (BadResponse, OutcomeUnknown) as error:
-        error.response_body = recorded_bytes(stream.response)
+        error.response_body = recorded_bytes(response)
         raise

@@ -11,6 +11,7 @@ from core.errors import ImageError, PromptFlagged, ServiceBusy
 from core.provider.catalogue import is_official
 from core.provider.connection import Connection
 from core.provider.payloads import moderation_call
+from core.provider.response_events import read_events
 from core.provider.responses import flagged_categories
 from core.settings import Moderation, Settings
 
@@ -61,9 +62,12 @@ class ModerationClient:
     def _request(self, texts: Sequence[str]) -> tuple[str, ...]:
         connection = self._connection
         stream = connection.open(moderation_call(texts), connection.deadline(MODERATION_SECONDS))
+        names: list[str] = []
         with connection.reading(stream, paid=False):
-            events = connection.events(stream, paid=False)
-            names = [name for event in events for name in flagged_categories(event)]
+            for event in read_events(stream.response, images=False):
+                if error := connection.reported_error(event, stream.response, paid=False):
+                    raise error
+                names += flagged_categories(event.body)
         return tuple(map(connection.redact, names))
 
     @property

@@ -14,13 +14,15 @@ from core.prompts.styles import with_style
 from core.provider.catalogue import count_partial_images, image_model, is_official, text_model
 from core.provider.error_translation import ServiceFault
 from core.provider.pricing import max_output_tokens
-from core.provider.responses import JsonObject
+from core.provider.response_events import JsonObject
 from core.settings import Settings
 
 IMAGES_PATH, EDITS_PATH, CHAT_PATH = "/images/generations", "/images/edits", "/chat/completions"
 MODERATIONS_PATH, _MODERATION_MODEL = "/moderations", "omni-moderation-latest"
 # These parameters are never dropped, because the response would not be what the user asked for.
 _REQUIRED_PARAMETERS = frozenset({"model", "prompt", "messages", "n", "size"})
+# The formats that every service accepts as an input image (OpenAI's Images API, November 2026).
+INPUT_MIMES = frozenset({"image/png", "image/jpeg", "image/webp"})
 FormPart = tuple[str, tuple[str, bytes, str]]
 
 

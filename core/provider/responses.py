@@ -1,4 +1,4 @@
-"""Parses the service's responses into JSON objects, texts, images and token counts.
+"""Finds texts, images and token counts in the JSON objects of the service's responses.
 
 Compatible services omit some fields of OpenAI's format and change the types of others, so a field of an
 unexpected type counts as missing.
@@ -8,27 +8,31 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import takewhile
 from typing import Any
-
-import httpx2
 
 from core.common.text import storable_text
 from core.errors import ImageError
 from core.provider.pricing import TokenCount
-from core.provider.response_limits import read_limited
+from core.provider.response_events import JsonObject, ResponseEvent
 
-JsonObject = dict[str, Any]
-# No service returns more images in one response.
-MAX_IMAGES = 10
+# Far more than any service returns in one response.
+MAX_IMAGES = 1_000
+# The fields of an image's base64 or address: OpenAI's two, then those of other services.
+IMAGE_FIELDS = (
+    "b64_json", "url", "base64", "b64", "image_base64", "b64_image", "imageBase64Data", "bytesBase64Encoded",
+    "image", "image_url", "imageUrl", "imageURL",
+)  # fmt: skip
+# The fields of a response that hold its images, and how deep they may be nested.
+CONTAINERS = (
+    "data", "images", "image", "artifacts", "output", "outputs", "result", "results", "predictions",
+    "image_base64", "image_url", "image_urls",
+)  # fmt: skip
+_MAX_DEPTH = 6
+_STANDARD_BASE64, _NOT_IN_BASE64 = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\v\f"
 # Token counts from this number on don't fit the database's columns. No service reports as many.
 _MAX_TOKENS = 2**31
-_DATA, _END_OF_STREAM = b"data:", b"[DONE]"
-# The number of separators limits the number of JSON values. Three bytes of JSON can take ninety in memory.
-_SEPARATORS, _MAX_SEPARATORS = (b",", b"[", b"{"), 1_000_000
 
 
 class ChatResponse:
@@ -78,29 +82,61 @@ class ChatResponse:
 class ImageResponse:
     """The images of a response that have arrived so far.
 
-    `items` are JSON objects that aren't decoded yet; each holds a base64 image or a URL. `incomplete` is true
-    if the service may have charged for more images than `items` holds.
+    `items` are JSON objects that aren't decoded yet; each holds an image, its address, or neither.
+    `incomplete` is true if the service may have charged for more images than `items` holds. `answered` is
+    true if the response said that it is complete, even without an image. `error` is the first error that the
+    response reported.
     """
 
     def __init__(self) -> None:
         self.items: list[JsonObject] = []
         self.incomplete = False
+        self.answered = False
         self.usage = TokenCount()
+        self.error: ImageError | None = None
 
-    def add(self, body: JsonObject) -> None:
-        """Add the images in `body`. At most MAX_IMAGES are kept in total.
+    def add(self, event: ResponseEvent) -> None:
+        """Add the images in `event`, an event of a stream or a whole response.
 
-        `body` is either the `completed` event of a stream, which holds one image, or a plain response, which
-        holds images in the list `data`. If images are dropped because there are too many, `incomplete` is
-        set.
+        At most MAX_IMAGES are kept in total. If images are dropped because there are too many, `incomplete`
+        is set.
         """
-        found = _as_list(body.get("data")) if "data" in body else [body]
-        items = [item for item in found if isinstance(item, dict)]
+        body = event.body
+        items = list(image_items(body))
         room = MAX_IMAGES - len(self.items)
         self.incomplete = self.incomplete or len(items) > room
         self.items += items[:room]
+        is_end = not event.streamed or event.kind.endswith("completed") or "data" in body
+        self.answered = self.answered or is_end
         if usage := as_object(body.get("usage")):
             self.usage = _image_usage(usage)
+
+
+def image_items(value: object, depth: int = _MAX_DEPTH, *, listed: bool = False) -> Iterator[JsonObject]:
+    """Yield the JSON objects in `value` that stand for one image each. `depth` is how deep to look for them.
+
+    OpenAI puts them into the list `data`. Other services use other names, a single object instead of a list,
+    or texts instead of objects; such a text becomes an object. An object in a list stands for an image even
+    if it holds none; `listed` is true for such an object.
+    """
+    if isinstance(value, str):
+        yield {"image": value}
+    elif isinstance(value, list) and depth:
+        for item in value:
+            yield from image_items(item, depth - 1, listed=True)
+    elif isinstance(value, dict):
+        inner = () if value.get("b64_json") else _contained(value)
+        items = [item for each in inner if depth for item in image_items(each, depth - 1)]
+        if items:
+            yield from items
+        elif listed or any(name in value for name in IMAGE_FIELDS):
+            yield value
+
+
+def _contained(value: JsonObject) -> list[Any]:
+    """Return the values of the fields that may hold images. A text in an image's own field isn't one."""
+    found = ((name, value[name]) for name in CONTAINERS if name in value)
+    return [each for name, each in found if not (isinstance(each, str) and name in IMAGE_FIELDS)]
 
 
 def flagged_categories(body: JsonObject) -> tuple[str, ...]:
@@ -135,67 +171,17 @@ def cost_on_error(
         raise
 
 
-def is_event_stream(response: httpx2.Response) -> bool:
-    return str(response.headers.get("content-type", "")).startswith("text/event-stream")
-
-
-def json_texts(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
-    """Return an iterator over the JSON texts in the body of `response`.
-
-    In an event stream, each event's data is one text, and `[DONE]` ends the stream. Any other body is one
-    text. `images` is passed to `read_limited`.
-    """
-    chunks = read_limited(response, images=images)
-    if not is_event_stream(response):
-        return iter((b"".join(chunks),))
-    return takewhile(lambda data: not data.startswith(_END_OF_STREAM), event_data(chunks))
-
-
-def event_data(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the data of each server-sent event in `chunks`, which are pieces of a response body.
-
-    If `chunks` raises an error, that error is raised after all complete events have been yielded.
-    """
-    # One buffer, because a list of a million short lines takes ten times the memory of their bytes.
-    data: bytearray | None = None
-    for line in _lines(_with_last_event_ended(chunks)):
-        if line.startswith(_DATA):
-            if data is None:
-                data = bytearray()
-            else:
-                data += b"\n"
-            data += line.removeprefix(_DATA).removeprefix(b" ")
-        elif not line and data is not None:
-            yield bytes(data)
-            data = None
-
-
-def parse_object(text: bytes, response: httpx2.Response) -> JsonObject:
-    """Return the JSON object in `text`.
-
-    Raises ValueError if `text` isn't a JSON object or holds too many values. `response` is used for the error
-    message only.
-    """
-    if sum(text.count(separator) for separator in _SEPARATORS) > _MAX_SEPARATORS:
-        raise ValueError(f"more than {_MAX_SEPARATORS:,} values in one object")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        kind = response.headers.get("content-type", "no content type")
-        raise ValueError(f"{error} in {kind}: {text[:200].decode(errors='replace')}") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"expected a JSON object, not {type(value).__name__}")
-    return value
-
-
 def decode_image(text: str) -> bytes:
     """Return the bytes of the image in `text`, which is base64 or a `data:` URL with base64.
 
-    Raises ValueError if `text` isn't base64 or the image is empty.
+    Accepts the alphabet of URLs, line ends and other white space, and missing padding. Raises ValueError if
+    `text` isn't base64 or the image is empty.
     """
     try:
-        image = base64.b64decode(text.rpartition(",")[2].strip(), validate=True)
-    except binascii.Error as error:
+        encoded = text.rpartition(",")[2].encode("ascii").translate(_STANDARD_BASE64, _NOT_IN_BASE64)
+        encoded = encoded.rstrip(b"=")
+        image = base64.b64decode(encoded + b"=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, UnicodeEncodeError) as error:
         raise ValueError(f"not base64: {error}") from error
     if not image:
         raise ValueError("an empty image")
@@ -237,41 +223,3 @@ def _image_usage(usage: JsonObject) -> TokenCount:
 def _count(usage: JsonObject, name: str) -> int | None:
     value = usage.get(name)
     return value if isinstance(value, int) and 0 <= value < _MAX_TOKENS else None
-
-
-def _with_last_event_ended(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield `chunks`, and then a blank line if the last chunk ends with `}`.
-
-    A blank line marks the end of an event. A broken connection may have cut off the blank line after a
-    complete JSON object.
-    """
-    end = b""
-    try:
-        for chunk in chunks:
-            end = chunk.rstrip() or end
-            yield chunk
-    except httpx2.HTTPError:
-        yield _missing_end(end)
-        raise
-    yield _missing_end(end)
-
-
-def _missing_end(end: bytes) -> bytes:
-    return b"\n\n" if end.endswith(b"}") else b""
-
-
-def _lines(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the complete lines of `chunks`, without the LF, CRLF or CR at their ends.
-
-    A last line without a line end isn't yielded.
-    """
-    pending = bytearray()
-    for chunk in chunks:
-        # Search only the new bytes: a line of a million chunks would otherwise be searched a million times.
-        # Also search the last old byte, which may be a CR.
-        start = max(len(pending) - 1, 0)
-        pending += chunk
-        # A CR at the very end may be the first half of a CRLF.
-        complete = max(pending.rfind(b"\n", start), pending.rfind(b"\r", start, -1)) + 1
-        yield from bytes(pending[:complete]).splitlines()
-        del pending[:complete]

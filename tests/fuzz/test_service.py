@@ -26,8 +26,9 @@ from core.provider.error_translation import (
     read_request_id,
     redact,
 )
+from core.provider.response_events import ResponseEvent, event_texts
 from core.provider.response_limits import record_response, record_rest, recorded_bytes
-from core.provider.responses import ChatResponse, ImageResponse, decode_image, event_data, text_content
+from core.provider.responses import ChatResponse, ImageResponse, decode_image, text_content
 from core.settings import load_settings
 from core.storage.s3 import _translate as bucket_fault
 from tests.support.fuzz_inputs import HUGE, any_text, fuzz, json_of, words_of
@@ -64,7 +65,7 @@ def test_events_are_the_same_however_they_are_cut_into_pieces(
     events: list[bytes], end: bytes, cuts: list[int]
 ) -> None:
     whole = b"".join(b"event: e" + end + b"data: " + event + end + end for event in events)
-    assert list(event_data(pieces_of(whole, cuts))) == events
+    assert [event.data for event in event_texts(pieces_of(whole, cuts))] == events
 
 
 @fuzz(
@@ -75,8 +76,9 @@ def test_events_are_the_same_however_they_are_cut_into_pieces(
     cuts=st.lists(st.integers(0, 200), max_size=10),
 )
 def test_any_bytes_have_the_same_events_in_one_piece_or_in_many(sent: bytes, cuts: list[int]) -> None:
-    assert list(event_data(pieces_of(sent, cuts))) == list(event_data(iter([sent])))
-    assert sum(map(len, event_data(iter([sent])))) <= len(sent)
+    events = list(event_texts(iter([sent])))
+    assert list(event_texts(pieces_of(sent, cuts))) == events
+    assert sum(len(event.data) for event in events) <= len(sent) + len(b"\n\n")
 
 
 def pieces_of(whole: bytes, cuts: list[int]) -> Iterator[bytes]:
@@ -86,7 +88,7 @@ def pieces_of(whole: bytes, cuts: list[int]) -> Iterator[bytes]:
 
 def test_a_line_in_a_million_pieces_is_read_once() -> None:
     pieces = [b"data: ", *[b"a"] * (4 * HUGE), b"\n\n"]
-    assert list(event_data(iter(pieces))) == [b"a" * (4 * HUGE)]
+    assert [event.data for event in event_texts(iter(pieces))] == [b"a" * (4 * HUGE)]
 
 
 # Bodies
@@ -123,7 +125,7 @@ def test_a_text_in_many_pieces_is_joined_once() -> None:
 def test_any_answer_is_items_and_counts(body: object) -> None:
     painting = ImageResponse()
     if isinstance(body, dict):
-        painting.add(body)
+        painting.add(ResponseEvent(body))
     assert all(isinstance(item, dict) for item in painting.items)
     assert isinstance(text_content(body), str)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
@@ -118,6 +120,23 @@ def uploaded(studio: Studio, user: SignedIn, data: bytes, **options: Any) -> str
 
 
 # The request and its result
+
+
+@pytest.mark.parametrize("kind", ["GIF", "AVIF", "WEBP"])
+def test_an_image_in_a_format_that_services_do_not_take_is_sent_as_a_png(
+    studio: Studio, service: OpenAIService, ada: SignedIn, kind: str
+) -> None:
+    frames, file = [Picture.new("RGB", (16, 16), colour) for colour in ("red", "blue")], io.BytesIO()
+    frames[0].save(file, kind, save_all=True, append_images=frames[1:], lossless=True)
+    item = {"b64_json": base64.b64encode(file.getvalue()).decode()}
+    service.script(Behaviour(raw=json.dumps({"data": [item]}).encode()))
+    image = made(studio, ada, generate(studio, ada, FOX, 1))
+    assert image.mime == f"image/{kind.lower()}"
+    made(studio, ada, studio.edits.variation(ada, image.id))
+    ((_, mime, digest),) = edits(service)[-1].body["files"]
+    assert (mime, digest == image.sha256) == (
+        ("image/webp", True) if kind == "WEBP" else ("image/png", False)
+    )
 
 
 def test_a_variation_sends_the_same_prompt_with_the_image(

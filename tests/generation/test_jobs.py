@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,10 +17,11 @@ from sqlmodel import Session
 from core import errors
 from core.accounts.audit_log import AuditLog
 from core.database.database import Database
-from core.database.models import Image, Job, JobState, Usage, User
+from core.database.models import ErrorCount, Image, Job, JobState, Usage, User
 from core.generation.job_queue import JobQueue
 from core.generation.jobs import Jobs
 from core.generation.recovery import Recovery
+from core.generation.views import Batches
 from core.generation.worker import CALL_RETRY_SECONDS, Worker
 from core.images.gallery import Gallery
 from core.offline.transport import OfflineTransport
@@ -34,6 +36,7 @@ from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import Call, UsageLog
 from tests.support.crashing_worker import RECIPE
 from tests.support.generation import ON_BOTH_STORES, ON_SQLITE, Studio, a_job, at_a_moment
+from tests.support.images import plain_png
 from tests.support.openai_service import REQUEST_ID, Behaviour, ErrorRow, openai_service, plain_image
 from tests.support.waiting import until
 
@@ -387,6 +390,78 @@ def test_every_image_of_an_answer_is_kept(
     images, (call,) = studio.rows(Image), studio.rows(Usage)
     assert len(images) == len(studio.job().image_ids) == call.images == 3
     assert call.price_micros == pytest.approx(sum(image.price_micros for image in images), abs=3)
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("count", [12, 101])
+def test_more_images_than_asked_for_are_all_in_the_gallery_in_their_order(
+    make_studio: Callable[..., Studio], database: Database, user: User, count: int
+) -> None:
+    images = [plain_png(colour=(number, 0, 0)) for number in range(count)]
+    items = [{"b64_json": base64.b64encode(image).decode()} for image in images]
+    studio = make_studio(database, started=False)
+    studio.service.script(Behaviour(raw=json.dumps({"data": items}).encode()))
+    batch_id = studio.jobs.submit(user.id, [RECIPE])
+    studio.work()
+    gallery = studio.jobs.worker.gallery
+    assert [gallery.original(user.id, image_id) for image_id in studio.job().image_ids] == images
+    found = Batches(database).find(user.id, batch_id)
+    assert [image.id for image in found.images] == list(studio.job().image_ids)
+    assert gallery.count(user.id) == count
+
+
+FAILURE = {"code": "partial_failure", "message": "1 of 2 images failed"}
+GOOD_ITEM = {"b64_json": base64.b64encode(plain_png()).decode()}
+
+
+@ON_SQLITE
+@pytest.mark.parametrize(
+    ("body", "error", "details"),
+    [
+        pytest.param(
+            {"data": [GOOD_ITEM], "error": FAILURE}, errors.ServiceFailed, "images failed", id="error"
+        ),
+        pytest.param(
+            {"data": [GOOD_ITEM, {"b64_json": "bm90IGEgcGljdHVyZQ=="}]},
+            errors.BadImage,
+            "cannot identify",
+            id="damaged image",
+        ),
+    ],
+)
+def test_an_image_is_kept_and_the_error_beside_it_is_told(
+    make_studio: Callable[..., Studio],
+    database: Database,
+    user: User,
+    body: dict[str, Any],
+    error: type[errors.ImageError],
+    details: str,
+) -> None:
+    studio = make_studio(database, started=False)
+    studio.service.script(Behaviour(raw=json.dumps(body).encode()))
+    batch_id = studio.jobs.submit(user.id, [RECIPE])
+    studio.work()
+    job, (image,), (call,) = studio.job(), studio.rows(Image), studio.rows(Usage)
+    assert (job.state, job.image_ids, job.error.code) == (JobState.DONE, (image.id,), error.code)
+    assert details in job.error.details
+    assert (call.outcome, call.error_code) == ("ok", error.code)
+    found = Batches(database).find(user.id, batch_id)
+    assert (found.failures, found.errors) == ((), (job.error,))
+    assert [(row.code, row.count) for row in studio.rows(ErrorCount)] == [(error.code, 1)]
+
+
+@ON_SQLITE
+def test_what_a_response_held_beside_an_error_is_set_aside_and_not_paid_again(
+    make_studio: Callable[..., Studio], database: Database, storage: Storage, user: User
+) -> None:
+    body = b'{"data": [{"b64_json": "%%"}], "error": {"code": "rate_limit_exceeded"}}'
+    studio = make_studio(database, started=False)
+    studio.service.script(Behaviour(raw=body))
+    studio.jobs.submit(user.id, [RECIPE])
+    studio.work()
+    job = studio.job()
+    assert (job.state, job.error.code, job.error.charged) == (JobState.FAILED, errors.RateLimited.code, None)
+    assert storage.get(f"aside/{job.id}/answer-1") == body
 
 
 class FullStorage(FolderStorage):

@@ -97,7 +97,6 @@ def ended(studio: Studio, user: SignedIn) -> tuple[JobView, ...]:
         pytest.param({}, 0, errors.InvalidParameter, "n", id="no image"),
         pytest.param({}, -1, errors.InvalidParameter, "n", id="less than none"),
         pytest.param({}, 5, errors.InvalidParameter, "n", id="more than the setting allows"),
-        pytest.param({"model": "dall-e-3"}, 2, errors.InvalidParameter, "n", id="more than the model makes"),
         pytest.param({"size": "100x100"}, 1, errors.InvalidParameter, "size", id="size"),
         pytest.param({"size": "huge"}, 1, errors.InvalidParameter, "size", id="no size"),
         pytest.param({"quality": "hd"}, 1, errors.InvalidParameter, "quality", id="quality"),
@@ -215,8 +214,6 @@ def test_the_shown_length_is_the_one_that_is_checked(studio: Studio, ada: Signed
 
 def test_the_default_model_is_offered_first(studio: Studio) -> None:
     assert studio.quotes.models()[0].name == "gpt-image-2"
-    assert studio.quotes.max_images("gpt-image-2") == 4
-    assert studio.quotes.max_images("dall-e-3") == 1
 
 
 def test_reuse_brings_back_everything_and_keeps_the_prompt_it_replaces(studio: Studio, ada: SignedIn) -> None:

@@ -15,8 +15,9 @@ from core.errors import (
     BadResponse,
 )
 from core.provider.client import ServiceClient
+from core.provider.response_events import event_texts
 from core.provider.response_limits import MAX_ERROR_BYTES, record_response
-from core.provider.responses import MAX_IMAGES, event_data
+from core.provider.responses import MAX_IMAGES
 from tests.support.openai_service import (
     Behaviour,
     OpenAIService,
@@ -97,7 +98,7 @@ def test_an_error_body_is_cut_at_its_limit(packed: bool) -> None:
 def test_an_object_with_too_many_values_is_not_parsed(
     service: OpenAIService, client: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.provider.responses._MAX_SEPARATORS", 1_000)
+    monkeypatch.setattr("core.provider.response_events._MAX_SEPARATORS", 1_000)
     service.script(Behaviour(raw=b'{"data": [' + b"{}," * 1_000 + b"{}]}"))
     with pytest.raises(BadResponse) as caught:
         generate(client)
@@ -107,7 +108,8 @@ def test_an_object_with_too_many_values_is_not_parsed(
 def test_of_too_many_images_the_first_are_kept_with_the_whole_response(
     service: OpenAIService, client: ServiceClient
 ) -> None:
-    service.script(Behaviour(plain=True, extra_images=2 * MAX_IMAGES))
+    images = [{"b64_json": "QUJD"}] * (MAX_IMAGES + 1)
+    service.script(Behaviour(raw=json.dumps({"data": images}).encode()))
     result = generate(client)
     assert len(result.images) == MAX_IMAGES
     assert result.response_body.count(b"b64_json") > MAX_IMAGES
@@ -116,8 +118,8 @@ def test_of_too_many_images_the_first_are_kept_with_the_whole_response(
 def test_an_event_of_many_lines_takes_memory_in_proportion_to_its_bytes() -> None:
     lines = 100_000
     tracemalloc.start()
-    (data,) = event_data(chain(repeat(b"data: xy\n", lines), (b"\n",)))
+    (event,) = event_texts(chain(repeat(b"data: xy\n", lines), (b"\n",)))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert data == b"\n".join([b"xy"] * lines)
-    assert peak < 5 * len(data)
+    assert event.data == b"\n".join([b"xy"] * lines)
+    assert peak < 5 * len(event.data)

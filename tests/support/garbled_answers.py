@@ -93,6 +93,8 @@ def corrupted(corrupt: Callable[[bytes], bytes], **more: Any) -> Behaviour:
 GZIP = (("content-encoding", "gzip"),)
 _IMAGE_FIELD = b'"b64_json": "'
 
+ERROR_EVENT = b'event: error\ndata: {"code": "slow_down", "message": "Slow down."}\n\n'
+
 # The image arrives complete and is stored.
 WHOLE: dict[str, Behaviour] = {
     "cut before the last blank line": corrupted(lambda good: good[:-2]),
@@ -132,6 +134,21 @@ WHOLE: dict[str, Behaviour] = {
     ),
     "compressed, as it says": corrupted(gzip.compress, headers=GZIP),
     "plain, with garbage behind nothing": corrupted(lambda good: b"\n\n " + good + b"\n", plain=True),
+    "a type of another type": corrupted(finished_as(lambda event: event | {"type": 5})),
+    "said to be compressed": corrupted(lambda good: good, headers=GZIP),
+    "plain, in a list": corrupted(lambda good: b"[" + good + b"]", plain=True),
+    "plain, said to be compressed": corrupted(lambda good: good, plain=True, headers=GZIP),
+    "plain, said to be a stream": corrupted(
+        lambda good: good, plain=True, headers=(("content-type", "text/event-stream"),)
+    ),
+    "a stream, said to be plain": corrupted(
+        lambda good: good, headers=(("content-type", "application/json"),)
+    ),
+    "an error before it": corrupted(lambda good: ERROR_EVENT + good),
+    "an error after it": corrupted(lambda good: good + ERROR_EVENT),
+    "plain, with an error": corrupted(
+        lambda good: good[:-1] + b', "error": {"code": "slow_down"}}', plain=True
+    ),
 }
 
 # The image arrives complete in a response that can't be parsed, which is kept for recovery.
@@ -141,18 +158,8 @@ UNREADABLE: dict[str, Behaviour] = {
         cut(b'", "usage"', behind=1), broken_after_completed=True
     ),
     "garbage after the image": corrupted(lambda good: good.replace(b'"usage"', b"\0\xff{")),
-    "a type of another type": corrupted(finished_as(lambda event: event | {"type": 5})),
-    "said to be compressed": corrupted(lambda good: good, headers=GZIP),
     "plain, cut after the image": corrupted(cut(b'"}]', behind=1), plain=True),
     "plain, garbage after the image": corrupted(lambda good: good[:-1] + b"]", plain=True),
-    "plain, in a list": corrupted(lambda good: b"[" + good + b"]", plain=True),
-    "plain, said to be compressed": corrupted(lambda good: good, plain=True, headers=GZIP),
-    "plain, said to be a stream": corrupted(
-        lambda good: good, plain=True, headers=(("content-type", "text/event-stream"),)
-    ),
-    "a stream, said to be plain": corrupted(
-        lambda good: good, headers=(("content-type", "application/json"),)
-    ),
 }
 
 # A complete file arrives that isn't an image; it is kept for the administrator.

@@ -148,7 +148,7 @@ def option_fields(state: CreateState) -> None:
             )
         with right:
             _select(state, "quality", model.qualities, _PREFERRED_QUALITIES, labels=quality_label)
-        state.max_images = limit = studio().quotes.max_images(chosen)
+        limit = studio().settings.max_images
         count = min(max(state.draft.images, 1), limit)
         st.number_input("Images", 1, limit, count, key=state.key("images"), disabled=limit == 1)
         field_failure(state, *OPTION_FIELDS)

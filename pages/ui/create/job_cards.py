@@ -124,8 +124,10 @@ def _card(user: SignedIn, state: CreateState, job: JobView, *, with_prompt: bool
         if with_prompt:
             st.caption(escape_markdown(shorten(job.recipe.prompt, 80)))
         st.caption(escape_markdown(describe_job_state(job, utc_now())))
-        if job.is_live and job.error:
+        if job.error:
             st.caption(escape_markdown(job.error.message))
+            if not job.is_live:
+                st.caption(escape_markdown(shorten(job.error.details, 160)))
         if job.state is JobState.QUEUED:
             st.button(
                 "Cancel",

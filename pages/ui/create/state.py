@@ -64,8 +64,6 @@ class CreateState:
     saved_draft: DraftState
     form_id: str = field(default_factory=new_id)
     prompt_form_id: str = field(default_factory=new_id)
-    # The largest number of images that the user can enter. It is a part of the key of that field's widget.
-    max_images: int = 1
     failure: errors.ImageError | None = None
     # Counts the errors about options. Each new error unfolds the options again.
     option_failures: int = 0
@@ -92,7 +90,7 @@ class CreateState:
     def key(self, name: str) -> str:
         """Return the Streamlit key of the widget for the field `name`, which is one of FIELDS."""
         form_id = self.prompt_form_id if name in ("prompt", "many") else self.form_id
-        return f"draft-{name}-{self.max_images}-{form_id}" if name == "images" else f"draft-{name}-{form_id}"
+        return f"draft-{name}-{form_id}"
 
     def failure_at(self, *names: str) -> errors.ImageError | None:
         """Return the last click's error if it is about one of the fields `names`, otherwise None."""
