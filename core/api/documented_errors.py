@@ -26,6 +26,8 @@ SERVICE_ERRORS = (
     errors.BillingLimitReached,
     errors.PromptBlocked,
     errors.RequestTooLarge,
+    errors.EditsUnsupported,
+    errors.HeaderMissing,
     errors.ApiKeyRejected,
     errors.ServiceAccessDenied,
     errors.ServiceFailed,

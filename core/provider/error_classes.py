@@ -47,9 +47,9 @@ _CODES: dict[type[ImageError], str] = {
     ApiKeyRejected: """
         invalid_api_key api_key_invalid incorrect_api_key invalid_key authentication_error auth_error
         invalid_authentication_error authorized_error unauthenticated unauthorized
-        1000 1001 1003 1004 base_resp.1004 base_resp.2049
+        base_resp.1004 base_resp.2049
     """,
-    ServiceAccessDenied: "permission_denied permission_error access_denied forbidden 1220",
+    ServiceAccessDenied: "permission_denied permission_error access_denied forbidden",
     ModelUnavailable: """
         model_not_found model_not_exist deployment_not_found invalid_endpoint_or_model.not_found
         key_model_access_denied team_model_access_denied user_model_access_denied org_model_access_denied
@@ -87,7 +87,7 @@ _CODES: dict[type[ImageError], str] = {
         output_image_sensitive_content_detected 1301
     """,
     NotDrawable: "image_generation_user_error",
-    InvalidParameter: "invalid_value invalid_parameter invalid_argument 1210 1214 base_resp.2013",
+    InvalidParameter: "invalid_value invalid_parameter invalid_argument base_resp.2013",
     ParameterRefused: "unknown_parameter unsupported_parameter unsupported_value extra_forbidden",
     PromptTooLong: "string_above_max_length string_too_long prompt_too_long 1261",
     ContextTooSmall: "context_length_exceeded exceed_context_size_error base_resp.1039",
@@ -153,6 +153,7 @@ _WORDS: tuple[tuple[type[ImageError], str], ...] = (
     (ApiKeyRejected, r"authentication (?:failed|fails|error)|login fail|authorization header"),
     (ApiKeyRejected, r"无效的令牌|令牌已过期|身份验证失败"),
     (EditsUnsupported, r"image edit(?:s|ing)? (?:is|are) not (?:supported|available|implemented)"),
+    (EditsUnsupported, r"not support (?:image )?edit(?:s|ing)?\b|not support image[- ]to[- ]image"),
     (ModelUnavailable, r"^(?>.*?\b(?:models?|deployment)\b).*(?:not found|(?:not|n't) exist|no access)"),
     (ModelUnavailable, r"(?:unknown|invalid|no such|unsupported|unavailable) model\b|not a valid model"),
     (ModelUnavailable, r"not (?:allowed|authori[sz]ed|permitted) to (?:access|use) (?:the |this )?model"),
@@ -163,6 +164,7 @@ _WORDS: tuple[tuple[type[ImageError], str], ...] = (
     (ModelUnavailable, r"no (?:available )?(?:endpoints?|providers?) found|无可用渠道|模型不存在"),
     (ModelUnavailable, r"(?:could not|failed to|cannot) load (?:the )?model|work with the specified model"),
     (ModelUnavailable, r"not support (?:image generation|chat completions?)"),
+    (ModelUnavailable, r"model:? ['\"`][^'\"`\n]{1,80}['\"`] is not (?:supported|available)"),
 )
 _PATTERNS = tuple((kind, re.compile(words, re.IGNORECASE | re.MULTILINE)) for kind, words in _WORDS)
 # More words of a service than these say nothing new.
@@ -183,7 +185,7 @@ _BY_STATUS: dict[int, type[ImageError]] = {
     503: ServiceBusy,
     529: ServiceBusy,
 }
-RATE_LIMITED, NOT_THERE, OVERLOADED = 429, (404, 405), (503, 529)
+RATE_LIMITED, NOT_THERE, OVERLOADED = 429, (404, 405, 501), (503, 529)
 # With these, a gateway says that it no longer waits. The call may go on at the service behind it.
 _GATEWAY_TIMEOUTS = (408, 499, 504, 524)
 # Statuses that mean the same as the code of an error in a successful response.
@@ -228,5 +230,5 @@ def class_by_status(status: int | None, code: str, *, paid: bool) -> type[ImageE
 
 def class_of_refusal(words: str, param: str | None) -> type[ImageError]:
     """Return the class for a refusal of which no more is known than what the service says, and `param`."""
-    about_options = param or _OPTION.search(words[:_MAX_SEARCHED])
+    about_options = _OPTION.search(f"{param} {words[:_MAX_SEARCHED]}")
     return InvalidParameter if about_options else RequestRefused

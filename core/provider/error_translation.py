@@ -32,7 +32,6 @@ from core.errors import (
     RateLimited,
     ResponseLost,
     ResponseTimeout,
-    ServiceAddressWrong,
     ServiceBusy,
     ServiceFailed,
     ServiceTimeout,
@@ -322,7 +321,7 @@ def _class_by_status(fault: ServiceFault, *, paid: bool, edit: bool) -> type[Ima
         return class_of_refusal(fault.message, fault.param)
     if found is ServiceFailed and fault.unlabelled:
         return NoImage if paid else BadResponse
-    return EditsUnsupported if found is ServiceAddressWrong and edit and fault.status in NOT_THERE else found
+    return EditsUnsupported if edit and fault.status in NOT_THERE else found
 
 
 def _connection_error(error: BaseException, *, paid: bool, secret: str, request_id: str | None) -> ImageError:

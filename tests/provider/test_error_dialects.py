@@ -257,6 +257,9 @@ def test_a_rate_limit_is_told_from_an_empty_account(status: int, body: Any) -> N
         ),
         pytest.param(400, error("Model Not Exist"), errors.ModelUnavailable, id="DeepSeek"),
         pytest.param(
+            400, error("The requested model 'flux' is not supported."), errors.ModelUnavailable, id="GitHub"
+        ),
+        pytest.param(
             400, error("模型不存在，请检查模型代码。", code="1211"), errors.ModelUnavailable, id="Zhipu"
         ),
         pytest.param(
@@ -387,7 +390,25 @@ def test_a_rate_limit_is_told_from_an_empty_account(status: int, body: Any) -> N
             errors.InvalidParameter,
             id="NestJS",
         ),
+        pytest.param(
+            400,
+            error("The requested size exceeds the current pixel budget.", code="invalid_value", param="size"),
+            errors.InvalidParameter,
+            id="a budget of pixels",
+        ),
+        pytest.param(
+            400,
+            error("Invalid value: 'ultra'. Supported values are: 'low', 'high'.", code="invalid_value"),
+            errors.InvalidParameter,
+            id="OpenAI's option",
+        ),
         pytest.param(400, error("prompt is required"), errors.RequestRefused, id="no option"),
+        pytest.param(
+            422,
+            {"detail": [{"type": "missing", "loc": ["body", "prompt"], "msg": "Field required"}]},
+            errors.RequestRefused,
+            id="FastAPI, no option",
+        ),
         pytest.param(400, "", errors.RequestRefused, id="without words"),
     ],
 )
@@ -538,6 +559,8 @@ def test_a_gateway_that_gave_up_leaves_the_outcome_unknown(
     [
         pytest.param(404, {"detail": "Not Found"}, id="404"),
         pytest.param(405, "Method Not Allowed", id="405"),
+        pytest.param(501, "", id="501"),
+        pytest.param(400, error("This model does not support image editing."), id="of the model"),
         pytest.param(400, error("image edit is not supported for this provider"), id="in words"),
     ],
 )

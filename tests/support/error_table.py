@@ -30,6 +30,8 @@ Images API answers with them, always in the same shape. This file is generated f
 *Again?* says whether the same request may succeed later, unchanged. *Cost?* says whether the service may have
 charged for it: “yes” and “no” are certain, “maybe” means that nobody can know. A prompt that is blocked after
 the image was started is “maybe” as well.
+
+The table has the words for an image. An error of an enhancement speaks of the text service and its settings.
 """
 _COLUMNS = "| code | status | again? | cost? | message | what to do |\n|---|---|---|---|---|---|"
 _COST = {True: "yes", False: "no", None: "maybe"}
