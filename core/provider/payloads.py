@@ -68,13 +68,14 @@ class Call:
     """One request to the service, which isn't sent yet. `path` is relative to the service's base URL.
 
     `unknown` are the names of the parameters that `fallback` has removed from `body` because the service
-    doesn't know them.
+    doesn't know them. `repeated` is true if `fallback` has returned the call once without any change.
     """
 
     path: str
     body: JsonObject
     inputs: InputImages = NO_INPUTS
     unknown: frozenset[str] = frozenset()
+    repeated: bool = False
 
     @property
     def paid(self) -> bool:
@@ -91,7 +92,7 @@ class Call:
 
     def without(self, names: frozenset[str]) -> Call:
         """Return a copy of the call without the parameters `names` and those that need one of them."""
-        dropped = names | {"partial_images", "stream_options"} if "stream" in names else names
+        dropped = _with_dependents(names)
         body = {name: value for name, value in self.body.items() if name not in dropped}
         return replace(self, body=body)
 
@@ -99,13 +100,15 @@ class Call:
         """Return a copy of the call without the options that `fault` says the service refuses.
 
         The options are parameters that aren't required, or streaming. Returns None if the failure has another
-        reason, or if none of the refused options was sent.
+        reason, or if none of the refused options was sent. A refusal of options that are no longer sent can't
+        be about this call, so that the call is repeated once.
         """
         names = fault.refused_parameters(frozenset(self.body) - _REQUIRED_PARAMETERS)
         if fault.refuses_streaming and self.streamed:
             names |= {"stream"}
         if not names:
-            return None
+            outdated = not self.repeated and fault.refused_parameters(_with_dependents(self.unknown))
+            return replace(self, repeated=True) if outdated else None
         unknown = self.unknown if fault.refuses_value else self.unknown | names
         return replace(self.without(names), unknown=unknown)
 
@@ -165,6 +168,11 @@ def user_tag(user_id: str, secret: bytes) -> str:
     Only somebody who knows `secret` can link the pseudonym to the user.
     """
     return hmac.digest(secret, user_id.encode(), "sha256").hex()[:32]
+
+
+def _with_dependents(names: frozenset[str]) -> frozenset[str]:
+    """Return `names`, and the parameters that have no meaning without one of them."""
+    return names | {"partial_images", "stream_options"} if "stream" in names else names
 
 
 def _user_field(settings: Settings, user_tag: str) -> JsonObject:

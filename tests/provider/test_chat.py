@@ -93,6 +93,10 @@ def _extra(*names: str) -> ErrorRow:
         pytest.param([_extra("stream_options", "max_completion_tokens")], id="in one response"),
         pytest.param([_extra("stream_options"), _extra("max_completion_tokens")], id="one after the other"),
         pytest.param(
+            [_extra("stream_options", "max_completion_tokens"), _extra("max_completion_tokens")],
+            id="once more although it is no longer sent",
+        ),
+        pytest.param(
             [
                 ErrorRow(
                     422,
@@ -117,6 +121,15 @@ def test_all_parameters_that_a_text_service_refuses_are_dropped_and_remembered(
     for seen in service.requests[-2:]:
         assert {"stream_options", "max_completion_tokens"}.isdisjoint(seen.body)
         assert seen.body["stream"]
+
+
+def test_a_service_that_goes_on_refusing_what_is_not_sent_is_asked_once_more(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    service.script(_extra("stream_options"), always=True)
+    with pytest.raises(ParameterRefused):
+        enhance(client)
+    assert len(service.requests) == 3
 
 
 def test_a_text_service_that_refuses_every_call_says_so_in_words_that_fit(
