@@ -24,7 +24,6 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import urlsplit
 
 import streamlit as st
 import uvicorn
@@ -163,7 +162,7 @@ def explain(error: ImageError) -> str:
 
 
 def banner(settings: Settings) -> str:
-    """Return the text to print at the start: the app's address, and the service or offline engine in use."""
+    """Return the text to print at the start: the app's address, and the services or offline engine in use."""
     host = (
         "localhost"
         if is_loopback(settings.host) or is_unspecified(settings.host)
@@ -173,8 +172,11 @@ def banner(settings: Settings) -> str:
     engine = (
         "offline engine (no key needed; set OPENAI_API_KEY for the real service)"
         if settings.offline
-        else f"{_service_name(settings)}, {settings.default_image_model}"
+        else f"{settings.image_service.shown_url}, {settings.default_image_model}"
     )
+    text = settings.text_service
+    if text != settings.image_service:
+        engine += f"\n  Prompts: {text.shown_url}, {settings.default_text_model}"
     return f"\n  Atelier is at http://{address}:{settings.port}\n  Engine: {engine}\n"
 
 
@@ -210,12 +212,6 @@ def serve(listener: socket.socket) -> None:
     for name in ("uvicorn.access", "uvicorn.error"):
         logging.getLogger(name).addFilter(lambda line: line.levelno >= logging.WARNING)
     uvicorn.Server(config).run(sockets=[listener])
-
-
-def _service_name(settings: Settings) -> str:
-    """Return the service's URL without a user name and password, or "OpenAI" if no URL is set."""
-    url = urlsplit(settings.openai_base_url or "")
-    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl() or "OpenAI"
 
 
 # The API is imported at its first request: FastAPI would be three tenths of the start, and no page needs it.

@@ -49,6 +49,7 @@ from core.maintenance.integrity import IntegrityCheck
 from core.maintenance.repairs import Repairs
 from core.offline.transport import OfflineTransport
 from core.provider.client import ServiceClient
+from core.service_settings import ServiceSettings
 from core.settings import Settings, load_settings
 from core.storage.data_folder import (
     FILES,
@@ -116,17 +117,19 @@ def _assemble(
     secret = installation_key(database, lambda: legacy_key(folder / SECRET))
     storage = open_s3(settings) if settings.storage_url else open_folder(folder / FILES)
     spool = Spool(settings.spool_dir or folder / SPOOL)
-    if settings.offline and transport is None:
-        transport = OfflineTransport(pace=OFFLINE_PACE_SECONDS)
-    client = ServiceClient(settings, transport=transport)
+    client = ServiceClient(
+        settings,
+        transport=transport or _offline_transport(settings.image_service),
+        text_transport=transport or _offline_transport(settings.text_service),
+    )
     audit_log = AuditLog(database)
     gallery = Gallery(database, storage, audit_log, trash_days=settings.trash_days)
     usage, error_counts = UsageLog(database), ErrorCounts(database)
     budgets = Budgets(database, settings, audit_log)
-    drafts, cache = Drafts(database), EnhancementCache(database, service=settings.openai_base_url or "")
+    drafts, cache = Drafts(database), EnhancementCache(database, service=settings.text_service.base_url or "")
     enhancer = Enhancer(
-        client, usage, cache, budgets, model=settings.default_text_model, offline=settings.offline,
-        secret=secret, on_failure=error_counts.count,
+        client, usage, cache, budgets, model=settings.default_text_model,
+        offline=settings.text_service.offline, secret=secret, on_failure=error_counts.count,
     )  # fmt: skip
     enhancements = Enhancements(enhancer, drafts)
     worker = Worker(
@@ -180,6 +183,10 @@ def _assemble(
     )
     _start(studio, cache)
     return studio
+
+
+def _offline_transport(service: ServiceSettings) -> OfflineTransport | None:
+    return OfflineTransport(pace=OFFLINE_PACE_SECONDS) if service.offline else None
 
 
 def _start(studio: Studio, cache: EnhancementCache) -> None:

@@ -17,6 +17,17 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from core.errors import ApiKeyMalformed, SettingsError
+from core.service_settings import (
+    ServiceSettings,
+    clean_base_url,
+    has_user,
+    is_host,
+    is_ip,
+    origin,
+    password_in,
+    read_headers,
+    split_hosts,
+)
 
 ENV_FILE = Path(".env")
 # Shorter secrets aren't masked in the log, because they also occur within ordinary words.
@@ -137,14 +148,35 @@ class Settings(BaseSettings):
     )
     openai_base_url: str | None = Field(
         None,
-        description="Base URL of an OpenAI-compatible service, such as `http://localhost:8080/v1`. If unset: "
-        "OpenAI itself",
+        description="Base URL of an OpenAI-compatible service, such as `http://localhost:8080/v1`. A query, "
+        "such as Azure's `?api-version=…`, becomes part of each request. A user name and password in it are "
+        "sent in place of `OPENAI_API_KEY`, which must then be unset. If unset: OpenAI itself",
+    )
+    extra_headers: SecretStr | None = Field(
+        None,
+        description="Further headers of each request to the service: lines of the form `Name: value`, or a "
+        "JSON object. They are never sent to `IMAGE_HOSTS`",
+    )
+    text_base_url: str | None = Field(
+        None,
+        description="Base URL of the service that enhances prompts, if it isn't the image service",
+    )
+    text_api_key: SecretStr | None = Field(
+        None,
+        description="API key for the service that enhances prompts. If unset: `OPENAI_API_KEY`, but no "
+        "key if `TEXT_BASE_URL` is at another host or port",
+    )
+    text_extra_headers: SecretStr | None = Field(
+        None,
+        description="Further headers of each request to the service that enhances prompts. If unset: "
+        "`EXTRA_HEADERS`, but none if `TEXT_BASE_URL` is at another host or port",
     )
     image_hosts: str | None = Field(
         None,
-        description="Further host names that images may be downloaded from when the service answers with a "
-        "link instead of an image, separated by commas. The API key is never sent there. If unset: only the "
-        "service's own host",
+        description="Further hosts that images may be downloaded from when the service answers with a link "
+        "instead of an image, separated by commas. `pictures.example` is a public host at its usual port; "
+        "`minio:9000` is exactly this host and port, which may be private and without TLS. Neither the API "
+        "key nor `EXTRA_HEADERS` is sent there. If unset: only the service's own host",
     )
     image_model: str | None = Field(
         None,
@@ -168,12 +200,13 @@ class Settings(BaseSettings):
         "next. The whole prompt may take ten times as long",
     )
     image_timeout: Seconds = Field(300, description="Seconds to wait for an image")
-    partial_images: int = Field(
-        1,
+    partial_images: int | None = Field(
+        None,
         ge=0,
         le=3,
         description="Previews to show while an image is being generated; the service charges a little for "
-        "each. `0` asks for none",
+        "each. `0` asks for none. If unset: 1 from OpenAI itself and from the offline engine, and none from "
+        "another service, because some charge for an image and then can't stream it",
     )
     resend_unknown: bool = Field(
         False,
@@ -253,7 +286,7 @@ class Settings(BaseSettings):
         "minute",
     )
 
-    @field_validator("openai_api_key", mode="after")
+    @field_validator("openai_api_key", "text_api_key", mode="after")
     @classmethod
     def _clean_key(cls, key: SecretStr | None) -> SecretStr | None:
         """Return the key without white space around it, or None if the key is empty.
@@ -274,25 +307,37 @@ class Settings(BaseSettings):
             raise ValueError("must be addresses such as 10.0.0.7 or networks such as 10.0.0.0/8")
         return networks
 
-    @field_validator("allowed_hosts", "image_hosts", mode="after")
+    @field_validator("allowed_hosts", mode="after")
     @classmethod
     def _check_hosts(cls, names: str | None) -> str | None:
-        if any(re.search(r"[:/@\s]", name) and not _is_ip(name) for name in _split_names(names)):
+        if any(re.search(r"[:/@\s]", name) and not is_ip(name) for name in _split_names(names)):
             raise ValueError("must be host names separated by commas, without port or path")
         return names
 
-    @field_validator("openai_base_url", mode="after")
+    @field_validator("image_hosts", mode="after")
     @classmethod
-    def _check_base_url(cls, url: str | None) -> str | None:
+    def _check_image_hosts(cls, hosts: str | None) -> str | None:
+        if not all(map(is_host, split_hosts(hosts))):
+            raise ValueError("must be hosts separated by commas, such as pictures.example or minio:9000")
+        return hosts
+
+    @field_validator("openai_base_url", "text_base_url", mode="after")
+    @classmethod
+    def _clean_base_url(cls, url: str | None) -> str | None:
         url = url.strip() if url else None
-        if url and not url.startswith(("http://", "https://")):
-            raise ValueError("must begin with http:// or https://")
-        try:
-            _ = urlsplit(url or "").port
-        except ValueError:
-            # Don't chain the error: its message may contain a password.
-            raise ValueError("has an invalid port") from None
-        return url or None
+        return clean_base_url(url) if url else None
+
+    @field_validator("extra_headers", "text_extra_headers", mode="after")
+    @classmethod
+    def _check_headers(cls, headers: SecretStr | None) -> SecretStr | None:
+        read_headers(_secret_value(headers))
+        return headers
+
+    @model_validator(mode="after")
+    def _check_credentials(self) -> Self:
+        self.image_service.check_credentials()
+        self.text_service.check_credentials()
+        return self
 
     @field_validator("registration", "log_level", "moderation", mode="before")
     @classmethod
@@ -356,6 +401,31 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def image_service(self) -> ServiceSettings:
+        headers = read_headers(_secret_value(self.extra_headers))
+        return ServiceSettings(self.openai_base_url, _secret_value(self.openai_api_key), headers)
+
+    @property
+    def text_service(self) -> ServiceSettings:
+        """The service that enhances prompts: the image service, unless TEXT_BASE_URL or TEXT_API_KEY is set.
+
+        The image service's key and headers aren't sent to another scheme, host or port, because they may be
+        secrets between this installation and that service.
+        """
+        image, url, key = self.image_service, self.text_base_url, _secret_value(self.text_api_key)
+        trusted = url is None or (origin(url) == origin(image.base_url) and not has_user(url))
+        inherited = image if trusted else ServiceSettings()
+        headers = read_headers(_secret_value(self.text_extra_headers))
+        return ServiceSettings(
+            url or image.base_url,
+            key or inherited.api_key,
+            headers or inherited.headers,
+            url_variable="TEXT_BASE_URL" if url else image.url_variable,
+            key_variable="TEXT_API_KEY" if key or not trusted else image.key_variable,
+            headers_variable="TEXT_EXTRA_HEADERS" if headers or not trusted else image.headers_variable,
+        )
+
+    @property
     def offline(self) -> bool:
         """Whether the offline engine creates the images.
 
@@ -369,10 +439,9 @@ class Settings(BaseSettings):
 
         Texts that are shorter than _MIN_MASKED_LENGTH are left out.
         """
-        keys = (self.openai_api_key, self.aws_access_key_id, self.aws_secret_access_key)
-        urls = (self.database_url, self.openai_base_url)
-        passwords = (_password_in(url) for url in urls)
-        found = (*(key.get_secret_value() for key in keys if key), *passwords)
+        bucket = map(_secret_value, (self.aws_access_key_id, self.aws_secret_access_key))
+        services = (*self.image_service.secrets, *self.text_service.secrets)
+        found = dict.fromkeys((*services, *bucket, password_in(self.database_url)))
         return tuple(secret for secret in found if len(secret) >= _MIN_MASKED_LENGTH)
 
     @property
@@ -387,7 +456,7 @@ class Settings(BaseSettings):
 
     @property
     def default_text_model(self) -> str:
-        return OFFLINE_TEXT_MODEL if self.offline else self.text_model or DEFAULT_TEXT_MODEL
+        return OFFLINE_TEXT_MODEL if self.text_service.offline else self.text_model or DEFAULT_TEXT_MODEL
 
     @property
     def effective_registration(self) -> RegistrationMode:
@@ -421,8 +490,11 @@ class Settings(BaseSettings):
 
     @property
     def image_download_hosts(self) -> frozenset[str]:
-        """Return the hosts from which images may be downloaded, in addition to the image service's host."""
-        return frozenset(_split_names(self.image_hosts))
+        """Return the hosts from which images may be downloaded, in addition to the image service's host.
+
+        Each is `host` or `host:port`. An IPv6 address has brackets only if a port follows it.
+        """
+        return frozenset(split_hosts(self.image_hosts))
 
 
 def _split_names(names: str | None) -> list[str]:
@@ -434,9 +506,8 @@ def _split_names(names: str | None) -> list[str]:
     return [name for name in folded if name]
 
 
-def _password_in(url: str | None) -> str:
-    """Return the password in `url`, or "" if there is none. The password stays percent-encoded."""
-    return urlsplit(url or "").netloc.rpartition("@")[0].partition(":")[2]
+def _secret_value(secret: SecretStr | None) -> str:
+    return secret.get_secret_value() if secret else ""
 
 
 def _is_one_word(value: SecretStr | str | None) -> bool:
@@ -453,14 +524,6 @@ def _is_plain_address(url: str) -> bool:
         return False
     more = "@" in address.netloc or address.query or address.fragment
     return address.scheme in ("http", "https") and bool(address.hostname) and not more
-
-
-def _is_ip(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_network(text: str) -> bool:

@@ -81,7 +81,7 @@ class Enhancer:
         PromptFlagged, BudgetSpent, StorageError or DatabaseError before anything is paid, and the errors of
         `ChatClient.enhance`.
         """
-        self._client.moderation.screen((request.to_message(),))
+        self._client.text_moderation.screen((request.to_message(),))
         started, call = time.monotonic(), self._new_call(user_id, request)
         call_id = self._reserve(call)
         try:

@@ -20,7 +20,7 @@ from core.errors.stored import StoredError
 from core.prompts.request import PromptRequest
 from core.prompts.styles import find_style
 from core.prompts.validation import check_prompt_texts
-from core.provider import capabilities, catalogue
+from core.provider import capabilities
 from core.provider.chat import MAX_TIMEOUTS
 from core.settings import Settings
 from core.usage.idempotency import IdempotencyStore, IdempotentRequest
@@ -143,7 +143,7 @@ class EnhancementOrders:
             base_prompt=request.base_prompt,
             guidance=request.guidance,
         )
-        if catalogue.is_official(self.settings):
+        if self.settings.text_service.is_official:
             capabilities.check_text_model(self.settings.default_text_model, today=self.clock().date())
         if request.empty:
             raise errors.PromptEmpty(field="base_prompt")

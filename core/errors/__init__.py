@@ -4,6 +4,7 @@ ImageError                          IMG-GEN-001
 ├── ImageGenerationError            IMG-GEN-FAIL-001: calls to the image service and their responses
 │   ├── RateLimited, ServiceBusy, ServiceFailed, QuotaSpent, BillingLimitReached, BudgetSpent
 │   ├── ServiceUnreachable: ServiceTimeout, ConnectionLost
+│   ├── CertificateUntrusted, SchemeWrong, ProxyRejected
 │   ├── OutcomeUnknown: ResponseTimeout, ResponseLost, ResponseTruncated
 │   ├── BadResponse: WebPageReceived, NoImage, ImageNotDownloaded, ServiceAddressWrong
 │   ├── BadImage, InvalidParameter: RequestRefused
@@ -64,6 +65,7 @@ from core.errors.generation import (
     BadResponse,
     BillingLimitReached,
     BudgetSpent,
+    CertificateUntrusted,
     ConnectionLost,
     EditsUnsupported,
     HeaderMissing,
@@ -77,6 +79,7 @@ from core.errors.generation import (
     NoImage,
     OutcomeUnknown,
     ParameterRefused,
+    ProxyRejected,
     QuotaSpent,
     RateLimited,
     RecipeUnreadable,
@@ -85,6 +88,7 @@ from core.errors.generation import (
     ResponseLost,
     ResponseTimeout,
     ResponseTruncated,
+    SchemeWrong,
     ServiceAddressWrong,
     ServiceBusy,
     ServiceFailed,
@@ -163,6 +167,7 @@ __all__ = [
     "BillingLimitReached",
     "BodyTooLarge",
     "BudgetSpent",
+    "CertificateUntrusted",
     "ConnectionLost",
     "ContentFiltered",
     "ContentTypeRejected",
@@ -211,6 +216,7 @@ __all__ = [
     "PromptEmpty",
     "PromptFlagged",
     "PromptTooLong",
+    "ProxyRejected",
     "QuotaSpent",
     "RangeRejected",
     "RateLimited",
@@ -225,6 +231,7 @@ __all__ = [
     "ResponseLost",
     "ResponseTimeout",
     "ResponseTruncated",
+    "SchemeWrong",
     "ScopeMissing",
     "ServiceAccessDenied",
     "ServiceAddressWrong",

@@ -71,6 +71,33 @@ class ConnectionLost(ServiceUnreachable):
     charged = None
 
 
+class CertificateUntrusted(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-CONN-004", 502, False
+    message = "The service's certificate isn't trusted, so nothing was sent."
+    suggestions = (
+        "Ask your administrator to set SSL_CERT_FILE to the certificate of the authority that signed it.",
+        "Ask whether the certificate has expired or is for another name.",
+    )
+
+
+class SchemeWrong(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-CONN-005", 502, False
+    message = "The service's address has the wrong scheme: http where the port needs https, or the reverse."
+    suggestions = (
+        "Ask your administrator to check OPENAI_BASE_URL: its beginning, http or https, and its port.",
+        "If a proxy is used, ask to check HTTPS_PROXY in the same way.",
+    )
+
+
+class ProxyRejected(ImageGenerationError):
+    code, status, retryable = "IMG-GEN-CONN-006", 502, False
+    message = "The proxy refused to connect to the service."
+    suggestions = (
+        "Ask your administrator to check the user name and password in HTTPS_PROXY, HTTP_PROXY or ALL_PROXY.",
+        "If the service needs no proxy, ask to name its host in NO_PROXY.",
+    )
+
+
 class QuotaSpent(ImageGenerationError):
     code, status, retryable = "IMG-GEN-QUOTA-001", 402, False
     message = "The account's credit with the image service is used up."

@@ -16,7 +16,7 @@ from core.images.uploads import Uploads
 from core.prompts.recipe import Recipe
 from core.prompts.styles import with_style
 from core.prompts.validation import check_prompt_texts
-from core.provider import capabilities, catalogue
+from core.provider import capabilities
 from core.provider.moderation import ModerationClient
 from core.settings import Settings
 from core.usage.idempotency import IdempotencyStore, IdempotentRequest
@@ -154,7 +154,7 @@ class Orders:
         check_prompt_texts(
             name=recipe.name, traits=recipe.traits, base_prompt=recipe.base_prompt, prompt=recipe.prompt
         )
-        official = catalogue.is_official(self.settings)
+        official = self.settings.image_service.is_official
         capabilities.check_params(recipe.params(), today=self.clock().date(), official=official)
         if recipe.model not in offered:
             raise errors.ModelUnavailable(details=f"models: {', '.join(offered)}", field="model")

@@ -14,7 +14,6 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
-from urllib.parse import urlsplit
 
 from core.common.media_types import MAX_IMAGE_PIXELS
 from core.prompts.recipe import AUTO, GenerateParams
@@ -28,7 +27,7 @@ from core.settings import (
 
 _SNAPSHOT = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 # The most partial images that any model sends per image.
-MAX_PARTIAL_IMAGES = 3
+DEFAULT_PARTIAL_IMAGES, MAX_PARTIAL_IMAGES = 1, 3
 # In characters, for most models.
 MAX_PROMPT_LENGTH = 32_000
 _FINE_QUALITIES = (AUTO, "low", "medium", "high", "xhigh", "max")
@@ -267,17 +266,6 @@ def text_model(name: str) -> TextModel:
     return replace(known, name=name) if known else TextModel(name, name)
 
 
-def is_official(settings: Settings) -> bool:
-    """Return whether `settings` select OpenAI itself as the service.
-
-    Returns False for a compatible service and for the offline engine.
-    """
-    if settings.openai_base_url is None:
-        return not settings.offline
-    host = urlsplit(settings.openai_base_url).hostname or ""
-    return host == "api.openai.com" or host.endswith(".api.openai.com")
-
-
 def offered_models(settings: Settings, *, today: date | None = None) -> tuple[ImageModel, ...]:
     """Return the image models that a form lists, with the default model first.
 
@@ -288,7 +276,7 @@ def offered_models(settings: Settings, *, today: date | None = None) -> tuple[Im
     if settings.offline:
         return (default,)
     offered = [model for model in IMAGE_MODELS if model.status != "offline"]
-    if is_official(settings):
+    if settings.image_service.is_official:
         offered = [model for model in offered if not model.is_retired(today or date.today())]
     return (default, *(model for model in offered if model.name != default.name))
 
@@ -297,6 +285,17 @@ def count_partial_images(params: GenerateParams, settings: Settings) -> int:
     """Return the number of partial images that a call requests and pays for.
 
     A partial image is a preview of the unfinished image. Services send none if `params` asks for several
-    images, so the number is then 0.
+    images, so the number is then 0. Unless PARTIAL_IMAGES is set, only OpenAI itself and the offline engine
+    are asked for partial images. Other services may charge for an image that they then fail to stream.
     """
-    return min(settings.partial_images, image_model(params.model).max_partial_images) if params.n == 1 else 0
+    if params.n > 1:
+        return 0
+    wanted = settings.partial_images
+    if wanted is None:
+        wanted = DEFAULT_PARTIAL_IMAGES if streams_images(settings) else 0
+    return min(wanted, image_model(params.model).max_partial_images)
+
+
+def streams_images(settings: Settings) -> bool:
+    """Return whether the service is known to stream images: OpenAI itself, or the offline engine."""
+    return settings.offline or settings.image_service.is_official

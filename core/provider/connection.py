@@ -10,13 +10,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import httpx2
 import structlog
 
 from core.errors import ImageError, RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable, SettingsError
-from core.provider.catalogue import is_official
 from core.provider.error_translation import (
     ServiceFault,
     error_from_fault,
@@ -28,15 +27,15 @@ from core.provider.error_translation import (
     translate_error,
     unlabelled_fault,
 )
+from core.provider.network import check_network
 from core.provider.payloads import Call
 from core.provider.response_events import ResponseEvent
 from core.provider.response_limits import Deadline, deadline_hooks, record_response
-from core.settings import Settings
+from core.service_settings import OPENAI_URL, ServiceSettings
 
 if TYPE_CHECKING:
     import openai
 
-OPENAI_URL = "https://api.openai.com/v1"
 OFFLINE_URL = "http://offline.invalid/v1"
 # Sent in place of an API key if there is none, because the SDK requires a key.
 OFFLINE_KEY, NO_KEY = "offline", "none"
@@ -59,43 +58,58 @@ class ResponseStream(Protocol):
 
 
 class Connection:
-    """Sends calls to the service that `settings` select. Thread-safe.
+    """Sends calls to `service`. Thread-safe.
 
-    `transport` handles the HTTP requests instead of the network; the offline engine is such a transport.
-    Raises SettingsError if OPENAI_BASE_URL isn't a valid URL.
+    `connect_timeout` is in seconds. `transport` handles the HTTP requests instead of the network; the offline
+    engine is such a transport. Raises SettingsError if the service's base URL isn't valid, or if a variable
+    of the environment keeps requests from being sent.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        service: ServiceSettings,
+        connect_timeout: float,
         *,
         transport: httpx2.BaseTransport | None,
         clock: Callable[[], float],
         sleep: Callable[[float], None],
     ) -> None:
-        self._settings = settings
+        self.service = service
+        self._connect_timeout = connect_timeout
         self._transport = transport
         self._sleep = sleep
         self._lock = threading.Lock()
         self._sdk: openai.OpenAI | None = None
         self._unknown = _UnknownParameters()
         self.clock = clock
-        key = settings.openai_api_key
-        self._key = key.get_secret_value() if key else ""
+        self._key = service.api_key
+        # Extra headers may hold a key under another name, and a placeholder beside it could be refused.
+        names = {name.lower() for name in service.headers}
+        self._omits_key = bool(names) and not service.api_key and "authorization" not in names
         try:
-            is_official(settings)
-            self.base_url = _with_trailing_slash(httpx2.URL(_base_url(settings)))
+            url = httpx2.URL(OFFLINE_URL if service.offline else service.base_url or OPENAI_URL)
         except (httpx2.InvalidURL, ValueError) as error:
-            raise SettingsError("OPENAI_BASE_URL isn't a valid address.", details=str(error)) from error
+            raise SettingsError(
+                f"{service.url_variable} isn't a valid address.", details=str(error)
+            ) from error
+        if transport is None:
+            check_network()
+        self._query = url.query.decode("ascii")
+        self.base_url = _with_trailing_slash(url.copy_with(query=None))
 
     def connect(self) -> openai.OpenAI:
         """Return the OpenAI SDK's client.
 
-        The client is built when this method is first called, which takes about 0.2 seconds.
+        The client is built when this method is first called, which takes about 0.2 seconds. Raises
+        ServiceUnreachable if it can't be built, for example because SSL_CERT_FILE has been deleted since the
+        start. Nothing has been sent then.
         """
         with self._lock:
             if self._sdk is None:
-                self._sdk = _build_sdk(self._settings, self._transport, self.clock)
+                try:
+                    self._sdk = _build_sdk(self.service, self.base_url, self._transport, self.clock)
+                except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
+                    raise ServiceUnreachable(details=_reason_for(error)) from error
             return self._sdk
 
     def close(self) -> None:
@@ -107,7 +121,7 @@ class Connection:
 
     def timeout(self, deadline: Deadline) -> httpx2.Timeout:
         remaining = deadline.remaining
-        return httpx2.Timeout(remaining, connect=min(remaining, self._settings.connect_timeout))
+        return httpx2.Timeout(remaining, connect=min(remaining, self._connect_timeout))
 
     def redact(self, text: str) -> str:
         """Return `text` without API keys, cut to the maximum length of error details."""
@@ -124,14 +138,17 @@ class Connection:
         `deadline`, it isn't sent again. Parameters that the service doesn't know are left out of all later
         calls for the same model. Any other failure raises the error that `translate_error` returns.
         """
-        call = call.without(self._unknown.names(call))
+        with self._naming_variables():
+            return self._open(call.without(self._unknown.names(call)), deadline, send_until or deadline)
+
+    def _open(self, call: Call, deadline: Deadline, send_until: Deadline) -> ResponseStream:
         while True:
             try:
                 stream = self._send(call, deadline)
             except sdk_errors() as error:
                 fault = fault_from_error(error)
                 fallback = call.fallback(fault) if fault else None
-                if fallback is None or (send_until or deadline).expired:
+                if fallback is None or send_until.expired:
                     raise translate_error(error, paid=call.paid, secret=self._key, edit=call.edit) from error
                 call = fallback
             else:
@@ -162,7 +179,7 @@ class Connection:
         `paid` is true if the call buys images. The raised error then says that the call may have been
         charged.
         """
-        with closing(stream):
+        with self._naming_variables(), closing(stream):
             try:
                 yield
             except sdk_errors() as error:
@@ -181,17 +198,34 @@ class Connection:
             fault = unlabelled_fault(event.body, response, streamed=event.streamed)
         return error_from_fault(fault, paid=paid, secret=self._key) if fault else None
 
+    @contextmanager
+    def _naming_variables(self) -> Iterator[None]:
+        """Let the suggestions of an error raised in the with-block name the variables of this service."""
+        try:
+            yield
+        except ImageError as error:
+            error.suggestions = tuple(
+                tip.replace("OPENAI_BASE_URL", self.service.url_variable)
+                .replace("OPENAI_API_KEY", self.service.key_variable)
+                .replace("EXTRA_HEADERS", self.service.headers_variable)
+                for tip in error.suggestions
+            )
+            raise
+
     def _send(self, call: Call, deadline: Deadline) -> ResponseStream:
         sdk = self.connect()
         import openai  # noqa: PLC0415
 
         parts = call.inputs.form_parts
+        headers: dict[str, Any] = dict(_MULTIPART_HEADERS) if parts else {}
+        if self._omits_key:
+            headers["Authorization"] = openai.Omit()
         return sdk.post(
-            call.path,
+            f"{call.path}?{self._query}" if self._query else call.path,
             cast_to=object,
             body=call.body,
             files=parts or None,
-            options={"timeout": self.timeout(deadline), "headers": _MULTIPART_HEADERS if parts else {}},
+            options={"timeout": self.timeout(deadline), "headers": headers},
             stream=True,
             stream_cls=openai.Stream[object],
         )
@@ -219,8 +253,13 @@ class _UnknownParameters:
         return call.path, str(call.body.get("model", ""))
 
 
-def _base_url(settings: Settings) -> str:
-    return OFFLINE_URL if settings.offline else settings.openai_base_url or OPENAI_URL
+def _reason_for(error: Exception) -> str:
+    """Return why no client could be built: the wrong variable of the environment, or else `error` itself."""
+    try:
+        check_network()
+    except SettingsError as wrong:
+        return wrong.message
+    return f"{type(error).__name__}: {error}"
 
 
 def _with_trailing_slash(url: httpx2.URL) -> httpx2.URL:
@@ -244,13 +283,17 @@ def _retry_pause(error: ImageError, attempt: int) -> float:
 
 
 def _build_sdk(
-    settings: Settings, transport: httpx2.BaseTransport | None, clock: Callable[[], float]
+    service: ServiceSettings,
+    base_url: httpx2.URL,
+    transport: httpx2.BaseTransport | None,
+    clock: Callable[[], float],
 ) -> openai.OpenAI:
-    """Return the SDK's client, which sends requests over `transport` and is configured only by `settings`.
+    """Return the SDK's client, which sends requests over `transport` and is configured only by `service`.
 
     By default, the SDK takes missing arguments from environment variables. The empty `organization` stops the
     SDK from reading OPENAI_ORG_ID. The attribute is then set to None, so that no header is sent.
-    OPENAI_CUSTOM_HEADERS has no argument, so the client's private field is emptied.
+    OPENAI_CUSTOM_HEADERS has no argument and would be mixed with the extra headers, so the client's private
+    field is replaced.
     """
     import openai  # noqa: PLC0415
 
@@ -261,17 +304,16 @@ def _build_sdk(
         event_hooks=hooks | {"response": [*hooks["response"], record_response]},
         headers=_HEADERS,
     )
-    key = settings.openai_api_key
     sdk = openai.OpenAI(
-        api_key=OFFLINE_KEY if settings.offline else key.get_secret_value() if key else NO_KEY,
+        api_key=OFFLINE_KEY if service.offline else service.api_key or NO_KEY,
         admin_api_key="",
         organization="",
         project="",
         webhook_secret="",
-        base_url=_base_url(settings),
+        base_url=str(base_url),
         max_retries=0,
         http_client=http_client,
     )
     sdk.organization = sdk.project = None
-    sdk._custom_headers = {}
+    sdk._custom_headers = dict(service.headers)
     return sdk

@@ -28,12 +28,14 @@ from core.errors import (
     ParameterRefused,
     PromptBlocked,
     PromptTooLong,
+    ProxyRejected,
     QuotaSpent,
     RateLimited,
     RegionUnsupported,
     RequestRefused,
     RequestTooLarge,
     ResponseTimeout,
+    SchemeWrong,
     ServiceAccessDenied,
     ServiceAddressWrong,
     ServiceBusy,
@@ -109,6 +111,7 @@ _STAYS = re.compile(r"limit: 0\b|per[ _-]?(?:day|month)\b|PerDay", re.IGNORECASE
 # backtracks because its group is atomic (?>…), or starts at the beginning of a line.
 _WORDS: tuple[tuple[type[ImageError], str], ...] = (
     (OrganisationUnverified, r"must be verified"),
+    (SchemeWrong, r"HTTP request (?:was sent )?to (?:an )?HTTPS (?:port|server)"),
     (QuotaSpent, r"exceeded (?:your |the )?current quota"),
     (QuotaSpent, r"insufficient (?:\w{1,20} )?(?:balance|credits?|funds|quota)\b"),
     (
@@ -180,6 +183,7 @@ _BY_STATUS: dict[int, type[ImageError]] = {
     403: ServiceAccessDenied,
     404: ServiceAddressWrong,
     405: ServiceAddressWrong,
+    407: ProxyRejected,
     413: RequestTooLarge,
     429: RateLimited,
     503: ServiceBusy,

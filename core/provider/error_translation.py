@@ -20,6 +20,7 @@ import httpx2
 
 from core.errors import (
     BadResponse,
+    CertificateUntrusted,
     ConnectionLost,
     EditsUnsupported,
     ImageError,
@@ -28,10 +29,12 @@ from core.errors import (
     NoImage,
     NotDrawable,
     PromptBlocked,
+    ProxyRejected,
     QuotaSpent,
     RateLimited,
     ResponseLost,
     ResponseTimeout,
+    SchemeWrong,
     ServiceBusy,
     ServiceFailed,
     ServiceTimeout,
@@ -76,6 +79,16 @@ _NEVER_SENT = (
 MAX_RETRY_AFTER_SECONDS = 600
 _REFUSAL_STATUSES = (400, 404, 405, 406, 415, 422, 501)
 _PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
+# Failures to connect that a further attempt meets again. They are told apart by OpenSSL's and httpx2's words.
+_LASTING_FAILURES: tuple[tuple[re.Pattern[str], type[ImageError]], ...] = (
+    (re.compile(r"CERTIFICATE_VERIFY_FAILED"), CertificateUntrusted),
+    # What OpenSSL makes of an answer in plain text depends on its first bytes.
+    (
+        re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST"),
+        SchemeWrong,
+    ),
+    (re.compile(r"^4\d\d\b"), ProxyRejected),
+)
 _PARAMETER_REFUSAL = re.compile(
     r"un(?:supported|recogni[sz]ed|known|expected)"
     r"|(?:not|n't) (?:yet |be |currently )?"
@@ -332,8 +345,9 @@ def _connection_error(error: BaseException, *, paid: bool, secret: str, request_
     """
     details = redact(f"{type(error).__name__}: {error}", secret)
     if isinstance(error, _NEVER_SENT):
-        unreachable = ServiceUnreachable(details=details)
-        return unreachable if paid else unreachable.of_text_call()
+        lasting = (kind for pattern, kind in _LASTING_FAILURES if pattern.search(str(error)))
+        unsent = next(lasting, ServiceUnreachable)(details=details)
+        return unsent if paid else unsent.of_text_call()
     timeout, lost = (ResponseTimeout, ResponseLost) if paid else (ServiceTimeout, ConnectionLost)
     kind = timeout if isinstance(error, httpx2.TimeoutException) else lost
     return kind(details=details, request_id=request_id)

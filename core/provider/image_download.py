@@ -56,10 +56,11 @@ def is_public(address: str) -> bool:
 class ImageDownloader:
     """Downloads images from the service at `base_url` and from the allowed `hosts`.
 
-    The service may have a private address. The names in `hosts` must resolve to public addresses only, and
-    their URLs must use HTTPS or the scheme of `base_url`. A download from one of `hosts` connects to the IP
-    address that was checked, because a second DNS look-up could return a different address. `connect_timeout`
-    is in seconds.
+    The service may have a private address, and so may an item of `hosts` with a port, such as `minio:9000`,
+    because the administrator has named exactly that. An item without a port must resolve to public addresses
+    only, and its URLs must use the usual port, and HTTPS or the scheme of `base_url`. A download from one of
+    `hosts` connects to the IP address that was checked, because a second DNS look-up could return a different
+    address. `connect_timeout` is in seconds.
     """
 
     def __init__(
@@ -157,21 +158,38 @@ class ImageDownloader:
     def _checked_address(self, url: httpx2.URL) -> str:
         """Return the IP address to connect to for `url`, whose host isn't the service.
 
-        Raises ValueError if downloads from `url` aren't allowed.
+        Raises ValueError with the rule that applied if downloads from `url` aren't allowed.
         """
-        ordinary = url.port in (None, _DEFAULT_PORTS.get(url.scheme)) and not url.userinfo
-        if url.host.rstrip(".").lower() not in self._hosts or not ordinary:
+        host, port = url.host.rstrip(".").lower(), url.port or _DEFAULT_PORTS.get(url.scheme, 0)
+        place = f"{f'[{host}]' if ':' in host else host}:{port}"
+        if url.scheme not in _DEFAULT_PORTS or url.userinfo:
             raise ValueError(
-                f"the image is at {url.scheme}://{url.host}, which is neither the service's own address nor "
-                "one of IMAGE_HOSTS"
+                f"the image is at {url.scheme}://{host}: its address has a user name or isn't http or https"
+            )
+        if place in self._hosts:
+            return _preferred(self._resolve(host, port))
+        if host not in self._hosts or port != _DEFAULT_PORTS[url.scheme]:
+            raise ValueError(
+                f"the image is at {url.scheme}://{place}, which is neither the service's own address nor one "
+                f"of IMAGE_HOSTS; to allow exactly this host and port, add {place} there"
             )
         if url.scheme not in {"https", self._base_url.scheme}:
-            raise ValueError(f"the image is at {url.scheme}://{url.host}, which isn't https")
-        addresses = self._resolve(url.host, _DEFAULT_PORTS[url.scheme])
+            raise ValueError(f"the image is at {url.scheme}://{host}, which isn't https")
+        addresses = self._resolve(host, port)
         if not addresses or not all(is_public(address) for address in addresses):
-            raise ValueError(f"{url.host} isn't a public address")
-        # Prefer IPv4, then alphabetical order, so that the choice is always the same.
-        return min(addresses, key=lambda address: (":" in address, address))
+            raise ValueError(
+                f"{host} isn't a public address; to allow it all the same, name it with its port in "
+                f"IMAGE_HOSTS: {place}"
+            )
+        return _preferred(addresses)
+
+
+def _preferred(addresses: frozenset[str]) -> str:
+    """Return the IPv4 address that comes first in alphabetical order, or else such an IPv6 address.
+
+    The choice is therefore always the same.
+    """
+    return min(addresses, key=lambda address: (":" in address, address))
 
 
 class _NotThere(Exception):

@@ -19,13 +19,14 @@ from core.errors import (
     NoImage,
     OutcomeUnknown,
     ResponseTruncated,
+    ServiceFailed,
 )
 from core.prompts.recipe import GenerateParams
-from core.provider.catalogue import count_partial_images
+from core.provider.catalogue import count_partial_images, streams_images
 from core.provider.connection import Connection, ResponseStream
 from core.provider.error_translation import sdk_errors
 from core.provider.image_download import ImageDownloader
-from core.provider.payloads import NO_INPUTS, InputImages, image_call
+from core.provider.payloads import NO_INPUTS, Call, InputImages, image_call
 from core.provider.pricing import TokenCount, image_price
 from core.provider.response_events import JsonObject, ResponseEvent, read_events
 from core.provider.response_limits import Deadline, record_response, record_rest, recorded_bytes, write_to
@@ -50,6 +51,10 @@ _ADDRESS_FIELDS = frozenset({"url", "image_url", "imageUrl", "imageURL"})
 _KEPT_HEADERS = ("content-type", "content-encoding", "x-request-id")
 # How long a download is tried for a response that is read again.
 READ_AGAIN_SECONDS = 5
+_NO_MORE_STREAMS = (
+    "the call asked for previews, which this service may not be able to stream; until Atelier is restarted, "
+    "images are requested without previews"
+)
 OnPartial = Callable[[int, bytes], None]
 
 
@@ -137,13 +142,18 @@ class ImagesClient:
         timeout = self._settings.image_timeout
         send_until, deadline = connection.deadline(timeout), connection.deadline(timeout + listen_seconds)
         call = image_call(params, self._settings, user_tag, inputs)
-        stream = connection.open(call, deadline, send_until=send_until)
-        sink.begin(
-            {name: stream.response.headers[name] for name in _KEPT_HEADERS if name in stream.response.headers}
-        )
-        write_to(stream.response, sink.write)
-        partials = _PartialImages(count_partial_images(params, self._settings), on_partial)
-        generated = self._receive(params, stream, partials, sink, download_seconds=timeout)
+        with self._giving_up_streams(call):
+            stream = connection.open(call, deadline, send_until=send_until)
+            sink.begin(
+                {
+                    name: stream.response.headers[name]
+                    for name in _KEPT_HEADERS
+                    if name in stream.response.headers
+                }
+            )
+            write_to(stream.response, sink.write)
+            partials = _PartialImages(count_partial_images(params, self._settings), on_partial)
+            generated = self._receive(params, stream, partials, sink, download_seconds=timeout)
         return replace(generated, seconds=connection.clock() - started)
 
     def read_again(
@@ -193,6 +203,23 @@ class ImagesClient:
             error=found.error,
             response_body=recorded_bytes(response) if found.incomplete else b"",
         )
+
+    @contextmanager
+    def _giving_up_streams(self, call: Call) -> Iterator[None]:
+        """Ask this service for no more streams if the streamed `call` fails inside the service.
+
+        Some services generate and charge an image and then fail to stream it, so the next call would lose its
+        image too. The failed call isn't sent again, because it may have been charged. OpenAI itself and the
+        offline engine are known to stream, so one failure of theirs changes nothing.
+        """
+        try:
+            yield
+        except ServiceFailed as error:
+            if call.body.get("stream") and not streams_images(self._settings):
+                self._settings = self._settings.model_copy(update={"partial_images": 0})
+                error.details = f"{error.details}; {_NO_MORE_STREAMS}"
+                log.warning("image_streaming_given_up", details=error.details, request_id=error.request_id)
+            raise
 
     def _read(self, response: httpx2.Response, partials: _PartialImages) -> ImageResponse:
         """Read `response` to its end and return its images, which aren't decoded yet, and its first error.

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import structlog
 
 from core.errors import ImageError, PromptFlagged, ServiceBusy
-from core.provider.catalogue import is_official
 from core.provider.connection import Connection
 from core.provider.payloads import moderation_call
 from core.provider.response_events import read_events
 from core.provider.responses import flagged_categories
-from core.settings import Moderation, Settings
+from core.settings import Moderation
 
 log = structlog.get_logger(__name__)
 
@@ -24,9 +23,9 @@ MODERATION_SECONDS, MAX_CONCURRENT_MODERATIONS = 5.0, 8
 class ModerationClient:
     """Checks texts with the service's free moderation endpoint, if the MODERATION setting enables it."""
 
-    def __init__(self, connection: Connection, settings: Settings) -> None:
+    def __init__(self, connection: Connection, mode: Moderation) -> None:
         self._connection = connection
-        self._settings = settings
+        self._mode = mode
         self._slots = threading.BoundedSemaphore(MAX_CONCURRENT_MODERATIONS)
 
     def flagged_categories(self, texts: Sequence[str]) -> tuple[str, ...]:
@@ -72,8 +71,7 @@ class ModerationClient:
 
     @property
     def _enabled(self) -> bool:
-        if self._settings.offline:
+        service = self._connection.service
+        if service.offline:
             return False
-        if self._settings.moderation is Moderation.AUTO:
-            return is_official(self._settings)
-        return self._settings.moderation is Moderation.ON
+        return service.is_official if self._mode is Moderation.AUTO else self._mode is Moderation.ON

@@ -11,10 +11,11 @@ from core.prompts.instructions import chat_messages
 from core.prompts.recipe import AUTO, GenerateParams
 from core.prompts.request import PromptRequest
 from core.prompts.styles import with_style
-from core.provider.catalogue import count_partial_images, image_model, is_official, text_model
+from core.provider.catalogue import count_partial_images, image_model, text_model
 from core.provider.error_translation import ServiceFault
 from core.provider.pricing import max_output_tokens
 from core.provider.response_events import JsonObject
+from core.service_settings import ServiceSettings
 from core.settings import Settings
 
 IMAGES_PATH, EDITS_PATH, CHAT_PATH = "/images/generations", "/images/edits", "/chat/completions"
@@ -128,7 +129,7 @@ def chat_call(request: PromptRequest, settings: Settings, user_tag: str) -> Call
     }
     if model.reasoning_effort:
         body["reasoning_effort"] = model.reasoning_effort
-    return Call(CHAT_PATH, body | _user_field(settings, user_tag))
+    return Call(CHAT_PATH, body | _user_field(settings.text_service, user_tag))
 
 
 def image_call(params: GenerateParams, settings: Settings, user_tag: str, inputs: InputImages) -> Call:
@@ -155,7 +156,7 @@ def image_call(params: GenerateParams, settings: Settings, user_tag: str, inputs
         body |= {"stream": True, "partial_images": partials}
     chosen = {name: value for name, value in body.items() if value != AUTO}
     path = EDITS_PATH if inputs.images else IMAGES_PATH
-    return Call(path, chosen | _user_field(settings, user_tag), inputs)
+    return Call(path, chosen | _user_field(settings.image_service, user_tag), inputs)
 
 
 def moderation_call(texts: Sequence[str]) -> Call:
@@ -175,9 +176,9 @@ def _with_dependents(names: frozenset[str]) -> frozenset[str]:
     return names | {"partial_images", "stream_options"} if "stream" in names else names
 
 
-def _user_field(settings: Settings, user_tag: str) -> JsonObject:
-    """Return the body's field for `user_tag`, or no field if the service isn't OpenAI.
+def _user_field(service: ServiceSettings, user_tag: str) -> JsonObject:
+    """Return the body's field for `user_tag`, or no field if `service` isn't OpenAI.
 
     Other services may reject the field.
     """
-    return {"safety_identifier": user_tag} if is_official(settings) else {}
+    return {"safety_identifier": user_tag} if service.is_official else {}

@@ -48,9 +48,10 @@ def engine_badge() -> None:
     if not settings.offline:
         st.badge(escape_markdown(settings.default_image_model), icon=":material/cloud:", color="green")
         return
+    created = "Images and prompts are" if settings.text_service.offline else "Images are"
     with st.popover("Offline engine", icon=":material/wifi_off:", type="secondary"):
         st.markdown(
-            "Images and prompts are created on this computer, free of charge, and **not** by an image model. "
+            f"{created} created on this computer, free of charge, and **not** by an image model. "
             "They only show how Atelier works.\n\n"
             "To connect a real image service, your administrator sets `OPENAI_API_KEY` (or `OPENAI_BASE_URL` "
             "for a compatible service) in the file `.env` or in the environment, and restarts Atelier."

@@ -63,6 +63,7 @@ def _studio(folder: Path, url: str, at_once: int) -> Iterator[Make]:
         load_settings(
             data_dir=folder / f"data-{at_once}",
             openai_base_url=url,
+            partial_images=1,
             concurrency=at_once,
             user_concurrency=at_once,
             log_level="WARNING",

@@ -50,7 +50,9 @@ def poll(folder: Path) -> Iterator[Figure]:
     env = {"CONCURRENCY": str(AT_ONCE), "USER_CONCURRENCY": "1"}
     with (
         service(LONG) as url,
-        AppProcess(folder, env=env | {"OPENAI_BASE_URL": url}, command=START_COMMAND) as app,
+        AppProcess(
+            folder, env=env | {"OPENAI_BASE_URL": url, "PARTIAL_IMAGES": "1"}, command=START_COMMAND
+        ) as app,
     ):
         on_two_cores(app.pid)
         ours = asyncio.run(_watched(app, people))

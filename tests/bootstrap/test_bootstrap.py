@@ -352,9 +352,11 @@ def test_the_banner_gives_an_address_that_a_browser_can_open(host: str) -> None:
 
 def test_the_banner_names_the_service_without_its_password() -> None:
     settings = load_settings(
-        openai_base_url="https://me:hunter2@models.example/v1", openai_api_key="sk-hunter2"
-    )
+        openai_base_url="https://me:hunter2@models.example/v1?code=hunter2", text_api_key="sk-hunter2",
+        text_base_url="http://localhost:11434/v1", text_model="a-local-model",
+    )  # fmt: skip
     said = app_module.banner(settings)
-    assert "https://models.example/v1" in said
+    assert "https://models.example/v1," in said
+    assert "Prompts: http://localhost:11434/v1, a-local-model" in said
     assert "hunter2" not in said
     assert "OpenAI" in app_module.banner(load_settings(openai_api_key="sk-abc"))

@@ -20,9 +20,8 @@ KEY = "sk-test-0123456789abcdef"
 @pytest.fixture(scope="module")
 def app(shared_service: OpenAIService, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AppProcess]:
     folder = tmp_path_factory.mktemp("service-app")
-    with AppProcess(
-        folder, env={"OPENAI_BASE_URL": shared_service.base_url, "OPENAI_API_KEY": KEY}
-    ) as process:
+    env = {"OPENAI_BASE_URL": shared_service.base_url, "OPENAI_API_KEY": KEY, "PARTIAL_IMAGES": "1"}
+    with AppProcess(folder, env=env) as process:
         yield process
 
 

@@ -235,7 +235,8 @@ def test_no_enhancement_shows_a_secret_that_a_service_quotes(
 @pytest.mark.parametrize(
     "variable",
     [
-        "openai_api_key", "openai_base_url", "database_url", "storage_url", "aws_endpoint_url",
+        "openai_api_key", "openai_base_url", "text_api_key", "text_base_url", "extra_headers",
+        "text_extra_headers", "image_hosts", "database_url", "storage_url", "aws_endpoint_url",
         "allowed_hosts", "registration", "log_level", "port", "moderation",
     ],
 )  # fmt: skip
@@ -250,15 +251,19 @@ def test_no_setting_that_is_wrong_is_repeated(variable: str, secret: Secret) -> 
 
 def test_the_settings_list_their_secrets() -> None:
     settings = load_settings(
-        openai_api_key=CONFIGURED,
-        openai_base_url=f"http://gateway:{PASSWORD}@127.0.0.1:9/v1",
+        openai_base_url=f"http://gateway:{PASSWORD}@127.0.0.1:9/v1?api-version=2026-01-01&code=code-of-azure",
+        extra_headers="X-Title: Atelier\nX-Portkey-Api-Key: pk-portkey\nX-Config: a-rather-long-value",
+        text_base_url="http://127.0.0.1:10/v1",
+        text_api_key=CONFIGURED,
+        text_extra_headers='{"cf-aig-authorization": "Bearer of-cloudflare"}',
         database_url="postgresql://atelier:another-password@127.0.0.1:9/atelier",
         storage_url="s3://bucket",
         aws_access_key_id="key-id-of-minio",
         aws_secret_access_key="secret-of-minio",
     )
     assert set(settings.secrets) == {
-        CONFIGURED, PASSWORD, "another-password", "key-id-of-minio", "secret-of-minio",
+        CONFIGURED, PASSWORD, "another-password", "key-id-of-minio", "secret-of-minio", "code-of-azure",
+        "pk-portkey", "a-rather-long-value", "of-cloudflare",
     }  # fmt: skip
 
 

@@ -30,6 +30,10 @@ GIVEN: dict[str, tuple[str, Any]] = {
     "openai_api_key": ("sk-abc", SecretStr("sk-abc")),
     "openai_base_url": ("https://models.example/v1", "https://models.example/v1"),
     "trusted_proxies": ("10.0.0.7, 10.1.0.0/16", "10.0.0.7, 10.1.0.0/16"),
+    "extra_headers": ("X-Title: Atelier", SecretStr("X-Title: Atelier")),
+    "text_base_url": ("http://models.example/v1", "http://models.example/v1"),
+    "text_api_key": ("sk-text", SecretStr("sk-text")),
+    "text_extra_headers": ('{"X-Title": "Atelier"}', SecretStr('{"X-Title": "Atelier"}')),
     "image_hosts": ("pictures.example", "pictures.example"),
     "image_model": ("dall-e-3", "dall-e-3"),
     "text_model": ("gpt-6", "gpt-6"),
@@ -134,6 +138,24 @@ def test_an_empty_variable_counts_as_unset(name: str, monkeypatch: pytest.Monkey
         ("DATABASE_URL", "sqlite+aiosqlite:///hunter2.db"),
         ("DATABASE_URL", "postgresql+asyncpg://root:hunter2@db/atelier"),
         ("OPENAI_BASE_URL", "http://root:hunter2@host:99999999/v1"),
+        ("OPENAI_BASE_URL", "https:///v1"),
+        ("OPENAI_BASE_URL", "https://models.example/v1#hunter2"),
+        ("OPENAI_BASE_URL", "https://models.example/hunter2 v1"),
+        ("TEXT_BASE_URL", "models.example/v1"),
+        ("TEXT_API_KEY", "sk-hunter2 hunter2"),
+        ("EXTRA_HEADERS", "hunter2"),
+        ("EXTRA_HEADERS", "X-Key hunter2: x"),
+        ("EXTRA_HEADERS", "X-Key: hünter2"),
+        ("EXTRA_HEADERS", '{"X-Key": "hunter2"'),
+        ("EXTRA_HEADERS", '{"X-Key": ["hunter2"]}'),
+        ("EXTRA_HEADERS", "Host: hunter2.example"),
+        ("TEXT_EXTRA_HEADERS", "content-type: hunter2"),
+        ("IMAGE_HOSTS", "https://pictures.example"),
+        ("IMAGE_HOSTS", "pictures.example/hunter2"),
+        ("IMAGE_HOSTS", "minio:0"),
+        ("IMAGE_HOSTS", "minio:65536"),
+        ("IMAGE_HOSTS", "me:hunter2@minio:9000"),
+        ("IMAGE_HOSTS", "[minio]:9000"),
         ("STORAGE_URL", "file:///srv/hunter2"),
         ("STORAGE_URL", "pictures"),
         ("STORAGE_URL", "s3:///atelier"),
@@ -319,3 +341,114 @@ def test_behind_a_proxy_atelier_is_not_private(host: str) -> None:
 )
 def test_served_hosts_follow_the_settings(given: dict[str, str], names: set[str]) -> None:
     assert load_settings(**given).served_hosts == names
+
+
+@pytest.mark.parametrize(
+    ("given", "base_url"),
+    [
+        ("https://models.example//v1/", "https://models.example/v1/"),
+        ("https://models.example/openai//v1//", "https://models.example/openai/v1/"),
+        (" HTTPS://models.example/v1?api-version=1 ", "https://models.example/v1?api-version=1"),
+    ],
+)
+def test_a_base_url_is_mended(given: str, base_url: str) -> None:
+    assert load_settings(openai_base_url=given).openai_base_url == base_url
+    assert load_settings(text_base_url=given).text_base_url == base_url
+
+
+IMAGES = {"openai_api_key": "sk-images", "openai_base_url": "https://models.example/v1"}
+ANOTHER = "http://models.example/v1"
+
+
+@pytest.mark.parametrize(
+    ("given", "url", "key", "headers"),
+    [
+        pytest.param({}, "https://models.example/v1", "sk-images", {"X-Team": "art"}, id="the same"),
+        pytest.param({"text_base_url": ANOTHER}, ANOTHER, "", {}, id="another service is sent no key"),
+        pytest.param(
+            {"text_base_url": "https://models.example:443/text"},
+            "https://models.example:443/text", "sk-images", {"X-Team": "art"}, id="another path",
+        ),
+        pytest.param(
+            {"text_api_key": "sk-text"},
+            "https://models.example/v1", "sk-text", {"X-Team": "art"}, id="a key",
+        ),
+        pytest.param(
+            {"text_base_url": ANOTHER, "text_api_key": "sk-text", "text_extra_headers": "X-Team: text"},
+            ANOTHER, "sk-text", {"X-Team": "text"}, id="everything",
+        ),
+        pytest.param(
+            {"text_base_url": "https://me:secret@models.example/v1"},
+            "https://me:secret@models.example/v1", "", {}, id="a user name instead of the key",
+        ),
+    ],
+)  # fmt: skip
+def test_text_is_enhanced_by_the_image_service_unless_it_has_its_own(
+    given: dict[str, str], url: str, key: str, headers: dict[str, str]
+) -> None:
+    settings = load_settings(**IMAGES, extra_headers="X-Team: art", **given)
+    text = settings.text_service
+    assert (text.base_url, text.api_key, text.headers) == (url, key, headers)
+    assert (text == settings.image_service) is (not given)
+
+
+@pytest.mark.parametrize(
+    ("given", "images_offline", "text_offline"),
+    [
+        pytest.param({"text_base_url": ANOTHER}, True, False, id="only text, elsewhere"),
+        pytest.param({"text_api_key": "sk-text"}, True, False, id="only text, at OpenAI"),
+        pytest.param({"openai_api_key": "sk-abc"}, False, False, id="both"),
+        pytest.param({"extra_headers": "X-Team: art"}, True, True, id="neither"),
+    ],
+)
+def test_images_and_text_are_offline_each_for_itself(
+    given: dict[str, str], images_offline: bool, text_offline: bool
+) -> None:
+    settings = load_settings(**given)
+    assert (settings.offline, settings.text_service.offline) == (images_offline, text_offline)
+    assert settings.default_image_model.startswith("offline") is images_offline
+    assert settings.default_text_model.startswith("offline") is text_offline
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        pytest.param(
+            {"openai_base_url": "https://me:hunter2@models.example/v1", "openai_api_key": "sk-hunter2"},
+            ["OPENAI_API_KEY", "OPENAI_BASE_URL"], id="user name and key",
+        ),
+        pytest.param(
+            {"openai_api_key": "sk-hunter2", "extra_headers": "authorization: Basic hunter2"},
+            ["OPENAI_API_KEY", "Authorization"], id="key and header",
+        ),
+        pytest.param(
+            {"text_base_url": "https://hunter2@models.example/v1", "text_api_key": "sk-hunter2"},
+            ["TEXT_API_KEY", "TEXT_BASE_URL"], id="text",
+        ),
+    ],
+)  # fmt: skip
+def test_two_credentials_for_one_request_are_refused(given: dict[str, str], named: list[str]) -> None:
+    with pytest.raises(SettingsError, match="can't be used together") as caught:
+        load_settings(**given)
+    assert all(name in caught.value.message for name in named)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("X-Title: Atelier\n\nHTTP-Referer:https://atelier.example\n", id="lines"),
+        pytest.param('{"X-Title": "Atelier", "HTTP-Referer": "https://atelier.example"}', id="JSON"),
+    ],
+)
+def test_extra_headers_are_lines_or_json(text: str) -> None:
+    headers = load_settings(extra_headers=text).image_service.headers
+    assert headers == {"X-Title": "Atelier", "HTTP-Referer": "https://atelier.example"}
+    assert "atelier.example" not in repr(load_settings(extra_headers=text))
+
+
+def test_image_hosts_may_have_a_port() -> None:
+    hosts = load_settings(
+        image_hosts="A.Example., minio:9000 ,[::1]:9000, ::1, [::2], 10.0.0.7:80,"
+    ).image_download_hosts
+    assert hosts == {"a.example", "minio:9000", "[::1]:9000", "::1", "::2", "10.0.0.7:80"}

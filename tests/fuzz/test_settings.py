@@ -9,7 +9,6 @@ import pytest
 from hypothesis import strategies as st
 
 from core.errors import SettingsError
-from core.provider.catalogue import is_official
 from core.provider.client import ServiceClient
 from core.settings import DRIVERS, Settings, is_loopback, is_unspecified, load_settings
 from core.storage.s3 import config_of
@@ -38,6 +37,7 @@ def test_any_values_are_settings_or_named_and_never_repeated(given: dict[str, st
         return
     assert 1 <= settings.port <= 65535
     assert SECRET not in repr((settings.openai_api_key, settings.aws_secret_access_key))
+    assert SECRET not in repr((settings.extra_headers, settings.text_service.headers, settings.text_api_key))
     assert isinstance(settings.allows_replicas, bool)
     assert "" not in settings.served_hosts
     assert settings.database_url is None or settings.database_url.split(":")[0] in DRIVERS
@@ -52,7 +52,7 @@ def test_any_service_address_is_one_or_named(url: str) -> None:
     with suppress(SettingsError):
         settings = load_settings(openai_base_url=url)
         ServiceClient(settings)
-        assert not is_official(settings) or "api.openai.com" in url
+        assert not settings.image_service.is_official or "api.openai.com" in url
 
 
 @fuzz(

@@ -60,6 +60,7 @@ def a_studio(folder: Path, service: OpenAIService, model: str) -> Studio:
             openai_base_url=service.base_url,
             openai_api_key="sk-test-abcdefgh",
             image_model=model,
+            partial_images=1,
         )
     )
 

@@ -19,8 +19,8 @@ from tests.support.service_client import MakeClient
 def make_client(service: OpenAIService) -> Iterator[MakeClient]:
     """`make_client(transport=..., sleep=..., clock=..., **settings)`; the base URL is the loopback service's.
 
-    Retries don't wait, unless `sleep` is given. The default transport loads no certificates, which takes
-    about 20 ms per client.
+    One preview is asked for. Retries don't wait, unless `sleep` is given. The default transport loads no
+    certificates, which takes about 20 ms per client.
     """
     clients: list[ServiceClient] = []
 
@@ -30,7 +30,7 @@ def make_client(service: OpenAIService) -> Iterator[MakeClient]:
         clock: Callable[[], float] = time.monotonic,
         **settings: Any,
     ) -> ServiceClient:
-        given = {"openai_api_key": KEY, "openai_base_url": service.base_url} | settings
+        given = {"openai_api_key": KEY, "openai_base_url": service.base_url, "partial_images": 1} | settings
         transport = transport or httpx2.HTTPTransport(verify=False)
         clients.append(ServiceClient(load_settings(**given), transport=transport, clock=clock, sleep=sleep))
         return clients[-1]

@@ -17,7 +17,6 @@ from core.provider.catalogue import (
     IMAGE_MODELS,
     TEXT_MODELS,
     image_model,
-    is_official,
     offered_models,
     text_model,
 )
@@ -179,7 +178,7 @@ def test_forms_offline_offer_the_painter_alone() -> None:
     ],
 )
 def test_openai_is_recognised_by_its_address(settings: Settings, official: bool) -> None:
-    assert is_official(settings) is official
+    assert settings.image_service.is_official is official
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def test_the_loopback_service_runs_as_a_process_and_obeys_markers() -> None:
     with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         base_url = process.stdout.readline().strip()
-        client = ServiceClient(load_settings(openai_base_url=base_url))
+        client = ServiceClient(load_settings(openai_base_url=base_url, partial_images=1))
         assert (
             "[[image error:quota spent]]"
             in enhance(client, replace(PIP, base_prompt="[[image error:quota spent]]")).result.text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +33,7 @@ from tests.support.openai_service import (
     Behaviour,
     ErrorRow,
     OpenAIService,
+    openai_service,
 )
 from tests.support.service_client import (
     CALLS,
@@ -162,7 +164,7 @@ def test_a_refused_connection_costs_nothing(make_client: MakeClient, call: Call)
         pytest.param(httpx2.ConnectTimeout("too slow"), id="connect timeout"),
         pytest.param(httpx2.ConnectError("Name or service not known"), id="no such host"),
         pytest.param(httpx2.PoolTimeout("no free connection"), id="no free connection"),
-        pytest.param(httpx2.ProxyError("407"), id="proxy"),
+        pytest.param(httpx2.ProxyError("502 Bad Gateway"), id="proxy"),
     ],
 )
 def test_a_request_that_was_never_sent_costs_nothing(
@@ -266,3 +268,96 @@ def test_a_service_without_a_key_is_sent_a_placeholder(
 ) -> None:
     generate(make_client(openai_api_key=None))
     assert service.requests[-1].headers["authorization"] == f"Bearer {NO_KEY}"
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_query_of_the_base_url_is_part_of_each_request(
+    service: OpenAIService, make_client: MakeClient, call: Call
+) -> None:
+    addresses: list[str] = []
+
+    class Noting(httpx2.HTTPTransport):
+        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+            addresses.append(str(request.url))
+            return super().handle_request(request)
+
+    call(
+        make_client(
+            Noting(verify=False), openai_base_url=f"{service.base_url}?api-version=2026-01-01&x=a%20b"
+        )
+    )
+    (address,) = addresses
+    assert address.startswith(f"{service.base_url}/")
+    assert address.endswith("?api-version=2026-01-01&x=a%20b")
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_user_name_in_the_base_url_is_sent_if_there_is_no_key(
+    service: OpenAIService, make_client: MakeClient, call: Call
+) -> None:
+    url = service.base_url.replace("//", "//me:secret@")
+    call(make_client(openai_base_url=url, openai_api_key=None))
+    assert service.requests[-1].headers["authorization"] == f"Basic {b64encode(b'me:secret').decode()}"
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_extra_headers_are_sent_with_each_request(
+    service: OpenAIService, make_client: MakeClient, call: Call
+) -> None:
+    call(make_client(extra_headers="X-Portkey-Provider: openai\nUser-Agent: Atelier"))
+    (seen,) = service.requests
+    assert (seen.headers["x-portkey-provider"], seen.headers["user-agent"]) == ("openai", "Atelier")
+    assert seen.headers["authorization"] == f"Bearer {KEY}"
+
+
+def test_a_key_in_an_extra_header_has_no_placeholder_beside_it(
+    service: OpenAIService, make_client: MakeClient
+) -> None:
+    generate(make_client(openai_api_key=None, extra_headers="api-key: of-azure"))
+    generate(make_client(openai_api_key=None, extra_headers="authorization: Token of-a-gateway"))
+    own, standard = service.requests
+    assert (own.headers["api-key"], own.headers.get("authorization")) == ("of-azure", None)
+    assert standard.headers["authorization"] == "Token of-a-gateway"
+
+
+def test_text_may_be_enhanced_by_another_service(service: OpenAIService, make_client: MakeClient) -> None:
+    with openai_service() as text:
+        client = make_client(
+            extra_headers="X-Team: images", text_base_url=text.base_url, text_model="a-local-model"
+        )
+        assert enhance(client).result.model == "a-local-model"
+        generate(client)
+        (enhanced,), (drawn,) = text.requests, service.requests
+    assert enhanced.headers["authorization"] == f"Bearer {NO_KEY}"
+    assert "x-team" not in enhanced.headers
+    assert (drawn.headers["authorization"], drawn.headers["x-team"]) == (f"Bearer {KEY}", "images")
+
+
+def test_an_error_of_the_text_service_names_its_own_variables(
+    service: OpenAIService, make_client: MakeClient
+) -> None:
+    with openai_service() as text:
+        client = make_client(text_base_url=text.base_url, text_api_key="sk-text")
+        for row, variable in (("key rejected", "TEXT_API_KEY"), ("no such path", "TEXT_BASE_URL")):
+            text.script(row)
+            with pytest.raises(ImageError) as caught:
+                enhance(client)
+            assert any(variable in tip for tip in caught.value.suggestions)
+            assert "OPENAI" not in str(caught.value.suggestions)
+            service.script(row)
+            with pytest.raises(ImageError) as caught:
+                generate(client)
+            assert "TEXT" not in str(caught.value.suggestions)
+
+
+def test_each_text_is_moderated_by_the_service_that_it_is_sent_to(
+    service: OpenAIService, make_client: MakeClient
+) -> None:
+    """AUTO moderates at OpenAI itself, and a description for a local model doesn't go to OpenAI."""
+    client = make_client(
+        ReroutedTransport(service), openai_base_url=None, text_base_url="http://127.0.0.1:9/v1"
+    )
+    client.text_moderation.screen(["a description"])
+    client.moderation.screen(["a prompt"])
+    (seen,) = service.requests
+    assert seen.body["input"] == ["a prompt"]

@@ -126,7 +126,7 @@ def test_a_host_with_one_private_address_is_not_contacted(
     [
         pytest.param(f"http://{NAME}/x.png", "isn't https", id="without TLS, where the service has it"),
         pytest.param(f"https://{NAME}:8443/x.png", "neither", id="another port"),
-        pytest.param(f"https://me:secret@{NAME}/x.png", "neither", id="with a password"),
+        pytest.param(f"https://me:secret@{NAME}/x.png", "user name", id="with a password"),
         pytest.param(f"https://{NAME}.evil.example/x.png", "neither", id="a name that begins alike"),
         pytest.param(f"https://evil.example/{NAME}", "neither", id="a host that isn't named"),
         pytest.param("//evil.example/x.png", "neither", id="only a host"),
@@ -189,6 +189,52 @@ def test_no_address_reaches_another_server_on_this_machine(service: OpenAIServic
         for url in (*(f"http://{host}:{port}/x" for host in hosts), "http://localhost/x"):
             assert refusal(client_for(None, service.base_url), service, url)
         assert paths == []
+
+
+@pytest.mark.parametrize("named", ["localhost", "127.0.0.1", "[::1]"])
+def test_a_private_host_is_asked_if_exactly_its_host_and_port_are_named(
+    service: OpenAIService, named: str
+) -> None:
+    """Without a key, without the extra headers, and even if the service itself has TLS."""
+    settings = load_settings(
+        openai_api_key=KEY, openai_base_url="https://models.example/v1", extra_headers="X-Team: art",
+        image_hosts=f"minio:9000, {named}:{service.port}",
+    )  # fmt: skip
+    resolved: list[tuple[str, int]] = []
+
+    def resolve(host: str, port: int) -> frozenset[str]:
+        resolved.append((host, port))
+        return frozenset({"127.0.0.1"})
+
+    transport = RecordingTransport(service)
+    client = ServiceClient(settings, transport=transport, resolve=resolve)
+    service.script(Behaviour(image_urls=(f"http://{named}:{service.port}/pictures/a.png",), plain=True))
+    assert generate(client, DALL_E).images
+    client.close()
+    assert resolved == [(named.strip("[]"), service.port)]
+    assert transport.requests[-1][0] == f"http://127.0.0.1:{service.port}/pictures/a.png"
+    assert service.requests[0].headers["x-team"] == "art"
+    assert not {"authorization", "x-team", "cookie"} & set(service.requests[-1].headers)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "url", "why"),
+    [
+        pytest.param(
+            "localhost", "http://localhost:9000/x.png", "add localhost:9000 there", id="without the port"
+        ),
+        pytest.param(
+            "localhost:9001", "http://localhost:9000/x.png", "add localhost:9000", id="another port"
+        ),
+        pytest.param("localhost", "http://localhost/x.png", "IMAGE_HOSTS: localhost:80", id="private"),
+        pytest.param("", "http://[::1]:9000/x.png", "add [::1]:9000 there", id="IPv6"),
+    ],
+)
+def test_the_rule_that_forbids_a_download_is_named(
+    service: OpenAIService, hosts: str, url: str, why: str
+) -> None:
+    settings = load_settings(openai_base_url=service.base_url, image_hosts=hosts)
+    assert why in refusal(ServiceClient(settings), service, url)
 
 
 def test_an_unknown_host_is_named_in_the_error(service: OpenAIService) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from io import BytesIO
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -18,6 +19,7 @@ from core.errors import (
     NoImage,
     OutcomeUnknown,
     ParameterRefused,
+    ServiceFailed,
     StreamingUnverified,
     WebPageReceived,
 )
@@ -37,6 +39,7 @@ from tests.support.service_client import (
     FOX,
     SEVERAL,
     MakeClient,
+    ReroutedTransport,
     generate,
     parameter_refusal,
 )
@@ -101,6 +104,67 @@ def test_dall_e_3_is_sent_its_own_parameters(service: OpenAIService, client: Ser
     assert result.price_micros is None
     generate(client, replace(DALL_E, style="ink"))
     assert "style" not in service.requests[-1].body
+
+
+@pytest.mark.parametrize(
+    ("settings", "previews"),
+    [
+        pytest.param({"openai_base_url": None}, 1, id="OpenAI itself"),
+        pytest.param({"openai_base_url": None, "openai_api_key": None}, 1, id="offline engine"),
+        pytest.param({}, None, id="another service"),
+        pytest.param({"partial_images": 2}, 2, id="another service, by a setting"),
+        pytest.param({"openai_base_url": None, "partial_images": 0}, None, id="OpenAI, by a setting"),
+    ],
+)
+def test_only_services_that_stream_are_asked_for_previews(
+    service: OpenAIService, make_client: MakeClient, settings: dict[str, Any], previews: int | None
+) -> None:
+    generate(make_client(ReroutedTransport(service), **{"partial_images": None} | settings))
+    (seen,) = service.requests
+    assert (seen.body.get("stream"), seen.body.get("partial_images")) == (previews and True, previews)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        pytest.param("server error without code", id="HTTP 500"),
+        pytest.param("gateway", id="HTTP 502"),
+        pytest.param("flat error frame", id="in the stream"),
+    ],
+)
+def test_a_service_that_fails_to_stream_is_asked_without_a_stream_from_then_on(
+    service: OpenAIService, client: ServiceClient, failure: str
+) -> None:
+    service.script(failure)
+    with pytest.raises(ServiceFailed, match="without previews") as caught:
+        generate(client)
+    assert caught.value.charged is None
+    assert len(service.requests) == 1
+    assert generate(client).images
+    assert ["stream" in seen.body for seen in service.requests] == [True, False]
+
+
+@pytest.mark.parametrize("busy", ["overloaded", "gateway timeout", "rate limit"])
+def test_a_busy_service_is_still_asked_for_streams(
+    service: OpenAIService, client: ServiceClient, busy: str
+) -> None:
+    service.script(busy)
+    with pytest.raises(ImageError):
+        generate(client)
+    generate(client)
+    assert all(seen.body["stream"] for seen in service.requests)
+
+
+def test_a_failure_of_openai_itself_does_not_end_its_streams(
+    service: OpenAIService, make_client: MakeClient
+) -> None:
+    client = make_client(ReroutedTransport(service), openai_base_url=None)
+    service.script("server error")
+    with pytest.raises(ServiceFailed) as caught:
+        generate(client)
+    assert "previews" not in caught.value.details
+    generate(client)
+    assert all(seen.body["stream"] for seen in service.requests)
 
 
 def test_partial_images_can_be_turned_off(service: OpenAIService, make_client: MakeClient) -> None:

@@ -231,6 +231,7 @@ class Chaos:
             "DATABASE_URL": self.home.database_url,
             "OPENAI_BASE_URL": self.service.base_url,
             "OPENAI_API_KEY": name,
+            "PARTIAL_IMAGES": "1",
             "CONCURRENCY": str(PLACES),
             "PORT": str(free_port()),
             **self.home.environment,

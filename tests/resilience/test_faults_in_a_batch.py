@@ -149,7 +149,10 @@ def test_a_restart_of_postgresql_is_outlasted(
     monkeypatch.setattr("core.bootstrap.PROCESS_LOCK_SECONDS", 0.1)
     monkeypatch.setattr("core.bootstrap.SWEEP_SECONDS", 0.1)
     settings = load_settings(
-        data_dir=tmp_path / "data", database_url=own_database_url, openai_base_url=service.base_url
+        data_dir=tmp_path / "data",
+        database_url=own_database_url,
+        openai_base_url=service.base_url,
+        partial_images=1,
     )
     with closing(bootstrap.build(settings)) as app:
         studio = Studio(app.database, tmp_path, service, app.storage)

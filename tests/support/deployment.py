@@ -151,6 +151,7 @@ def topology(folder: Path, s3: S3Server, service: OpenAIService) -> Iterator[Top
             "DATABASE_URL": url,
             **s3.environment(ending.enter_context(s3.fresh())),
             "OPENAI_BASE_URL": service.base_url,
+            "PARTIAL_IMAGES": "1",
             "CONCURRENCY": str(PLACES),
             "USER_CONCURRENCY": str(PLACES),
         }
