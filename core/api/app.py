@@ -6,7 +6,7 @@ begin and end a browser session.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -14,6 +14,7 @@ import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
@@ -74,6 +75,7 @@ def create_auth(get_studio: Callable[[], Studio]) -> FastAPI:
 def _application(get_studio: Callable[[], Studio], *routers: APIRouter, **document: Any) -> FastAPI:
     application = DocumentedAPI(
         **document,
+        generate_unique_id_function=lambda route: route.name,
         root_path_in_servers=False,
         redirect_slashes=False,
         docs_url=None,
@@ -81,12 +83,33 @@ def _application(get_studio: Callable[[], Studio], *routers: APIRouter, **docume
         openapi_url=None,
     )
     application.state.get_studio = get_studio
+    routers = (*routers, _head_routes(routers))
     application.state.routes = [route for router in routers for route in router.routes]
     for kind, handler in _HANDLERS.items():
         application.add_exception_handler(kind, handler)
     for router in routers:
         application.include_router(router)
     return application
+
+
+def _head_routes(routers: Iterable[APIRouter]) -> APIRouter:
+    """Return a route for HEAD beside each GET route of `routers`, which the API's document leaves out.
+
+    The server leaves out the body.
+    """
+    heads = APIRouter()
+    for route in (route for router in routers for route in router.routes):
+        if isinstance(route, APIRoute) and "GET" in (route.methods or ()):
+            heads.add_api_route(
+                route.path,
+                route.endpoint,
+                methods=["HEAD"],
+                include_in_schema=False,
+                response_model=route.response_model,
+                response_class=route.response_class,
+                route_class_override=type(route),
+            )
+    return heads
 
 
 @sessions.post("/session", status_code=204)

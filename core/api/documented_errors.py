@@ -49,9 +49,10 @@ _COMMON_ERRORS: tuple[type[errors.ImageError], ...] = (
     errors.StorageError,
     errors.StorageFull,
 )
+_IMAGE_BYTES = {"image/*": {"schema": {"type": "string", "format": "binary"}}}
 IMAGE_RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"description": "The bytes", "content": {"image/*": {}}},
-    206: {"description": "The requested range", "content": {"image/*": {}}},
+    200: {"description": "The bytes", "content": _IMAGE_BYTES},
+    206: {"description": "The requested range", "content": _IMAGE_BYTES},
     304: {"description": "Unchanged since the version in `If-None-Match`"},
 }
 _SCHEMA_REF = "#/components/schemas/{model}"

@@ -45,12 +45,8 @@ MAX_WAIT_SECONDS = 240.0
 DISCONNECT_CHECK_SECONDS = 0.5
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-# The OpenAPI schema of one event; `data` is JSON.
-SCHEMA = {
-    "type": "object",
-    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
-    "required": ["event", "data"],
-}
+# The OpenAPI schema of a stream.
+SCHEMA = {"type": "string", "description": "Server-sent events; the `data` of each event is JSON"}
 
 
 class Partial(BaseModel):

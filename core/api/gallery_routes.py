@@ -7,6 +7,9 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope as ASGIScope
 
 from core import errors
 from core.api.dependencies import CurrentStudio, ImageViewer, Reader, Spender, VisibleImageOwner
@@ -17,7 +20,25 @@ from core.database.models import Scope
 from core.images.gallery_queries import MAX_PAGE_SIZE, PAGE_SIZE, Filters
 from core.web.urls import IMAGES, with_query
 
-gallery = APIRouter(prefix="/images", tags=["Images"])
+# What stands for an image's id in the paths of other routes.
+_NOT_IMAGES = ("generate", "enhance-prompt", "edit", "jobs")
+
+
+class ImageRoute(APIRoute):
+    """A route whose path may contain the id of an image.
+
+    It doesn't match the path of another route, such as `/images/generate`. Otherwise a wrong method there
+    would be answered with the methods of an image.
+    """
+
+    def matches(self, scope: ASGIScope) -> tuple[Match, ASGIScope]:
+        match, child_scope = super().matches(scope)
+        if child_scope.get("path_params", {}).get("image_id") in _NOT_IMAGES:
+            return Match.NONE, {}
+        return match, child_scope
+
+
+gallery = APIRouter(prefix="/images", tags=["Images"], route_class=ImageRoute)
 
 
 @gallery.get(
@@ -52,7 +73,6 @@ def list_images(
     return ImageList(images=[Metadata.of(image) for image in page.images], next=next_url)
 
 
-@gallery.head("/{image_id}", include_in_schema=False)
 @gallery.get(
     "/{image_id}",
     summary="Get an image",
@@ -69,7 +89,6 @@ def get_image(
     return image_response(request, image.sha256, image.mime, data, image.file_bytes)
 
 
-@gallery.head("/{image_id}/thumbnail", include_in_schema=False)
 @gallery.get(
     "/{image_id}/thumbnail",
     summary="Get an image's thumbnail",
@@ -102,7 +121,8 @@ def download(
     With `prompt`, the metadata of a PNG file holds the prompts and the traits.
     """
     file = studio.gallery.download(user.user_id, image_id, with_prompt=prompt)
-    disposition = f"attachment; filename*=UTF-8''{quote(file.file_name)}"
+    # Programs such as curl read only `filename`.
+    disposition = f"attachment; filename=\"{file.ascii_name}\"; filename*=UTF-8''{quote(file.file_name)}"
     headers = SAFETY_HEADERS | {"Content-Disposition": disposition, "Cache-Control": "private, no-store"}
     return Response(file.data, media_type=file.mime, headers=headers)
 

@@ -156,11 +156,13 @@ def get_job(job_id: str, response: Response, studio: CurrentStudio, user: Reader
         }
     },
 )
-async def watch_job(job_id: str, request: Request, studio: CurrentStudio, user: Reader) -> StreamingResponse:
+async def watch_job(job_id: str, request: Request, studio: CurrentStudio, user: Reader) -> Response:
     """Streams server-sent events. `progress` has the batch's status, and `partial` has a preview of an image.
     `end` has the response of the original request. If the stream stops without `end`, open it again.
     """
     await run_in_threadpool(studio.batches.find, user.user_id, job_id)
+    if request.method == "HEAD":
+        return Response(headers=events.HEADERS, media_type=events.MEDIA_TYPE)
 
     def read_batch() -> Batch:
         return studio.batches.find(current_user(request, studio).user_id, job_id)

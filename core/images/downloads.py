@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
+from itertools import accumulate
 
 from core.common.media_types import file_extension
 from core.database.models import Image
 from core.images.image_files import download_copy
 
-FILE_NAME_LENGTH = 60
+# The longest name without id and extension. File systems permit 255 bytes for the whole name.
+FILE_NAME_LENGTH, FILE_NAME_BYTES = 60, 220
+# Two invisible signs that join or part letters in Persian, in the scripts of India, and in others.
+_JOINERS = "\u200c\u200d"
+_LOOSE_JOINERS = re.compile(f"[{_JOINERS}]+(?=-|$)")
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """A file for the user to download. `file_name` is valid on every operating system."""
+    """A file for the user to download. `file_name` is valid on every operating system.
+
+    `ascii_name` is for programs that don't read names in Unicode.
+    """
 
     data: bytes
     file_name: str
+    ascii_name: str
     mime: str
 
 
@@ -29,7 +39,9 @@ def download_of(image: Image, data: bytes, *, with_prompt: bool) -> Download:
     """
     texts = _recipe_text(image) if with_prompt else {}
     copy = download_copy(data, recipe_text=texts)
-    return Download(copy, download_file_name(image, "-with-prompt" if texts else ""), image.mime)
+    suffix = "-with-prompt" if texts else ""
+    ascii_name = download_file_name(image, suffix, ascii_only=True)
+    return Download(copy, download_file_name(image, suffix), ascii_name, image.mime)
 
 
 def _recipe_text(image: Image) -> dict[str, str]:
@@ -47,12 +59,44 @@ def _recipe_text(image: Image) -> dict[str, str]:
     return {"prompt": image.prompt, "parameters": f"{image.sent_prompt or image.prompt}\n{line}"}
 
 
-def download_file_name(image: Image, suffix: str = "") -> str:
+def download_file_name(image: Image, suffix: str = "", *, ascii_only: bool = False) -> str:
     """Return a file name such as "red-fox-1a2b3c4d.png".
 
     It consists of the image's name or prompt, the first 8 characters of its id, `suffix` and the extension.
+    With `ascii_only`, accents and the letters that ASCII doesn't have are left out.
     """
-    name = unicodedata.normalize("NFC", (image.name or image.prompt)[: 4 * FILE_NAME_LENGTH])
-    words = "".join(letter if letter.isalnum() else " " for letter in name)
-    stem = "-".join(words.split())[:FILE_NAME_LENGTH].strip("-") or "image"
+    name = (image.name or image.prompt)[: 4 * FILE_NAME_LENGTH]
+    if ascii_only:
+        name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    stem = _stem(unicodedata.normalize("NFC", name)) or "image"
     return f"{stem}-{image.id[:8]}{suffix}.{file_extension(image.mime)}"
+
+
+def _stem(text: str) -> str:
+    """Return the beginning of `text` with a hyphen for each run of signs that aren't letters or digits.
+
+    Marks such as vowel signs and accents stay with their letters. The text is cut between two letters.
+    """
+    letters = _letters(text)
+    sizes = accumulate(len(letter.encode()) for letter in letters)
+    lengths = accumulate(map(len, letters))
+    fitting = [
+        letter
+        for letter, length, size in zip(letters, lengths, sizes, strict=True)
+        if length <= FILE_NAME_LENGTH and size <= FILE_NAME_BYTES
+    ]
+    return _LOOSE_JOINERS.sub("", "".join(fitting)).strip("-")
+
+
+def _letters(text: str) -> list[str]:
+    """Return the letters and digits of `text`, each with its marks, and "-" for each run of other signs."""
+    letters: list[str] = []
+    for sign in text:
+        after_letter = bool(letters) and letters[-1] != "-"
+        if sign.isalnum():
+            letters.append(sign)
+        elif after_letter and (sign in _JOINERS or unicodedata.category(sign).startswith("M")):
+            letters[-1] += sign
+        elif after_letter:
+            letters.append("-")
+    return letters

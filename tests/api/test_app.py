@@ -31,6 +31,7 @@ from core.database.models import Job, JobState, Scope, SignInSession
 from core.prompts.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
+from core.web import access_rules
 from core.web.cookies import COOKIE, SECURE_COOKIE
 from core.web.guard import Guard
 from tests.support.sign_in import change_password, ticket_of
@@ -99,11 +100,16 @@ def image_id(studio: Studio, owner: Person) -> str:
 
 
 @pytest.fixture(scope="module")
-def job_id(studio: Studio, owner: Person) -> str:
+def batch_id() -> str:
+    return new_id()
+
+
+@pytest.fixture(scope="module")
+def job_id(studio: Studio, owner: Person, batch_id: str) -> str:
     """A job that runs for ever and has one partial image."""
     job = Job(
         id=new_id(),
-        batch_id=new_id(),
+        batch_id=batch_id,
         owner_id=owner.user.user_id,
         state=JobState.RUNNING,
         # This process's job: the sweep would settle one without a process.
@@ -261,12 +267,38 @@ def test_a_download_is_a_file_with_a_safe_name(studio: Studio, owner: Person, im
     plain = owner.client.get(f"/api/images/{image_id}/download")
     with_prompt = owner.client.get(f"/api/images/{image_id}/download?prompt=true")
     name = plain.headers["content-disposition"]
-    assert name.startswith("attachment; filename*=UTF-8''Fox-")
-    assert name.isascii()
+    assert name == (
+        f"attachment; filename=\"Fox-U-{image_id[:8]}.png\"; filename*=UTF-8''Fox-%C3%9C-{image_id[:8]}.png"
+    )
     assert ".." not in name
     assert b"a fox" in with_prompt.content
     assert b"a fox" not in plain.content
     assert plain.headers["cache-control"] == "private, no-store"
+
+
+@pytest.mark.parametrize("row", [row for row in access_rules.ROUTES if row.path.startswith("/api/")])
+def test_head_is_answered_as_get_is(
+    studio: Studio, owner: Person, admin: Person, image_id: str, job_id: str, row: access_rules.Route
+) -> None:
+    if "GET" not in row.methods:
+        return
+    path = row.path.format(image_id=image_id, job_id=job_id, number=0, name="start.js")
+    client = (admin if row.rule is access_rules.Rule.ADMIN else owner).client
+    head, get = client.head(path), client.get(path)
+    assert head.status_code == get.status_code
+    assert headers_of(head) == headers_of(get)
+    assert client_of(studio).head(path).status_code == 401
+
+
+def test_head_on_a_stream_does_not_wait_for_its_end(owner: Person, job_id: str, batch_id: str) -> None:
+    head = owner.client.head(f"/api/images/jobs/{batch_id}/events")
+    assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
+def headers_of(response: httpx2.Response) -> dict[str, str]:
+    """The headers that don't change from one request to the next."""
+    changing = ("x-request-id", "ratelimit-remaining", "ratelimit-reset")
+    return {name: value for name, value in response.headers.items() if name not in changing}
 
 
 # The cookie

@@ -72,6 +72,23 @@ def test_every_route_is_documented_with_all_its_errors(document: dict[str, Any])
                 assert "IMG-" in response["description"], (name, status)
 
 
+def test_client_generators_can_read_it(document: dict[str, Any]) -> None:
+    described = dict(operations(document))
+    names = [operation["operationId"] for operation in described.values()]
+    assert len(names) == len(set(names))
+    assert {"generate", "edit", "enhance_prompt", "list_images", "get_image", "watch_job"} <= set(names)
+    contents = [
+        (name, media_type, content.get("schema"))
+        for name, operation in described.items()
+        for response in operation["responses"].values()
+        for media_type, content in response.get("content", {}).items()
+    ]
+    images = [schema for _, media_type, schema in contents if media_type == "image/*"]
+    assert images == [{"type": "string", "format": "binary"}] * 7
+    streams = {name: schema["type"] for name, media_type, schema in contents if "event-stream" in media_type}
+    assert streams == {"GET /images/jobs/{job_id}/events": "string", "POST /images/enhance-prompt": "string"}
+
+
 def test_it_names_the_ways_to_sign_in_and_the_server(document: dict[str, Any]) -> None:
     assert document["servers"] == [{"url": "/api"}]
     assert set(document["components"]["securitySchemes"]) == {"token", "session"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -233,13 +234,16 @@ def test_a_word_is_found_in_a_text_whatever_its_case(text: str, word: str) -> No
 
 
 @fuzz(name=words_of("..", "/", "\\", "CON", "a\0b", "\u202e", "fox", ".exe", "\n"), prompt=any_text)
-def test_a_file_name_is_letters_digits_and_hyphens(name: str, prompt: str) -> None:
+def test_a_file_name_is_letters_with_their_marks_digits_and_hyphens(name: str, prompt: str) -> None:
     made = download_file_name(Image(id="0123456789abcdef", name=name, prompt=prompt, mime="image/png"))
     stem, end = made.rsplit("-", 1)
     assert end == "01234567.png"
     assert 0 < len(stem) <= FILE_NAME_LENGTH
-    assert all(sign.isalnum() or sign == "-" for sign in stem)
-    assert made.encode()
+    assert stem[0].isalnum()
+    for sign, before in zip(stem[1:], stem, strict=False):
+        follows = unicodedata.category(sign).startswith("M") or sign in "\u200c\u200d"
+        assert sign.isalnum() or sign == "-" or (follows and before != "-")
+    assert len(made.encode()) <= 255
 
 
 @fuzz(text=words_of("sk-", "sk-proj-", "atl_", "Bearer ", "****", "…", "abc1DEF2ghi3JKL4"))

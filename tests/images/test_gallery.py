@@ -25,6 +25,7 @@ from core.database.database import Database
 from core.database.models import Image, User
 from core.database.pagination import Cursor
 from core.errors import FileDamaged, ImageNotFound, StorageFull
+from core.images.downloads import download_file_name
 from core.images.gallery import THUMBNAILS_AT_ONCE, Gallery
 from core.images.gallery_queries import Filters, Page
 from core.images.image_files import verify_image
@@ -99,6 +100,15 @@ FILE_NAMES: dict[str, tuple[str, Any]] = {
     "turned around": ("\u202egpj.exe", "gpj-exe"),
     "a formula": ("=cmd()", "cmd"),
     "too long": ("狐" * 500, "狐" * 60),
+    "too many bytes": ("𠀀" * 500, "𠀀" * 55),
+    "vowel signs": ("हिन्दी कला", "हिन्दी-कला"),
+    "pulli": ("தமிழ் ஓவியம்", "தமிழ்-ஓவியம்"),
+    "points": ("שָׁלוֹם", "שָׁלוֹם"),
+    "vowel marks": ("مُحَمَّد", "مُحَمَّد"),
+    "a joiner inside a word": ("می\u200cخواهم", "می\u200cخواهم"),
+    "a joiner after a word": ("क्\u200d 🦊\u200d🔥", "क्"),
+    "marks without a letter": ("\u0301 🦊\ufe0f fox", "fox"),
+    "cut between two letters": ("क" * 59 + "क्षि", "क" * 59),
 }
 PLANS = {
     "all": (Filters(), "ix_images_live"),
@@ -623,6 +633,19 @@ def test_file_names_are_safe_on_every_system(
             file_name = gallery.download(user.id, image.id, with_prompt=False).file_name
             assert file_name == f"{stem}-{image.id[:8]}.png"
             assert len(file_name.encode()) <= 255
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        pytest.param("Füchsin 狐 im Schnee", "Fuchsin-im-Schnee", id="some letters"),
+        pytest.param("हिन्दी कला", "image", id="no letter"),
+        pytest.param('e\u0301te\u0301 "½"', "ete-12", id="accents and quotes"),
+    ],
+)
+def test_a_download_has_a_name_in_ascii_too(name: str, stem: str) -> None:
+    image = Image(id="0123456789abcdef", name=name, mime="image/png")
+    assert download_file_name(image, ascii_only=True) == f"{stem}-01234567.png"
 
 
 @pytest.mark.parametrize(("filters", "index"), PLANS.values(), ids=PLANS)
