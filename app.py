@@ -36,6 +36,7 @@ from core import bootstrap
 from core.errors import ImageError, SettingsError, terminal_message
 from core.settings import Settings, is_loopback, is_unspecified, load_settings
 from core.studio import Studio
+from core.web.base_path import BasePath
 from core.web.guard import Guard
 from core.web.lazy_app import LazyApp
 from core.web.proxies import TrustedProxies, disable_uvicorn_proxy_headers
@@ -177,7 +178,7 @@ def banner(settings: Settings) -> str:
     text = settings.text_service
     if text != settings.image_service:
         engine += f"\n  Prompts: {text.shown_url}, {settings.default_text_model}"
-    return f"\n  Atelier is at http://{address}:{settings.port}\n  Engine: {engine}\n"
+    return f"\n  Atelier is at http://{address}:{settings.port}{settings.base_path}\n  Engine: {engine}\n"
 
 
 def open_listener(settings: Settings) -> socket.socket:
@@ -232,6 +233,7 @@ app = st.App(
     lifespan=lifespan,
     on_script_error=on_script_error,
     middleware=[
+        Middleware(BasePath, get_settings=lambda: bootstrap.studio().settings),
         Middleware(TrustedProxies, get_settings=lambda: bootstrap.studio().settings),
         Middleware(RequestIdMiddleware),
         Middleware(

@@ -69,6 +69,8 @@ from core.usage.error_counts import ErrorCounts
 from core.usage.idempotency import IdempotencyStore
 from core.usage.rate_limits import RateLimits
 from core.usage.usage_log import UsageLog
+from core.web.cookies import SessionCookie
+from core.web.urls import Urls
 
 # The pause between two chunks of the offline engine: long enough to show progress, short enough not to annoy.
 OFFLINE_PACE_SECONDS = 0.02
@@ -147,6 +149,8 @@ def _assemble(
     )  # fmt: skip
     studio = Studio(
         settings=settings,
+        urls=Urls(settings.base_path),
+        cookie=SessionCookie.of(secret),
         database=database,
         process_lock=process_lock,
         folder_lock=lock,

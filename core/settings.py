@@ -34,6 +34,9 @@ ENV_FILE = Path(".env")
 _MIN_MASKED_LENGTH = 6
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
+_PATH_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+# A proxy may remove BASE_PATH. Below one of these, it would then be unclear whether that has happened.
+_OWN_PATHS = ("_stcore", "api", "auth", "static")
 Seconds = Annotated[float, Field(gt=0, le=3600)]
 Dollars = Annotated[Decimal, Field(ge=0, le=1_000_000, decimal_places=6)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
@@ -79,6 +82,11 @@ class Settings(BaseSettings):
         description="Host names that Atelier answers to besides `localhost`, separated by commas; `*` stands "
         "for every name. If unset: only `localhost` when `HOST` is a loopback address and `PUBLIC_HTTPS` is "
         "off, otherwise every name",
+    )
+    base_path: str = Field(
+        "",
+        description="Path below which people reach Atelier, such as `/atelier`, if it shares its host with "
+        "other applications. The proxy may pass it on or remove it. If unset: Atelier has a host of its own",
     )
     public_https: bool = Field(
         False,
@@ -299,6 +307,20 @@ class Settings(BaseSettings):
         if not text.isascii() or not text.isprintable() or " " in text:
             raise ValueError("contains characters that can't be in a key; copy it again")
         return SecretStr(text)
+
+    @field_validator("base_path", mode="after")
+    @classmethod
+    def _check_base_path(cls, path: str) -> str:
+        parts = path.strip().strip("/").split("/")
+        if parts == [""]:
+            return ""
+        if not all(_PATH_PART.fullmatch(part) for part in parts):
+            raise ValueError(
+                "must be a path such as /atelier, of letters, digits, dots, dashes or underscores"
+            )
+        if parts[0] in _OWN_PATHS:
+            raise ValueError(f"can't begin with /{parts[0]}, which is a path of Atelier itself")
+        return "/" + "/".join(parts)
 
     @field_validator("trusted_proxies", mode="after")
     @classmethod

@@ -38,6 +38,8 @@ from core.usage.error_counts import ErrorCounts
 from core.usage.idempotency import IdempotencyStore
 from core.usage.rate_limits import RateLimits
 from core.usage.usage_log import UsageLog
+from core.web.cookies import SessionCookie
+from core.web.urls import Urls
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,8 @@ class Studio:
     """
 
     settings: Settings
+    urls: Urls
+    cookie: SessionCookie
     database: Database
     storage: Storage
     users: Users

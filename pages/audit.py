@@ -11,7 +11,6 @@ from core.accounts.audit_log import Action, AuditFilter, format_utc
 from core.accounts.identity import SignedIn
 from core.database.models import AuditEntry
 from core.errors import NotAllowed
-from core.web.urls import AUDIT_FILE, with_query
 from pages.ui.error_panel import show_failure
 from pages.ui.formatting import browser_name, escape_markdown, shorten
 from pages.ui.pager import pager
@@ -86,7 +85,7 @@ def _choose_filters(user: SignedIn, chosen: AuditFilter) -> AuditFilter:
 
 def _file_url(filters: AuditFilter) -> str:
     chosen = {"person": filters.person, "action": filters.action}
-    return with_query(AUDIT_FILE, {name: value for name, value in chosen.items() if value})
+    return studio().urls.audit_file({name: value for name, value in chosen.items() if value})
 
 
 def _table(entries: tuple[AuditEntry, ...]) -> str:

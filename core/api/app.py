@@ -30,9 +30,10 @@ from core.api.gallery_routes import gallery
 from core.api.generation_routes import generation
 from core.api.upload_queue import UploadQueue
 from core.studio import Studio
-from core.web.cookies import COOKIE, SECURE_COOKIE
+from core.web.cookies import SECURE_PREFIX
 from core.web.error_responses import error_response
 from core.web.security_headers import is_https
+from core.web.urls import API
 
 sessions = APIRouter()
 log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ def create_api(
     `get_studio` returns the process's Studio (core.studio). `is_stopping` returns True once the server is
     stopping. A request that waits for images then responds with the status 202 and waits no longer.
     """
-    document = {"title": "Atelier: the Images API", "description": _DESCRIPTION, "servers": [{"url": "/api"}]}
+    document = {"title": "Atelier: the Images API", "description": _DESCRIPTION, "servers": [{"url": API}]}
     application = _application(get_studio, generation, enhancement, edits, gallery, audit, docs, **document)
     application.state.is_stopping = is_stopping
     application.state.upload_queue = UploadQueue("upload")
@@ -122,7 +123,7 @@ def begin_session(exchange: TicketExchange, request: Request, studio: CurrentStu
     response = Response(status_code=204)
     secure = is_https(request.url.scheme, studio.settings)
     response.set_cookie(
-        SECURE_COOKIE if secure else COOKIE,
+        studio.cookie.secure if secure else studio.cookie.plain,
         token,
         max_age=studio.settings.session_days * 86_400,
         httponly=True,
@@ -137,8 +138,9 @@ def end_session(request: Request, studio: CurrentStudio) -> Response:
     _delete_session(studio, request)
     # The next person at this browser must not find this user's images in its cache.
     response = Response(status_code=204, headers={"Clear-Site-Data": '"cache"'})
-    for name in (COOKIE, SECURE_COOKIE):
-        response.delete_cookie(name, httponly=True, samesite="lax", secure=name == SECURE_COOKIE)
+    for name in studio.cookie.names_to_clear(request.cookies):
+        secure = name.startswith(SECURE_PREFIX)
+        response.delete_cookie(name, httponly=True, samesite="lax", secure=secure)
     return response
 
 
@@ -148,7 +150,7 @@ def _delete_session(studio: Studio, request: Request) -> None:
     If the database fails, the error is only logged, so that a user can always sign out of the browser.
     """
     try:
-        for name in (COOKIE, SECURE_COOKIE):
+        for name in studio.cookie.names:
             studio.sessions.sign_out(request.cookies.get(name))
     except errors.ImageError as error:
         # The response signs the browser out, but the session's row stays valid until it expires.

@@ -19,7 +19,6 @@ from core.accounts.identity import SignedIn
 from core.database.models import Scope
 from core.studio import Studio
 from core.usage.rate_limits import Limit, LimitStatus, RateKind
-from core.web.cookies import session_token
 
 log = structlog.get_logger(__name__)
 
@@ -42,7 +41,7 @@ def current_user(request: Request, studio: CurrentStudio) -> SignedIn:
     scheme, *token = request.headers.get("authorization", "").split(None, 1) or [""]
     if scheme.casefold() == "bearer":
         user = _token_user(studio, "".join(token).strip())
-    elif (session_user := studio.sessions.authenticate(session_token(request.cookies))) is not None:
+    elif (session_user := studio.sessions.authenticate(studio.cookie.token(request.cookies))) is not None:
         user = session_user
     else:
         raise errors.ImageAuthError

@@ -12,9 +12,9 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from core import errors
-from core.api.dependencies import Reader
+from core.api.dependencies import CurrentStudio, Reader
 from core.api.documented_errors import error_schemas
-from core.web.cookies import COOKIE
+from core.web.cookies import LEGACY_COOKIE
 
 docs = APIRouter(include_in_schema=False)
 _POLICY = (
@@ -43,9 +43,7 @@ _PAGE = """<!doctype html>
 </body>
 </html>
 """
-_START = (
-    'SwaggerUIBundle({url: "/api/openapi.json", dom_id: "#docs", deepLinking: true, validatorUrl: null});\n'
-)
+_START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#docs", deepLinking: true, validatorUrl: null});\n'
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 
 
@@ -60,7 +58,7 @@ class DocumentedAPI(FastAPI):
             "session": {
                 "type": "apiKey",
                 "in": "cookie",
-                "name": COOKIE,
+                "name": LEGACY_COOKIE,
                 "description": "Your browser's session",
             },
         }
@@ -69,8 +67,13 @@ class DocumentedAPI(FastAPI):
 
 
 @docs.get("/openapi.json")
-def openapi(request: Request, user: Reader) -> JSONResponse:
-    return JSONResponse(request.app.openapi(), headers=_HEADERS)
+def openapi(request: Request, studio: CurrentStudio, user: Reader) -> JSONResponse:
+    """Respond with the document, which names the installation's own cookie and the path below which it is."""
+    document = request.app.openapi()
+    cookie = studio.cookie.secure if studio.settings.public_https else studio.cookie.plain
+    document["components"]["securitySchemes"]["session"]["name"] = cookie
+    document["servers"] = [{"url": studio.urls.api}]
+    return JSONResponse(document, headers=_HEADERS)
 
 
 @docs.get("/docs")

@@ -25,7 +25,7 @@ from core.common.media_types import sniff_media_type
 from core.generation.views import Batch
 from core.provider.catalogue import MAX_PARTIAL_IMAGES
 from core.web.error_responses import error_body
-from core.web.urls import partial_url
+from core.web.urls import Urls
 
 # Seconds between two reads of a batch. The first pause is short, because some batches end at once.
 MIN_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.05, 0.5
@@ -200,7 +200,8 @@ async def batch_events(
     request: Request,
     read: Callable[[], Batch],
     read_partial: Callable[[str, int], bytes],
-    end_event: Callable[[Batch], bytes],
+    end_event: Callable[[Batch, Urls], bytes],
+    urls: Urls,
 ) -> AsyncIterator[bytes]:
     """Yield the encoded events of a batch: `progress` after each change, `partial` for each new preview.
 
@@ -213,12 +214,12 @@ async def batch_events(
     sent_status, silent_seconds = "", 0.0
     try:
         async for batch in poll_batch(request, read):
-            status = JobStatus.of(batch)
+            status = JobStatus.of(batch, urls)
             current, previous = status.model_dump_json(), sent_status
             if current != previous:
                 sent_status = current
                 yield event("progress", status)
-            async for partial in _new_partials(batch, sent_partials, read_partial):
+            async for partial in _new_partials(batch, sent_partials, read_partial, urls):
                 yield event("partial", partial)
             silent_seconds = 0.0 if current != previous else silent_seconds + MAX_PAUSE_SECONDS
             if silent_seconds >= KEEP_ALIVE_SECONDS:
@@ -227,11 +228,14 @@ async def batch_events(
     except errors.ImageError:
         return
     if not batch.is_live:
-        yield end_event(batch)
+        yield end_event(batch, urls)
 
 
 async def _new_partials(
-    batch: Batch, sent: dict[tuple[str, int], int], read_partial: Callable[[str, int], bytes]
+    batch: Batch,
+    sent: dict[tuple[str, int], int],
+    read_partial: Callable[[str, int], bytes],
+    urls: Urls,
 ) -> AsyncIterator[Partial]:
     """Yield the previews that haven't been sent yet, for the jobs that are queued or running.
 
@@ -250,7 +254,7 @@ async def _new_partials(
                 yield Partial(
                     image=job.id,
                     number=number,
-                    url=partial_url(job.id, number, job.attempts),
+                    url=urls.partial(job.id, number, job.attempts),
                     type=sniff_media_type(data),
                     b64_json=b64encode(data).decode(),
                 )

@@ -18,7 +18,7 @@ from core.api.image_responses import SAFETY_HEADERS, image_response
 from core.api.schemas import ChangeRequest, ImageList, Metadata
 from core.database.models import Scope
 from core.images.gallery_queries import MAX_PAGE_SIZE, PAGE_SIZE, Filters
-from core.web.urls import IMAGES, with_query
+from core.web.urls import with_query
 
 # What stands for an image's id in the paths of other routes.
 _NOT_IMAGES = ("generate", "enhance-prompt", "edit", "jobs")
@@ -69,8 +69,8 @@ def list_images(
     next_query = {"cursor": page.next, "limit": limit} | {
         name: "true" if value is True else value for name, value in filter_query.items() if value
     }
-    next_url = with_query(IMAGES, next_query) if page.next else None
-    return ImageList(images=[Metadata.of(image) for image in page.images], next=next_url)
+    next_url = with_query(studio.urls.images, next_query) if page.next else None
+    return ImageList(images=[Metadata.of(image, studio.urls) for image in page.images], next=next_url)
 
 
 @gallery.get(
@@ -134,7 +134,7 @@ def download(
     responses=document_errors(errors.ImageNotFound),
 )
 def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata:
-    return Metadata.of(studio.gallery.get(user.user_id, image_id))
+    return Metadata.of(studio.gallery.get(user.user_id, image_id), studio.urls)
 
 
 @gallery.patch(
@@ -147,7 +147,7 @@ def get_metadata(image_id: str, studio: CurrentStudio, user: Reader) -> Metadata
 def change_image(image_id: str, body: ChangeRequest, studio: CurrentStudio, user: Spender) -> Any:
     """Responds with the changed image's metadata. A token without the scope `read` gets no body (204)."""
     image = studio.gallery.change(user.user_id, image_id, name=body.name, favourite=body.favourite)
-    return Metadata.of(image) if user.may(Scope.READ) else Response(status_code=204)
+    return Metadata.of(image, studio.urls) if user.may(Scope.READ) else Response(status_code=204)
 
 
 @gallery.delete(

@@ -22,7 +22,7 @@ from core.common.media_types import sniff_media_type
 from core.generation.views import Batch
 from core.studio import Studio
 from core.usage.idempotency import IdempotentRequest
-from core.web.urls import job_url
+from core.web.urls import Urls
 
 generation = APIRouter(prefix="/images", tags=["Images"])
 ACCEPTED: dict[int | str, dict[str, Any]] = {
@@ -88,39 +88,39 @@ async def batch_response(
     client has disconnected, the queued jobs are cancelled, unless the request has an idempotency key.
     """
     if _wants_async(prefer):
-        return _accepted(batch_id, {"Preference-Applied": "respond-async"})
+        return _accepted(batch_id, studio.urls, {"Preference-Applied": "respond-async"})
     with stream_slots(request).occupy(user.user_id) as has_slot:
         if not has_slot:
-            return _accepted(batch_id)
+            return _accepted(batch_id, studio.urls)
         try:
             batch = await events.wait_for_end(request, partial(studio.batches.find, user.user_id, batch_id))
         except (errors.DatabaseError, errors.StorageError):
             # Without the batch's address the client would send the request again, and pay for the images
             # twice.
-            return _accepted(batch_id)
+            return _accepted(batch_id, studio.urls)
     # The user may have lost access while the request waited.
     await run_in_threadpool(current_user, request, studio)
     if not batch.is_live:
-        return _result(batch)
+        return _result(batch, studio.urls)
     if idempotent is None and await request.is_disconnected():
         await run_in_threadpool(studio.jobs.cancel_waiting, user.user_id, batch_id)
-    return _accepted(batch_id)
+    return _accepted(batch_id, studio.urls)
 
 
 def _wants_async(prefer: str | None) -> bool:
     return "respond-async" in {preference.strip().casefold() for preference in (prefer or "").split(",")}
 
 
-def _accepted(batch_id: str, extra_headers: dict[str, str] | None = None) -> JSONResponse:
-    headers = {"Location": job_url(batch_id), "Cache-Control": "no-store"} | (extra_headers or {})
-    return JSONResponse(Accepted.of(batch_id).model_dump(), 202, headers)
+def _accepted(batch_id: str, urls: Urls, extra_headers: dict[str, str] | None = None) -> JSONResponse:
+    headers = {"Location": urls.job(batch_id), "Cache-Control": "no-store"} | (extra_headers or {})
+    return JSONResponse(Accepted.of(batch_id, urls).model_dump(), 202, headers)
 
 
-def _result(batch: Batch) -> Generated:
+def _result(batch: Batch, urls: Urls) -> Generated:
     """Return the images of a finished batch. If all of them failed, raise the error of the first one."""
     if not batch.images:
         raise batch.failures[0].to_error()
-    return Generated.of(batch)
+    return Generated.of(batch, urls)
 
 
 def idempotent_request(
@@ -141,7 +141,7 @@ def get_job(job_id: str, response: Response, studio: CurrentStudio, user: Reader
     response.headers["Cache-Control"] = "no-store"
     if batch.is_live:
         response.headers["Retry-After"] = "1"
-    return JobStatus.of(batch)
+    return JobStatus.of(batch, studio.urls)
 
 
 @generation.get(
@@ -170,14 +170,16 @@ async def watch_job(job_id: str, request: Request, studio: CurrentStudio, user: 
     slots = stream_slots(request)
     if slots.full(user.user_id):
         raise too_many_streams()
-    stream = events.batch_events(request, read_batch, partial(studio.jobs.partial, user.user_id), _end_event)
+    stream = events.batch_events(
+        request, read_batch, partial(studio.jobs.partial, user.user_id), _end_event, studio.urls
+    )
     limited = limited_stream(slots, user.user_id, stream)
     return StreamingResponse(limited, 200, events.HEADERS, events.MEDIA_TYPE)
 
 
-def _end_event(batch: Batch) -> bytes:
+def _end_event(batch: Batch, urls: Urls) -> bytes:
     try:
-        return events.event("end", _result(batch))
+        return events.event("end", _result(batch, urls))
     except errors.ImageError as error:
         return events.error_event(error, "end")
 

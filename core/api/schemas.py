@@ -16,7 +16,7 @@ from core.prompts.recipe import Recipe
 from core.prompts.request import PromptRequest
 from core.prompts.styles import STYLES
 from core.usage.money import MICROS
-from core.web.urls import events_url, image_url, job_url, thumbnail_url
+from core.web.urls import Urls
 
 _STYLES = ", ".join(f"`{style.key}`" for style in STYLES)
 Style = Annotated[str, StringConstraints(max_length=64)]
@@ -138,11 +138,11 @@ class Generated(BaseModel):
     )
 
     @classmethod
-    def of(cls, batch: Batch) -> Self:
+    def of(cls, batch: Batch, urls: Urls) -> Self:
         first = batch.images[0]
         return cls(
-            url=image_url(first.id),
-            urls=[image_url(image.id) for image in batch.images],
+            url=urls.image(first.id),
+            urls=[urls.image(image.id) for image in batch.images],
             id=first.id,
             ids=[image.id for image in batch.images],
             job=batch.id,
@@ -164,10 +164,10 @@ class JobImage(BaseModel):
     error: MissingImage | None
 
     @classmethod
-    def of(cls, job: JobView) -> Self:
+    def of(cls, job: JobView, urls: Urls) -> Self:
         error = MissingImage.of(job.error) if job.error else None
-        urls = [image_url(image_id) for image_id in job.image_ids]
-        return cls(id=job.id, state=job.state, partials=job.partials, urls=urls, error=error)
+        found = [urls.image(image_id) for image_id in job.image_ids]
+        return cls(id=job.id, state=job.state, partials=job.partials, urls=found, error=error)
 
 
 class JobStatus(BaseModel):
@@ -182,13 +182,13 @@ class JobStatus(BaseModel):
     result: Generated | None
 
     @classmethod
-    def of(cls, batch: Batch) -> Self:
+    def of(cls, batch: Batch, urls: Urls) -> Self:
         has_result = not batch.is_live and batch.images
         return cls(
             job=batch.id,
             state=batch.state,
-            images=[JobImage.of(job) for job in batch.jobs],
-            result=Generated.of(batch) if has_result else None,
+            images=[JobImage.of(job, urls) for job in batch.jobs],
+            result=Generated.of(batch, urls) if has_result else None,
         )
 
 
@@ -198,8 +198,8 @@ class Accepted(BaseModel):
     events: str = Field(description="The address of its event stream")
 
     @classmethod
-    def of(cls, batch_id: str) -> Self:
-        return cls(job=batch_id, url=job_url(batch_id), events=events_url(batch_id))
+    def of(cls, batch_id: str, urls: Urls) -> Self:
+        return cls(job=batch_id, url=urls.job(batch_id), events=urls.events(batch_id))
 
 
 class EnhancedPrompt(BaseModel):
@@ -235,10 +235,10 @@ class Metadata(BaseModel):
     source_id: str | None = Field(description="The id of the image that this is an edit or a variation of")
 
     @classmethod
-    def of(cls, image: Image) -> Self:
+    def of(cls, image: Image, urls: Urls) -> Self:
         computed: dict[str, Any] = {
-            "url": image_url(image.id),
-            "thumbnail_url": thumbnail_url(image.id),
+            "url": urls.image(image.id),
+            "thumbnail_url": urls.thumbnail(image.id),
             "size": f"{image.width}x{image.height}",
             "type": image.mime,
             "bytes": image.file_bytes,

@@ -16,9 +16,9 @@ ImageError                          IMG-GEN-001
 │   ├── PromptBlocked: ContentFiltered, NotDrawable, PromptFlagged
 │   └── EnhancementRefused, EnhancementTruncated, EnhancementTooLong, EnhancementCancelled
 ├── ImageAuthError                  IMG-AUTH-001: sign-in and permissions
-│   ├── SignInFailed, SignInLocked, SessionEnded, NotAllowed, TokenRejected, ScopeMissing
-│   ├── UsernameTaken, UsernameRejected, PasswordRejected, RegistrationClosed, InviteInvalid
-│   ├── ResetInvalid, TokenOptionsRejected
+│   ├── SignInFailed, SignInLocked, SignInMisdirected, SessionEnded, NotAllowed
+│   ├── TokenRejected, ScopeMissing, UsernameTaken, UsernameRejected, PasswordRejected
+│   ├── RegistrationClosed, InviteInvalid, ResetInvalid, TokenOptionsRejected
 │   └── ApiKeyRejected, ServiceAccessDenied: OrganisationUnverified, StreamingUnverified, RegionUnsupported
 ├── ImageNotFound                   IMG-FIND-001: the user has no such image
 ├── RequestRejected                 IMG-REQ-001: an HTTP request that can't be processed
@@ -53,6 +53,7 @@ from core.errors.accounts import (
     SessionEnded,
     SignInFailed,
     SignInLocked,
+    SignInMisdirected,
     StreamingUnverified,
     TokenOptionsRejected,
     TokenRejected,
@@ -243,6 +244,7 @@ __all__ = [
     "SettingsError",
     "SignInFailed",
     "SignInLocked",
+    "SignInMisdirected",
     "StorageError",
     "StorageFull",
     "StorageReadOnly",

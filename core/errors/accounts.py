@@ -26,6 +26,15 @@ class SignInLocked(ImageAuthError):
     suggestions = ("Wait 15 minutes, then try again.",)
 
 
+class SignInMisdirected(ImageAuthError):
+    code, status = "IMG-AUTH-PATH-001", 404
+    message = "The password is right, but the browser's next request didn't reach Atelier."
+    suggestions = (
+        "Ask your administrator to set BASE_PATH to the path at which people open Atelier.",
+        "Ask your administrator whether the proxy passes everything below that path to Atelier.",
+    )
+
+
 class SessionEnded(ImageAuthError):
     code = "IMG-AUTH-SESSION-001"
     message = "Your session has ended."

@@ -27,7 +27,7 @@ _AWS_KEY = re.compile(r"(?:AKIA|ASIA)[A-Z0-9]{12,}")
 _NAMED = re.compile(
     r"""
     (?P<name> (?:invite|reset|ticket|share|token|password|passwd|secret|signature|credential|api_?key
-        |atelier|aws_[a-z_]{1,40}key|x-amz-[a-z-]{1,40})
+        |atelier(?:-[0-9a-f]{8})?|aws_[a-z_]{1,40}key|x-amz-[a-z-]{1,40})
         (?: = | ["']\s?[:=]\s?["'] ) )
     (?!\[secret\]) [^\s&;,"'<>]{4,}
     """,

@@ -27,7 +27,7 @@ def recovery_link(settings: Settings, username: str) -> str:
     """
     with closing(Database(database_url(settings, data_folder(settings)))) as database:
         token = Passwords(database, AuditLog(database)).create_reset_as_operator(username)
-    return f"http://localhost:{settings.port}/?{urlencode({RESET_PARAM: token})}"
+    return f"http://localhost:{settings.port}{settings.base_path}/?{urlencode({RESET_PARAM: token})}"
 
 
 @click.command("recover", cls=OperatorCommand, context_settings=HELP_OPTIONS)

@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
-COOKIE = "atelier"
+import hmac
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+# The names that all installations shared in earlier versions. They are read, but never set.
+LEGACY_COOKIE = "atelier"
 # The prefix `__Host-` makes browsers reject the cookie unless it is Secure, for this host and all paths.
-SECURE_COOKIE = "__Host-atelier"
+SECURE_PREFIX = "__Host-"
+_LEGACY_COOKIES = (SECURE_PREFIX + LEGACY_COOKIE, LEGACY_COOKIE)
+_PLAIN_COOKIE = re.compile(rf"{LEGACY_COOKIE}(-[0-9a-f]{{8}})?")
 
 
-def session_token(cookies: dict[str, str]) -> str | None:
-    """Return the session token from a request's cookies, or None if there is no session cookie."""
-    return cookies.get(SECURE_COOKIE) or cookies.get(COOKIE)
+@dataclass(frozen=True, slots=True)
+class SessionCookie:
+    """The names of an installation's session cookie: `plain` over HTTP, and `secure` over HTTPS.
+
+    Each installation has its own names, because browsers send a cookie to every port of a host.
+    """
+
+    plain: str
+    secure: str
+
+    @classmethod
+    def of(cls, installation_key: bytes) -> Self:
+        """Return the names for the installation with this secret key, which can't be computed from them."""
+        suffix = hmac.digest(installation_key, b"session cookie", "sha256").hex()[:8]
+        plain = f"{LEGACY_COOKIE}-{suffix}"
+        return cls(plain, SECURE_PREFIX + plain)
+
+    def token(self, cookies: Mapping[str, str]) -> str | None:
+        """Return the session token from a request's cookies, or None if there is no session cookie.
+
+        Users who signed in before the names differed have a cookie with a former name.
+        """
+        return next((cookies[name] for name in self.names if cookies.get(name)), None)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return every name under which a browser may send this installation's cookie, newest first."""
+        return (self.secure, self.plain, *_LEGACY_COOKIES)
+
+    def names_to_clear(self, cookies: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the names of the cookies to clear when the browser with `cookies` signs out.
+
+        A cookie with a former name is another installation's, if there is one with a current name too.
+        """
+        current = (self.secure, self.plain)
+        return current if any(cookies.get(name) for name in current) else self.names
 
 
 def without_plain_cookie(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -23,4 +65,5 @@ def without_plain_cookie(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes
 def _drop_plain_cookie(cookies: bytes) -> bytes:
     # Ignore white space around a cookie's name, as the web frameworks do.
     pairs = cookies.decode("latin-1").split(";")
-    return ";".join(pair for pair in pairs if pair.partition("=")[0].strip() != COOKIE).encode("latin-1")
+    kept = (pair for pair in pairs if not _PLAIN_COOKIE.fullmatch(pair.partition("=")[0].strip()))
+    return ";".join(kept).encode("latin-1")

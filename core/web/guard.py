@@ -18,6 +18,7 @@ from core import errors
 from core.common.media_types import MEGABYTE
 from core.settings import Settings, is_loopback
 from core.web.access_rules import is_closed
+from core.web.base_path import route_path, start_page_redirect
 from core.web.cookies import without_plain_cookie
 from core.web.error_responses import error_response
 from core.web.security_headers import headers_for, is_https
@@ -61,7 +62,7 @@ class Guard:
             return
         settings = self._get_settings()
         https = is_https(scope["scheme"], settings)
-        send = _with_headers(send, headers_for(_path(scope), self._policy, settings, https=https))
+        send = _with_headers(send, headers_for(route_path(scope), self._policy, settings, https=https))
         try:
             check(scope, settings)
         except errors.RequestRejected as error:
@@ -70,7 +71,10 @@ class Guard:
             )
             await _rejection(scope, error)(scope, receive, send)
         else:
-            if https and not _path(scope).startswith(_SESSION_ROUTES):
+            if scope["type"] == "http" and not route_path(scope):
+                await start_page_redirect(scope)(scope, receive, send)
+                return
+            if https and not route_path(scope).startswith(_SESSION_ROUTES):
                 scope = {**scope, "headers": without_plain_cookie(scope["headers"])}
             if scope["type"] == "http":
                 receive = _limit_body(receive, max_body_bytes(scope, settings))
@@ -98,7 +102,7 @@ def max_body_bytes(scope: Scope, settings: Settings) -> int:
 
     The route for edits permits larger bodies, with room for an image and a mask.
     """
-    return MAX_BODY_BYTES + (2 * settings.max_upload_mb * MEGABYTE if _path(scope) == EDIT else 0)
+    return MAX_BODY_BYTES + (2 * settings.max_upload_mb * MEGABYTE if route_path(scope) == EDIT else 0)
 
 
 def _limit_body(receive: Receive, max_bytes: int) -> Receive:
@@ -130,13 +134,8 @@ def check(scope: Scope, settings: Settings) -> None:
     content_length = headers.get("content-length", "")
     if content_length.isdecimal() and int(content_length[:_MAX_DIGITS]) > max_body_bytes(scope, settings):
         raise errors.BodyTooLarge
-    if is_closed(_path(scope).rstrip("/")):
+    if is_closed(route_path(scope).rstrip("/")):
         raise errors.PageNotFound
-
-
-def _path(scope: Scope) -> str:
-    path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _check_origin(headers: Headers, host: str) -> None:
@@ -199,7 +198,7 @@ def _parse_origin(url: str) -> _HostAndPort | None:
 def _rejection(scope: Scope, error: errors.RequestRejected) -> ASGIApp:
     if scope["type"] == "websocket":
         return WebSocketClose(code=_POLICY_VIOLATION, reason=error.message)
-    return _error_response(scope["path"], error)
+    return _error_response(route_path(scope), error)
 
 
 def _error_response(path: str, error: errors.RequestRejected) -> Response:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.accounts.client_info import ClientInfo, client_info
 from core.common.ids import new_id
+from core.web.base_path import route_path
 
 HEADER = "X-Request-ID"
 _WELL_FORMED = re.compile(r"[A-Za-z0-9-]{8,64}")
@@ -61,7 +62,7 @@ class RequestIdMiddleware:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not _gets_id(scope["path"]):
+        if scope["type"] != "http" or not _gets_id(route_path(scope)):
             await self._app(scope, receive, send)
             return
         request_id = _request_id(scope)

@@ -6,8 +6,12 @@ from typing import Any
 
 import streamlit as st
 
+from core.errors import SignInMisdirected
+from core.web.urls import SESSION, SIGN_OUT
+from pages.ui.session import studio
+
 _SESSION_JS = """
-export default function ({ data }) {
+export default function ({ data, setTriggerValue }) {
   if (window.__atelierSent === data.once) return
   window.__atelierSent = data.once
   fetch(data.path, {
@@ -16,8 +20,10 @@ export default function ({ data }) {
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(data.body),
   }).then((response) => {
+    const answered = response.headers.get("Content-Type") === "application/json"
     if (response.ok || data.always) window.location.replace(data.then || window.location.pathname)
-    else window.location.reload()
+    else if (answered) window.location.reload()
+    else setTriggerValue("failed", `${data.path}: HTTP ${response.status}`)
   }, () => window.location.reload())
 }
 """
@@ -58,9 +64,12 @@ def begin_session(ticket: str, *, then: str | None = None) -> None:
     """Make the browser exchange the sign-in ticket for a session cookie, then load the path `then`.
 
     If `then` is None, the browser loads the current page again. Loading is necessary, because Streamlit reads
-    the cookies of a browser tab only when the tab connects.
+    the cookies of a browser tab only when the tab connects. Raises SignInMisdirected if something else than
+    Atelier has answered the browser.
     """
-    _post("/auth/session", {"ticket": ticket}, once=ticket, then=then)
+    failure = _post(SESSION, {"ticket": ticket}, once=ticket, then=then)
+    if failure:
+        raise SignInMisdirected(details=failure)
 
 
 def end_session(click_id: str) -> None:
@@ -69,12 +78,27 @@ def end_session(click_id: str) -> None:
     `click_id` identifies the click on "Sign out". The browser signs out only once for each click, even if the
     page is drawn several times.
     """
-    _post("/auth/sign-out", {}, once=click_id, then="/")
+    _post(SIGN_OUT, {}, once=click_id, then="/")
 
 
-def _post(path: str, body: dict[str, str], *, once: str, then: str | None) -> None:
-    data = {"path": path, "body": body, "once": once, "then": then, "always": path == "/auth/sign-out"}
-    _component("atelier.session", _SESSION_JS)(key="session", data=data, height="content")
+def _post(path: str, body: dict[str, str], *, once: str, then: str | None) -> str | None:
+    """Make the browser send `body` to `path`, then load the path `then`. Both are paths below BASE_PATH.
+
+    Returns the path and the status of the answer if it wasn't Atelier's, once the browser has told.
+    """
+    base = studio().urls.base
+    data = {
+        "path": base + path,
+        "body": body,
+        "once": once,
+        "then": then and base + then,
+        "always": path == SIGN_OUT,
+    }
+    component = _component("atelier.session", _SESSION_JS)
+    failure: str | None = component(
+        key="session", data=data, height="content", on_failed_change=lambda: None
+    ).failed
+    return failure
 
 
 def delay_page_links() -> None:

@@ -7,7 +7,6 @@ from urllib.parse import urlencode, urlsplit
 import streamlit as st
 
 from core.images.share_links import SHARE_PARAM
-from core.web import urls
 from pages.ui.session import studio
 
 # The query parameter of the Gallery page with the id of the image to open.
@@ -30,11 +29,11 @@ def origin() -> str:
 
 def page_url(param: str, value: str) -> str:
     """Return the URL of the app's start page with one query parameter, such as the token of an invitation."""
-    return f"{origin()}/?{urlencode({param: value})}"
+    return f"{origin()}{studio().urls.base}/?{urlencode({param: value})}"
 
 
 def image_url(image_id: str) -> str:
-    return f"{origin()}{urls.image_url(image_id)}"
+    return f"{origin()}{studio().urls.image(image_id)}"
 
 
 def share_url(image_id: str, token: str) -> str:
@@ -43,8 +42,8 @@ def share_url(image_id: str, token: str) -> str:
 
 
 def thumbnail_url(image_id: str) -> str:
-    return f"{origin()}{urls.thumbnail_url(image_id)}"
+    return f"{origin()}{studio().urls.thumbnail(image_id)}"
 
 
 def partial_url(job_id: str, number: int, attempt: int) -> str:
-    return f"{origin()}{urls.partial_url(job_id, number, attempt)}"
+    return f"{origin()}{studio().urls.partial(job_id, number, attempt)}"

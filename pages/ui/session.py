@@ -14,7 +14,6 @@ from core.accounts.client_info import ClientInfo, client_info
 from core.accounts.identity import SignedIn
 from core.errors import ImageError
 from core.studio import Studio
-from core.web.cookies import session_token
 from pages.ui.error_panel import catch_failure, keep_failure
 
 OWNER_KEY = "_session_owner"
@@ -28,7 +27,7 @@ def studio() -> Studio:
 
 def token() -> str | None:
     """Return the session token from the cookie that the browser sent when this tab connected, if any."""
-    return session_token(dict(st.context.cookies))
+    return studio().cookie.token(dict(st.context.cookies))
 
 
 def current_user() -> SignedIn | None:

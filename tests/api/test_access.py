@@ -15,7 +15,6 @@ from core.common.clock import utc_now
 from core.database.models import Job, JobState, Scope, User
 from core.images.share_links import LIFETIMES
 from core.studio import Studio
-from core.web.cookies import COOKIE
 from tests.support.api_clients import (
     ASKED,
     ENHANCE,
@@ -109,7 +108,7 @@ def test_a_stream_stops_when_its_user_signs_out(
     with ThreadPoolExecutor(1) as pool:
         stream = pool.submit(owner.client.get, accepted["events"])
         until(lambda: rows(studio, Job)[0].state == JobState.RUNNING)
-        studio.sessions.sign_out(owner.client.cookies[COOKIE])
+        studio.sessions.sign_out(owner.client.cookies[studio.cookie.plain])
         stream_events = events_of(stream.result(timeout=30).text)
     service.let_go()  # a call that never ended would keep its connection
     assert [name for name, _ in stream_events if name == "end"] == []

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -32,7 +33,7 @@ from core.prompts.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
 from core.web import access_rules
-from core.web.cookies import COOKIE, SECURE_COOKIE
+from core.web.cookies import LEGACY_COOKIE
 from core.web.guard import Guard
 from tests.support.sign_in import change_password, ticket_of
 from tests.support.waiting import until
@@ -75,7 +76,7 @@ def enter(studio: Studio) -> Callable[[], Person]:
         client = client_of(studio)
         ticket = ticket_of(studio, name)
         assert client.post("/auth/session", json={"ticket": ticket}).status_code == 204
-        token = client.cookies[COOKIE]
+        token = client.cookies[studio.cookie.plain]
         user = studio.sessions.authenticate(token)
         assert user is not None
         return Person(user, client, token)
@@ -204,7 +205,7 @@ def nobody(studio: Studio, person: Person, admin: Person) -> None:
 
 def made_up(studio: Studio, person: Person, admin: Person) -> None:
     person.client.cookies.clear()
-    person.client.cookies[COOKIE] = "made-up"
+    person.client.cookies[studio.cookie.plain] = "made-up"
 
 
 def signed_out(studio: Studio, person: Person, admin: Person) -> None:
@@ -307,7 +308,7 @@ def headers_of(response: httpx2.Response) -> dict[str, str]:
 def test_the_cookie_is_unreachable_for_scripts_and_other_sites(studio: Studio, owner: Person) -> None:
     response = begin(client_of(studio), studio, owner)
     cookie = response.headers["set-cookie"].lower()
-    assert cookie.startswith(f"{COOKIE}=")
+    assert cookie.startswith(f"{studio.cookie.plain}=")
     for flag in ("httponly", "samesite=lax", "path=/", f"max-age={30 * 86_400}"):
         assert flag in cookie
     assert "secure" not in cookie
@@ -324,7 +325,7 @@ def test_on_https_the_cookie_is_secure_and_bound_to_the_host(studio: Studio, own
         client = client_of(studio)
         client.base_url = "https://localhost:8501"
     cookie = begin(client, studio, owner).headers["set-cookie"].lower()
-    assert cookie.startswith(f"{SECURE_COOKIE}=".lower())
+    assert cookie.startswith(f"{studio.cookie.secure}=".lower())
     for flag in ("secure", "httponly", "samesite=lax", "path=/"):
         assert flag in cookie
     assert "domain" not in cookie
@@ -343,15 +344,58 @@ def test_on_https_the_cookie_of_plain_http_is_ignored(
         return client.get("/api/images", headers={"Cookie": cookies}).status_code
 
     token = enter().token
-    assert response(f"{SECURE_COOKIE}={token}") == 200
-    assert response(f"{COOKIE}=planted; {SECURE_COOKIE}={token}") == 200
+    assert response(f"{studio.cookie.secure}={token}") == 200
+    assert response(f"{studio.cookie.plain}=planted; {studio.cookie.secure}={token}") == 200
     for planted in (
-        f"{COOKIE}={token}",
-        f"a=b;\t{COOKIE} ={token}; c=d",
-        f"{SECURE_COOKIE}=; {COOKIE}={token}",
+        f"{studio.cookie.plain}={token}",
+        f"a=b;\t{studio.cookie.plain} ={token}; c=d",
+        f"{studio.cookie.secure}=; {studio.cookie.plain}={token}",
     ):
         assert response(planted) == 401
-    assert client.post("/auth/sign-out", headers={"Cookie": f"{COOKIE}={token}"}).status_code == 204
+    sign_out = client.post("/auth/sign-out", headers={"Cookie": f"{studio.cookie.plain}={token}"})
+    assert sign_out.status_code == 204
+    assert studio.sessions.authenticate(token) is None
+
+
+@pytest.fixture
+def other_studio(tmp_path: Path) -> Iterator[Studio]:
+    """Another installation, which a browser reaches at another port of the same host."""
+    other = bootstrap.build(load_settings(_env_file=None, data_dir=tmp_path / "other"))
+    other.registration.create_user("ada", "!")
+    yield other
+    other.close()
+
+
+@pytest.mark.parametrize("https", [False, True])
+def test_a_browser_can_be_signed_in_to_two_installations_on_one_host(
+    studio: Studio, other_studio: Studio, enter: Callable[[], Person], https: bool
+) -> None:
+    username = enter().user.username
+    here, there = client_of(studio), client_of(other_studio)
+    there.cookies = here.cookies  # browsers don't tell cookies apart by port
+    for client, at, name in ((here, studio, username), (there, other_studio, "ada")):
+        client.base_url = "https://localhost:8501" if https else "http://localhost:8501"
+        assert client.post("/auth/session", json={"ticket": ticket_of(at, name)}).status_code == 204
+    assert [client.get("/api/images").status_code for client in (here, there)] == [200, 200]
+    assert there.post("/auth/sign-out").status_code == 204
+    assert [client.get("/api/images").status_code for client in (here, there)] == [200, 401]
+
+
+@pytest.mark.parametrize("https", [False, True])
+def test_a_browser_stays_signed_in_by_a_cookie_with_the_former_name(
+    studio: Studio, other_studio: Studio, enter: Callable[[], Person], https: bool
+) -> None:
+    token, name = enter().token, f"__Host-{LEGACY_COOKIE}" if https else LEGACY_COOKIE
+    here, there = client_of(studio), client_of(other_studio)
+    there.cookies = here.cookies
+    for client in (here, there):
+        client.base_url = "https://localhost:8501" if https else "http://localhost:8501"
+    here.cookies[name] = token
+    assert there.post("/auth/session", json={"ticket": ticket_of(other_studio, "ada")}).status_code == 204
+    assert there.post("/auth/sign-out").status_code == 204
+    assert here.get("/api/images").status_code == 200
+    answer = here.post("/auth/sign-out")
+    assert any(cookie.startswith(f'{name}=""') for cookie in answer.headers.get_list("set-cookie"))
     assert studio.sessions.authenticate(token) is None
 
 
@@ -367,7 +411,7 @@ def test_a_ticket_sent_twice_keeps_the_session_it_began(studio: Studio, owner: P
     again = client.post("/auth/session", json={"ticket": ticket})
     assert again.status_code == 401
     assert_error(again.json(), "IMG-AUTH-SESSION-001")
-    assert studio.sessions.authenticate(client.cookies[COOKIE]) is not None
+    assert studio.sessions.authenticate(client.cookies[studio.cookie.plain]) is not None
 
 
 def test_a_new_session_ends_the_browsers_previous_one(
@@ -376,7 +420,7 @@ def test_a_new_session_ends_the_browsers_previous_one(
     person = enter()
     assert begin(person.client, studio, owner).status_code == 204
     assert studio.sessions.authenticate(person.token) is None
-    found = studio.sessions.authenticate(person.client.cookies[COOKIE])
+    found = studio.sessions.authenticate(person.client.cookies[studio.cookie.plain])
     assert found is not None
     assert found.user_id == owner.user.user_id
 
@@ -386,14 +430,14 @@ def test_sign_out_clears_the_browser_and_ends_the_session(
 ) -> None:
     client = client_of(studio)
     begin(client, studio, owner)
-    token = client.cookies[COOKIE]
+    token = client.cookies[studio.cookie.plain]
     response = client.post("/auth/sign-out")
     assert response.status_code == 204
     assert response.headers["clear-site-data"] == '"cache"'
-    assert COOKIE not in client.cookies
+    assert studio.cookie.plain not in client.cookies
     assert studio.sessions.authenticate(token) is None
     assert client.get(f"/api/images/{image_id}").status_code == 401
-    client.cookies[COOKIE] = token
+    client.cookies[studio.cookie.plain] = token
     assert client.get(f"/api/images/{image_id}").status_code == 401
 
 
@@ -403,10 +447,10 @@ def test_a_browser_can_sign_out_while_the_database_refuses_writes(
 ) -> None:
     client = client_of(studio)
     begin(client, studio, owner)
-    token = client.cookies[COOKIE]
+    token = client.cookies[studio.cookie.plain]
     with refused_writes(studio, full=fault is errors.StorageFull):
         assert client.post("/auth/sign-out").status_code == 204
-    assert COOKIE not in client.cookies
+    assert studio.cookie.plain not in client.cookies
     logged = capsys.readouterr().out
     assert "session_not_deleted" in logged
     assert fault.code in logged
@@ -448,7 +492,7 @@ def test_another_site_cannot_send_requests_for_a_browser(
     response = client.post(path, json={"ticket": ticket}, headers={"Origin": origin})
     assert response.status_code == 403
     assert_error(response.json(), "IMG-REQ-ORIGIN-001")
-    assert studio.sessions.authenticate(client.cookies[COOKIE]) is not None
+    assert studio.sessions.authenticate(client.cookies[studio.cookie.plain]) is not None
     assert studio.sessions.redeem_ticket(ticket)
 
 

@@ -15,7 +15,7 @@ from core.api.app import create_api
 from core.database.database import Database
 from core.settings import load_settings
 from core.studio import Studio
-from core.web.cookies import COOKIE
+from core.web.cookies import LEGACY_COOKIE
 from tests.support.api_clients import Person, client_of
 from tests.support.app_process import AppProcess
 from tests.support.sign_in import accounts_in, ticket_of
@@ -89,8 +89,9 @@ def test_client_generators_can_read_it(document: dict[str, Any]) -> None:
     assert streams == {"GET /images/jobs/{job_id}/events": "string", "POST /images/enhance-prompt": "string"}
 
 
-def test_it_names_the_ways_to_sign_in_and_the_server(document: dict[str, Any]) -> None:
+def test_it_names_the_ways_to_sign_in_and_the_server(studio: Studio, document: dict[str, Any]) -> None:
     assert document["servers"] == [{"url": "/api"}]
+    assert document["components"]["securitySchemes"]["session"]["name"] == studio.cookie.plain
     assert set(document["components"]["securitySchemes"]) == {"token", "session"}
     assert document["security"] == [{"token": []}, {"session": []}]
 
@@ -101,7 +102,7 @@ def test_a_browser_shows_it_without_files_from_other_sites(tmp_path: Path, brows
         accounts.registration.create_user("ada", "!")
         session = accounts.sessions.redeem_ticket(ticket_of(accounts, "ada"))
         page = browser.new_page()
-        page.context.add_cookies([{"name": COOKIE, "value": session, "url": app.base_url}])
+        page.context.add_cookies([{"name": LEGACY_COOKIE, "value": session, "url": app.base_url}])
         requested: list[str] = []
         problems: list[str] = []
         page.on("request", lambda request: requested.append(request.url))
@@ -117,8 +118,8 @@ def test_a_browser_shows_it_without_files_from_other_sites(tmp_path: Path, brows
         assert all(url.startswith((app.base_url, "data:", "blob:")) for url in requested)
         assert problems == []
         page.close()
-        policy = httpx2.get(f"{app.base_url}/api/docs", cookies={COOKIE: session}, trust_env=False).headers[
-            "content-security-policy"
-        ]
+        cookies = {LEGACY_COOKIE: session}
+        answer = httpx2.get(f"{app.base_url}/api/docs", cookies=cookies, trust_env=False)
+        policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy

@@ -88,7 +88,7 @@ class Person:
         )
         ticket = ticket_of(studio, name)
         assert self.client.post("/auth/session", json={"ticket": ticket}).status_code == 204
-        found = studio.sessions.authenticate(self.client.cookies["atelier"])
+        found = studio.sessions.authenticate(self.client.cookies[studio.cookie.plain])
         assert found is not None
         self.user: SignedIn = found
 

@@ -9,6 +9,7 @@ from typing import Any
 from core import errors
 from core.api.events import _new_partials
 from core.provider.catalogue import MAX_PARTIAL_IMAGES
+from core.web.urls import Urls
 
 
 def test_at_most_max_partial_images_are_read() -> None:
@@ -26,7 +27,9 @@ def test_at_most_max_partial_images_are_read() -> None:
         sent: dict[tuple[str, int], int] = {}
         batch: Any = SimpleNamespace(jobs=[job])
         return [
-            partial.number for _ in range(2) async for partial in _new_partials(batch, sent, read_partial)
+            partial.number
+            for _ in range(2)
+            async for partial in _new_partials(batch, sent, read_partial, Urls())
         ]
 
     assert asyncio.run(sent_numbers()) == [0, 2]

@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from core.common.ids import new_id
 from core.database.database import Database
 from core.database.models import Job
-from core.web.cookies import COOKIE
+from core.web.cookies import LEGACY_COOKIE
 from tests.bench.figures import Figure, p95
 from tests.bench.servers import POLLED_PAGE, cpu_seconds, empty_app, memory, on_two_cores, service
 from tests.support.app_process import START_COMMAND, AppProcess
@@ -133,7 +133,7 @@ class _Tab:
         """Connect, draw the whole page once, and begin to poll."""
         self._socket = await connect(
             f"{self.base_url.replace('http', 'ws', 1)}/_stcore/stream",
-            additional_headers={"Cookie": f"{COOKIE}={self.token}"},
+            additional_headers={"Cookie": f"{LEGACY_COOKIE}={self.token}"},
             subprotocols=["streamlit"],
             max_size=None,
             proxy=None,

@@ -64,7 +64,7 @@ def test_sign_in_survives_a_reload_and_a_new_tab_and_ends_everywhere(
 ) -> None:
     with Visitor(browser, app.base_url) as person:
         person.sign_up("two-tabs")
-        [cookie] = [item for item in person.context.cookies() if item["name"] == "atelier"]
+        [cookie] = [item for item in person.context.cookies() if item["name"].startswith("atelier-")]
         assert cookie["httpOnly"]
         assert cookie["sameSite"] == "Lax"
         person.page.reload()

@@ -21,7 +21,7 @@ from core.errors.stored import StoredError
 from core.prompts.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
-from core.web.cookies import COOKIE
+from core.web.cookies import LEGACY_COOKIE
 from pages.ui.error_panel import HELP
 from tests.support.app_process import AppProcess
 from tests.support.browser_user import Visitor
@@ -81,7 +81,7 @@ class House:
     tokens: dict[str, str]
 
     def enter(self, person: Visitor, name: str) -> None:
-        cookie = {"name": COOKIE, "value": self.tokens[name], "url": self.app.base_url}
+        cookie = {"name": LEGACY_COOKIE, "value": self.tokens[name], "url": self.app.base_url}
         person.context.add_cookies([cookie])
         person.open()
 

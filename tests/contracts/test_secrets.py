@@ -27,7 +27,7 @@ from core.prompts.recipe import Recipe
 from core.provider.error_translation import ServiceFault, error_from_fault
 from core.settings import load_settings
 from core.studio import Studio
-from core.web.cookies import COOKIE
+from core.web.cookies import LEGACY_COOKIE
 from core.web.error_responses import error_response
 from tests.support.app_process import MAIN
 from tests.support.openai_service import ERRORS, Behaviour, ErrorRow, OpenAIService
@@ -309,7 +309,7 @@ def test_no_answer_repeats_what_was_sent(
             Mount("/auth", create_auth(lambda: studio)),
         ]
     )
-    client = TestClient(app, raise_server_exceptions=False, cookies={COOKIE: token})
+    client = TestClient(app, raise_server_exceptions=False, cookies={LEGACY_COOKIE: token})
     for secret in SECRETS.values():
         answers = [
             client.get("/api/images/x", params={"share": secret.quoted}),
@@ -321,7 +321,7 @@ def test_no_answer_repeats_what_was_sent(
             client.post("/auth/session", json={"ticket": secret.quoted * 50}),
             client.post("/auth/session", content=secret.quoted),
             client.get("/api/images/x", headers={"Authorization": f"Bearer {secret.core}"}),
-            client.get("/api/images/x", headers={"Cookie": f"{COOKIE}={secret.core}"}),
+            client.get("/api/images/x", headers={"Cookie": f"{LEGACY_COOKIE}={secret.core}"}),
         ]
         assert all(answer.status_code >= 400 for answer in answers)
         for answer in answers:

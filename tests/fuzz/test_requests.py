@@ -21,7 +21,7 @@ from core.api.image_responses import _is_unchanged, image_response
 from core.common.media_types import sniff_media_type
 from core.settings import Settings, load_settings
 from core.usage.idempotency import IdempotentRequest
-from core.web.cookies import session_token
+from core.web.cookies import SessionCookie
 from core.web.guard import check, is_same_origin, is_served
 from core.web.request_context import HEADER, RequestIdMiddleware
 from tests.support.fuzz_inputs import HUGE, any_text, fuzz, json_of, words_of
@@ -181,10 +181,14 @@ def test_any_sign_in_is_somebody_or_nobody(sent: str) -> None:
         current_user(Request({"type": "http", "headers": headers}), nobody())
 
 
-@fuzz(cookies=st.dictionaries(st.sampled_from(["atelier", "__Host-atelier", "other"]), any_text))
+COOKIE = SessionCookie.of(b"key")
+
+
+@fuzz(cookies=st.dictionaries(st.sampled_from([*COOKIE.names, "other"]), any_text))
 def test_the_cookie_of_the_host_alone_comes_first(cookies: dict[str, str]) -> None:
-    token = session_token(cookies)
-    assert token == (cookies.get("__Host-atelier") or cookies.get("atelier"))
+    names = (COOKIE.secure, COOKIE.plain, "__Host-atelier", "atelier")
+    found = [cookies[name] for name in names if cookies.get(name)]
+    assert COOKIE.token(cookies) == (found[0] if found else None)
 
 
 options = st.one_of(

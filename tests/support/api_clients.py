@@ -17,7 +17,6 @@ from core.api.app import create_api, create_auth
 from core.common.ids import new_id
 from core.database.models import Scope
 from core.studio import Studio
-from core.web.cookies import COOKIE
 from core.web.guard import Guard
 from core.web.request_context import ClientInfoMiddleware, RequestIdMiddleware
 from tests.support.openai_service import OpenAIService
@@ -74,7 +73,7 @@ class Person:
         client = client_of(studio)
         response = client.post("/auth/session", json={"ticket": ticket_of(studio, name)})
         assert response.status_code == 204
-        user = studio.sessions.authenticate(client.cookies[COOKIE])
+        user = studio.sessions.authenticate(client.cookies[studio.cookie.plain])
         assert user is not None
         return cls(studio, user, client)
 

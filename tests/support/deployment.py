@@ -19,7 +19,6 @@ from sqlmodel import select
 
 from core.database.database import Database
 from core.database.process_lock import ProcessLock
-from core.web.cookies import COOKIE
 from tests.support.app_process import ROOT, AppProcess, Ticket, free_port, ticket_at
 from tests.support.browser_user import Visitor
 from tests.support.openai_service import OpenAIService
@@ -136,8 +135,8 @@ class Topology:
 
 def session_of(person: Visitor) -> dict[str, str]:
     """The header by which a browser is signed in, without the proxy's cookie."""
-    (token,) = (each for each in person.context.cookies() if each.get("name") == COOKIE)
-    return {"Cookie": f"{COOKIE}={token.get('value')}"}
+    cookies = {each["name"]: each["value"] for each in person.context.cookies() if each["name"] != STICKY}
+    return {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
 
 
 @contextmanager

@@ -54,7 +54,7 @@ def walk(routes: Iterable[BaseRoute], prefix: str = "") -> Iterator[RouteAddress
 def _inner_routes(route: Any) -> Iterable[BaseRoute]:
     """The routes of an included router. Raises TypeError for a kind that this function doesn't know."""
     inner = getattr(route, "routes", None) or getattr(getattr(route, "original_router", None), "routes", None)
-    if not inner:
+    if inner is None:
         raise TypeError(f"unknown kind of route: {type(route).__name__}")
     return list(inner)
 

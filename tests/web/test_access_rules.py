@@ -22,7 +22,7 @@ from core.prompts.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
 from core.web.access_rules import ROUTES, Rule, is_closed
-from core.web.cookies import COOKIE
+from core.web.cookies import LEGACY_COOKIE
 from tests.support.app_process import AppProcess
 from tests.support.routes import RouteAddress, running_routes
 from tests.support.sign_in import ticket_of
@@ -198,7 +198,7 @@ def _people(studio: Studio) -> tuple[dict[str, SignedIn], dict[str, dict[str, st
         row = session.get(SignInSession, people["an expired session"].session_id)
         assert row
         row.expires_at -= timedelta(days=400)
-    headers = {role: {"Cookie": f"{COOKIE}={token}"} for role, token in cookies.items()}
+    headers = {role: {"Cookie": f"{LEGACY_COOKIE}={token}"} for role, token in cookies.items()}
     headers |= {role: {"Authorization": f"Bearer {token}"} for role, token in tokens.items()}
     return people, {"nobody": {}, LINK: {}} | headers
 

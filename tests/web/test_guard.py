@@ -69,7 +69,7 @@ def streams(client: TestClient, **headers: str) -> bool:
 @pytest.mark.parametrize(
     ("settings", "scheme", "told"),
     [
-        pytest.param({}, "ws", "atelier=a; other=b; __Host-atelier=c", id="HTTP"),
+        pytest.param({}, "ws", "atelier=a; atelier-0a1b2c3d=d; other=b; __Host-atelier=c", id="HTTP"),
         pytest.param({"public_https": "true"}, "ws", " other=b; __Host-atelier=c", id="by the setting"),
         pytest.param({}, "wss", " other=b; __Host-atelier=c", id="by the scheme"),
     ],
@@ -77,7 +77,7 @@ def streams(client: TestClient, **headers: str) -> bool:
 def test_on_https_the_cookie_of_plain_http_is_removed(
     settings: dict[str, str], scheme: str, told: str
 ) -> None:
-    headers = {"Host": "localhost:8501", "Cookie": "atelier=a; other=b; __Host-atelier=c"}
+    headers = {"Host": "localhost:8501", "Cookie": "atelier=a; atelier-0a1b2c3d=d; other=b; __Host-atelier=c"}
     with client_of(**settings).websocket_connect(
         f"{scheme}://localhost:8501/_stcore/stream", headers=headers
     ) as socket:

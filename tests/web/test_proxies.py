@@ -17,7 +17,6 @@ from starlette.testclient import TestClient
 from core import bootstrap
 from core.errors import SettingsError
 from core.settings import load_settings
-from core.web.cookies import COOKIE, SECURE_COOKIE
 from core.web.proxies import TrustedProxies
 from tests.support.app_process import ROOT, AppProcess
 from tests.support.sign_in import ticket_of
@@ -52,17 +51,17 @@ def cookie_given(folder: Path, way: str, trusted: str) -> str:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_forwarded_headers_from_this_machine_are_ignored(tmp_path: Path, way: str) -> None:
-    assert cookie_given(tmp_path, way, "") == COOKIE
+    assert cookie_given(tmp_path, way, "").startswith("atelier-")
 
 
 @pytest.mark.parametrize("trusted", ["127.0.0.1", "10.0.0.1, 127.0.0.0/8"])
 @pytest.mark.parametrize("way", ["python app.py", "uvicorn"])
 def test_forwarded_headers_of_a_trusted_proxy_are_honoured(tmp_path: Path, way: str, trusted: str) -> None:
-    assert cookie_given(tmp_path, way, trusted) == SECURE_COOKIE
+    assert cookie_given(tmp_path, way, trusted).startswith("__Host-atelier-")
 
 
 def test_forwarded_headers_of_another_address_are_ignored(tmp_path: Path) -> None:
-    assert cookie_given(tmp_path, "python app.py", "10.0.0.1") == COOKIE
+    assert cookie_given(tmp_path, "python app.py", "10.0.0.1").startswith("atelier-")
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,16 @@ class SignInState:
 
 
 def sign_in_page() -> None:
+    failure = None
     if ticket := _state().ticket:
-        st.info("Signing in…", icon=":material/login:")
-        begin_session(ticket)
-        return
+        try:
+            begin_session(ticket)
+        except errors.SignInMisdirected as error:
+            _state().ticket, failure = None, error
+            log_failure(error)
+        else:
+            st.info("Signing in…", icon=":material/login:")
+            return
     with st.container(key="sign-in-page", horizontal_alignment="center"):
         st.image(ICON, width=72, alt="")
         st.title("Atelier", anchor=False, text_alignment="center")
@@ -49,6 +55,8 @@ def sign_in_page() -> None:
         )
         if st.session_state.pop(ENDED_KEY, False):
             show_failure(errors.SessionEnded(), key="ended")
+        if failure:
+            show_failure(failure, key="misdirected")
         _forms()
         engine_badge()
 

@@ -8,7 +8,6 @@ from core.accounts.identity import SignedIn
 from core.database.models import Image
 from core.prompts.styles import find_style
 from core.provider.catalogue import image_model, quality_label
-from core.web.urls import download_url
 from pages.ui.create.state import reset_create_state
 from pages.ui.error_panel import failure_panel, show_kept_failure
 from pages.ui.formatting import escape_markdown, format_duration, format_price, image_alt_text, local_time
@@ -138,8 +137,10 @@ def _restore(user: SignedIn, state: GalleryState, image: Image) -> None:
 
 def _download(image: Image) -> None:
     with st.popover("Download", icon=":material/download:"):
-        st.link_button("With the prompt", download_url(image.id, with_prompt=True), width="stretch")
-        st.link_button("Without the prompt", download_url(image.id, with_prompt=False), width="stretch")
+        st.link_button("With the prompt", studio().urls.download(image.id, with_prompt=True), width="stretch")
+        st.link_button(
+            "Without the prompt", studio().urls.download(image.id, with_prompt=False), width="stretch"
+        )
         st.caption("The image is the same. “With the prompt” also saves the prompt inside the file.")
 
 
