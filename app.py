@@ -38,6 +38,7 @@ from core.settings import Settings, is_loopback, is_unspecified, load_settings
 from core.studio import Studio
 from core.web.base_path import BasePath
 from core.web.guard import Guard
+from core.web.health import Readiness, health_routes
 from core.web.lazy_app import LazyApp
 from core.web.proxies import TrustedProxies, disable_uvicorn_proxy_headers
 from core.web.request_context import ClientInfoMiddleware, RequestIdMiddleware
@@ -50,6 +51,7 @@ gc.enable()
 disable_uvicorn_proxy_headers()
 
 ROOT = Path(__file__).resolve().parent
+STREAMLIT_FILES = Path(st.__file__).parent / "static"
 EXIT_CANT_START = 2
 ANY_ADDRESS = "::"
 
@@ -215,6 +217,13 @@ def serve(listener: socket.socket) -> None:
     uvicorn.Server(config).run(sockets=[listener])
 
 
+def streamlit_files() -> frozenset[str]:
+    """Return the paths at which Streamlit serves its own files, without its page `/index.html`."""
+    root = str(STREAMLIT_FILES)
+    found = (f"{folder[len(root) :]}/{name}" for folder, _, names in os.walk(root) for name in names)
+    return frozenset(path.replace(os.sep, "/") for path in found) - {"/index.html"}
+
+
 # The API is imported at its first request: FastAPI would be three tenths of the start, and no page needs it.
 def _api() -> Starlette:
     from core.api.app import create_api  # noqa: PLC0415
@@ -239,11 +248,13 @@ app = st.App(
         Middleware(
             Guard,
             get_settings=lambda: bootstrap.studio().settings,
-            policy=page_policy((Path(st.__file__).parent / "static" / "index.html").read_text()),
+            policy=page_policy((STREAMLIT_FILES / "index.html").read_text()),
+            files=streamlit_files(),
         ),
         Middleware(ClientInfoMiddleware),
     ],
     routes=[
+        *health_routes(Readiness(lambda: bootstrap.studio().readiness_checks)),
         Mount("/api", LazyApp(_api)),
         Mount("/auth", LazyApp(_auth)),
     ],

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import filelock
 
+from core import errors
 from core.accounts.api_tokens import ApiTokens
 from core.accounts.audit_log import AuditLog
 from core.accounts.passwords import Passwords
@@ -84,6 +86,14 @@ class Studio:
     batches: Batches
     idempotency: IdempotencyStore
     rate_limits: RateLimits
+
+    @property
+    def readiness_checks(self) -> Mapping[type[errors.ImageError], Callable[[], None]]:
+        """The checks of what every request needs, by the error that means that a check doesn't end."""
+        return {
+            errors.DatabaseUnreachable: self.database.check_ready,
+            errors.StorageUnreachable: self.storage.check_ready,
+        }
 
     def close(self, *, waited: float = 0.0) -> None:
         """Wait for running calls during the grace period, then close every part.

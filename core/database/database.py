@@ -153,6 +153,11 @@ class Database:
         with translate_database_errors(), self.engine.connect() as connection:
             return _revision_of(connection) == newest_revision()
 
+    def check_ready(self) -> None:
+        """Raise DatabaseError if the database can't be read, or if its migrations aren't this version's."""
+        if not self.is_current():
+            raise errors.DatabaseVersionMismatch
+
     def row_pages(
         self, query: AnySelect, *keys: ColumnElement[Any] | Mapped[Any], size: int = ROWS_PER_PAGE
     ) -> Iterator[list[AnyRow]]:

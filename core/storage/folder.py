@@ -13,6 +13,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore
 
+from core import errors
 from core.common.clock import utc_now
 from core.storage.storage import Storage, check_key, translated_errors
 
@@ -49,6 +50,13 @@ class FolderStorage(Storage):
                 raise
             for folder in _folders_up_to(self.root / key, self.root):
                 flush_folder(folder)
+
+    def check_ready(self) -> None:
+        """Raise StorageError if the folder is missing, and StorageReadOnly if it can't be written to."""
+        if not self.root.is_dir():
+            raise errors.StorageError(details="the folder is missing")
+        if not os.access(self.root, os.R_OK | os.W_OK | os.X_OK):
+            raise errors.StorageReadOnly(details="the folder can't be written to")
 
     def delete_abandoned(self) -> None:
         """Delete the temporary files that a crash has left behind: those older than STAGING_AGE (1 day)."""

@@ -109,6 +109,10 @@ class Storage:
                 with suppress(FileNotFoundError):
                     obstore.delete(self._store, key)
 
+    def check_ready(self) -> None:
+        """Raise StorageError if the storage can't be used. Reads at most one key, and writes nothing."""
+        self.exists("probe/ready")
+
     def _translated(self) -> AbstractContextManager[None]:
         """Return a context manager that turns obstore's errors into StorageError."""
         return translated_errors()

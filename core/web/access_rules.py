@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -66,6 +67,9 @@ ROUTES = (
     _route("/api/images/{image_id}/metadata", "GET HEAD", Rule.OWNER, Scope.READ),
     _route("/api/images/{image_id}/restore", "POST", Rule.OWNER, Scope.GENERATE),
     _route("/api/audit.csv", "GET HEAD", Rule.ADMIN),
+    _route("/healthz", "GET HEAD", Rule.PUBLIC),
+    _route("/readyz", "GET HEAD", Rule.PUBLIC),
+    _route("/robots.txt", "GET HEAD", Rule.PUBLIC),
     _route("/auth/session", "POST", Rule.SIGN_IN),
     _route("/auth/sign-out", "POST", Rule.SIGN_IN),
     # Streamlit's routes that the pages need. Each page run checks the session itself.
@@ -86,15 +90,21 @@ ROUTES = (
     _route("/auth/logout", "GET HEAD", Rule.CLOSED),
     _route("/oauth2callback", "GET HEAD", Rule.CLOSED),
 )
-# Below these paths, only the routes in ROUTES are open: some of Streamlit's settings add further routes.
-_CLOSED_BY_DEFAULT = ("/_stcore", "/app/static")
+# The addresses of the pages. Streamlit serves its page shell at each of them.
+PAGES = ("", "/gallery", "/account", "/audit")
+# Applications that respond to unknown paths themselves.
+_APPLICATIONS = ("/api", "/auth")
 
 
-def is_closed(path: str) -> bool:
-    """Whether every request for `path` gets a 404 response, even if Streamlit has a route for the path."""
-    return any(_is_below(path, prefix) for prefix in _CLOSED) and not any(
-        _is_below(path, prefix) for prefix in _OPEN
-    )
+def is_open(path: str, files: Collection[str] = ()) -> bool:
+    """Whether Atelier has something at `path`, which ends without a slash. Other paths get a 404 response.
+
+    `files` are the paths of Streamlit's own files. Streamlit itself would serve its page shell at every path
+    that it doesn't know, and some of its settings add further routes.
+    """
+    if any(_is_below(path, prefix) for prefix in _CLOSED):
+        return False
+    return path in PAGES or path in files or any(_is_below(path, prefix) for prefix in _OPEN)
 
 
 def _is_below(path: str, prefix: str) -> bool:
@@ -106,9 +116,12 @@ def _prefix(route: Route) -> str:
     return route.path.partition("{")[0].rstrip("/")
 
 
-_CLOSED = (*_CLOSED_BY_DEFAULT, *(_prefix(route) for route in ROUTES if route.rule is Rule.CLOSED))
-_OPEN = tuple(
-    _prefix(route)
-    for route in ROUTES
-    if route.rule is not Rule.CLOSED and route.path.startswith(_CLOSED_BY_DEFAULT)
+_CLOSED = tuple(_prefix(route) for route in ROUTES if route.rule is Rule.CLOSED)
+_OPEN = (
+    *_APPLICATIONS,
+    *(
+        _prefix(route)
+        for route in ROUTES
+        if route.rule not in (Rule.CLOSED, Rule.PAGE_SHELL) and not route.path.startswith(_APPLICATIONS)
+    ),
 )

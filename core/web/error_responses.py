@@ -3,14 +3,34 @@
 from __future__ import annotations
 
 import math
+from html import escape
 from typing import Any
 
 from pydantic import BaseModel, Field
-from starlette.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.types import Scope
 
 from core import errors
 from core.common.text import storable_text
+from core.web.base_path import route_path
 from core.web.request_context import HEADER, current_request_id
+
+_API_PATHS = ("/api/", "/auth/")
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{message}</title>
+</head>
+<body>
+<h1>{message}</h1>
+<p>{code}</p>
+<p><a href="{start}">Open Atelier</a></p>
+</body>
+</html>
+"""
 
 
 class ErrorBody(BaseModel):
@@ -64,3 +84,20 @@ def error_response(error: errors.ImageError, status: int) -> JSONResponse:
     if error.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(error.retry_after))
     return JSONResponse(body, status, headers)
+
+
+def rejection_response(scope: Scope, error: errors.RequestRejected) -> Response:
+    """Return the response to a request that is rejected before its route runs.
+
+    It is JSON below `/api/` and `/auth/`, and plain text otherwise. At an unknown path, it is a page for
+    browsers and JSON for programs, which may look for an API of another kind there.
+    """
+    unknown_path = isinstance(error, errors.PageNotFound)
+    if unknown_path and "text/html" in Headers(scope=scope).get("accept", ""):
+        start = f"{scope.get('root_path', '')}/"
+        page = _PAGE.format(message=escape(error.message), code=error.code, start=escape(start))
+        return HTMLResponse(page, error.status, {"Cache-Control": "no-store"})
+    if unknown_path or route_path(scope).startswith(_API_PATHS):
+        return error_response(error, error.status)
+    text = "\n".join((f"{error.message} [{error.code}]", *(f"- {tip}" for tip in error.suggestions)))
+    return PlainTextResponse(text, error.status, {"Cache-Control": "no-store"})

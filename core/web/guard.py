@@ -1,26 +1,26 @@
-"""Checks of every request before its route runs: host name, origin, body size and closed paths."""
+"""Checks of every request before its route runs: host name, origin, body size and unknown paths."""
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from core import errors
 from core.common.media_types import MEGABYTE
 from core.settings import Settings, is_loopback
-from core.web.access_rules import is_closed
+from core.web.access_rules import is_open
 from core.web.base_path import route_path, start_page_redirect
 from core.web.cookies import without_plain_cookie
-from core.web.error_responses import error_response
+from core.web.error_responses import rejection_response
 from core.web.security_headers import headers_for, is_https
 from core.web.urls import EDIT
 
@@ -31,7 +31,6 @@ MAX_BODY_BYTES = 512 * 1024
 _MAX_DETAILS_LENGTH = 200
 _MAX_DIGITS = 20
 _SESSION_ROUTES = "/auth/"
-_JSON_ERRORS = ("/api/", _SESSION_ROUTES)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[a-z0-9._:-]+")
 _NETLOC = re.compile(r"(\[[^\[\]@]+\]|[^\[\]@:]+)(:\d*)?", re.ASCII)
@@ -42,7 +41,8 @@ log = structlog.get_logger(__name__)
 class Guard:
     """ASGI middleware that checks every request before its route runs, and adds security headers.
 
-    - Rejects wrong host names, requests that other sites cause, bodies that are too large, and closed paths.
+    - Rejects wrong host names, requests that other sites cause, bodies that are too large, and closed or
+      unknown paths. `files` are the paths of Streamlit's own files.
     - Removes the plain-HTTP session cookie from HTTPS requests. Below `/auth/`, the cookie stays, because the
       routes there clear it.
     - Adds the headers of core.web.security_headers to every response. `policy` is the pages'
@@ -51,10 +51,17 @@ class Guard:
     `X-Forwarded-Host` is never read, because any client can write that header.
     """
 
-    def __init__(self, app: ASGIApp, get_settings: Callable[[], Settings], policy: str = "") -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        get_settings: Callable[[], Settings],
+        policy: str = "",
+        files: Collection[str] = (),
+    ) -> None:
         self._app = app
         self._get_settings = get_settings
         self._policy = policy
+        self._files = files
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -64,11 +71,12 @@ class Guard:
         https = is_https(scope["scheme"], settings)
         send = _with_headers(send, headers_for(route_path(scope), self._policy, settings, https=https))
         try:
-            check(scope, settings)
+            check(scope, settings, self._files)
         except errors.RequestRejected as error:
-            log.warning(
-                "request_rejected", code=error.code, path=_truncate(scope["path"]), details=error.details
-            )
+            # Unknown addresses are requested all the time, by Streamlit's own page too.
+            level = logging.DEBUG if isinstance(error, errors.PageNotFound) else logging.WARNING
+            path = _truncate(scope["path"])
+            log.log(level, "request_rejected", code=error.code, path=path, details=error.details)
             await _rejection(scope, error)(scope, receive, send)
         else:
             if scope["type"] == "http" and not route_path(scope):
@@ -120,7 +128,7 @@ def _limit_body(receive: Receive, max_bytes: int) -> Receive:
     return receive_limited
 
 
-def check(scope: Scope, settings: Settings) -> None:
+def check(scope: Scope, settings: Settings, files: Collection[str] = ()) -> None:
     """Raise HostRejected, OriginRejected, BodyTooLarge or PageNotFound if the request isn't permitted."""
     # No route has a control character in its path, but Streamlit would respond to some of these paths.
     if any(unicodedata.category(character) == "Cc" for character in scope["path"]):
@@ -134,7 +142,7 @@ def check(scope: Scope, settings: Settings) -> None:
     content_length = headers.get("content-length", "")
     if content_length.isdecimal() and int(content_length[:_MAX_DIGITS]) > max_body_bytes(scope, settings):
         raise errors.BodyTooLarge
-    if is_closed(route_path(scope).rstrip("/")):
+    if not is_open(route_path(scope).rstrip("/"), files):
         raise errors.PageNotFound
 
 
@@ -198,15 +206,4 @@ def _parse_origin(url: str) -> _HostAndPort | None:
 def _rejection(scope: Scope, error: errors.RequestRejected) -> ASGIApp:
     if scope["type"] == "websocket":
         return WebSocketClose(code=_POLICY_VIOLATION, reason=error.message)
-    return _error_response(route_path(scope), error)
-
-
-def _error_response(path: str, error: errors.RequestRejected) -> Response:
-    """Return the response that reports `error` to a client.
-
-    The response is JSON if `path` is below `/api/` or `/auth/`, and plain text otherwise.
-    """
-    if path.startswith(_JSON_ERRORS):
-        return error_response(error, error.status)
-    text = "\n".join((f"{error.message} [{error.code}]", *(f"- {tip}" for tip in error.suggestions)))
-    return PlainTextResponse(text, error.status, {"Cache-Control": "no-store"})
+    return rejection_response(scope, error)

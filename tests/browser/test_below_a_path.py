@@ -55,7 +55,7 @@ def test_everything_works_below_a_path(browser: Browser, app: AppProcess, tmp_pa
         assert httpx2.get(link, trust_env=False).headers["content-type"] == "image/png"
         person.open("/api/docs")
         expect(person.page.get_by_text("Generate images", exact=True)).to_be_visible()
-        person.open("/account/")
+        person.open("/gallery/")
         person.sign_out(name)
         person.sign_in(name)
         person.expect_signed_in(name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx2
-import pytest
 from sqlmodel import select
 
 from core.database.database import Database
@@ -22,12 +20,12 @@ from core.database.process_lock import ProcessLock
 from tests.support.app_process import ROOT, AppProcess, Ticket, free_port, ticket_at
 from tests.support.browser_user import Visitor
 from tests.support.openai_service import OpenAIService
+from tests.support.path_proxy import find_program
 from tests.support.servers import PostgresServer, S3Server, postgres_server
 from tests.support.waiting import until
 
 STICKY = "atelier-replica"
 PLACES = 3
-_SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class Proxy:
@@ -46,7 +44,7 @@ class Proxy:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        command = [_haproxy(), "-db", "-f", str(ROOT / "deploy" / "haproxy.cfg")]
+        command = [find_program("haproxy"), "-db", "-f", str(ROOT / "deploy" / "haproxy.cfg")]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env={**os.environ, **self._env}, stdout=log, stderr=subprocess.STDOUT
@@ -79,13 +77,6 @@ class Proxy:
             return httpx2.get(self.base_url, trust_env=False).is_success
         except httpx2.HTTPError:
             return False
-
-
-def _haproxy() -> str:
-    found = shutil.which("haproxy") or shutil.which("haproxy", path=_SYSTEM_FOLDERS)
-    if found is None:  # never skipped: what is said of several machines hangs on it
-        pytest.fail("No HAProxy for the tests: apt-get install haproxy", pytrace=False)
-    return found
 
 
 @dataclass(frozen=True, slots=True)

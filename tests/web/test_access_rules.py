@@ -21,9 +21,9 @@ from core.database.models import Job, JobState, Scope, SignInSession
 from core.prompts.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
-from core.web.access_rules import ROUTES, Rule, is_closed
+from core.web.access_rules import PAGES, ROUTES, Rule, is_open
 from core.web.cookies import LEGACY_COOKIE
-from tests.support.app_process import AppProcess
+from tests.support.app_process import ROOT, AppProcess
 from tests.support.routes import RouteAddress, running_routes
 from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
@@ -84,14 +84,30 @@ def test_every_row_of_the_table_is_a_route_of_the_running_app(found: set[RouteAd
     ],
 )
 def test_routes_that_streamlits_settings_could_add_are_closed(path: str) -> None:
-    assert is_closed(path)
+    assert not is_open(path)
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/gallery", "/static/js/x.js", "/mediaeval", "/authors", "/components"]
+    "path", ["/static/js/x.js", "/favicon.png", "/api/nothing", "/auth", "/healthz", *PAGES]
 )
-def test_pages_and_their_files_are_not_closed(path: str) -> None:
-    assert not is_closed(path)
+def test_pages_their_files_and_the_apis_are_open(path: str) -> None:
+    assert is_open(path, {"/static/js/x.js", "/favicon.png"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/metrics", "/v1/models", "/mediaeval", "/authors", "/components", "/gallery/x", "/index.html"),
+        *("/static", "/static/js/y.js", "/_stcore/healthy", "/healthz2"),
+    ],
+)
+def test_other_addresses_are_not_open(path: str) -> None:
+    assert not is_open(path, {"/static/js/x.js"})
+
+
+def test_every_page_has_its_address() -> None:
+    names = {path.stem for path in (ROOT / "pages").glob("*.py")} - {"main"}
+    assert set(PAGES) == {"" if name == "create" else f"/{name}" for name in names}
 
 
 # Each route, requested as each role

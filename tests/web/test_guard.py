@@ -46,7 +46,7 @@ def client_of(**settings: str) -> TestClient:
     chosen = load_settings(**settings)
     app = Starlette(
         routes=[
-            Route("/reading", reading, methods=["POST"]),
+            Route("/auth/reading", reading, methods=["POST"]),
             Route("/{path:path}", anything, methods=METHODS),
             WebSocketRoute("/_stcore/stream", stream),
         ],
@@ -227,8 +227,7 @@ def test_closed_routes_are_not_found(method: str, path: str) -> None:
 def test_a_path_with_a_control_character_is_not_found(path: str) -> None:
     answer = client_of().post(path)
     assert answer.status_code == 404
-    assert "IMG-REQ-PAGE-001" in answer.text
-    assert (answer.headers["content-type"] == "application/json") == path.startswith(("/api/", "/auth/"))
+    assert answer.json()["error"]["code"] == "IMG-REQ-PAGE-001"
 
 
 # The whole app
@@ -266,6 +265,32 @@ def test_the_running_app_is_guarded(app: AppProcess) -> None:
     assert "Traceback" not in app.output
 
 
+UNKNOWN = ("/metrics", "/v1/models", "/v1/images/generations", "/static/nothing", "/index.html", "/gallery/x")
+
+
+@pytest.mark.parametrize("path", [*UNKNOWN, "//evil.example", "/gallery/_stcore/health"])
+def test_an_unknown_address_is_a_json_error_for_programs_and_a_page_for_browsers(
+    app: AppProcess, path: str
+) -> None:
+    for method in ("GET", "POST"):
+        answer = httpx2.request(method, app.base_url + path, trust_env=False)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "IMG-REQ-PAGE-001")
+    page = httpx2.get(app.base_url + path, headers={"Accept": "text/html,*/*"}, trust_env=False)
+    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert '<a href="/">' in page.text
+
+
+@pytest.mark.parametrize("path", ["/", "/gallery", "/favicon.png", "/manifest.json"])
+def test_pages_and_their_files_are_served(app: AppProcess, path: str) -> None:
+    assert httpx2.get(app.base_url + path, trust_env=False).status_code == 200
+
+
+def test_search_engines_are_asked_to_stay_away(app: AppProcess) -> None:
+    answer = httpx2.get(f"{app.base_url}/robots.txt", trust_env=False)
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "Disallow: /" in answer.text.splitlines()
+
+
 @pytest.mark.parametrize("path", ["/_stcore/upload_file", "/_stcore/upload_file/some-session/f1"])
 def test_nobody_uploads_a_file_that_nothing_asked_for(path: str) -> None:
     for method in ("PUT", "DELETE", "OPTIONS", "GET"):
@@ -281,7 +306,7 @@ def test_a_body_announced_as_too_large_is_rejected_unread() -> None:
 def test_a_body_that_grows_too_large_is_cut_off() -> None:
     pieces = (b"x" * 1024 for _ in range(1_000))
     with pytest.raises(BodyTooLarge):
-        client_of().post("/reading", content=pieces)
+        client_of().post("/auth/reading", content=pieces)
 
 
 @pytest.mark.parametrize("header", ["Host", "Origin"])
