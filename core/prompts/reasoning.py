@@ -25,7 +25,7 @@ _MARKER = re.compile(
         </{_NAMES}\s?> | (?-i:\[/THINK\]) | ◁/think▷
         | <\|channel\|?>\s{{0,2}}final | <channel\|>
         | <{_BAR}(?:end_thinking|end_of_thought|inner_suffix|/think(?:ing)?){_BAR}>
-    ) | (?P<end> </details> | <{_NAMES}\s?/>
+    ) | (?P<end> </details> ) | (?P<empty> <{_NAMES}\s?/>
     ) | (?P<token>
         (?:<{_BAR}(?:im_start|start|start_header_id){_BAR}>|<start_of_turn>)(?P<role>assistant|model|user|system|)
         | <{_BAR}[^<>|｜\n]{{1,40}}{_BAR}> | <\|\w{{1,20}}> | <\w{{1,20}}\|>
@@ -72,6 +72,8 @@ class ReasoningFilter:
         for marker in _MARKER.finditer(text):
             if not is_last and _may_go_on(marker):
                 break
+            if marker.lastgroup == "end" and not self._in_reasoning:
+                continue
             self._keep(text[start : marker.start()], new)
             self._apply(marker.lastgroup, new)
             start = marker.end()

@@ -228,7 +228,7 @@ class ChatClient:
 
 def _no_prompt(response: ChatResponse, request_id: str | None) -> ImagePromptError:
     """Return the error for a response that is empty or holds nothing but reasoning and wrapping."""
-    if not response.text.strip():
+    if not (response.text.strip() or response.has_reasoning):
         error = ImagePromptError(details="empty answer", request_id=request_id)
     else:
         error = ImagePromptError(

@@ -31,6 +31,8 @@ CONTAINERS = (
 )  # fmt: skip
 _MAX_DEPTH = 6
 _STANDARD_BASE64, _NOT_IN_BASE64 = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\v\f"
+# The types of the parts of a message that hold the model's reasoning.
+_REASONING_PARTS = ("thinking", "reasoning", "thought", "reasoning_text")
 # Token counts from this number on don't fit the database's columns. No service reports as many.
 _MAX_TOKENS = 2**31
 
@@ -45,6 +47,8 @@ class ChatResponse:
         # The length of text and refusal together, in characters.
         self.length = 0
         self.finish_reason: str | None = None
+        # True if the service has sent reasoning apart from the text.
+        self.has_reasoning = False
         self.usage = TokenCount()
 
     @property
@@ -63,6 +67,8 @@ class ChatResponse:
         message = as_object(choice.get("delta") or choice.get("message"))
         text = self._join_surrogates(text_content(message.get("content")))
         refusal = text_content(message.get("refusal"))
+        reasoning = message.get("reasoning_content") or message.get("reasoning")
+        self.has_reasoning = self.has_reasoning or bool(reasoning)
         self._text.append(text)
         self._refusal.append(refusal)
         self.length += len(text) + len(refusal)
@@ -189,11 +195,18 @@ def decode_image(text: str) -> bytes:
 
 
 def text_content(content: object) -> str:
-    """Return the text of a message's `content`, which is a string or a list of content parts."""
-    parts = [content] if isinstance(content, str) else _as_list(content)
-    return "".join(
-        part if isinstance(part, str) else str(as_object(part).get("text") or "") for part in parts
-    )
+    """Return the text of a message's `content`, which is a string, a content part or a list of these.
+
+    Parts that hold reasoning are left out.
+    """
+    return "".join(map(_part_text, content if isinstance(content, list) else [content]))
+
+
+def _part_text(part: object) -> str:
+    fields = as_object(part)
+    if fields.get("type") in _REASONING_PARTS or fields.get("thought") is True:
+        return ""
+    return part if isinstance(part, str) else str(fields.get("text") or "")
 
 
 def as_object(value: object) -> JsonObject:

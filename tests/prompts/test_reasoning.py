@@ -63,6 +63,7 @@ def test_a_response_of_reasoning_alone_is_empty(response: str) -> None:
         'A shirt with "<think>" on it, white cotton.',
         "A [glowing] keeper, [thinking] hard",
         "a < b, c > d",
+        "A page with <details>more</details> on a screen",
         "An arrow -> and a <b>bold</b> line",
         "The plan of a house, an analysis of light",
     ],

@@ -352,6 +352,44 @@ def test_a_response_of_reasoning_alone_says_so(service: OpenAIService, client: S
     assert caught.value.unfinished_text == ""
 
 
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_a_response_with_reasoning_in_a_field_alone_says_so(
+    service: OpenAIService, client: ServiceClient, field: str
+) -> None:
+    message = {"content": "", field: "The user wants a fox."}
+    body = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    service.script(Behaviour(raw=json.dumps(body).encode()))
+    with pytest.raises(ImagePromptError, match="only its reasoning"):
+        enhance(client)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param([{"type": "text", "text": "Pip, a fox"}, " in a green coat"], id="parts"),
+        pytest.param({"type": "text", "text": "Pip, a fox in a green coat"}, id="one part"),
+        pytest.param(
+            [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+             {"type": "text", "text": "Pip, a fox in a green coat"}],
+            id="thinking in a list",
+        ),
+        pytest.param(
+            [{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "Pip, a fox in a green coat"}],
+            id="reasoning",
+        ),
+        pytest.param(
+            [{"text": "hm", "thought": True}, {"text": "Pip, a fox in a green coat"}], id="a thought"
+        ),
+    ],
+)  # fmt: skip
+def test_of_a_message_in_parts_the_text_is_taken(
+    service: OpenAIService, client: ServiceClient, content: object
+) -> None:
+    body = {"choices": [{"message": {"content": content}, "finish_reason": "stop"}]}
+    service.script(Behaviour(raw=json.dumps(body).encode()))
+    assert enhance(client).result.text == "Pip, a fox in a green coat"
+
+
 @pytest.mark.parametrize("text", ["I'm sorry, I can't help with that.", "抱歉，我无法协助这个请求。"])
 def test_a_refusal_in_plain_words_is_a_refusal(
     service: OpenAIService, client: ServiceClient, text: str
