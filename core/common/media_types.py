@@ -6,6 +6,8 @@ MEGABYTE = 2**20
 # The largest image that can be ordered from a service, and that is accepted from it. Decoded, it takes up to
 # 256 MB of memory.
 MAX_IMAGE_PIXELS = 2**26
+# The largest image file that is accepted: as large as the largest response can hold in base64.
+MAX_IMAGE_BYTES = 192 * MEGABYTE
 # The number of bytes that `image_media_type` needs to recognise every type.
 SIGNATURE_BYTES = 12
 _SIGNATURES = {b"\x89PNG\r\n\x1a\n": "image/png", b"\xff\xd8\xff": "image/jpeg", b"GIF8": "image/gif"}

@@ -12,12 +12,10 @@ from io import BytesIO
 
 from PIL import Image
 
-from core.common.media_types import MAX_IMAGE_PIXELS
+from core.common.media_types import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 from core.errors import BadImage
 from core.images.colours import to_srgb, with_eight_bits
 
-# Enough for the largest image that fits into a response as base64.
-MAX_BYTES = 192 * 1024 * 1024
 THUMBNAIL_SIDE = 512
 THUMBNAIL_QUALITY = 80
 # The keywords of the PNG texts that Atelier writes into download copies or removes from them.
@@ -87,9 +85,9 @@ class _Chunk:
 def verify_image(data: bytes) -> ImageInfo:
     """Decode the image file `data` completely, and return its type and size. The type is read from the bytes.
 
-    Accepts a PNG, WebP, JPEG, GIF or AVIF that has up to MAX_BYTES bytes and MAX_IMAGE_PIXELS pixels. Of an
-    animation, only the first frame is decoded. A JPEG may lack its end marker, and any file may have further
-    bytes after its end, as viewers show it nevertheless. Raises BadImage for anything else.
+    Accepts a PNG, WebP, JPEG, GIF or AVIF that has up to MAX_IMAGE_BYTES bytes and MAX_IMAGE_PIXELS pixels.
+    Of an animation, only the first frame is decoded. A JPEG may lack its end marker, and any file may have
+    further bytes after its end, as viewers show it nevertheless. Raises BadImage for anything else.
     """
     with opened(data) as image:
         if image.format == "PNG":
@@ -124,8 +122,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     Decoding errors in the block are raised as BadImage, and so is a file that is too large. A JPEG that lacks
     its end marker gets one.
     """
-    if len(data) > MAX_BYTES:
-        raise BadImage(details=f"{len(data)} bytes, more than {MAX_BYTES}")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise BadImage(details=f"{len(data)} bytes, more than {MAX_IMAGE_BYTES}")
     file = BytesIO(data.rstrip(b"\xff") + _JPEG_END if _lacks_end(data) else data)
     try:
         with Image.open(file, formats=FORMATS) as image:

@@ -15,10 +15,10 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 
 import httpx2
 
+from core.common.media_types import MAX_IMAGE_BYTES
 from core.errors import ImageNotDownloaded
 from core.provider.response_limits import Deadline, deadline_hooks
 
-MAX_IMAGE_BYTES = 50 * 2**20
 MAX_REDIRECTS = 5
 # Seconds between attempts to download an image. There is one more attempt than pauses.
 RETRY_PAUSES = (0.5, 1, 2, 4, 8)

@@ -180,7 +180,9 @@ def _json_values(text: bytes) -> Iterator[Any]:
         raise ValueError(f"more than {_MAX_SEPARATORS:,} values in one object")
     decoded = text.decode(json.detect_encoding(text), "surrogatepass")
     position = _after_blanks(decoded, 0)
-    while position < len(decoded) and not decoded.startswith(_END_OF_STREAM.decode(), position):
+    for _ in range(_MAX_SEPARATORS):
+        if position >= len(decoded) or decoded.startswith(_END_OF_STREAM.decode(), position):
+            return
         try:
             value, position = _DECODER.raw_decode(decoded, position)
         except RecursionError as error:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from core.api.events import MAX_STREAMS, StreamSlots
 from core.studio import Studio
@@ -23,6 +25,7 @@ from tests.support.api_clients import (
     events_of,
 )
 from tests.support.generation import ON_SQLITE
+from tests.support.images import plain_png
 from tests.support.openai_service import Behaviour, OpenAIService
 from tests.support.waiting import until
 
@@ -161,6 +164,40 @@ def test_an_error_of_the_service_keeps_its_status_and_code(
     assert (response.status_code, error_of(response)["code"]) == (status, code)
     assert count_generations(service) == 1
     assert "sk-proj" not in response.text
+
+
+@ON_SQLITE
+def test_an_image_is_returned_with_the_error_beside_it(
+    make: Callable[..., Studio], service: OpenAIService
+) -> None:
+    owner = Person.enter(make())
+    item = {"b64_json": b64encode(plain_png()).decode()}
+    failure = {"code": "partial_failure", "message": "1 of 2 images failed"}
+    service.script(Behaviour(raw=json.dumps({"data": [item], "error": failure}).encode()))
+    response = owner.client.post(GENERATE, json=ASKED)
+    result = response.json()
+    assert (response.status_code, len(result["ids"])) == (201, 1)
+    assert [error["details"] for error in result["errors"]] == ["partial_failure: 1 of 2 images failed"]
+    assert owner.client.get(result["url"]).content == plain_png()
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("kind", ["GIF", "AVIF"])
+def test_an_image_of_any_format_has_its_type_and_its_file_name(
+    make: Callable[..., Studio], service: OpenAIService, kind: str
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (16, 16), "teal").save(file, kind)
+    item = {"b64_json": b64encode(file.getvalue()).decode()}
+    service.script(Behaviour(raw=json.dumps({"data": [item]}).encode()))
+    owner = Person.enter(make())
+    url = owner.client.post(GENERATE, json=ASKED).json()["url"]
+    shown, download = owner.client.get(url), owner.client.get(f"{url}/download")
+    assert shown.content == download.content == file.getvalue()
+    assert shown.headers["content-type"] == download.headers["content-type"] == f"image/{kind.lower()}"
+    assert f".{kind.lower()}" in download.headers["content-disposition"]
+    assert owner.client.get(f"{url}/thumbnail").headers["content-type"] == "image/webp"
+    assert owner.client.get(f"{url}/metadata").json()["type"] == f"image/{kind.lower()}"
 
 
 @ON_SQLITE

@@ -11,10 +11,12 @@ import pytest
 
 from core import bootstrap, errors
 from core.accounts.identity import SignedIn
+from core.database.models import JobState
 from core.enhancement.drafts import DraftState
 from core.generation.views import JobView
 from core.prompts.recipe import Recipe
 from core.prompts.validation import MAX_LINE_LENGTH, MAX_TRAITS
+from core.provider.catalogue import image_model
 from core.provider.client import ServiceClient
 from core.settings import Moderation, load_settings
 from core.studio import Studio
@@ -210,6 +212,17 @@ def test_the_shown_length_is_the_one_that_is_checked(studio: Studio, ada: Signed
     with pytest.raises(errors.PromptTooLong):
         generate(studio, ada, replace(full.recipe, prompt=full.recipe.prompt + "x"), 1)
     assert generate(studio, ada, full.recipe, 1)
+
+
+def test_several_images_of_a_model_that_makes_one_at_once_are_several_calls(
+    studio: Studio, service: OpenAIService, ada: SignedIn
+) -> None:
+    assert image_model("dall-e-3").max_images == 1
+    generate(studio, ada, replace(FOX, model="dall-e-3", size="1024x1024", quality="standard"), 3)
+    jobs = until(lambda: ended(studio, ada))
+    assert [job.state for job in jobs] == [JobState.DONE] * 3
+    calls = [call.body for call in service.requests_to("/images/generations")]
+    assert [body["n"] for body in calls if body["model"] == "dall-e-3"] == [1, 1, 1]
 
 
 def test_the_default_model_is_offered_first(studio: Studio) -> None:

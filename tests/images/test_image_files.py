@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from core.common.media_types import file_extension, image_media_type
+from core.common.media_types import MAX_IMAGE_PIXELS, file_extension, image_media_type
 from core.errors import BadImage
-from core.images.image_files import download_copy, thumbnail, verify_image
+from core.images.image_files import THUMBNAIL_SIDE, download_copy, thumbnail, verify_image
 from tests.support.images import plain_png, png_chunk, wide_profile
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -192,9 +192,17 @@ def test_other_files_are_refused_with_the_reason(data: bytes, why: str) -> None:
     assert why in caught.value.details
 
 
+def test_an_image_of_the_most_pixels_is_accepted() -> None:
+    side = int(MAX_IMAGE_PIXELS**0.5)
+    file = io.BytesIO()
+    Image.new("1", (side, side)).save(file, "PNG")
+    assert verify_image(file.getvalue()).width == side
+    assert verify_image(thumbnail(file.getvalue())).width == THUMBNAIL_SIDE
+
+
 def test_a_file_of_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = saved("PNG")
-    monkeypatch.setattr("core.images.image_files.MAX_BYTES", len(data))
+    monkeypatch.setattr("core.images.image_files.MAX_IMAGE_BYTES", len(data))
     assert verify_image(data)
     with pytest.raises(BadImage, match="more than"):
         verify_image(data + b"\0")

@@ -22,6 +22,7 @@ from core.maintenance.repairs import Repairs
 from core.storage.folder import FolderStorage
 from tests.support.crashing_worker import RECIPE
 from tests.support.hostile_uploads import CLEANED, REFUSED, SCRIPT, TOO_LARGE, UNUSUAL, camera, saved
+from tests.support.images import wide_profile
 from tests.support.stored_images import StoredImages
 
 GPS_PLACE = b"\x00\x00\x00\x30\x00\x00\x00\x01"
@@ -104,6 +105,15 @@ def test_a_rotated_image_is_turned_upright(kind: str) -> None:
     assert isinstance(left, int)
     assert isinstance(right, int)
     assert left > right
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("JPEG", "RGB")])
+def test_the_colours_of_a_wide_gamut_stay_the_same_without_their_profile(kind: str, mode: str) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), (230, 60, 40)).convert(mode).save(file, kind, icc_profile=wide_profile())
+    with Image.open(io.BytesIO(made(file.getvalue()).data)) as image:
+        assert image.convert("RGB").getpixel((9, 9)) == pytest.approx((251, 25, 0), abs=2)
+        assert "icc_profile" not in image.info
 
 
 def test_an_upload_may_have_as_many_pixels_as_a_camera() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
+from sqlalchemy import update
 
 from core import bootstrap, errors
 from core.database.models import Job, JobState
 from core.enhancement.drafts import Drafts, DraftState
+from core.errors.stored import StoredError
 from core.prompts.recipe import Recipe
 from core.prompts.styles import STYLES
 from core.studio import Studio
 from pages.ui.error_panel import HELP
+from pages.ui.formatting import escape_markdown
 from tests.support.counting import Counted
 from tests.support.page_elements import WITH_BUDGETS, OpenPage, captions, choices, find, labels, user_id_of
 from tests.support.sign_in import ticket_of
@@ -48,7 +51,7 @@ def test_each_model_offers_only_what_it_supports(open_page: OpenPage) -> None:
     assert [box.value for box in test.selectbox if box.label == "Model"] == ["dall-e-3"]
     assert choices(test, "Size") == ["Square · 1024×1024", "Wide · 1792×1024", "Tall · 1024×1792"]
     assert choices(test, "Quality") == ["Standard", "HD"]
-    assert test.number_input[0].max == 1
+    assert test.number_input[0].max == 10
     [model] = [box for box in test.selectbox if box.label == "Model"]
     model.set_value("gpt-image-2.6-flare").run()
     assert {"Low", "Extra high", "Max"} <= set(choices(test, "Quality"))
@@ -121,6 +124,23 @@ def test_a_large_batch_shows_a_few_cards_and_a_count_and_can_be_cancelled(
     find(test.button, "Cancel all 30").click().run()
     assert studio.jobs.counts(owner) == {}
     assert "Cancel" not in labels(test.button)
+
+
+def test_an_image_is_shown_with_the_error_beside_it(
+    open_page: OpenPage, studio: Studio, address: str
+) -> None:
+    open_page("chief")
+    owner = user_id_of(studio, "chief")
+    studio.jobs.submit(owner, [Recipe(prompt="a fox", model="offline-painter")])
+    until(lambda: not any(job.is_live for job in studio.jobs.recent(owner)))
+    error = errors.ServiceFailed(details="partial_failure: 1 of 2 images failed")
+    with studio.database.write() as session:
+        session.execute(update(Job).values(error=asdict(StoredError.of(error))))
+    test = open_page("chief")
+    told = f"With this image came an error: {error.message} {error.details}"
+    assert escape_markdown(told) in captions(test)
+    assert "Open" in labels(test.button)
+    assert not test.error
 
 
 def test_a_failed_job_shows_advice_and_its_cost(open_page: OpenPage, studio: Studio) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.common.media_types import MAX_IMAGE_PIXELS
 from core.errors import ImageError, InvalidParameter, ModelRetired, PromptEmpty, PromptTooLong
 from core.prompts.instructions import system_message
 from core.prompts.recipe import GenerateParams
@@ -278,6 +279,12 @@ def test_each_image_model_is_consistent(model: Any) -> None:
     assert (model.retires_on is None) == (model.status not in ("ending", "retired"))
     if model.retires_on:
         assert image_model(model.successor).status == "current"
+
+
+@pytest.mark.parametrize("name", ["flux-x", "gpt-image-9", *(model.name for model in IMAGE_MODELS)])
+def test_no_model_is_sold_more_pixels_than_are_accepted(name: str) -> None:
+    rule = image_model(name).size_rule
+    assert rule is None or rule.max_pixels <= MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("model", TEXT_MODELS, ids=lambda model: model.name)

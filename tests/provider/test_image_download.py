@@ -15,7 +15,7 @@ from PIL import Image
 
 from core.errors import BadResponse, ImageNotDownloaded
 from core.provider.client import ServiceClient
-from core.provider.image_download import MAX_IMAGE_BYTES, RETRY_PAUSES, is_public, resolve_host
+from core.provider.image_download import RETRY_PAUSES, is_public, resolve_host
 from core.settings import load_settings
 from tests.support.openai_service import DALL_E, KEY, TAG, Behaviour, OpenAIService
 from tests.support.service_client import MakeClient, generate
@@ -134,12 +134,17 @@ def test_a_host_with_one_private_address_is_not_contacted(
         pytest.param("https://models.example:8443/x.png", "neither", id="the service's name, another port"),
         pytest.param("http://models.example/x.png", "neither", id="the service's name, without TLS"),
         pytest.param(f"https://{NAME}/pictures/moved.png", "other.invalid", id="a redirect"),
-        pytest.param(f"https://{NAME}/pictures/huge.png", f"{MAX_IMAGE_BYTES:,}", id="51 MB"),
+        pytest.param(f"https://{NAME}/pictures/huge.png", "larger than 2,097,152", id="too many bytes"),
     ],
 )
 def test_other_addresses_are_not_downloaded(
-    service: OpenAIService, transport: RecordingTransport, url: str, why: str
+    service: OpenAIService,
+    transport: RecordingTransport,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    why: str,
 ) -> None:
+    monkeypatch.setattr("core.provider.image_download.MAX_IMAGE_BYTES", 2 << 20)
     assert why in refusal(client_for(transport, "https://models.example/v1", PUBLIC), service, url)
     assert "secret" not in str(transport.requests)
     assert len(service.requests) <= 2
@@ -263,13 +268,18 @@ def test_an_image_at_an_address_is_downloaded_without_the_key(
         pytest.param("http://169.254.169.254/latest", "169.254", id="cloud metadata"),
         pytest.param("file:///etc/passwd", "file", id="a file"),
         pytest.param("/pictures/moved.png", "other.invalid", id="a redirect"),
-        pytest.param("{origin}/pictures/huge.png", "larger than", id="51 MB"),
+        pytest.param("{origin}/pictures/huge.png", "larger than 2,097,152", id="too many bytes"),
         pytest.param("{origin}/nothing.png", "404", id="not there"),
     ],
 )
 def test_an_image_at_a_forbidden_address_is_not_downloaded(
-    service: OpenAIService, client: ServiceClient, url: str, why: str
+    service: OpenAIService,
+    client: ServiceClient,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    why: str,
 ) -> None:
+    monkeypatch.setattr("core.provider.image_download.MAX_IMAGE_BYTES", 2 << 20)
     service.script(Behaviour(image_urls=(url,)))
     with pytest.raises(BadResponse) as caught:
         generate(client, DALL_E)

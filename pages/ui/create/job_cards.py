@@ -9,6 +9,7 @@ import streamlit as st
 from core.accounts.identity import SignedIn
 from core.common.clock import utc_now
 from core.database.models import JobState
+from core.errors.stored import StoredError
 from core.generation.views import ENDED_WITHOUT_IMAGE, JobView
 from pages.ui.activity import mark_seen
 from pages.ui.create.failed_jobs import failed_jobs
@@ -125,9 +126,7 @@ def _card(user: SignedIn, state: CreateState, job: JobView, *, with_prompt: bool
             st.caption(escape_markdown(shorten(job.recipe.prompt, 80)))
         st.caption(escape_markdown(describe_job_state(job, utc_now())))
         if job.error:
-            st.caption(escape_markdown(job.error.message))
-            if not job.is_live:
-                st.caption(escape_markdown(shorten(job.error.details, 160)))
+            st.caption(escape_markdown(_error_text(job.error, is_live=job.is_live)))
         if job.state is JobState.QUEUED:
             st.button(
                 "Cancel",
@@ -138,6 +137,13 @@ def _card(user: SignedIn, state: CreateState, job: JobView, *, with_prompt: bool
         for image_id in job.image_ids:
             if st.button("Open", key=f"open-{image_id}", icon=":material/open_in_full:", type="tertiary"):
                 st.switch_page("gallery.py", query_params={OPEN_PARAM: image_id})
+
+
+def _error_text(error: StoredError, *, is_live: bool) -> str:
+    """Return the text about the last failure of a live job, or about the error that came with an image."""
+    if is_live:
+        return error.message
+    return f"With this image came an error: {error.message} {shorten(error.details, 160)}"
 
 
 def _card_image(job: JobView) -> None:

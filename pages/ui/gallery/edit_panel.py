@@ -99,7 +99,7 @@ def _progress(user: SignedIn, edits: EditState) -> None:
     for batch in reversed(batches):
         for image in batch.images:
             _new_image(image)
-        for failure in () if batch.is_live else batch.failures:
+        for failure in () if batch.is_live else batch.errors:
             show_failure(failure, key=f"edit-{batch.id}")
 
 
