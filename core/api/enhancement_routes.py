@@ -16,7 +16,7 @@ from core import errors
 from core.api import events
 from core.api.dependencies import CurrentStudio, Spender, current_user
 from core.api.documented_errors import REQUEST_ERRORS, SERVICE_ERRORS, document_errors
-from core.api.events import DISCONNECT_CHECK_SECONDS, stream_slots
+from core.api.events import DISCONNECT_CHECK_SECONDS, KEEP_ALIVE_SECONDS, stream_slots
 from core.api.generation_routes import idempotent_request
 from core.api.schemas import EnhancedPrompt, EnhanceRequest, IdempotencyKey
 from core.usage.idempotency import IdempotentRequest
@@ -54,7 +54,8 @@ async def enhance_prompt(
 
     With `Accept: text/event-stream` the response is a stream of server-sent events. Each `delta` event has
     the next part of the prompt's text. The last event is `done` with the finished prompt, or `error`. The
-    finished prompt may differ slightly from the text of the `delta` events.
+    finished prompt may differ from the text of the `delta` events: a title or an introduction is removed. A
+    model that thinks before it writes sends no text for a while; comments keep the connection open.
     """
     idempotent = idempotent_request(user, idempotency_key, "enhance-prompt", body.model_dump())
     chunks: asyncio.Queue[str | None] = asyncio.Queue()
@@ -74,7 +75,10 @@ async def enhance_prompt(
         await next_chunk(request, chunks, text, idempotent, until_end=True)
         await check_user()
         return EnhancedPrompt(enhanced_prompt=enhanced_prompt(text))
-    first = await next_chunk(request, chunks, text, idempotent)
+    try:
+        first = await asyncio.wait_for(next_chunk(request, chunks, text, idempotent), KEEP_ALIVE_SECONDS)
+    except TimeoutError:
+        first = ""
     await check_user()
     if first is None:
         enhanced_prompt(text)  # raises an immediate error while its status can still be sent
@@ -140,13 +144,17 @@ async def _delta_events(
 ) -> AsyncIterator[bytes]:
     """Yield a `delta` event for each chunk, then a `done` event with the finished prompt or an `error` event.
 
-    `first` is the first chunk, and `chunks` receives the others. `text` is the future of the finished prompt.
-    `check_user` raises an ImageError if the user has lost access while the text was streamed.
+    `first` is the first chunk, and `chunks` receives the others. A comment is sent after KEEP_ALIVE_SECONDS
+    without a chunk, and if `first` is empty. `text` is the future of the finished prompt. `check_user` raises
+    an ImageError if the user has lost access while the text was streamed.
     """
     chunk = first
     while chunk is not None:
-        yield events.event("delta", events.Delta(text=chunk))
-        chunk = await chunks.get()
+        yield events.event("delta", events.Delta(text=chunk)) if chunk else events.keep_alive()
+        try:
+            chunk = await asyncio.wait_for(chunks.get(), KEEP_ALIVE_SECONDS)
+        except TimeoutError:
+            chunk = ""
     try:
         await check_user()
         yield events.event("done", EnhancedPrompt(enhanced_prompt=enhanced_prompt(text)))

@@ -27,7 +27,7 @@ from core.studio import Studio
 from core.usage.idempotency import IdempotentRequest
 from tests.support.api_clients import ENHANCE, FOX, Person, count_enhancements, error_of, events_of, rows
 from tests.support.generation import ON_SQLITE
-from tests.support.openai_service import OpenAIService
+from tests.support.openai_service import Behaviour, OpenAIService
 
 IDEMPOTENT = IdempotentRequest.of("ada", "key", "enhance-prompt", {})
 
@@ -134,6 +134,20 @@ def test_an_enhancement_streams_on_request(owner: Person) -> None:
     assert stream_events[-1][0] == "done"
     again = owner.client.post(ENHANCE, json=FOX)
     assert json.loads(stream_events[-1][1]) == again.json()
+
+
+@ON_SQLITE
+def test_a_silent_stream_sends_comments(
+    owner: Person, service: OpenAIService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.api.enhancement_routes.KEEP_ALIVE_SECONDS", 0.1)
+    service.script(Behaviour(text="<think>hm</think>A red fox in a scarf.", latency=0.4, pause=0.4))
+    response = owner.client.post(ENHANCE, json=FOX, headers={"Accept": "text/event-stream"})
+    before, delta, _ = response.text.partition("event: delta")
+    assert before.startswith(":")
+    assert delta
+    assert "hm" not in response.text
+    assert [name for name, _ in events_of(response.text.replace(before, "", 1))][-1] == "done"
 
 
 @ON_SQLITE
