@@ -207,7 +207,10 @@ class Settings(BaseSettings):
         description="Seconds to wait for the first word of an enhanced prompt, and from each word to the "
         "next. The whole prompt may take ten times as long",
     )
-    image_timeout: Seconds = Field(300, description="Seconds to wait for an image")
+    image_timeout: Seconds = Field(
+        300,
+        description="Seconds to wait for an image. An answer that comes up to an hour later is kept, too",
+    )
     partial_images: int | None = Field(
         None,
         ge=0,

@@ -148,7 +148,11 @@ class Worker:
 
         timer = threading.Timer(self.image_timeout, end_as_unknown)
         timer.daemon = True
-        timer.start()
+        try:
+            timer.start()
+        except RuntimeError:
+            # The system can't start another thread. The call is made all the same.
+            log.exception("late_timer_not_started")
         try:
             yield
         finally:
