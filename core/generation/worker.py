@@ -172,20 +172,40 @@ class Worker:
             params = recipe.params()
             inputs = self._retry_store(partial(self._inputs, job.owner_id, recipe), SETTLE_RETRY_SECONDS)
 
-        def store_partial(number: int, data: bytes) -> None:
-            self.storage.put_preview(partial_key(job.id, number), data)
-            with self.database.write() as session:
-                session.execute(update(Job).where(*same_call(job)).values(partials=number + 1))
+        ended = threading.Event()
 
-        with _fault_as(errors.OutcomeUnknown), self.spool.open(_call_of(job), _started(job)) as file:
-            return self.client.images.generate(
-                params,
-                user_tag=tag,
-                inputs=inputs,
-                on_partial=store_partial,
-                sink=file,
-                listen_seconds=LISTEN_SECONDS,
-            )
+        def store_partial(number: int, data: bytes) -> None:
+            # In a thread, so that reading the response waits for neither the storage nor the database.
+            store = partial(self._store_partial, job, number, data, ended)
+            threading.Thread(target=store, name=f"preview {job.id}", daemon=True).start()
+
+        try:
+            with _fault_as(errors.OutcomeUnknown), self.spool.open(_call_of(job), _started(job)) as file:
+                return self.client.images.generate(
+                    params,
+                    user_tag=tag,
+                    inputs=inputs,
+                    on_partial=store_partial,
+                    sink=file,
+                    listen_seconds=LISTEN_SECONDS,
+                )
+        finally:
+            ended.set()
+
+    def _store_partial(self, job: Job, number: int, data: bytes, ended: threading.Event) -> None:
+        """Store a preview of a running job, unless the call has `ended` before. Failures are only logged."""
+        key = partial_key(job.id, number)
+        shown = (col(Job.state) == JobState.RUNNING, col(Job.partials) <= number)
+        try:
+            if not ended.is_set():
+                self.storage.put_preview(key, data)
+                with self.database.write() as session:
+                    session.execute(update(Job).where(*same_call(job), *shown).values(partials=number + 1))
+            if ended.is_set():
+                # `remove_working_files` may have missed the file.
+                self.storage.delete(key)
+        except (errors.StorageError, errors.DatabaseError) as error:
+            log.warning("preview_not_stored", job_id=job.id, code=error.code, details=error.details)
 
     def adopt(self, job: Job) -> bool:
         """Add the response to the job's last call to the gallery, if the response was received.

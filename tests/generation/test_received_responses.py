@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -45,6 +46,20 @@ class AwayStorage(FolderStorage):
         if self.away and key.startswith("images/"):
             raise errors.StorageUnreachable
         super().put(key, data)
+
+
+class WaitingPreviews(FolderStorage):
+    """A storage that takes no preview before `go` is set."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.go = threading.Event()
+        self.put_previews = 0
+
+    def put_preview(self, key: str, data: bytes) -> None:
+        self.go.wait(60)
+        super().put_preview(key, data)
+        self.put_previews += 1
 
 
 def spool_of(studio: Studio) -> Spool:
@@ -159,6 +174,19 @@ def test_a_late_response_is_kept_and_holds_up_no_other_job(
     assert until(lambda: {job.state for job in studio.rows(Job)} == {JobState.DONE})
     assert [call.outcome for call in studio.rows(Usage)] == ["ok", "ok"]
     assert studio.paid() == 2
+
+
+@ON_SQLITE
+def test_a_response_is_received_while_its_preview_waits_for_the_storage(
+    make_studio: Callable[..., Studio], database: Database, tmp_path: Path, user: User
+) -> None:
+    storage = WaitingPreviews(tmp_path / "files")
+    studio = make_studio(database, storage=storage, settings={"partial_images": 1})
+    studio.jobs.submit(user.id, [RECIPE])
+    assert studio.ended().state == JobState.DONE
+    assert not storage.go.is_set()
+    storage.go.set()
+    until(lambda: storage.put_previews == 1 and not storage.list("partials"))
 
 
 @ON_SQLITE
