@@ -143,7 +143,8 @@ class Spool:
 
     def read(self, call: SpooledCall) -> SpooledResponse | None:
         """Return the response to `call`. Returns None if the spool doesn't have it. Raises StorageError."""
-        for ending in (_COMPLETE, _ARRIVING):
+        # In this order: `finish` may rename the file between the two looks.
+        for ending in (_ARRIVING, _COMPLETE):
             path = self._folder / (call.file_name + ending)
             try:
                 with translated_errors():
