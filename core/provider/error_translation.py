@@ -364,7 +364,9 @@ def _categories(error: JsonObject) -> tuple[str, ...]:
         listed = [name for name, hit in listed.items() if hit]
     if isinstance(listed, list):
         return tuple(str(name) for name in listed)
-    results = as_object(as_object(error.get("innererror")).get("content_filter_result"))
+    # Azure spells both names differently for images and for texts.
+    inner = as_object(error.get("innererror") or error.get("inner_error"))
+    results = as_object(inner.get("content_filter_result") or inner.get("content_filter_results"))
     return tuple(name for name, hit in results.items() if isinstance(hit, dict) and hit.get("filtered"))
 
 

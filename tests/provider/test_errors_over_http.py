@@ -191,6 +191,17 @@ def test_retry_after_is_read_in_all_its_forms(
         pytest.param(
             ErrorRow(
                 400,
+                {
+                    "code": "content_policy_violation",
+                    "inner_error": {"content_filter_results": {"sexual": {"filtered": True}, "hate": {}}},
+                },
+            ),
+            ("sexual",),
+            id="Azure's filter of images",
+        ),
+        pytest.param(
+            ErrorRow(
+                400,
                 {"code": "moderation_blocked", "moderation_details": {"categories": {"hate": 1, "x": 0}}},
             ),
             ("hate",),
