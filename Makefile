@@ -6,7 +6,7 @@
 #   make lint                read the code with ruff, mypy and import-linter: half a minute
 #   make check               make lint, then look for known vulnerabilities in the packages
 #   make proof               the long proofs: 100 kills on each database, thousands of inputs for each parser
-#                            and route, a deployment that loses a replica, a clean clone: 15 minutes
+#                            and route, a deployment that loses a replica, a clean clone, servers of other projects: 20 minutes
 #   make chaos KILLS=20      only the kills, as many as you say
 #   make fuzz FUZZ=PATH      only the fuzzing, of one file or folder
 #   make bench               measure speed and memory; BENCH="--only startup poll --json figures.json"
@@ -18,6 +18,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INTEROP := .interop
 
 .PHONY: run test lint check proof chaos fuzz bench errors settings format browser clean
 
@@ -38,8 +39,17 @@ lint: $(VENV)/.tests-ready
 check: lint
 	$(BIN)/python -m tests.support.advisories
 
-proof: $(VENV)/.tests-ready browser
+proof: $(VENV)/.tests-ready $(INTEROP)/.ready browser
 	$(BIN)/python -m pytest -m "proof or hypothesis" --hypothesis-profile=long --dist=loadgroup
+
+# Servers of other projects, which the proof runs beside Atelier. Without npm, those from npm are skipped.
+$(INTEROP)/.ready: tests/interop/requirements.txt tests/interop/package.json
+	$(PYTHON) -m venv $(INTEROP)/python
+	$(INTEROP)/python/bin/python -m pip install --quiet --disable-pip-version-check -r tests/interop/requirements.txt
+	cp tests/interop/package.json $(INTEROP)/
+	if command -v npm >/dev/null; then npm install --prefix $(INTEROP) --no-audit --no-fund --ignore-scripts --silent; \
+	  else echo "npm is missing: apt-get install nodejs npm"; fi
+	@touch $@
 
 KILLS ?= 100
 chaos: $(VENV)/.tests-ready
@@ -78,4 +88,4 @@ $(VENV)/.tests-ready: requirements.txt tests/requirements.txt constraints.txt | 
 	@touch $@ $(VENV)/.app-ready
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(INTEROP) .pytest_cache .mypy_cache .ruff_cache .hypothesis

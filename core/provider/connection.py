@@ -44,6 +44,7 @@ _HEADERS = {"Accept-Encoding": "identity"}
 _MULTIPART_HEADERS = {"Content-Type": "multipart/form-data"}
 MAX_TEXT_ATTEMPTS = 3
 TRANSIENT_ERRORS = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
+_STREAM = frozenset({"stream"})
 _RETRY_PAUSE_SECONDS, _MAX_RETRY_PAUSE_SECONDS = 0.5, 10.0
 log = structlog.get_logger(__name__)
 
@@ -159,17 +160,26 @@ class Connection:
         """Send a text call with `open` and return the response. Retry after a transient error.
 
         At most MAX_TEXT_ATTEMPTS attempts are made, and none after `deadline`. The last attempt's error is
-        raised. Never use this method for images, because a failed image call may have been charged.
+        raised. Some gateways fail to stream, so the last attempt after an internal error of the service is
+        made without a stream. If it succeeds, later calls for the same model are made without a stream, too.
+        Never use this method for images, because a failed image call may have been charged.
         """
+        streamed = call
         for attempt in range(1, MAX_TEXT_ATTEMPTS + 1):
             try:
-                return self.open(call, deadline)
+                stream = self.open(call, deadline)
             except TRANSIENT_ERRORS as error:
                 pause = _retry_pause(error, attempt)
                 too_long = pause >= deadline.remaining or pause > _MAX_RETRY_PAUSE_SECONDS
                 if attempt == MAX_TEXT_ATTEMPTS or too_long:
                     raise
                 self._sleep(pause)
+                if attempt == MAX_TEXT_ATTEMPTS - 1 and isinstance(error, ServiceFailed):
+                    call = streamed if self.service.is_official else call.without(_STREAM)
+            else:
+                if call is not streamed:
+                    self._unknown.add(call, _STREAM)
+                return stream
         raise AssertionError("the last attempt returns or raises")
 
     @contextmanager

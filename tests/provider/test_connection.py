@@ -361,3 +361,21 @@ def test_each_text_is_moderated_by_the_service_that_it_is_sent_to(
     client.moderation.screen(["a prompt"])
     (seen,) = service.requests
     assert seen.body["input"] == ["a prompt"]
+
+
+def test_text_is_requested_without_a_stream_if_the_service_fails_to_stream(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    service.script("server error without code", "server error without code")
+    assert enhance(client).result.text
+    assert enhance(client).result.text
+    assert [bool(seen.body.get("stream")) for seen in service.requests] == [True, True, False, False]
+
+
+def test_a_service_that_recovers_is_still_asked_for_streams(
+    service: OpenAIService, client: ServiceClient
+) -> None:
+    for failures in (["server error"], ["server error", "overloaded"]):
+        service.script(*failures)
+        enhance(client)
+    assert all(seen.body["stream"] for seen in service.requests)

@@ -1,0 +1,1 @@
+"""Servers of other projects, from PyPI and npm. `make proof` installs them in `.interop`."""
