@@ -25,7 +25,8 @@ _PROMPT_WORD = (
 )
 _TITLE = (
     rf"(?:(?:(?:{_QUALIFIER})[ _-]){{0,4}}{_PROMPT_WORD}(?:[ _-](?:{_QUALIFIER})){{0,2}}|"
-    r"(?:enhanced|improved|final|revised|refined) version)(?: ?[(（][^()（）\n]{0,40}[)）])?"
+    r"(?:enhanced|improved|final|revised|refined) version|(?:variation|version) \d{1,2})"
+    r"(?: ?[(（][^()（）\n]{0,40}[)）])?"
 )
 # Words that present what follows, and words that agree to the task.
 _PRESENTING = "|".join((
@@ -41,7 +42,10 @@ _AGREEING = "|".join((
 ))  # fmt: skip
 _WRITTEN = "enhanced|improved|rewritten|expanded|refined|polished|reworked"
 _COLON, _LINE_END = r"[:：][*_ \t]*", r"[*_ \t]*\n"
+_ORNAMENTS = "✨🎨📝🖼\ufe0f"
 _INTRODUCTIONS = (
+    # The role of the message, if the service has removed the control tokens around it.
+    rf"assistant[:：]?{_LINE_END}",
     # A first line that ends with a colon.
     rf"(?:{_PRESENTING}|(?:sure|certainly|of course)\b|(?:{_AGREEING})[,.!:，。！])[^\n]{{0,200}}{_COLON}\n",
     # "I can't draw this character, but here's another prompt:"
@@ -53,11 +57,15 @@ _INTRODUCTIONS = (
     # "Here is the enhanced prompt: ", with the prompt on the same line.
     rf"(?:{_PRESENTING}|(?:{_AGREEING})\b)[^\n:：]{{0,120}}(?:version|{_PROMPT_WORD})[^\n:：]{{0,40}}{_COLON}",
 )
-_INTRODUCTION = re.compile(rf"\A[*_> ¡]{{0,4}}(?:{'|'.join(_INTRODUCTIONS)})", re.IGNORECASE)
-_LABEL = re.compile(rf"\A[#>*_ \t]{{0,8}}{_TITLE}[*_ ]{{0,4}}{_COLON}\s*", re.IGNORECASE)
+_INTRODUCTION = re.compile(rf"\A[*_> ¡{_ORNAMENTS}]{{0,4}}(?:{'|'.join(_INTRODUCTIONS)})", re.IGNORECASE)
+_LABEL = re.compile(
+    rf"\A[#>*_ \t{_ORNAMENTS}]{{0,8}}(?:{_TITLE}|(?:final )?answer|output|response)[*_ ]{{0,4}}{_COLON}\s*",
+    re.IGNORECASE,
+)
 _HEADING = re.compile(
-    rf"\A(?:#{{1,6}}[ \t]*[*_]{{0,3}}|[*_]{{2,3}}|(?=(?:{_QUALIFIER})[ _-])){_TITLE}[*_ ]{{0,4}}[:：]?[ \t]*"
-    r"(?:\n|\Z)",
+    rf"\A(?:#{{1,6}}[ \t]*[*_ {_ORNAMENTS}]{{0,6}}|[*_ {_ORNAMENTS}]{{2,6}}|(?=(?:{_QUALIFIER})[ _-]))"
+    rf"{_TITLE}"
+    rf"[*_ {_ORNAMENTS}]{{0,6}}[:：]?[ \t]*(?:\n|\Z)",
     re.IGNORECASE,
 )
 _RULE = re.compile(r"[-*_=~][-*_=~ \t]{2,}")
@@ -71,6 +79,8 @@ _CLOSING = "|".join((
     r"i can (?:also )?(?:adjust|tweak|modify|refine|create|make|provide)|happy (?:creating|generating)",
     r"what do you think|does (?:this|that) (?:work|match|help|capture|look)|how does (?:this|that)",
     r"this (?:\w+ )?(?:prompt|version) (?:is|adds|keeps|now|aims|should|captures|has|includes|maintains)\b",
+    r"note(?: that)?[:,]? i(?:.ve| have| kept| added| used| left| avoided)\b|\[?end of (?:the )?prompt\b",
+    r"(?:word count|words)[:：] ?[~≈]?\d",
     # German
     r"lass(?:en sie)? (?:es )?mich (?:gerne? )?wissen|sag(?:en sie)? mir|gib mir bescheid|geben sie mir",
     r"(?:möchtest|willst|brauchst) du|möchten sie|wollen sie|ich hoffe|falls (?:du|sie) |soll ich",

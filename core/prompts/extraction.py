@@ -25,7 +25,7 @@ _RESULT_TAG = re.compile(rf"<({_RESULT_TAGS})\s?>", re.IGNORECASE)
 _RESULT_TAG_END = re.compile(rf"</{_RESULT_TAGS}\s?>\Z", re.IGNORECASE)
 _PROMPT_FIELDS = (
     "enhancedprompt", "prompt", "imageprompt", "finalprompt", "improvedprompt", "revisedprompt", "text",
-    "output", "result", "answer", "response", "content", "description",
+    "output", "result", "answer", "response", "content", "description", "message", "refusal", "error",
 )  # fmt: skip
 _QUOTES = {
     '"': '"', "“": "”", "„": "“", "”": "”", "«": "»", "»": "«", "'": "'", "‘": "’", "「": "」", "『": "』",
