@@ -92,7 +92,7 @@ class Life:
     @property
     def number(self) -> int | None:
         """The one that its jobs carry, once it is known."""
-        found = re.search(r"^ready (\d+)\.", self.output, re.MULTILINE)
+        found = re.search(r"ready (\d+)\.", self.output)
         return int(found[1]) if found else None
 
     @property
