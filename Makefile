@@ -5,7 +5,7 @@
 #   make test T=generation   only the tests in tests/generation; T can also be a path, or several of either
 #   make lint                read the code with ruff, mypy and import-linter: half a minute
 #   make check               make lint, then look for known vulnerabilities in the packages
-#   make proof               the long proofs: 100 kills on each database, thousands of inputs for each parser
+#   make proof               the long proofs: 150 kills on each database, thousands of inputs for each parser
 #                            and route, a deployment that loses a replica, a clean clone, servers of other projects: 20 minutes
 #   make chaos KILLS=20      only the kills, as many as you say
 #   make fuzz FUZZ=PATH      only the fuzzing, of one file or folder

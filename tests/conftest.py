@@ -70,19 +70,24 @@ if hypothesis.settings.get_current_profile_name() != "long":
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """How many inputs the fuzzers have tried, of each parser where it was asked for."""
+    """How many inputs the fuzzers have tried. With the long profile, also of each parser, and the kills."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    tried = [
-        (report.nodeid, dict(report.user_properties).get("inputs", 0))
+    found = [
+        (report.nodeid, dict(report.user_properties))
         for report in reports
         if getattr(report, "when", "") == "teardown"
     ]
-    counts = sorted((name, count) for name, count in tried if count)
+    long = hypothesis.settings.get_current_profile_name() == "long"
+    counts = sorted((name, noted["inputs"]) for name, noted in found if noted.get("inputs"))
     if counts:
         terminalreporter.section("inputs fuzzed")
-        for name, count in counts if hypothesis.settings.get_current_profile_name() == "long" else ():
+        for name, count in counts if long else ():
             terminalreporter.write_line(f"{count:>9,}  {name}")
         terminalreporter.write_line(f"{sum(count for _, count in counts):>9,}  in all")
+    for name, noted in found:
+        if long and "counted" in noted:
+            terminalreporter.section(name)
+            terminalreporter.write_line(noted["counted"])
 
 
 @pytest.fixture(scope="session")
