@@ -43,6 +43,7 @@ log = structlog.get_logger(__name__)
 
 # In characters of base64, which encode an image of twelve megabytes.
 _MAX_PARTIAL_LENGTH = 16 * 2**20
+_PIECE_BYTES = 2**16
 # Of the reasons why images can't be read, the first few are told.
 _MAX_REASONS = 10
 _ABSOLUTE_URL = re.compile(r"https?://", re.IGNORECASE)
@@ -343,7 +344,9 @@ class _Body(httpx2.SyncByteStream):
         self._body = body
 
     def __iter__(self) -> Iterator[bytes]:
-        yield self._body
+        # In pieces, because the lines of one piece are held in memory together.
+        for start in range(0, len(self._body), _PIECE_BYTES):
+            yield self._body[start : start + _PIECE_BYTES]
 
 
 @dataclass(frozen=True, slots=True)

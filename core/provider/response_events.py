@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import httpx2
@@ -27,6 +27,8 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _JSON_STARTS = (b"{", b"[", b'"', b"\xff\xfe", b"\xfe\xff")
 # The number of separators limits the number of JSON values. Three bytes of JSON can take ninety in memory.
 _SEPARATORS, _MAX_SEPARATORS = (b",", b"[", b"{"), 1_000_000
+# Far more objects than the events of any image or text.
+_MAX_EVENTS = 100_000
 _BETWEEN_VALUES = re.compile(r"[\s\x1e]*")
 _DECODER = json.JSONDecoder()
 _FAILURES = frozenset({"error", "failed", "partial_failed"})
@@ -89,12 +91,18 @@ def read_events(response: httpx2.Response, *, images: bool) -> Iterator[Response
     problem: ValueError | None = None
     texts = _document(chunks) if start.startswith(_JSON_STARTS) else event_texts(chunks)
     found = is_event_stream(response) or start.startswith(_STREAM_STARTS)
+    room = _MAX_EVENTS
     for text in texts:
+        room -= 1
         found = found or text.name is not None
         if text.data.startswith(_END_OF_STREAM):
             break
+        if room < 0:
+            problem = _unreadable(ValueError(f"more than {_MAX_EVENTS:,} objects"), text.data, response)
+            break
         try:
-            for value in _json_values(text.data):
+            for value in islice(_json_values(text.data), room + 1):
+                room -= 1
                 found = True
                 yield _event(value, text.name, images=images)
         except ValueError as error:
@@ -180,9 +188,7 @@ def _json_values(text: bytes) -> Iterator[Any]:
         raise ValueError(f"more than {_MAX_SEPARATORS:,} values in one object")
     decoded = text.decode(json.detect_encoding(text), "surrogatepass")
     position = _after_blanks(decoded, 0)
-    for _ in range(_MAX_SEPARATORS):
-        if position >= len(decoded) or decoded.startswith(_END_OF_STREAM.decode(), position):
-            return
+    while position < len(decoded) and not decoded.startswith(_END_OF_STREAM.decode(), position):
         try:
             value, position = _DECODER.raw_decode(decoded, position)
         except RecursionError as error:

@@ -11,9 +11,7 @@ from itertools import chain, repeat
 import httpx2
 import pytest
 
-from core.errors import (
-    BadResponse,
-)
+from core.errors import BadResponse, OutcomeUnknown
 from core.provider.client import ServiceClient
 from core.provider.response_events import event_texts
 from core.provider.response_limits import MAX_ERROR_BYTES, record_response
@@ -23,6 +21,7 @@ from tests.support.openai_service import (
     OpenAIService,
 )
 from tests.support.service_client import (
+    FOX,
     MakeClient,
     enhance,
     generate,
@@ -113,6 +112,26 @@ def test_of_too_many_images_the_first_are_kept_with_the_whole_response(
     result = generate(client)
     assert len(result.images) == MAX_IMAGES
     assert result.response_body.count(b"b64_json") > MAX_IMAGES
+
+
+@pytest.mark.parametrize("line", [b":\n", b"event: x\n", b"data: {}\n\n"])
+def test_a_stored_response_of_many_lines_takes_memory_in_proportion_to_its_bytes(
+    client: ServiceClient, line: bytes
+) -> None:
+    body = line * ((1 << 20) // len(line))
+    tracemalloc.start()
+    with pytest.raises((BadResponse, OutcomeUnknown)):
+        client.images.read_again(FOX, headers={}, body=body, seconds=1)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 8 * len(body)
+
+
+def test_a_response_of_too_many_objects_is_not_read_to_its_end(client: ServiceClient) -> None:
+    item = b'{"b64_json": "QUJD"}\n'
+    for body in (b"data: {}\n\n" * 100_001, b"{}\n" * 100_001, b'""' * 100_001):
+        with pytest.raises(BadResponse):
+            client.images.read_again(FOX, headers={}, body=body + item, seconds=1)
 
 
 def test_an_event_of_many_lines_takes_memory_in_proportion_to_its_bytes() -> None:
