@@ -69,7 +69,8 @@ class EnhancedPrompt:
 
     `text` is the enhanced prompt. `added_back` lists the facts (the name and the traits) that the text model
     had left out and that were appended to `text`. `price_micros` is in micro-USD, or None if the price is
-    unknown. `seconds` is how long the call took.
+    unknown. `seconds` is how long the call took. `error` is the error that the service reported beside the
+    text, or None.
     """
 
     text: str
@@ -79,6 +80,7 @@ class EnhancedPrompt:
     model: str
     price_micros: int | None
     seconds: float
+    error: ImageError | None = None
 
 
 class EnhancementStream:
@@ -150,6 +152,7 @@ class ChatClient:
                 model=model,
                 price_micros=text_price(model, response.usage),
                 seconds=connection.clock() - started,
+                error=response.error,
             )
 
     def _chunks(
@@ -164,11 +167,11 @@ class ChatClient:
         connection, limit = self._connection, self._settings.text_timeout
         last = connection.deadline(limit * MAX_TIMEOUTS)
         visible, whole = ReasoningFilter(), False
-        reported: ImageError | None = None
         try:
             with connection.reading(stream, paid=False):
                 for event in read_events(stream.response, images=False):
-                    reported = reported or connection.reported_error(event, stream.response, paid=False)
+                    reported = connection.reported_error(event, stream.response, paid=False)
+                    response.error = response.error or reported
                     chunk = response.add_chunk(event.body)
                     whole = whole or "message" in _first_choice(event.body)
                     _check_length(response.length, _MAX_RESPONSE_LENGTH, request_id)
@@ -181,13 +184,13 @@ class ChatClient:
             if isinstance(error, EnhancementTooLong) or _reason(response) not in _END_REASONS:
                 if isinstance(error, BadResponse) and not isinstance(error, WebPageReceived):
                     error.message = _NOT_A_PROMPT
-                if reported:
-                    raise reported from error
+                if response.error:
+                    raise response.error from error
                 raise
-        if reported:
+        if response.error:
             if _reason(response) not in _END_REASONS or not response.text:
-                raise reported
-            log.warning("error_beside_text", code=reported.code, details=reported.details)
+                raise response.error
+            log.warning("error_beside_text", code=response.error.code, details=response.error.details)
         if shown := visible.finish():
             yield shown
         return whole or _END_MARK.search(recorded_bytes(stream.response)[-_END_MARK_BYTES:]) is not None

@@ -49,6 +49,8 @@ class ChatResponse:
         self.finish_reason: str | None = None
         # True if the service has sent reasoning apart from the text.
         self.has_reasoning = False
+        # The first error that the service reported.
+        self.error: ImageError | None = None
         self.usage = TokenCount()
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -10,6 +11,7 @@ from sqlalchemy import update
 from core import bootstrap, errors
 from core.database.models import Job, JobState
 from core.enhancement.drafts import Drafts, DraftState
+from core.enhancement.runs import EnhancementRun, Enhancements
 from core.errors.stored import StoredError
 from core.prompts.recipe import Recipe
 from core.prompts.styles import STYLES
@@ -183,6 +185,35 @@ def test_a_failed_enhancement_shows_advice(open_page: OpenPage, studio: Studio) 
     test.run()
     [box] = [box for box in test.expander if box.label == HELP]
     assert any(errors.ApiKeyRejected.code in caption.value for caption in box.caption)
+
+
+class WithError:
+    """Enhancements whose last run came with an error."""
+
+    def __init__(self, inner: Enhancements, error: errors.ImageError) -> None:
+        self._inner = inner
+        self._error = error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def current(self, user_id: str) -> EnhancementRun | None:
+        run = self._inner.current(user_id)
+        return run and run.result and replace(run, result=replace(run.result, error=self._error))
+
+
+def test_an_enhancement_is_shown_with_the_error_beside_it(open_page: OpenPage, studio: Studio) -> None:
+    error = errors.ServiceFailed(details="one of two failed")
+    bootstrap.install(replace(studio, enhancements=WithError(studio.enhancements, error)))
+    test = open_page("chief")
+    find(test.text_area, "Base prompt").set_value("a fox").run()
+    find(test.button, "Enhance prompt").click().run()
+    owner = user_id_of(studio, "chief")
+    until(lambda: (run := studio.enhancements.current(owner)) and not run.is_live)
+    test.run()
+    told = f"With this prompt came an error: {error.message} {error.details}"
+    assert escape_markdown(told) in captions(test)
+    assert "fox" in find(test.text_area, "Prompt").value
 
 
 def test_one_click_on_generate_prices_checks_and_moderates_each_prompt_once(

@@ -20,6 +20,7 @@ from core.errors import (
     RateLimited,
     ServiceFailed,
 )
+from core.provider.chat import EnhancedPrompt
 from core.provider.client import ServiceClient
 from core.provider.images import GeneratedImages
 from core.provider.responses import decode_image
@@ -370,13 +371,13 @@ TEXT_STREAM = b"".join(map(frame, CHUNKS))
 
 
 @pytest.fixture
-def ask(make_client: MakeClient) -> Callable[[bytes, str], str]:
-    """`ask(body, label)`: the text of the enhancement that this response to a call makes."""
+def ask(make_client: MakeClient) -> Callable[[bytes, str], EnhancedPrompt]:
+    """`ask(body, label)`: the enhancement that this response to a call makes."""
 
-    def make(body: bytes, label: str) -> str:
+    def make(body: bytes, label: str) -> EnhancedPrompt:
         headers = {"content-type": label} if label else {}
         transport = httpx2.MockTransport(lambda request: httpx2.Response(200, headers=headers, content=body))
-        return enhance(make_client(transport)).result.text
+        return enhance(make_client(transport)).result
 
     return make
 
@@ -392,15 +393,31 @@ def ask(make_client: MakeClient) -> Callable[[bytes, str], str]:
         pytest.param(frame(WHOLE_TEXT), id="JSON in one event"),
         pytest.param(b"\n".join(json.dumps(chunk).encode() for chunk in CHUNKS), id="JSON lines"),
         pytest.param(json.dumps(WHOLE_TEXT | {"error": EMPTY_ERRORS[4]}).encode(), id="an empty error"),
-        pytest.param(json.dumps(WHOLE_TEXT | {"error": PARTIAL_FAILURE}).encode(), id="an error beside it"),
-        pytest.param(ERROR_FRAME + TEXT_STREAM, id="an error before it"),
-        pytest.param(TEXT_STREAM + ERROR_FRAME, id="an error after it"),
     ],
 )
-def test_a_text_is_read_whatever_its_label_and_whatever_lies_beside_it(
-    ask: Callable[[bytes, str], str], body: bytes, label: str
+def test_a_text_is_read_whatever_its_label(
+    ask: Callable[[bytes, str], EnhancedPrompt], body: bytes, label: str
 ) -> None:
-    assert ask(body, label).startswith("A quiet harbour.")
+    enhanced = ask(body, label)
+    assert enhanced.text.startswith("A quiet harbour.")
+    assert enhanced.error is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(json.dumps(WHOLE_TEXT | {"error": PARTIAL_FAILURE}).encode(), id="JSON"),
+        pytest.param(ERROR_FRAME + TEXT_STREAM, id="before the text"),
+        pytest.param(TEXT_STREAM + ERROR_FRAME, id="after the text"),
+    ],
+)
+def test_a_whole_text_beside_an_error_is_kept_and_the_error_is_told(
+    ask: Callable[[bytes, str], EnhancedPrompt], body: bytes
+) -> None:
+    enhanced = ask(body, "text/event-stream")
+    assert enhanced.text.startswith("A quiet harbour.")
+    assert isinstance(enhanced.error, ServiceFailed)
+    assert "1 of 2 images failed" in enhanced.error.details
 
 
 @pytest.mark.parametrize(
@@ -415,7 +432,9 @@ def test_a_text_is_read_whatever_its_label_and_whatever_lies_beside_it(
         ),
     ],
 )
-def test_an_error_in_place_of_a_text_is_told(ask: Callable[[bytes, str], str], body: bytes) -> None:
+def test_an_error_in_place_of_a_text_is_told(
+    ask: Callable[[bytes, str], EnhancedPrompt], body: bytes
+) -> None:
     with pytest.raises(ServiceFailed) as caught:
         ask(body, "text/event-stream")
     assert "1 of 2 images failed" in caught.value.details

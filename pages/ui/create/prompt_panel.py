@@ -125,6 +125,9 @@ def _notes(state: CreateState, quote: Quote) -> None:
     if state.added_back:
         words = ", ".join(escape_markdown(shorten(word, MAX_SHOWN_FACT)) for word in state.added_back)
         st.caption(f"Left out by the enhancement and added at the end: {words}.")
+    if error := state.error_beside:
+        told = f"With this prompt came an error: {error.message} {shorten(error.details, 160)}"
+        st.caption(escape_markdown(told))
     if state.reused_from and state.draft.prompt == state.draft.enhanced_prompt:
         day = relative_day(to_local_time(state.reused_from).date(), to_local_time(utc_now()).date())
         st.caption(f"Reused from your enhancement {day}, free of charge.")
@@ -197,7 +200,7 @@ def _show_failures(state: CreateState) -> None:
 
 def _enhance(user: SignedIn, state: CreateState) -> None:
     _begin_click(user, state)
-    state.added_back, state.reused_from = (), None
+    state.added_back, state.reused_from, state.error_beside = (), None, None
     many = state.draft.many and bool(state.draft.prompt.strip())
     studio().enhancement_orders.enhance_draft(user, state.draft)
     state.welcome = False

@@ -74,6 +74,8 @@ class CreateState:
     shown_run_id: str | None = None
     # Words of the description that the text model left out. They were added at the end of the prompt.
     added_back: tuple[str, ...] = ()
+    # The error that the service reported beside the enhanced prompt.
+    error_beside: errors.ImageError | None = None
     # If the enhanced prompt was reused from an earlier enhancement, the time of that enhancement.
     reused_from: datetime | None = None
     # The offer of existing images in place of new ones, and the quote for which it was made.
@@ -203,6 +205,7 @@ def apply_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | 
         state.prompt_form_id = new_id()
     if run.result:
         state.added_back, state.reused_from = run.result.added_back, run.cached_at
+        state.error_beside = run.result.error
         draft = state.draft.with_enhanced(run.text, run.draft_id, run.request, now=utc_now())
         update_draft(user, state, draft)
         state.prompt_form_id = new_id()
