@@ -372,7 +372,7 @@ def test_a_browser_can_be_signed_in_to_two_installations_on_one_host(
 ) -> None:
     username = enter().user.username
     here, there = client_of(studio), client_of(other_studio)
-    there.cookies = here.cookies  # browsers don't tell cookies apart by port
+    there.cookies = here.cookies.jar  # browsers don't tell cookies apart by port
     for client, at, name in ((here, studio, username), (there, other_studio, "ada")):
         client.base_url = "https://localhost:8501" if https else "http://localhost:8501"
         assert client.post("/auth/session", json={"ticket": ticket_of(at, name)}).status_code == 204
@@ -387,7 +387,7 @@ def test_a_browser_stays_signed_in_by_a_cookie_with_the_former_name(
 ) -> None:
     token, name = enter().token, f"__Host-{LEGACY_COOKIE}" if https else LEGACY_COOKIE
     here, there = client_of(studio), client_of(other_studio)
-    there.cookies = here.cookies
+    there.cookies = here.cookies.jar
     for client in (here, there):
         client.base_url = "https://localhost:8501" if https else "http://localhost:8501"
     here.cookies[name] = token
