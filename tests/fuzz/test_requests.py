@@ -32,11 +32,14 @@ def settings() -> Settings:
     return load_settings(allowed_hosts="atelier.test")
 
 
+COOKIE = SessionCookie.of(b"key")
+
+
 @functools.cache
 def nobody() -> Any:
     """A studio that authenticates nobody."""
     authenticator = SimpleNamespace(authenticate=lambda _token: None)
-    return SimpleNamespace(sessions=authenticator, api_tokens=authenticator)
+    return SimpleNamespace(sessions=authenticator, api_tokens=authenticator, cookie=COOKIE)
 
 
 hosts = st.one_of(
@@ -179,9 +182,6 @@ def test_any_sign_in_is_somebody_or_nobody(sent: str) -> None:
     headers = [(b"authorization", sent.encode("latin-1", "replace"))]
     with pytest.raises(errors.ImageAuthError):
         current_user(Request({"type": "http", "headers": headers}), nobody())
-
-
-COOKIE = SessionCookie.of(b"key")
 
 
 @fuzz(cookies=st.dictionaries(st.sampled_from([*COOKIE.names, "other"]), any_text))
