@@ -18,6 +18,7 @@ from core.common.ids import new_id
 from core.database.models import Image, Job, JobState, User
 from core.enhancement.drafts import DraftState, PromptVersion
 from core.errors.stored import StoredError
+from core.generation.job_queue import LONGEST_PAUSE
 from core.prompts.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
@@ -154,7 +155,7 @@ def _pictures(studio: Studio, owner_id: str) -> None:
 
 def _jobs(studio: Studio, owner_id: str) -> None:
     """Jobs whose errors a service has worded, and some that wait after such an error."""
-    waits = {"state": JobState.QUEUED, "due_at": utc_now() + timedelta(days=1), "batch_id": "waits"}
+    waits = {"state": JobState.QUEUED, "due_at": utc_now() + LONGEST_PAUSE, "batch_id": "waits"}
     jobs = [
         _job(
             owner_id, SHORT[number], chunk, state=JobState.FAILED, batch_id=str(number), finished_at=utc_now()
@@ -250,7 +251,8 @@ def _download(person: Visitor, dialog: Locator, chunk: Sequence[str]) -> None:
     source = dialog.get_by_role("img").first.get_attribute("src") or ""
     answer = person.context.request.get(f"{source}/download?prompt=true")
     name = answer.headers["content-disposition"]
-    assert re.fullmatch(r"attachment; filename\*=UTF-8''[\w%-]+-[0-9a-f]{8}-with-prompt\.png", name)
+    plain, encoded = (rf"[{signs}]+-[0-9a-f]{{8}}-with-prompt\.png" for signs in (r"\w-", r"\w%-"))
+    assert re.fullmatch(rf"attachment; filename=\"{plain}\"; filename\*=UTF-8''{encoded}", name, re.ASCII)
     known = person.context.request.get(f"{source}/metadata").json()
     assert (known["prompt"], known["traits"]) == ("\n".join(chunk), list(chunk))
     with Pillow.open(io.BytesIO(answer.body())) as picture:
