@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
 OPENAI_URL = "https://api.openai.com/v1"
+# Shorter secrets aren't masked, because they also occur within ordinary words.
+MIN_MASKED_LENGTH = 6
 _USUAL_PORTS = {"http": 80, "https": 443}
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 # The connection sets these headers itself, for each call.

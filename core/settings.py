@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 
 from core.errors import ApiKeyMalformed, SettingsError
 from core.service_settings import (
+    MIN_MASKED_LENGTH,
     ServiceSettings,
     clean_base_url,
     has_user,
@@ -30,8 +31,6 @@ from core.service_settings import (
 )
 
 ENV_FILE = Path(".env")
-# Shorter secrets aren't masked in the log, because they also occur within ordinary words.
-_MIN_MASKED_LENGTH = 6
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9_-][A-Za-z0-9._-]*)*/?")
 _PATH_PART = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
@@ -462,12 +461,12 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """Return the keys and passwords in the settings, which must be masked in the log.
 
-        Texts that are shorter than _MIN_MASKED_LENGTH are left out.
+        Texts that are shorter than MIN_MASKED_LENGTH are left out.
         """
         bucket = map(_secret_value, (self.aws_access_key_id, self.aws_secret_access_key))
         services = (*self.image_service.secrets, *self.text_service.secrets)
         found = dict.fromkeys((*services, *bucket, password_in(self.database_url)))
-        return tuple(secret for secret in found if len(secret) >= _MIN_MASKED_LENGTH)
+        return tuple(secret for secret in found if len(secret) >= MIN_MASKED_LENGTH)
 
     @property
     def allows_replicas(self) -> bool:

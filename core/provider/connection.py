@@ -31,7 +31,7 @@ from core.provider.network import check_network
 from core.provider.payloads import Call
 from core.provider.response_events import ResponseEvent
 from core.provider.response_limits import Deadline, deadline_hooks, record_response
-from core.service_settings import OPENAI_URL, ServiceSettings
+from core.service_settings import MIN_MASKED_LENGTH, OPENAI_URL, ServiceSettings
 
 if TYPE_CHECKING:
     import openai
@@ -84,6 +84,7 @@ class Connection:
         self._unknown = _UnknownParameters()
         self.clock = clock
         self._key = service.api_key
+        self._secrets = tuple(secret for secret in service.secrets if len(secret) >= MIN_MASKED_LENGTH)
         # Extra headers may hold a key under another name, and a placeholder beside it could be refused.
         names = {name.lower() for name in service.headers}
         self._omits_key = bool(names) and not service.api_key and "authorization" not in names
@@ -125,8 +126,8 @@ class Connection:
         return httpx2.Timeout(remaining, connect=min(remaining, self._connect_timeout))
 
     def redact(self, text: str) -> str:
-        """Return `text` without API keys, cut to the maximum length of error details."""
-        return redact(text, self._key)
+        """Return `text` without the secrets of the service, cut to the maximum length of error details."""
+        return redact(self._masked(text), self._key)
 
     def request_id(self, response: httpx2.Response) -> str | None:
         return read_request_id(response, secret=self._key)
@@ -139,7 +140,7 @@ class Connection:
         `deadline`, it isn't sent again. Parameters that the service doesn't know are left out of all later
         calls for the same model. Any other failure raises the error that `translate_error` returns.
         """
-        with self._naming_variables():
+        with self._completing_errors():
             return self._open(call.without(self._unknown.names(call)), deadline, send_until or deadline)
 
     def _open(self, call: Call, deadline: Deadline, send_until: Deadline) -> ResponseStream:
@@ -189,7 +190,7 @@ class Connection:
         `paid` is true if the call buys images. The raised error then says that the call may have been
         charged.
         """
-        with self._naming_variables(), closing(stream):
+        with self._completing_errors(), closing(stream):
             try:
                 yield
             except sdk_errors() as error:
@@ -206,21 +207,34 @@ class Connection:
             fault: ServiceFault | None = fault_from_body(event.error, response)
         else:
             fault = unlabelled_fault(event.body, response, streamed=event.streamed)
-        return error_from_fault(fault, paid=paid, secret=self._key) if fault else None
+        return self._complete(error_from_fault(fault, paid=paid, secret=self._key)) if fault else None
 
     @contextmanager
-    def _naming_variables(self) -> Iterator[None]:
-        """Let the suggestions of an error raised in the with-block name the variables of this service."""
+    def _completing_errors(self) -> Iterator[None]:
         try:
             yield
         except ImageError as error:
-            error.suggestions = tuple(
-                tip.replace("OPENAI_BASE_URL", self.service.url_variable)
-                .replace("OPENAI_API_KEY", self.service.key_variable)
-                .replace("EXTRA_HEADERS", self.service.headers_variable)
-                for tip in error.suggestions
-            )
+            self._complete(error)
             raise
+
+    def _complete(self, error: ImageError) -> ImageError:
+        """Name the variables of this service in the suggestions of `error`, and mask the service's secrets.
+
+        Returns `error`.
+        """
+        error.message, error.details = self._masked(error.message), self._masked(error.details)
+        error.suggestions = tuple(
+            tip.replace("OPENAI_BASE_URL", self.service.url_variable)
+            .replace("OPENAI_API_KEY", self.service.key_variable)
+            .replace("EXTRA_HEADERS", self.service.headers_variable)
+            for tip in error.suggestions
+        )
+        return error
+
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, "[secret]")
+        return text
 
     def _send(self, call: Call, deadline: Deadline) -> ResponseStream:
         sdk = self.connect()

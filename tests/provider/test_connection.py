@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from base64 import b64encode
@@ -379,3 +380,26 @@ def test_a_service_that_recovers_is_still_asked_for_streams(
         service.script(*failures)
         enhance(client)
     assert all(seen.body["stream"] for seen in service.requests)
+
+
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(ErrorRow(400, "denied: of-cloudflare, code-of-azure"), id="error"),
+        pytest.param(Behaviour(raw=b'{"error": {"message": "of-cloudflare code-of-azure"}}'), id="success"),
+        pytest.param(Behaviour(frames=({"error": {"message": "of-cloudflare code-of-azure"}},)), id="stream"),
+    ],
+)
+def test_no_error_repeats_a_secret_of_the_service(
+    service: OpenAIService, make_client: MakeClient, call: Call, answer: ErrorRow | Behaviour
+) -> None:
+    service.script(answer, always=True)
+    client = make_client(
+        openai_base_url=f"{service.base_url}?code=code-of-azure",
+        extra_headers="cf-aig-authorization: Bearer of-cloudflare",
+    )
+    with pytest.raises(ImageError) as caught:
+        call(client)
+    assert caught.value.details.count("[secret]") == 2
+    assert not {"of-cloudflare", "code-of-azure"} & set(re.findall(r"[\w-]+", str(caught.value)))
