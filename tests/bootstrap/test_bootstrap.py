@@ -201,6 +201,28 @@ def test_a_failed_start_says_what_to_fix(tmp_path: Path, fault: str) -> None:
     assert "Atelier is at" not in process.output
 
 
+def test_a_wrong_proxy_keeps_the_app_from_starting(
+    build: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    with pytest.raises(errors.SettingsError, match="ALL_PROXY"):
+        build(openai_base_url="http://127.0.0.1:9/v1")
+    assert build().settings.offline
+
+
+def test_a_service_may_enhance_text_while_the_offline_engine_draws(
+    build: Callable[..., Studio], service: OpenAIService
+) -> None:
+    studio = build(text_base_url=service.base_url, text_model="a-local-model")
+    text = studio.client.chat.enhance(PIP, user_tag="t")
+    assert list(text)
+    image = studio.client.images.generate(GenerateParams("a fox", "offline-painter"), user_tag="t")
+    assert (text.result.model, image.model) == ("a-local-model", "offline-painter")
+    (seen,) = service.requests
+    assert seen.path == "/v1/chat/completions"
+    assert image.price_micros == 0
+
+
 def test_a_port_in_use_is_reported_before_the_banner(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         process = AppProcess(tmp_path, port=taken.getsockname()[1])
@@ -361,25 +383,3 @@ def test_the_banner_names_the_service_without_its_password() -> None:
     assert "Prompts: http://localhost:11434/v1, a-local-model" in said
     assert "hunter2" not in said
     assert "OpenAI" in app_module.banner(load_settings(openai_api_key="sk-abc"))
-
-
-def test_a_wrong_proxy_keeps_the_app_from_starting(
-    build: Callable[..., Studio], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
-    with pytest.raises(errors.SettingsError, match="ALL_PROXY"):
-        build(openai_base_url="http://127.0.0.1:9/v1")
-    assert build().settings.offline
-
-
-def test_a_service_may_enhance_text_while_the_offline_engine_draws(
-    build: Callable[..., Studio], service: OpenAIService
-) -> None:
-    studio = build(text_base_url=service.base_url, text_model="a-local-model")
-    text = studio.client.chat.enhance(PIP, user_tag="t")
-    assert list(text)
-    image = studio.client.images.generate(GenerateParams("a fox", "offline-painter"), user_tag="t")
-    assert (text.result.model, image.model) == ("a-local-model", "offline-painter")
-    (seen,) = service.requests
-    assert seen.path == "/v1/chat/completions"
-    assert image.price_micros == 0
