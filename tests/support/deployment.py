@@ -145,9 +145,9 @@ def topology(folder: Path, s3: S3Server, service: OpenAIService) -> Iterator[Top
             "CONCURRENCY": str(PLACES),
             "USER_CONCURRENCY": str(PLACES),
         }
-        # One setting for both, as in the containers: nothing may be written there.
-        data = folder / "data"
-        replicas = {name: AppProcess(folder, env=env, data_dir=data) for name in ("one", "two")}
+        # A folder for each, as in the containers: only the spool may be written there.
+        folders = {name: folder / f"data-{name}" for name in ("one", "two")}
+        replicas = {name: AppProcess(folder, env=env, data_dir=data) for name, data in folders.items()}
         for app in replicas.values():
             ending.callback(app.kill)
         with ThreadPoolExecutor() as threads:
@@ -155,4 +155,4 @@ def topology(folder: Path, s3: S3Server, service: OpenAIService) -> Iterator[Top
         addresses = [f"127.0.0.1:{app.port}" for app in replicas.values()]
         proxy = ending.enter_context(Proxy(folder, *addresses))
         yield Topology(postgres, url, service, replicas, proxy)
-        assert not data.exists()
+        assert {path.name for data in folders.values() for path in data.iterdir()} == {"spool"}
