@@ -18,6 +18,7 @@ from core.accounts.identity import SignedIn
 from core.common.clock import utc_now
 from core.common.ids import new_id
 from core.database.models import Job, JobState, Scope, SignInSession
+from core.generation.job_queue import LONGEST_PAUSE
 from core.prompts.recipe import Recipe
 from core.settings import load_settings
 from core.studio import Studio
@@ -246,7 +247,8 @@ def _waiting_job(studio: Studio, owner_id: str) -> str:
         state=JobState.QUEUED,
         request=RECIPE.to_json(),
         partials=1,
-        due_at=utc_now() + timedelta(days=1),
+        # Any later, and the queue would think that the clock was set back, and start the job.
+        due_at=utc_now() + LONGEST_PAUSE,
     )
     with studio.database.write() as session:
         session.add(job)
