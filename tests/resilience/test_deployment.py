@@ -205,8 +205,8 @@ def test_without_a_database_no_replica_is_ready_and_each_answers_in_its_own_word
     token = {"Authorization": "Bearer atl_made-up"}
     whole.postgres.stop("fast")
     try:
-        until(lambda: _code_at(f"{whole.proxy.base_url}/readyz") == "IMG-DATA-CONN-001")
-        assert (_code_at(f"{whole.proxy.base_url}/api/images", token) or "").startswith("IMG-DATA-")
+        until(lambda: _code_at(f"{whole.proxy.base_url}/readyz").startswith("IMG-DATA-"))
+        assert _code_at(f"{whole.proxy.base_url}/api/images", token).startswith("IMG-DATA-")
         assert httpx2.get(whole.proxy.base_url, trust_env=False).is_success
     finally:
         whole.postgres.start()
@@ -215,10 +215,11 @@ def test_without_a_database_no_replica_is_ready_and_each_answers_in_its_own_word
     assert httpx2.get(f"{whole.proxy.base_url}/readyz", trust_env=False).json() == {"status": "ready"}
 
 
-def _code_at(url: str, headers: dict[str, str] | None = None) -> str | None:
+def _code_at(url: str, headers: dict[str, str] | None = None) -> str:
+    """The code of the error at the address, or "" if there is none, or the answer isn't Atelier's."""
     answer = httpx2.get(url, headers=headers, trust_env=False, timeout=30)
-    is_error = "json" in answer.headers["content-type"] and answer.is_error
-    return str(answer.json()["error"]["code"]) if is_error else None
+    is_error = answer.is_error and "json" in answer.headers["content-type"]
+    return str(answer.json()["error"]["code"]) if is_error else ""
 
 
 @dataclass
