@@ -22,6 +22,7 @@ from core.accounts.sign_in_attempts import SignInAttempts
 from core.accounts.users import Users
 from core.common.clock import utc_now
 from core.common.logging import configure_logging
+from core.common.service_settings import ServiceSettings
 from core.database.database import Database
 from core.database.installation_key import installation_key
 from core.database.process_lock import ProcessLock
@@ -49,7 +50,6 @@ from core.maintenance.integrity import IntegrityCheck
 from core.maintenance.repairs import Repairs
 from core.offline.transport import OfflineTransport
 from core.provider.client import ServiceClient
-from core.service_settings import ServiceSettings
 from core.settings import Settings, load_settings
 from core.storage.data_folder import (
     FILES,

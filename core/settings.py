@@ -16,8 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from core.errors import ApiKeyMalformed, SettingsError
-from core.service_settings import (
+from core.common.service_settings import (
     MIN_MASKED_LENGTH,
     ServiceSettings,
     clean_base_url,
@@ -29,6 +28,7 @@ from core.service_settings import (
     read_headers,
     split_hosts,
 )
+from core.errors import ApiKeyMalformed, SettingsError
 
 ENV_FILE = Path(".env")
 DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql", "postgresql+psycopg")

@@ -17,7 +17,7 @@ from core.database.models import CachedEnhancement
 from core.prompts.instructions import chat_messages
 from core.prompts.request import PromptRequest
 from core.provider.chat import EnhancedPrompt
-from core.provider.pricing import TokenCount
+from core.responses.parsing import TokenCount
 
 MAX_AGE = timedelta(days=1)
 

@@ -19,7 +19,7 @@ from core.common.clock import utc_now
 from core.database.database import AdvisoryLock, Database
 from core.database.models import Job, JobState, Usage, UsageKind, User
 from core.errors import ImageError
-from core.provider.error_translation import MAX_RETRY_AFTER_SECONDS
+from core.responses.error_translation import MAX_RETRY_AFTER_SECONDS
 from core.usage.usage_log import Outcome
 
 MINUTE = timedelta(minutes=1)

@@ -1,1 +1,1 @@
-"""The client for OpenAI-compatible image and text services: requests, responses, errors, models, prices."""
+"""The client for OpenAI-compatible image and text services: requests, models, prices."""

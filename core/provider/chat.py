@@ -30,10 +30,10 @@ from core.prompts.request import PromptRequest
 from core.provider.catalogue import MAX_PROMPT_LENGTH
 from core.provider.connection import Connection, ResponseStream
 from core.provider.payloads import Call, chat_call
-from core.provider.pricing import TokenCount, text_price
-from core.provider.response_events import JsonObject, read_events
-from core.provider.response_limits import extend_deadline, recorded_bytes
-from core.provider.responses import ChatResponse, as_object, cost_on_error
+from core.provider.pricing import text_price
+from core.responses.events import JsonObject, read_events
+from core.responses.limits import extend_deadline, recorded_bytes
+from core.responses.parsing import ChatResponse, TokenCount, as_object, cost_on_error
 from core.settings import Settings
 
 log = structlog.get_logger(__name__)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import httpx2
 
+from core.common.service_settings import ServiceSettings
 from core.provider.chat import ChatClient
 from core.provider.connection import Connection
 from core.provider.image_download import ImageDownloader, Resolve, resolve_host
 from core.provider.images import ImagesClient
 from core.provider.moderation import ModerationClient
-from core.service_settings import ServiceSettings
 from core.settings import Settings
 
 

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import httpx2
 import structlog
 
+from core.common.service_settings import MIN_MASKED_LENGTH, OPENAI_URL, ServiceSettings
 from core.errors import ImageError, RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable, SettingsError
-from core.provider.error_translation import (
+from core.provider.network import check_network
+from core.provider.payloads import Call
+from core.responses.error_translation import (
     ServiceFault,
     error_from_fault,
     fault_from_body,
@@ -27,11 +30,8 @@ from core.provider.error_translation import (
     translate_error,
     unlabelled_fault,
 )
-from core.provider.network import check_network
-from core.provider.payloads import Call
-from core.provider.response_events import ResponseEvent
-from core.provider.response_limits import Deadline, deadline_hooks, record_response
-from core.service_settings import MIN_MASKED_LENGTH, OPENAI_URL, ServiceSettings
+from core.responses.events import ResponseEvent
+from core.responses.limits import Deadline, deadline_hooks, record_response
 
 if TYPE_CHECKING:
     import openai

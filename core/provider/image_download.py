@@ -17,7 +17,7 @@ import httpx2
 
 from core.common.media_types import MAX_IMAGE_BYTES
 from core.errors import ImageNotDownloaded
-from core.provider.response_limits import Deadline, deadline_hooks
+from core.responses.limits import Deadline, deadline_hooks
 
 MAX_REDIRECTS = 5
 # Seconds between attempts to download an image. There is one more attempt than pauses.

@@ -24,15 +24,16 @@ from core.errors import (
 from core.prompts.recipe import GenerateParams
 from core.provider.catalogue import count_partial_images, streams_images
 from core.provider.connection import Connection, ResponseStream
-from core.provider.error_translation import sdk_errors
 from core.provider.image_download import ImageDownloader
 from core.provider.payloads import NO_INPUTS, Call, InputImages, image_call
-from core.provider.pricing import TokenCount, image_price
-from core.provider.response_events import JsonObject, ResponseEvent, read_events
-from core.provider.response_limits import Deadline, record_response, record_rest, recorded_bytes, write_to
-from core.provider.responses import (
+from core.provider.pricing import image_price
+from core.responses.error_translation import sdk_errors
+from core.responses.events import JsonObject, ResponseEvent, read_events
+from core.responses.limits import Deadline, record_response, record_rest, recorded_bytes, write_to
+from core.responses.parsing import (
     IMAGE_FIELDS,
     ImageResponse,
+    TokenCount,
     cost_on_error,
     decode_image,
     text_content,

@@ -10,8 +10,8 @@ import structlog
 from core.errors import ImageError, PromptFlagged, ServiceBusy
 from core.provider.connection import Connection
 from core.provider.payloads import moderation_call
-from core.provider.response_events import read_events
-from core.provider.responses import flagged_categories
+from core.responses.events import read_events
+from core.responses.parsing import flagged_categories
 from core.settings import Moderation
 
 log = structlog.get_logger(__name__)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from core.common.media_types import file_extension
+from core.common.service_settings import ServiceSettings
 from core.prompts.instructions import chat_messages
 from core.prompts.recipe import AUTO, GenerateParams
 from core.prompts.request import PromptRequest
 from core.prompts.styles import with_style
 from core.provider.catalogue import count_partial_images, image_model, text_model
-from core.provider.error_translation import ServiceFault
 from core.provider.pricing import max_output_tokens
-from core.provider.response_events import JsonObject
-from core.service_settings import ServiceSettings
+from core.responses.error_translation import ServiceFault
+from core.responses.events import JsonObject
 from core.settings import Settings
 
 IMAGES_PATH, EDITS_PATH, CHAT_PATH = "/images/generations", "/images/edits", "/chat/completions"

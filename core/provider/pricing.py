@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from core.prompts.instructions import chat_messages
 from core.prompts.recipe import GenerateParams
 from core.prompts.request import PromptRequest
 from core.prompts.styles import with_style
 from core.provider.catalogue import FLARE_TOKENS, PARTIAL_TOKENS, image_model, text_model
+from core.responses.parsing import TokenCount
 from core.settings import OFFLINE_TEXT_MODEL
 
 # A rule of thumb for English text. Other scripts have fewer characters per token.
@@ -18,18 +18,6 @@ CHARACTERS_PER_TOKEN = 4
 MIN_BYTES_PER_TOKEN = 2
 # The smallest and the largest limit of output tokens for an enhancement.
 MIN_OUTPUT_TOKENS, MAX_OUTPUT_TOKENS = 4_000, 16_000
-
-
-@dataclass(frozen=True, slots=True)
-class TokenCount:
-    """The token counts that a response reports. A count is None if the response doesn't report it.
-
-    `image_input_tokens` is the part of `input_tokens` that encodes input images.
-    """
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    image_input_tokens: int | None = None
 
 
 def estimate_image_price(params: GenerateParams, *, partial_images: int = 0) -> int | None:

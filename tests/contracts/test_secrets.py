@@ -24,7 +24,7 @@ from core.common.logging import configure_logging
 from core.database.models import Table
 from core.errors.stored import StoredError
 from core.prompts.recipe import Recipe
-from core.provider.error_translation import ServiceFault, error_from_fault
+from core.responses.error_translation import ServiceFault, error_from_fault
 from core.settings import load_settings
 from core.studio import Studio
 from core.web.cookies import LEGACY_COOKIE

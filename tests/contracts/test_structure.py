@@ -60,7 +60,7 @@ def test_no_page_draws_raw_html(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in CORE if "migrations" not in path.parts], ids=named)
 def test_the_openai_library_stays_at_its_border(path: Path) -> None:
-    if path.parent.name != "provider":
+    if path.parent.name not in {"provider", "responses"}:
         assert "openai" not in {name.partition(".")[0] for name in imports(path)}
 
 
@@ -78,6 +78,16 @@ def test_a_module_opens_with_one_sentence(path: Path) -> None:
 
 
 # What is written down
+
+
+def test_a_package_of_core_is_small_and_few_files_lie_loose() -> None:
+    folders = {path.parent for path in CORE if "migrations" not in path.parts}
+    sizes = {
+        named(folder): len([file for file in folder.glob("*.py") if file.name != "__init__.py"])
+        for folder in folders
+    }
+    assert sizes.pop("core") <= 4
+    assert {name: size for name, size in sizes.items() if not 5 <= size <= 13} == {}
 
 
 def test_the_map_for_contributors_has_every_package_of_core() -> None:

@@ -17,8 +17,8 @@ from core import errors
 from core.database.database import Database
 from core.database.models import Usage, User
 from core.enhancement.runs import MAX_CONCURRENT_PER_USER, Enhancements
-from core.provider.pricing import TokenCount as Tokens
 from core.provider.pricing import max_text_price, text_price
+from core.responses.parsing import TokenCount as Tokens
 from core.settings import DEFAULT_TEXT_MODEL
 from core.usage.usage_log import UsageLog
 from tests.support.clock import Clock

@@ -19,16 +19,16 @@ from core.offline.transport import OfflineTransport
 from core.prompts.recipe import GenerateParams
 from core.prompts.request import PromptRequest
 from core.provider.client import ServiceClient
-from core.provider.error_translation import (
+from core.responses.error_translation import (
     ServiceFault,
     error_from_fault,
     fault_from_body,
     read_request_id,
     redact,
 )
-from core.provider.response_events import ResponseEvent, event_texts
-from core.provider.response_limits import record_response, record_rest, recorded_bytes
-from core.provider.responses import ChatResponse, ImageResponse, decode_image, text_content
+from core.responses.events import ResponseEvent, event_texts
+from core.responses.limits import record_response, record_rest, recorded_bytes
+from core.responses.parsing import ChatResponse, ImageResponse, decode_image, text_content
 from core.settings import load_settings
 from core.storage.s3 import _translate as bucket_fault
 from tests.support.fuzz_inputs import HUGE, any_text, fuzz, json_of, words_of

@@ -26,7 +26,8 @@ from core.errors import (
 from core.prompts.request import EnhancementLevel, PromptRequest
 from core.prompts.validation import check_prompt_texts
 from core.provider.client import ServiceClient
-from core.provider.pricing import TokenCount, text_price
+from core.provider.pricing import text_price
+from core.responses.parsing import TokenCount
 from core.settings import DEFAULT_TEXT_MODEL
 from tests.support.openai_service import (
     ERRORS,

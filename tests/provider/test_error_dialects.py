@@ -12,7 +12,7 @@ import pytest
 from core import errors
 from core.errors import ImageError
 from core.provider.client import ServiceClient
-from core.provider.error_translation import error_from_fault, fault_from_body
+from core.responses.error_translation import error_from_fault, fault_from_body
 from tests.support.images import plain_png
 from tests.support.openai_service import Behaviour, ErrorRow, OpenAIService
 from tests.support.service_client import CALLS, Call, enhance, generate

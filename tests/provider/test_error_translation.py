@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx2
 import pytest
 
-from core.provider.error_translation import ServiceFault, error_from_fault, read_request_id, translate_error
+from core.responses.error_translation import ServiceFault, error_from_fault, read_request_id, translate_error
 
 SECRETS = [
     pytest.param("sk-proj-abcdefghij0123456789", id="a usual key"),

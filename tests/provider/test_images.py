@@ -25,7 +25,7 @@ from core.errors import (
 )
 from core.prompts.recipe import GenerateParams
 from core.provider.client import ServiceClient
-from core.provider.pricing import TokenCount
+from core.responses.parsing import TokenCount
 from tests.support.openai_service import (
     DALL_E,
     REQUEST_ID,

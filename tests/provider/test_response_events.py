@@ -23,7 +23,7 @@ from core.errors import (
 from core.provider.chat import EnhancedPrompt
 from core.provider.client import ServiceClient
 from core.provider.images import GeneratedImages
-from core.provider.responses import decode_image
+from core.responses.parsing import decode_image
 from tests.support.images import plain_png
 from tests.support.openai_service import Behaviour, OpenAIService
 from tests.support.service_client import FOX, MakeClient, enhance, generate

@@ -13,9 +13,9 @@ import pytest
 
 from core.errors import BadResponse, OutcomeUnknown
 from core.provider.client import ServiceClient
-from core.provider.response_events import event_texts
-from core.provider.response_limits import MAX_ERROR_BYTES, record_response
-from core.provider.responses import MAX_IMAGES
+from core.responses.events import event_texts
+from core.responses.limits import MAX_ERROR_BYTES, record_response
+from core.responses.parsing import MAX_IMAGES
 from tests.support.openai_service import (
     Behaviour,
     OpenAIService,
@@ -39,7 +39,7 @@ class ByteStream(httpx2.SyncByteStream):
 def test_a_response_that_is_too_large_is_stopped(
     service: OpenAIService, client: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.provider.response_limits.MAX_RESPONSE_BYTES", 1 << 16)
+    monkeypatch.setattr("core.responses.limits.MAX_RESPONSE_BYTES", 1 << 16)
     service.script(Behaviour(raw=bytes(1 << 17)))
     with pytest.raises(BadResponse, match="isn't an image") as caught:
         generate(client)
@@ -53,7 +53,7 @@ def test_a_response_is_measured_decompressed(
     service: OpenAIService, client: ServiceClient, monkeypatch: pytest.MonkeyPatch, plain: bool, packed: bool
 ) -> None:
     """Packed, all of it is smaller than what is allowed."""
-    monkeypatch.setattr("core.provider.response_limits.MAX_RESPONSE_BYTES", 1 << 16)
+    monkeypatch.setattr("core.responses.limits.MAX_RESPONSE_BYTES", 1 << 16)
     large = b'data: {"data": "' + b"a" * (1 << 17) + b'"}\n\n'
     corrupt = (lambda _: gzip.compress(large)) if packed else (lambda _: large)
     headers = (("content-encoding", "gzip"),) if packed else ()
@@ -67,7 +67,7 @@ def test_a_response_is_measured_decompressed(
 def test_text_responses_have_a_lower_limit_than_images(
     service: OpenAIService, make_client: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.provider.response_limits.MAX_TEXT_RESPONSE_BYTES", 1 << 16)
+    monkeypatch.setattr("core.responses.limits.MAX_TEXT_RESPONSE_BYTES", 1 << 16)
     client, large = make_client(moderation="on"), bytes(1 << 17)
     service.script(Behaviour(raw=large), Behaviour(raw=large, raw_type="text/event-stream"))
     for ask in (enhance, enhance):
@@ -97,7 +97,7 @@ def test_an_error_body_is_cut_at_its_limit(packed: bool) -> None:
 def test_an_object_with_too_many_values_is_not_parsed(
     service: OpenAIService, client: ServiceClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.provider.response_events._MAX_SEPARATORS", 1_000)
+    monkeypatch.setattr("core.responses.events._MAX_SEPARATORS", 1_000)
     service.script(Behaviour(raw=b'{"data": [' + b"{}," * 1_000 + b"{}]}"))
     with pytest.raises(BadResponse) as caught:
         generate(client)

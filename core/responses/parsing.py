@@ -10,12 +10,12 @@ import base64
 import binascii
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from core.common.text import storable_text
 from core.errors import ImageError
-from core.provider.pricing import TokenCount
-from core.provider.response_events import JsonObject, ResponseEvent
+from core.responses.events import JsonObject, ResponseEvent
 
 # Far more than any service returns in one response.
 MAX_IMAGES = 1_000
@@ -35,6 +35,18 @@ _STANDARD_BASE64, _NOT_IN_BASE64 = bytes.maketrans(b"-_", b"+/"), b" \t\r\n\v\f"
 _REASONING_PARTS = ("thinking", "reasoning", "thought", "reasoning_text")
 # Token counts from this number on don't fit the database's columns. No service reports as many.
 _MAX_TOKENS = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """The token counts that a response reports. A count is None if the response doesn't report it.
+
+    `image_input_tokens` is the part of `input_tokens` that encodes input images.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    image_input_tokens: int | None = None
 
 
 class ChatResponse:

@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator
 from itertools import islice
 
-from core.provider.response_events import JsonObject
-from core.provider.responses import CONTAINERS, IMAGE_FIELDS
+from core.responses.events import JsonObject
+from core.responses.parsing import CONTAINERS, IMAGE_FIELDS
 
 # The keys under which an error, or the cause of an error, is nested.
 _NESTED_KEYS = ("error", "errors", "base_resp", "detail", "message", "metadata", "raw")

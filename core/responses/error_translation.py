@@ -43,7 +43,7 @@ from core.errors import (
     WebPageReceived,
     scrub,
 )
-from core.provider.error_bodies import (
+from core.responses.error_bodies import (
     error_code,
     error_objects,
     error_place,
@@ -52,7 +52,7 @@ from core.provider.error_bodies import (
     first_text,
     reports_failure,
 )
-from core.provider.error_classes import (
+from core.responses.error_classes import (
     MONEY,
     NOT_THERE,
     OVERLOADED,
@@ -64,8 +64,8 @@ from core.provider.error_classes import (
     class_of_refusal,
     passes_soon,
 )
-from core.provider.response_events import JsonObject
-from core.provider.responses import as_object
+from core.responses.events import JsonObject
+from core.responses.parsing import as_object
 
 _NEVER_SENT = (
     httpx2.ConnectError,

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 
 from core.common.media_types import SIGNATURE_BYTES, image_media_type
-from core.provider.response_limits import read_limited
+from core.responses.limits import read_limited
 
 JsonObject = dict[str, Any]
 _DATA, _EVENT, _END_OF_STREAM = b"data:", b"event:", b"[DONE]"
