@@ -55,6 +55,7 @@ _ERRORS_BY_TEXT: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("queuepool limit", errors.DatabaseBusy),
     ("unable to open database file", errors.DatabaseUnreachable),
     ("connection failed", errors.DatabaseUnreachable),
+    ("connection is bad", errors.DatabaseUnreachable),
     ("connection timeout", errors.DatabaseUnreachable),
     ("connection is lost", errors.DatabaseUnreachable),
     ("connection is closed", errors.DatabaseUnreachable),
