@@ -48,6 +48,7 @@ def test_everything_works_below_a_path(browser: Browser, app: AppProcess, tmp_pa
             dialog.get_by_role("button", name="Download").click()
             person.page.get_by_role("link", name="Without the prompt").click()
         assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+        dialog.get_by_role("button", name="Download").click()  # close its popover
         person.page.get_by_role("button", name="Share", exact=True).click()
         person.page.get_by_role("button", name="Create a link", exact=True).click()
         link = person.page.get_by_test_id("stCode").filter(has_text="share=").inner_text().strip()

@@ -41,7 +41,7 @@ def test_the_main_job_on_postgresql_and_a_bucket(
             do_the_main_job(person)
         kept = open_s3(load_settings(**s3.settings(place)))
         assert len(kept.list("images")) == 1
-        assert not app.data_dir.exists()
+        assert [path.name for path in app.data_dir.iterdir()] == ["spool"]
         app.restart()
         kept.delete(*kept.list("thumbnails"))  # so that the app has to read the image itself
         with Visitor(browser, app.base_url, fresh=True) as later:
