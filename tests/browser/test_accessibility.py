@@ -1,4 +1,4 @@
-"""WCAG 2.2 A and AA: axe-core on every page in light and dark, the keyboard alone, the theme's contrast."""
+"""WCAG 2.2 A and AA: axe-core on every page in light and dark, the keyboard, the contrast; also a phone."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 RUN = "(only) => axe.run({ runOnly: only, resultTypes: ['violations'] }).then((found) => found.violations)"
 LIST = "(levels) => axe.getRules(['cat.color']).filter((r) => r.tags.some((t) => levels.includes(t)))"
 SCHEMES = ("light", "dark")
+# The parts that can scroll: the page, a dialog and a popover.
+SCROLLED = '[data-testid="stMain"], [role="dialog"], [data-testid="stPopoverBody"]'
 
 
 class Inspector:
@@ -71,11 +73,32 @@ def app(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[
         yield process
 
 
-def test_no_page_breaks_a_rule_of_accessibility(browser: Browser, app: AppProcess) -> None:
-    inspector = Inspector()
+def test_no_page_breaks_a_rule_of_accessibility_or_scrolls_sideways_on_a_phone(
+    browser: Browser, app: AppProcess
+) -> None:
+    """One tour for both: it takes half a minute."""
+    inspector, wide = Inspector(), list[str]()
     with Visitor(browser, app.base_url) as person:
-        tour(person, "axe", lambda state: inspector.inspect(person, state))
-    assert inspector.violations == []
+
+        def look(state: str) -> None:
+            inspector.inspect(person, state)
+            wide.extend(f"{state}: {size}" for size in sideways_scroll_on_a_phone(person))
+
+        tour(person, "axe", look)
+    assert (inspector.violations, wide) == ([], [])
+
+
+def sideways_scroll_on_a_phone(person: Visitor) -> list[str]:
+    """The sizes of the parts that are wider than a phone shows, on the page as it is."""
+    usual = person.page.viewport_size
+    assert usual
+    person.page.set_viewport_size({"width": 390, "height": 844})
+    person.still()
+    areas = person.page.locator(SCROLLED)
+    assert areas.count()
+    sizes = areas.evaluate_all("all => all.map((one) => [one.scrollWidth, one.clientWidth])")
+    person.page.set_viewport_size(usual)
+    return [f"{inner} > {outer}" for inner, outer in sizes if inner > outer]
 
 
 def test_the_rules_about_colours_are_all_that_axe_has(browser: Browser) -> None:

@@ -17,7 +17,6 @@ from core.storage.s3 import open_s3
 from pages.ui.error_panel import HELP
 from tests.support.app_process import AppProcess
 from tests.support.browser_user import FOX, Visitor
-from tests.support.page_tour import ADMIN, tour
 from tests.support.servers import PostgresServer, S3Server
 from tests.support.waiting import until
 
@@ -218,24 +217,3 @@ def test_an_image_whose_file_is_missing_says_so(browser: Browser, tmp_path: Path
             expect(dialog.get_by_text("This image's file is missing.")).to_be_visible()
             dialog.get_by_text(HELP).click()
             expect(dialog.get_by_text("Ask your administrator to restore it")).to_be_visible()
-
-
-# The parts that can scroll: the page, a dialog and a popover.
-SCROLLED = '[data-testid="stMain"], [role="dialog"], [data-testid="stPopoverBody"]'
-
-
-def test_a_phone_has_no_sideways_scroll(browser: Browser, tmp_path: Path) -> None:
-    wide: list[str] = []
-    with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as admin:
-        admin.enter(app.ticket(ADMIN))
-        with Visitor(browser, app.base_url, width=390, height=844) as person:
-
-            def look(name: str) -> None:
-                person.settle()
-                areas = person.page.locator(SCROLLED)
-                assert areas.count()
-                sizes = areas.evaluate_all("all => all.map((one) => [one.scrollWidth, one.clientWidth])")
-                wide.extend(f"{name}: {inner} > {outer}" for inner, outer in sizes if inner > outer)
-
-            tour(person, "phone", look)
-    assert wide == []

@@ -159,6 +159,7 @@ def test_when_a_replica_dies_the_other_goes_on_with_its_work_and_its_people(
     until(lambda: whole.proxy.gives_to(place))
 
 
+@pytest.mark.proof
 def test_a_replica_that_is_stopped_finishes_its_images_and_hands_its_people_on(
     browser: Browser, whole: Topology
 ) -> None:
@@ -256,6 +257,7 @@ def listening(replica: StandIn) -> Iterator[str]:
         yield address
 
 
+@pytest.mark.proof
 def test_the_proxy_takes_a_replica_out_that_is_not_ready_and_brings_it_back(tmp_path: Path) -> None:
     one, two = StandIn("one"), StandIn("two")
     with (

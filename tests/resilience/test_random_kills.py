@@ -12,9 +12,9 @@ from tests.resilience.random_kills import ENGINES, run
 
 
 @pytest.mark.parametrize(
-    "kills", [pytest.param(4, id="4"), pytest.param(150, id="150", marks=pytest.mark.proof)]
+    ("engine", "kills"),
+    [("sqlite", 4), *(pytest.param(engine, 150, marks=pytest.mark.proof) for engine in ENGINES)],
 )
-@pytest.mark.parametrize("engine", ENGINES)
 def test_kills_at_random_moments_lose_nothing_and_buy_nothing_twice(
     engine: str, kills: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
