@@ -40,6 +40,7 @@ _TRANSPOSITIONS = {
 }
 # The exceptions that Pillow's decoders raise for damaged or hostile bytes.
 DECODE_ERRORS = (
+    RuntimeError,  # of the AVIF decoder
     OSError,
     AssertionError,
     SyntaxError,

@@ -34,8 +34,8 @@ _MARKER = re.compile(
     ))""",
     re.IGNORECASE | re.VERBOSE,
 )
-# The start of a marker at the end of a chunk, and the character before it.
-_UNFINISHED = re.compile(r".?(?:<[^<]{0,160}|\[[/A-Z\]]{0,7}|◁[^◁]{0,8})\Z", re.DOTALL)
+# The start of a marker at the end of a chunk with the character before it, or a quote before a marker.
+_UNFINISHED = re.compile(r""".?(?:<[^<]{0,160}|\[[/A-Z\]]{0,7}|◁[^◁]{0,8})\Z|["“'`]\Z""", re.DOTALL)
 _LONGEST_MARKER, _LONGEST_ROLE = 162, len("assistant")
 # The markers of OpenAI's open models, if the service has removed the control tokens between the words.
 _BARE_ANALYSIS, _BARE_FINAL = re.compile(r"\s*analysis(?=[A-Z])"), "assistantfinal"
@@ -68,9 +68,11 @@ class ReasoningFilter:
         return self._read(self._held, is_last=True)
 
     def _read(self, text: str, *, is_last: bool) -> str:
-        new, start = list[str](), 0
+        new, start, end = list[str](), 0, len(text)
         for marker in _MARKER.finditer(text):
             if not is_last and _may_go_on(marker):
+                # Hold it back with the character before it, which may be a quote.
+                end = max(marker.start() - 1, start)
                 break
             if marker.lastgroup == "end" and not self._in_reasoning:
                 continue
@@ -78,7 +80,7 @@ class ReasoningFilter:
             self._apply(marker.lastgroup, new)
             start = marker.end()
         unfinished = None if is_last else _UNFINISHED.search(text, max(start, len(text) - _LONGEST_MARKER))
-        end = unfinished.start() if unfinished else len(text)
+        end = min(end, unfinished.start()) if unfinished else end
         self._keep(text[start:end], new)
         self._held = text[end:]
         return "".join(new)

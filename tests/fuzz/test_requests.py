@@ -111,7 +111,7 @@ def test_a_tag_is_known_only_where_it_was_sent(sent: bytes, etag: str) -> None:
 
 @fuzz(data=st.binary(max_size=20) | st.sampled_from([b"\x89PNG", b"RIFF____WEBP", b"<svg", b"<html>"]))
 def test_a_partial_picture_is_never_sent_as_anything_but_a_picture(data: bytes) -> None:
-    assert sniff_media_type(data) in ("image/png", "image/webp", "image/jpeg")
+    assert sniff_media_type(data) in ("image/png", "image/webp", "image/jpeg", "image/gif", "image/avif")
 
 
 ranges = words_of("bytes=", "-", "0", "5", "9" * 18, "9" * 40, ",", " ", "٣")
