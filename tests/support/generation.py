@@ -75,8 +75,10 @@ class Studio:
         self.jobs.worker.client.close()
 
     def rows(self, table: Any) -> list[Any]:
+        """All rows of `table`, the oldest first."""
+        dates = [getattr(table, name) for name in ("created_at", "started_at") if hasattr(table, name)]
         with self.database.read() as session:
-            return list(session.exec(select(table)))
+            return list(session.exec(select(table).order_by(*dates[:1])))
 
     def job(self) -> JobView:
         """The only job there is."""
