@@ -22,6 +22,9 @@ COLOUR_RULES = ["color-contrast", "link-in-text-block"]
 RUN = "(only) => axe.run({ runOnly: only, resultTypes: ['violations'] }).then((found) => found.violations)"
 LIST = "(levels) => axe.getRules(['cat.color']).filter((r) => r.tags.some((t) => levels.includes(t)))"
 SCHEMES = ("light", "dark")
+# The label of a button appears a moment after the button.
+LABELLED = """() => [...document.querySelectorAll("button")].every((one) =>
+  one.textContent.trim() || one.ariaLabel || one.querySelector("svg, img"))"""
 # The parts that can scroll: the page, a dialog and a popover.
 SCROLLED = '[data-testid="stMain"], [role="dialog"], [data-testid="stPopoverBody"]'
 
@@ -51,6 +54,7 @@ class Inspector:
     def _run(self, person: Visitor, state: str, only: dict[str, Any]) -> None:
         person.settle()
         person.still()
+        person.page.wait_for_function(LABELLED)
         self.load(person.page)
         self.violations += [
             f"{state}: {rule['id']}: {node['html'][:200]} ({node['failureSummary']})"
