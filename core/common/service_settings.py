@@ -1,4 +1,4 @@
-"""Where a service is and what a request to it carries, as values. core.settings reads them from variables."""
+"""The address, key and headers of a service, as values. core.settings reads them from variables."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOT_IN_HOST = re.compile(r"[:/@\s\[\]]")
 
 @dataclass(frozen=True, slots=True)
 class ServiceSettings:
-    """Where one service is, and what a request to it carries.
+    """The address of one service, its API key, and further headers for each request to it.
 
     `base_url` is None for OpenAI itself. `api_key` is "" if there is no key. `headers` are further headers.
     If neither a URL nor a key is set, the offline engine stands in for the service. The variables are the

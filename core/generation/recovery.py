@@ -61,10 +61,11 @@ class Recovery:
         has ended the job because this one couldn't be reached. A response that is still arriving is left
         alone, and isn't read again before it has grown.
         """
+        with self.database.read() as session:
+            found = [(call, session.get(Job, call.job_id)) for call in self.worker.spool.calls()]
+        # As in `settle_orphans`: read the processes after the jobs.
         live = self.live_processes()
-        for call in self.worker.spool.calls():
-            with self.database.read() as session:
-                job = session.get(Job, call.job_id)
+        for call, job in found:
             if job is None or (
                 job.attempts == call.attempt and job.state == JobState.RUNNING and job.process in live
             ):
