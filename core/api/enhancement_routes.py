@@ -19,6 +19,7 @@ from core.api.documented_errors import REQUEST_ERRORS, SERVICE_ERRORS, document_
 from core.api.events import DISCONNECT_CHECK_SECONDS, KEEP_ALIVE_SECONDS, stream_slots
 from core.api.generation_routes import idempotent_request
 from core.api.schemas import EnhancedPrompt, EnhanceRequest, IdempotencyKey
+from core.provider import chat
 from core.usage.idempotency import IdempotentRequest
 
 # A request waits up to 30 seconds for an earlier request with the same idempotency key.
@@ -68,36 +69,36 @@ async def enhance_prompt(
         studio.enhancement_orders.enhance_request, user, body.request(), queue_chunk, idempotency=idempotent
     )
     with stream_slots(request).occupy(user.user_id) as has_slot:
-        text = await _start_enhancement(enhance, retries=MAX_KEY_RETRIES if has_slot else 0)
-    text.add_done_callback(lambda _: queue_chunk(None))
+        prompt = await _start_enhancement(enhance, retries=MAX_KEY_RETRIES if has_slot else 0)
+    prompt.add_done_callback(lambda _: queue_chunk(None))
     check_user = partial(run_in_threadpool, current_user, request, studio)
     if events.MEDIA_TYPE not in request.headers.get("accept", ""):
-        await next_chunk(request, chunks, text, idempotent, until_end=True)
+        await next_chunk(request, chunks, prompt, idempotent, until_end=True)
         await check_user()
-        return EnhancedPrompt(enhanced_prompt=enhanced_prompt(text))
+        return enhanced_prompt(prompt)
     try:
-        first = await asyncio.wait_for(next_chunk(request, chunks, text, idempotent), KEEP_ALIVE_SECONDS)
+        first = await asyncio.wait_for(next_chunk(request, chunks, prompt, idempotent), KEEP_ALIVE_SECONDS)
     except TimeoutError:
         first = ""
     await check_user()
     if first is None:
-        enhanced_prompt(text)  # raises an immediate error while its status can still be sent
-    stream = _delta_events(first, chunks, text, check_user)
+        enhanced_prompt(prompt)  # raises an immediate error while its status can still be sent
+    stream = _delta_events(first, chunks, prompt, check_user)
     return StreamingResponse(stream, 200, events.HEADERS, events.MEDIA_TYPE)
 
 
 async def next_chunk(
     request: Request,
     chunks: asyncio.Queue[str | None],
-    text: Future[str],
+    prompt: Future[chat.EnhancedPrompt],
     idempotent: IdempotentRequest | None,
     *,
     until_end: bool = False,
 ) -> str | None:
     """Wait for the next chunk of the streamed text and return it. Return None at the end of the text.
 
-    `chunks` receives the chunks, and `text` is the future of the whole text. With `until_end`, all chunks are
-    discarded and the function returns None. If the client disconnects, a text that hasn't started is
+    `chunks` receives the chunks, and `prompt` is the future of the whole prompt. With `until_end`, all chunks
+    are discarded and the function returns None. If the client disconnects, a text that hasn't started is
     cancelled. A request with an idempotency key is never cancelled, because the client may repeat it.
     """
     while True:
@@ -105,24 +106,26 @@ async def next_chunk(
             chunk = await asyncio.wait_for(chunks.get(), DISCONNECT_CHECK_SECONDS)
         except TimeoutError:
             if idempotent is None and await request.is_disconnected():
-                text.cancel()
+                prompt.cancel()
         else:
             if chunk is None or not until_end:
                 return chunk
 
 
-def enhanced_prompt(text: Future[str]) -> str:
-    """Return the finished prompt from the future `text`.
+def enhanced_prompt(prompt: Future[chat.EnhancedPrompt]) -> EnhancedPrompt:
+    """Return the response with the finished prompt from the future `prompt`.
 
     Raises EnhancementCancelled if the future was cancelled. If the enhancement failed, raises the ImageError
     that it failed with.
     """
-    if text.cancelled():
+    if prompt.cancelled():
         raise errors.EnhancementCancelled
-    return text.result()
+    return EnhancedPrompt.of(prompt.result())
 
 
-async def _start_enhancement(enhance: Callable[[], Future[str]], *, retries: int) -> Future[str]:
+async def _start_enhancement(
+    enhance: Callable[[], Future[chat.EnhancedPrompt]], *, retries: int
+) -> Future[chat.EnhancedPrompt]:
     """Call `enhance`, which starts the enhancement, and return the future of the enhanced prompt.
 
     If another request with the same idempotency key is running, the call is repeated up to `retries` times,
@@ -139,14 +142,14 @@ async def _start_enhancement(enhance: Callable[[], Future[str]], *, retries: int
 async def _delta_events(
     first: str | None,
     chunks: asyncio.Queue[str | None],
-    text: Future[str],
+    prompt: Future[chat.EnhancedPrompt],
     check_user: Callable[[], Awaitable[object]],
 ) -> AsyncIterator[bytes]:
     """Yield a `delta` event for each chunk, then a `done` event with the finished prompt or an `error` event.
 
     `first` is the first chunk, and `chunks` receives the others. A comment is sent after KEEP_ALIVE_SECONDS
-    without a chunk, and if `first` is empty. `text` is the future of the finished prompt. `check_user` raises
-    an ImageError if the user has lost access while the text was streamed.
+    without a chunk, and if `first` is empty. `prompt` is the future of the finished prompt. `check_user`
+    raises an ImageError if the user has lost access while the text was streamed.
     """
     chunk = first
     while chunk is not None:
@@ -157,6 +160,6 @@ async def _delta_events(
             chunk = ""
     try:
         await check_user()
-        yield events.event("done", EnhancedPrompt(enhanced_prompt=enhanced_prompt(text)))
+        yield events.event("done", enhanced_prompt(prompt))
     except errors.ImageError as error:
         yield events.error_event(error)

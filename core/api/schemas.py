@@ -15,6 +15,7 @@ from core.generation.views import Batch, JobView
 from core.prompts.recipe import Recipe
 from core.prompts.request import PromptRequest
 from core.prompts.styles import STYLES
+from core.provider import chat
 from core.usage.money import MICROS
 from core.web.urls import Urls
 
@@ -101,8 +102,8 @@ class ChangeRequest(RequestBody):
     name: str | None = None
 
 
-class MissingImage(BaseModel):
-    """The reason why an image of a batch is missing: the error of its job."""
+class ReportedError(BaseModel):
+    """The reason why an image of a batch is missing, or the error that the service reported beside a text."""
 
     code: str
     message: str
@@ -133,7 +134,7 @@ class Generated(BaseModel):
     size: str = Field(description="The first image's actual size", examples=["1024x1024"])
     price: float | None = Field(description="Total cost in USD; null if unknown")
     seconds: float = Field(description="From the request to the last image")
-    errors: list[MissingImage] = Field(
+    errors: list[ReportedError] = Field(
         description="The reason for each missing image, and what the service reported beside an image"
     )
 
@@ -150,7 +151,7 @@ class Generated(BaseModel):
             size=f"{first.width}x{first.height}",
             price=usd(batch.price),
             seconds=round(batch.seconds, 3),
-            errors=[MissingImage.of(error) for error in batch.errors],
+            errors=[ReportedError.of(error) for error in batch.errors],
         )
 
 
@@ -161,11 +162,11 @@ class JobImage(BaseModel):
     state: JobState
     partials: int = Field(description="The number of partial images so far")
     urls: list[str] = Field(description="The addresses of its images, once they are finished")
-    error: MissingImage | None
+    error: ReportedError | None
 
     @classmethod
     def of(cls, job: JobView, urls: Urls) -> Self:
-        error = MissingImage.of(job.error) if job.error else None
+        error = ReportedError.of(job.error) if job.error else None
         found = [urls.image(image_id) for image_id in job.image_ids]
         return cls(id=job.id, state=job.state, partials=job.partials, urls=found, error=error)
 
@@ -204,6 +205,15 @@ class Accepted(BaseModel):
 
 class EnhancedPrompt(BaseModel):
     enhanced_prompt: str
+    added_back: list[str] = Field(
+        description="The name and the traits that the model had left out, and that Atelier appended"
+    )
+    error: ReportedError | None = Field(description="The error that the service reported beside the text")
+
+    @classmethod
+    def of(cls, prompt: chat.EnhancedPrompt) -> Self:
+        error = ReportedError.of(StoredError.of(prompt.error)) if prompt.error else None
+        return cls(enhanced_prompt=prompt.text, added_back=list(prompt.added_back), error=error)
 
 
 class Metadata(BaseModel):

@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 
@@ -21,7 +22,8 @@ from core.prompts.request import PromptRequest
 from core.prompts.styles import find_style
 from core.prompts.validation import check_prompt_texts
 from core.provider import capabilities
-from core.provider.chat import MAX_TIMEOUTS
+from core.provider.chat import MAX_TIMEOUTS, EnhancedPrompt
+from core.responses.parsing import TokenCount
 from core.settings import Settings
 from core.usage.idempotency import IdempotencyStore, IdempotentRequest
 
@@ -58,8 +60,8 @@ class EnhancementOrders:
         on_chunk: Callable[[str], None],
         *,
         idempotency: IdempotentRequest | None = None,
-    ) -> Future[str]:
-        """Start an enhancement for an API client and return a future of the text. No draft is changed.
+    ) -> Future[EnhancedPrompt]:
+        """Start an enhancement for an API client and return a future of the prompt. No draft is changed.
 
         `on_chunk` gets each piece of the text as it arrives, in another thread. If `idempotency` is given, a
         repeated request with the same key gets the response to the first request. Raises TextRejected,
@@ -71,13 +73,13 @@ class EnhancementOrders:
         request failed, its error is raised again.
         """
         if idempotency and (earlier := self.idempotency.find(idempotency)):
-            return self._earlier_text(user, request, idempotency, earlier)
+            return self._earlier_prompt(user, request, idempotency, earlier)
         self._check(request)
         if request.style and find_style(request.style) is None:
             tips = ("Choose another style, or none.",)
             raise errors.InvalidParameter("There is no such style.", suggestions=tips, field="style")
         if idempotency and (earlier := self.idempotency.claim(idempotency)):
-            return self._earlier_text(user, request, idempotency, earlier)
+            return self._earlier_prompt(user, request, idempotency, earlier)
         try:
             future = self.enhancements.submit(user.user_id, request, on_chunk)
         except errors.ImageError:
@@ -88,14 +90,14 @@ class EnhancementOrders:
             future.add_done_callback(lambda ended: self._keep_outcome(idempotency, ended))
         return future
 
-    def _earlier_text(
+    def _earlier_prompt(
         self,
         user: SignedIn,
         request: PromptRequest,
         idempotency: IdempotentRequest,
         earlier: IdempotentResponse,
-    ) -> Future[str]:
-        """Return a finished future of the text that an earlier request with the same idempotency key got.
+    ) -> Future[EnhancedPrompt]:
+        """Return a finished future of the prompt that an earlier request with the same idempotency key got.
 
         Raises the errors of `enhance_request` for a repeated request. `earlier` is the stored row of that
         request.
@@ -105,12 +107,29 @@ class EnhancementOrders:
         body = earlier.body or {}
         if earlier.status not in (None, HTTPStatus.OK):
             raise StoredError.from_json(body).to_error()
-        text = body.get("text") or self.enhancements.cached_text(user.user_id, request)
-        if text is None:
+        prompt = self._stored_prompt(body) or self.enhancements.find_cached(user.user_id, request)
+        if prompt is None:
             raise errors.OutcomeUnknown(details="the app was stopped while the call was in flight")
-        done: Future[str] = Future()
-        done.set_result(text)
+        done: Future[EnhancedPrompt] = Future()
+        done.set_result(prompt)
         return done
+
+    def _stored_prompt(self, body: dict[str, Any]) -> EnhancedPrompt | None:
+        """Return the prompt in `body`, which `_keep_outcome` stored, or None if `body` has none."""
+        if not body.get("text"):
+            return None
+        # Rows of earlier releases have the text alone.
+        error = StoredError.from_json(body["error"]).to_error() if body.get("error") else None
+        return EnhancedPrompt(
+            text=body["text"],
+            added_back=tuple(body.get("added_back", ())),
+            usage=TokenCount(),
+            request_id=None,
+            model=self.settings.default_text_model,
+            price_micros=None,
+            seconds=0.0,
+            error=error,
+        )
 
     @property
     def _longest_call(self) -> timedelta:
@@ -118,7 +137,7 @@ class EnhancementOrders:
         longest = self.settings.connect_timeout + (MAX_TIMEOUTS + 1) * self.settings.text_timeout
         return timedelta(seconds=longest)
 
-    def _keep_outcome(self, idempotency: IdempotentRequest, ended: Future[str]) -> None:
+    def _keep_outcome(self, idempotency: IdempotentRequest, ended: Future[EnhancedPrompt]) -> None:
         """Store the text or the error of an ended request under its idempotency key.
 
         If the request was cancelled or failed free of charge, make the key available again instead. If the
@@ -131,7 +150,10 @@ class EnhancementOrders:
             elif isinstance(error, errors.ImageError):
                 self.idempotency.store_response(idempotency, error.status, asdict(StoredError.of(error)))
             elif error is None:
-                self.idempotency.store_response(idempotency, HTTPStatus.OK, {"text": ended.result()})
+                prompt = ended.result()
+                beside = asdict(StoredError.of(prompt.error)) if prompt.error else None
+                body = {"text": prompt.text, "added_back": prompt.added_back, "error": beside}
+                self.idempotency.store_response(idempotency, HTTPStatus.OK, body)
         except errors.ImageError as fault:
             log.error("idempotent_response_not_stored", code=fault.code, details=fault.details)
 

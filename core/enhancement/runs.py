@@ -117,8 +117,10 @@ class Enhancements:
             raise
         future.add_done_callback(partial(self._end_run, user_id))
 
-    def submit(self, user_id: str, request: PromptRequest, on_chunk: Callable[[str], None]) -> Future[str]:
-        """Start an enhancement for an API client and return a future of the text. No draft is changed.
+    def submit(
+        self, user_id: str, request: PromptRequest, on_chunk: Callable[[str], None]
+    ) -> Future[EnhancedPrompt]:
+        """Start an enhancement for an API client and return a future of the prompt. No draft is changed.
 
         `on_chunk` gets each piece of the text, in a worker thread. The future can be cancelled until the call
         starts. A call that has started always finishes, and its text is cached. Raises RequestRateExceeded if
@@ -132,9 +134,9 @@ class Enhancements:
                     retry_after=1,
                 )
             self._submitted[user_id] += 1
-        future: Future[str] = Future()
+        future: Future[EnhancedPrompt] = Future()
         future.add_done_callback(partial(self._count_down, user_id))
-        waiter = Waiter[CallResult](on_chunk, future, lambda result: result.enhanced.text)
+        waiter = Waiter[CallResult](on_chunk, future, lambda result: result.enhanced)
         self._join_or_call(user_id, request, waiter)
         return future
 
@@ -145,9 +147,9 @@ class Enhancements:
         """
         return self._runs.get(user_id)
 
-    def cached_text(self, user_id: str, request: PromptRequest) -> str | None:
+    def find_cached(self, user_id: str, request: PromptRequest) -> EnhancedPrompt | None:
         cached = self._enhancer.find_cached(user_id, request)
-        return cached.text if cached else None
+        return as_enhanced(cached) if cached else None
 
     def close(self, *, grace_seconds: float = 0) -> bool:
         """Start no more calls, and wait at most `grace_seconds` for the running calls.
@@ -235,7 +237,7 @@ class Enhancements:
         if worker.cancelled():
             call.cancel()
 
-    def _count_down(self, user_id: str, _future: Future[str]) -> None:
+    def _count_down(self, user_id: str, _future: Future[EnhancedPrompt]) -> None:
         with self._lock:
             self._submitted[user_id] -= 1
 

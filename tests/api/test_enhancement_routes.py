@@ -23,6 +23,7 @@ from core.api.events import (
 )
 from core.database.models import Usage
 from core.errors import EnhancementCancelled
+from core.provider.chat import EnhancedPrompt
 from core.studio import Studio
 from core.usage.idempotency import IdempotentRequest
 from tests.support.api_clients import ENHANCE, FOX, Person, count_enhancements, error_of, events_of, rows
@@ -43,7 +44,7 @@ DISCONNECTED = {"type": "http.disconnect"}
 
 
 def test_a_text_that_has_not_started_is_cancelled_when_the_client_disconnects() -> None:
-    text: Future[str] = Future()
+    text: Future[EnhancedPrompt] = Future()
 
     async def wait() -> None:
         chunks: asyncio.Queue[str | None] = asyncio.Queue()
@@ -65,7 +66,7 @@ def test_a_text_that_has_not_started_is_cancelled_when_the_client_disconnects() 
 def test_a_started_or_repeatable_text_is_not_cancelled(
     idempotent: IdempotentRequest | None, started: bool
 ) -> None:
-    text: Future[str] = Future()
+    text: Future[EnhancedPrompt] = Future()
     if started:
         text.set_running_or_notify_cancel()
 
@@ -115,7 +116,9 @@ def test_an_enhancement_does_not_change_the_draft_and_is_counted(
 ) -> None:
     before = studio.drafts.load(owner.user.user_id)
     responses = [owner.program().post(ENHANCE, json=FOX | {"style": "ink"}) for _ in range(2)]
-    assert [set(response.json()) for response in responses] == [{"enhanced_prompt"}] * 2
+    assert [set(response.json()) for response in responses] == [
+        {"enhanced_prompt", "added_back", "error"}
+    ] * 2
     assert responses[0].json() == responses[1].json()
     assert studio.drafts.load(owner.user.user_id) == before
     assert studio.enhancements.current(owner.user.user_id) is None
@@ -134,6 +137,26 @@ def test_an_enhancement_streams_on_request(owner: Person) -> None:
     assert stream_events[-1][0] == "done"
     again = owner.client.post(ENHANCE, json=FOX)
     assert json.loads(stream_events[-1][1]) == again.json()
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("accept", ["application/json", "text/event-stream"])
+def test_an_error_beside_the_text_and_what_was_added_back_are_told(
+    studio: Studio, owner: Person, service: OpenAIService, accept: str
+) -> None:
+    body = {
+        "choices": [{"message": {"content": "A quiet harbour."}, "finish_reason": "stop"}],
+        "error": {"code": "partial_failure", "message": "1 of 2 parts failed"},
+    }
+    service.script(Behaviour(raw=json.dumps(body).encode()))
+    key = {"Idempotency-Key": "a"}
+    first = owner.program().post(ENHANCE, json=FOX, headers=key | {"Accept": accept})
+    told = first.json() if accept == "application/json" else json.loads(events_of(first.text)[-1][1])
+    assert told["enhanced_prompt"].startswith("A quiet harbour.")
+    assert FOX["name"] in told["added_back"]
+    assert "1 of 2 parts failed" in told["error"]["details"]
+    repeated = owner.program().post(ENHANCE, json=FOX, headers=key)
+    assert (repeated.json(), count_enhancements(service)) == (told, 1)
 
 
 @ON_SQLITE

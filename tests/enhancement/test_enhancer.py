@@ -162,7 +162,7 @@ def test_a_cached_text_needs_no_budget(
     paid = spent_today(database, user, clock)
     without_budget = open_enhancements(budget_day_usd=0)
     assert HELLO in enhanced_text(without_budget, user)
-    assert HELLO in without_budget.submit(user.id, FOX, ignore).result(timeout=30)
+    assert HELLO in without_budget.submit(user.id, FOX, ignore).result(timeout=30).text
     assert (count_calls(service), spent_today(database, user, clock)) == (1, paid)
 
 
@@ -170,7 +170,7 @@ def test_a_model_without_a_price_is_refused_once_the_budget_is_spent(
     open_enhancements: Callable[..., Enhancements], service: OpenAIService, user: User
 ) -> None:
     within_budget = open_enhancements(text_model="another-writer", budget_day_usd=1)
-    assert HELLO in within_budget.submit(user.id, FOX, ignore).result(timeout=30)
+    assert HELLO in within_budget.submit(user.id, FOX, ignore).result(timeout=30).text
     spent = open_enhancements(text_model="another-writer", budget_day_usd=0)
     with pytest.raises(errors.BudgetSpent):
         spent.submit(user.id, request_number(1), ignore)
@@ -224,7 +224,7 @@ def busy_database(database: Database, user: User, monkeypatch: pytest.MonkeyPatc
 def test_without_a_budget_the_call_is_sent_even_if_the_database_is_busy(
     open_enhancements: Callable[..., Enhancements], busy_database: Database, user: User
 ) -> None:
-    assert HELLO in open_enhancements(busy_database).submit(user.id, FOX, ignore).result(timeout=30)
+    assert HELLO in open_enhancements(busy_database).submit(user.id, FOX, ignore).result(timeout=30).text
 
 
 @ON_SQLITE

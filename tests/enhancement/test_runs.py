@@ -158,7 +158,7 @@ def test_concurrent_identical_requests_are_paid_once(
     texts = [enhancements.submit(user.id, FOX, chunks.append) for chunks in received]
     enhancements.start(user.id, FOX, DRAFT)
     run_text = wait_for_end(enhancements, user).text
-    assert {text.result(timeout=30) for text in texts} == {run_text}
+    assert {text.result(timeout=30).text for text in texts} == {run_text}
     assert {"".join(chunks) for chunks in received} == {"".join(received[0])}
     assert count_calls(service) == 1
     outcomes = ["ok", *["saved"] * MAX_CONCURRENT_PER_USER]
@@ -172,7 +172,7 @@ def test_a_rewrite_and_another_user_get_calls_of_their_own(
     texts = [enhancements.submit(each.id, FOX, ignore) for each in (user, other_user)]
     enhancements.start(user.id, FOX, DRAFT, rewrite=True)
     wait_for_end(enhancements, user)
-    assert all(HELLO in text.result(timeout=30) for text in texts)
+    assert all(HELLO in text.result(timeout=30).text for text in texts)
     assert count_calls(service) == 3
 
 
@@ -182,7 +182,7 @@ def test_cancelling_one_request_leaves_the_others(
     service.script(Behaviour(latency=1))
     first, second = (enhancements.submit(user.id, FOX, ignore) for _ in range(2))
     first.cancel()
-    assert HELLO in second.result(timeout=30)
+    assert HELLO in second.result(timeout=30).text
     assert count_calls(service) == 1
 
 
@@ -194,7 +194,7 @@ def test_a_failure_reaches_every_request_and_is_recorded_once(
     failures = {type(text.exception(timeout=30)) for text in texts}
     assert failures == {errors.EnhancementTooLong}
     assert [call.outcome for call in calls()] == ["failed"]
-    assert HELLO in enhancements.submit(user.id, FOX, ignore).result(timeout=30)
+    assert HELLO in enhancements.submit(user.id, FOX, ignore).result(timeout=30).text
 
 
 def test_a_failed_run_can_be_started_again(
