@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -43,8 +43,11 @@ from core.web.lazy_app import LazyApp
 from core.web.proxies import TrustedProxies, disable_uvicorn_proxy_headers
 from core.web.request_context import ClientInfoMiddleware, RequestIdMiddleware
 from core.web.security_headers import page_policy
+from core.web.socket_guard import SocketGuard
+from core.web.socket_limits import SIGNED_IN
 from pages.ui.error_panel import on_script_error
 from pages.ui.polling import drop_stale_polls
+from pages.ui.socket_messages import read_message
 
 gc.freeze()
 gc.enable()
@@ -207,14 +210,31 @@ def open_listener(settings: Settings) -> socket.socket:
 def serve(listener: socket.socket) -> None:
     """Serve the app on `listener` with uvicorn, until the process is asked to stop.
 
-    The options of uvicorn are the same as those of `streamlit run`.
+    The options of uvicorn are the same as those of `streamlit run`, but messages of the page are limited to
+    the size that is accepted, so that no larger one is held in memory.
     """
-    config = uvicorn.Config(app, ws="websockets-sansio", ws_per_message_deflate=False, log_level="warning")
+    config = uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_max_size=SIGNED_IN.max_bytes,
+        ws_per_message_deflate=False,
+        log_level="warning",
+    )
     # Filter instead of setting a level, because Streamlit sets these loggers' level again. Without the
     # filter, the health checks of a proxy would fill the log.
     for name in ("uvicorn.access", "uvicorn.error"):
         logging.getLogger(name).addFilter(lambda line: line.levelno >= logging.WARNING)
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def user_id_of(cookies: Mapping[str, str]) -> str | None:
+    """Return the id of the user whose session cookie is in `cookies`, or None.
+
+    Raises DatabaseError if the session can't be read.
+    """
+    studio = bootstrap.studio()
+    user = studio.sessions.authenticate(studio.cookie.token(cookies))
+    return user.user_id if user else None
 
 
 def streamlit_files() -> frozenset[str]:
@@ -252,6 +272,7 @@ app = st.App(
             files=streamlit_files(),
         ),
         Middleware(ClientInfoMiddleware),
+        Middleware(SocketGuard, read_message=read_message, find_user=user_id_of),
     ],
     routes=[
         *health_routes(Readiness(lambda: bootstrap.studio().readiness_checks)),
