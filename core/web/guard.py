@@ -133,6 +133,9 @@ def check(scope: Scope, settings: Settings, files: Collection[str] = ()) -> None
     # No route has a control character in its path, but Streamlit would respond to some of these paths.
     if any(unicodedata.category(character) == "Cc" for character in scope["path"]):
         raise errors.PageNotFound
+    # Streamlit would reject such a path itself, with a text that isn't one of Atelier's errors.
+    if ".." in scope["path"].replace("\\", "/").split("/"):
+        raise errors.PageNotFound
     headers = Headers(scope=scope)
     hosts = headers.getlist("host")
     if len(hosts) != 1 or not is_served(hosts[0], settings):

@@ -106,35 +106,40 @@ class SocketGuard:
         with suppress(errors.ImageError):
             user_id = await run_in_threadpool(self._find_user, HTTPConnection(scope).cookies)
         policy = SIGNED_IN if user_id else VISITOR
-        shares = (self._shares.of_owner(user_id, host), self._shares.of_address(host))
-        return _Client(host, user_id, policy, shares, self._lines)
+        owner, of_address = self._shares.of_owner(user_id, host), self._shares.of_address(host)
+        return _Client(host, user_id, policy, owner, of_address, self._lines)
 
 
 @dataclass(frozen=True, slots=True)
 class _Client:
-    """Who opens a socket, and the limits that apply. `shares` are those of the owner and of the address."""
+    """Who opens a socket, and the limits that apply.
+
+    `owner` is what the user has used, or what all visitors from `address` have used. `of_address` is what
+    users and visitors from `address` have used together.
+    """
 
     address: str
     user_id: str | None
     policy: Policy
-    shares: tuple[Share, Share]
+    owner: Share
+    of_address: Share
     lines: LineLimit
 
     def refusal(self) -> str | None:
         """Return the reason why the client can't open another socket now, or None if it can."""
-        if not all(share.has_room for share in self.shares):
+        if not (self.owner.has_room and self.of_address.has_room):
             return "too_many_sockets"
         return "connects_too_often" if self.wait(1) > MAX_CONNECT_SECONDS else None
 
     def change_sockets(self, by: int) -> None:
-        for share in self.shares:
-            share.sockets += by
+        self.owner.sockets += by
+        self.of_address.sockets += by
 
     def wait(self, runs: float) -> float:
-        return max(share.bucket.wait(runs) for share in self.shares)
+        return max(self.owner.bucket.wait(runs), self.of_address.bucket.wait(runs))
 
     def take(self, runs: float) -> float:
-        return max(share.bucket.take(runs) for share in self.shares)
+        return max(self.owner.bucket.take(runs), self.of_address.bucket.take(runs))
 
     def report(self, reason: str) -> None:
         left_out = self.lines.admit(reason)
@@ -215,7 +220,8 @@ class _Socket:
         return self._flooded("too_many_waiting") if len(self._waiting) > MAX_WAITING else None
 
     def _flooded(self, reason: str) -> int:
-        self._client.take(FLOOD_COST)
+        # Others at the same address don't pay for it.
+        self._client.owner.bucket.take(FLOOD_COST)
         self._client.report(reason)
         return POLICY_VIOLATION
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Self
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -23,10 +22,12 @@ def rerun(**fields: Any) -> bytes:
 
 
 class Tab:
-    """A connected tab: of a visitor, or of the user whose session has this `token`."""
+    """`with Tab(url) as tab:` is a connected tab of a visitor, or of the user with this session token."""
+
+    socket: ClientConnection
 
     def __init__(self, base_url: str, token: str | None = None) -> None:
-        self.socket: ClientConnection = connect(
+        self._connecting = connect(
             f"{base_url.replace('http', 'ws', 1)}/_stcore/stream",
             additional_headers={"Cookie": f"{LEGACY_COOKIE}={token}"} if token else {},
             subprotocols=["streamlit"],  # type: ignore[list-item]
@@ -37,12 +38,11 @@ class Tab:
         )
 
     def __enter__(self) -> Self:
+        self.socket = self._connecting.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.socket.close()
+    def __exit__(self, *error: Any) -> None:
+        self._connecting.__exit__(*error)
 
     def send(self, *messages: bytes) -> bool:
         """Send all `messages`, and return whether the socket was still open after the last one."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from http.client import HTTPConnection
 
 import httpx2
 import pytest
@@ -278,6 +280,30 @@ def test_an_unknown_address_is_a_json_error_for_programs_and_a_page_for_browsers
     page = httpx2.get(app.base_url + path, headers={"Accept": "text/html,*/*"}, trust_env=False)
     assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert '<a href="/">' in page.text
+
+
+CLIMBING = (
+    "/api/../x",
+    "/api/images/..",
+    "/api/images/%2e%2e/x",
+    "/api/images/..%5Cx",
+    "/api/..//x",
+    "/auth/..",
+)
+
+
+@pytest.mark.parametrize("path", [*CLIMBING, "/..", "//api/images", "/api//%5C%5Cx", "/C:/api"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+def test_a_path_that_climbs_up_gets_our_error(app: AppProcess, method: str, path: str) -> None:
+    """Sent as it stands: other clients resolve such a path first."""
+    connection = HTTPConnection("127.0.0.1", app.port, timeout=60)
+    connection.request(method, path)
+    answer = connection.getresponse()
+    error = json.loads(answer.read())["error"]
+    connection.close()
+    assert answer.status in (401, 404)
+    assert error["code"] in ("IMG-REQ-PAGE-001", "IMG-FIND-001", "IMG-AUTH-SESSION-001")
+    assert "Traceback" not in app.output
 
 
 @pytest.mark.parametrize("path", ["/", "/gallery", "/favicon.png", "/manifest.json"])
