@@ -89,12 +89,14 @@ class Enhancer:
             for chunk in stream:
                 on_chunk(chunk)
         except errors.ImageError as error:
+            if self._offline:
+                error.of_free_call()
             self._record_failure(call_id, replace(call, seconds=time.monotonic() - started), error)
             raise
         except Exception as error:
             log.exception("enhancement_crashed")
-            failure = errors.ImagePromptError(details=repr(error))
-            failure.charged = None
+            failure = errors.ImagePromptError(details=errors.exception_text(error))
+            failure.charged = False if self._offline else None
             self._record_failure(call_id, replace(call, seconds=time.monotonic() - started), failure)
             raise failure from error
         self._store(user_id, request, stream.result)

@@ -109,7 +109,8 @@ class EnhancementOrders:
             raise StoredError.from_json(body).to_error()
         prompt = self._stored_prompt(body) or self.enhancements.find_cached(user.user_id, request)
         if prompt is None:
-            raise errors.OutcomeUnknown(details="the app was stopped while the call was in flight")
+            unknown = errors.OutcomeUnknown(details="the app was stopped while the call was in flight")
+            raise unknown.of_free_call() if self.settings.text_service.offline else unknown
         done: Future[EnhancedPrompt] = Future()
         done.set_result(prompt)
         return done

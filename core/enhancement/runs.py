@@ -216,7 +216,7 @@ class Enhancements:
         except Exception as error:
             # The waiters must also be told of an unexpected error, or they would wait for ever.
             log.exception("enhancement_crashed")
-            call.fail(errors.ImagePromptError(details=repr(error)))
+            call.fail(errors.ImagePromptError(details=errors.exception_text(error)))
         else:
             self._finish(user_id, call, CallResult(enhanced))
 
@@ -251,7 +251,7 @@ class Enhancements:
             known = (
                 error
                 if isinstance(error, errors.ImageError)
-                else errors.ImagePromptError(details=repr(error))
+                else errors.ImagePromptError(details=errors.exception_text(error))
             )
             if text := known.unfinished_text:
                 self._update_draft(lambda: self._drafts.add_unfinished(user_id, text, run.draft_id))

@@ -7,7 +7,7 @@ ImageError                          IMG-GEN-001
 │   ├── CertificateUntrusted, SchemeWrong, ProxyRejected
 │   ├── OutcomeUnknown: ResponseTimeout, ResponseLost, ResponseTruncated
 │   ├── BadResponse: WebPageReceived, NoImage, ImageNotDownloaded, ServiceAddressWrong
-│   ├── BadImage, InvalidParameter: RequestRefused
+│   ├── BadImage, InvalidParameter: RequestRefused, FaultUnknown
 │   ├── ParameterRefused, HeaderMissing, EditsUnsupported, RequestTooLarge, ModelUnavailable, ModelRetired
 │   └── JobNotRetryable, RecipeUnreadable, JobCancelled
 ├── ImagePromptError                IMG-PRM-ENH-001: prompts and their enhancement
@@ -60,7 +60,15 @@ from core.errors.accounts import (
     UsernameRejected,
     UsernameTaken,
 )
-from core.errors.base import COST_MESSAGES, ImageError, all_errors, by_code, terminal_message
+from core.errors.advice import for_administrator
+from core.errors.base import (
+    COST_MESSAGES,
+    ImageError,
+    all_errors,
+    by_code,
+    exception_text,
+    terminal_message,
+)
 from core.errors.generation import (
     BadImage,
     BadResponse,
@@ -69,6 +77,7 @@ from core.errors.generation import (
     CertificateUntrusted,
     ConnectionLost,
     EditsUnsupported,
+    FaultUnknown,
     HeaderMissing,
     ImageGenerationError,
     ImageNotDownloaded,
@@ -183,6 +192,7 @@ __all__ = [
     "EnhancementRefused",
     "EnhancementTooLong",
     "EnhancementTruncated",
+    "FaultUnknown",
     "FieldsRejected",
     "FileDamaged",
     "FileMissing",
@@ -264,6 +274,8 @@ __all__ = [
     "WebPageReceived",
     "all_errors",
     "by_code",
+    "exception_text",
+    "for_administrator",
     "scrub",
     "terminal_message",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from core.errors.redaction import scrub
+from core.errors.advice import for_administrator
+from core.errors.redaction import hide_addresses, scrub
 
 # A sentence on the cost for each value of `ImageError.charged`.
 COST_MESSAGES = {
@@ -22,6 +23,8 @@ class ImageError(Exception):
     - `message` and `suggestions` are for users; `details` is technical. Secrets are removed from `message`
       and `details`.
     - `text_message` and `text_suggestions`: what an enhancement says instead, if they aren't empty.
+    - `free_message` and `free_suggestions`: what a call to the offline engine says instead, if they aren't
+      empty.
     - `retryable`: whether the same request may succeed later.
     - `charged`: whether the image service has charged for the call; None if that is unknown.
     - `categories`: the reasons that the service's moderation gave for blocking a prompt.
@@ -42,6 +45,8 @@ class ImageError(Exception):
     )
     text_message: str = ""
     text_suggestions: tuple[str, ...] = ()
+    free_message: str = ""
+    free_suggestions: tuple[str, ...] = ()
     retryable: ClassVar[bool] = True
     charged: bool | None = False
     categories: tuple[str, ...] = ()
@@ -63,10 +68,10 @@ class ImageError(Exception):
         request_id: str | None = None,
     ) -> None:
         if message is not None:
-            self.message = scrub(message)
+            self.message = scrub(hide_addresses(message))
         if suggestions is not None:
             self.suggestions = suggestions
-        self.details = scrub(details)
+        self.details = scrub(hide_addresses(details))
         self.field = field
         self.retry_after = retry_after
         self.request_id = request_id
@@ -76,6 +81,13 @@ class ImageError(Exception):
         """Word this error for a call that enhances a prompt instead of buying images, and return it."""
         self.message = self.text_message or self.message.replace("image service", "text service")
         self.suggestions = self.text_suggestions or self.suggestions
+        return self
+
+    def of_free_call(self) -> Self:
+        """Word this error for a call to the offline engine, which never charges, and return it."""
+        self.message = self.free_message or self.message
+        self.suggestions = self.free_suggestions or self.suggestions
+        self.charged = False
         return self
 
     def __str__(self) -> str:
@@ -95,8 +107,13 @@ def by_code(code: str) -> type[ImageError] | None:
     return next((kind for kind in all_errors() if kind.code == code), None)
 
 
+def exception_text(error: BaseException) -> str:
+    """Return the class and the message of an exception, such as "KeyError: 'size'"."""
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
 def terminal_message(error: ImageError) -> str:
-    """Return the message, code, details and suggestions of an error as text for a terminal."""
+    """Return the message, code, details and suggestions of an error as text for an operator's terminal."""
     details = f"\n  ({error.details})" if error.details else ""
-    tips = "".join(f"\n  - {tip}" for tip in error.suggestions)
+    tips = "".join(f"\n  - {tip}" for tip in map(for_administrator, error.suggestions))
     return f"{error.message} [{error.code}]{details}{tips}"

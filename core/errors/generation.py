@@ -129,6 +129,8 @@ class BudgetSpent(ImageGenerationError):
 class OutcomeUnknown(ImageGenerationError):
     code, status, retryable = "IMG-GEN-UNKNOWN-001", 504, False
     message = "Outcome unknown: the service may have charged for this."
+    free_message = "The image was interrupted."
+    free_suggestions = ("Choose Try again or Dismiss. Both are free.",)
     suggestions: tuple[str, ...] = (
         "You may be charged twice if you try again.",
         "Check the service's usage page if the cost matters.",
@@ -139,6 +141,7 @@ class OutcomeUnknown(ImageGenerationError):
 class ResponseTimeout(OutcomeUnknown):
     code = "IMG-GEN-UNKNOWN-002"
     message = "Outcome unknown: no answer came in time, and the service may have charged for this."
+    free_message = "No answer came in time."
     suggestions = (
         *OutcomeUnknown.suggestions,
         "If it happens often, ask your administrator to raise IMAGE_TIMEOUT.",
@@ -148,6 +151,7 @@ class ResponseTimeout(OutcomeUnknown):
 class ResponseLost(OutcomeUnknown):
     code = "IMG-GEN-UNKNOWN-003"
     message = "Outcome unknown: the connection was lost, and the service may have charged for this."
+    free_message = "The connection was lost before the image arrived."
     suggestions = (
         *OutcomeUnknown.suggestions,
         "If it happens often, ask your administrator to check the network and the proxy.",
@@ -160,6 +164,7 @@ class ResponseTruncated(OutcomeUnknown):
         "Outcome unknown: the answer ended before the image was complete, and the service may have charged "
         "for this."
     )
+    free_message = "The answer ended before the image was complete."
 
 
 class BadResponse(ImageGenerationError):
@@ -249,6 +254,14 @@ class RequestRefused(InvalidParameter):
     )
     text_message = message
     text_suggestions = suggestions
+
+
+class FaultUnknown(InvalidParameter):
+    code = "IMG-GEN-PARAM-004"
+    message = "The word after !fail names no fault that the offline engine can simulate."
+    suggestions = ("Replace the word, or remove !fail from the prompt.",)
+    text_message = ""
+    text_suggestions = ("Replace the word, or remove !fail from the description.",)
 
 
 class HeaderMissing(ImageGenerationError):

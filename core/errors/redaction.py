@@ -1,4 +1,4 @@
-"""Removes secrets from text: API keys, tokens, passwords and credentials in URLs."""
+"""Removes from text what must not be shown: secrets, and Python's names for objects in memory."""
 
 from __future__ import annotations
 
@@ -33,6 +33,14 @@ _NAMED = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
+
+# What Python prints for an object without a text of its own, such as `<_io.BytesIO object at 0x7f…>`.
+_ADDRESS = re.compile(r"<(?:[\w.]{1,200}\.)?(\w{1,80})\b[^<>\n]{0,200} at 0x[0-9a-f]{4,16}>", re.IGNORECASE)
+
+
+def hide_addresses(text: str) -> str:
+    """Return `text` with each object that is named by its address in memory replaced by its class's name."""
+    return _ADDRESS.sub(r"\1", text) if " at 0x" in text else text
 
 
 def scrub(text: str) -> str:

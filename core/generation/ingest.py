@@ -191,6 +191,8 @@ class Ingest:
         The images are added even if the job has already ended, because they were paid for.
         """
         error = next((file.error for file in files if file.error), None) or _reported_error(metadata)
+        if error and self.offline:
+            error.of_free_call()
         usable = any(file.info for file in files)
         with self.database.write() as session:
             # Lock the job's row. Another process with the same response waits here, then finds the images.

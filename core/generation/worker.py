@@ -56,6 +56,7 @@ SETTLE_RETRY_SECONDS = (0.2, 0.5, 1)
 LISTEN_SECONDS = 3600
 # So many late responses are waited for at once. Further ones hold their place among the running jobs.
 MAX_LATE_CALLS = 64
+_INTERRUPTED = "the app was stopped while the call was in flight"
 T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
@@ -347,6 +348,7 @@ class Worker:
 
     def _fail(self, job: Job, error: errors.ImageError) -> None:
         """Put a job whose call failed back into the queue. If no further attempt is made, end the job."""
+        error = self._worded(error)
         wait = self._retry_wait(job, error)
         if wait is None or not self._requeue(job, error, self.clock() + timedelta(seconds=wait)):
             self._end(job, error)
@@ -439,7 +441,11 @@ class Worker:
         between attempts to write to the database.
         """
         log.error("job_abandoned", job_id=job.id, exc_info=fault)
-        error = errors.OutcomeUnknown(details=f"{fault!r}; received files are kept under images/{job.id}")
+        error = self._worded(
+            errors.OutcomeUnknown(
+                details=f"{errors.exception_text(fault)}; received files are kept under images/{job.id}"
+            )
+        )
         try:
             self._retry_store(partial(self._end, job, error), waits)
         except errors.ImageError:
@@ -471,7 +477,7 @@ class Worker:
 
     def _adopt_or_fail(self, job: Job) -> bool:
         """Call `adopt`, and return its result. If it finds no image, put the job back or end it."""
-        error: errors.ImageError = self._interrupted()
+        error: errors.ImageError = errors.OutcomeUnknown(details=_INTERRUPTED)
         try:
             if self.adopt(job):
                 return True
@@ -490,14 +496,9 @@ class Worker:
         if spooled and spooled.body:
             self._put(unreadable_response_key(job), spooled.body)
 
-    def _interrupted(self) -> errors.OutcomeUnknown:
-        details = "the app was stopped while the call was in flight"
-        if not self.offline:
-            return errors.OutcomeUnknown(details=details)
-        tips = ("Choose Try again or Dismiss. Both are free.",)
-        error = errors.OutcomeUnknown("The image was interrupted.", suggestions=tips, details=details)
-        error.charged = False
-        return error
+    def _worded(self, error: errors.ImageError) -> errors.ImageError:
+        """Return `error`, worded for the engine in use: the offline engine never charges."""
+        return error.of_free_call() if self.offline else error
 
 
 def _call_of(job: Job) -> SpooledCall:
@@ -533,4 +534,4 @@ def _fault_as(kind: type[errors.ImageError]) -> Iterator[None]:
         raise
     except Exception as error:
         log.exception("generation_fault")
-        raise kind(details=repr(error)) from error
+        raise kind(details=errors.exception_text(error)) from error

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from core.common.media_types import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
 from core.errors import BadImage
@@ -132,7 +132,14 @@ def opened(data: bytes) -> Iterator[Image.Image]:
                 raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS}")
             yield image
     except DECODE_ERRORS as error:
-        raise BadImage(details=f"{len(data)} bytes: {error or type(error).__name__}") from error
+        raise BadImage(details=f"{len(data)} bytes: {decode_problem(error)}") from error
+
+
+def decode_problem(error: Exception) -> str:
+    """Return why an image can't be decoded."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image in a known format"
+    return str(error) or type(error).__name__
 
 
 def download_copy(data: bytes, *, recipe_text: dict[str, str] | None) -> bytes:

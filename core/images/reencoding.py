@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from core.common.media_types import MEGABYTE
 from core.errors import MaskRejected, UploadRejected, UploadTooLarge
 from core.images.colours import to_srgb, with_eight_bits
-from core.images.image_files import DECODE_ERRORS, opened
+from core.images.image_files import DECODE_ERRORS, decode_problem, opened
 
 # The size of a camera's photo. Decoded, it takes up to 100 MB of memory.
 MAX_PIXELS = 25_000_000
@@ -99,7 +99,7 @@ def _opened(file: BinaryIO, max_bytes: int, *, field: str = "image") -> Iterator
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_many_pixels(field) from error
     except DECODE_ERRORS as error:
-        raise UploadRejected(details=_reason(error), field=field) from error
+        raise UploadRejected(details=decode_problem(error), field=field) from error
 
 
 def _check_shape(image: Image.Image, field: str) -> None:
@@ -127,11 +127,3 @@ def _encoded(pixels: Image.Image, kind: str) -> ReencodedImage:
     if file.tell() > MAX_ENCODED_BYTES:
         raise UploadTooLarge("Once re-encoded, this image is too large for the service.", field="image")
     return ReencodedImage(file.getvalue(), Image.MIME[kind], *pixels.size)
-
-
-def _reason(error: Exception) -> str:
-    """Return the text of `error`, or the name of its type if the text contains a memory address.
-
-    Some of Pillow's messages contain one.
-    """
-    return type(error).__name__ if "object at 0x" in str(error) else str(error)

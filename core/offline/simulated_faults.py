@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
 
-_FAULT_CALL = re.compile(r"!fail\s+([a-z]+)", re.IGNORECASE)
+from core.responses.error_classes import UNKNOWN_FAULT
+
+_FAULT_CALL = re.compile(r"!fail(?![\w-])(?:\s+(\w{1,40}))?", re.IGNORECASE)
 
 
 class FaultKind(Enum):
@@ -160,10 +162,12 @@ FAULTS: Mapping[str, Fault] = {
 def fault_in(text: str) -> Fault | None:
     """Return the fault that `text` asks for with `!fail NAME`, or None if `text` has no `!fail`.
 
-    If the name is unknown, the returned fault is an error response that lists the known names.
+    If the name is missing or unknown, the returned fault is an error response that lists the known names.
     """
     call = _FAULT_CALL.search(text)
     if call is None:
         return None
-    unknown = f"Unknown word after !fail: {call[1]!r}. Known words: {', '.join(FAULTS)}."
-    return FAULTS.get(call[1].lower(), Fault(message=unknown, code="invalid_value", param="prompt"))
+    name = call[1] or ""
+    known = f"After !fail, write one of these words: {', '.join(FAULTS)}."
+    unknown = f"There is no fault “{name}”. {known}" if name else known
+    return FAULTS.get(name.lower(), Fault(message=unknown, code=UNKNOWN_FAULT, param="prompt"))

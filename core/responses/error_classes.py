@@ -17,6 +17,7 @@ from core.errors import (
     ContentFiltered,
     ContextTooSmall,
     EditsUnsupported,
+    FaultUnknown,
     HeaderMissing,
     ImageError,
     ImageGenerationError,
@@ -43,6 +44,8 @@ from core.errors import (
     ServiceTimeout,
 )
 
+# The code of the offline engine for a word after `!fail` that it doesn't know.
+UNKNOWN_FAULT = "unknown_fault"
 # Upper and lower case, and signs other than letters and digits, don't matter. A code that begins with
 # "base_resp." is MiniMax's. A code that is only a number is Zhipu's or SiliconFlow's.
 _CODES: dict[type[ImageError], str] = {
@@ -90,6 +93,7 @@ _CODES: dict[type[ImageError], str] = {
     """,
     NotDrawable: "image_generation_user_error",
     InvalidParameter: "invalid_value invalid_parameter invalid_argument base_resp.2013",
+    FaultUnknown: UNKNOWN_FAULT,
     ParameterRefused: "unknown_parameter unsupported_parameter unsupported_value extra_forbidden",
     PromptTooLong: "string_above_max_length string_too_long prompt_too_long 1261",
     ContextTooSmall: "context_length_exceeded exceed_context_size_error base_resp.1039",

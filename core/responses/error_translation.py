@@ -23,6 +23,7 @@ from core.errors import (
     CertificateUntrusted,
     ConnectionLost,
     EditsUnsupported,
+    FaultUnknown,
     ImageError,
     InvalidParameter,
     ModelUnavailable,
@@ -41,6 +42,7 @@ from core.errors import (
     ServiceUnreachable,
     StreamingUnverified,
     WebPageReceived,
+    exception_text,
     scrub,
 )
 from core.responses.error_bodies import (
@@ -257,7 +259,11 @@ def error_from_fault(fault: ServiceFault, *, paid: bool, secret: str = "", edit:
         blocked = kind(details=details, request_id=request_id, categories=reasons)
         blocked.charged = None if fault.may_be_charged else False
         return blocked
-    error = kind(details=details, field=fault.param, retry_after=fault.retry_after, request_id=request_id)
+    # The offline engine's message lists the words that it knows.
+    message = redact(fault.message, secret) if kind is FaultUnknown else None
+    error = kind(
+        message, details=details, field=fault.param, retry_after=fault.retry_after, request_id=request_id,
+    )  # fmt: skip
     return error if paid else error.of_text_call()
 
 
@@ -297,7 +303,7 @@ def _unreadable_response(
 ) -> BadResponse:
     kind = WebPageReceived if _is_web_page(response) else BadResponse
     return kind(
-        details=redact(f"{type(error).__name__}: {error}", secret),
+        details=redact(exception_text(error), secret),
         request_id=read_request_id(response, secret=secret),
     )
 
@@ -343,7 +349,7 @@ def _connection_error(error: BaseException, *, paid: bool, secret: str, request_
     The class of the returned error says whether nothing was sent, the service took too long, or the
     connection was lost. In the last two cases, a `paid` call may have been charged.
     """
-    details = redact(f"{type(error).__name__}: {error}", secret)
+    details = redact(exception_text(error), secret)
     if isinstance(error, _NEVER_SENT):
         lasting = (kind for pattern, kind in _LASTING_FAILURES if pattern.search(str(error)))
         unsent = next(lasting, ServiceUnreachable)(details=details)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
@@ -22,11 +22,14 @@ from core.errors import (
     PromptBlocked,
     RequestTooLarge,
     by_code,
+    for_administrator,
 )
 from core.errors.stored import StoredError
 from pages.ui.formatting import escape_markdown
 
 KEPT_KEY = "_kept_failure"
+# Whether this tab's user is an administrator. `current_user` (pages.ui.session) sets it.
+ADMIN_KEY = "_is_admin"
 HELP = "What can I do?"
 # Errors that the user can fix on the page.
 _USER_CAN_FIX = (ImagePromptError, InvalidParameter, ParameterRefused, RequestTooLarge, ModelUnavailable)
@@ -38,7 +41,10 @@ log = structlog.get_logger(__name__)
 
 def show_failure(failure: ImageError | StoredError, *, key: str) -> None:
     """Draw the panel for one error. `key` identifies the panel, and must be unique on the page."""
-    tips = "\n".join(f"- {escape_markdown(tip)}" for tip in failure.suggestions)
+    suggestions: Iterable[str] = failure.suggestions
+    if st.session_state.get(ADMIN_KEY):
+        suggestions = map(for_administrator, suggestions)
+    tips = "\n".join(f"- {escape_markdown(tip)}" for tip in suggestions)
     sentences = (f"**{escape_markdown(failure.message)}**", cost_text(failure))
     with st.container(key=f"failure-{key}", gap="small"):
         st.error(" ".join(filter(None, sentences)), icon=":material/error:")

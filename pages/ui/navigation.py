@@ -8,6 +8,7 @@ from core.accounts.identity import SignedIn
 from core.common.ids import new_id
 from pages.ui.activity import job_status
 from pages.ui.browser_scripts import delay_page_links, end_session
+from pages.ui.error_panel import ADMIN_KEY
 from pages.ui.formatting import escape_markdown
 from pages.ui.session import studio
 
@@ -48,13 +49,15 @@ def engine_badge() -> None:
     if not settings.offline:
         st.badge(escape_markdown(settings.default_image_model), icon=":material/cloud:", color="green")
         return
+    is_admin = st.session_state.get(ADMIN_KEY)
+    sets, restarts = ("set", "restart") if is_admin else ("your administrator sets", "restarts")
     created = "Images and prompts are" if settings.text_service.offline else "Images are"
     with st.popover("Offline engine", icon=":material/wifi_off:", type="secondary"):
         st.markdown(
             f"{created} created on this computer, free of charge, and **not** by an image model. "
             "They only show how Atelier works.\n\n"
-            "To connect a real image service, your administrator sets `OPENAI_API_KEY` (or `OPENAI_BASE_URL` "
-            "for a compatible service) in the file `.env` or in the environment, and restarts Atelier."
+            f"To connect a real image service, {sets} `OPENAI_API_KEY` (or `OPENAI_BASE_URL` "
+            f"for a compatible service) in the file `.env` or in the environment, and {restarts} Atelier."
         )
 
 

@@ -14,7 +14,7 @@ from core.accounts.client_info import ClientInfo, client_info
 from core.accounts.identity import SignedIn
 from core.errors import ImageError
 from core.studio import Studio
-from pages.ui.error_panel import catch_failure, keep_failure
+from pages.ui.error_panel import ADMIN_KEY, catch_failure, keep_failure
 
 OWNER_KEY = "_session_owner"
 # True if this tab's session has ended, for example because the user has signed out in another tab.
@@ -44,6 +44,7 @@ def current_user() -> SignedIn | None:
         st.session_state.clear()
         st.session_state[ENDED_KEY] = owner is None
     st.session_state[OWNER_KEY] = owner
+    st.session_state[ADMIN_KEY] = bool(user and user.is_admin)
     return user
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import re
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
@@ -14,8 +16,9 @@ from hypothesis import given
 
 from core import errors
 from core.common.logging import configure_logging
-from core.errors import ImageError, scrub
+from core.errors import ImageError, for_administrator, scrub, terminal_message
 
+ROOT = Path(__file__).resolve().parents[2]
 CLASSES = errors.all_errors()
 _LETTERS = st.text("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=14, max_size=60)
 _KEYS = _LETTERS.map(lambda letters: f"a{letters}1")
@@ -70,6 +73,67 @@ def test_a_code_fits_the_column_it_is_recorded_in() -> None:
 def test_the_tree_at_the_top_of_the_module_names_every_error_once() -> None:
     named = Counter(re.findall(r"\b[A-Z][a-z]+[A-Za-z]+\b", errors.__doc__ or ""))
     assert {kind.__name__: named[kind.__name__] for kind in CLASSES} == {kind.__name__: 1 for kind in CLASSES}
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_an_error_of_the_offline_engine_is_free_and_says_nothing_else(kind: type[ImageError]) -> None:
+    error = kind().of_free_call()
+    assert error.charged is False
+    assert not re.search(r"charge|paid", " ".join((error.message, *error.suggestions)).lower())
+
+
+@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
+def test_an_administrator_is_told_what_to_do_and_not_whom_to_ask(kind: type[ImageError]) -> None:
+    for tip in map(for_administrator, (*kind.suggestions, *kind.text_suggestions, *kind.free_suggestions)):
+        assert not re.search(r"administrator|\bask (?!for )", tip, re.IGNORECASE), tip
+        assert not tip[0].islower()
+
+
+@pytest.mark.parametrize(
+    ("tip", "for_admin"),
+    [
+        (
+            "Ask your administrator to check TEXT_BASE_URL, and the proxy.",
+            "Check TEXT_BASE_URL, and the proxy.",
+        ),
+        (
+            "If it happens often, ask your administrator to raise TEXT_TIMEOUT.",
+            "If it happens often, raise TEXT_TIMEOUT.",
+        ),
+        (
+            "Ask your administrator to set PARTIAL_IMAGES to 0, or to verify the organisation.",
+            "Set PARTIAL_IMAGES to 0, or verify the organisation.",
+        ),
+        ("Ask for fewer images at once.", "Ask for fewer images at once."),
+        ("Try again.", "Try again."),
+    ],
+)
+def test_a_suggestion_is_worded_for_an_administrator(tip: str, for_admin: str) -> None:
+    assert for_administrator(tip) == for_admin
+
+
+def test_an_operator_reads_the_suggestions_as_an_administrator() -> None:
+    assert "Check the database." in terminal_message(errors.DatabaseError())
+
+
+@pytest.mark.parametrize(
+    "found", [object(), io.BytesIO(), test_published_codes_never_change, [object(), iter(())].__len__]
+)
+def test_no_error_names_an_object_by_its_address(found: object) -> None:
+    named = f"cannot identify image file {found!r}"
+    assert re.search(r"0x[0-9a-f]", named)
+    for kind in CLASSES:
+        error = kind(named, details=named)
+        assert not re.search(r"0x[0-9a-f]", f"{error.message} {error.details}")
+
+
+def test_no_error_is_made_of_the_repr_of_an_exception() -> None:
+    """A person reads `KeyError: 'size'`, and not Python's form of it."""
+    for path in (*(ROOT / "core").rglob("*.py"), *(ROOT / "pages").rglob("*.py")):
+        for keyword in ast.walk(ast.parse(path.read_text())):
+            if isinstance(keyword, ast.keyword) and keyword.arg in ("details", "message"):
+                made_of = ast.unparse(keyword.value)
+                assert not re.search(r"repr\((error|fault)|(error|fault)!r", made_of), f"{path}: {made_of}"
 
 
 def test_an_error_prints_its_code_and_details() -> None:

@@ -263,9 +263,18 @@ def test_a_moderation_error_names_its_categories(client):
     assert caught.value.body["moderation_details"]["categories"] == ["violence"]
 
 
-def test_an_unknown_fault_lists_the_known_ones(client):
-    with pytest.raises(openai.BadRequestError, match="quota"):
-        draw(client, "!fail everything")
+@pytest.mark.parametrize(
+    "prompt", ["a fox !fail everything", "!fail 404", "!fail größe", "a fox !fail", "!FAIL, please"]
+)
+def test_an_unknown_fault_lists_the_known_ones(client, prompt):
+    with pytest.raises(openai.BadRequestError) as caught:
+        draw(client, prompt)
+    assert all(word in caught.value.body["message"] for word in FAULTS)
+
+
+@pytest.mark.parametrize("prompt", ["!failure is an option", "a !fail-safe lamp", "fail quota"])
+def test_other_words_are_no_fault(client, prompt):
+    assert draw(client, prompt)
 
 
 def test_a_dropped_connection_is_a_connection_error(client):

@@ -106,6 +106,8 @@ def test_create_warns_before_a_click_beyond_the_budget(open_page: OpenPage, stud
     find(test.button, "Generate 3 images · free").click().run()
     assert not test.exception
     assert any("IMG-GEN-BUDGET-001" in words for words in captions(test))
+    # The first account is the administrator's: nobody is sent to themselves.
+    assert any("Set up a larger budget" in tips.value for tips in test.markdown)
     assert not test.warning
     owner = user_id_of(studio, "chief")
     assert studio.jobs.recent(owner) == ()
