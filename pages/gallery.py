@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import streamlit as st
 
 from core.accounts.identity import SignedIn
-from core.common.ids import new_id
 from core.images.gallery_queries import Filters, Page
 from pages.ui.formatting import escape_markdown, format_image_count
+from pages.ui.gallery.address import follow_address, write_address
 from pages.ui.gallery.filter_bar import filter_bar, trash_text
 from pages.ui.gallery.image_dialog import image_dialog
 from pages.ui.gallery.image_grid import image_grid
 from pages.ui.gallery.new_images import live_job_ids, new_images_button
 from pages.ui.gallery.state import GalleryState, gallery_state
-from pages.ui.links import OPEN_PARAM
 from pages.ui.pager import pager
 from pages.ui.session import as_user, require_user, studio
 
@@ -29,24 +27,24 @@ def page(user: SignedIn) -> None:
     st.title("Gallery", anchor=False)
     # True if the user has just opened this page: Streamlit drops the values of the widgets of other pages.
     entered = state.key("search") not in st.session_state
+    follow_address(state, entered=entered)
     filters = filter_bar(user, state)
     if entered or filters != state.filters:
         state.trashed_id = None
     if filters != state.filters:
-        state.filters, state.cursor = filters, None
+        state.filters, state.cursor, state.image_id = filters, None, None
+    write_address(state)
     _undo_bar(user, state)
     found = _load_images(user, state, with_skeletons=entered)
     if not found.images:
         _empty_gallery(user, state)
     st.caption(_count_text(user, filters, found))
     new_images_button(user, is_empty=not found.images)
-    opened = image_grid(found.images, key="grid") if found.images else None
-    pager(found.newer, found.next, partial(_go_to, state))
-    if opened:
-        image_dialog(user, state, opened)
-    elif linked := st.query_params.get(OPEN_PARAM):
-        del st.query_params[OPEN_PARAM]
-        image_dialog(user, state, linked)
+    if found.images:
+        image_grid(found.images, key="grid", on_open=state.open_image, closed_id=state.closed_id)
+    pager(found.newer, found.next, state.show_page)
+    if state.image_id:
+        image_dialog(user, state, state.image_id)
 
 
 def _load_images(user: SignedIn, state: GalleryState, *, with_skeletons: bool) -> Page:
@@ -103,21 +101,13 @@ def _empty_gallery(user: SignedIn, state: GalleryState) -> None:
         else:
             search = f" for “{escape_markdown(filters.search)}”" if filters.search else ""
             _empty_message("Nothing matches", f"No images found{search}. Try fewer words or another filter.")
-            st.button("Show all images", icon=":material/filter_alt_off:", on_click=_show_all, args=(state,))
+            st.button("Show all images", icon=":material/filter_alt_off:", on_click=state.show_all)
 
 
 def _empty_message(title: str, text: str) -> None:
     st.image(EASEL, width=132, alt="")
     st.subheader(title, anchor=False, text_alignment="center")
     st.markdown(text, text_alignment="center")
-
-
-def _show_all(state: GalleryState) -> None:
-    state.filters, state.cursor, state.form_id = Filters(), None, new_id()
-
-
-def _go_to(state: GalleryState, cursor: str | None) -> None:
-    state.cursor, state.trashed_id = cursor, None
 
 
 page(require_user())

@@ -1,4 +1,4 @@
-"""JavaScript for what Streamlit can't do: set and clear the session cookie, and delay page links."""
+"""JavaScript for what Streamlit can't do: set and clear the session cookie, delay page links, and scroll."""
 
 from __future__ import annotations
 
@@ -55,6 +55,16 @@ export default function () {
 }
 """
 
+# `once` names a click. A page that is reloaded stays where the browser puts it.
+_TOP_JS = """
+export default function ({ data }) {
+  if (!data.once || window.__atelierTurned === data.once) return
+  window.__atelierTurned = data.once
+  document.querySelector('[data-testid="stMain"]')?.scrollTo(0, 0)
+  document.activeElement?.blur()
+}
+"""
+
 
 def _component(name: str, js: str) -> Any:
     return st.components.v2.component(name, js=js)
@@ -99,6 +109,11 @@ def _post(path: str, body: dict[str, str], *, once: str, then: str | None) -> st
         key="session", data=data, height="content", on_failed_change=lambda: None
     ).failed
     return failure
+
+
+def scroll_to_top(*, once: str) -> None:
+    """Make the browser scroll the page to its top, once for each value of `once` that isn't empty."""
+    _component("atelier.top", _TOP_JS)(key="scroll-to-top", data={"once": once}, height="content")
 
 
 def delay_page_links() -> None:

@@ -216,4 +216,4 @@ def test_an_image_whose_file_is_missing_says_so(browser: Browser, tmp_path: Path
             dialog = later.open_tile()
             expect(dialog.get_by_text("This image's file is missing.")).to_be_visible()
             dialog.get_by_text(HELP).click()
-            expect(dialog.get_by_text("Ask your administrator to restore it")).to_be_visible()
+            expect(dialog.get_by_text("Restore it from a backup.")).to_be_visible()

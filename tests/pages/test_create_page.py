@@ -156,7 +156,7 @@ def test_a_failed_job_shows_advice_and_its_cost(open_page: OpenPage, studio: Stu
     test = open_page("chief")
     messages = [error.value for error in test.error]
     assert any("violence" in words and "This cost nothing." in words for words in messages)
-    assert any("may have charged" in words for words in messages)
+    assert any("lost" in words and "This cost nothing." in words for words in messages)
     helps = [box for box in test.expander if box.label == HELP]
     assert len(helps) == 2
     for box in helps:

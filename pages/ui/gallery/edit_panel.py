@@ -17,7 +17,7 @@ from core.provider.catalogue import image_model
 from pages.ui.error_panel import show_failure
 from pages.ui.formatting import escape_markdown, format_image_count, format_price, image_alt_text
 from pages.ui.gallery.state import EditState, GalleryState
-from pages.ui.links import OPEN_PARAM, thumbnail_url
+from pages.ui.links import thumbnail_url
 from pages.ui.polling import stop_polling
 from pages.ui.session import as_user, rerun_if_signed_out, studio
 
@@ -40,7 +40,7 @@ def edit_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
         )
         _buttons(user, edits, image, plan, text_key)
         st.caption(escape_markdown(_caption(image, plan)))
-        _results(user, edits)
+        _results(user, state, edits)
 
 
 def _buttons(user: SignedIn, edits: EditState, image: Image, plan: EditPlan, text_key: str) -> None:
@@ -72,19 +72,19 @@ def _caption(image: Image, plan: EditPlan) -> str:
     return f"Creates a new image with {image_model(plan.quote.recipe.model).label}. The original is kept."
 
 
-def _results(user: SignedIn, edits: EditState) -> None:
+def _results(user: SignedIn, state: GalleryState, edits: EditState) -> None:
     if edits.failure:
         show_failure(edits.failure, key="edit")
     elif edits.batch_ids:
         live = any(batch.is_live for batch in _batches(user, edits))
-        st.fragment(run_every=POLL_SECONDS if live else None)(_progress)(user, edits)
+        st.fragment(run_every=POLL_SECONDS if live else None)(_progress)(user, state, edits)
 
 
 def _batches(user: SignedIn, edits: EditState) -> list[Batch]:
     return [studio().batches.find(user.user_id, batch_id) for batch_id in edits.batch_ids]
 
 
-def _progress(user: SignedIn, edits: EditState) -> None:
+def _progress(user: SignedIn, state: GalleryState, edits: EditState) -> None:
     """Show how many images are still being generated. Below, show the finished images and the errors.
 
     The newest come first.
@@ -98,12 +98,12 @@ def _progress(user: SignedIn, edits: EditState) -> None:
         stop_polling()
     for batch in reversed(batches):
         for image in batch.images:
-            _new_image(image)
+            _new_image(state, image)
         for failure in () if batch.is_live else batch.errors:
             show_failure(failure, key=f"edit-{batch.id}")
 
 
-def _new_image(image: Image) -> None:
+def _new_image(state: GalleryState, image: Image) -> None:
     if image.trashed_at is None:
         with st.container(
             horizontal=True, vertical_alignment="center", key=f"new-image-{image.id}", gap="small"
@@ -111,11 +111,11 @@ def _new_image(image: Image) -> None:
             alt = image_alt_text(image.name, image.prompt)
             st.image(thumbnail_url(image.id), alt=alt, width=THUMBNAIL_WIDTH)
             if st.button("Open the new image", type="tertiary", key=f"open-new-{image.id}"):
-                _open(image)
+                _open(state, image)
 
 
-def _open(image: Image) -> None:
-    st.query_params[OPEN_PARAM] = image.id
+def _open(state: GalleryState, image: Image) -> None:
+    state.open_image(image.id)
     st.rerun()
 
 
@@ -128,7 +128,7 @@ def _vary(user: SignedIn, edits: EditState, image_id: str) -> None:
     edits.add_batch(studio().edits.variation(user, image_id))
 
 
-def source_image(user: SignedIn, image: Image) -> None:
+def source_image(user: SignedIn, state: GalleryState, image: Image) -> None:
     """Show the image from which `image` was made as an edit or a variation, with a button that opens it.
 
     Shows nothing if `image` wasn't made from another image.
@@ -145,4 +145,4 @@ def source_image(user: SignedIn, image: Image) -> None:
         st.image(thumbnail_url(source.id), alt=alt, width=THUMBNAIL_WIDTH)
         name = escape_markdown(source.name) or "another image"
         if st.button(f"Based on {name}", icon=":material/arrow_back:", type="tertiary", key="open-source"):
-            _open(source)
+            _open(state, source)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from core.accounts.identity import SignedIn
 from core.database.models import Image
+from core.errors import ImageError
 from core.prompts.styles import find_style
 from core.provider.catalogue import image_model, quality_label
 from pages.ui.create.state import reset_create_state
-from pages.ui.error_panel import failure_panel, show_kept_failure
+from pages.ui.error_panel import catch_failure, failure_panel, show_failure, show_kept_failure
 from pages.ui.formatting import escape_markdown, format_duration, format_price, image_alt_text, local_time
+from pages.ui.gallery.address import write_address
 from pages.ui.gallery.edit_panel import edit_panel, source_image
 from pages.ui.gallery.share_panel import share_panel
 from pages.ui.gallery.state import GalleryState
@@ -24,9 +28,15 @@ def image_dialog(user: SignedIn, state: GalleryState, image_id: str) -> None:
 
     If the user's gallery has no such image, show an error on the page and open no dialog.
     """
-    with failure_panel("open"):
+    with catch_failure(partial(_not_opened, state)):
         title = escape_markdown(studio().gallery.get(user.user_id, image_id).name) or "Untitled image"
-        st.dialog(title, width="large", on_dismiss="rerun")(_body)(user, state, image_id)
+        st.dialog(title, width="large", on_dismiss=state.close_image)(_body)(user, state, image_id)
+
+
+def _not_opened(state: GalleryState, failure: ImageError) -> None:
+    state.image_id = None
+    write_address(state)
+    show_failure(failure, key="open")
 
 
 def _body(user: SignedIn, state: GalleryState, image_id: str) -> None:
@@ -38,7 +48,7 @@ def _body(user: SignedIn, state: GalleryState, image_id: str) -> None:
         _full_image(user, image)
     with right:
         _actions(user, state, image)
-        source_image(user, image)
+        source_image(user, state, image)
         if not image.trashed_at:
             edit_panel(user, state, image)
         st.caption("Prompt")
@@ -131,6 +141,7 @@ def _restore(user: SignedIn, state: GalleryState, image: Image) -> None:
     with failure_panel("restore"):
         studio().gallery.restore(user.user_id, image.id)
         state.trashed_id = None
+        state.close_image()
         queue_toast("The image is back in your gallery.")
         st.rerun()
 
@@ -152,6 +163,7 @@ def _delete(user: SignedIn, state: GalleryState, image: Image) -> None:
             with failure_panel("delete"):
                 studio().gallery.trash(user.user_id, image.id)
                 state.trashed_id = image.id
+                state.close_image()
                 st.rerun()
 
 

@@ -1,6 +1,9 @@
 // The gallery's tiles. Text from users is set as text or as an attribute, never as HTML.
 const BROKEN = "This image can't be shown. Open it to see why."
 
+// Streamlit takes a closed dialog away some frames later, and with it the focus.
+const CLOSED_MS = 1000
+
 export default function ({ data, parentElement, setTriggerValue }) {
   const grid = parentElement.querySelector(".grid")
   const ids = new Set(data.tiles.map((tile) => tile.id))
@@ -11,9 +14,27 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const known = [...grid.children].find((child) => child.dataset.id === tile.id)
     const button = known ?? makeTile(tile.id)
     fill(button, tile)
-    button.onclick = () => setTriggerValue("open", tile.id)
+    button.onclick = () => {
+      grid.dataset.closed = ""
+      setTriggerValue("open", tile.id)
+    }
     if (grid.children[position] !== button) grid.insertBefore(button, grid.children[position] ?? null)
   })
+  returnFocus(data.closed)
+
+  // Give the focus back to the tile of the image that was closed last, as soon as its dialog is gone.
+  function returnFocus(id) {
+    if (!id || grid.dataset.closed === id) return
+    grid.dataset.closed = id
+    const tile = [...grid.children].find((child) => child.dataset.id === id)
+    const until = performance.now() + CLOSED_MS
+    const focus = () => {
+      const lost = document.activeElement === document.body
+      if (lost) tile?.focus({ preventScroll: true })
+      if (!lost && performance.now() < until) requestAnimationFrame(focus)
+    }
+    focus()
+  }
 
   function makeTile(id) {
     const button = document.createElement("button")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -18,10 +18,18 @@ def _source(suffix: str) -> str:
     return Path(__file__).with_suffix(suffix).read_text()
 
 
-def image_grid(images: Sequence[Image], *, key: str) -> str | None:
-    """Draw the thumbnails of `images`. Return the id of the image that the user has just opened, or None."""
+def image_grid(
+    images: Sequence[Image], *, key: str, on_open: Callable[[str], None], closed_id: str | None
+) -> None:
+    """Draw the thumbnails of `images`. `on_open` is called with the id of an image that the user opens.
+
+    `closed_id` is the image that the user has closed last. Its tile gets the keyboard's focus back.
+    """
     grid = st.components.v2.component(
-        "atelier.grid", html='<div class="grid"></div>', css=_source(".css"), js=_source(".js")
+        "atelier.grid",
+        html='<div class="frame-of-grid"><div class="grid"></div></div>',
+        css=_source(".css"),
+        js=_source(".js"),
     )
     tiles = [
         {
@@ -35,5 +43,9 @@ def image_grid(images: Sequence[Image], *, key: str) -> str | None:
         }
         for image in images
     ]
-    opened: str | None = grid(key=key, data={"tiles": tiles}, on_open_change=lambda: None).open
-    return opened
+
+    def opened() -> None:
+        if image_id := st.session_state[key].open:
+            on_open(image_id)
+
+    grid(key=key, data={"tiles": tiles, "closed": closed_id}, on_open_change=opened)

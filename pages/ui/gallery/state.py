@@ -51,15 +51,24 @@ class ShareState:
 class GalleryState:
     """The Gallery page's state in one browser tab.
 
-    `filters` are the search and the filters. `cursor` marks the current page of the results; None is the
-    first page. New filters set it to None. `form_id` is a part of the filter widgets' keys. If it changes,
-    Streamlit makes new widgets, which show the values of `filters`.
+    - `filters`: the search and the filters.
+    - `cursor`: the page of the results; None is the first. New filters set it to None.
+    - `image_id`: the image that is open in the dialog, or None.
+    - `closed_id`: the image that was closed last, or None.
+    - `address`: the query parameters that were written last, or None (see pages.ui.gallery.address).
+    - `clicked`: whether a click has changed the page or the open image since the page was drawn.
+    - `form_id`: a part of the filter widgets' keys. If it changes, Streamlit makes new widgets, which show
+      the values of `filters`.
+    - `trashed_id`: the image that was moved to the trash last, while the page shows the button "Undo".
     """
 
     filters: Filters = field(default_factory=Filters)
     cursor: str | None = None
+    image_id: str | None = None
+    address: dict[str, str] | None = None
+    clicked: bool = False
+    closed_id: str | None = None
     form_id: str = field(default_factory=new_id)
-    # The id of the image that was moved to the trash last. It is set while the page shows the button "Undo".
     trashed_id: str | None = None
     share: ShareState | None = None
     edits: dict[str, EditState] = field(default_factory=dict)
@@ -67,6 +76,20 @@ class GalleryState:
     def key(self, name: str) -> str:
         """Return the Streamlit key of the widget for the filter `name`."""
         return f"g-{name}-{self.form_id}"
+
+    def show_page(self, cursor: str | None) -> None:
+        self.cursor, self.trashed_id, self.image_id, self.clicked = cursor, None, None, True
+
+    def show_all(self) -> None:
+        """Remove all filters, and show the first page."""
+        self.filters, self.form_id = Filters(), new_id()
+        self.show_page(None)
+
+    def open_image(self, image_id: str) -> None:
+        self.image_id, self.closed_id, self.clicked = image_id, None, True
+
+    def close_image(self) -> None:
+        self.closed_id, self.image_id, self.clicked = self.image_id, None, True
 
     def edits_of(self, image_id: str) -> EditState:
         return self.edits.setdefault(image_id, EditState())
