@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
@@ -21,7 +22,9 @@ export default function ({ data, setTriggerValue }) {
     body: JSON.stringify(data.body),
   }).then((response) => {
     const answered = response.headers.get("Content-Type") === "application/json"
-    if (response.ok || data.always) window.location.replace(data.then || window.location.pathname)
+    const here = new URL(window.location.href)
+    for (const name of data.without) here.searchParams.delete(name)
+    if (response.ok || data.always) window.location.replace(data.then || here.pathname + here.search)
     else if (answered) window.location.reload()
     else setTriggerValue("failed", `${data.path}: HTTP ${response.status}`)
   }, () => window.location.reload())
@@ -70,14 +73,15 @@ def _component(name: str, js: str) -> Any:
     return st.components.v2.component(name, js=js)
 
 
-def begin_session(ticket: str, *, then: str | None = None) -> None:
+def begin_session(ticket: str, *, then: str | None = None, without: Sequence[str] = ()) -> None:
     """Make the browser exchange the sign-in ticket for a session cookie, then load the path `then`.
 
-    If `then` is None, the browser loads the current page again. Loading is necessary, because Streamlit reads
+    If `then` is None, the browser loads the current address again, without the query parameters in `without`,
+    such as an invitation that has been used. Loading is necessary, because Streamlit reads
     the cookies of a browser tab only when the tab connects. Raises SignInMisdirected if something else than
     Atelier has answered the browser.
     """
-    failure = _post(SESSION, {"ticket": ticket}, once=ticket, then=then)
+    failure = _post(SESSION, {"ticket": ticket}, once=ticket, then=then, without=without)
     if failure:
         raise SignInMisdirected(details=failure)
 
@@ -91,8 +95,12 @@ def end_session(click_id: str) -> None:
     _post(SIGN_OUT, {}, once=click_id, then="/")
 
 
-def _post(path: str, body: dict[str, str], *, once: str, then: str | None) -> str | None:
+def _post(
+    path: str, body: dict[str, str], *, once: str, then: str | None, without: Sequence[str] = ()
+) -> str | None:
     """Make the browser send `body` to `path`, then load the path `then`. Both are paths below BASE_PATH.
+
+    `without` is as in `begin_session`.
 
     Returns the path and the status of the answer if it wasn't Atelier's, once the browser has told.
     """
@@ -102,6 +110,7 @@ def _post(path: str, body: dict[str, str], *, once: str, then: str | None) -> st
         "body": body,
         "once": once,
         "then": then and base + then,
+        "without": list(without),
         "always": path == SIGN_OUT,
     }
     component = _component("atelier.session", _SESSION_JS)

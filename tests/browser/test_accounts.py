@@ -116,8 +116,8 @@ def test_a_deep_link_without_a_session_shows_the_sign_in(browser: Browser, tmp_p
         person.open("/gallery")
         expect(person.page.get_by_role("button", name="Create account")).to_be_visible()
         expect(person.page.get_by_label("Search")).to_have_count(0)
-        person.sign_up("deep-link", path="/gallery")
-        expect(person.page.get_by_text("Your gallery is empty")).to_be_visible()
+        person.sign_up("deep-link", path="/gallery?search=owl")
+        expect(person.page.get_by_label("Search")).to_have_value("owl")
 
 
 def test_invited_people_only(browser: Browser, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -38,6 +39,43 @@ def test_filters_survive_a_change_of_page(open_page: OpenPage, studio: Studio) -
     assert find(test.text_input, "Search").value == "fox"
     assert find(test.selectbox, "Style").value == "ink"
     assert find(test.toggle, "Favourites").value
+
+
+def test_the_address_names_filters_page_and_image(open_page: OpenPage, studio: Studio) -> None:
+    test, owner = open_gallery(open_page, studio, PAGE_SIZE + 1)
+    find(test.button, "Older").click().run()
+    assert test.query_params == {"page": studio.gallery.page(owner).next}
+    find(test.text_input, "Search").set_value("fox").run()
+    find(test.toggle, "Trash").set_value(True).run()
+    assert test.query_params == {"search": "fox", "trash": "yes"}
+    again = open_page("chief")
+    again.query_params.update({"search": "owl", "style": "ink", "favourites": "yes"})
+    again.switch_page("gallery.py").run()
+    assert find(again.text_input, "Search").value == "owl"
+    assert find(again.selectbox, "Style").value == "ink"
+    assert find(again.toggle, "Favourites").value
+
+
+@pytest.mark.parametrize("address", ["page=nonsense", "style=%3Cb%3E", "search=" + "x" * 3_000, "image=%00"])
+def test_a_strange_address_breaks_nothing(open_page: OpenPage, studio: Studio, address: str) -> None:
+    test, _ = open_gallery(open_page, studio, 1)
+    for name, value in parse_qsl(address):
+        test.query_params[name] = value
+    test.run()
+    assert not test.exception
+    assert not find(test.toggle, "Trash").value
+
+
+def test_a_click_is_kept_when_the_address_is_still_the_one_before(
+    open_page: OpenPage, studio: Studio
+) -> None:
+    """A browser sends the address that it shows, which lags behind two quick clicks."""
+    test, _ = open_gallery(open_page, studio, 1)
+    find(test.text_input, "Search").set_value("fox").run()
+    test.query_params.clear()
+    find(test.toggle, "Favourites").set_value(True).run()
+    assert find(test.text_input, "Search").value == "fox"
+    assert test.query_params == {"search": "fox", "favourites": "yes"}
 
 
 def test_when_the_last_page_is_emptied_the_first_is_shown(open_page: OpenPage, studio: Studio) -> None:

@@ -38,7 +38,7 @@ def sign_in_page() -> None:
     failure = None
     if ticket := _state().ticket:
         try:
-            begin_session(ticket)
+            begin_session(ticket, without=(INVITE_PARAM, RESET_PARAM))
         except errors.SignInMisdirected as error:
             _state().ticket, failure = None, error
             log_failure(error)
