@@ -20,7 +20,7 @@ ERRORS = sorted((ROOT / "core" / "errors").glob("*.py"))
 PAGES = sorted((ROOT / "pages").rglob("*.py"))
 SOURCES = [ROOT / "app.py", *CORE, *PAGES]
 # Callbacks that touch nothing but this tab.
-HARMLESS = ("go_to", "_show_all", "_copied", "sign_out")
+HARMLESS = ("turn", "state.show_all", "_copied", "sign_out")
 
 
 def named(path: Path) -> str:
