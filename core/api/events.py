@@ -155,7 +155,7 @@ def progress_pause(waited: float) -> float:
 
 
 def end_pause(waited: float) -> float:
-    """Return the seconds to pause before the next read of a batch, for a client that needs only its end.
+    """Return the seconds to pause before the next read of a batch, for a client that waits for its end.
 
     `waited` is the number of seconds that the client has waited so far.
     """

@@ -20,15 +20,15 @@ from core.database.models import Scope
 from core.images.gallery_queries import MAX_PAGE_SIZE, PAGE_SIZE, Filters
 from core.web.urls import with_query
 
-# What stands for an image's id in the paths of other routes.
+# The parts of other routes' paths that are in the place of an image's id.
 _NOT_IMAGES = ("generate", "enhance-prompt", "edit", "jobs")
 
 
 class ImageRoute(APIRoute):
     """A route whose path may contain the id of an image.
 
-    It doesn't match the path of another route, such as `/images/generate`. Otherwise a wrong method there
-    would be answered with the methods of an image.
+    It doesn't match the paths of other routes, such as `/images/generate`. Otherwise `generate` would be read
+    as an image's id, and the `Allow` header of a response there would list the methods of an image.
     """
 
     def matches(self, scope: ASGIScope) -> tuple[Match, ASGIScope]:

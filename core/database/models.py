@@ -156,7 +156,7 @@ class PasswordReset(Table, table=True):
 
 
 class Draft(Table, table=True):
-    """What a user last entered in the form of the Create page.
+    """The content of the Create page's form, as a user last entered it.
 
     `state` is JSON of core.enhancement.drafts.DraftState.
     """
@@ -417,7 +417,7 @@ class IdempotentResponse(Table, table=True):
 
 
 class RateWindow(Table, table=True):
-    """How many requests one user or API token has sent in one window of a rate limit.
+    """The number of requests that one user or API token has sent in one window of a rate limit.
 
     `subject` is `user:` or `token:`, followed by the id of the sender. `kind` is the kind of the counted
     requests.
@@ -471,7 +471,7 @@ class AuditEntry(Table, table=True):
 
 
 class ErrorCount(Table, table=True):
-    """How many times the error with this code occurred in the hour that begins at `hour`."""
+    """The number of times that the error with this code occurred in the hour that begins at `hour`."""
 
     __tablename__ = "failures"
     code: str = Field(sa_column=Column(String(32), primary_key=True))

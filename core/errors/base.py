@@ -26,6 +26,9 @@ class ImageError(Exception):
     - `free_message` and `free_suggestions`: what a call to the offline engine says instead, if they aren't
       empty.
     - `retryable`: whether the same request may succeed later.
+    - `field`: the name of the field or parameter that caused the error, or None.
+    - `retry_after`: the seconds to wait before the next attempt, or None.
+    - `request_id`: the service's id of the failed call, or None.
     - `charged`: whether the image service has charged for the call; None if that is unknown.
     - `categories`: the reasons that the service's moderation gave for blocking a prompt.
     - `response_body`: the body of a service response from which no image could be read.

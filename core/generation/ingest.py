@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import PurePosixPath
 
@@ -140,7 +140,7 @@ class Ingest:
         if not (found or has_metadata):
             return False
         if not has_metadata:
-            seconds = (self.clock() - (job.started_at or job.created_at)).total_seconds()
+            seconds = (self.clock() - call_started_at(job)).total_seconds()
             self.storage.put(
                 response_metadata_key(job), ResponseMetadata(count=len(found), seconds=seconds).to_bytes()
             )
@@ -241,19 +241,13 @@ class Ingest:
 
         If the call is already in the usage log, because its outcome was unknown before, that row is replaced.
         """
-        started = job.started_at or job.created_at
-        session.execute(delete(Usage).where(col(Usage.job_id) == job.id, col(Usage.started_at) == started))
+        call = job_call(job, offline=self.offline, seconds=metadata.seconds, outcome=outcome)
+        same_start = col(Usage.started_at) == call.started_at
+        session.execute(delete(Usage).where(col(Usage.job_id) == job.id, same_start))
         self.usage.record(
             session,
-            Call(
-                user_id=job.owner_id,
-                kind=UsageKind.GENERATE,
-                model=str(job.request.get("model", "")),
-                offline=self.offline,
-                job_id=job.id,
-                started_at=started,
-                seconds=metadata.seconds,
-                outcome=outcome,
+            replace(
+                call,
                 input_tokens=metadata.input_tokens,
                 output_tokens=metadata.output_tokens,
                 price_micros=metadata.price_micros,
@@ -263,6 +257,25 @@ class Ingest:
                 error_code=error.code if error else None,
             ),
         )
+
+
+def call_started_at(job: Job) -> datetime:
+    """Return the time at which the job's last call was sent."""
+    return job.started_at or job.created_at
+
+
+def job_call(job: Job, *, offline: bool, seconds: float, outcome: Outcome) -> Call:
+    """Return the usage log's entry for the job's last call, without its tokens and its price."""
+    return Call(
+        user_id=job.owner_id,
+        kind=UsageKind.GENERATE,
+        model=str(job.request.get("model", "")),
+        offline=offline,
+        job_id=job.id,
+        started_at=call_started_at(job),
+        seconds=seconds,
+        outcome=outcome,
+    )
 
 
 def _reported_error(metadata: ResponseMetadata) -> errors.ImageError | None:

@@ -1,4 +1,4 @@
-"""Recovery: ends the jobs of processes that stopped. Images that such a process has stored aren't lost."""
+"""Recovery: ends the jobs of processes that stopped, and adds the images that they had received."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from core.database.models import Job, JobState
 from core.generation.worker import Worker
 from core.storage.spool import SpooledCall
 
-# For this long after a job ended with an unknown outcome, its response is still looked for.
-LATE_ANSWER_AGE = timedelta(hours=12)
+# For this long after a job ended without an image, its response is still looked for.
+LATE_RESPONSE_AGE = timedelta(hours=12)
 log = structlog.get_logger(__name__)
 
 
@@ -57,39 +57,43 @@ class Recovery:
     def _adopt_spooled(self) -> None:
         """Add the responses in the spool to the gallery, if their job isn't running in a live process.
 
-        Such a response is left if the process was killed before it removed the file, or if another process
-        has ended the job because this one couldn't be reached. A response that is still arriving is left
-        alone, and isn't read again before it has grown.
+        Such a response stays in the spool if the process was killed before it removed the file, or if another
+        process has ended the job because this one couldn't be reached.
         """
         with self.database.read() as session:
             found = [(call, session.get(Job, call.job_id)) for call in self.worker.spool.calls()]
         # As in `settle_orphans`: read the processes after the jobs.
         live = self.live_processes()
         for call, job in found:
-            if job is None or (
-                job.attempts == call.attempt and job.state == JobState.RUNNING and job.process in live
-            ):
-                continue
-            spooled = self.worker.spool.read(call)
-            if spooled is None or self._unreadable_sizes.get(call) == len(spooled.body):
-                continue
-            made_by = {"attempts": call.attempt, "started_at": spooled.started_at}
-            called = Job(**job.model_dump() | made_by)
-            adopted = self._adopt(called)
-            if not adopted and not spooled.complete:
-                self._unreadable_sizes[call] = len(spooled.body)
-                continue
-            if not adopted:
-                self.worker.set_spooled_aside(called)
-            self.worker.spool.remove(call)
+            if job is not None and not _is_in_flight(call, job, live):
+                self._adopt_response(call, job)
+
+    def _adopt_response(self, call: SpooledCall, job: Job) -> None:
+        """Add the spooled response to `call` of `job` to the gallery, and remove it from the spool.
+
+        If no image can be read, a complete response is stored for an administrator. An incomplete one may
+        still be arriving: it stays in the spool, and is read again once it has grown.
+        """
+        spooled = self.worker.spool.read(call)
+        if spooled is None or self._unreadable_sizes.get(call) == len(spooled.body):
+            return
+        # The job may have been called again since. The response belongs to the job as it was at `call`.
+        job_at_call = Job(**job.model_dump() | {"attempts": call.attempt, "started_at": spooled.started_at})
+        adopted = self._adopt(job_at_call)
+        if not adopted and not spooled.complete:
+            self._unreadable_sizes[call] = len(spooled.body)
+            return
+        if not adopted:
+            self.worker.set_spooled_aside(job_at_call)
+        self.worker.spool.remove(call)
 
     def adopt_late_images(self) -> None:
-        """Add late images to the gallery: those that arrived, or can be downloaded, after their job ended.
+        """Add images to the gallery that arrived, or can be downloaded, after their job ended.
 
-        Only jobs that ended in the last LATE_ANSWER_AGE are checked. If the storage fails for one job, the
+        Only jobs that ended in the last LATE_RESPONSE_AGE are checked. If the storage fails for one job, the
         error is logged, and the next job is checked.
         """
-        since = self.clock() - LATE_ANSWER_AGE
+        since = self.clock() - LATE_RESPONSE_AGE
         ended = col(Job.state).in_((JobState.UNKNOWN, JobState.FAILED))
         with self.database.read() as session:
             recent = list(session.exec(select(Job).where(ended, col(Job.finished_at) > since)))
@@ -99,7 +103,7 @@ class Recovery:
                 self.adopt([job])
             except errors.StorageError as error:
                 # Continue with the other jobs.
-                log.error("late_answer_unreadable", job_id=job.id, details=error.details)
+                log.error("late_response_unreadable", job_id=job.id, details=error.details)
 
     def adopt(self, jobs: Sequence[Job]) -> None:
         """Add the received responses to those of `jobs` that ended without an image to the gallery.
@@ -121,6 +125,12 @@ class Recovery:
         running = select(Job).where(Job.state == JobState.RUNNING).order_by(col(Job.created_at))
         with self.database.read() as session:
             return list(session.exec(running))
+
+
+def _is_in_flight(call: SpooledCall, job: Job, live_processes: frozenset[int]) -> bool:
+    """Return whether a live process is waiting for the response to `call`."""
+    running = job.state == JobState.RUNNING and job.process in live_processes
+    return running and job.attempts == call.attempt
 
 
 def _awaits_download(job: Job) -> bool:

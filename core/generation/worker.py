@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain, repeat
@@ -24,9 +24,9 @@ from sqlmodel import Session, col
 from core import errors
 from core.common.clock import utc_now
 from core.database.database import AdvisoryLock, Database
-from core.database.models import Job, JobState, UsageKind
+from core.database.models import Job, JobState
 from core.errors.stored import StoredError
-from core.generation.ingest import Ingest, ResponseMetadata
+from core.generation.ingest import Ingest, ResponseMetadata, call_started_at, job_call
 from core.generation.job_state import end_job, row_count, same_call
 from core.images import uploads
 from core.images.gallery import Gallery
@@ -52,9 +52,9 @@ TRANSIENT_ERRORS = (errors.RateLimited, errors.ServiceBusy, errors.ServiceUnreac
 STORE_WIDE_ERRORS = (errors.StorageFull, errors.StorageReadOnly, errors.StorageUnreachable)
 # Seconds to wait between attempts to end an orphaned job. They are short, because they delay the start.
 SETTLE_RETRY_SECONDS = (0.2, 0.5, 1)
-# After IMAGE_TIMEOUT, a response is waited for this much longer, while the job counts as unknown.
+# After IMAGE_TIMEOUT, the worker waits this much longer for a response, while the job's outcome is unknown.
 LISTEN_SECONDS = 3600
-# So many late responses are waited for at once. Further ones hold their place among the running jobs.
+# At most this many late responses are waited for beside the running jobs. Further ones count as running jobs.
 MAX_LATE_CALLS = 64
 _INTERRUPTED = "the app was stopped while the call was in flight"
 T = TypeVar("T")
@@ -133,7 +133,8 @@ class Worker:
     def _unknown_when_late(self, job: Job, release: Callable[[], None]) -> Iterator[None]:
         """End the job with an unknown outcome if the with-block takes longer than `image_timeout`.
 
-        The with-block goes on. `release` is called as soon as fewer than MAX_LATE_CALLS late calls go on.
+        The with-block isn't interrupted. `release` is called as soon as there are fewer than MAX_LATE_CALLS
+        other late calls.
         """
         ending, ended = threading.Lock(), threading.Event()
 
@@ -152,7 +153,7 @@ class Worker:
         try:
             timer.start()
         except RuntimeError:
-            # The system can't start another thread. The call is made all the same.
+            # The system can't start another thread. Make the call without the time limit.
             log.exception("late_timer_not_started")
         try:
             yield
@@ -181,7 +182,10 @@ class Worker:
             threading.Thread(target=store, name=f"preview {job.id}", daemon=True).start()
 
         try:
-            with _fault_as(errors.OutcomeUnknown), self.spool.open(_call_of(job), _started(job)) as file:
+            with (
+                _fault_as(errors.OutcomeUnknown),
+                self.spool.open(_call_of(job), call_started_at(job)) as file,
+            ):
                 return self.client.images.generate(
                     params,
                     user_tag=tag,
@@ -194,7 +198,7 @@ class Worker:
             ended.set()
 
     def _store_partial(self, job: Job, number: int, data: bytes, ended: threading.Event) -> None:
-        """Store a preview of a running job, unless the call has `ended` before. Failures are only logged."""
+        """Store a preview of a running job, unless its call has already `ended`. Failures are only logged."""
         key = partial_key(job.id, number)
         shown = (col(Job.state) == JobState.RUNNING, col(Job.partials) <= number)
         try:
@@ -235,7 +239,7 @@ class Worker:
         except errors.FileMissing:
             return None
         ended = job.finished_at or self.clock()
-        return self._images_in(job, {}, body, (ended - _started(job)).total_seconds())
+        return self._images_in(job, {}, body, (ended - call_started_at(job)).total_seconds())
 
     def _images_in(
         self, job: Job, headers: dict[str, str], body: bytes, seconds: float
@@ -324,17 +328,12 @@ class Worker:
         return action()
 
     def _failed_call(self, job: Job, error: errors.ImageError) -> Call:
-        unknown = isinstance(error, errors.OutcomeUnknown)
+        """Return the usage log's entry for the job's last call, which failed with `error`."""
+        outcome = Outcome.UNKNOWN if isinstance(error, errors.OutcomeUnknown) else Outcome.FAILED
         may_be_paid = error.charged is not False
-        started = _started(job)
-        return Call(
-            user_id=job.owner_id,
-            kind=UsageKind.GENERATE,
-            model=str(job.request.get("model", "")),
-            offline=self.offline,
-            job_id=job.id,
-            started_at=started,
-            seconds=(self.clock() - started).total_seconds(),
+        seconds = (self.clock() - call_started_at(job)).total_seconds()
+        return replace(
+            job_call(job, offline=self.offline, seconds=seconds, outcome=outcome),
             request_id=error.request_id,
             input_tokens=error.input_tokens,
             output_tokens=error.output_tokens,
@@ -342,7 +341,6 @@ class Worker:
             reserved_micros=job.reserved_micros if may_be_paid else None,
             # The offline engine loses no image, because it makes the image when it responds.
             lost_images=1 if may_be_paid and not self.offline else 0,
-            outcome=Outcome.UNKNOWN if unknown else Outcome.FAILED,
             error_code=error.code,
         )
 
@@ -503,10 +501,6 @@ class Worker:
 
 def _call_of(job: Job) -> SpooledCall:
     return SpooledCall(job.id, job.attempts)
-
-
-def _started(job: Job) -> datetime:
-    return job.started_at or job.created_at
 
 
 def _is_transient(error: errors.ImageError) -> bool:

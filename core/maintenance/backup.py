@@ -44,7 +44,7 @@ OPEN_STATES = (*LIVE_STATES, JobState.UNKNOWN)
 
 @dataclass(frozen=True, slots=True)
 class BackupSummary:
-    """What a backup contains: the number of `files`, and the number of `missing` images.
+    """The content of a backup: the number of `files`, and the number of `missing` images.
 
     A missing image has a row in the database but no file. Its file is missing in the installation, too.
     """

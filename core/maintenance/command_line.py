@@ -1,4 +1,4 @@
-"""What the operator commands share: error messages, a progress display, and opening an installation.
+"""Helpers of the operator commands: error messages, a progress display, and opening an installation.
 
 An installation is one database with one storage of files, as the settings name them.
 """

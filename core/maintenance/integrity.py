@@ -130,7 +130,7 @@ class FileTotals:
 
 @dataclass(frozen=True, slots=True)
 class _MatchingRows:
-    """What the database knows about one page of files.
+    """The database's knowledge of one page of files.
 
     - `image_keys`: the keys of those files that an image's row names.
     - `image_ids`: the ids of those images that exist.

@@ -14,7 +14,7 @@ _FAULT_CALL = re.compile(r"!fail(?![\w-])(?:\s+(\w{1,40}))?", re.IGNORECASE)
 
 
 class FaultKind(Enum):
-    """What a simulated fault does: send an error response, break the connection, or damage the response."""
+    """The effect of a simulated fault: an error response, a broken connection, or a damaged response."""
 
     ERROR = auto()
     TIMEOUT = auto()

@@ -1,7 +1,7 @@
-"""Removes what a text model says to the user before and after a prompt.
+"""Removes a text model's remarks to the user before and after a prompt.
 
-The words of several languages are known. A word that may also begin a prompt counts only with the punctuation
-or the line end that shows that the model speaks to the user.
+The patterns cover several languages. A word that may also begin a prompt counts as a remark only if it is
+followed by punctuation or a line end, as in "Sure!" or "Here is the prompt:".
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ _EXPLANATION = re.compile(
     r"explanation(?: of (?:the )?(?:changes|enhancements))?|rationale)[*_ ]{0,4}[:：]?[*_ \t]{0,4}$",
     re.IGNORECASE | re.MULTILINE,
 )
-_QUOTE_PAIRS = ("“”", "«»", "「」", "『』")
+_QUOTE_PAIRS = (("“", "”"), ("«", "»"), ("「", "」"), ("『", "』"))
 
 
 def without_introduction(text: str) -> str:
@@ -145,6 +145,5 @@ def without_closing(text: str) -> str:
 def _is_quoting(text: str) -> bool:
     """Return whether a quote was opened in `text` and not closed."""
     return text.count('"') % 2 == 1 or any(
-        text.count(open_quote) > text.count(close_quote)
-        for open_quote, close_quote in ("“”", "«»", "「」", "『』")
+        text.count(open_quote) > text.count(close_quote) for open_quote, close_quote in _QUOTE_PAIRS
     )

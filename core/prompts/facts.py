@@ -77,13 +77,12 @@ def _stems(text: str) -> set[str]:
     for found in _WORD.finditer(text):
         run = found[1] or ""
         words += [run[index : index + 2] for index in range(len(run) - 1)] if len(run) > 1 else [found[0]]
-    telling = [
-        word for word in words if (len(word) >= _MIN_STEM or not word.isascii()) and word not in _COMMON_WORDS
-    ]
+    telling = list(filter(_is_telling, words))
     return {_without_accents(word)[: _stem_length(word)] for word in telling or words}
 
 
 def _is_telling(word: str) -> bool:
+    """Return whether `word` says something about the image: it is neither common nor very short."""
     return word not in _COMMON_WORDS and (len(word) >= _MIN_STEM or not word.isascii())
 
 

@@ -71,7 +71,7 @@ class ReasoningFilter:
         new, start, end = list[str](), 0, len(text)
         for marker in _MARKER.finditer(text):
             if not is_last and _may_go_on(marker):
-                # Hold it back with the character before it, which may be a quote.
+                # Hold back the marker and the character before it, which may be a quote.
                 end = max(marker.start() - 1, start)
                 break
             if marker.lastgroup == "end" and not self._in_reasoning:
@@ -124,7 +124,7 @@ def without_reasoning(response: str) -> str:
     """
     if _BARE_ANALYSIS.match(response):
         return response.rpartition(_BARE_FINAL)[2] if _BARE_FINAL in response else ""
-    whole = ReasoningFilter()
-    whole.feed(response)
-    whole.finish()
-    return whole.text
+    visible = ReasoningFilter()
+    visible.feed(response)
+    visible.finish()
+    return visible.text

@@ -22,8 +22,8 @@ _SEARCHED = 400
 class _Language:
     """The words of a refusal in one language, as regular expressions in lower case.
 
-    `apologies` are its optional beginning, `inability` says "I can't", and `tasks` are what the model was
-    asked to do.
+    `apologies` are its optional beginning, `inability` says "I can't", and `tasks` name the model's task. In
+    Turkish and Hindi, the verbs in `tasks` say "can't" themselves.
     """
 
     apologies: str
@@ -257,7 +257,7 @@ _OTHERS = (
 
 @cache
 def _patterns() -> tuple[re.Pattern[str], ...]:
-    """Return the compiled patterns of all languages. Compiling them takes some time, so the start doesn't."""
+    """Return the patterns of all languages. They are compiled on first use, because compiling is slow."""
     return tuple(re.compile(text) for text in (*map(_pattern, _LANGUAGES), *_OTHERS))
 
 

@@ -11,7 +11,7 @@ from core.prompts.styles import find_style
 
 
 class EnhancementLevel(StrEnum):
-    """How much an enhancement may add to the description."""
+    """The amount that an enhancement may add to the description."""
 
     LIGHT = "light"
     BALANCED = "balanced"

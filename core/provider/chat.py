@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import httpx2
 import structlog
 
 from core.common.text import limit_combining_marks
@@ -38,7 +39,7 @@ from core.settings import Settings
 
 log = structlog.get_logger(__name__)
 
-# In characters: the longest text, including reasoning, that 16,000 output tokens can hold.
+# In characters: the longest text, including reasoning, that 16,000 output tokens stand for.
 _MAX_RESPONSE_LENGTH = 100_000
 # A whole enhancement may take this many times TEXT_TIMEOUT, which limits the time from word to word.
 MAX_TIMEOUTS = 10
@@ -59,6 +60,7 @@ _FILTER_REASONS = frozenset({
     "moderation",
 })  # fmt: skip
 _NO_REASONS = ("", "null", "none", "nil", "unspecified")
+# The mark at the end of a stream. It is searched for in the last bytes of the body.
 _END_MARK, _END_MARK_BYTES = re.compile(rb"^(?:data:)?[ \t]*\[DONE\]", re.MULTILINE), 4_096
 _NOT_A_PROMPT = "The service answered with something that isn't a prompt."
 
@@ -166,34 +168,25 @@ class ChatClient:
         """
         connection, limit = self._connection, self._settings.text_timeout
         last = connection.deadline(limit * MAX_TIMEOUTS)
-        visible, whole = ReasoningFilter(), False
-        try:
-            with connection.reading(stream, paid=False):
-                for event in read_events(stream.response, images=False):
-                    reported = connection.reported_error(event, stream.response, paid=False)
-                    response.error = response.error or reported
-                    chunk = response.add_chunk(event.body)
-                    whole = whole or "message" in _first_choice(event.body)
-                    _check_length(response.length, _MAX_RESPONSE_LENGTH, request_id)
-                    if _has_words(event.body):
-                        extend_deadline(stream.response, connection.deadline(limit), last)
-                    if shown := visible.feed(chunk):
-                        yield shown
-        except ImageError as error:
-            # A text whose end has arrived is whole, whatever breaks afterwards.
-            if isinstance(error, EnhancementTooLong) or _reason(response) not in _END_REASONS:
-                if isinstance(error, BadResponse) and not isinstance(error, WebPageReceived):
-                    error.message = _NOT_A_PROMPT
-                if response.error:
-                    raise response.error from error
-                raise
+        visible, is_completion = ReasoningFilter(), False
+        with _whole_text_kept(response), connection.reading(stream, paid=False):
+            for event in read_events(stream.response, images=False):
+                reported = connection.reported_error(event, stream.response, paid=False)
+                response.error = response.error or reported
+                chunk = response.add_chunk(event.body)
+                is_completion = is_completion or "message" in _first_choice(event.body)
+                _check_length(response.length, _MAX_RESPONSE_LENGTH, request_id)
+                if _has_words(event.body):
+                    extend_deadline(stream.response, connection.deadline(limit), last)
+                if shown := visible.feed(chunk):
+                    yield shown
         if response.error:
             if _reason(response) not in _END_REASONS or not response.text:
                 raise response.error
             log.warning("error_beside_text", code=response.error.code, details=response.error.details)
         if shown := visible.finish():
             yield shown
-        return whole or _END_MARK.search(recorded_bytes(stream.response)[-_END_MARK_BYTES:]) is not None
+        return is_completion or _has_end_mark(stream.response)
 
     def _finished_text(
         self, response: ChatResponse, request: PromptRequest, request_id: str | None, *, ended: bool
@@ -246,6 +239,29 @@ def _no_prompt(response: ChatResponse, request_id: str | None) -> ImagePromptErr
         )
     error.charged = True
     return error
+
+
+@contextmanager
+def _whole_text_kept(response: ChatResponse) -> Iterator[None]:
+    """Drop an ImageError raised in the with-block, which reads `response`, if the text's end has arrived.
+
+    Otherwise, raise the error that the service reported in `response`, or else the error of the with-block.
+    """
+    try:
+        yield
+    except ImageError as error:
+        if not isinstance(error, EnhancementTooLong) and _reason(response) in _END_REASONS:
+            return
+        if isinstance(error, BadResponse) and not isinstance(error, WebPageReceived):
+            error.message = _NOT_A_PROMPT
+        if response.error:
+            raise response.error from error
+        raise
+
+
+def _has_end_mark(response: httpx2.Response) -> bool:
+    """Return whether the end of a stream, `[DONE]`, is near the end of the received body."""
+    return _END_MARK.search(recorded_bytes(response)[-_END_MARK_BYTES:]) is not None
 
 
 @contextmanager

@@ -43,7 +43,8 @@ OFFLINE_KEY, NO_KEY = "offline", "none"
 _HEADERS = {"Accept-Encoding": "identity"}
 _MULTIPART_HEADERS = {"Content-Type": "multipart/form-data"}
 MAX_TEXT_ATTEMPTS = 3
-TRANSIENT_ERRORS = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
+# Failures after which a text call is sent again.
+_RETRIED_ERRORS = (RateLimited, ServiceBusy, ServiceFailed, ServiceUnreachable)
 _STREAM = frozenset({"stream"})
 _RETRY_PAUSE_SECONDS, _MAX_RETRY_PAUSE_SECONDS = 0.5, 10.0
 log = structlog.get_logger(__name__)
@@ -169,7 +170,7 @@ class Connection:
         for attempt in range(1, MAX_TEXT_ATTEMPTS + 1):
             try:
                 stream = self.open(call, deadline)
-            except TRANSIENT_ERRORS as error:
+            except _RETRIED_ERRORS as error:
                 pause = _retry_pause(error, attempt)
                 too_long = pause >= deadline.remaining or pause > _MAX_RETRY_PAUSE_SECONDS
                 if attempt == MAX_TEXT_ATTEMPTS or too_long:
@@ -211,6 +212,7 @@ class Connection:
 
     @contextmanager
     def _completing_errors(self) -> Iterator[None]:
+        """Pass an ImageError raised in the with-block through `_complete`."""
         try:
             yield
         except ImageError as error:
@@ -218,9 +220,9 @@ class Connection:
             raise
 
     def _complete(self, error: ImageError) -> ImageError:
-        """Name the variables of this service in the suggestions of `error`, and mask the service's secrets.
+        """Put this service's settings into the suggestions of `error`, mask its secrets, and return `error`.
 
-        Returns `error`.
+        The suggestions name the image service's settings. The text service may have settings of its own.
         """
         error.message, error.details = self._masked(error.message), self._masked(error.details)
         error.suggestions = tuple(

@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 # In characters of base64, which encode an image of twelve megabytes.
 _MAX_PARTIAL_LENGTH = 16 * 2**20
 _PIECE_BYTES = 2**16
-# Of the reasons why images can't be read, the first few are told.
+# The log and the error name at most this many reasons why images can't be read.
 _MAX_REASONS = 10
 _ABSOLUTE_URL = re.compile(r"https?://", re.IGNORECASE)
 _ADDRESS_FIELDS = frozenset({"url", "image_url", "imageUrl", "imageURL"})
@@ -61,13 +61,13 @@ OnPartial = Callable[[int, bytes], None]
 
 
 class ResponseSink(Protocol):
-    """Keeps a response while it is received, so that a crash loses no part of it. The methods don't raise."""
+    """Saves a response while it is received, so that a crash loses no part of it. The methods don't raise."""
 
     def begin(self, headers: dict[str, str]) -> None:
-        """Begin a response. `headers` are those that say how to read its body."""
+        """Begin a response. `headers` are the response headers that are needed to read its body."""
 
     def write(self, chunk: bytes) -> None:
-        """Keep the next bytes of the body, as they were received."""
+        """Save the next bytes of the body, as they were received."""
 
     def finish(self) -> None:
         """Note that the whole response was received."""
@@ -84,8 +84,7 @@ class _NoSink:
 _NO_SINK = _NoSink()
 
 
-def ignore_partial(index: int, image: bytes) -> None:
-    """Do nothing with a partial image. Callers that show no previews pass this function as `on_partial`."""
+def _ignore_partial(index: int, image: bytes) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +122,7 @@ class ImagesClient:
         *,
         user_tag: str,
         inputs: InputImages = NO_INPUTS,
-        on_partial: OnPartial = ignore_partial,
+        on_partial: OnPartial = _ignore_partial,
         sink: ResponseSink = _NO_SINK,
         listen_seconds: float = 0,
     ) -> GeneratedImages:
@@ -146,13 +145,8 @@ class ImagesClient:
         call = image_call(params, self._settings, user_tag, inputs)
         with self._giving_up_streams(call):
             stream = connection.open(call, deadline, send_until=send_until)
-            sink.begin(
-                {
-                    name: stream.response.headers[name]
-                    for name in _KEPT_HEADERS
-                    if name in stream.response.headers
-                }
-            )
+            headers = stream.response.headers
+            sink.begin({name: headers[name] for name in _KEPT_HEADERS if name in headers})
             write_to(stream.response, sink.write)
             partials = _PartialImages(count_partial_images(params, self._settings), on_partial)
             generated = self._receive(params, stream, partials, sink, download_seconds=timeout)
@@ -169,7 +163,7 @@ class ImagesClient:
         request = httpx2.Request("POST", self._connection.base_url)
         received = httpx2.Response(200, headers=dict(headers), stream=_Body(body), request=request)
         record_response(received)
-        no_partials = _PartialImages(0, ignore_partial)
+        no_partials = _PartialImages(0, _ignore_partial)
         generated = self._receive(
             params, _Received(received), no_partials, _NO_SINK, download_seconds=READ_AGAIN_SECONDS
         )
@@ -208,7 +202,7 @@ class ImagesClient:
 
     @contextmanager
     def _giving_up_streams(self, call: Call) -> Iterator[None]:
-        """Ask this service for no more streams if the streamed `call` fails inside the service.
+        """Request no more streams from this service if the streamed `call` fails inside the service.
 
         Some services generate and charge an image and then fail to stream it, so the next call would lose its
         image too. The failed call isn't sent again, because it may have been charged. OpenAI itself and the
@@ -345,7 +339,7 @@ class _Body(httpx2.SyncByteStream):
         self._body = body
 
     def __iter__(self) -> Iterator[bytes]:
-        # In pieces, because the lines of one piece are held in memory together.
+        # In pieces, because all lines of a piece are in memory at the same time.
         for start in range(0, len(self._body), _PIECE_BYTES):
             yield self._body[start : start + _PIECE_BYTES]
 

@@ -1,6 +1,6 @@
-"""Checks the variables of the environment that decide how requests leave this machine.
+"""Checks the environment variables for proxies and certificates, such as HTTPS_PROXY and SSL_CERT_FILE.
 
-httpx2 reads them when it builds a client. If one of them is wrong, there is no client, and nothing is sent.
+httpx2 reads them when it builds a client. If one of them is wrong, it builds no client, and nothing is sent.
 """
 
 from __future__ import annotations

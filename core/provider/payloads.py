@@ -101,8 +101,8 @@ class Call:
         """Return a copy of the call without the options that `fault` says the service refuses.
 
         The options are parameters that aren't required, or streaming. Returns None if the failure has another
-        reason, or if none of the refused options was sent. A refusal of options that are no longer sent can't
-        be about this call, so that the call is repeated once.
+        reason, or if none of the refused options was sent. If the service refuses options that an earlier
+        fallback has removed, the refusal isn't about this call, and the call is repeated once unchanged.
         """
         names = fault.refused_parameters(frozenset(self.body) - _REQUIRED_PARAMETERS)
         if fault.refuses_streaming and self.streamed:

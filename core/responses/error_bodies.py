@@ -23,7 +23,7 @@ _CODE_KEYS = ("code", "error_code", "errorCode", "status_code")
 # Codes with which services say that a call succeeded.
 _SUCCESS_CODES = frozenset(("", "0", "200", "none", "null", "ok", "success"))
 _REQUEST_PARTS = ("body", "query", "form", "header", "path")
-# The keys under which services send what was asked for.
+# The keys of a result: texts or images.
 _RESULT_KEYS = ("choices", *CONTAINERS, *IMAGE_FIELDS)
 # An error that is nested more deeply, or that lists more errors, is read only up to here.
 _MAX_DEPTH, _MAX_OBJECTS = 6, 100
@@ -71,7 +71,7 @@ def first_text(objects: list[JsonObject], *keys: str) -> str:
 
 
 def error_place(objects: list[JsonObject]) -> str:
-    """Return the field of the request where FastAPI has found the error, or "" if it names none."""
+    """Return the request's field that FastAPI names in `loc` as wrong, or "" if it names none."""
     places = (item.get("loc") for item in objects)
     names = (str(name) for place in places if isinstance(place, list) for name in place)
     return next((name for name in names if name not in _REQUEST_PARTS), "")
@@ -85,10 +85,11 @@ def exceeded_limits(objects: list[JsonObject]) -> tuple[str, ...]:
 
 
 def reports_failure(body: JsonObject, *, streamed: bool) -> bool:
-    """Return whether `body`, a response or an event with a success status, says that the call failed.
+    """Return whether `body` says that the call failed, although the HTTP status says that it succeeded.
 
-    A body that holds any result is no such report, nor is one that says nothing or that the call succeeded.
-    In a stream, texts may tell of progress, so that only MiniMax's `base_resp` reports a failure.
+    `body` is a whole response, or one event of a stream if `streamed` is true. A body with a result, an empty
+    body and a report of success aren't failures. In a stream, a message may report progress, so only
+    MiniMax's `base_resp` counts as a failure there.
     """
     if any(body.get(key) for key in _RESULT_KEYS):
         return False
@@ -115,10 +116,10 @@ def _children(value: object) -> Iterator[JsonObject]:
 
 
 def _texts(item: JsonObject) -> Iterator[str]:
-    """Yield the texts of one error object.
+    """Yield the messages of one error object.
 
-    FastAPI's name the place of the error, such as `body.quality`. Other frameworks send an object with the
-    field's name and its errors.
+    Each message of FastAPI is prefixed with the place of its error, such as `body.quality`. Other frameworks
+    send an object that maps the names of fields to their errors.
     """
     place = item.get("loc")
     prefix = f"{'.'.join(map(str, place))}: " if isinstance(place, list) else ""

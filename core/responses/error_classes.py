@@ -1,8 +1,8 @@
-"""Says which error of core.errors a failure is: tables of codes, of words and of HTTP statuses.
+"""Maps a service's failures to the error classes of core.errors, by tables of codes, words and HTTP statuses.
 
 The codes are those of OpenAI, Azure, Gemini, xAI, Moonshot, Zhipu, MiniMax, DashScope, Volcengine,
-SiliconFlow, LiteLLM, new-api, llama.cpp and FastAPI. A service's words are searched where its code says too
-little.
+SiliconFlow, LiteLLM, new-api, llama.cpp and FastAPI. The words of the error message are searched if the code
+is missing or too general.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def _plain(code: str) -> str:
 
 _BY_CODE = {_plain(code): kind for kind, codes in _CODES.items() for code in codes.split()}
 MONEY = (QuotaSpent, BillingLimitReached)
-# What a code of these classes says is less than what the words beside it may say.
+# The codes of these classes are general. The words of the message may name a more specific class.
 VAGUE = (ApiKeyRejected, ServiceAccessDenied, ServiceFailed, NotDrawable, InvalidParameter)
-# Some services call a limit per minute a quota.
+# Some services call a rate limit per minute a quota.
 _PASSES_SOON = re.compile(r"#(?:token|rate)-limit\b|per[ _-]?min(?:ute)?\b|PerMinute", re.IGNORECASE)
 _STAYS = re.compile(r"limit: 0\b|per[ _-]?(?:day|month)\b|PerDay", re.IGNORECASE)
 # The first pattern that is found counts. Searching takes linear time: each repetition has a limit, never
@@ -174,7 +174,7 @@ _WORDS: tuple[tuple[type[ImageError], str], ...] = (
     (ModelUnavailable, r"model:? ['\"`][^'\"`\n]{1,80}['\"`] is not (?:supported|available)"),
 )
 _PATTERNS = tuple((kind, re.compile(words, re.IGNORECASE | re.MULTILINE)) for kind, words in _WORDS)
-# More words of a service than these say nothing new.
+# In characters. Longer messages are searched only up to here.
 _MAX_SEARCHED = 20_000
 _OPTION = re.compile(
     r"\b(?:size|quality|style|background|n|output_format|format|resolution|dimensions?|aspect[ _]ratio"
@@ -194,7 +194,7 @@ _BY_STATUS: dict[int, type[ImageError]] = {
     529: ServiceBusy,
 }
 RATE_LIMITED, NOT_THERE, OVERLOADED = 429, (404, 405, 501), (503, 529)
-# With these, a gateway says that it no longer waits. The call may go on at the service behind it.
+# With these statuses, a gateway reports that it stopped waiting. The service behind it may finish the call.
 _GATEWAY_TIMEOUTS = (408, 499, 504, 524)
 # Statuses that mean the same as the code of an error in a successful response.
 _IN_BODY = frozenset(map(str, (401, 402, 403, 413, 429, *_GATEWAY_TIMEOUTS)))
@@ -206,14 +206,14 @@ def class_by_code(*codes: str) -> type[ImageError] | None:
 
 
 def class_by_words(words: str, *, only_money: bool = False) -> type[ImageError] | None:
-    """Return the class for what a service says, or None. With `only_money`, only those in MONEY are found."""
+    """Return the class for the message `words`, or None. With `only_money`, find only those in MONEY."""
     text = words[:_MAX_SEARCHED]
     kinds = ((kind, pattern) for kind, pattern in _PATTERNS if not only_money or kind in MONEY)
     return next((kind for kind, pattern in kinds if pattern.search(text)), None)
 
 
 def passes_soon(words: str) -> bool:
-    """Return whether a quota that is spent, as a service says in `words`, is only that of a minute."""
+    """Return whether `words`, a message about a spent quota, mean a limit per minute that soon resets."""
     text = words[:_MAX_SEARCHED]
     return bool(_PASSES_SOON.search(text)) and not _STAYS.search(text)
 
@@ -237,6 +237,10 @@ def class_by_status(status: int | None, code: str, *, paid: bool) -> type[ImageE
 
 
 def class_of_refusal(words: str, param: str | None) -> type[ImageError]:
-    """Return the class for a refusal of which no more is known than what the service says, and `param`."""
+    """Return the class for a refused request whose code and words aren't in the tables.
+
+    InvalidParameter if the message or `param`, the refused parameter, names an option of the call. Otherwise
+    RequestRefused.
+    """
     about_options = _OPTION.search(f"{param} {words[:_MAX_SEARCHED]}")
     return InvalidParameter if about_options else RequestRefused

@@ -81,10 +81,10 @@ _NEVER_SENT = (
 MAX_RETRY_AFTER_SECONDS = 600
 _REFUSAL_STATUSES = (400, 404, 405, 406, 415, 422, 501)
 _PARAMETER_CODES = ("unsupported_parameter", "unsupported_value", "unknown_parameter")
-# Failures to connect that a further attempt meets again. They are told apart by OpenSSL's and httpx2's words.
+# Failures to connect that another attempt wouldn't avoid, by the words of OpenSSL and httpx2.
 _LASTING_FAILURES: tuple[tuple[re.Pattern[str], type[ImageError]], ...] = (
     (re.compile(r"CERTIFICATE_VERIFY_FAILED"), CertificateUntrusted),
-    # What OpenSSL makes of an answer in plain text depends on its first bytes.
+    # If the service sends plain text instead of TLS, OpenSSL's error depends on the first bytes.
     (
         re.compile(r"WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|PACKET_LENGTH_TOO_LONG|HTTP_REQUEST"),
         SchemeWrong,
@@ -101,7 +101,7 @@ _PARAMETER_REFUSAL = re.compile(
 _VALUE_REFUSAL = re.compile(r"unsupported value", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[.;!?])\s")
 _STREAMING = re.compile(r"streaming", re.IGNORECASE)
-# A service that says so has already made the image that it refuses to send.
+# These words mean that the image was made before it was blocked.
 _BLOCKED_OUTPUT = re.compile(r"(?:generated|output) (?:image|content|data)", re.IGNORECASE)
 _MAX_DETAILS_LENGTH = 600
 _MIN_SECRET_LENGTH = 6
@@ -197,10 +197,10 @@ def fault_from_body(body: object, response: httpx2.Response | None = None) -> Se
 
 
 def unlabelled_fault(body: JsonObject, response: httpx2.Response, *, streamed: bool) -> ServiceFault | None:
-    """Return the fault that `body` describes, which has neither a result nor an object under the key `error`.
+    """Return the fault in `body`, a JSON object of a response with a success status.
 
-    `body` comes from a response with a success status; `streamed` says whether it is one event of a stream.
-    Returns None if it reports no failure.
+    `body` has no error under the key `error`. Returns None if it reports no failure in another way, for
+    example because it holds a result. `streamed` says whether `body` is one event of a stream.
     """
     if not reports_failure(body, streamed=streamed):
         return None
@@ -315,8 +315,8 @@ def _is_web_page(response: httpx2.Response | None) -> bool:
 def _error_class(fault: ServiceFault, *, paid: bool, edit: bool) -> type[ImageError]:
     """Return the class for `fault`: by its code, its type, its words or its status.
 
-    A code says most. Words count if there is no code, if the code says little, and if they tell of a spent
-    quota beside the code of a rate limit.
+    The code takes precedence. The words count if there is no code, if the code is general, or if they report
+    a spent quota although the code is that of a rate limit.
     """
     if fault.refuses_streaming:
         return StreamingUnverified

@@ -1,7 +1,7 @@
 """Reads the body of a response as JSON objects.
 
 Compatible services label their responses wrongly: an event stream as JSON, JSON as an event stream, an image
-as either. What the body is is therefore told from its first bytes, never from its content type.
+as either. The kind of a body is therefore detected from its first bytes, never from its content type.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ResponseEvent:
     def error(self) -> JsonObject | None:
         """The error that the event reports, as `fault_from_body` reads it. None if it reports no error.
 
-        An error without any content, such as an empty code and an empty message, is none.
+        An error without any content, such as an empty code and an empty message, doesn't count.
         """
         if not _is_empty(self.body.get("error")):
             return self.body
@@ -90,7 +90,7 @@ def read_events(response: httpx2.Response, *, images: bool) -> Iterator[Response
         return
     problem: ValueError | None = None
     texts = _document(chunks) if start.startswith(_JSON_STARTS) else event_texts(chunks)
-    found = is_event_stream(response) or start.startswith(_STREAM_STARTS)
+    found = _is_labelled_as_stream(response) or start.startswith(_STREAM_STARTS)
     room = _MAX_EVENTS
     for text in texts:
         room -= 1
@@ -101,24 +101,19 @@ def read_events(response: httpx2.Response, *, images: bool) -> Iterator[Response
             problem = _unreadable(ValueError(f"more than {_MAX_EVENTS:,} objects"), text.data, response)
             break
         try:
-            for value in islice(_json_values(text.data), room + 1):
+            for event in islice(_events_in(text, images=images), room + 1):
                 room -= 1
                 found = True
-                yield _event(value, text.name, images=images)
+                yield event
         except ValueError as error:
-            if text.name and _is_failure(text.name):
-                message = {"message": text.data.decode(errors="replace")}
-                yield _event(message, text.name, images=images)
-            else:
-                problem = problem or _unreadable(error, text.data, response)
+            problem = problem or _unreadable(error, text.data, response)
     if not (found or problem):
         problem = _unreadable(ValueError("no JSON"), start, response)
     if problem:
         raise problem
 
 
-def is_event_stream(response: httpx2.Response) -> bool:
-    """Return whether `response` is labelled as an event stream."""
+def _is_labelled_as_stream(response: httpx2.Response) -> bool:
     return str(response.headers.get("content-type", "")).strip().lower().startswith("text/event-stream")
 
 
@@ -202,6 +197,20 @@ def _after_blanks(text: str, position: int) -> int:
     return found.end() if found else position
 
 
+def _events_in(text: EventText, *, images: bool) -> Iterator[ResponseEvent]:
+    """Yield the JSON objects in `text`. Raises ValueError for a value that isn't one.
+
+    If the name of the event says that something failed, data that isn't JSON is the error's message.
+    """
+    try:
+        for value in _json_values(text.data):
+            yield _event(value, text.name, images=images)
+    except ValueError:
+        if not (text.name and _is_failure(text.name)):
+            raise
+        yield _event({"message": text.data.decode(errors="replace")}, text.name, images=images)
+
+
 def _event(value: object, name: str | None, *, images: bool) -> ResponseEvent:
     """Return the event with the JSON `value`. `name` and `images` are those of EventText and `read_events`.
 
@@ -222,7 +231,7 @@ def _is_failure(kind: str) -> bool:
 
 
 def _is_empty(error: object, depth: int = 3) -> bool:
-    """Return whether the value of a field `error` says that there was none.
+    """Return whether `error`, the value of a field `error`, says that there was no error.
 
     Lists and objects are searched for content up to `depth` levels deep.
     """

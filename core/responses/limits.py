@@ -114,8 +114,12 @@ def read_limited(response: httpx2.Response, *, images: bool) -> Iterator[bytes]:
     for chunk in response.iter_bytes():
         received += len(chunk)
         if received > limit:
-            raise httpx2.DecodingError(f"the answer is larger than {limit:,} bytes")
+            raise _too_large(limit)
         yield chunk
+
+
+def _too_large(limit: int) -> httpx2.DecodingError:
+    return httpx2.DecodingError(f"the answer is larger than {limit:,} bytes")
 
 
 class _DeadlineStream(httpx2.SyncByteStream):
@@ -158,7 +162,7 @@ class _RecordedStream(httpx2.SyncByteStream):
             if self.write:
                 self.write(chunk)
             if len(self.received) + len(chunk) > MAX_RESPONSE_BYTES:
-                raise httpx2.DecodingError(f"the answer is larger than {MAX_RESPONSE_BYTES:,} bytes")
+                raise _too_large(MAX_RESPONSE_BYTES)
             self.received += chunk
             yield chunk
 

@@ -2,7 +2,7 @@
 
 A paid response is written here before it is parsed, checked and stored. A process that is killed therefore
 loses no byte that it has received, even if the storage is a bucket that can't be reached. The file is removed
-when the response has been dealt with.
+once the images are stored and the job has ended.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from core.common.clock import utc_now
 from core.errors import FileMissing
 from core.storage.storage import translated_errors
 
-# A response that nobody has asked for during this time is removed.
+# A response that has been in the spool for this long is removed.
 SPOOL_AGE = timedelta(days=7)
 # While a response arrives, its file has the first name ending. Once it is complete, it has the second.
 _ARRIVING, _COMPLETE = ".arriving", ".complete"
@@ -45,11 +45,11 @@ class SpooledCall:
 
 @dataclass(frozen=True, slots=True)
 class SpooledResponse:
-    """As much of a response as was received.
+    """The received part of a response.
 
-    `started_at` is when its call was sent. `seconds` is how long it took from then to the last byte.
-    `headers` are those that say how to read `body`. `complete` is true if the end was received, too. A body
-    without its end may still hold an image.
+    `started_at` is the time at which its call was sent. `seconds` is the time from then to the last byte.
+    `headers` are the response headers that are needed to read `body`. `complete` is true if the whole body
+    was received. An incomplete body may still hold an image.
     """
 
     started_at: datetime
@@ -62,8 +62,8 @@ class SpooledResponse:
 class SpoolFile:
     """Writes one response to the spool. Use it as a context manager, which closes the file.
 
-    If the disk is full or fails, that is logged and nothing more is written: the response is still read, and
-    only a crash could lose it.
+    If the disk is full or fails, the failure is logged and nothing more is written. The response is still
+    read, but a crash would lose it.
     """
 
     def __init__(self, path: Path, started_at: datetime) -> None:
@@ -95,7 +95,7 @@ class SpoolFile:
                 rest = rest[os.write(self._descriptor, rest) :]
 
     def finish(self) -> None:
-        """Mark the response as complete, and flush the file to the disk. A power cut doesn't lose it then."""
+        """Mark the response as complete, and flush the file to the disk, so that it survives a power cut."""
         if self._descriptor is None:
             return
         with self._logged():
@@ -143,7 +143,7 @@ class Spool:
 
     def read(self, call: SpooledCall) -> SpooledResponse | None:
         """Return the response to `call`. Returns None if the spool doesn't have it. Raises StorageError."""
-        # In this order: `finish` may rename the file between the two looks.
+        # In this order, because `finish` may rename the file between the two reads.
         for ending in (_ARRIVING, _COMPLETE):
             path = self._folder / (call.file_name + ending)
             try:

@@ -87,7 +87,7 @@ class UserLimits:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a request would take from a user's budgets: a number of images, and an amount in micro-USD.
+    """The demand of one request on a user's budgets: a number of images, and an amount in micro-USD.
 
     `unpriced` is True if the price of the request is not completely known.
     """

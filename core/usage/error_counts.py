@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ErrorFrequency:
-    """How often one error occurred.
+    """The frequency of one error.
 
     `recent` is the number within the last RECENT, and `total` the number within the last RETENTION. `message`
     is "" if this release of the app has no error with this code.

@@ -42,7 +42,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class LimitStatus:
-    """The state of a rate limit after a request. If several limits apply, the one with the fewest left.
+    """The state of a rate limit after a request. If several limits apply, it is the limit nearest to its end.
 
     - `limit`: the most requests in one WINDOW.
     - `remaining`: the number of requests that are left in the current window.
@@ -72,7 +72,7 @@ class RateLimits:
         self._clock = clock
 
     def acquire(self, kind: RateKind, limits: Sequence[Limit]) -> LimitStatus:
-        """Count one request against all `limits`. Return the status of the limit with the fewest left.
+        """Count one request against all `limits`. Return the status of the limit nearest to its end.
 
         If the request exceeds one of the limits, the status of that limit is returned, with `exceeded` set.
         The request is then counted against none of the limits.

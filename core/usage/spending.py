@@ -30,7 +30,7 @@ from core.database.models import LIVE_STATES, Job, JobState, Usage, UtcDateTime
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """How much of the four budgets a user has used, including reservations. Money is in micro-USD."""
+    """The used amounts of a user's four budgets, including reservations. Money is in micro-USD."""
 
     day_micros: int
     month_micros: int

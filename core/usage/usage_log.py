@@ -18,7 +18,7 @@ MAX_CLOCK_DIFFERENCE = timedelta(days=1)
 
 
 class Outcome(StrEnum):
-    """How a call to the service ended.
+    """The outcome of a call to the service.
 
     UNKNOWN means that no response has arrived, so the call may have been charged. SAVED means that no call
     was sent, because a stored result was reused.

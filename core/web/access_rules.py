@@ -10,7 +10,7 @@ from core.database.models import Scope
 
 
 class Rule(StrEnum):
-    """Who may use a route.
+    """The rule that says who may use a route.
 
     If an image or job belongs to another user, the response is the same 404 as if the image or job didn't
     exist.
@@ -97,7 +97,7 @@ _APPLICATIONS = ("/api", "/auth")
 
 
 def is_open(path: str, files: Collection[str] = ()) -> bool:
-    """Whether Atelier has something at `path`, which ends without a slash. Other paths get a 404 response.
+    """Return whether Atelier serves `path`, which ends without a slash. Other paths get a 404 response.
 
     `files` are the paths of Streamlit's own files. Streamlit itself would serve its page shell at every path
     that it doesn't know, and some of its settings add further routes.

@@ -28,7 +28,7 @@ class SessionCookie:
 
     @classmethod
     def of(cls, installation_key: bytes) -> Self:
-        """Return the names for the installation with this secret key, which can't be computed from them."""
+        """Return the names for the installation with this secret key. The names don't reveal the key."""
         suffix = hmac.digest(installation_key, b"session cookie", "sha256").hex()[:8]
         plain = f"{LEGACY_COOKIE}-{suffix}"
         return cls(plain, SECURE_PREFIX + plain)
@@ -48,7 +48,7 @@ class SessionCookie:
     def names_to_clear(self, cookies: Mapping[str, str]) -> tuple[str, ...]:
         """Return the names of the cookies to clear when the browser with `cookies` signs out.
 
-        A cookie with a former name is another installation's, if there is one with a current name too.
+        If the browser has a cookie with a current name, one with a former name is another installation's.
         """
         current = (self.secure, self.plain)
         return current if any(cookies.get(name) for name in current) else self.names

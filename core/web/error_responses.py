@@ -89,8 +89,8 @@ def error_response(error: errors.ImageError, status: int) -> JSONResponse:
 def rejection_response(scope: Scope, error: errors.RequestRejected) -> Response:
     """Return the response to a request that is rejected before its route runs.
 
-    It is JSON below `/api/` and `/auth/`, and plain text otherwise. At an unknown path, it is a page for
-    browsers and JSON for programs, which may look for an API of another kind there.
+    The response is JSON below `/api/` and `/auth/`, and plain text elsewhere. At an unknown path, a browser
+    gets an HTML page. A program gets JSON, because it may look for another API there.
     """
     unknown_path = isinstance(error, errors.PageNotFound)
     if unknown_path and "text/html" in Headers(scope=scope).get("accept", ""):

@@ -1,4 +1,4 @@
-"""The routes that tell a container's health check, a load balancer and search engines about this process."""
+"""The routes for a container's health check, for a load balancer and for search engines."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ Checks = Mapping[type[errors.ImageError], Callable[[], None]]
 
 
 class Readiness:
-    """Whether this process can serve requests.
+    """Checks whether this process can serve requests.
 
-    `get_checks` returns functions that raise an ImageError if something that requests need can't be used.
-    They run one after the other, in a thread of their own, and never twice at the same time. If they take
-    longer than MAX_WAIT_SECONDS, the process isn't ready, for the reason that is the running function's key.
+    `get_checks` returns functions that raise an ImageError if a part that requests need can't be used. They
+    run one after the other, in a thread of their own, and never twice at the same time. If they take longer
+    than MAX_WAIT_SECONDS, the process isn't ready. The reason is then the error class under which the running
+    function is listed.
     """
 
     def __init__(self, get_checks: Callable[[], Checks]) -> None:
@@ -68,7 +69,7 @@ class Readiness:
         return None
 
     def _report(self, failure: errors.ImageError | None) -> None:
-        """Log that the process is no longer ready, for which reason, or that it is ready again."""
+        """Log each change: that the process is no longer ready, and why, or that it is ready again."""
         code = failure.code if failure else None
         if code == self._reported:
             return
@@ -82,7 +83,7 @@ class Readiness:
 def health_routes(readiness: Readiness) -> list[Route]:
     """Return the routes `/healthz`, `/readyz` and `/robots.txt`.
 
-    Everybody may request them. So a reason has its code and message, but no details.
+    Anybody may request them, so an error in a response has no details.
     """
 
     async def healthz(_request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""What surrounds every page: links to the pages, the jobs' progress, the engine's badge and the user menu."""
+"""The frame of every page: links to the pages, the jobs' progress, the engine's badge and the user menu."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def ribbon(corners: Points, width: float) -> Points:
 
 @dataclass(frozen=True, slots=True)
 class ShapeStyle:
-    """How the canvas draws shapes.
+    """The style in which the canvas draws shapes.
 
     `pen` is the width of outlines, and `cast` is the length of shadows, both as fractions of the canvas's
     shorter edge. `bevel` is the strength of the shading that makes a shape look raised; 0 means no shading.

@@ -25,7 +25,7 @@ _DEFAULT_SCENES = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to paint, as read from the prompt.
+    """The plan of a picture, as read from the prompt.
 
     `hour` is the time of day. `subject` is None if the prompt names no known subject. The painter then paints
     an emblem, which is an abstract ornament. `digest` is the SHA-256 hash of the prompt's text; it selects

@@ -1,4 +1,4 @@
-"""Defines Stage, which holds what is needed to paint one picture, and paints the sky and the weather."""
+"""The stage: the canvas, the plan and the colours of one picture. Also paints the sky and the weather."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def _unchanged(mask: Image.Image) -> Image.Image:
 
 @dataclass(frozen=True, slots=True)
 class RenderStyle:
-    """How pictures of one style are rendered.
+    """The rendering of pictures in one style.
 
     The functions `scene` and `subject` paint on the stage. `finish` then returns the finished picture. For a
     picture with a transparent background, `alpha` turns the subject's mask into the alpha channel.

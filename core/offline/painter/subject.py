@@ -40,7 +40,7 @@ _FLOATING = frozenset({"rocket", "balloon", "fish", "butterfly", "turtle", "ghos
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the subject is painted: its centre (`x`, `y`) and half of its height (`half`), in pixels."""
+    """The place of the subject: its centre (`x`, `y`) and half of its height (`half`), in pixels."""
 
     x: float
     y: float

@@ -24,7 +24,10 @@ INVITE_PARAM = "invite"
 
 @dataclass(slots=True)
 class SignInState:
-    """The ticket of a successful sign-in in this browser tab. `ticket` is None until the sign-in succeeds.
+    """The state of the sign-in in this browser tab.
+
+    A successful sign-in gives a one-time `ticket`, which the browser exchanges for a session cookie. `ticket`
+    is None before that.
 
     If the user clicks twice, Streamlit starts the page's script again while the first click is being
     processed. `lock` makes the second click wait for the first.
