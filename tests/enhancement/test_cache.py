@@ -32,7 +32,7 @@ from tests.support.enhancements import (
 )
 from tests.support.generation import ON_SQLITE
 from tests.support.openai_service import HELLO, OpenAIService
-from tests.support.sign_in import ticket_of
+from tests.support.sign_in import enter
 from tests.support.waiting import until
 
 DESCRIBED = DraftState(name="Juniper", base_prompt="in the snow")
@@ -56,10 +56,7 @@ def studio(database_url: str, service: OpenAIService, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 def ada(studio: Studio) -> SignedIn:
-    ticket = ticket_of(studio, studio.registration.create_user("ada", "!").username)
-    user = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket))
-    assert user is not None
-    return user
+    return enter(studio, "ada")
 
 
 @pytest.fixture

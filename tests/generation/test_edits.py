@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -19,21 +17,21 @@ from PIL import Image as Picture
 from core import bootstrap, errors
 from core.accounts.identity import SignedIn
 from core.database.database import Database
-from core.database.models import Image, Job, JobState, User
+from core.database.models import Image, JobState, User
 from core.generation.views import JobView
 from core.prompts.recipe import Recipe
 from core.provider.client import ServiceClient
 from core.provider.payloads import InputImage, InputImages
 from core.settings import load_settings
 from core.studio import Studio
-from tests.support.app_process import ROOT
+from tests.support import sign_in
 from tests.support.crashing_worker import EDIT, RECIPE, Plan, edit_source
 from tests.support.generation import Studio as Workshop
+from tests.support.generation import run_until_killed
 from tests.support.hostile_uploads import saved
 from tests.support.images import plain_png
 from tests.support.openai_service import ERRORS, Behaviour, OpenAIService, RecordedRequest, openai_service
 from tests.support.orders import generate
-from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
 
 WORDS = "make it night"
@@ -72,17 +70,10 @@ def studio(service: OpenAIService, tmp_path_factory: pytest.TempPathFactory) -> 
     studio.close()
 
 
-def signed_in(studio: Studio, name: str) -> SignedIn:
-    user = studio.registration.create_user(name, "!")
-    found = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket_of(studio, user.username)))
-    assert found is not None
-    return found
-
-
 @pytest.fixture
 def enter(studio: Studio, request: pytest.FixtureRequest) -> Enter:
     """`enter("ada")`: an account of this test's own, signed in."""
-    return lambda name: signed_in(studio, f"{name}-{abs(hash(request.node.name))}")
+    return lambda name: sign_in.enter(studio, f"{name}-{abs(hash(request.node.name))}")
 
 
 @pytest.fixture
@@ -284,7 +275,7 @@ def words_alone(tmp_path: Path, service: OpenAIService) -> Iterator[Studio]:
 def test_a_model_that_can_not_edit_is_refused_before_anything_is_paid(
     words_alone: Studio, service: OpenAIService
 ) -> None:
-    studio, ada = words_alone, signed_in(words_alone, "ada")
+    studio, ada = words_alone, sign_in.enter(words_alone, "ada")
     drawn = Recipe(prompt="a fox", model="dall-e-3", size="1024x1024", quality="hd")
     image = made(studio, ada, generate(studio, ada, drawn, 1))
     service.requests.clear()
@@ -412,16 +403,10 @@ def test_a_process_killed_in_an_edit_loses_no_image_and_pays_for_none_twice(
     images: int,
 ) -> None:
     workshop = make_studio(database, started=False)
-    if moment == "never":
-        workshop.service.script(Behaviour(stall="middle"))
     key = edit_source(workshop.storage, user.id)
     url = database.url.render_as_string(hide_password=False)
     plan = Plan(url, str(tmp_path), workshop.service.base_url, user.id, moment, edits=key)
-    with subprocess.Popen(plan.arguments, cwd=ROOT) as worker:
-        if moment == "never":
-            until(lambda: workshop.rows(Job) and workshop.job().partials)
-            worker.kill()
-        assert worker.wait(60) == -signal.SIGKILL
+    run_until_killed(workshop, plan)
     workshop.jobs.start()
     assert workshop.ended().state == state
     assert len(workshop.rows(Image)) == images
@@ -498,7 +483,7 @@ def test_the_offline_engine_refuses_bytes_that_are_no_image(offline: Studio) -> 
 
 
 def test_an_edit_offline_from_end_to_end(offline: Studio) -> None:
-    ada = signed_in(offline, "ada")
+    ada = sign_in.enter(offline, "ada")
     recipe = Recipe(prompt="a fox", model="offline-painter", size="1024x1024")
     image = made(offline, ada, generate(offline, ada, recipe, 1))
     assert offline.edits.plan(ada, image.id).quote.price == 0

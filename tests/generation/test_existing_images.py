@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,9 @@ from core.prompts.styles import with_style
 from core.settings import load_settings
 from core.studio import Studio
 from core.usage.usage_log import Outcome, Totals
+from tests.support import sign_in
 from tests.support.openai_service import OpenAIService
 from tests.support.orders import generate, offer_existing, quote_draft
-from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
 
 FOX = Recipe(
@@ -51,14 +52,7 @@ def studio(database_url: str, service: OpenAIService, tmp_path: Path) -> Iterato
 @pytest.fixture
 def enter(studio: Studio) -> Callable[[str], SignedIn]:
     """`enter("ada")`: a new account, signed in."""
-
-    def make(name: str) -> SignedIn:
-        ticket = ticket_of(studio, studio.registration.create_user(name, "!").username)
-        found = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket))
-        assert found is not None
-        return found
-
-    return make
+    return partial(sign_in.enter, studio)
 
 
 @pytest.fixture

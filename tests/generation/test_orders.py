@@ -20,9 +20,9 @@ from core.provider.catalogue import image_model
 from core.provider.client import ServiceClient
 from core.settings import Moderation, load_settings
 from core.studio import Studio
+from tests.support import sign_in
 from tests.support.openai_service import Behaviour, OpenAIService, openai_service
 from tests.support.orders import generate, offer_existing, quote_draft
-from tests.support.sign_in import ticket_of
 from tests.support.waiting import until
 
 FOX = Recipe(
@@ -67,14 +67,7 @@ def fresh_journal(service: OpenAIService) -> None:
 @pytest.fixture
 def enter(studio: Studio, request: pytest.FixtureRequest) -> Callable[[str], SignedIn]:
     """`enter("ada")`: an account of this test's own, signed in."""
-
-    def make(name: str) -> SignedIn:
-        user = studio.registration.create_user(f"{name}-{abs(hash(request.node.name))}", "!")
-        found = studio.sessions.authenticate(studio.sessions.redeem_ticket(ticket_of(studio, user.username)))
-        assert found is not None
-        return found
-
-    return make
+    return lambda name: sign_in.enter(studio, f"{name}-{abs(hash(request.node.name))}")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A response that was received is kept: over a kill, a storage that is away, a timeout and a stop."""
+"""A received response becomes an image despite a kill, an unreachable storage, a timeout or a stop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ STREAM_HEADERS = {"content-type": "text/event-stream"}
 
 
 class AwayStorage(FolderStorage):
-    """A storage that takes no image while `away` is true."""
+    """A storage that can't be reached for images while `away` is true."""
 
     away = True
 
@@ -49,7 +49,7 @@ class AwayStorage(FolderStorage):
 
 
 class WaitingPreviews(FolderStorage):
-    """A storage that takes no preview before `go` is set."""
+    """A storage in which a preview isn't stored before `go` is set."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
@@ -66,7 +66,7 @@ def spool_of(studio: Studio) -> Spool:
     return studio.jobs.worker.spool
 
 
-def spooled(studio: Studio, job: Job, body: bytes, headers: dict[str, str], *, complete: bool) -> None:
+def leave_in_spool(studio: Studio, job: Job, body: bytes, headers: dict[str, str], *, complete: bool) -> None:
     """Leave `body` in the spool, as a process does that is killed afterwards."""
     with spool_of(studio).open(SpooledCall(job.id, job.attempts), utc_now()) as file:
         file.begin(headers)
@@ -95,7 +95,7 @@ def stopped(make_studio: Callable[..., Studio], database: Database) -> Studio:
 def test_a_received_response_of_a_killed_process_is_an_image_after_the_start(
     stopped: Studio, user: User, body: bytes, headers: dict[str, str], *, complete: bool
 ) -> None:
-    spooled(stopped, running_job(stopped, user), body, headers, complete=complete)
+    leave_in_spool(stopped, running_job(stopped, user), body, headers, complete=complete)
     stopped.jobs.recovery.settle_orphans()
     (image,) = stopped.rows(Image)
     assert stopped.job().state == JobState.DONE
@@ -116,7 +116,7 @@ def test_a_response_that_was_cut_by_a_kill_is_unknown_and_set_aside(
     stopped: Studio, user: User, body: bytes, headers: dict[str, str]
 ) -> None:
     job = running_job(stopped, user)
-    spooled(stopped, job, body, headers, complete=False)
+    leave_in_spool(stopped, job, body, headers, complete=False)
     stopped.jobs.recovery.settle_orphans()
     assert stopped.job().state == JobState.UNKNOWN
     assert stopped.storage.get(unreadable_response_key(job)) == body
@@ -215,27 +215,26 @@ def test_a_call_that_still_runs_is_left_alone(
 
 
 @pytest.mark.parametrize(
-    ("attempts", "state", "images"),
+    ("further_attempts", "state"),
     [
-        pytest.param(0, JobState.UNKNOWN, 1, id="ended by another process"),
-        pytest.param(1, JobState.QUEUED, 1, id="to be sent again"),
-        pytest.param(0, JobState.DONE, 1, id="killed before the file was removed"),
+        pytest.param(0, JobState.UNKNOWN, id="ended by another process"),
+        pytest.param(1, JobState.QUEUED, id="to be sent again"),
+        pytest.param(0, JobState.DONE, id="killed before the file was removed"),
     ],
 )
 def test_a_spooled_response_is_an_image_whatever_became_of_its_job(
-    stopped: Studio, user: User, attempts: int, state: JobState, images: int
+    stopped: Studio, user: User, further_attempts: int, state: JobState
 ) -> None:
     job = running_job(stopped, user)
     if state == JobState.DONE:
-        spooled(stopped, job, JSON_BODY, JSON_HEADERS, complete=True)
+        leave_in_spool(stopped, job, JSON_BODY, JSON_HEADERS, complete=True)
         stopped.jobs.recovery.settle_orphans()
-    spooled(stopped, job, JSON_BODY, JSON_HEADERS, complete=True)
+    leave_in_spool(stopped, job, JSON_BODY, JSON_HEADERS, complete=True)
+    attempts = job.attempts + further_attempts
     with stopped.database.write() as session:
-        session.execute(
-            update(Job).where(col(Job.id) == job.id).values(attempts=job.attempts + attempts, state=state)
-        )
+        session.execute(update(Job).where(col(Job.id) == job.id).values(attempts=attempts, state=state))
     stopped.jobs.recovery.settle_orphans()
-    assert len(stopped.rows(Image)) == images
+    assert len(stopped.rows(Image)) == 1
     assert spool_of(stopped).calls() == ()
 
 
@@ -284,7 +283,7 @@ def test_a_kill_while_an_image_is_downloaded_leaves_no_unknown_outcome(
     monkeypatch.setattr("core.provider.image_download.RETRY_PAUSES", (0.01,))
     for address in ("/pictures/missing.png", "/pictures/there.png"):
         body = json.dumps({"data": [{"url": f"{stopped.service.origin}{address}"}]}).encode()
-        spooled(stopped, running_job(stopped, user), body, JSON_HEADERS, complete=True)
+        leave_in_spool(stopped, running_job(stopped, user), body, JSON_HEADERS, complete=True)
     stopped.jobs.recovery.settle_orphans()
     found = {job.state: job.error for job in stopped.rows(Job)}
     assert set(found) == {JobState.DONE, JobState.FAILED}
@@ -308,7 +307,7 @@ def test_old_responses_are_removed_and_damaged_ones_harm_nothing(stopped: Studio
     (stopped.folder / "spool" / "what.ever").write_bytes(b"")
     stopped.jobs.recovery.settle_orphans()
     assert stopped.job().state == JobState.UNKNOWN
-    spooled(stopped, Job(id="gone", batch_id="b", owner_id="o", request={}), b"", {}, complete=True)
+    leave_in_spool(stopped, Job(id="gone", batch_id="b", owner_id="o", request={}), b"", {}, complete=True)
     spool_of(stopped).remove_old()
     assert len(spool_of(stopped).calls()) == 1
     later = utc_now() + SPOOL_AGE + timedelta(hours=1)

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import threading
 from base64 import b64encode
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -27,6 +23,7 @@ from core.errors import (
 from core.provider.client import ServiceClient
 from core.provider.connection import NO_KEY
 from core.settings import load_settings
+from tests.support.app_process import free_port
 from tests.support.openai_service import (
     ERRORS,
     KEY,
@@ -36,6 +33,7 @@ from tests.support.openai_service import (
     OpenAIService,
     openai_service,
 )
+from tests.support.plain_server import answering
 from tests.support.service_client import (
     CALLS,
     DRIPS,
@@ -124,33 +122,6 @@ def test_a_redirect_is_not_followed(service: OpenAIService, client: ServiceClien
     assert len(service.requests) == 1
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def hanging_up() -> Iterator[str]:
-    """The base URL of a server that reads a request and hangs up without a word."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection = listener.accept()[0]
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(65536)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
-
-
 @pytest.mark.parametrize("call", CALLS)
 def test_a_refused_connection_costs_nothing(make_client: MakeClient, call: Call) -> None:
     with pytest.raises(ServiceUnreachable) as caught:
@@ -226,8 +197,8 @@ def test_a_call_refused_after_its_deadline_is_not_sent_again(
 def test_a_service_that_closes_the_connection_without_a_response(
     make_client: MakeClient,
 ) -> None:
-    with hanging_up() as base_url:
-        client = make_client(openai_base_url=base_url)
+    with answering(b"") as (port, _):
+        client = make_client(openai_base_url=f"http://127.0.0.1:{port}/v1")
         with pytest.raises(OutcomeUnknown):
             generate(client)
         with pytest.raises(ServiceUnreachable, match="connection to the service was lost") as caught:

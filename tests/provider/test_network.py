@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from core.errors import CertificateUntrusted, ProxyRejected, SchemeWrong, Servic
 from core.provider.client import ServiceClient
 from core.settings import load_settings
 from tests.support.openai_service import OpenAIService
+from tests.support.plain_server import answering
 from tests.support.service_client import CALLS, Call, enhance, generate
 from tests.support.tls_proxy import tls_proxy
 
@@ -38,31 +37,6 @@ def connected(base_url: str, **settings: Any) -> Iterator[ServiceClient]:
     )
     yield client
     client.close()
-
-
-@contextmanager
-def answering(answer: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """A server that answers every connection with `answer`: its port, and what it received."""
-    received: list[bytes] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection = listener.accept()[0]
-                except OSError:
-                    return
-                with connection:
-                    received.append(connection.recv(65536))
-                    connection.sendall(answer)
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            yield listener.getsockname()[1], received
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            thread.join()
 
 
 @pytest.mark.parametrize("no_proxy", ["", "127.0.0.1"])

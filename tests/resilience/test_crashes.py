@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,11 +20,10 @@ from core.storage.folder import FolderStorage
 from core.storage.keys import image_key, response_metadata_key
 from core.storage.s3 import S3Storage
 from pages.ui.error_panel import cost_text
-from tests.support.app_process import ROOT, AppProcess
+from tests.support.app_process import AppProcess
 from tests.support.crashing_worker import RECIPE, Plan
-from tests.support.generation import ON_SQLITE, Studio, a_job
-from tests.support.openai_service import Behaviour, plain_image
-from tests.support.waiting import until
+from tests.support.generation import ON_SQLITE, Studio, a_job, run_until_killed
+from tests.support.openai_service import plain_image
 
 
 @pytest.mark.parametrize(
@@ -60,17 +57,11 @@ def test_a_killed_process_loses_no_image_and_pays_for_none_twice(
     paid: int,
 ) -> None:
     studio = make_studio(database, started=False)
-    if moment == "never":
-        studio.service.script(Behaviour(stall="middle"))
     url = database.url.render_as_string(hide_password=False)
     in_bucket = isinstance(studio.storage, S3Storage)
     bucket = request.getfixturevalue("bucket_settings") if in_bucket else None
     plan = Plan(url, str(tmp_path), studio.service.base_url, user.id, moment, bucket)
-    with subprocess.Popen(plan.arguments, cwd=ROOT) as worker:
-        if moment == "never":
-            until(lambda: studio.rows(Job) and studio.job().partials)
-            worker.kill()
-        assert worker.wait(60) == -signal.SIGKILL
+    run_until_killed(studio, plan)
     studio.jobs.start()
     job = studio.ended()
     assert job.state == state

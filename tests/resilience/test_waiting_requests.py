@@ -20,7 +20,7 @@ from core.database.models import Job, JobState, Scope
 from core.web.guard import MAX_BODY_BYTES
 from tests.support.app_process import AppProcess
 from tests.support.openai_service import Behaviour, OpenAIService
-from tests.support.sign_in import accounts_in, ticket_of
+from tests.support.sign_in import accounts_in, enter
 from tests.support.waiting import until
 
 ASKED = {"prompt": "a fox in the snow", "size": "1024x1024", "quality": "low"}
@@ -35,9 +35,7 @@ class Program:
         self.database = Database(database_url)
         self.database.migrate()
         accounts = accounts_in(self.database)
-        accounts.registration.create_user("ada", "!")
-        user = accounts.sessions.authenticate(accounts.sessions.redeem_ticket(ticket_of(accounts, "ada")))
-        assert user is not None
+        user = enter(accounts, "ada")
         token = ApiTokens(self.database, AuditLog(self.database)).create(user, "script", list(Scope), None)
         self.headers = {"Authorization": f"Bearer {token}"}
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import ImageError, all_errors
+from tests.support.generated_document import print_or_write
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "errors.md"
 FAMILIES = {
@@ -65,14 +65,5 @@ def _row(kind: type[ImageError]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Writes docs/errors.md from core/errors/")
-    parser.add_argument("--write", action="store_true", help="write the file instead of printing it")
-    if parser.parse_args().write:
-        DOCUMENT.write_text(document(), encoding="utf-8")
-    else:
-        print(document())
-
-
 if __name__ == "__main__":
-    main()
+    print_or_write(DOCUMENT, document())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +29,10 @@ from core.storage.storage import Storage
 from core.usage.budgets import Budgets
 from core.usage.error_counts import ErrorCounts
 from core.usage.usage_log import UsageLog
+from tests.support.app_process import ROOT
 from tests.support.clock import Clock
-from tests.support.crashing_worker import RECIPE
-from tests.support.openai_service import OpenAIService
+from tests.support.crashing_worker import RECIPE, Plan
+from tests.support.openai_service import Behaviour, OpenAIService
 from tests.support.waiting import until
 
 # For promises that don't depend on the engine of the database.
@@ -96,6 +99,18 @@ class Studio:
 
     def paid(self) -> int:
         return len(self.service.requests_to("/images/generations"))
+
+
+def run_until_killed(studio: Studio, plan: Plan) -> None:
+    """Carry out `plan` in a process that kills itself. If its moment is "never", kill it during its call."""
+    never = plan.moment == "never"
+    if never:
+        studio.service.script(Behaviour(stall="middle"))
+    with subprocess.Popen(plan.arguments, cwd=ROOT) as worker:
+        if never:
+            until(lambda: studio.rows(Job) and studio.job().partials)
+            worker.kill()
+        assert worker.wait(60) == -signal.SIGKILL
 
 
 def a_user(database: Database) -> User:

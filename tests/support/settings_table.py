@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from core.settings import Settings
+from tests.support.generated_document import print_or_write
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "settings.md"
 # The title of each section, by the first of its settings in core/settings.py.
@@ -70,14 +70,5 @@ def _values(field: dict[str, Any], enums: dict[str, Any]) -> str:
     return f"{low} to {kind['maximum']:,.0f}"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Writes docs/settings.md from core/settings.py")
-    parser.add_argument("--write", action="store_true", help="write the file instead of printing it")
-    if parser.parse_args().write:
-        DOCUMENT.write_text(document(), encoding="utf-8")
-    else:
-        print(document())
-
-
 if __name__ == "__main__":
-    main()
+    print_or_write(DOCUMENT, document())
