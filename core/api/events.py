@@ -89,17 +89,16 @@ def keep_alive() -> bytes:
 class StreamSlots:
     """Limits how many streams and waiting requests each user may have open at the same time.
 
-    Each open stream or waiting request occupies one of the user's `limit` slots. So one user can't slow down
-    the others. The counts are of this process only. The class isn't thread-safe: use it only on the event
-    loop.
+    Each open stream or waiting request occupies one of the user's MAX_STREAMS slots. So one user can't slow
+    down the others. The counts are of this process only. The class isn't thread-safe: use it only on the
+    event loop.
     """
 
-    def __init__(self, limit: int = MAX_STREAMS) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
         self._used: Counter[str] = Counter()
 
     def full(self, user_id: str) -> bool:
-        return self._used[user_id] >= self._limit
+        return self._used[user_id] >= MAX_STREAMS
 
     @contextmanager
     def occupy(self, user_id: str) -> Iterator[bool]:

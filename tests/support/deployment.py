@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import httpx2
 from sqlmodel import select
@@ -20,48 +17,26 @@ from core.database.process_lock import ProcessLock
 from tests.support.app_process import ROOT, AppProcess, Ticket, free_port, ticket_at
 from tests.support.browser_user import Visitor
 from tests.support.openai_service import OpenAIService
-from tests.support.path_proxy import find_program
+from tests.support.proxy_process import ProxyProcess, find_program
 from tests.support.servers import PostgresServer, S3Server, postgres_server
-from tests.support.waiting import until
 
 STICKY = "atelier-replica"
 PLACES = 3
 
 
-class Proxy:
+class Proxy(ProxyProcess):
     """HAProxy with the file from `deploy/` before servers of these addresses, which it calls one and two."""
 
     def __init__(
         self, folder: Path, *servers: str, public_https: str = "false", outer_proxy: str = ""
     ) -> None:
         self.port = free_port()
-        self.base_url = f"http://127.0.0.1:{self.port}"
         one, two = servers
         listen = f"127.0.0.1:{self.port}"
-        self._env = {"LISTEN": listen, "REPLICA_1": one, "REPLICA_2": two, "PUBLIC_HTTPS": public_https}
-        self._env["OUTER_PROXY"] = outer_proxy
-        self._log = folder / f"proxy-{self.port}.txt"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
+        env = {"LISTEN": listen, "REPLICA_1": one, "REPLICA_2": two, "PUBLIC_HTTPS": public_https}
+        env["OUTER_PROXY"] = outer_proxy
         command = [find_program("haproxy"), "-db", "-f", str(ROOT / "deploy" / "haproxy.cfg")]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env={**os.environ, **self._env}, stdout=log, stderr=subprocess.STDOUT
-            )
-        until(self._serves)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.wait(30)
-
-    @property
-    def output(self) -> str:
-        return self._log.read_text(errors="replace")
+        super().__init__(command, f"http://{listen}", folder / f"proxy-{self.port}.txt", env)
 
     def gives_to(self, name: str) -> bool:
         """Whether a browser that was on the server `name` is given to it now."""
@@ -69,14 +44,6 @@ class Proxy:
             f"{self.base_url}/_stcore/health", headers={"Cookie": f"{STICKY}={name}"}, trust_env=False
         )
         return answer.is_success and STICKY not in answer.headers.get("set-cookie", "")
-
-    def _serves(self) -> bool:
-        if self._process is None or self._process.poll() is not None:
-            raise RuntimeError(self.output)
-        try:
-            return httpx2.get(self.base_url, trust_env=False).is_success
-        except httpx2.HTTPError:
-            return False
 
 
 @dataclass(frozen=True, slots=True)

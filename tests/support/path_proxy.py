@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from enum import StrEnum
 from pathlib import Path
-from types import TracebackType
-from typing import Self
-
-import httpx2
-import pytest
 
 from tests.support.app_process import free_port
-from tests.support.waiting import until
+from tests.support.proxy_process import ProxyProcess, find_program
 
 PATH = "/atelier"
 OTHER = "another application"
-_SYSTEM_FOLDERS = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 class Way(StrEnum):
@@ -76,12 +68,11 @@ http {{
 """
 
 
-class PathProxy:
+class PathProxy(ProxyProcess):
     """`with PathProxy(way, folder, "127.0.0.1:8501") as proxy:` serves that app at `proxy.base_url`."""
 
     def __init__(self, way: Way, folder: Path, address: str) -> None:
         self.origin = f"http://127.0.0.1:{(port := free_port())}"
-        self.base_url = self.origin + PATH
         removes = way in (Way.HAPROXY_REMOVES, Way.NGINX_REMOVES)
         haproxy = way in (Way.HAPROXY_REMOVES, Way.HAPROXY_KEEPS)
         values = {"port": port, "path": PATH, "other": OTHER, "address": address, "folder": folder}
@@ -89,39 +80,9 @@ class PathProxy:
         if haproxy:
             remove = _HAPROXY_REMOVE.format(path=PATH) if removes else ""
             config.write_text(_HAPROXY.format(**values, remove=remove))
-            self._command = [find_program("haproxy"), "-db", "-f", str(config)]
+            command = [find_program("haproxy"), "-db", "-f", str(config)]
         else:
             location, remove = (f"{PATH}/", "/") if removes else (PATH, "")
             config.write_text(_NGINX.format(**values, location=location, remove=remove))
-            self._command = [find_program("nginx"), "-c", str(config), "-p", str(folder), "-e", "stderr"]
-        self._log = folder / "proxy.txt"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=subprocess.STDOUT)
-        until(self._serves)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process:
-            # nginx ends its worker only when it is asked to end itself.
-            self._process.terminate()
-            self._process.wait(30)
-
-    def _serves(self) -> bool:
-        if self._process is None or self._process.poll() is not None:
-            raise RuntimeError(self._log.read_text(errors="replace"))
-        try:
-            return httpx2.get(f"{self.base_url}/", trust_env=False).is_success
-        except httpx2.HTTPError:
-            return False
-
-
-def find_program(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
-    if found is None:  # never skipped: what is said of proxies hangs on it
-        pytest.fail(f"No {name} for the tests: apt-get install {name}", pytrace=False)
-    return found
+            command = [find_program("nginx"), "-c", str(config), "-p", str(folder), "-e", "stderr"]
+        super().__init__(command, self.origin + PATH, folder / "proxy.txt")

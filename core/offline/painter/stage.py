@@ -70,11 +70,11 @@ def add_glow(canvas: Canvas, at: tuple[float, float], radius: float, colour: Col
     )
 
 
-def paint_sky(stage: Stage, horizon: float, sun: bool = True, clouds: int = 4) -> None:
+def paint_sky(stage: Stage, horizon: float, clouds: int = 4) -> None:
     """Paint the sky above `horizon`, and fill the canvas below it with the colour of the lower sky.
 
-    `horizon` is a fraction of the canvas's height. `sun` says whether to paint the sun, or at night the moon.
-    `clouds` is the number of clouds. At night, there are stars instead of clouds.
+    `horizon` is a fraction of the canvas's height. `clouds` is the number of clouds. At night, there are
+    stars and the moon instead of clouds and the sun.
     """
     canvas, palette, rng = stage.canvas, stage.palette, stage.rng
     w, h = canvas.width, canvas.height
@@ -88,11 +88,10 @@ def paint_sky(stage: Stage, horizon: float, sun: bool = True, clouds: int = 4) -
         paint_stars(stage, horizon, 90)
     x = float(rng.choice([rng.uniform(0.14, 0.3), rng.uniform(0.7, 0.86)]))
     y = {"day": 0.16, "night": 0.17}.get(stage.plan.hour, horizon - 0.14)
-    if sun:
-        stage.glow(x, y, 0.5, palette.light, 0.25 if night else 0.4)
-        stage.glow(x, y, 0.16, palette.light, 0.5)
-        disc = mix(palette.light, WHITE, 0.5)
-        canvas.fill(oval(*stage.at(x, y), *(canvas.unit * 0.055,) * 2), disc, disc, bevel=0)
+    stage.glow(x, y, 0.5, palette.light, 0.25 if night else 0.4)
+    stage.glow(x, y, 0.16, palette.light, 0.5)
+    disc = mix(palette.light, WHITE, 0.5)
+    canvas.fill(oval(*stage.at(x, y), *(canvas.unit * 0.055,) * 2), disc, disc, bevel=0)
     for _ in range(0 if night else clouds):
         paint_cloud(
             stage, rng.uniform(0, 1), rng.uniform(0.06, horizon * 0.62), rng.uniform(0.07, 0.13), 0.75
