@@ -424,7 +424,7 @@ GOOD_ITEM = {"b64_json": base64.b64encode(plain_png()).decode()}
         pytest.param(
             {"data": [GOOD_ITEM, {"b64_json": "bm90IGEgcGljdHVyZQ=="}]},
             errors.BadImage,
-            "cannot identify",
+            "not an image in a known format",
             id="damaged image",
         ),
     ],
