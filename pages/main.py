@@ -10,6 +10,7 @@ import streamlit as st
 from pages.ui.account.sign_in import sign_in_page
 from pages.ui.create.state import store_typed_text
 from pages.ui.error_panel import show_kept_failure
+from pages.ui.lost_clicks import show_lost_click, watch_clicks
 from pages.ui.navigation import navigation_bar
 from pages.ui.recent_jobs import read_jobs_once
 from pages.ui.session import current_user
@@ -43,5 +44,8 @@ else:
     with read_jobs_once(user):
         navigation_bar(user, with_toasts=page.title != "Create")
         show_kept_failure()
+        show_lost_click()
         page.run()
+        # After the page, whose buttons take clicks only once they are drawn.
+        watch_clicks(user)
 show_queued_toasts()

@@ -24,7 +24,7 @@ ImageError                          IMG-GEN-001
 ├── RequestRejected                 IMG-REQ-001: an HTTP request that can't be processed
 │   ├── HostRejected, OriginRejected, BodyTooLarge, PageNotFound
 │   ├── MethodRejected, FieldsRejected, ContentTypeRejected, RangeRejected, RequestRateExceeded
-│   ├── IdempotencyKeyReused, IdempotencyKeyBusy, AppStopping
+│   ├── IdempotencyKeyReused, IdempotencyKeyBusy, AppStopping, PageOutdated, ClickLost
 │   └── UploadRejected              IMG-REQ-UPLOAD-001: UploadTooLarge, MaskRejected, UploadGone
 ├── StorageError                    IMG-STORE-001: the image store
 │   ├── StorageUnreachable, StorageFull, StorageReadOnly
@@ -133,6 +133,7 @@ from core.errors.redaction import scrub
 from core.errors.requests import (
     AppStopping,
     BodyTooLarge,
+    ClickLost,
     ContentTypeRejected,
     FieldsRejected,
     HostRejected,
@@ -143,6 +144,7 @@ from core.errors.requests import (
     MethodRejected,
     OriginRejected,
     PageNotFound,
+    PageOutdated,
     RangeRejected,
     RequestRateExceeded,
     RequestRejected,
@@ -178,6 +180,7 @@ __all__ = [
     "BodyTooLarge",
     "BudgetSpent",
     "CertificateUntrusted",
+    "ClickLost",
     "ConnectionLost",
     "ContentFiltered",
     "ContentTypeRejected",
@@ -221,6 +224,7 @@ __all__ = [
     "OriginRejected",
     "OutcomeUnknown",
     "PageNotFound",
+    "PageOutdated",
     "ParameterRefused",
     "PasswordRejected",
     "PromptBlocked",

@@ -84,6 +84,18 @@ class AppStopping(RequestRejected):
     suggestions = ("Try again in a minute.",)
 
 
+class PageOutdated(RequestRejected):
+    code, status, retryable = "IMG-REQ-CLICK-001", 409, True
+    message = "The prompt or the price had changed when you clicked. Nothing was bought."
+    suggestions = ("Look at the prompt, the number of images and the price, then click again.",)
+
+
+class ClickLost(RequestRejected):
+    code, status, retryable = "IMG-REQ-CLICK-002", 503, True
+    message = "Atelier was restarted or out of reach when you clicked. The click wasn't taken."
+    suggestions = ("Look at the page, then click again.",)
+
+
 class UploadRejected(RequestRejected):
     code, status = "IMG-REQ-UPLOAD-001", 422
     message = "This file can't be used as an image."

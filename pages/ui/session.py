@@ -19,6 +19,10 @@ from pages.ui.error_panel import ADMIN_KEY, catch_failure, keep_failure
 OWNER_KEY = "_session_owner"
 # True if this tab's session has ended, for example because the user has signed out in another tab.
 ENDED_KEY = "_session_ended"
+# How many clicks this tab's session has taken. The browser compares it with the clicks that it has sent.
+TAKEN_KEY = "_taken_clicks"
+# The label of the button whose click wasn't taken. The page says so until the next click.
+LOST_KEY = "_lost_click"
 
 
 def studio() -> Studio:
@@ -81,6 +85,8 @@ def as_user(
 
     def callback(*args: object) -> None:
         with catch_failure(on_failure):
+            st.session_state[TAKEN_KEY] = st.session_state.get(TAKEN_KEY, 0) + 1
+            st.session_state.pop(LOST_KEY, None)
             if current_user() == user:
                 action(user, *args)
 

@@ -69,7 +69,7 @@ def test_a_draft_is_stored_as_it_is_typed(open_page: OpenPage, studio: Studio) -
     assert user
     draft = studio.drafts.load(user.user_id)
     assert (draft.name, draft.prompt) == ("Wren", "a wren")
-    assert open_page("bert").text_input[0].value == ""
+    assert find(open_page("bert").text_input, "Name").value == ""
 
 
 class FullDrafts(Drafts):
@@ -223,6 +223,7 @@ def test_one_click_on_generate_prices_checks_and_moderates_each_prompt_once(
 ) -> None:
     test = open_page("chief")
     find(test.toggle, "Many prompts").set_value(True).run()
+    find(test.text_area, "Prompt").set_value("a {red|blue} owl").run()
     budgets, uploads, moderation = (
         Counted(studio.budgets),
         Counted(studio.uploads),
@@ -238,3 +239,16 @@ def test_one_click_on_generate_prices_checks_and_moderates_each_prompt_once(
     assert len(studio.jobs.recent(user_id_of(studio, "chief"))) == 2
     # The last part of each check is that of the uploads.
     assert (budgets.calls["estimate"], uploads.calls["check"], moderation.calls["screen"]) == (2, 2, 1)
+
+
+def test_a_click_on_a_button_that_said_another_number_of_images_buys_nothing(
+    open_page: OpenPage, studio: Studio
+) -> None:
+    test = open_page("chief")
+    find(test.toggle, "Many prompts").set_value(True).run()
+    find(test.text_area, "Prompt").set_value("a {red|blue} fox")
+    test.button(key="generate").click().run()
+    assert escape_markdown(errors.PageOutdated.message) in " ".join(error.value for error in test.error)
+    assert studio.jobs.recent(user_id_of(studio, "chief")) == ()
+    test.button(key="generate").click().run()
+    assert len(studio.jobs.recent(user_id_of(studio, "chief"))) == 2

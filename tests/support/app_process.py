@@ -142,6 +142,13 @@ class AppProcess:
             self._process.wait(PATIENCE_SECONDS)
             self._process = None
 
+    def freeze(self) -> None:
+        """Stop its threads without ending them, as a paused machine does."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def restart(self) -> None:
         """Stop and start again, at the same address and on the same data."""
         self.stop()

@@ -22,9 +22,11 @@ from pages.ui.create.state import (
     FIELDS_WITH_FAILURE,
     OPTION_FIELDS,
     CreateState,
+    check_shown,
     current_quote,
     is_unshown,
     read_widgets,
+    show_quote,
 )
 from pages.ui.error_panel import show_failure
 from pages.ui.formatting import (
@@ -144,6 +146,7 @@ def _length_and_price(state: CreateState, quote: Quote) -> None:
 
 
 def _buttons(user: SignedIn, state: CreateState, quote: Quote, *, live: bool) -> None:
+    show_quote(quote)
     with st.container(horizontal=True):
         st.button(
             _enhance_label(state, live=live),
@@ -212,6 +215,7 @@ def _generate(user: SignedIn, state: CreateState) -> None:
     """Generate the images of the draft. If the user already has some of them, offer these first."""
     _begin_click(user, state)
     quote = current_quote(state)
+    check_shown(state, quote)
     order = studio().orders.check(user, quote)
     state.offer, state.offer_quote = studio().existing_images.offer(user, order), quote
     if state.offer:

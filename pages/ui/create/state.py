@@ -5,6 +5,7 @@ The draft has the values of all input fields and the prompt.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -18,10 +19,12 @@ from core.enhancement.drafts import DraftState
 from core.enhancement.runs import EnhancementRun
 from core.generation.existing_images import Offer
 from core.generation.quotes import Quote
+from pages.ui.echo import sent_back, show_and_echo
 from pages.ui.error_panel import log_failure
 from pages.ui.session import studio
 
 STATE_KEY = "create-state"
+_FORM_IDS = re.compile("([0-9a-f]{32}) ([0-9a-f]{32})")
 FIELDS = (
     "name",
     "traits",
@@ -94,6 +97,10 @@ class CreateState:
         form_id = self.prompt_form_id if name in ("prompt", "many") else self.form_id
         return f"draft-{name}-{form_id}"
 
+    @property
+    def form_ids(self) -> str:
+        return f"{self.form_id} {self.prompt_form_id}"
+
     def failure_at(self, *names: str) -> errors.ImageError | None:
         """Return the last click's error if it is about one of the fields `names`, otherwise None."""
         return self.failure if self.failure and self.failure.field in names else None
@@ -112,17 +119,45 @@ class CreateState:
 
 
 def create_state(user: SignedIn) -> CreateState:
-    """Return the Create page's state in this tab. In a new tab, it starts with the user's stored draft."""
-    if STATE_KEY not in st.session_state:
-        run = studio().enhancements.current(user.user_id)
-        draft = studio().drafts.load(user.user_id)
-        already_stored = run is not None and not run.is_live and draft.has_version(run.text)
-        shown = run is not None and (already_stored or run.error is not None)
-        st.session_state[STATE_KEY] = CreateState(
-            draft, draft, welcome=draft.is_blank, shown_run_id=run.id if run and shown else None
-        )
-    state: CreateState = st.session_state[STATE_KEY]
+    """Return the Create page's state in this tab. In a new tab, it starts with the user's stored draft.
+
+    If the app was restarted, a tab that stayed open keeps its widgets, with what was typed into them.
+    """
+    is_new = STATE_KEY not in st.session_state
+    state: CreateState = st.session_state.get(STATE_KEY) or _stored_state(user)
+    kept = _FORM_IDS.fullmatch(show_and_echo("form", state.form_ids, adopt=is_new))
+    if is_new and kept:
+        state.form_id, state.prompt_form_id = kept.groups()
+    # Streamlit may interrupt the lines above. Then the next run adopts the browser's ids.
+    st.session_state[STATE_KEY] = state
     return state
+
+
+def _stored_state(user: SignedIn) -> CreateState:
+    run = studio().enhancements.current(user.user_id)
+    draft = studio().drafts.load(user.user_id)
+    already_stored = run is not None and not run.is_live and draft.has_version(run.text)
+    shown = run is not None and (already_stored or run.error is not None)
+    return CreateState(draft, draft, welcome=draft.is_blank, shown_run_id=run.id if run and shown else None)
+
+
+def check_shown(state: CreateState, quote: Quote) -> None:
+    """Raise PageOutdated if the browser showed another prompt or another price when the user clicked.
+
+    `quote` is the quote for what would be bought. What the user typed last is sent with the click, so it is
+    never outdated.
+    """
+    if sent_back("form") != state.form_ids or sent_back("quote") != _quote_text(quote):
+        raise errors.PageOutdated
+
+
+def show_quote(quote: Quote) -> None:
+    """Note in the browser for which quote the buttons are drawn. `check_shown` compares it after a click."""
+    show_and_echo("quote", _quote_text(quote))
+
+
+def _quote_text(quote: Quote) -> str:
+    return f"{quote.images} {quote.price}"
 
 
 def reset_create_state() -> None:
@@ -130,7 +165,7 @@ def reset_create_state() -> None:
 
     Call this after code outside the Create page's form has changed the stored draft.
     """
-    st.session_state.pop(STATE_KEY, None)
+    st.session_state[STATE_KEY] = None
 
 
 def store_typed_text(user: SignedIn) -> None:
@@ -138,8 +173,8 @@ def store_typed_text(user: SignedIn) -> None:
 
     Call this on every page, because the user may have opened another page while the text was sent.
     """
-    if STATE_KEY in st.session_state:
-        read_widgets(user, st.session_state[STATE_KEY])
+    if state := st.session_state.get(STATE_KEY):
+        read_widgets(user, state)
 
 
 def read_widgets(user: SignedIn, state: CreateState) -> None:
