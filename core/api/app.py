@@ -28,6 +28,7 @@ from core.api.enhancement_routes import enhancement
 from core.api.events import StreamSlots
 from core.api.gallery_routes import gallery
 from core.api.generation_routes import generation
+from core.api.share_page import share_page
 from core.api.upload_queue import UploadQueue
 from core.studio import Studio
 from core.web.cookies import SECURE_PREFIX
@@ -56,7 +57,8 @@ def create_api(
     stopping. A request that waits for images then responds with the status 202 and waits no longer.
     """
     document = {"title": "Atelier: the Images API", "description": _DESCRIPTION, "servers": [{"url": API}]}
-    application = _application(get_studio, generation, enhancement, edits, gallery, audit, docs, **document)
+    routers = (generation, enhancement, edits, share_page, gallery, audit, docs)
+    application = _application(get_studio, *routers, **document)
     application.state.is_stopping = is_stopping
     application.state.upload_queue = UploadQueue("upload")
     application.state.stream_slots = StreamSlots()

@@ -21,8 +21,8 @@ SAFETY_HEADERS = {
 # `no-cache`: the browser asks the server before each use of its copy. So the server checks the share link
 # each time. `no-referrer`: the browser doesn't send the link to other sites.
 _SHARE_LINK_HEADERS = {"Cache-Control": "private, no-cache", "Referrer-Policy": "no-referrer"}
-# The request headers on which access to an image depends.
-_VARY = "Cookie, Authorization"
+# The request headers on which access to an image depends, and whether a share link is answered with a page.
+_VARY = "Cookie, Authorization, Accept"
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 

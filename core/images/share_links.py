@@ -1,4 +1,4 @@
-"""Share links: anyone with the link can see one image and its thumbnail, but not its prompt."""
+"""Share links: anyone with the link can see one image, its name and who shared it, but not its prompt."""
 
 from __future__ import annotations
 
@@ -41,14 +41,22 @@ class ActiveShareLink:
 class SharedImage:
     """The fields of an image that a visitor with a share link may see.
 
-    `owner_id` is used to read the image's bytes from the gallery. The prompt, name and price are left out, so
-    that no page can show them by mistake.
+    `owner_id` is used to read the image's bytes from the gallery. `width` and `height` are in pixels, and
+    `expires_at` is the time at which the link ends. The prompts and the price are left out, so that no page
+    can show them by mistake.
     """
 
     id: str
     owner_id: str
-    mime: str
-    sha256: str
+    name: str
+    owner_name: str
+    width: int
+    height: int
+    expires_at: datetime
+
+    @property
+    def title(self) -> str:
+        return self.name.strip() or "Untitled image"
 
 
 class ShareLinks:
@@ -108,7 +116,7 @@ class ShareLinks:
         returns None if the image is in the trash, or if the owner's access was withdrawn.
         """
         found = (
-            select(Image)
+            select(Image, ShareLink, User)
             .join(ShareLink, col(ShareLink.image_id) == col(Image.id))
             .join(User, col(User.id) == col(Image.owner_id))
             .where(ShareLink.id == sha256_hex(token), ShareLink.expires_at > self._clock())
@@ -116,8 +124,14 @@ class ShareLinks:
             .where(col(Image.trashed_at).is_(None), col(User.withdrawn_at).is_(None))
         )
         with self._database.read() as session:
-            image = session.exec(found).one_or_none()
-        return SharedImage(image.id, image.owner_id, image.mime, image.sha256) if image else None
+            row = session.exec(found).one_or_none()
+        if row is None:
+            return None
+        image, link, owner = row
+        return SharedImage(
+            id=image.id, owner_id=image.owner_id, name=image.name, owner_name=owner.display_name,
+            width=image.width, height=image.height, expires_at=link.expires_at,
+        )  # fmt: skip
 
     def list(self, user: SignedIn, image_id: str) -> tuple[ActiveShareLink, ...]:
         """Return the links of an image that haven't expired, newest first. Raises ImageNotFound."""

@@ -8,29 +8,16 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Scope
 
 from core import errors
 from core.common.text import storable_text
 from core.web.base_path import route_path
+from core.web.html_pages import accepts_html, html_page
 from core.web.request_context import HEADER, current_request_id
 
 _API_PATHS = ("/api/", "/auth/")
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{message}</title>
-</head>
-<body>
-<h1>{message}</h1>
-<p>{code}</p>
-<p><a href="{start}">Open Atelier</a></p>
-</body>
-</html>
-"""
 
 
 class ErrorBody(BaseModel):
@@ -93,10 +80,9 @@ def rejection_response(scope: Scope, error: errors.RequestRejected) -> Response:
     gets an HTML page. A program gets JSON, because it may look for another API there.
     """
     unknown_path = isinstance(error, errors.PageNotFound)
-    if unknown_path and "text/html" in Headers(scope=scope).get("accept", ""):
-        start = f"{scope.get('root_path', '')}/"
-        page = _PAGE.format(message=escape(error.message), code=error.code, start=escape(start))
-        return HTMLResponse(page, error.status, {"Cache-Control": "no-store"})
+    if unknown_path and accepts_html(Headers(scope=scope).get("accept", "")):
+        content = f"<h1>{escape(error.message)}</h1>\n<p>{error.code}</p>"
+        return html_page(error.message, content, error.status, base=scope.get("root_path", ""))
     if unknown_path or route_path(scope).startswith(_API_PATHS):
         return error_response(error, error.status)
     text = "\n".join((f"{error.message} [{error.code}]", *(f"- {tip}" for tip in error.suggestions)))

@@ -38,7 +38,7 @@ def page_policy(page: str) -> str:
     Streamlit needs the other exceptions: it loads components' scripts as blobs, its protobuf library probes
     for WebAssembly, and its styles are inline.
     """
-    hashes = " ".join(_hash(script) for script in _INLINE_SCRIPT.findall(page))
+    hashes = " ".join(hash_source(script) for script in _INLINE_SCRIPT.findall(page))
     return "; ".join(
         (
             "default-src 'none'",
@@ -56,8 +56,9 @@ def page_policy(page: str) -> str:
     )
 
 
-def _hash(script: str) -> str:
-    return f"'sha256-{b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+def hash_source(inline: str) -> str:
+    """Return the source of a Content-Security-Policy that allows this inline script or style."""
+    return f"'sha256-{b64encode(hashlib.sha256(inline.encode()).digest()).decode()}'"
 
 
 def is_https(scheme: str, settings: Settings) -> bool:

@@ -250,7 +250,7 @@ def test_nothing_is_served_without_a_valid_session(
 def test_an_image_in_the_browsers_cache_is_not_sent_again(owner: Person, image_id: str, kind: str) -> None:
     first = owner.client.get(f"/api/images/{image_id}{kind}")
     assert first.headers["cache-control"] == CACHE_CONTROL
-    assert first.headers["vary"] == "Cookie, Authorization"
+    assert first.headers["vary"] == "Cookie, Authorization, Accept"
     for known in (first.headers["etag"], f'"other", W/{first.headers["etag"]}'):
         again = owner.client.get(f"/api/images/{image_id}{kind}", headers={"If-None-Match": known})
         assert (again.status_code, again.content) == (304, b"")

@@ -27,7 +27,7 @@ LIFETIME_KEY = "share-life"
 
 def share_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
     with st.popover("Share", icon=":material/share:", key="share"):
-        st.markdown("Anyone with the link can see this image, but not the prompt.")
+        st.markdown("Anyone with the link can see this image, its name and yours, but not the prompt.")
         st.segmented_control(
             "Expires in",
             sorted(LIFETIMES),
