@@ -9,6 +9,7 @@ from core.accounts.passwords import MIN_PASSWORD_LENGTH, RESET_LIFETIME, RESET_P
 from core.accounts.registration import INVITE_LIFETIME, OpenInvite
 from core.accounts.users import Account
 from core.common.clock import utc_now
+from core.database.models import INVITE_NAME_LENGTH
 from core.settings import RegistrationMode
 from core.usage.error_counts import ErrorFrequency
 from core.usage.money import format_money
@@ -21,11 +22,12 @@ from pages.ui.account.token_panel import api_tokens
 from pages.ui.browser_scripts import begin_session
 from pages.ui.error_panel import failure_panel
 from pages.ui.formatting import browser_name, escape_markdown, local_time
-from pages.ui.links import page_url
+from pages.ui.links import page_url, show_loopback_note
 from pages.ui.navigation import sign_out
 from pages.ui.session import as_user, require_user, studio
 
 INVITE_KEY = "_account_invite"
+INVITED_KEY = "invited-name"
 CHANGED_PARAM = "changed"
 RESET_KEY = "_account_reset"
 
@@ -127,9 +129,14 @@ def _invitations(user: SignedIn) -> None:
     if registration is RegistrationMode.OPEN:
         st.caption("Anyone who can open this address can create an account (REGISTRATION=open).")
         return
-    st.button("Create invitation link", icon=":material/person_add:", on_click=as_user(user, _create_invite))
+    with st.form("invite", clear_on_submit=True):
+        st.text_input("Who is it for?", key=INVITED_KEY, max_chars=INVITE_NAME_LENGTH)
+        st.form_submit_button(
+            "Create invitation link", icon=":material/person_add:", on_click=as_user(user, _create_invite)
+        )
     if token := st.session_state.get(INVITE_KEY):
         st.code(page_url(INVITE_PARAM, token), language=None)
+        show_loopback_note()
         st.caption(
             f"It creates one account. Expires in {INVITE_LIFETIME.days} days. "
             "Copy the link now: it won't be shown again."
@@ -137,9 +144,12 @@ def _invitations(user: SignedIn) -> None:
     for invite in studio().registration.open_invites(user):
         with st.container(horizontal=True, vertical_alignment="center", key=f"invite-{invite.id}"):
             created, expires = local_time(invite.created_at), local_time(invite.expires_at)
-            st.markdown(f"Invitation created {created}, expires {expires}")
+            whose = f"for **{escape_markdown(invite.name)}**, " if invite.name else ""
+            st.markdown(f"Invitation {whose}created {created}, expires {expires}")
             st.button(
-                "Withdraw invitation",
+                f"Withdraw invitation for {escape_markdown(invite.name)}"
+                if invite.name
+                else "Withdraw invitation",
                 key=f"withdraw-invite-{invite.id}",
                 on_click=as_user(user, _withdraw_invite),
                 args=(invite,),
@@ -147,7 +157,7 @@ def _invitations(user: SignedIn) -> None:
 
 
 def _create_invite(user: SignedIn) -> None:
-    st.session_state[INVITE_KEY] = studio().registration.create_invite(user)
+    st.session_state[INVITE_KEY] = studio().registration.create_invite(user, st.session_state[INVITED_KEY])
 
 
 def _withdraw_invite(user: SignedIn, invite: OpenInvite) -> None:
@@ -208,6 +218,7 @@ def _reset(user: SignedIn, account: Account) -> None:
         )
         if token := st.session_state.get(f"{RESET_KEY}-{account.user_id}"):
             st.code(page_url(RESET_PARAM, token), language=None)
+            show_loopback_note()
             hours = RESET_LIFETIME.total_seconds() / 3600
             st.caption(
                 f"Anyone who opens it can set the password of **{escape_markdown(account.username)}**, once. "

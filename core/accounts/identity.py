@@ -74,12 +74,14 @@ def lock_verified_user(session: Session, username: str, verified_hash: str) -> U
 
     `verified_hash` is the stored hash that the password was checked against. Checking a password is slow, so
     the account may have changed meanwhile. Raises SignInFailed if the stored hash now differs from
-    `verified_hash`, and if the user's access was withdrawn.
+    `verified_hash`. Raises AccessWithdrawn if it doesn't, and the user's access was withdrawn.
     """
     statement = select(User).where(User.username == fold_username(username)).with_for_update(key_share=True)
     user = session.exec(statement).one_or_none()
-    if user is None or user.withdrawn_at or user.password_hash != verified_hash:
+    if user is None or user.password_hash != verified_hash:
         raise errors.SignInFailed
+    if user.withdrawn_at:
+        raise errors.AccessWithdrawn
     return user
 
 

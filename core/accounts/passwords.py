@@ -46,24 +46,22 @@ class Passwords:
         self._audit_log = audit_log
         self._clock = clock
 
-    def stored_hash(self, username: str) -> str | None:
+    def stored_hash(self, username: str, *, withdrawn: bool = False) -> str | None:
         """Return the stored password hash of the user with this name.
 
-        Returns None if there is no such user, or if the user's access was withdrawn.
+        Returns None if there is no such user. Unless `withdrawn` is True, it also returns None if the user's
+        access was withdrawn.
         """
+        named = select(User.password_hash).where(User.username == fold_username(username))
         with self._database.read() as session:
-            return session.exec(
-                select(User.password_hash).where(
-                    User.username == fold_username(username), col(User.withdrawn_at).is_(None)
-                )
-            ).first()
+            return session.exec(named if withdrawn else named.where(col(User.withdrawn_at).is_(None))).first()
 
     def replace_hash(self, username: str, password_hash: str, verified_hash: str) -> None:
         """Replace the stored hash of a user's password by `password_hash`.
 
         Ends the user's sessions, and deletes the user's reset links and API tokens. `verified_hash` is the
         stored hash that the current password was checked against. Raises SignInFailed if the stored hash has
-        changed since then, and if the user's access was withdrawn.
+        changed since then, and AccessWithdrawn if the user's access was withdrawn.
         """
         with self._database.write() as session:
             user = lock_verified_user(session, username, verified_hash)

@@ -17,8 +17,9 @@ from core.accounts.identity import SignedIn, lock_accounts, require_admin
 from core.accounts.usernames import check_free, check_username
 from core.common.clock import utc_now
 from core.common.ids import sha256_hex
+from core.common.text import storable_text
 from core.database.database import Database
-from core.database.models import Invite, Role, User
+from core.database.models import INVITE_NAME_LENGTH, Invite, Role, User
 from core.settings import RegistrationMode
 
 INVITE_LIFETIME = timedelta(days=7)
@@ -30,10 +31,12 @@ _LOGGED_ID_LENGTH = 8
 class OpenInvite:
     """An invitation that can still be used.
 
-    `id` is a hash of the invitation's secret token. Nobody can register with the hash.
+    `id` is a hash of the invitation's secret token. Nobody can register with the hash. `name` says whom the
+    invitation is for, and may be empty.
     """
 
     id: str
+    name: str
     created_at: datetime
     expires_at: datetime
 
@@ -117,8 +120,8 @@ class Registration:
             raise errors.InviteInvalid
         return row
 
-    def create_invite(self, admin: SignedIn) -> str:
-        """Create an invitation and return its secret token.
+    def create_invite(self, admin: SignedIn, name: str = "") -> str:
+        """Create an invitation and return its secret token. `name` says whom the invitation is for.
 
         One account can be created with the token, within INVITE_LIFETIME (7 days). The database stores only
         the token's hash. Raises NotAllowed if `admin` isn't an administrator.
@@ -126,18 +129,21 @@ class Registration:
         require_admin(admin)
         token = secrets.token_urlsafe(24)
         now, invite_id = self._clock(), sha256_hex(token)
+        name = storable_text(" ".join(name.split()))[:INVITE_NAME_LENGTH]
         with self._database.write() as session:
             session.add(
                 Invite(
                     id=invite_id,
+                    name=name,
                     created_by=admin.user_id,
                     created_at=now,
                     expires_at=now + INVITE_LIFETIME,
                 )
             )
             self._audit_log.record(
-                session, Action.INVITATION_MADE, actor=admin.user_id, subject=_logged_id(invite_id)
-            )
+                session, Action.INVITATION_MADE, actor=admin.user_id, subject=_logged_id(invite_id),
+                details=name and f"for {name}",
+            )  # fmt: skip
         return token
 
     def open_invites(self, admin: SignedIn) -> list[OpenInvite]:
@@ -149,7 +155,7 @@ class Registration:
         usable = (col(Invite.used_by).is_(None), col(Invite.expires_at) > self._clock())
         with self._database.read() as session:
             found = session.exec(select(Invite).where(*usable).order_by(col(Invite.created_at).desc())).all()
-        return [OpenInvite(invite.id, invite.created_at, invite.expires_at) for invite in found]
+        return [OpenInvite(invite.id, invite.name, invite.created_at, invite.expires_at) for invite in found]
 
     def withdraw_invite(self, admin: SignedIn, invite_id: str) -> None:
         """Delete an invitation, so that nobody can use it.

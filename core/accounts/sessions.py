@@ -46,8 +46,8 @@ class Sessions:
         """Create a ticket, which `redeem_ticket` exchanges once for a browser session, and return the ticket.
 
         The ticket is valid for TICKET_LIFETIME (60 s). `verified_hash` is the stored hash that the password
-        was checked against. Raises SignInFailed if the stored hash has changed since then, and if the user's
-        access was withdrawn.
+        was checked against. Raises SignInFailed if the stored hash has changed since then, and
+        AccessWithdrawn if the user's access was withdrawn.
         """
         ticket = secrets.token_urlsafe(32)
         with self._database.write() as session:

@@ -132,14 +132,21 @@ class SignInAttempt(Table, table=True):
     at: datetime = Field(default_factory=utc_now, sa_column=_time(index=True))
 
 
+INVITE_NAME_LENGTH = 64
+
+
 class Invite(Table, table=True):
     """An invitation to create one account. `id` is the SHA-256 of the secret token in the invitation's link.
 
-    `used_by` is the user who registered with the invitation, or NULL.
+    `name` says whom the invitation is for, and may be empty. `used_by` is the user who registered with the
+    invitation, or NULL.
     """
 
     __tablename__ = "invites"
     id: str = Field(sa_column=Column(String(64), primary_key=True))
+    name: str = Field(
+        default="", sa_column=Column(String(INVITE_NAME_LENGTH), nullable=False, server_default="")
+    )
     created_by: str = Field(sa_column=_user())
     created_at: datetime = Field(default_factory=utc_now, sa_column=_time())
     expires_at: datetime = Field(sa_column=_time())

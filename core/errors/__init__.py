@@ -16,7 +16,7 @@ ImageError                          IMG-GEN-001
 │   ├── PromptBlocked: ContentFiltered, NotDrawable, PromptFlagged
 │   └── EnhancementRefused, EnhancementTruncated, EnhancementTooLong, EnhancementCancelled
 ├── ImageAuthError                  IMG-AUTH-001: sign-in and permissions
-│   ├── SignInFailed, SignInLocked, SignInMisdirected, SessionEnded, NotAllowed
+│   ├── SignInFailed, AccessWithdrawn, SignInLocked, SignInMisdirected, SessionEnded, NotAllowed
 │   ├── TokenRejected, ScopeMissing, UsernameTaken, UsernameRejected, PasswordRejected
 │   ├── RegistrationClosed, InviteInvalid, ResetInvalid, TokenOptionsRejected
 │   └── ApiKeyRejected, ServiceAccessDenied: OrganisationUnverified, StreamingUnverified, RegionUnsupported
@@ -39,6 +39,7 @@ ImageError                          IMG-GEN-001
 from __future__ import annotations
 
 from core.errors.accounts import (
+    AccessWithdrawn,
     ApiKeyRejected,
     ImageAuthError,
     InviteInvalid,
@@ -169,6 +170,7 @@ from core.errors.stored import StoredError
 
 __all__ = [
     "COST_MESSAGES",
+    "AccessWithdrawn",
     "ApiKeyMalformed",
     "ApiKeyRejected",
     "AppStopping",

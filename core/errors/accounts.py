@@ -20,6 +20,12 @@ class SignInFailed(ImageAuthError):
     )
 
 
+class AccessWithdrawn(ImageAuthError):
+    code, status = "IMG-AUTH-WITHDRAWN-001", 403
+    message = "Your access to Atelier was withdrawn. Your images are kept."
+    suggestions = ("Ask your administrator whether you can have access again.",)
+
+
 class SignInLocked(ImageAuthError):
     code, status, retryable = "IMG-AUTH-LOCK-001", 429, True
     message = "Too many wrong passwords. Sign-in for this username is locked for 15 minutes."
@@ -68,7 +74,7 @@ class UsernameTaken(ImageAuthError):
 class UsernameRejected(ImageAuthError):
     code, status = "IMG-AUTH-NAME-002", 422
     message = "This username can't be used."
-    suggestions = ("Use 2 to 64 letters, digits, dots, dashes or underscores.",)
+    suggestions = ("Use 2 to 64 letters, digits or _ . @ + - and begin with a letter, a digit or _.",)
 
 
 class PasswordRejected(ImageAuthError):

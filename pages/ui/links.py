@@ -7,6 +7,7 @@ from urllib.parse import urlencode, urlsplit
 import streamlit as st
 
 from core.images.share_links import SHARE_PARAM
+from core.settings import is_loopback
 from pages.ui.session import studio
 
 # The query parameter of the Gallery page with the id of the image to open.
@@ -30,6 +31,12 @@ def origin() -> str:
 def page_url(param: str, value: str) -> str:
     """Return the URL of the app's start page with one query parameter, such as the token of an invitation."""
     return f"{origin()}{studio().urls.base}/?{urlencode({param: value})}"
+
+
+def show_loopback_note() -> None:
+    """Say below a link that only this computer can open it, if that is so."""
+    if is_loopback(urlsplit(origin()).hostname or ""):
+        st.caption("This link only works on this computer: its address is that of the computer itself.")
 
 
 def image_url(image_id: str) -> str:

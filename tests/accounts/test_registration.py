@@ -13,6 +13,7 @@ from core.accounts.identity import SignedIn
 from core.accounts.registration import INVITE_LIFETIME
 from core.database.database import Database
 from core.database.models import (
+    INVITE_NAME_LENGTH,
     User,
 )
 from core.settings import RegistrationMode
@@ -81,6 +82,18 @@ def test_an_invitation_creates_one_account(open_with: Callable[[RegistrationMode
         accounts.registration.check(invite)
     with pytest.raises(errors.InviteInvalid):
         accounts.registration.create_user("grace", HASH, invite=invite)
+
+
+@pytest.mark.parametrize(
+    ("given", "listed"), [("  Grace\n Hopper ", "Grace Hopper"), ("", ""), ("x\0" * 100, None)]
+)
+def test_an_invitation_is_listed_with_the_name_of_whom_it_is_for(
+    open_with: Callable[[RegistrationMode], Accounts], admin: SignedIn, given: str, listed: str | None
+) -> None:
+    accounts = open_with(RegistrationMode.INVITE)
+    accounts.registration.create_invite(admin, given)
+    [invite] = accounts.registration.open_invites(admin)
+    assert invite.name == listed if listed is not None else 0 < len(invite.name) <= INVITE_NAME_LENGTH
 
 
 def test_concurrent_uses_of_an_invitation_create_one_account(

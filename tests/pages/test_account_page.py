@@ -124,3 +124,28 @@ def test_the_administrator_sees_the_counts_of_failures(open_page: OpenPage, stud
         }
     ]
     assert "What failed" not in [text.value for text in open_page("guest", "account.py").subheader]
+
+
+@pytest.mark.parametrize("settings", [pytest.param({"registration": "invite"}, id="invite")], indirect=True)
+def test_an_invitation_has_a_name_and_says_when_only_this_computer_can_open_it(
+    open_page: OpenPage, address: str
+) -> None:
+    open_page("chief")
+    test = open_page("chief", "account.py")
+    find(test.text_input, "Who is it for?").set_value("Grace *H*")
+    find(test.button, "Create invitation link").click().run()
+    assert any(code.value.startswith(f"{address}/?invite=") for code in test.code)
+    assert any("only works on this computer" in words for words in captions(test))
+    assert any(r"Grace \*H\*" in text.value for text in test.markdown)
+    assert r"Withdraw invitation for Grace \*H\*" in labels(test.button)
+
+
+@pytest.mark.parametrize("settings", [pytest.param({"registration": "invite"}, id="invite")], indirect=True)
+def test_an_invitation_to_a_public_address_needs_no_note(
+    open_page: OpenPage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pages.ui.links.origin", lambda: "https://atelier.example")
+    test = open_page("chief", "account.py")
+    find(test.button, "Create invitation link").click().run()
+    assert any(code.value.startswith("https://atelier.example/?invite=") for code in test.code)
+    assert not any("only works on this computer" in words for words in captions(test))

@@ -188,14 +188,16 @@ def test_a_successful_sign_in_clears_the_attempts(authenticator: Authenticator) 
         authenticator.sign_in("ada", PASSWORD)
 
 
-def test_a_withdrawn_user_is_refused_like_an_unknown_one(
+def test_a_withdrawn_user_is_told_so_after_the_right_password_only(
     accounts: Accounts, authenticator: Authenticator, admin: SignedIn, checks: list[bytes]
 ) -> None:
     user = enter(accounts, authenticator.register("ada", PASSWORD))
     accounts.users.withdraw(admin, user.user_id)
-    with pytest.raises(errors.SignInFailed):
-        authenticator.sign_in("ada", PASSWORD)
-    assert len(checks) == 1
+    for password, expected in ((WRONG, errors.SignInFailed), (PASSWORD, errors.AccessWithdrawn)):
+        with pytest.raises(expected):
+            authenticator.sign_in("ada", password)
+        assert len(checks) == 1
+        checks.clear()
     with pytest.raises(errors.UsernameTaken):
         authenticator.register("ada", PASSWORD)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from core import errors
 from core.studio import Studio
-from tests.support.page_elements import OpenPage, admin_of, labels
+from pages.ui.formatting import escape_markdown
+from tests.support.page_elements import OpenPage, admin_of, captions, labels
 from tests.support.sign_in import ticket_of
 
 
@@ -54,3 +55,8 @@ def test_an_invalid_link_is_counted_as_one_failure(open_page: OpenPage, studio: 
     assert [(error.code, error.total) for error in studio.error_counts.frequencies(admin)] == [
         (errors.ResetInvalid.code, 1)
     ]
+
+
+def test_the_rule_for_usernames_stands_at_the_field(open_page: OpenPage) -> None:
+    [rule] = errors.UsernameRejected.suggestions
+    assert escape_markdown(rule) in captions(open_page(None))

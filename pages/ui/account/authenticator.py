@@ -160,13 +160,13 @@ class Authenticator:
     def sign_in(self, username: str, password: str) -> str:
         """Check the password, and return a sign-in ticket that the browser exchanges for a session.
 
-        Raises SignInFailed if the username and password don't match, and SignInLocked after too many
-        failures.
+        Raises SignInFailed if the username and password don't match, AccessWithdrawn if they do and the
+        user's access was withdrawn, and SignInLocked after too many failures.
         """
         name = fold_username(username)
         self._attempts.begin(name)
         decoy = _decoy_hash()
-        verified_hash = self._passwords.stored_hash(name) or decoy
+        verified_hash = self._passwords.stored_hash(name, withdrawn=True) or decoy
         controller = self._controller(self._users(verified_hash=verified_hash))
         try:
             if not (name and controller.login(name, prehash(password))):
@@ -174,6 +174,9 @@ class Authenticator:
             ticket = self._sessions.issue_ticket(name, verified_hash)
         except errors.SignInFailed:
             self._attempts.record_failure(name)
+            raise
+        except errors.AccessWithdrawn:
+            self._attempts.record_failure(name, details="access was withdrawn")
             raise
         self._attempts.clear(name)
         return ticket

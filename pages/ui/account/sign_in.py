@@ -13,6 +13,7 @@ from core.accounts.passwords import MIN_PASSWORD_LENGTH, RESET_PARAM, check_repe
 from pages.ui.account.authenticator import Authenticator, open_authenticator
 from pages.ui.browser_scripts import begin_session
 from pages.ui.error_panel import failure_panel, log_failure, show_failure
+from pages.ui.formatting import escape_markdown
 from pages.ui.navigation import engine_badge
 from pages.ui.session import ENDED_KEY, studio
 from pages.ui.theme import ICON
@@ -111,6 +112,7 @@ def _sign_in() -> None:
 def _register(invite: str | None) -> None:
     with st.form("register", border=True):
         name = st.text_input("Username", autocomplete="username", max_chars=64, key="new-username")
+        st.caption(escape_markdown(errors.UsernameRejected.suggestions[0]))
         password = st.text_input(
             f"Password ({MIN_PASSWORD_LENGTH} characters or more)",
             type="password",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from urllib.parse import urlsplit
 
 import streamlit as st
 
@@ -15,11 +14,10 @@ from core import errors
 from core.accounts.identity import SignedIn
 from core.database.models import Image
 from core.images.share_links import LIFETIMES
-from core.settings import is_loopback
 from pages.ui.error_panel import log_failure, show_failure
 from pages.ui.formatting import local_time
 from pages.ui.gallery.state import GalleryState, ShareState
-from pages.ui.links import origin, share_url
+from pages.ui.links import share_url, show_loopback_note
 from pages.ui.session import as_user, studio
 
 LIFETIME_KEY = "share-life"
@@ -59,8 +57,7 @@ def _new_link(state: GalleryState, image: Image) -> None:
         show_failure(share.failure, key="share")
     elif share.token:
         st.code(share_url(image.id, share.token), language=None, wrap_lines=True)
-        if is_loopback(urlsplit(origin()).hostname or ""):
-            st.caption("This link only works on this computer.")
+        show_loopback_note()
         st.caption("Copy the link now. It won't be shown again.")
 
 
