@@ -26,9 +26,8 @@ from core.api.docs import DocumentedAPI, docs
 from core.api.edit_routes import edits
 from core.api.enhancement_routes import enhancement
 from core.api.events import StreamSlots
-from core.api.gallery_routes import gallery
+from core.api.gallery_routes import gallery, share_page
 from core.api.generation_routes import generation
-from core.api.share_page import share_page
 from core.api.upload_queue import UploadQueue
 from core.studio import Studio
 from core.web.cookies import SECURE_PREFIX

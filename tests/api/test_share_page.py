@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from core.images.share_links import LIFETIMES
 from core.studio import Studio
-from core.web.html_pages import STYLE
+from core.web.error_responses import STYLE
 from core.web.security_headers import hash_source
 from tests.support.api_clients import ASKED, GENERATE, Person, client_of, error_of
 from tests.support.generation import ON_SQLITE
