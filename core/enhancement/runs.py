@@ -214,7 +214,7 @@ class Enhancements:
         except errors.ImageError as error:
             call.fail(error)
         except Exception as error:
-            # The waiters must also be told of an unexpected error, or they would wait for ever.
+            # The waiters must also receive an unexpected error, or they would wait for ever.
             log.exception("enhancement_crashed")
             call.fail(errors.ImagePromptError(details=errors.exception_text(error)))
         else:

@@ -22,7 +22,7 @@ class Rule(StrEnum):
     SIGNED_IN = "signed-in"
     ADMIN = "administrator"
     OWNER = "owner"
-    OWNER_OR_LINK = "owner, or whoever has a link that shows it"
+    OWNER_OR_LINK = "owner, or anyone with a share link to it"
     SAME_ORIGIN_SOCKET = "websocket same-origin"
     CLOSED = "closed"
 

@@ -77,9 +77,9 @@ def begin_session(ticket: str, *, then: str | None = None, without: Sequence[str
     """Make the browser exchange the sign-in ticket for a session cookie, then load the path `then`.
 
     If `then` is None, the browser loads the current address again, without the query parameters in `without`,
-    such as an invitation that has been used. Loading is necessary, because Streamlit reads
-    the cookies of a browser tab only when the tab connects. Raises SignInMisdirected if something else than
-    Atelier has answered the browser.
+    such as an invitation that has been used. Loading is necessary, because Streamlit reads the cookies of a
+    browser tab only when the tab connects. Raises SignInMisdirected if the browser's request has reached
+    another server than Atelier.
     """
     failure = _post(SESSION, {"ticket": ticket}, once=ticket, then=then, without=without)
     if failure:
@@ -100,9 +100,10 @@ def _post(
 ) -> str | None:
     """Make the browser send `body` to `path`, then load the path `then`. Both are paths below BASE_PATH.
 
-    `without` is as in `begin_session`.
+    The browser sends the request only once for each value of `once`. `without` is as in `begin_session`.
 
-    Returns the path and the status of the answer if it wasn't Atelier's, once the browser has told.
+    Returns None until the browser has reported a response that isn't Atelier's. Then returns the path and
+    the status of that response.
     """
     base = studio().urls.base
     data = {

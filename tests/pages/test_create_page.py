@@ -213,7 +213,7 @@ def test_an_enhancement_is_shown_with_the_error_beside_it(open_page: OpenPage, s
     owner = user_id_of(studio, "chief")
     until(lambda: (run := studio.enhancements.current(owner)) and not run.is_live)
     test.run()
-    told = f"With this prompt came an error: {error.message} {error.details}"
+    told = f"The service sent this prompt with an error: {error.message} {error.details}"
     assert escape_markdown(told) in captions(test)
     assert "fox" in find(test.text_area, "Prompt").value
 

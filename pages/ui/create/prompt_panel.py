@@ -128,8 +128,8 @@ def _notes(state: CreateState, quote: Quote) -> None:
         words = ", ".join(escape_markdown(shorten(word, MAX_SHOWN_FACT)) for word in state.added_back)
         st.caption(f"Left out by the enhancement and added at the end: {words}.")
     if error := state.error_beside:
-        told = f"With this prompt came an error: {error.message} {shorten(error.details, 160)}"
-        st.caption(escape_markdown(told))
+        details = shorten(error.details, 160)
+        st.caption(escape_markdown(f"The service sent this prompt with an error: {error.message} {details}"))
     if state.reused_from and state.draft.prompt == state.draft.enhanced_prompt:
         day = relative_day(to_local_time(state.reused_from).date(), to_local_time(utc_now()).date())
         st.caption(f"Reused from your enhancement {day}, free of charge.")

@@ -1,6 +1,6 @@
 """The part of the image dialog that creates share links for the image and revokes them.
 
-A share link is a URL that shows one image to whoever has it.
+A share link is a URL that shows one image to anyone who has it.
 """
 
 from __future__ import annotations
