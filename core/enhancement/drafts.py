@@ -89,7 +89,7 @@ class DraftState:
 
     @property
     def is_unfinished(self) -> bool:
-        """Whether the prompt is the text of an enhancement that was cut off, as it arrived."""
+        """Whether the prompt is the unedited text of an enhancement that was cut off."""
         return any(each.text == self.prompt and each.source == "unfinished" for each in self.versions)
 
     def has_version(self, text: str) -> bool:

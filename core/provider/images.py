@@ -70,7 +70,7 @@ class ResponseSink(Protocol):
         """Save the next bytes of the body, as they were received."""
 
     def finish(self) -> None:
-        """Note that the whole response was received."""
+        """Mark the response as received in full."""
 
 
 class _NoSink:

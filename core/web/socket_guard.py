@@ -61,14 +61,14 @@ FindUser = Callable[[Mapping[str, str]], str | None]
 
 
 class SocketGuard:
-    """ASGI middleware that lets only the messages pass that the pages need, at a rate that the app can take.
+    """ASGI middleware that passes on only messages that the pages need, at a rate that the app can handle.
 
     - `read_message` reads a message. It raises MessageRefused if the pages don't need the message, which is
       then dropped.
     - `find_user` returns the id of the user whose session cookie is in the cookies, or None.
 
-    Messages that run a page wait for their turn. Meanwhile, a later message replaces an earlier one that has
-    nothing of its own. Messages that are too large or too many close the socket. The limits are in
+    Messages that run a page wait for their turn. Meanwhile, a later message replaces an earlier one if that
+    changes nothing by itself. Messages that are too large or too many close the socket. The limits are in
     core.web.socket_limits. Each reason is logged once per minute at most, and counted.
     """
 
@@ -102,7 +102,7 @@ class SocketGuard:
     async def _client(self, scope: Scope) -> _Client:
         host, _port = scope.get("client") or ("", 0)
         user_id = None
-        # The page shows an error of the database. Until that has ended, the limits of visitors suffice.
+        # If the database can't be read, the page shows the error. The limits of visitors apply until then.
         with suppress(errors.ImageError):
             user_id = await run_in_threadpool(self._find_user, HTTPConnection(scope).cookies)
         policy = SIGNED_IN if user_id else VISITOR
@@ -112,10 +112,10 @@ class SocketGuard:
 
 @dataclass(frozen=True, slots=True)
 class _Client:
-    """Who opens a socket, and the limits that apply.
+    """The client that opens a socket, and its limits.
 
-    `owner` is what the user has used, or what all visitors from `address` have used. `of_address` is what
-    users and visitors from `address` have used together.
+    `owner` is the share of the user, or of all visitors from `address`. `of_address` is the share of all
+    users and visitors from `address` together.
     """
 
     address: str

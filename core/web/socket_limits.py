@@ -80,7 +80,7 @@ class TokenBucket:
 
 
 class Share:
-    """What one user, or one address, has open and has used."""
+    """The share of one user, or of one address: the number of its open sockets, and its page runs."""
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         self._max_sockets = limits.sockets
@@ -104,11 +104,11 @@ class Shares:
         self._shares: dict[str, Share] = {}
 
     def of_address(self, address: str) -> Share:
-        """Return what all sockets from `address` share, signed in or not."""
+        """Return the share that all sockets from `address` have in common, of users and of visitors."""
         return self._share(f"address {network_of(address)}", ADDRESS)
 
     def of_owner(self, user_id: str | None, address: str) -> Share:
-        """Return what all sockets of a user share, or all visitors from `address` if `user_id` is None."""
+        """Return the share of a user's sockets, or of all visitors from `address` if `user_id` is None."""
         if user_id is not None:
             return self._share(f"user {user_id}", SIGNED_IN.owner)
         return self._share(f"visitor {network_of(address)}", VISITOR.owner)
@@ -122,7 +122,7 @@ class Shares:
 
 
 def network_of(address: str) -> str:
-    """Return what counts as one address: an IPv4 address, or the /64 network of an IPv6 address.
+    """Return the network that counts as one address: an IPv4 address, or the /64 network of an IPv6 address.
 
     Other texts are returned unchanged. On a Unix socket, for example, `address` is empty.
     """
