@@ -67,8 +67,8 @@ class SocketGuard:
       then dropped.
     - `find_user` returns the id of the user whose session cookie is in the cookies, or None.
 
-    Messages that run a page wait for their turn. Meanwhile, a later message replaces an earlier one if that
-    changes nothing by itself. Messages that are too large or too many close the socket. The limits are in
+    Messages that run a page wait for their turn. Meanwhile, a later message replaces an earlier one
+    whose content it includes. Messages that are too large or too many close the socket. The limits are in
     core.web.socket_limits. Each reason is logged once per minute at most, and counted.
     """
 
