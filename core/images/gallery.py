@@ -42,6 +42,7 @@ from core.images.gallery_queries import (
     search_text,
 )
 from core.images.image_files import ImageInfo
+from core.images.search_index import SearchIndex
 from core.prompts.recipe import Recipe
 from core.prompts.validation import check_prompt_texts
 from core.storage.keys import thumbnail_key
@@ -65,6 +66,7 @@ class Gallery:
         self._database = database
         self._audit_log = audit_log
         self._storage = storage
+        self.search_index = SearchIndex(database)
         self._trash_age = timedelta(days=trash_days)
         self._clock = clock
         self._thumbnail_slots = threading.BoundedSemaphore(THUMBNAILS_AT_ONCE)
@@ -111,7 +113,9 @@ class Gallery:
             "seconds": seconds,
         }
         self._insert_once(session, fit_to_columns(Image, fields))
-        return self._own(session, owner_id, col(Image.file_key) == file_key)
+        image = self._own(session, owner_id, col(Image.file_key) == file_key)
+        self.search_index.add(session, image.id, owner_id, image.search)
+        return image
 
     def has_file(self, session: Session, file_key: str) -> bool:
         """Return whether the gallery has a row with this `file_key`. Images in the trash count as well."""
@@ -134,7 +138,7 @@ class Gallery:
         """
         limit = min(max(limit, 1), MAX_PAGE_SIZE)
         with self._database.read() as session:
-            return image_page(session, owner_id, filters, Cursor.decode(after), limit)
+            return image_page(session, owner_id, filters, Cursor.decode(after), limit, self.search_index)
 
     def page_or_empty(
         self,
@@ -201,7 +205,9 @@ class Gallery:
             image = self._own(session, owner_id, col(Image.id) == storable_text(image_id))
             if name is not None:
                 image.name = storable_text(name)
-                image.search = storable_text(search_text(image))
+                search = storable_text(search_text(image))
+                self.search_index.change(session, image, search)
+                image.search = search
             if favourite is not None:
                 image.favourite = favourite
             return image
@@ -325,11 +331,12 @@ class Gallery:
         gone = (
             delete(Image)
             .where(old, col(Image.id).in_(expired))
-            .returning(col(Image.id), col(Image.file_key), col(Image.owner_id))
+            .returning(col(Image.id), col(Image.file_key), col(Image.owner_id), col(Image.search))
         )
         with self._database.write() as session:
             rows = session.execute(gone).all()
             for row in rows:
+                self.search_index.remove(session, row.id, row.owner_id, row.search)
                 details = f"of user {row.owner_id}, {self._trash_age.days} days after it was deleted"
                 self._audit_log.record(session, Action.PURGE, subject=row.id, details=details)
             return {row.id: row.file_key for row in rows}

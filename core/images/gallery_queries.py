@@ -6,12 +6,13 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 from sqlmodel import Session, col
 
 from core.common.text import limit_combining_marks, storable_text
 from core.database.models import Image
 from core.database.pagination import Cursor, after_cursor, paginate
+from core.images.search_index import SearchIndex
 from core.prompts.recipe import Recipe
 from core.prompts.styles import find_style
 
@@ -21,6 +22,8 @@ SEARCH_TEXT_LENGTH = 20_000
 SEARCH_LENGTH = 1_000
 SEARCH_WORDS = 16
 SEARCH_WORD_LENGTH = 100
+# A common word is found among so many images of a list, without the search index.
+SCANNED_IMAGES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,28 +88,74 @@ def search_text(source: Recipe | Image) -> str:
 
 
 def filter_conditions(owner_id: str, filters: Filters) -> list[Any]:
+    return [col(Image.owner_id) == owner_id, *_conditions(filters), *_search_conditions(filters)]
+
+
+def _conditions(filters: Filters) -> list[Any]:
+    """Return the conditions of all filters but the search."""
     trashed = col(Image.trashed_at)
-    conditions: list[Any] = [col(Image.owner_id) == owner_id]
-    conditions.append(trashed.is_not(None) if filters.trash else trashed.is_(None))
+    conditions: list[Any] = [trashed.is_not(None) if filters.trash else trashed.is_(None)]
     if filters.favourites:
         conditions.append(col(Image.favourite))
     if filters.style is not None:
         conditions.append(col(Image.style) == storable_text(filters.style))
     if filters.model is not None:
         conditions.append(col(Image.model) == storable_text(filters.model))
+    return conditions
+
+
+def _search_conditions(filters: Filters) -> list[Any]:
+    return [col(Image.search).contains(word, autoescape=True) for word in search_words(filters)]
+
+
+def search_words(filters: Filters) -> list[str]:
+    """Return the words that are looked for, in the form that `fold` returns."""
     words = fold(storable_text(filters.search[:SEARCH_LENGTH])).split()[:SEARCH_WORDS]
-    return conditions + [
-        col(Image.search).contains(word[:SEARCH_WORD_LENGTH], autoescape=True) for word in words
-    ]
+    return [word[:SEARCH_WORD_LENGTH] for word in words]
 
 
-def image_page(session: Session, owner_id: str, filters: Filters, cursor: Cursor | None, limit: int) -> Page:
-    at = col(Image.trashed_at) if filters.trash else col(Image.created_at)
+def image_page(
+    session: Session,
+    owner_id: str,
+    filters: Filters,
+    cursor: Cursor | None,
+    limit: int,
+    search_index: SearchIndex,
+) -> Page:
+    """Return the page of the user's images at `cursor`, with at most `limit` images.
+
+    A search reads the SCANNED_IMAGES images that follow the cursor. If these hold no full page, it asks the
+    search index, which is faster for a word that few images have.
+    """
+    at, key = col(Image.trashed_at) if filters.trash else col(Image.created_at), col(Image.id)
+    words = search_words(filters)
     matching = select(Image).where(*filter_conditions(owner_id, filters))
 
     def rows(cursor: Cursor | None, limit: int) -> tuple[Image, ...]:
-        found = after_cursor(matching, cursor, at, col(Image.id)).limit(limit)
-        return tuple(session.execute(found).scalars())
+        found = after_cursor(matching, cursor, at, key).limit(limit)
+        scanned = scan_end(cursor) if words and search_index.is_complete(session) else None
+        if scanned is None:
+            return tuple(session.execute(found).scalars())
+        place = tuple_(at, key)
+        is_near = place <= scanned if cursor and cursor.newer else place >= scanned
+        near = tuple(session.execute(found.where(is_near)).scalars())
+        if len(near) == limit:
+            return near
+        candidates = key.in_(search_index.candidates(owner_id, words))
+        # Without the empty text, SQLite would read all images of the user in their order instead.
+        is_own = col(Image.owner_id).concat("") == owner_id
+        found = select(Image).where(candidates, is_own, *_conditions(filters), *_search_conditions(filters))
+        return tuple(session.execute(after_cursor(found, cursor, at, key).limit(limit)).scalars())
+
+    def scan_end(cursor: Cursor | None) -> tuple[Any, str] | None:
+        """Return the time and id of the last of the SCANNED_IMAGES images after `cursor`.
+
+        Returns None if fewer images follow.
+        """
+        listed: Any = select(at, key).where(col(Image.owner_id) == owner_id, *_conditions(filters))
+        end = after_cursor(listed, cursor, at, key).offset(SCANNED_IMAGES - 1).limit(1)
+        found = session.execute(end).first()
+        return (found[0], found[1]) if found else None
 
     def cursor_of(image: Image) -> Cursor:
         trashed_at = image.trashed_at if filters.trash else None

@@ -22,6 +22,7 @@ from core.database.database import Database
 from core.database.models import LIVE_STATES, Image, Installation, Job, User
 from core.database.models import Table as Tables
 from core.database.process_lock import ProcessLock
+from core.images.search_index import SearchIndex
 from core.maintenance.command_line import (
     HELP_OPTIONS,
     OperatorCommand,
@@ -124,6 +125,7 @@ class Transfer:
             # that key yet.
             with self.target.database.write() as session:
                 session.execute(delete(Installation))
+        SearchIndex(self.target.database).mark_incomplete()
         for table in Tables.metadata.sorted_tables:
             with progress(f"Copying {table.name}", self.source.database.count(table)) as bar:
                 for page in _pages(self.source.database, table):

