@@ -30,12 +30,15 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Mount, Route
 
 from core import bootstrap
 from core.errors import ImageError, SettingsError, terminal_message
 from core.settings import Settings, is_loopback, is_unspecified, load_settings
 from core.studio import Studio
+from core.web.access_rules import PAGES
 from core.web.base_path import BasePath
 from core.web.guard import Guard
 from core.web.health import Readiness, health_routes
@@ -46,6 +49,7 @@ from core.web.security_headers import page_policy
 from core.web.socket_guard import SocketGuard
 from core.web.socket_limits import SIGNED_IN
 from pages.ui.error_panel import on_script_error
+from pages.ui.page_shell import STREAMLIT_FILES, page_scripts, page_shell
 from pages.ui.polling import drop_stale_polls
 from pages.ui.socket_messages import read_message
 
@@ -54,7 +58,6 @@ gc.enable()
 disable_uvicorn_proxy_headers()
 
 ROOT = Path(__file__).resolve().parent
-STREAMLIT_FILES = Path(st.__file__).parent / "static"
 EXIT_CANT_START = 2
 ANY_ADDRESS = "::"
 
@@ -257,6 +260,10 @@ def _auth() -> Starlette:
     return create_auth(bootstrap.studio)
 
 
+def _page(_request: Request) -> Response:
+    return HTMLResponse(page_shell(), headers={"Cache-Control": "no-cache"})
+
+
 app = st.App(
     ROOT / "pages" / "main.py",
     lifespan=lifespan,
@@ -268,13 +275,14 @@ app = st.App(
         Middleware(
             Guard,
             get_settings=lambda: bootstrap.studio().settings,
-            policy=page_policy((STREAMLIT_FILES / "index.html").read_text()),
+            policy=page_policy(page_scripts()),
             files=streamlit_files(),
         ),
         Middleware(ClientInfoMiddleware),
         Middleware(SocketGuard, read_message=read_message, find_user=user_id_of),
     ],
     routes=[
+        *(Route(path or "/", _page) for path in PAGES),
         *health_routes(Readiness(lambda: bootstrap.studio().readiness_checks)),
         Mount("/api", LazyApp(_api)),
         Mount("/auth", LazyApp(_auth)),

@@ -14,12 +14,11 @@ from pages.ui.lost_clicks import show_lost_click, watch_clicks
 from pages.ui.navigation import navigation_bar
 from pages.ui.recent_jobs import read_jobs_once
 from pages.ui.session import current_user
-from pages.ui.theme import ICON, apply_theme, show_logo
+from pages.ui.theme import ICON, show_logo
 from pages.ui.toasts import show_queued_toasts
 
 st.set_page_config(page_title="Atelier", page_icon=ICON, layout="wide")
 show_logo()
-apply_theme()
 user = current_user()
 if user is None:
     page = st.navigation(

@@ -46,6 +46,8 @@ def _route(path: str, methods: str, rule: Rule, scope: Scope | None = None) -> R
     return Route(path, tuple(methods.split()), rule, scope)
 
 
+# The addresses of the pages. The page shell is served at each of them: the HTML that every page begins with.
+PAGES = ("", "/gallery", "/account", "/audit")
 _AGENT_METHODS = "GET HEAD POST PUT PATCH DELETE OPTIONS"
 ROUTES = (
     # Atelier's own routes.
@@ -72,8 +74,9 @@ ROUTES = (
     _route("/robots.txt", "GET HEAD", Rule.PUBLIC),
     _route("/auth/session", "POST", Rule.SIGN_IN),
     _route("/auth/sign-out", "POST", Rule.SIGN_IN),
-    # Streamlit's routes that the pages need. Each page run checks the session itself.
-    _route("/", "GET HEAD", Rule.PAGE_SHELL),
+    # Each page run checks the session itself.
+    *(_route(path or "/", "GET HEAD", Rule.PAGE_SHELL) for path in PAGES),
+    # Streamlit's routes that the pages need.
     _route("/_stcore/stream", "WEBSOCKET", Rule.SAME_ORIGIN_SOCKET),
     _route("/_stcore/health", "GET HEAD OPTIONS", Rule.PUBLIC),
     _route("/_stcore/host-config", "GET HEAD", Rule.PUBLIC),
@@ -90,8 +93,6 @@ ROUTES = (
     _route("/auth/logout", "GET HEAD", Rule.CLOSED),
     _route("/oauth2callback", "GET HEAD", Rule.CLOSED),
 )
-# The addresses of the pages. Streamlit serves its page shell at each of them.
-PAGES = ("", "/gallery", "/account", "/audit")
 # Applications that respond to unknown paths themselves.
 _APPLICATIONS = ("/api", "/auth")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import streamlit as st
@@ -17,19 +16,14 @@ def show_logo() -> None:
     st.logo(str(ASSETS / f"logo-{variant}.svg"), size="large")
 
 
-def apply_theme() -> None:
-    st.html(f"<style>{_css()}</style>")
-
-
-@cache
-def _css() -> str:
-    """Return the CSS of all pages: two colours of the theme as CSS variables, then the file theme.css.
+def theme_css() -> str:
+    """Return the CSS of all pages: three colours of the theme as CSS variables, then the file theme.css.
 
     Streamlit defines CSS variables for its theme only inside components.
     """
-    names = {"--ground": "backgroundColor", "--accent": "primaryColor"}
+    names = {"--ground": "backgroundColor", "--text": "textColor", "--accent": "primaryColor"}
     colours = " ".join(f"{name}: {_light_dark(option)};" for name, option in names.items())
-    return f".stApp {{ {colours} }}\n{(ASSETS / 'theme.css').read_text()}"
+    return f":root {{ {colours} }}\n{(ASSETS / 'theme.css').read_text()}"
 
 
 def _light_dark(option: str) -> str:
