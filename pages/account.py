@@ -53,7 +53,7 @@ def page(user: SignedIn) -> None:
 
 def _month(user: SignedIn) -> None:
     """Show the user's calls in the current month and what they cost. Months begin at midnight UTC."""
-    st.subheader("This month", anchor=False)
+    st.header("This month", anchor=False)
     totals = studio().usage.totals(user.user_id, month_of(utc_now()))
     metrics = {
         "Images": f"{totals.images:,}",
@@ -76,7 +76,7 @@ def _footnotes(totals: Totals) -> list[str]:
 
 
 def _password(user: SignedIn) -> None:
-    st.subheader("Password", anchor=False)
+    st.header("Password", anchor=False)
     with st.form("password"):
         st.text_input("Username", user.username, autocomplete="username", disabled=True)
         current = st.text_input("Current password", type="password", autocomplete="current-password")
@@ -104,7 +104,7 @@ def _change(user: SignedIn, current: str, new: str, repeated: str) -> None:
 
 
 def _sessions(user: SignedIn) -> None:
-    st.subheader("Where you are signed in", anchor=False)
+    st.header("Where you are signed in", anchor=False)
     for row in studio().sessions.list(user):
         here = " (this browser)" if row.id == user.session_id else ""
         st.markdown(
@@ -121,7 +121,7 @@ def _sign_out_everywhere(user: SignedIn) -> None:
 
 
 def _invitations(user: SignedIn) -> None:
-    st.subheader("Invite someone", anchor=False)
+    st.header("Invite someone", anchor=False)
     registration = studio().settings.effective_registration
     if registration is RegistrationMode.CLOSED:
         st.caption("New accounts are switched off (REGISTRATION=closed).")
@@ -166,7 +166,7 @@ def _withdraw_invite(user: SignedIn, invite: OpenInvite) -> None:
 
 
 def _people(user: SignedIn) -> None:
-    st.subheader("People", anchor=False)
+    st.header("People", anchor=False)
     for account in studio().users.list(user):
         with st.container(horizontal=True, vertical_alignment="center", key=f"person-{account.user_id}"):
             role = "administrator" if account.is_admin else "member"
@@ -240,13 +240,13 @@ def _reinstate(user: SignedIn, account: Account) -> None:
 
 
 def _audit_log() -> None:
-    st.subheader("Audit", anchor=False)
+    st.header("Audit", anchor=False)
     st.markdown("Who signed in, and who changed or deleted what, when and from where.")
     st.page_link("audit.py", label="Open the audit log", icon=":material/history:")
 
 
 def _failures(user: SignedIn) -> None:
-    st.subheader("What failed", anchor=False)
+    st.header("What failed", anchor=False)
     seen = studio().error_counts.frequencies(user)
     if not seen:
         st.caption("Nothing failed in the last 30 days.")

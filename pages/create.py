@@ -25,7 +25,7 @@ def page(user: SignedIn) -> None:
         st.title("Create", anchor=False)
     left, right = st.columns([5, 6], gap="large")
     with left:
-        st.subheader("Describe", anchor=False)
+        st.header("Describe", anchor=False)
         welcome = st.empty()
         if state.welcome:
             with welcome.container():

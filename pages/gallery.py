@@ -106,7 +106,7 @@ def _empty_gallery(user: SignedIn, state: GalleryState) -> None:
 
 def _empty_message(title: str, text: str) -> None:
     st.image(EASEL, width=132, alt="")
-    st.subheader(title, anchor=False, text_alignment="center")
+    st.header(title, anchor=False, text_alignment="center")
     st.markdown(text, text_alignment="center")
 
 

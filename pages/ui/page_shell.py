@@ -22,9 +22,11 @@ DESCRIPTION = (
 )
 _HEAD = f"""<title>Atelier</title>
     <meta name="description" content="{DESCRIPTION}" />"""
-_NO_SCRIPT = "<noscript><p>Atelier needs JavaScript. Allow it for this site, then load the page again.</p></noscript>"
-# The scripts of Streamlit's elements that the pages have at their first paint. Streamlit itself would load each
-# script once it draws the first such element, and would show a grey box of another height meanwhile.
+_NO_SCRIPT = (
+    "<noscript><p>Atelier needs JavaScript. Allow it for this site, then load the page again.</p></noscript>"
+)
+# The scripts of Streamlit's elements that the pages have at their first paint. Streamlit itself would load
+# each script once it draws the first such element, and would show a grey box of another size meanwhile.
 _ELEMENTS = (
     "BidiComponent",
     "Button",
@@ -56,7 +58,7 @@ _REPLACED = {
 
 
 def page_scripts() -> str:
-    """Return Streamlit's HTML and Atelier's script, for the Content-Security-Policy: it allows inline scripts."""
+    """Return HTML with all inline scripts of the pages. The Content-Security-Policy allows these by hash."""
     return _streamlit_page() + _script()
 
 
@@ -67,11 +69,15 @@ def page_shell() -> str:
     Raises RuntimeError if Streamlit's HTML has changed, so that a part isn't found in it.
     """
     page = _streamlit_page()
-    icon = f"data:image/svg+xml,{quote(Path(ICON).read_text())}"
-    body = f"<style>{theme_css()}</style>\n{(ASSETS / 'connection.html').read_text()}{_script()}"
+    filled = {
+        "{icon}": f"data:image/svg+xml,{quote(Path(ICON).read_text())}",
+        "{preloads}": _preloads(page),
+        "{body}": f"<style>{theme_css()}</style>\n{(ASSETS / 'connection.html').read_text()}{_script()}",
+    }
     for pattern, text in _REPLACED.items():
-        filled = text.replace("{icon}", icon).replace("{body}", body).replace("{preloads}", _preloads(page))
-        page, count = re.subn(pattern, lambda _, filled=filled: filled, page, flags=re.DOTALL)
+        for name, value in filled.items():
+            text = text.replace(name, value)  # noqa: PLW2901
+        page, count = re.subn(pattern, text.replace("\\", r"\\"), page, flags=re.DOTALL)
         if count != 1:
             raise RuntimeError(f"Streamlit's page has {count} times: {pattern}")
     return page

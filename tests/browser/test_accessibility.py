@@ -19,7 +19,10 @@ from tests.support.waiting import until
 LEVELS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 # The rules of these levels whose result depends on colours; a test compares them with axe's own list.
 COLOUR_RULES = ["color-contrast", "link-in-text-block"]
-RUN = "(only) => axe.run({ runOnly: only, resultTypes: ['violations'] }).then((found) => found.violations)"
+# Rules of good practice, which belong to no level.
+PRACTICE = {"heading-order": {"enabled": True}, "image-redundant-alt": {"enabled": True}}
+RUN = """([only, rules]) =>
+  axe.run({ runOnly: only, rules, resultTypes: ["violations"] }).then((found) => found.violations)"""
 LIST = "(levels) => axe.getRules(['cat.color']).filter((r) => r.tags.some((t) => levels.includes(t)))"
 SCHEMES = ("light", "dark")
 # The label of a button appears a moment after the button.
@@ -41,24 +44,24 @@ class Inspector:
         page = person.page
         now = str(page.get_by_test_id("stApp").evaluate("(app) => getComputedStyle(app).colorScheme"))
         assert now in SCHEMES
-        self._run(person, f"{state}, {now}", {"type": "tag", "values": LEVELS})
+        self._run(person, f"{state}, {now}", {"type": "tag", "values": LEVELS}, PRACTICE)
         (other,) = set(SCHEMES) - {now}
         page.emulate_media(color_scheme=other)
         expect(page.get_by_test_id("stApp")).to_have_css("color-scheme", other)
-        self._run(person, f"{state}, {other}", {"type": "rule", "values": COLOUR_RULES})
+        self._run(person, f"{state}, {other}", {"type": "rule", "values": COLOUR_RULES}, {})
 
     def load(self, page: Page) -> None:
         if page.evaluate("typeof axe === 'undefined'"):
             page.evaluate(self._script)
 
-    def _run(self, person: Visitor, state: str, only: dict[str, Any]) -> None:
+    def _run(self, person: Visitor, state: str, only: dict[str, Any], rules: dict[str, Any]) -> None:
         person.settle()
         person.still()
         person.page.wait_for_function(LABELLED)
         self.load(person.page)
         self.violations += [
             f"{state}: {rule['id']}: {node['html'][:200]} ({node['failureSummary']})"
-            for rule in person.page.evaluate(RUN, only)
+            for rule in person.page.evaluate(RUN, [only, rules])
             for node in rule["nodes"]
         ]
 

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import re
-from contextlib import closing
 
 from playwright.sync_api import Browser, Page, expect
-from sqlmodel import select
 
-from core.accounts.audit_log import AuditLog
-from core.database.database import Database
-from core.database.models import User
-from core.images.gallery import Gallery
 from core.images.gallery_queries import PAGE_SIZE
 from core.prompts.recipe import Recipe
-from core.storage.folder import open_folder
 from tests.support.app_process import AppProcess
 from tests.support.browser_user import Visitor
-from tests.support.gallery import Keeper
+from tests.support.gallery import keeper_of
 
 FOXES = 2 * PAGE_SIZE + 3
 
 
 def keep_images(app: AppProcess, username: str) -> None:
     """Store FOXES foxes and then one owl for the user."""
-    with closing(Database(app.database_url)) as database:
-        storage = open_folder(app.data_dir / "files")
-        keeper = Keeper(Gallery(database, storage, AuditLog(database)), database, storage)
-        with database.read() as session:
-            user = session.exec(select(User).where(User.username == username)).one()
+    with keeper_of(app, username) as (keeper, user):
         for number in range(FOXES):
             keeper.keep(user, Recipe(name=f"Fox {number}", prompt="a fox", model="offline-painter"))
         keeper.keep(user, Recipe(name="Strix", prompt="an owl", model="offline-painter"))

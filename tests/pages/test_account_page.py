@@ -23,8 +23,8 @@ from tests.support.page_elements import (
 
 
 def test_only_the_administrator_sees_other_people(open_page: OpenPage) -> None:
-    assert "People" in [text.value for text in open_page("chief", "account.py").subheader]
-    assert "People" not in [text.value for text in open_page("guest", "account.py").subheader]
+    assert "People" in [text.value for text in open_page("chief", "account.py").header]
+    assert "People" not in [text.value for text in open_page("guest", "account.py").header]
 
 
 @WITH_BUDGETS
@@ -123,7 +123,7 @@ def test_the_administrator_sees_the_counts_of_failures(open_page: OpenPage, stud
             "Last 30 days": "3",
         }
     ]
-    assert "What failed" not in [text.value for text in open_page("guest", "account.py").subheader]
+    assert "What failed" not in [text.value for text in open_page("guest", "account.py").header]
 
 
 @pytest.mark.parametrize("settings", [pytest.param({"registration": "invite"}, id="invite")], indirect=True)

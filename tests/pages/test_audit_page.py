@@ -49,7 +49,7 @@ def test_the_audit_log_has_pages(open_page: OpenPage, studio: Studio) -> None:
 def test_a_member_cannot_open_the_audit_log(open_page: OpenPage) -> None:
     open_page("chief")
     test = open_page("guest", "account.py")
-    assert "Audit" not in [text.value for text in test.subheader]
+    assert "Audit" not in [text.value for text in test.header]
     test.switch_page("audit.py").run()
     assert [error.value for error in test.error] == [f"**{escape_markdown(errors.NotAllowed.message)}**"]
     assert not [text.value for text in test.markdown if text.value.startswith("| When")]

@@ -86,7 +86,7 @@ def test_when_the_last_page_is_emptied_the_first_is_shown(open_page: OpenPage, s
     assert "Newer" in labels(test.button)
     studio.gallery.trash(owner, last.id)
     test.run()
-    assert "Nothing matches" not in [text.value for text in test.subheader]
+    assert "Nothing matches" not in [text.value for text in test.header]
     assert f"{PAGE_SIZE} images" in captions(test)
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import event
+from sqlmodel import select
 
+from core.accounts.audit_log import AuditLog
 from core.common.ids import new_id
 from core.database.database import Database
 from core.database.models import Image, User
 from core.images.gallery import Gallery
 from core.images.image_files import verify_image
 from core.prompts.recipe import Recipe
+from core.storage.folder import open_folder
 from core.storage.storage import Storage
+from tests.support.app_process import AppProcess
 from tests.support.images import plain_png
 
 FOX = Recipe(prompt="a fox in the snow", model="gpt-image-2")
@@ -37,6 +41,16 @@ class Keeper:
             return self.gallery.add(
                 session, owner_id=user.id, recipe=recipe, info=verify_image(data), **fields
             )
+
+
+@contextmanager
+def keeper_of(app: AppProcess, username: str) -> Iterator[tuple[Keeper, User]]:
+    """What stores images for a user of the running `app`, and the user."""
+    with closing(Database(app.database_url)) as database:
+        storage = open_folder(app.data_dir / "files")
+        with database.read() as session:
+            user = session.exec(select(User).where(User.username == username)).one()
+        yield Keeper(Gallery(database, storage, AuditLog(database)), database, storage), user
 
 
 @contextmanager

@@ -26,7 +26,7 @@ DEFAULT, UNLIMITED, CUSTOM = "default", "unlimited", "custom"
 
 def budget_panel(user: SignedIn) -> None:
     """Show the signed-in user's own budgets."""
-    st.subheader("Budget", anchor=False)
+    st.header("Budget", anchor=False)
     statement = studio().budgets.statement(user.user_id)
     _figures(statement)
     st.caption(" ".join(_footnotes(statement)))

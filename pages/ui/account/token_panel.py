@@ -38,7 +38,7 @@ class NewTokenState:
 
 
 def api_tokens(user: SignedIn) -> None:
-    st.subheader("API tokens", anchor=False)
+    st.header("API tokens", anchor=False)
     st.markdown("A script that calls the Images API signs in with a token instead of your password.")
     state = _state()
     left, right = st.columns(2, gap="large")

@@ -65,7 +65,7 @@ def _cards(user: SignedIn, state: CreateState, polling: bool) -> None:
 
 def _header(user: SignedIn, state: CreateState, jobs: Sequence[JobView]) -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
-        st.subheader("Latest images", anchor=False)
+        st.header("Latest images", anchor=False)
         if any(job.state in CLEARED_STATES for job in jobs):
             st.button(
                 "Clear",

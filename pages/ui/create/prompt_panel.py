@@ -65,7 +65,7 @@ def _panel(user: SignedIn, state: CreateState, polling: bool) -> None:
         # Only rerunning the whole page can start or stop polling, or redraw the other fields.
         state.rerun_page = False
         st.rerun()
-    st.subheader("Prompt", anchor=False)
+    st.header("Prompt", anchor=False)
     if live:
         _streamed_prompt(live.text)
     else:

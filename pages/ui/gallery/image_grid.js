@@ -55,7 +55,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
     star.setAttribute("aria-label", "Favourite")
     const frame = makeSpan("frame")
     frame.append(image, message, star)
-    button.append(frame, makeSpan("caption"))
+    const caption = makeSpan("caption")
+    // The image's alt says the same, and more.
+    caption.ariaHidden = "true"
+    button.append(frame, caption)
     return button
   }
 
@@ -81,6 +84,6 @@ export default function ({ data, parentElement, setTriggerValue }) {
     image.height = tile.height
     button.querySelector(".caption").textContent = tile.caption
     button.querySelector(".star").hidden = !tile.favourite
-    button.title = tile.alt
+    button.querySelector(".frame").title = tile.alt
   }
 }
