@@ -77,14 +77,17 @@ browser: $(VENV)/.tests-ready
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Atelier needs Python 3.11 or newer; set PYTHON=/path/to/python3")'
+	@echo "Creating the Python environment $(VENV)."
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.app-ready: requirements.txt constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c constraints.txt
+	@echo "Installing Atelier's packages into $(VENV). This happens once and takes a minute or two."
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt -c constraints.txt
 	@touch $@
 
 $(VENV)/.tests-ready: requirements.txt tests/requirements.txt constraints.txt | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt -c constraints.txt
+	@echo "Installing the packages of Atelier and of its tests into $(VENV). This happens once."
+	$(BIN)/python -m pip install --disable-pip-version-check -r tests/requirements.txt -c constraints.txt
 	@touch $@ $(VENV)/.app-ready
 
 clean:

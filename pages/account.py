@@ -71,7 +71,8 @@ def _month(user: SignedIn) -> None:
 def _footnotes(totals: Totals) -> list[str]:
     notes = ["“Saved” is what you saved by reusing results you already paid for."]
     if unpriced := totals.unpriced_calls + totals.unpriced_saved_calls:
-        notes.append(f"{unpriced:,} of the calls have no known price and aren't included in the totals.")
+        verbs = "has no known price and isn't" if unpriced == 1 else "have no known price and aren't"
+        notes.append(f"{unpriced:,} of the calls {verbs} included in the totals.")
     return notes
 
 

@@ -230,11 +230,13 @@ def _on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
 def _count_error(request: Request, error: errors.ImageError) -> None:
     """Count `error` for the list of failures that administrators see.
 
-    Errors of unauthenticated requests aren't counted. Otherwise anybody could make the server write to the
-    database. If counting fails, the failure is ignored.
+    An image that a page loads isn't counted: the page shows that it is missing, and a preview that is gone
+    has been replaced by its image. Errors of unauthenticated requests aren't counted either. Otherwise
+    anybody could make the server write to the database. If counting fails, the failure is ignored.
     """
     with suppress(Exception):
-        if getattr(request.state, "authenticated", False):
+        seen = request.headers.get("sec-fetch-dest") != "image"
+        if seen and getattr(request.state, "authenticated", False):
             current_studio(request).error_counts.count(error)
 
 

@@ -28,6 +28,7 @@ class Offer:
     - `existing`: the user's newest image for each recipe for which there is an image.
     - `price`: the price of all ordered images in micro-USD, None if unknown.
     - `missing_price`: the price of the images that the user doesn't have, in micro-USD, None if unknown.
+    - `price_limit`, `missing_limit`: the likely maximum of each price, None if that is unknown, too.
     - `offered_at`: the time at which the offer was made.
     """
 
@@ -35,6 +36,8 @@ class Offer:
     existing: dict[Recipe, Image]
     price: int | None
     missing_price: int | None
+    price_limit: int | None
+    missing_limit: int | None
     offered_at: datetime
 
     @property
@@ -66,8 +69,16 @@ class ExistingImages:
         if not existing:
             return None
         missing = [each for each in order.recipes if each not in existing]
-        missing_price = self.orders.quotes.price(missing)
-        return Offer(order.recipes, existing, order.price, missing_price, self.clock())
+        quotes = self.orders.quotes
+        return Offer(
+            recipes=order.recipes,
+            existing=existing,
+            price=order.price,
+            missing_price=quotes.price(missing),
+            price_limit=quotes.price_limit(order.recipes),
+            missing_limit=quotes.price_limit(missing),
+            offered_at=self.clock(),
+        )
 
     def use(self, user: SignedIn, offer: Offer) -> None:
         """Record in the usage log that the user has used the offered images instead of buying them.

@@ -30,6 +30,7 @@ class Quote:
     - `excess`: the error if there are too many prompts, else None.
     - `prompts`: the number of different prompts. Each of them makes `per_prompt` images.
     - `price`: the price of all images in micro-USD. None if it is unknown, 0 for the offline engine.
+    - `price_limit`: the likely maximum of the price in micro-USD. None if that is unknown, too.
     - `length`: the number of characters of the longest prompt, including the words of the style.
     - `limit`: the most characters that the model accepts.
     """
@@ -39,6 +40,7 @@ class Quote:
     per_prompt: int
     prompts: int
     price: int | None
+    price_limit: int | None
     length: int
     limit: int
     excess: errors.TooManyPrompts | None = field(default=None, compare=False)
@@ -75,6 +77,7 @@ class Quotes:
             per_prompt=per_prompt,
             prompts=_prompts_of(recipe, recipes, per_prompt, many=many),
             price=self.price(recipes),
+            price_limit=self.price_limit(recipes),
             length=max(len(with_style(each.prompt, each.style)) for each in (recipes or (recipe,))),
             limit=catalogue.image_model(recipe.model).max_prompt_length,
             excess=excess,
@@ -87,6 +90,14 @@ class Quotes:
         """
         prices = [self.budgets.estimate(each) for each in recipes]
         return sum(price or 0 for price in prices) if prices and None not in prices else None
+
+    def price_limit(self, recipes: Sequence[Recipe]) -> int | None:
+        """Return the likely maximum of the total price of one image of each recipe, in micro-USD.
+
+        Returns None if there are no recipes, or if a model among theirs has no published price.
+        """
+        limits = [self.budgets.reservation(each) for each in recipes]
+        return sum(limit or 0 for limit in limits) if limits and None not in limits else None
 
     def shortfall(self, user: SignedIn, quote: Quote) -> errors.BudgetSpent | None:
         """Return the BudgetSpent error if the user's budgets don't cover this quote now, and None if they do.

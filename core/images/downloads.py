@@ -39,9 +39,14 @@ def download_of(image: Image, data: bytes, *, with_prompt: bool) -> Download:
     """
     texts = _recipe_text(image) if with_prompt else {}
     copy = download_copy(data, recipe_text=texts)
-    suffix = "-with-prompt" if texts else ""
+    suffix = "-with-prompt" if texts and holds_prompt(image.mime) else ""
     ascii_name = download_file_name(image, suffix, ascii_only=True)
     return Download(copy, download_file_name(image, suffix), ascii_name, image.mime)
+
+
+def holds_prompt(mime: str) -> bool:
+    """Return whether the prompt can be written into a file of this media type."""
+    return mime == "image/png"
 
 
 def _recipe_text(image: Image) -> dict[str, str]:

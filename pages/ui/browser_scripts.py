@@ -1,4 +1,4 @@
-"""JavaScript for what Streamlit can't do: set and clear the session cookie, delay page links, and scroll."""
+"""JavaScript for what Streamlit can't do: the session cookie, page links, scrolling, and text's direction."""
 
 from __future__ import annotations
 
@@ -55,6 +55,43 @@ export default function () {
     leftField = -Infinity
     setTimeout(() => link.click(), 150)
   }, true)
+}
+"""
+
+# Text that people write runs in its own direction, and is cut at its end. In a row of a list, the name of a
+# button is followed by that of its row, which tells the buttons of rows apart for screen readers.
+_TEXT_JS = """
+const WORDS = `input:not([type="password"]), textarea, pre, td, [role="dialog"] h2,
+  [data-testid="stMarkdownContainer"] :is(p, li), [data-testid="stCaptionContainer"] p`
+const ROWS = ["person", "invite", "share", "token", "failed", "job", "new-image"]
+  .map((kind) => `[class*="st-key-${kind}-"]`).join(", ")
+let named = 0
+
+function mark(element) {
+  for (const words of element.querySelectorAll(WORDS)) words.dir ||= "auto"
+  for (const row of element.querySelectorAll(ROWS)) nameButtons(row)
+  if (element.closest(ROWS)) nameButtons(element.closest(ROWS))
+}
+
+function nameButtons(row) {
+  const title = row.querySelector("strong, p, img[alt]")
+  if (!title) return
+  for (const button of row.querySelectorAll("button")) {
+    if (!button.textContent.trim() || button.contains(title)) continue
+    title.id ||= `atelier-row-${++named}`
+    button.id ||= `atelier-button-${++named}`
+    button.setAttribute("aria-labelledby", `${button.id} ${title.id}`)
+  }
+}
+
+export default function () {
+  if (window.__atelierText) return
+  window.__atelierText = true
+  mark(document.body)
+  new MutationObserver((changes) => {
+    const changed = new Set(changes.filter((one) => one.addedNodes.length).map((one) => one.target))
+    for (const element of changed) if (element.isConnected) mark(element)
+  }).observe(document.body, { childList: true, subtree: true })
 }
 """
 
@@ -124,6 +161,11 @@ def _post(
 def scroll_to_top(*, once: str) -> None:
     """Make the browser scroll the page to its top, once for each value of `once` that isn't empty."""
     _component("atelier.top", _TOP_JS)(key="scroll-to-top", data={"once": once}, height="content")
+
+
+def improve_text() -> None:
+    """Lay out people's text in its own direction, and name the buttons of rows after their rows."""
+    _component("atelier.text", _TEXT_JS)(key="text-improvement", height="content")
 
 
 def delay_page_links() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
@@ -46,16 +46,27 @@ def shorten(text: str, length: int) -> str:
     return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
-def format_price(micros: int | None, *, about: bool = True) -> str:
+def format_price(micros: int | None, *, about: bool = True, limit: int | None = None) -> str:
     """Return a price as text, such as "about $0.04" or "free". `micros` is the price in micro-USD.
 
-    Returns "price unknown" if `micros` is None. If `about` is False, the word "about" is left out.
+    If `micros` is None, returns the likely maximum `limit`, such as "up to about $0.21", or "price unknown"
+    if that is None, too. If `about` is False, the word "about" is left out.
     """
     if micros is None:
-        return "price unknown"
+        return "price unknown" if limit is None else f"up to about {format_money(limit)}"
     if micros == 0:
         return "free"
     return f"about {format_money(micros)}" if about else format_money(micros)
+
+
+def price_basis(micros: int | None, limit: int | None) -> str:
+    """Return what the estimate in `format_price` is based on. Returns "" if the price isn't an estimate."""
+    if micros is not None or limit is None:
+        return ""
+    return (
+        "No price is published for these options. The estimate is based on the token counts of "
+        "gpt-image-2.5-flare; the image and your account show what it cost."
+    )
 
 
 def format_image_count(count: int) -> str:
@@ -77,8 +88,9 @@ def local_time(moment: datetime) -> str:
 
 
 def relative_day(day: date, today: date) -> str:
-    """Return "today" if `day` is `today`, otherwise "yesterday". `day` must be one of these two."""
-    return "today" if day == today else "yesterday"
+    """Return "today" or "yesterday", or the date, such as "on 05 Mar 2026", for any other day."""
+    near = {today: "today", today - timedelta(days=1): "yesterday"}
+    return near.get(day, f"on {day:%d %b %Y}")
 
 
 def format_duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ import streamlit as st
 from core.accounts.identity import SignedIn
 from core.common.ids import new_id
 from pages.ui.activity import job_status
-from pages.ui.browser_scripts import delay_page_links, end_session
+from pages.ui.browser_scripts import delay_page_links, end_session, improve_text
 from pages.ui.error_panel import ADMIN_KEY
 from pages.ui.formatting import escape_markdown
 from pages.ui.session import studio
@@ -30,6 +30,7 @@ def navigation_bar(user: SignedIn, *, with_toasts: bool) -> None:
         st.page_link("gallery.py", label="Gallery", icon=":material/photo_library:")
         st.page_link("account.py", label="Account", icon=":material/manage_accounts:")
         delay_page_links()
+        improve_text()
     with st.container(
         horizontal=True, horizontal_alignment="distribute", vertical_alignment="center", key="status-bar"
     ):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.database.models import Scope
+from core.database.models import ErrorCount, Scope
 from core.studio import Studio
-from tests.support.api_clients import ASKED, GENERATE, Person, error_of
+from tests.support.api_clients import ASKED, GENERATE, Person, error_of, rows
 from tests.support.generation import ON_SQLITE
 
 
@@ -110,3 +110,16 @@ def test_another_users_image_looks_like_an_unknown_one(
     assert outcomes[0][0] == 404
     assert owner.client.get(f"/api/images/{own_id}/metadata").json()["favourite"] is False
     assert list_ids(owner) == [own_id]
+
+
+@ON_SQLITE
+@pytest.mark.parametrize("path", ["", "/thumbnail", "/download"])
+def test_an_error_that_no_person_sees_is_not_counted(studio: Studio, owner: Person, path: str) -> None:
+    """A page shows a broken image in its own way, and replaces a preview that is gone by its image."""
+    gone = f"/api/images/{'0' * 32}{path}"
+    assert owner.client.get(gone, headers={"Sec-Fetch-Dest": "image"}).status_code == 404
+    preview = f"/api/images/jobs/{'0' * 32}/partials/0"
+    assert owner.client.get(preview, headers={"Sec-Fetch-Dest": "image"}).status_code == 404
+    assert rows(studio, ErrorCount) == []
+    assert owner.program().get(gone).status_code == 404
+    assert [(row.code, row.count) for row in rows(studio, ErrorCount)] == [("IMG-FIND-001", 1)]

@@ -12,6 +12,7 @@ from tests.support.app_process import AppProcess
 from tests.support.browser_user import Visitor
 from tests.support.gallery import keeper_of
 
+ARABIC = "ثعلب أحمر يقرأ كتابا قديما تحت شجرة كبيرة عند غروب الشمس في يوم ربيعي جميل"
 FOXES = 2 * PAGE_SIZE + 3
 
 
@@ -87,3 +88,35 @@ def test_page_search_and_open_image_are_in_the_address(browser: Browser, app: Ap
         expect(stranger.page.get_by_text("There is no such image.")).to_be_visible()
         expect(stranger.tiles).to_have_count(0)
         expect(stranger.page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_peoples_text_runs_in_its_own_direction_and_rows_name_their_buttons(
+    browser: Browser, app: AppProcess
+) -> None:
+    """Arabic is laid out from right to left: a caption that is too long is cut at its end, on the left."""
+    app.ticket("first-of-all")
+    ticket = app.ticket("reader")
+    with closing(Database(app.database_url)) as database:
+        storage = open_folder(app.data_dir / "files")
+        keeper = Keeper(Gallery(database, storage, AuditLog(database)), database, storage)
+        with database.read() as session:
+            user = session.exec(select(User).where(User.username == "reader")).one()
+        keeper.keep(user, Recipe(name=ARABIC, prompt=ARABIC, model="offline-painter"))
+    with Visitor(browser, app.base_url) as person:
+        person.enter(ticket, "/gallery")
+        caption = person.tiles.first.locator(".caption")
+        assert caption.evaluate("one => getComputedStyle(one).direction") == "rtl"
+        search = person.page.get_by_label("Search")
+        search.fill(ARABIC)
+        expect(search).to_have_css("direction", "rtl")
+        search.fill("fox")
+        expect(search).to_have_css("direction", "ltr")
+        search.fill("")
+        dialog = person.open_tile()
+        expect(dialog.locator("pre").first).to_have_css("direction", "rtl")
+        dialog.get_by_role("button", name="Share").click()
+        for _ in range(2):
+            person.page.get_by_role("button", name="Create a link").click()
+            person.settle()
+        stops = person.page.get_by_role("button", name=re.compile("^Stop sharing Link created on"))
+        expect(stops).to_have_count(2)

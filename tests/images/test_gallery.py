@@ -35,6 +35,7 @@ from core.storage.keys import thumbnail_key
 from core.storage.storage import Storage
 from tests.support.gallery import FOX, Keeper, plans_of
 from tests.support.generation import ON_BOTH_STORES
+from tests.support.hostile_uploads import saved
 from tests.support.images import plain_png
 
 TRASH = Filters(trash=True)
@@ -619,9 +620,20 @@ def test_a_download_contains_the_prompt_only_on_request(
             copy.info["parameters"]
             == "a fox, ink\nModel: gpt-image-2, Style: ink, Size: 20x10, Quality: auto"
         )
+    assert with_prompt.file_name.endswith("-with-prompt.png")
     without = gallery.download(user.id, image.id, with_prompt=False)
     assert without.data == gallery.original(user.id, image.id)
     assert without.mime == "image/png"
+
+
+@pytest.mark.parametrize(("kind", "extension"), [("JPEG", "jpg"), ("WEBP", "webp")])
+def test_a_download_without_a_prompt_in_it_has_no_name_that_says_so(
+    gallery: Gallery, keep: Callable[..., Image], user: User, kind: str, extension: str
+) -> None:
+    image = keep(user, data=saved(kind, (20, 10)))
+    download = gallery.download(user.id, image.id, with_prompt=True)
+    assert download.data == gallery.original(user.id, image.id)
+    assert download.file_name.endswith(f"-{image.id[:8]}.{extension}")
 
 
 def test_file_names_are_safe_on_every_system(

@@ -252,3 +252,29 @@ def test_a_click_on_a_button_that_said_another_number_of_images_buys_nothing(
     assert studio.jobs.recent(user_id_of(studio, "chief")) == ()
     test.button(key="generate").click().run()
     assert len(studio.jobs.recent(user_id_of(studio, "chief"))) == 2
+
+
+@pytest.mark.parametrize(
+    "settings", [pytest.param({"openai_base_url": "http://127.0.0.1:9/v1"}, id="service")], indirect=True
+)
+def test_a_price_that_is_not_published_is_an_estimate_with_its_basis(open_page: OpenPage) -> None:
+    test = open_page("ada")
+    assert any(label.startswith(r"Generate 1 image · up to about \$") for label in labels(test.button))
+    assert any("token counts of gpt-image-2.5-flare" in words for words in captions(test))
+
+
+def test_one_prompt_of_many_is_one_prompt(open_page: OpenPage) -> None:
+    test = open_page("ada")
+    find(test.toggle, "Many prompts").set_value(True).run()
+    assert any(words.startswith("1 prompt · longest") for words in captions(test))
+
+
+@pytest.mark.usefixtures("address")
+def test_new_images_come_before_an_old_failure(open_page: OpenPage, studio: Studio) -> None:
+    open_page("chief")
+    owner = user_id_of(studio, "chief")
+    for prompt in ("a fox !fail key", "an owl"):
+        studio.jobs.submit(owner, [Recipe(prompt=prompt, model="offline-painter", size="256x256")])
+        until(lambda: not any(job.is_live for job in studio.jobs.recent(owner)))
+    drawn = [button.label for button in open_page("chief").button]
+    assert drawn.index("Open") < drawn.index("Try again · free")

@@ -58,6 +58,10 @@ def test_make_run_installs_once_and_says_where_it_is(clone: Path) -> None:
     said = run_until_healthy(clone, first)
     assert f"Atelier is at http://localhost:{first}" in said
     assert "Engine: offline engine" in said
+    # The installation shows that it goes on.
+    assert (
+        said.index("Installing Atelier's packages") < said.index("Collecting") < said.index("Atelier is at")
+    )
     ready = clone / ".venv" / ".app-ready"
     installed = ready.stat().st_mtime_ns
     assert f"http://localhost:{second}" in run_until_healthy(clone, second)

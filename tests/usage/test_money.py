@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.usage.money import format_money
-from pages.ui.formatting import format_price
+from pages.ui.formatting import format_price, price_basis
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,10 @@ def test_an_amount_has_as_many_decimals_as_it_needs(micros: int, words: str) -> 
 def test_a_price_is_formatted_like_an_amount(micros: int | None, words: str) -> None:
     assert format_price(micros) == words
     assert format_price(micros, about=False) == words.removeprefix("about ")
+
+
+def test_an_unknown_price_is_shown_as_an_estimate_with_its_basis() -> None:
+    assert format_price(None, limit=210_000) == "up to about $0.21"
+    assert format_price(40_000, limit=210_000) == "about $0.04"
+    assert "gpt-image-2.5-flare" in price_basis(None, 210_000)
+    assert price_basis(None, None) == price_basis(40_000, 210_000) == ""

@@ -64,8 +64,9 @@ def _buttons(user: SignedIn, state: CreateState, offer: Offer, images: list[Imag
 def _generate_missing_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
     count = len(offer.missing)
     what = "new one" if count == 1 else f"{count:,} new ones"
+    price = format_price(offer.missing_price, limit=offer.missing_limit)
     st.button(
-        f"Generate the {what} · {escape_markdown(format_price(offer.missing_price))}",
+        f"Generate the {what} · {escape_markdown(price)}",
         key="offer-new",
         icon=":material/brush:",
         on_click=as_user(user, _generate, on_failure=state.keep_failure),
@@ -76,7 +77,7 @@ def _generate_missing_button(user: SignedIn, state: CreateState, offer: Offer) -
 def _generate_all_button(user: SignedIn, state: CreateState, offer: Offer) -> None:
     every = "all " if offer.missing else ""
     st.button(
-        f"Generate {every}anyway · {escape_markdown(format_price(offer.price))}",
+        f"Generate {every}anyway · {escape_markdown(format_price(offer.price, limit=offer.price_limit))}",
         key="offer-anyway",
         on_click=as_user(user, _generate, on_failure=state.keep_failure),
         args=(state, studio().existing_images.generate_all),

@@ -91,7 +91,8 @@ def _buttons(user: SignedIn, state: CreateState, group: Sequence[JobView]) -> No
 
 
 def _retry_label(group: Sequence[JobView]) -> str:
-    price = format_price(studio().quotes.price([job.recipe for job in group]))
+    recipes, quotes = [job.recipe for job in group], studio().quotes
+    price = format_price(quotes.price(recipes), limit=quotes.price_limit(recipes))
     count = f" · {format_image_count(len(group))}" if len(group) > 1 else ""
     return f"Try again{count} · {escape_markdown(price)}"
 

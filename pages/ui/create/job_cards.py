@@ -54,13 +54,19 @@ def _cards(user: SignedIn, state: CreateState, polling: bool) -> None:
     if not jobs:
         return
     _header(user, state, jobs)
-    failed_jobs(user, state, jobs)
+    # What was ordered last comes first: an older failure doesn't push it down.
+    last = max(jobs, key=lambda job: job.created_at).batch_id
+    just_failed = any(job.batch_id == last and job.state in ENDED_WITHOUT_IMAGE for job in jobs)
+    if just_failed:
+        failed_jobs(user, state, jobs)
     _waiting_count(user, state)
     shown, varied = _jobs_with_card(jobs), _batches_with_many_prompts(jobs)
     for start in range(0, len(shown), COLUMNS):
         for column, job in zip(st.columns(COLUMNS), shown[start : start + COLUMNS], strict=False):
             with column:
                 _card(user, state, job, with_prompt=job.batch_id in varied)
+    if not just_failed:
+        failed_jobs(user, state, jobs)
 
 
 def _header(user: SignedIn, state: CreateState, jobs: Sequence[JobView]) -> None:

@@ -33,6 +33,7 @@ from pages.ui.formatting import (
     escape_markdown,
     format_image_count,
     format_price,
+    price_basis,
     relative_day,
     shorten,
     to_local_time,
@@ -140,9 +141,12 @@ def _notes(state: CreateState, quote: Quote) -> None:
 
 def _length_and_price(state: CreateState, quote: Quote) -> None:
     style = ", including the style" if quote.recipe.style else ""
-    many = f"{quote.prompts:,} prompts · longest: " if state.draft.many else ""
-    price = escape_markdown(format_price(quote.price))
+    prompts = "1 prompt" if quote.prompts == 1 else f"{quote.prompts:,} prompts"
+    many = f"{prompts} · longest: " if state.draft.many else ""
+    price = escape_markdown(format_price(quote.price, limit=quote.price_limit))
     st.caption(f"{many}{quote.length:,} of {quote.limit:,} characters{style} · {price}")
+    if basis := price_basis(quote.price, quote.price_limit):
+        st.caption(basis)
 
 
 def _buttons(user: SignedIn, state: CreateState, quote: Quote, *, live: bool) -> None:
@@ -177,7 +181,8 @@ def _enhance_label(state: CreateState, *, live: bool) -> str:
 
 def _generate_label(quote: Quote) -> str:
     label = f"Generate {format_image_count(quote.images)}"
-    return label if quote.excess else f"{label} · {escape_markdown(format_price(quote.price))}"
+    price = escape_markdown(format_price(quote.price, limit=quote.price_limit))
+    return label if quote.excess else f"{label} · {price}"
 
 
 def _budget_warning(user: SignedIn, state: CreateState, quote: Quote) -> None:

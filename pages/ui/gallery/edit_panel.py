@@ -15,7 +15,7 @@ from core.generation.edits import EditPlan
 from core.generation.views import Batch
 from core.provider.catalogue import image_model
 from pages.ui.error_panel import show_failure
-from pages.ui.formatting import escape_markdown, format_image_count, format_price, image_alt_text
+from pages.ui.formatting import escape_markdown, format_image_count, format_price, image_alt_text, price_basis
 from pages.ui.gallery.state import EditState, GalleryState
 from pages.ui.links import thumbnail_url
 from pages.ui.polling import stop_polling
@@ -44,7 +44,8 @@ def edit_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
 
 
 def _buttons(user: SignedIn, edits: EditState, image: Image, plan: EditPlan, text_key: str) -> None:
-    price, disabled = escape_markdown(format_price(plan.quote.price)), plan.obstacle is not None
+    price = escape_markdown(format_price(plan.quote.price, limit=plan.quote.price_limit))
+    disabled = plan.obstacle is not None
     with st.container(horizontal=True):
         st.button(
             f"Edit image · {price}",
@@ -67,9 +68,10 @@ def _buttons(user: SignedIn, edits: EditState, image: Image, plan: EditPlan, tex
 def _caption(image: Image, plan: EditPlan) -> str:
     if plan.obstacle:
         return plan.obstacle.message
-    if plan.quote.recipe.model == image.model:
-        return "Creates a new image. The original is kept."
-    return f"Creates a new image with {image_model(plan.quote.recipe.model).label}. The original is kept."
+    model = plan.quote.recipe.model
+    by = "" if model == image.model else f" with {image_model(model).label}"
+    basis = price_basis(plan.quote.price, plan.quote.price_limit)
+    return f"Creates a new image{by}. The original is kept. {basis}".rstrip()
 
 
 def _results(user: SignedIn, state: GalleryState, edits: EditState) -> None:

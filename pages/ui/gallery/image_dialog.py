@@ -9,6 +9,7 @@ import streamlit as st
 from core.accounts.identity import SignedIn
 from core.database.models import Image
 from core.errors import ImageError
+from core.images.downloads import holds_prompt
 from core.prompts.styles import find_style
 from core.provider.catalogue import image_model, quality_label
 from pages.ui.create.state import reset_create_state
@@ -148,10 +149,12 @@ def _restore(user: SignedIn, state: GalleryState, image: Image) -> None:
 
 def _download(image: Image) -> None:
     with st.popover("Download", icon=":material/download:"):
+        plain = studio().urls.download(image.id, with_prompt=False)
+        if not holds_prompt(image.mime):
+            st.link_button("Download the file", plain, width="stretch")
+            return
         st.link_button("With the prompt", studio().urls.download(image.id, with_prompt=True), width="stretch")
-        st.link_button(
-            "Without the prompt", studio().urls.download(image.id, with_prompt=False), width="stretch"
-        )
+        st.link_button("Without the prompt", plain, width="stretch")
         st.caption("The image is the same. “With the prompt” also saves the prompt inside the file.")
 
 

@@ -56,6 +56,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const frame = makeSpan("frame")
     frame.append(image, message, star)
     const caption = makeSpan("caption")
+    caption.dir = "auto"
     // The image's alt says the same, and more.
     caption.ariaHidden = "true"
     button.append(frame, caption)

@@ -9,18 +9,20 @@ from datetime import timedelta
 from functools import partial
 
 import streamlit as st
+import structlog
 
 from core import errors
 from core.accounts.identity import SignedIn
 from core.database.models import Image
 from core.images.share_links import LIFETIMES
-from pages.ui.error_panel import log_failure, show_failure
+from pages.ui.error_panel import show_failure
 from pages.ui.formatting import local_time
 from pages.ui.gallery.state import GalleryState, ShareState
 from pages.ui.links import share_url, show_loopback_note
 from pages.ui.session import as_user, studio
 
 LIFETIME_KEY = "share-life"
+log = structlog.get_logger(__name__)
 
 
 def share_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
@@ -88,8 +90,8 @@ def _stop(user: SignedIn, state: GalleryState, share_id: str) -> None:
     try:
         studio().share_links.revoke(user, share_id)
     except errors.ImageNotFound as error:
-        # The link was revoked in another tab, or has expired.
-        log_failure(error)
+        # The link was revoked in another tab, or has expired: the page shows no error.
+        log.info("share_link_gone", code=error.code)
 
 
 def _lifetime_label(life: timedelta) -> str:
