@@ -96,11 +96,7 @@ def test_peoples_text_runs_in_its_own_direction_and_rows_name_their_buttons(
     """Arabic is laid out from right to left: a caption that is too long is cut at its end, on the left."""
     app.ticket("first-of-all")
     ticket = app.ticket("reader")
-    with closing(Database(app.database_url)) as database:
-        storage = open_folder(app.data_dir / "files")
-        keeper = Keeper(Gallery(database, storage, AuditLog(database)), database, storage)
-        with database.read() as session:
-            user = session.exec(select(User).where(User.username == "reader")).one()
+    with keeper_of(app, "reader") as (keeper, user):
         keeper.keep(user, Recipe(name=ARABIC, prompt=ARABIC, model="offline-painter"))
     with Visitor(browser, app.base_url) as person:
         person.enter(ticket, "/gallery")
