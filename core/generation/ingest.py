@@ -22,11 +22,11 @@ from core import errors
 from core.common.clock import utc_now
 from core.common.text import storable_text
 from core.database.database import Database
-from core.database.models import Job, Usage, UsageKind
+from core.database.models import Image, Job, Usage, UsageKind
 from core.errors.stored import StoredError
 from core.generation.job_state import end_with_images
 from core.images.gallery import Gallery
-from core.images.image_files import ImageInfo, verify_image
+from core.images.image_files import ImageInfo, verify_with_thumbnail
 from core.prompts.recipe import Recipe
 from core.prompts.styles import with_style
 from core.provider.images import GeneratedImages
@@ -95,7 +95,7 @@ _RESPONSE_METADATA = TypeAdapter(ResponseMetadata)
 class _StoredImage:
     """One stored image of a response. `index` is its position in the response. `size` is in bytes.
 
-    If the image is damaged, `info` is None and `error` is the reason.
+    If the image is damaged, `info` is None and `error` is the reason. `thumbnail` is None if there is none.
     """
 
     index: int
@@ -103,6 +103,7 @@ class _StoredImage:
     size: int
     info: ImageInfo | None
     error: errors.BadImage | None = None
+    thumbnail: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,13 +121,19 @@ class Ingest:
     offline: bool = False
     clock: Callable[[], datetime] = utc_now
 
-    def commit_response(self, job: Job) -> None:
+    def commit_response(self, job: Job, response: GeneratedImages | None = None) -> None:
         """Add the images of the response to the job's last call to the gallery, and end the job.
 
-        All files of the response must be stored already. Raises StorageError or DatabaseError.
+        All files of the response must be stored already. They are read again, unless `response` is given.
+        Raises StorageError or DatabaseError.
         """
-        metadata = ResponseMetadata.from_bytes(self.storage.get(response_metadata_key(job)))
-        self._commit(job, metadata, [self._inspect(job, index) for index in range(metadata.count)])
+        if response:
+            metadata = ResponseMetadata.of(response)
+            files = [self._inspect(job, index, data) for index, data in enumerate(response.images)]
+        else:
+            metadata = ResponseMetadata.from_bytes(self.storage.get(response_metadata_key(job)))
+            files = [self._inspect_stored(job, index) for index in range(metadata.count)]
+        self._commit(job, metadata, files)
 
     def adopt(self, job: Job) -> bool:
         """Look in the storage for the response to the job's last call, and commit that response.
@@ -169,18 +176,24 @@ class Ingest:
             return False
         return True
 
-    def _inspect(self, job: Job, index: int) -> _StoredImage:
-        """Decode the stored image at position `index` of the response, and return its size and type.
-
-        If the image is damaged, copy it to another folder, where an administrator can look at it.
-        """
+    def _inspect_stored(self, job: Job, index: int) -> _StoredImage:
+        """Read the stored image at position `index` of the response, and return it like `_inspect`."""
         key = image_key(job, index)
         try:
             data = self.storage.get(key)
         except errors.FileDamaged as error:
             return _StoredImage(index, key, 0, None, errors.BadImage(details=error.details))
+        return self._inspect(job, index, data)
+
+    def _inspect(self, job: Job, index: int, data: bytes) -> _StoredImage:
+        """Decode the image `data` at position `index` of the response; return its size, type and thumbnail.
+
+        If the image is damaged, copy it to another folder, where an administrator can look at it.
+        """
+        key = image_key(job, index)
         try:
-            return _StoredImage(index, key, len(data), verify_image(data))
+            info, thumbnail = verify_with_thumbnail(data)
+            return _StoredImage(index, key, len(data), info, thumbnail=thumbnail)
         except errors.BadImage as error:
             self.storage.put(damaged_image_key(job, index), data)
             return _StoredImage(index, key, len(data), None, error)
@@ -188,7 +201,8 @@ class Ingest:
     def _commit(self, job: Job, metadata: ResponseMetadata, files: list[_StoredImage]) -> None:
         """Write the image rows, the usage and the end of the job in one transaction.
 
-        The images are added even if the job has already ended, because they were paid for.
+        After that, store the thumbnails. The images are added even if the job has already ended, because they
+        were paid for.
         """
         error = next((file.error for file in files if file.error), None) or _reported_error(metadata)
         if error and self.offline:
@@ -198,21 +212,30 @@ class Ingest:
             # Lock the job's row. Another process with the same response waits here, then finds the images.
             session.get(Job, job.id, with_for_update=True)
             ended = end_with_images(session, job, error, usable=usable, now=self.clock())
-            new = [file for file in files if file.info and self._add_image(session, job, metadata, file)]
+            new = [
+                (image.id, file.thumbnail)
+                for file in files
+                if (image := self._add_image(session, job, metadata, file))
+            ]
             if ended or new:
                 self._record(session, job, metadata, error, Outcome.OK if usable else Outcome.FAILED)
+        for image_id, thumbnail in new:
+            if thumbnail:
+                self.gallery.store_thumbnail(image_id, thumbnail)
         if ended and error:
             self.error_counts.count(error)
 
-    def _add_image(self, session: Session, job: Job, metadata: ResponseMetadata, file: _StoredImage) -> bool:
-        """Add the row of the image `file` to the gallery, and return True.
+    def _add_image(
+        self, session: Session, job: Job, metadata: ResponseMetadata, file: _StoredImage
+    ) -> Image | None:
+        """Add the row of the image `file` to the gallery, and return the row.
 
-        Returns False and adds nothing if the image is damaged or already in the gallery.
+        Returns None and adds nothing if the image is damaged or already in the gallery.
         """
         recipe, price = Recipe.from_any_version(job.request), metadata.price_micros
         if file.info is None or self.gallery.has_file(session, file.key):
-            return False
-        self.gallery.add(
+            return None
+        return self.gallery.add(
             session,
             owner_id=job.owner_id,
             job_id=job.id,
@@ -227,7 +250,6 @@ class Ingest:
             seconds=metadata.seconds,
             offline=self.offline,
         )
-        return True
 
     def _record(
         self,

@@ -125,7 +125,7 @@ class Worker:
         else:
             self._store_unreadable(job, generated.response_body)
             self._store_response(job, generated)
-            self._retry_store(partial(self.ingest.commit_response, job))
+            self._retry_store(partial(self.ingest.commit_response, job, generated))
         self.spool.remove(_call_of(job))
         self.ingest.remove_working_files(job)
 

@@ -272,9 +272,16 @@ class Gallery:
             data = image_files.thumbnail(self._bytes_of(image))
         except BadImage as error:
             raise FileDamaged(details=f"{image.file_key}: {error.details}") from error
-        with suppress(StorageError):  # a full disk must not keep people from seeing their images
-            self._storage.put(thumbnail_key(image.id), data)
+        self.store_thumbnail(image.id, data)
         return data
+
+    def store_thumbnail(self, image_id: str, data: bytes) -> None:
+        """Store the thumbnail `data` of the image. No error is raised if that fails.
+
+        `thumbnail` then creates it anew: a full disk must not keep people from seeing their images.
+        """
+        with suppress(StorageError):
+            self._storage.put(thumbnail_key(image_id), data)
 
     def download(self, owner_id: str, image_id: str, *, with_prompt: bool) -> Download:
         """Return a copy of the image to download. With `with_prompt`, a PNG has the prompt in its metadata.

@@ -29,6 +29,7 @@ from core.prompts.recipe import Recipe
 from core.provider.client import ServiceClient
 from core.settings import load_settings
 from core.storage.folder import FolderStorage
+from core.storage.keys import thumbnail_key
 from core.storage.spool import Spool
 from core.storage.storage import Storage
 from core.usage.budgets import Budgets
@@ -63,6 +64,7 @@ def test_a_finished_job_has_its_image_and_usage(studio: Studio, user: User, stor
     assert call.price_micros == image.price_micros
     assert studio.paid() == 1
     until(lambda: storage.list(f"answers/{job.id}") == ())
+    assert storage.exists(thumbnail_key(image.id))
 
 
 def test_image_usage_and_end_are_committed_together(

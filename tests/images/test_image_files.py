@@ -17,7 +17,14 @@ from PIL import Image
 
 from core.common.media_types import MAX_IMAGE_PIXELS, file_extension, image_media_type
 from core.errors import BadImage
-from core.images.image_files import THUMBNAIL_SIDE, download_copy, thumbnail, verify_image
+from core.images.image_files import (
+    MAX_THUMBNAIL_BYTES,
+    THUMBNAIL_SIDE,
+    download_copy,
+    thumbnail,
+    verify_image,
+    verify_with_thumbnail,
+)
 from tests.support.images import plain_png, png_chunk, wide_profile
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -358,3 +365,24 @@ def test_any_prompt_can_be_written_and_read_back(prompt: str) -> None:
 
 def test_the_png_helper_writes_the_requested_image(png: Callable[..., bytes]) -> None:
     assert pixels(png(2, 1, (1, 2, 3))) == bytes([1, 2, 3, 255]) * 2
+
+
+def test_a_thumbnail_of_noise_is_small_too() -> None:
+    """No image holds more detail, so no other thumbnail is larger."""
+    file = io.BytesIO()
+    Image.merge("RGB", [Image.effect_noise((1024, 1024), 200) for _ in range(3)]).save(file, "PNG")
+    small = thumbnail(file.getvalue())
+    assert 1_000 < len(small) <= MAX_THUMBNAIL_BYTES
+    assert verify_image(small).width == THUMBNAIL_SIDE
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_one_decoding_gives_the_same_size_and_thumbnail(kind: str) -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn it to the right
+    Image.linear_gradient("L").convert("RGB").resize((400, 200)).save(file, kind, exif=exif)
+    info, small = verify_with_thumbnail(file.getvalue())
+    assert (info.width, info.height) == (200, 400)
+    assert info == verify_image(file.getvalue())
+    assert small == thumbnail(file.getvalue())
