@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -29,7 +30,7 @@ from sqlalchemy.orm import Mapped
 from sqlmodel import Session
 
 from core import errors
-from core.database.engines import postgres_engine, sqlite_engine
+from core.database.engines import BUSY_TIMEOUT_MS, postgres_engine, sqlite_engine
 from core.database.models import Table
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 MIGRATIONS = Path(__file__).parent / "migrations"
 # The number of rows that are held in memory while a whole table is read.
 ROWS_PER_PAGE = 500
+# Under this key, a session keeps the turns that it has taken. They end with its transaction.
+_TURNS = "turns"
 AnySelect = Select[*tuple[Any, ...]]
 AnyRow = Row[*tuple[Any, ...]]
 # Maps a part of the driver's error text to our error class. The first match wins.
@@ -51,6 +54,7 @@ _ERRORS_BY_TEXT: tuple[tuple[str, type[errors.ImageError]], ...] = (
     ("disk i/o error", errors.StorageError),
     ("locked", errors.DatabaseBusy),
     ("lock timeout", errors.DatabaseBusy),
+    ("idle-in-transaction timeout", errors.DatabaseBusy),
     ("no space left", errors.StorageFull),
     ("queuepool limit", errors.DatabaseBusy),
     ("unable to open database file", errors.DatabaseUnreachable),
@@ -96,6 +100,7 @@ class Database:
             if self.is_sqlite
             else self.engine.execution_options(isolation_level="REPEATABLE READ")
         )
+        self._turns = {lock: threading.Lock() for lock in AdvisoryLock}
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -108,12 +113,13 @@ class Database:
 
         The transaction commits at the end of the `with` block, and rolls back if an error is raised.
         """
-        with (
-            translate_database_errors(),
-            Session(self._writer, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
+        with translate_database_errors(), Session(self._writer, expire_on_commit=False) as session:
+            try:
+                with session.begin():
+                    yield session
+            finally:
+                for turn in session.info.pop(_TURNS, {}).values():
+                    turn.release()
 
     def lock(self, transaction: Session | Connection, lock: AdvisoryLock) -> None:
         """Take `lock` and hold it until `transaction` ends. Waits while another transaction holds it.
@@ -124,7 +130,23 @@ class Database:
         if self.is_sqlite:
             transaction.execute(text("SELECT 1"))
         else:
+            if isinstance(transaction, Session):
+                self._take_turn(transaction, lock)
             transaction.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": lock})
+
+    def _take_turn(self, session: Session, lock: AdvisoryLock) -> None:
+        """Wait until no other thread of this process holds `lock` or asks the server for it.
+
+        The server hands a lock from one waiting connection to the next. If this process is frozen, each of
+        its connections would get the lock and keep it for IDLE_TRANSACTION_MS. So only one of them asks.
+        Raises DatabaseBusy after BUSY_TIMEOUT_MS.
+        """
+        taken = session.info.setdefault(_TURNS, {})
+        if lock in taken:
+            return
+        if not self._turns[lock].acquire(timeout=BUSY_TIMEOUT_MS / 1000):
+            raise errors.DatabaseBusy(details=f"no turn for the lock {lock.name}")
+        taken[lock] = self._turns[lock]
 
     def insert(self, table: TableClause | type[Table]) -> sqlite.Insert | postgresql.Insert:
         """Return an INSERT statement for `table` in the database's dialect of SQL.
@@ -144,6 +166,8 @@ class Database:
             if not self.is_sqlite:
                 # Wait without limit: another process may be migrating a large table.
                 connection.execute(text("SET LOCAL lock_timeout = 0"))
+                # Alembic may take a while between two statements.
+                connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
             self.lock(connection, AdvisoryLock.MIGRATION)
             if _revision_of(connection) != newest_revision():
                 _upgrade(connection)

@@ -11,6 +11,9 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
 
 BUSY_TIMEOUT_MS = 10_000
+# PostgreSQL ends a transaction that waits this long for its process. That frees the locks of a process that
+# is frozen or out of reach. A live process needs far less.
+IDLE_TRANSACTION_MS = 4_000
 POOL_SIZE = 20
 # With these libpq options, a server that can't be reached causes an error within 20 s instead of hours.
 CONNECTION_TIMEOUTS: dict[str, str | tuple[str, ...]] = {
@@ -68,9 +71,13 @@ def postgres_engine(url: str) -> Engine:
 
 
 def _prepare_postgres(connection: Any, _record: Any) -> None:
-    """Limit the time for which a statement waits for a lock. PostgreSQL has no limit by default."""
+    """Limit how long a statement waits for a lock, and how long a transaction waits for its process.
+
+    PostgreSQL has neither limit by default.
+    """
     connection.autocommit = True
     connection.execute(f"SET lock_timeout = {BUSY_TIMEOUT_MS}")
+    connection.execute(f"SET idle_in_transaction_session_timeout = {IDLE_TRANSACTION_MS}")
     connection.autocommit = False
 
 
