@@ -170,7 +170,7 @@ class Database:
                 connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
             self.lock(connection, AdvisoryLock.MIGRATION)
             if _revision_of(connection) != newest_revision():
-                _upgrade(connection)
+                upgrade(connection)
             connection.commit()
 
     def is_current(self) -> bool:
@@ -230,12 +230,13 @@ def _revision_of(connection: Connection) -> str | None:
     return revision
 
 
-def _upgrade(connection: Connection) -> None:
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Upgrade the tables to the migration `revision`. Raises DatabaseVersionMismatch if it is unknown."""
     from alembic import command  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
     try:
-        command.upgrade(alembic_config(connection), "head")
+        command.upgrade(alembic_config(connection), revision)
     except CommandError as error:
         raise errors.DatabaseVersionMismatch(details=str(error)) from error
 

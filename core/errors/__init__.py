@@ -25,6 +25,7 @@ ImageError                          IMG-GEN-001
 │   ├── HostRejected, OriginRejected, BodyTooLarge, PageNotFound
 │   ├── MethodRejected, FieldsRejected, ContentTypeRejected, RangeRejected, RequestRateExceeded
 │   ├── IdempotencyKeyReused, IdempotencyKeyBusy, AppStopping, PageOutdated, ClickLost
+│   ├── TooManyShareLinks
 │   └── UploadRejected              IMG-REQ-UPLOAD-001: UploadTooLarge, MaskRejected, UploadGone
 ├── StorageError                    IMG-STORE-001: the image store
 │   ├── StorageUnreachable, StorageFull, StorageReadOnly
@@ -149,6 +150,7 @@ from core.errors.requests import (
     RangeRejected,
     RequestRateExceeded,
     RequestRejected,
+    TooManyShareLinks,
     UploadGone,
     UploadRejected,
     UploadTooLarge,
@@ -271,6 +273,7 @@ __all__ = [
     "TokenOptionsRejected",
     "TokenRejected",
     "TooManyPrompts",
+    "TooManyShareLinks",
     "TransferIncomplete",
     "UploadGone",
     "UploadRejected",

@@ -96,6 +96,12 @@ class ClickLost(RequestRejected):
     suggestions = ("Look at the page, then click again.",)
 
 
+class TooManyShareLinks(RequestRejected):
+    code, status = "IMG-REQ-SHARE-001", 409
+    message = "You have too many share links."
+    suggestions = ("Stop sharing an image that nobody needs to see any more.", "Wait until a link expires.")
+
+
 class UploadRejected(RequestRejected):
     code, status = "IMG-REQ-UPLOAD-001", 422
     message = "This file can't be used as an image."

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, exists
+from sqlalchemy import delete, exists, func
 from sqlmodel import Session, col, select
 
 from core import errors
@@ -21,6 +21,8 @@ from core.database.models import Image, ShareLink, User
 
 # The times after which a link may expire, the default first.
 LIFETIMES = (timedelta(days=7), timedelta(days=1), timedelta(days=30))
+# A user has at most this many links that haven't expired.
+MAX_LINKS_PER_USER = 200
 # The query parameter of an image's URL that holds the token.
 SHARE_PARAM = "share"
 # The audit log shows this many characters of a link's id.
@@ -82,8 +84,8 @@ class ShareLinks:
         """Create a link to one of this user's images, and return the link's secret token.
 
         `life` is the time until the link expires. Raises ImageNotFound if there is no such image or if it is
-        in the trash, InvalidParameter if `life` isn't one of LIFETIMES, and SessionEnded if the user's
-        session has ended.
+        in the trash, InvalidParameter if `life` isn't one of LIFETIMES, TooManyShareLinks if the user has
+        MAX_LINKS_PER_USER links, and SessionEnded if the user's session has ended.
         """
         if life not in LIFETIMES:
             *days, longest = (str(life.days) for life in sorted(LIFETIMES))
@@ -98,6 +100,8 @@ class ShareLinks:
             image = _own(session, user, image_id)
             if image.trashed_at:
                 raise errors.ImageNotFound
+            # `check_standing` has locked the user's row, so simultaneous clicks are counted one by one.
+            self._check_count(session, user.user_id, now)
             share = ShareLink(
                 id=sha256_hex(token),
                 image_id=image.id,
@@ -108,6 +112,12 @@ class ShareLinks:
             session.add(share)
             self._record(session, Action.SHARE_MADE, user, share)
         return token
+
+    def _check_count(self, session: Session, user_id: str, now: datetime) -> None:
+        mine = (col(ShareLink.owner_id) == user_id, col(ShareLink.expires_at) > now)
+        count = session.execute(select(func.count()).select_from(ShareLink).where(*mine)).scalar_one()
+        if count >= MAX_LINKS_PER_USER:
+            raise errors.TooManyShareLinks(f"You already have {MAX_LINKS_PER_USER} share links.")
 
     def shared_image(self, token: str, image_id: str) -> SharedImage | None:
         """Return the image `image_id` if the link with this `token` shows it to visitors.

@@ -38,6 +38,7 @@ from core.maintenance.command_line import (
     progress,
     translate_disk_errors,
 )
+from core.maintenance.planted_contents import planted_key, planted_object
 from core.settings import Settings, load_settings
 from core.storage.data_folder import DATABASE, FILES, LOCK, lock_data_folder
 from core.storage.folder import flush_folder
@@ -69,6 +70,7 @@ def restore(settings: Settings, backup: Path, *, force: bool = False) -> Path | 
         _staging_folder(folder) as staged,
     ):
         _unpack(backup, staged)
+        _refuse_planted(planted_object(staged / DATABASE))
         _clear_access_and_jobs(staged)
         return _put_in_place(staged, folder)
 
@@ -125,6 +127,12 @@ def _unpack(backup: Path, staged: Path) -> None:
     (staged / FILES).mkdir(mode=0o700, exist_ok=True)
 
 
+def _refuse_planted(planted: str | None) -> None:
+    """Raise BackupDamaged if there is a description of something that Atelier has not put into a database."""
+    if planted:
+        raise errors.BackupDamaged(details=planted)
+
+
 def _clear_access_and_jobs(staged: Path) -> None:
     """Migrate the extracted database in the folder `staged`, revoke all access, and end the unfinished jobs.
 
@@ -133,6 +141,7 @@ def _clear_access_and_jobs(staged: Path) -> None:
     """
     with closing(Database(sqlite_url(staged / DATABASE))) as database:
         database.migrate()
+        _refuse_planted(planted_key(database))
         with database.write() as session:
             for table in (SignInSession, SignInTicket, PasswordReset, ApiToken, ShareLink):
                 session.execute(delete(table))

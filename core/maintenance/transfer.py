@@ -33,6 +33,7 @@ from core.maintenance.command_line import (
     progress,
 )
 from core.maintenance.integrity import chunked
+from core.maintenance.planted_contents import planted_key, planted_object
 from core.settings import Settings, load_settings
 from core.storage.data_folder import database_url, lock_data_folder
 from core.storage.keys import Folder
@@ -95,6 +96,7 @@ class Transfer:
         """
         if self._moves_rows:
             self._refuse_other_data()
+            self._refuse_planted_keys()
             self._copy_rows()
         if self._moves_files:
             self._copy_files()
@@ -116,6 +118,11 @@ class Transfer:
                     raise errors.SettingsError(
                         f"The new database holds {kind.__tablename__} that aren't here. Name an empty one."
                     )
+
+    def _refuse_planted_keys(self) -> None:
+        """Raise DatabaseDamaged if a key in the source's rows could name a file outside its folder."""
+        if planted := planted_key(self.source.database):
+            raise errors.DatabaseDamaged(details=planted)
 
     # Rows
 
@@ -260,6 +267,9 @@ def open_transfer(settings: Settings, to_database: str | None, to_storage: str |
 def _source_database(settings: Settings, folder: Path, stack: ExitStack) -> Database:
     database = stack.enter_context(closing(Database(_read_only(database_url(settings, folder)))))
     check_current(database)
+    path = make_url(database_url(settings, folder)).database
+    if database.is_sqlite and (planted := planted_object(Path(path or "").resolve())):
+        raise errors.DatabaseDamaged(details=planted)
     _lock_database(database, stack)
     return database
 

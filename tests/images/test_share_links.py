@@ -16,7 +16,7 @@ from core.common.clock import utc_now
 from core.database.database import Database
 from core.database.models import AuditEntry, Image, ShareLink
 from core.images.gallery import Gallery
-from core.images.share_links import LIFETIMES, SharedImage, ShareLinks
+from core.images.share_links import LIFETIMES, MAX_LINKS_PER_USER, SharedImage, ShareLinks
 from core.storage.storage import Storage
 from tests.support.clock import Clock
 from tests.support.sign_in import accounts_in, ticket_of
@@ -289,3 +289,27 @@ def test_clean_up_deletes_expired_links_and_those_without_an_image(
     shares.tidy()
     assert len(rows(database)) == 1
     assert shares.shared_image(kept, image.id)
+
+
+def test_a_user_has_a_limited_number_of_links_that_have_not_expired(
+    shares: ShareLinks, owner: SignedIn, other: SignedIn, image: Image, clock: Clock, database: Database
+) -> None:
+    with database.write() as session:
+        for number in range(MAX_LINKS_PER_USER):
+            session.add(
+                ShareLink(
+                    id=f"{number:064}",
+                    image_id=image.id,
+                    owner_id=owner.user_id,
+                    created_at=clock(),
+                    expires_at=clock() + (WEEK if number else timedelta(minutes=1)),
+                )
+            )
+    with pytest.raises(errors.TooManyShareLinks):
+        shares.create(owner, image.id, WEEK)
+    clock.now += timedelta(minutes=2)
+    shares.create(owner, image.id, WEEK)
+    with pytest.raises(errors.TooManyShareLinks):
+        shares.create(owner, image.id, WEEK)
+    shares.revoke(owner, f"{1:064}")
+    shares.create(owner, image.id, WEEK)

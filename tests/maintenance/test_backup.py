@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sqlite3
 import stat
 import tarfile
 from collections.abc import Callable, Iterator
@@ -481,3 +482,81 @@ def test_a_member_that_occurs_twice_is_refused(round_trip: RoundTrip) -> None:
         archive.add("files/images/x/0", b"first")
         archive.add("files/images/x/0", b"second")
     assert "twice" in refused(round_trip)
+
+
+# Databases with contents that Atelier has not put there
+
+
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        pytest.param(
+            "CREATE TRIGGER extra AFTER INSERT ON jobs BEGIN DELETE FROM users; END", "trigger", id="trigger"
+        ),
+        pytest.param(
+            "DROP TRIGGER audit_entries_UPDATE; CREATE TRIGGER audit_entries_UPDATE BEFORE UPDATE ON "
+            "audit_entries BEGIN DELETE FROM users; END",
+            "trigger",
+            id="a changed trigger",
+        ),
+        pytest.param("CREATE VIEW extra AS SELECT * FROM users", "view", id="view"),
+        pytest.param(
+            "ALTER TABLE drafts RENAME TO kept; CREATE VIEW drafts AS SELECT * FROM kept",
+            "",
+            id="a view in place of a table",
+        ),
+        pytest.param("CREATE INDEX extra ON users (lower(username))", "index", id="index on an expression"),
+        pytest.param("CREATE TABLE extra (id TEXT)", "table", id="table"),
+        pytest.param(
+            "ALTER TABLE drafts ADD COLUMN extra TEXT AS (upper(user_id))", "table", id="generated column"
+        ),
+        pytest.param("UPDATE alembic_version SET version_num = 'base'", None, id="no version"),
+    ],
+)
+def test_a_database_with_planted_objects_is_refused(
+    stored: StoredImages, round_trip: RoundTrip, statement: str, what: str | None
+) -> None:
+    stored.image()
+    change_database(round_trip, statement)
+    if what is None:
+        with pytest.raises(errors.DatabaseVersionMismatch):
+            round_trip.restore()
+    else:
+        assert f"a foreign {what}" in refused(round_trip)
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["../outside", "images/../../outside", "/etc/outside", "images\\..\\x", "images/a\0b", "other/x", ""],
+)
+def test_a_database_with_a_key_outside_the_images_is_refused(
+    stored: StoredImages, round_trip: RoundTrip, key: str
+) -> None:
+    image = stored.image()
+    with stored.database.write() as session:
+        session.add(image)
+        image.file_key = key
+    stored.database.close()
+    with BackupWriter(round_trip.file) as archive:
+        archive.add("atelier.db", (round_trip.settings.data_dir / "atelier.db").read_bytes())
+    assert "file_key" in refused(round_trip)
+
+
+@pytest.mark.parametrize("table", ["users", "jobs", "images"])
+def test_a_database_with_an_id_that_leaves_its_folder_is_refused(
+    stored: StoredImages, round_trip: RoundTrip, table: str
+) -> None:
+    stored.image()
+    change_database(round_trip, f"UPDATE {table} SET id = ?", "../../outside")
+    assert "isn't a key" in refused(round_trip)
+
+
+def change_database(round_trip: RoundTrip, statement: str, *values: str) -> None:
+    """Back up, as somebody would who has changed the database meanwhile."""
+    with closing(sqlite3.connect(round_trip.settings.data_dir / "atelier.db")) as connection:
+        if values:
+            connection.execute(statement, values)
+        else:
+            connection.executescript(statement)
+        connection.commit()
+    round_trip.back_up()

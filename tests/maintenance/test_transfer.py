@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from sqlalchemy import delete, func, update
+from sqlalchemy import delete, func, text, update
 from sqlmodel import col, select
 
 from core import bootstrap, errors
@@ -288,3 +288,26 @@ def test_the_operator_is_warned_of_images_still_waiting(
     stored.database.close()
     result = run_operator_command("transfer", "--to-database", new_database, data_dir=settings.data_dir)
     assert "1 images are still waiting: don't start Atelier here again" in result.stdout
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        pytest.param("CREATE TRIGGER extra AFTER INSERT ON jobs BEGIN SELECT 1; END", id="trigger"),
+        pytest.param("UPDATE images SET file_key = '../../outside'", id="key"),
+    ],
+)
+def test_a_database_with_planted_contents_is_not_copied(
+    settings: Settings, stored: StoredImages, new_database: str, statement: str
+) -> None:
+    stored.image()
+    with stored.database.write() as session:
+        session.execute(text(statement))
+    stored.database.close()
+    with (
+        pytest.raises(errors.DatabaseDamaged),
+        open_transfer(settings, new_database, None) as transfer,
+    ):
+        transfer.run()
+    with closing(Database(new_database)) as database:
+        assert not database.is_current() or not database.count(User)
