@@ -11,7 +11,9 @@ import gc
 gc.disable()
 
 import argparse
+import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -35,6 +37,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 
 from core import bootstrap
+from core.common.logging import limit_stray_errors
 from core.errors import ImageError, SettingsError, terminal_message
 from core.settings import Settings, is_loopback, is_unspecified, load_settings
 from core.studio import Studio
@@ -52,6 +55,7 @@ from pages.ui.error_panel import on_script_error
 from pages.ui.page_shell import STREAMLIT_FILES, page_scripts, page_shell
 from pages.ui.polling import drop_stale_polls
 from pages.ui.socket_messages import read_message
+from pages.ui.streamlit_log import quieten_streamlit
 
 gc.freeze()
 gc.enable()
@@ -59,6 +63,11 @@ disable_uvicorn_proxy_headers()
 
 ROOT = Path(__file__).resolve().parent
 EXIT_CANT_START = 2
+MAX_DESCRIPTORS = 65_536
+# Seconds after SHUTDOWN_GRACE: open requests are cut off, and the process ends whatever still runs.
+CUT_OFF_AFTER_SECONDS, FORCED_AFTER_SECONDS = 3, 8
+# Connections that wait to be accepted. When descriptors are short, asyncio fails so many times per second.
+BACKLOG = 128
 ANY_ADDRESS = "::"
 
 
@@ -93,12 +102,26 @@ async def lifespan(_app: st.App) -> AsyncIterator[dict[str, Any]]:
 
     If the app can't start, print the reason and exit.
     """
+    limit_stray_errors(asyncio.get_running_loop())
+    allow_more_descriptors()
     drop_stale_polls()
+    quieten_streamlit()
     studio = await run_in_threadpool(_build_or_exit)
     _handle_stop_signals(studio)
     yield {}
     await run_in_threadpool(lambda: studio.close(waited=stopping.seconds_ago))
     bootstrap.install(None)
+
+
+def allow_more_descriptors() -> None:
+    """Raise the limit of open files to what the system permits. An open page takes four of them."""
+    if sys.platform == "win32":
+        return
+    import resource  # noqa: PLC0415
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MAX_DESCRIPTORS)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def _handle_stop_signals(studio: Studio) -> None:
@@ -116,6 +139,10 @@ def _handle_stop_signals(studio: Studio) -> None:
 
 
 def _on_stop_signal(studio: Studio, previous: Any, number: int, frame: FrameType | None) -> None:
+    if not stopping.is_set() and sys.platform != "win32":
+        # Ends the process if a thread, a request or the closing of a part never ends. The kernel does so
+        # without memory, descriptors or a thread, of which this process may have none left.
+        signal.alarm(math.ceil(studio.settings.shutdown_grace + FORCED_AFTER_SECONDS))
     stopping.request()
     studio.jobs.closing = True
     if callable(previous):
@@ -210,8 +237,10 @@ def open_listener(settings: Settings) -> socket.socket:
     return opened
 
 
-def serve(listener: socket.socket) -> None:
+def serve(listener: socket.socket, settings: Settings) -> None:
     """Serve the app on `listener` with uvicorn, until the process is asked to stop.
+
+    Requests that haven't ended some seconds after SHUTDOWN_GRACE are cut off, such as half an upload.
 
     The options of uvicorn are the same as those of `streamlit run`, but messages of the page are limited to
     the size that is accepted, so that no larger one is held in memory.
@@ -221,6 +250,8 @@ def serve(listener: socket.socket) -> None:
         ws="websockets-sansio",
         ws_max_size=SIGNED_IN.max_bytes,
         ws_per_message_deflate=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_grace + CUT_OFF_AFTER_SECONDS),
         log_level="warning",
     )
     # Filter instead of setting a level, because Streamlit sets these loggers' level again. Without the
@@ -298,4 +329,4 @@ if __name__ == "__main__":
         print(f"\n{explain(failure)}\n", file=sys.stderr)
         sys.exit(EXIT_CANT_START)
     print(banner(chosen), flush=True)
-    serve(listener)
+    serve(listener, chosen)

@@ -11,6 +11,7 @@ import structlog
 
 from core import bootstrap
 from core.common.ids import new_id
+from core.common.log_limits import LineLimit
 from core.errors import (
     COST_MESSAGES,
     ImageError,
@@ -26,6 +27,7 @@ from core.errors import (
 )
 from core.errors.stored import StoredError
 from pages.ui.formatting import escape_markdown
+from pages.ui.streamlit_log import is_unreadable_value
 
 KEPT_KEY = "_kept_failure"
 # Whether this tab's user is an administrator. `current_user` (pages.ui.session) sets it.
@@ -36,6 +38,7 @@ _USER_CAN_FIX = (ImagePromptError, InvalidParameter, ParameterRefused, RequestTo
 # An error message that contains one of these phrases already states the cost. So do some stored messages from
 # older versions of Atelier.
 _COST_WORDS = ("charged for this", "cost nothing")
+_unreadable = LineLimit()
 log = structlog.get_logger(__name__)
 
 
@@ -135,6 +138,10 @@ def on_script_error(error: Exception) -> bool:
     if isinstance(error, ImageError):
         failure = error
         log_failure(failure)
+    elif is_unreadable_value(error):
+        failure = ImageError(details="a value on this page can't be read")
+        if (left_out := _unreadable.admit("value")) is not None:
+            log.warning("widget_value_unreadable", error=repr(error), left_out=left_out)
     else:
         log.error("page_failed", exc_info=error)
         failure = ImageError(details=type(error).__name__)
