@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import io
 import logging
+import sqlite3
+import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -11,7 +16,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from core.common.logging import configure_logging, escaped
+from core.common.logging import configure_logging, escaped, limit_stray_errors
 from core.settings import load_settings
 from core.web.guard import Guard
 
@@ -75,6 +80,76 @@ def test_a_traceback_keeps_its_lines(written: io.StringIO) -> None:
     assert below[0] == "  Traceback (most recent call last):"
     assert below[-1] == "  ValueError: a fox"
     assert end == ""
+
+
+def nested(error: Exception) -> Exception:
+    """`error` as the cause of another one."""
+    try:
+        raise ValueError("no image") from error
+    except ValueError as outer:
+        return outer
+
+
+NO_SQLITE_FILE = sqlite3.OperationalError("unable to open database file")
+
+
+@pytest.mark.parametrize(
+    ("error", "missing"),
+    [
+        pytest.param(OSError(errno.EMFILE, "Too many open files"), "descriptors", id="EMFILE"),
+        pytest.param(OSError(errno.ENFILE, "Too many open files in system"), "descriptors", id="ENFILE"),
+        pytest.param(nested(NO_SQLITE_FILE), "descriptors", id="SQLite"),
+        pytest.param(OSError(errno.ENOMEM, "Cannot allocate memory"), "memory", id="ENOMEM"),
+        pytest.param(MemoryError(), "memory", id="MemoryError"),
+        pytest.param(nested(RuntimeError("can't start new thread")), "threads", id="threads"),
+    ],
+)
+def test_a_shortage_is_one_line_of_each_event_and_library(
+    written: io.StringIO, error: Exception, missing: str
+) -> None:
+    for _ in range(3):
+        structlog.get_logger().error("broke off", exc_info=error)
+        logging.getLogger("a.library").error("broke off\nsocket: 3", exc_info=error)
+    assert written.getvalue().count("\n") == 2
+    assert written.getvalue().count(f"missing={missing}") == 2
+    assert "Traceback" not in written.getvalue()
+
+
+def test_a_shortage_in_the_details_of_an_error_is_one_line(written: io.StringIO) -> None:
+    for number in range(3):
+        structlog.get_logger().warning("failure_shown", code="IMG", details=str(NO_SQLITE_FILE), job=number)
+        structlog.get_logger().warning("failure_shown", code="IMG", details="no such table", job=number)
+    assert written.getvalue().count("unable to open") == 1
+    assert written.getvalue().count("no such table") == 3
+
+
+def test_errors_that_nobody_catches_are_lines_of_the_log(
+    written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+
+    class HalfBuilt:
+        def __del__(self) -> None:
+            raise AttributeError("no socket")
+
+    async def fail_everywhere() -> None:
+        limit_stray_errors(asyncio.get_running_loop())
+        for _ in range(3):
+            HalfBuilt()
+            asyncio.get_running_loop().call_soon(int, "no number")
+            await asyncio.sleep(0)
+        thread = threading.Thread(target=int, args=("no number",), name="counting")
+        thread.start()
+        thread.join()
+
+    library = logging.getLogger("asyncio")
+    library.addHandler(logging.getLogger("a.library").handlers[0])
+    asyncio.run(fail_everywhere())
+    library.removeHandler(library.handlers[-1])
+    assert written.getvalue().count("error_ignored") == 1
+    assert written.getvalue().count("Exception in callback") == 1
+    assert written.getvalue().count("thread_failed") == 1
 
 
 def test_ordinary_text_is_unchanged() -> None:
