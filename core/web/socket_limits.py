@@ -47,7 +47,7 @@ class Policy:
 SIGNED_IN = Policy(MAX_BODY_BYTES, socket=Limits(1, 10, 4), owner=Limits(50, 12, 5))
 VISITOR = Policy(16 * 1024, socket=Limits(1, 5, 1), owner=Limits(200, 40, 8))
 # A team of hundreds may share an address: an office's, or that of a proxy missing from TRUSTED_PROXIES.
-ADDRESS = Limits(2_000, 200, 50)
+ADDRESS = Limits(2_000, 400, 100)
 
 
 class TokenBucket:
