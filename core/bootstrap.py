@@ -251,7 +251,7 @@ def _chores(studio: Studio, cache: EnhancementCache, repairs: Repairs) -> tuple[
         "remove old responses": studio.jobs.worker.spool.remove_old,
     }
     index = PortionedWork(
-        studio.gallery.search_index.complete,
+        studio.gallery.complete_search_index,
         pause_seconds=DAY_SECONDS,
         portion_seconds=INDEX_PORTION_SECONDS,
     )

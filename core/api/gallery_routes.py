@@ -82,9 +82,7 @@ def list_images(
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE,
     q: Annotated[
         str,
-        Query(
-            max_length=1000, description="Words that must all occur in the image's name, traits or prompts"
-        ),
+        Query(max_length=1000, description="Words that must all occur in the image's name, style or prompt"),
     ] = "",
     favourite: Annotated[bool, Query(description="Favourites only")] = False,
     style: Annotated[str | None, Query(max_length=64)] = None,

@@ -39,6 +39,17 @@ def _marks_after(marks: int, character: str) -> int:
     return marks
 
 
+def fold_case(text: str) -> str:
+    """Return `text` in the form in which texts are compared: without differences of case, and in NFKC.
+
+    The letter i counts as one, with or without its dot. Otherwise "istanbul" and "İSTANBUL" would differ:
+    Unicode folds the capital of the second to an i with a second dot.
+    """
+    folded = unicodedata.normalize("NFKC", limit_combining_marks(text)).casefold()
+    one_i = folded.replace("i\u0307", "i").replace("ı", "i")
+    return unicodedata.normalize("NFKC", one_i)
+
+
 def storable_text(text: str) -> str:
     """Return `text` in a form that every database can store.
 

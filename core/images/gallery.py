@@ -191,6 +191,10 @@ class Gallery:
             styles = distinct_values(session, owner_id, col(Image.style))
             return Choices(styles, distinct_values(session, owner_id, col(Image.model)))
 
+    def complete_search_index(self) -> Iterator[None]:
+        """Add the images of earlier releases to the search index. Each step adds a few."""
+        return self.search_index.complete(_stored_search_text)
+
     def change(
         self, owner_id: str, image_id: str, *, name: str | None = None, favourite: bool | None = None
     ) -> Image:
@@ -205,7 +209,7 @@ class Gallery:
             image = self._own(session, owner_id, col(Image.id) == storable_text(image_id))
             if name is not None:
                 image.name = storable_text(name)
-                search = storable_text(search_text(image))
+                search = _stored_search_text(image)
                 self.search_index.change(session, image, search)
                 image.search = search
             if favourite is not None:
@@ -353,6 +357,10 @@ class Gallery:
         if sha256(data).hexdigest() != image.sha256:
             raise _damaged(image)
         return data
+
+
+def _stored_search_text(image: Image) -> str:
+    return storable_text(search_text(image))
 
 
 def _damaged(image: Image) -> FileDamaged:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select, tuple_
 from sqlmodel import Session, col
 
-from core.common.text import limit_combining_marks, storable_text
+from core.common.text import fold_case, storable_text
 from core.database.models import Image
 from core.database.pagination import Cursor, after_cursor, paginate
 from core.images.search_index import SearchIndex
@@ -30,7 +29,7 @@ SCANNED_IMAGES = 1_000
 class Filters:
     """The conditions that an image must fulfil to be listed in the gallery.
 
-    - `search`: words that the image's name, traits, style or prompts must contain.
+    - `search`: words that the image's name, style or prompt must contain.
     - `style`, `model`: the image's style and model. None means any.
     - `favourites`: if True, only favourites are listed.
     - `trash`: if True, only images in the trash are listed. Otherwise, only images outside the trash are.
@@ -66,25 +65,16 @@ class Choices:
     models: tuple[str, ...]
 
 
-def fold(text: str) -> str:
-    """Return `text` in the form in which the search compares texts.
-
-    Upper and lower case become the same, and so do characters that Unicode calls compatible (NFKC).
-    """
-    return unicodedata.normalize(
-        "NFKC", unicodedata.normalize("NFKC", limit_combining_marks(text)).casefold()
-    )
-
-
 def search_text(source: Recipe | Image) -> str:
-    """Return the text in which the gallery searches, in the form that `fold` returns.
+    """Return the text in which the gallery searches, in the form that `fold_case` returns.
 
-    It consists of the image's name, traits, style and prompts, and has at most SEARCH_TEXT_LENGTH characters.
+    It consists of the image's name and of the words that it was made from: its style and the prompt that was
+    sent. A description whose prompt the user has replaced had no part in the image. The text has at most
+    SEARCH_TEXT_LENGTH characters.
     """
     style = find_style(source.style)
-    parts = (source.name, *source.traits, style.label if style else "", source.prompt)
-    texts = dict.fromkeys((*parts, source.base_prompt, source.enhanced_prompt))
-    return fold("\n".join(part for part in texts if part)[:SEARCH_TEXT_LENGTH])[:SEARCH_TEXT_LENGTH]
+    parts = filter(None, (source.name, style.label if style else "", source.prompt))
+    return fold_case("\n".join(parts)[:SEARCH_TEXT_LENGTH])[:SEARCH_TEXT_LENGTH]
 
 
 def filter_conditions(owner_id: str, filters: Filters) -> list[Any]:
@@ -109,8 +99,8 @@ def _search_conditions(filters: Filters) -> list[Any]:
 
 
 def search_words(filters: Filters) -> list[str]:
-    """Return the words that are looked for, in the form that `fold` returns."""
-    words = fold(storable_text(filters.search[:SEARCH_LENGTH])).split()[:SEARCH_WORDS]
+    """Return the words that are looked for, in the form that `fold_case` returns."""
+    words = fold_case(storable_text(filters.search[:SEARCH_LENGTH])).split()[:SEARCH_WORDS]
     return [word[:SEARCH_WORD_LENGTH] for word in words]
 
 

@@ -11,7 +11,7 @@ the background; until that has ended, the search reads the images themselves.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from zlib import crc32
 
 from sqlalchemy import Select, bindparam, column, delete, select, table, text, update
@@ -86,44 +86,52 @@ class SearchIndex:
             session.execute(update(_STATE).values(complete=False))
         self._complete = False
 
-    def complete(self) -> Iterator[None]:
+    def complete(self, text_of: Callable[[Image], str]) -> Iterator[None]:
         """Add all images that the index doesn't have. Each step adds a few in a transaction of its own.
 
-        Several processes may do this at once, and the work may stop after any step.
+        `text_of` returns the text of an image that is searched. An image of an earlier release may have
+        another one stored, which is replaced. Several processes may do this at once, and the work may stop
+        after any step.
         """
         with self._database.read() as session:
             if self.is_complete(session):
                 return
         last = ""
         while pending := self._images_after(last):
-            self._add_missing(pending)
-            last = pending[-1][0]
+            self._add_missing(pending, text_of)
+            last = pending[-1].id
             yield
         with self._database.write() as session:
             session.execute(update(_STATE).values(complete=True))
 
-    def _images_after(self, last: str) -> list[tuple[str, str, str]]:
-        """Return the ids, owners and texts of the IMAGES_PER_STEP images that follow the id `last`."""
-        rows = select(col(Image.id), col(Image.owner_id), col(Image.search)).where(col(Image.id) > last)
+    def _images_after(self, last: str) -> list[Image]:
+        """Return the IMAGES_PER_STEP images that follow the id `last`."""
+        rows = select(Image).where(col(Image.id) > last).order_by(col(Image.id)).limit(IMAGES_PER_STEP)
         with self._database.read() as session:
-            found = session.execute(rows.order_by(col(Image.id)).limit(IMAGES_PER_STEP)).all()
-        return [(image_id, owner_id, search) for image_id, owner_id, search in found]
+            return list(session.scalars(rows))
 
-    def _add_missing(self, pending: list[tuple[str, str, str]]) -> None:
-        """Add the images `pending` that the index doesn't have. Skip those that have changed or are gone."""
-        ids = [image_id for image_id, _, _ in pending]
+    def _add_missing(self, pending: list[Image], text_of: Callable[[Image], str]) -> None:
+        """Add the images `pending` that the index doesn't have. Skip those that are gone."""
+        ids = [image.id for image in pending]
         with self._database.read() as session:
             known = set(session.scalars(select(_ENTRIES.c.image_id).where(_ENTRIES.c.image_id.in_(ids))))
-        missing = {row[0]: (row[2], index_grams(row[1], row[2])) for row in pending if row[0] not in known}
+        missing = {}
+        for image in pending:
+            if image.id not in known:
+                search = text_of(image)
+                missing[image.id] = (image.name, search, index_grams(image.owner_id, search))
         if not missing:
             return
         with self._database.write() as session:
-            unchanged = select(col(Image.id), col(Image.owner_id), col(Image.search))
-            for image_id, owner_id, search in session.execute(
-                unchanged.where(col(Image.id).in_(missing)).with_for_update()
-            ).all():
-                earlier, grams = missing[image_id]
-                self._add(session, image_id, grams if search == earlier else index_grams(owner_id, search))
+            found = select(Image).where(col(Image.id).in_(missing)).with_for_update()
+            for image in session.scalars(found):
+                earlier_name, search, grams = missing[image.id]
+                if image.name != earlier_name:
+                    # Only the name of an image can have changed meanwhile.
+                    search = text_of(image)
+                    grams = index_grams(image.owner_id, search)
+                image.search = search
+                self._add(session, image.id, grams)
 
     def _add(self, session: Session, image_id: str, grams: Collection[int]) -> None:
         key = {"image": image_id}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from core.common.text import limit_combining_marks
+from core.common.text import fold_case
 from core.prompts.request import PromptRequest
 
 # A base prompt is kept if the prompt has one in _KEPT_SHARE of its words, or _ENOUGH_WORDS of them.
@@ -95,4 +95,4 @@ def _without_accents(text: str) -> str:
 
 
 def _normalised(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFKC", limit_combining_marks(text)).casefold().split())
+    return " ".join(fold_case(text).split())

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.accounts.usernames import fold_username
-from core.common.text import MAX_COMBINING_MARKS, has_too_many_marks, limit_combining_marks
-from core.images.gallery_queries import fold
+from core.common.text import MAX_COMBINING_MARKS, fold_case, has_too_many_marks, limit_combining_marks
 from core.prompts.facts import _normalised
 
 ACCENTS = "\u0301\u0316"
@@ -38,6 +37,11 @@ def test_text_of_real_languages_is_unchanged(text: str) -> None:
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_is_cut_before_it_is_folded(text: str) -> None:
     most = 3 * MAX_COMBINING_MARKS
-    assert len(fold(text)) < most
+    assert len(fold_case(text)) < most
     assert len(_normalised(text)) < most
     assert fold_username(text) == ""
+
+
+@pytest.mark.parametrize("written", ["İSTANBUL", "istanbul", "Istanbul", "ıstanbul", "i\u0307stanbul"])
+def test_the_letter_i_is_one_with_and_without_its_dot(written: str) -> None:
+    assert fold_case(written) == fold_case(fold_case(written)) == "istanbul"

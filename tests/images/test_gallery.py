@@ -51,12 +51,12 @@ DAMAGED_CURSORS: dict[str, str] = {
 }
 NO_IDS = ("", "\0", "\ud83e", "x" * 10_000, "' OR 1=1 --", "../x")
 SOUGHT = Recipe(
-    prompt="100% of a_b \\ c \"quoted\" 'single' 🦊 STRASSE",
+    prompt="100% of a_b \\ c \"quoted\" 'single' 🦊 Straße, naïve, ﬁne, ΣΊΣΥΦΟΣ, İSTANBUL, Isparta",
     model="m",
     name="Café Élan",
-    traits=("naïve", "ﬁne"),
-    base_prompt="Straße",
-    enhanced_prompt="ΣΊΣΥΦΟΣ, İstanbul",
+    traits=("replaced trait",),
+    base_prompt="a replaced description",
+    enhanced_prompt="a replaced prompt",
     style="watercolour",
 )
 SEARCHES: dict[str, tuple[str, Any]] = {
@@ -82,6 +82,10 @@ SEARCHES: dict[str, tuple[str, Any]] = {
     "accent in capitals": ("ÉLAN", True),
     "ligature": ("fine", True),
     "greek final sigma": ("σίσυφος", True),
+    "i without a second dot": ("istanbul", True),
+    "i with a dot, in capitals": ("İstanbul", True),
+    "i without a dot": ("ısparta", True),
+    "what it wasn't made from": ("replaced", False),
     "label of the style": ("watercolour", True),
     "all words, any order": ("naïve 100% straße", True),
     "one word missing": ("naïve wolf", False),

@@ -23,7 +23,7 @@ def filter_bar(user: SignedIn, state: GalleryState) -> Filters:
             "Search",
             chosen.search,
             type="search",
-            placeholder="Name, trait or words from the prompt",
+            placeholder="Name or words from the prompt",
             icon=":material/search:",
             key=state.key("search"),
         )
