@@ -23,7 +23,7 @@ from sqlmodel import col
 from core import errors
 from core.accounts.audit_log import AuditLog
 from core.common.ids import new_id
-from core.common.text import storable_text
+from core.common.text import fold_case, storable_text
 from core.database.database import Database
 from core.database.models import Image, User
 from core.database.pagination import Cursor
@@ -31,7 +31,7 @@ from core.enhancement.drafts import DraftState, PromptVersion
 from core.errors.stored import StoredError
 from core.generation.ingest import ResponseMetadata
 from core.images.gallery import Gallery
-from core.images.gallery_queries import Filters, fold
+from core.images.gallery_queries import Filters
 from core.images.image_files import ImageInfo
 from core.maintenance import backup_archive
 from core.maintenance.integrity import FOLDERS, _parse
@@ -335,7 +335,7 @@ def test_a_search_finds_what_holds_every_word_of_it_and_nothing_else(
     found = gallery.page(owner, Filters(search=search), limit=100).images
     with gallery._database.write() as session:
         mine = session.scalars(select(Image).where(col(Image.owner_id) == owner)).all()
-        words = fold(storable_text(search[:200])).split()[:10]
+        words = fold_case(storable_text(search[:200])).split()[:10]
         wanted = {image.id for image in mine if all(word[:60] in image.search for word in words)}
         for image in mine:
             session.delete(image)

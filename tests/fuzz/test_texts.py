@@ -14,12 +14,11 @@ from hypothesis import strategies as st
 from core import errors
 from core.accounts.passwords import check_password_rules, prehash
 from core.accounts.usernames import check_username, fold_username
-from core.common.text import storable_text
+from core.common.text import fold_case, storable_text
 from core.database.columns import fit_to_columns
 from core.database.models import Image
 from core.errors import scrub
 from core.images.downloads import FILE_NAME_LENGTH, download_file_name
-from core.images.gallery_queries import fold
 from core.offline.prompt_writer import Description, language_of, write_prompt
 from core.offline.simulated_faults import fault_in
 from core.prompts.expansion import count_prompts, expand_prompts
@@ -229,8 +228,8 @@ def test_what_is_fitted_is_no_longer_than_its_column(text: str) -> None:
 
 @fuzz(text=any_text, word=st.text(st.characters(codec="ascii"), min_size=1))
 def test_a_word_is_found_in_a_text_whatever_its_case(text: str, word: str) -> None:
-    assert fold(word.upper()) == fold(word.lower()) == fold(word)
-    assert fold(word) in fold(f"{text} {word}")
+    assert fold_case(word.upper()) == fold_case(word.lower()) == fold_case(word)
+    assert fold_case(word) in fold_case(f"{text} {word}")
 
 
 @fuzz(name=words_of("..", "/", "\\", "CON", "a\0b", "\u202e", "fox", ".exe", "\n"), prompt=any_text)
@@ -301,7 +300,7 @@ READERS: dict[str, Callable[[str], object]] = {
     "language": language_of,
     "facts": lambda text: missing_facts(text, PromptRequest("fox", ("a b",), base_prompt=text[:8_000])),
     "labels": _labelled,
-    "a search": fold,
+    "a search": fold_case,
 }
 HOSTILE = [
     "{", "{a|", "{}", "\\", "<think>", "</think>", "```\n", "``` ", "`", " ", "\n", "#*_ ", "sure: ",
