@@ -14,6 +14,7 @@ from pathlib import Path
 from core.settings import Settings
 from tests.bench.figures import Figure, table
 from tests.bench.images import overhead, wall
+from tests.bench.loading import loading
 from tests.bench.starting import idle, startup
 from tests.bench.watching import poll
 
@@ -23,6 +24,7 @@ PARTS: dict[str, Callable[[Path], Iterator[Figure]]] = {
     "startup": startup,
     "idle": idle,
     "poll": poll,
+    "loading": loading,
 }
 _FOREIGN = ("OPENAI_", "STREAMLIT_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 
