@@ -9,7 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tests.support.app_process import AppProcess
 from tests.support.browser_user import Visitor
@@ -119,19 +120,21 @@ def test_streamlits_shortcuts_do_nothing(browser: Browser, app: AppProcess) -> N
         expect(person.page.get_by_role("dialog")).to_have_count(0)
 
 
-def test_a_click_after_the_session_has_ended_shows_sign_in_alone(browser: Browser, app: AppProcess) -> None:
-    """The page that was clicked is no page of the signed-out app, which Streamlit would tell in a dialog."""
+def test_a_dialog_of_streamlits_own_closes_unseen(browser: Browser, app: AppProcess) -> None:
+    """Streamlit opens one to say that it runs the main page, because the page that was asked for is gone."""
+    sockets: list[WebSocketRoute] = []
+
+    def pass_on(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        sockets.append(socket)
+
     with Visitor(browser, app.base_url) as person:
+        person.page.route_web_socket(re.compile("/_stcore/stream"), pass_on)
         person.enter(app.ticket("absent"))
         person.settle()
         watch(person.page)
-        answer = person.context.request.post(
-            f"{app.base_url}/auth/sign-out", headers={"Origin": app.base_url}
-        )
-        assert answer.ok, answer.text()
-        person.go("Gallery")
-        person.expect_sign_in()
-        person.settle()
+        sockets[0].send(ForwardMsg(page_not_found={"page_name": ""}).SerializeToString())
+        person.page.wait_for_function("() => seen.dialogs")
         expect(person.page.get_by_test_id("stDialog")).to_have_count(0)
-        expect(person.page.get_by_text(re.compile("session has ended"))).to_be_visible()
+        person.type("Name", "Juniper")
         assert seen_words(person.page) == []
