@@ -96,9 +96,11 @@ def _preloads(page: str) -> str:
     return "".join(f'<link rel="modulepreload" href="./static/js/{name}">\n' for name in missing)
 
 
-def _streamlit_page() -> str:
-    return (STREAMLIT_FILES / "index.html").read_text()
-
-
+# Kept, so that the policy and the pages have the same script.
+@cache
 def _script() -> str:
     return f"<script>{(ASSETS / 'page_shell.js').read_text()}</script>"
+
+
+def _streamlit_page() -> str:
+    return (STREAMLIT_FILES / "index.html").read_text()
