@@ -49,6 +49,7 @@ from core.web.lazy_app import LazyApp
 from core.web.proxies import TrustedProxies, disable_uvicorn_proxy_headers
 from core.web.request_context import ClientInfoMiddleware, RequestIdMiddleware
 from core.web.security_headers import page_policy
+from core.web.socket_frames import FrameLimit
 from core.web.socket_guard import SocketGuard
 from core.web.socket_limits import SIGNED_IN
 from pages.ui.error_panel import on_script_error
@@ -247,7 +248,7 @@ def serve(listener: socket.socket, settings: Settings) -> None:
     """
     config = uvicorn.Config(
         app,
-        ws="websockets-sansio",
+        ws=FrameLimit,
         ws_max_size=SIGNED_IN.max_bytes,
         ws_per_message_deflate=False,
         backlog=BACKLOG,

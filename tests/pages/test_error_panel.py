@@ -6,11 +6,19 @@ import re
 from dataclasses import replace
 
 import pytest
+from streamlit.runtime.state.session_state import SessionState
 
 from core.errors import ImageError, JobCancelled, OutcomeUnknown, StoredError, all_errors
 from pages.ui.error_panel import cost_text
+from pages.ui.streamlit_log import is_unreadable_value
 
 _COST = re.compile("charged for this|cost nothing")
+
+
+def test_a_key_that_is_missing_from_the_session_state_is_not_taken_for_a_forged_value() -> None:
+    with pytest.raises(KeyError) as missing:
+        SessionState()["missing"]
+    assert not is_unreadable_value(missing.value)
 
 
 def _shown(failure: StoredError) -> str:

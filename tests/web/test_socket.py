@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
@@ -129,4 +129,33 @@ def test_the_socket_is_closed_with_a_code(app: AppProcess, message: str | bytes,
     with Tab(app.base_url) as tab:
         tab.socket.send(message)
         assert tab.close_code() == code
+    assert "Traceback" not in app.output
+
+
+FRAMES = {
+    "pings": b"\x89\x80\0\0\0\0",
+    "empty parts of a message": b"\x00\x80\0\0\0\0",
+    "messages of two bytes": b"\x82\x82\0\0\0\0\x88\x01",
+}
+
+
+def is_cut_off(tab: Tab, frame: bytes) -> bool:
+    """Whether the server ends the connection while a million frames are sent."""
+    with suppress(OSError):
+        for _ in range(1_000):
+            tab.socket.socket.sendall(frame * 1_000)
+        return False
+    return True
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+def test_a_flood_of_frames_ends_the_connection(
+    app: AppProcess, tokens: dict[str, str | None], frame: bytes
+) -> None:
+    with Tab(app.base_url, tokens["ada"]) as tab:
+        if frame == FRAMES["empty parts of a message"]:
+            tab.socket.socket.sendall(b"\x02\x80\0\0\0\0")
+        assert is_cut_off(tab, frame)
+    with Tab(app.base_url, tokens["grace"]) as other:
+        other.run()
     assert "Traceback" not in app.output
