@@ -49,8 +49,7 @@ from core.web.lazy_app import LazyApp
 from core.web.proxies import TrustedProxies, disable_uvicorn_proxy_headers
 from core.web.request_context import ClientInfoMiddleware, RequestIdMiddleware
 from core.web.security_headers import page_policy
-from core.web.socket_frames import FrameLimit
-from core.web.socket_guard import SocketGuard
+from core.web.socket_guard import FrameLimit, SocketGuard
 from core.web.socket_limits import SIGNED_IN
 from pages.ui.error_panel import on_script_error
 from pages.ui.page_shell import STREAMLIT_FILES, page_scripts, page_shell

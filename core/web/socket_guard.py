@@ -1,19 +1,23 @@
-"""Checks of the page's WebSocket: which messages pass, how large they are, and how many there are."""
+"""Checks of the page's WebSocket: which messages pass, their size and number, and the number of frames."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 
 import structlog
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from core import errors
 from core.common.log_limits import LineLimit
@@ -29,6 +33,10 @@ MAX_WAITING = 8
 MAX_CONNECT_SECONDS = 5.0
 # Page runs that count as used when a socket is closed for a flood, so that opening another one doesn't help.
 FLOOD_COST = 60
+# Frames of any kind on one connection, at once and per second. A browser sends a message in one or a few.
+MAX_FRAMES, FRAMES_PER_SECOND = 300, 50
+# The bytes that are read before frames are counted. A frame has 6 bytes at least.
+_SLICE_BYTES = 4096
 log = structlog.get_logger(__name__)
 
 
@@ -239,3 +247,50 @@ class _Waiting:
 
     message: SocketMessage
     event: Message
+
+
+class FrameLimit(WebSocketsSansIOProtocol):
+    """uvicorn's WebSocket protocol, which drops a connection that sends too many frames.
+
+    The event loop reads every frame, also pings, empty parts of messages, and what arrives after the socket
+    was closed. SocketGuard sees none of these.
+    """
+
+    _lines = LineLimit()
+
+    def __init__(self, *args: Any, **fields: Any) -> None:
+        super().__init__(*args, **fields)
+        self._frames = TokenBucket(MAX_FRAMES, FRAMES_PER_SECOND, time.monotonic)
+
+    def data_received(self, data: bytes) -> None:
+        for start in range(0, len(data), _SLICE_BYTES):
+            super().data_received(data[start : start + _SLICE_BYTES])
+            if self._frames.wait(0):
+                self._drop()
+                return
+
+    def _drop(self) -> None:
+        if (left_out := self._lines.admit("frames")) is not None:
+            address = self.client[0] if self.client else ""
+            log.warning("socket_limited", reason="too_many_frames", address=address, left_out=left_out)
+        self.transport.abort()
+
+    def handle_ping(self) -> None:
+        self._frames.take(1)
+        super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        self._frames.take(1)
+        super().handle_pong(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        self._frames.take(1)
+        super().handle_cont(event)
+
+    def handle_bytes(self, event: Frame) -> None:
+        self._frames.take(1)
+        super().handle_bytes(event)
+
+    def handle_text(self, event: Frame) -> None:
+        self._frames.take(1)
+        super().handle_text(event)
