@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 from core import errors
 from core.accounts.audit_log import Action, AuditLog
 from core.accounts.identity import SignedIn, lock_accounts, require_admin
-from core.accounts.usernames import check_free, check_username
+from core.accounts.usernames import check_free, check_username, fill_skeletons, skeleton
 from core.common.clock import utc_now
 from core.common.ids import sha256_hex
 from core.common.text import storable_text
@@ -87,10 +87,13 @@ class Registration:
             lock_accounts(self._database, session)
             first = not _has_users(session)
             used_invite = self._check(session, invite)
-            check_free(session, folded)
+            displayed = unicodedata.normalize("NFKC", username).strip()
+            fill_skeletons(session)
+            check_free(session, folded, displayed)
             user = User(
                 username=folded,
-                display_name=unicodedata.normalize("NFKC", username).strip(),
+                display_name=displayed,
+                skeleton=skeleton(displayed),
                 password_hash=password_hash,
                 role=Role.ADMIN if first else Role.MEMBER,
                 created_at=self._clock(),

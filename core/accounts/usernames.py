@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from core import errors
 from core.common.text import has_too_many_marks, storable_text
@@ -44,12 +44,40 @@ _LOOKALIKES = (
     ("ՏՕՍԼ", "soul"),
     # Cherokee, whose lower-case letters casefold to upper case
     ("ᎪᏴᏟᎠᎬᏀᎻᏌᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᎩᏃ", "abcdeghujklmprstvwyz"),
+    # The rest is from Unicode's list of confusables (UTS 39, version 15.1; Unicode-3.0, © Unicode, Inc.).
+    # Latin, with small capitals
+    (
+        "ıƍƽǀɑɡɢɣɩɪɯɴʀʋʏʙʜʟᴀᴄᴅᴇᴊᴋᴍᴏᴑᴘᴛᴜᴠᴡᴢᶃᶌẝỿꜱꞙꞟꬲꬵꬽꭇꭈꭎꭒꭚ",
+        "igslaggyiiwnruybhlacdejkmooptuvwzgyfysfueforruuy",
+    ),
+    # Digits
+    (
+        "۱۵۷०০੦૦୦௦౦೦൦๐໐၀〇𐋵𐌠𐌢𑓐𑣠𑣥𑣦𑣩𑣬𑣯𑣲",
+        "lovooooooooooooozlxoozwcxwc",
+    ),
+    # Other scripts
+    (
+        (
+            "σѡүҽագռքଠഠဝყჿሀዐᎥᎽᏂᏏᏒᏔᏕᏧᏳᐯᑌᑭᑯᑲᒍᒪᕁᕼᕽᖇᖯᖴᗅᗞᗪᗰᗷᚷᛁᛕᛖᴦⲅⲟⲣⲥⴸⴹⵏⵔⵕⵝꓐꓑꓒꓓꓔꓖꓗꓙꓚꓜꓝꓟꓠꓡꓢꓣꓦꓧꓪꓫꓬꓮꓰꓲꓳꓴꙇꛟ𐊂𐊆𐊇𐊊𐊐𐊒𐊕𐊖𐊗𐊠"
+            "𐊡𐊢𐊥𐊫𐊰𐊱𐊲𐊴𐋏𐌁𐌂𐌉𐌑𐌕𐌗𐐬𐐽𐑈𐓪𐓶𐔓𐔖𐔘𐔜𐔝𐔥𐔦𐔧𑜆𑜊𑜎𑜏𑣀𑣁𑣂𑣃𑣄𑣈𑣗𑣘𑣜𖼈𖼊𖼖𖼨𖼵𖼺𖽀𖽂𖽃"
+        ),
+        (
+            "owyewqnfoooyouoiyhbrwsdgvupdbjlxhxrbfaddmbxlkmrropcveloqxbpddtgkjczfmnlsrvhwxyaelouivbeflxopsta"
+            "bcfomtyxhbclmtxocsounokcvflxvwwwvsfizoouyvtllrsauy"
+        ),
+    ),
 )
 _LATIN_LOOKALIKE = {
     ord(letter): latin
     for letters, latin_letters in _LOOKALIKES
     for letter, latin in zip(letters, latin_letters, strict=True)
 }
+
+
+# Characters that look alike within a to z and the digits, as they are displayed: UTS 39 has the same pairs.
+_DIGIT_LOOKALIKE = {ord("0"): "o", ord("1"): "l", ord("I"): "l"}
+_UPPER_LOOKALIKE = {ord("0"): "O", ord("1"): "I"}
+_MAX_SKELETON = 255
 
 
 def fold_username(name: str) -> str:
@@ -85,16 +113,45 @@ def check_username(name: str) -> str:
     return folded
 
 
-def check_free(session: Session, folded: str) -> None:
+def check_free(session: Session, folded: str, displayed: str) -> None:
     """Raise UsernameTaken if a user has the folded name `folded` or a name that looks like it.
 
-    Users whose access was withdrawn keep their names.
+    `displayed` is the name as the user has written it. Users whose access was withdrawn keep their names.
     """
-    for username in session.exec(select(User.username)):
-        if username == folded:
+    for user in session.exec(select(User)):
+        if user.username == folded:
             raise errors.UsernameTaken
-        if look_alike(username, folded):
+        if skeleton(user.display_name) == skeleton(displayed) or look_alike(user.username, folded):
             raise errors.UsernameTaken("This username looks like one that is taken.")
+
+
+def fill_skeletons(session: Session) -> list[tuple[str, str]]:
+    """Set the skeletons of users who have none, from before skeletons were stored.
+
+    Returns the usernames of users who look like an earlier user, each with that user's name. These keep their
+    accounts, without a skeleton.
+    """
+    users = session.exec(select(User).order_by(col(User.created_at), col(User.id))).all()
+    holders = {user.skeleton: user.username for user in users if user.skeleton}
+    alike = []
+    for user in users:
+        if user.skeleton is None:
+            wanted = skeleton(user.display_name)
+            if wanted in holders:
+                alike.append((user.username, holders[wanted]))
+            else:
+                user.skeleton, holders[wanted] = wanted, user.username
+    return alike
+
+
+def skeleton(displayed: str) -> str:
+    """Return a form of a displayed name that is equal for names that look alike (UTS 39).
+
+    Punctuation at the ends is left out: it is easily overlooked.
+    """
+    text = unicodedata.normalize("NFD", displayed).translate(_LATIN_LOOKALIKE).translate(_DIGIT_LOOKALIKE)
+    text = text.casefold().replace("rn", "m")
+    return (text.strip(_PUNCTUATION) or text)[:_MAX_SKELETON]
 
 
 def mixes_scripts(name: str) -> bool:
@@ -117,10 +174,9 @@ def _scripts(word: str) -> frozenset[str]:
 def look_alike(name: str, other: str) -> bool:
     """Whether two folded names look the same, such as one in Latin and one in Cyrillic letters.
 
-    Names also look alike if they look the same only when both are written in upper case.
+    Names also look alike if they look the same only when both are written in upper case, and if they differ
+    only in digits and letters such as 0 and O.
     """
-    if name.isascii() and other.isascii():
-        return name == other
     return any(mine == theirs for mine, theirs in zip(_skeletons(name), _skeletons(other), strict=True))
 
 
@@ -130,7 +186,5 @@ def _skeletons(name: str) -> tuple[str, str]:
     The first form compares names in lower case, and the second in upper case. In both, letters that look like
     Latin letters are replaced by the Latin letters.
     """
-    lower, upper = (
-        unicodedata.normalize("NFD", text).translate(_LATIN_LOOKALIKE) for text in (name, name.upper())
-    )
-    return lower.casefold(), upper.casefold()
+    upper = unicodedata.normalize("NFD", name.upper()).translate(_LATIN_LOOKALIKE).upper()
+    return skeleton(name), (upper.strip(_PUNCTUATION) or upper).translate(_UPPER_LOOKALIKE)

@@ -83,15 +83,19 @@ class User(Table, table=True):
     """A user account.
 
     - `username`: the folded name (core.accounts.usernames), which is unique.
+    - `skeleton`: a unique form of the name that is equal for names that look alike. NULL for a user from before
+      skeletons were stored whose name looks like an earlier user's.
     - `withdrawn_at`: when an administrator withdrew the user's access, or NULL if the user has access.
       Without access, a user can't sign in, but their images stay stored.
     - `served_at`: when one of the user's jobs last started. The queue prefers users who have waited longest.
     """
 
     __tablename__ = "users"
+    __table_args__ = (Index("ix_users_skeleton", "skeleton", unique=True),)
     id: str = Field(default_factory=new_id, sa_column=Column(String(32), primary_key=True))
     username: str = Field(sa_column=Column(String(64), unique=True, nullable=False))
     display_name: str = Field(sa_column=Column(String(64), nullable=False))
+    skeleton: str | None = Field(default=None, sa_column=Column(String(255), nullable=True))
     password_hash: str = Field(sa_column=Column(String(100), nullable=False))
     role: str = Field(default=Role.MEMBER, sa_column=Column(String(16), nullable=False))
     created_at: datetime = Field(default_factory=utc_now, sa_column=_time())

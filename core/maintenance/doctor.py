@@ -12,6 +12,8 @@ from pathlib import PurePosixPath
 import click
 
 from core.accounts.audit_log import AuditLog
+from core.accounts.usernames import fill_skeletons
+from core.database.database import Database
 from core.database.models import Image, Job
 from core.generation.ingest import Ingest
 from core.images.gallery import Gallery
@@ -150,4 +152,12 @@ def command(*, repair: bool) -> None:
     days. Rows are never removed.
     """
     with open_doctor(load_settings(), repair=repair) as doctor:
+        _print_lookalikes(doctor.check.database)
         sys.exit(doctor.examine())
+
+
+def _print_lookalikes(database: Database) -> None:
+    """Print the users whose names look like an earlier user's. They may be genuine, so they are kept."""
+    with database.write() as session:
+        for name, earlier in fill_skeletons(session):
+            print_line(f"note: the username {name} looks like {earlier}, which is older")

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 
 from core import errors
-from core.accounts.usernames import check_username, fold_username
+from core.accounts.usernames import check_username, fill_skeletons, fold_username
+from core.database.database import Database
 from core.database.models import (
     User,
 )
@@ -139,6 +140,19 @@ def test_a_username_in_one_script_is_accepted(name: str) -> None:
         pytest.param("kim", "ΚΙΜ", id="Greek in large letters"),
         pytest.param("ada_ace", "ada_асе", id="the second word"),
         pytest.param("ëë", "ёё", id="with marks"),
+        pytest.param("alice", "\u0251lice", id="Latin alpha"),
+        pytest.param("gregor", "\u0261regor", id="script g"),
+        pytest.param("alice", "al\u0269ce", id="Latin iota"),
+        pytest.param("yves", "\u028fves", id="small capital y"),
+        pytest.param("alice", "a1ice", id="1 for l"),
+        pytest.param("alice", "AIice", id="large i for l"),
+        pytest.param("ALICE", "AL1CE", id="1 for large i"),
+        pytest.param("root1", "r00t1", id="0 for o"),
+        pytest.param("rootl", "r00t1", id="two digits"),
+        pytest.param("alice", "alice.", id="a dot at the end"),
+        pytest.param("alice", "_alice_", id="lines around it"),
+        pytest.param("bob", "b\u0a66b", id="a zero of another script"),
+        pytest.param("mark", "rnark", id="r and n for m"),
     ],
 )
 def test_a_username_that_looks_like_another_is_refused(accounts: Accounts, held: str, wanted: str) -> None:
@@ -163,3 +177,35 @@ def test_a_username_is_found_in_every_spelling_that_folds_to_it(accounts: Accoun
 
 def test_the_display_name_keeps_the_spelling_of_the_registration(accounts: Accounts) -> None:
     assert enter(accounts, "Ada Lovelace".replace(" ", ".")).display_name == "Ada.Lovelace"
+
+
+@pytest.mark.parametrize(
+    ("held", "wanted"),
+    [("all", "ali"), ("ann", "anna"), ("jo.doe", "jodoe"), ("van", "nan"), ("ada1", "ada2"), ("é", "e")],
+)
+def test_usernames_that_do_not_look_alike_are_both_free(accounts: Accounts, held: str, wanted: str) -> None:
+    accounts.registration.create_user(held * 2, HASH)
+    assert accounts.registration.create_user(wanted * 2, HASH)
+
+
+def test_the_table_takes_no_second_user_with_the_same_skeleton(
+    accounts: Accounts, database: Database
+) -> None:
+    first = accounts.registration.create_user("alice", HASH)
+    with pytest.raises(errors.DatabaseError), database.write() as session:
+        session.add(User(username="other", display_name="other", password_hash=HASH, skeleton=first.skeleton))
+
+
+def test_accounts_from_before_that_look_alike_keep_working(accounts: Accounts, database: Database) -> None:
+    with database.write() as session:
+        for name in ("alice", "a1ice"):
+            session.add(User(username=name, display_name=name, password_hash=HASH))
+            session.flush()
+    accounts.registration.create_user("grace", HASH)
+    with database.write() as session:
+        assert fill_skeletons(session) == [("a1ice", "alice")]
+    for name in ("alice", "a1ice"):
+        assert accounts.passwords.stored_hash(name) == HASH
+        assert token_of(accounts, name)
+    with pytest.raises(errors.UsernameTaken, match="looks like"):
+        accounts.registration.create_user("al\u0269ce", HASH)
