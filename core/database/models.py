@@ -83,8 +83,8 @@ class User(Table, table=True):
     """A user account.
 
     - `username`: the folded name (core.accounts.usernames), which is unique.
-    - `skeleton`: a unique form of the name that is equal for names that look alike. NULL for a user from before
-      skeletons were stored whose name looks like an earlier user's.
+    - `skeleton`: a form of the name that is equal for names that look alike, and unique. NULL for a user from
+      before skeletons were stored whose name looks like an earlier user's.
     - `withdrawn_at`: when an administrator withdrew the user's access, or NULL if the user has access.
       Without access, a user can't sign in, but their images stay stored.
     - `served_at`: when one of the user's jobs last started. The queue prefers users who have waited longest.
