@@ -170,6 +170,7 @@ _WORDS: tuple[tuple[type[ImageError], str], ...] = (
     ),
     (ModelUnavailable, r"no (?:available )?(?:endpoints?|providers?) found|无可用渠道|模型不存在"),
     (ModelUnavailable, r"(?:could not|failed to|cannot) load (?:the )?model|work with the specified model"),
+    (ModelUnavailable, r"server is pinned to\b"),
     (ModelUnavailable, r"not support (?:image generation|chat completions?)"),
     (ModelUnavailable, r"model:? ['\"`][^'\"`\n]{1,80}['\"`] is not (?:supported|available)"),
 )

@@ -248,6 +248,12 @@ def test_a_rate_limit_is_told_from_an_empty_account(status: int, body: Any) -> N
             id="Azure",
         ),
         pytest.param(404, error("model 'llama' not found"), errors.ModelUnavailable, id="Ollama"),
+        pytest.param(
+            400,
+            {"detail": "Server is pinned to 'org/model-a'; requested 'model-b'."},
+            errors.ModelUnavailable,
+            id="transformers serve",
+        ),
         pytest.param(404, {"error": "model 'llama' not found"}, errors.ModelUnavailable, id="Ollama's own"),
         pytest.param(
             404,
