@@ -11,16 +11,13 @@ from core.accounts.identity import SignedIn
 from pages.ui.create.draft_form import description_fields, enhancement_fields, option_fields, welcome_box
 from pages.ui.create.job_cards import job_cards
 from pages.ui.create.prompt_panel import prompt_panel
-from pages.ui.create.state import apply_enhancement, create_state, read_widgets
+from pages.ui.create.state import create_state, read_widgets
 from pages.ui.session import require_user, studio
 
 
 def page(user: SignedIn) -> None:
-    state = create_state(user)
     run = studio().enhancements.current(user.user_id)
-    # Store the typed prompt in the history before the enhanced prompt replaces it.
-    read_widgets(user, state)
-    apply_enhancement(user, state, run)
+    state = create_state(user, run)
     with st.container(key="hidden-title"):
         st.title("Create", anchor=False)
     left, right = st.columns([5, 6], gap="large")

@@ -118,19 +118,33 @@ class CreateState:
         self.jobs_failure = failure
 
 
-def create_state(user: SignedIn) -> CreateState:
-    """Return the Create page's state in this tab. In a new tab, it starts with the user's stored draft.
+def create_state(user: SignedIn, run: EnhancementRun | None) -> CreateState:
+    """Return the Create page's state in this tab, with what was typed and the result of `run`.
 
-    If the app was restarted, a tab that stayed open keeps its widgets, with what was typed into them.
+    In a new tab, the state starts with the user's stored draft. If the app was restarted, a tab that stayed
+    open keeps its widgets, with what was typed into them.
     """
     is_new = STATE_KEY not in st.session_state
     state: CreateState = st.session_state.get(STATE_KEY) or _stored_state(user)
+    if not is_new:
+        _update(user, state, run)
     kept = _FORM_IDS.fullmatch(show_and_echo("form", state.form_ids, adopt=is_new))
     if is_new and kept:
         state.form_id, state.prompt_form_id = kept.groups()
     # Streamlit may interrupt the lines above. Then the next run adopts the browser's ids.
     st.session_state[STATE_KEY] = state
+    if is_new:
+        shown = state.form_ids
+        _update(user, state, run)
+        # The browser must have the ids of the widgets that the page shows.
+        state.rerun_page = state.form_ids != shown
     return state
+
+
+def _update(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
+    # Store the typed prompt in the history before the enhanced prompt replaces it.
+    read_widgets(user, state)
+    _apply_enhancement(user, state, run)
 
 
 def _stored_state(user: SignedIn) -> CreateState:
@@ -226,7 +240,7 @@ def is_unshown(state: CreateState, run: EnhancementRun | None) -> bool:
     return run is not None and not run.is_live and run.id != state.shown_run_id
 
 
-def apply_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
+def _apply_enhancement(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
     """Copy the result of the ended enhancement `run` into the state: the enhanced prompt, or the error.
 
     Does nothing if the enhancement is still running, or if this tab has already shown its result.
