@@ -147,7 +147,7 @@ def test_the_example_is_one_click_away(browser: Browser, app: AppProcess) -> Non
             "!fail moderation", "safety system refused this prompt", "IMG-PRM-BLOCK-001", id="moderation"
         ),
         pytest.param("!fail key", "doesn't accept the API key", "IMG-AUTH-KEY-001", id="key"),
-        pytest.param("!fail timeout", "the service may have charged", "IMG-GEN-UNKNOWN-002", id="timeout"),
+        pytest.param("!fail timeout", "No answer came in time", "IMG-GEN-UNKNOWN-002", id="timeout"),
     ],
 )
 def test_an_error_says_what_can_be_done_and_keeps_the_form(
