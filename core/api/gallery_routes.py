@@ -20,7 +20,7 @@ from starlette.types import Scope as ASGIScope
 from core import errors
 from core.api.dependencies import CurrentStudio, ImageViewer, Reader, Spender, VisibleImageOwner
 from core.api.documented_errors import IMAGE_RESPONSES, document_errors
-from core.api.image_responses import SAFETY_HEADERS, image_response
+from core.api.image_responses import SAFETY_HEADERS, image_response, is_by_share_link
 from core.api.schemas import ChangeRequest, ImageList, Metadata
 from core.database.models import Scope
 from core.images.gallery_queries import MAX_PAGE_SIZE, PAGE_SIZE, Filters
@@ -110,8 +110,18 @@ def list_images(
 def get_image(
     image_id: str, request: Request, studio: CurrentStudio, owner_id: VisibleImageOwner
 ) -> Response:
-    """Responds with the original bytes from the image service."""
+    """Responds with the original bytes from the image service.
+
+    For a share link, the prompt is removed from the metadata of a PNG.
+    """
     image = studio.gallery.get(owner_id, image_id)
+    if is_by_share_link(request):
+        return image_response(
+            request,
+            f"s-{image.sha256}",
+            image.mime,
+            lambda: studio.gallery.download(owner_id, image_id, with_prompt=False).data,
+        )
     data = partial(studio.gallery.original, owner_id, image_id)
     return image_response(request, image.sha256, image.mime, data, image.file_bytes)
 

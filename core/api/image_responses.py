@@ -26,6 +26,11 @@ _VARY = "Cookie, Authorization, Accept"
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
+def is_by_share_link(request: Request) -> bool:
+    """Return whether a share link gives the request access to the image (core.api.dependencies)."""
+    return getattr(request.state, "by_share_link", False)
+
+
 def image_response(
     request: Request, etag: str, mime: str, read: Callable[[], bytes], size: int | None = None
 ) -> Response:
@@ -35,8 +40,7 @@ def image_response(
     bytes. It is called only if the response contains them, or if `size` is None and they must be counted.
     Raises RangeRejected if the request asks for a range that contains no byte of the image.
     """
-    by_share_link = getattr(request.state, "by_share_link", False)
-    cache_headers = _SHARE_LINK_HEADERS if by_share_link else {"Cache-Control": CACHE_CONTROL}
+    cache_headers = _SHARE_LINK_HEADERS if is_by_share_link(request) else {"Cache-Control": CACHE_CONTROL}
     version_headers = {"ETag": f'"{etag}"', "Vary": _VARY} | cache_headers
     if _is_unchanged(request, etag):
         return Response(status_code=304, headers=version_headers)

@@ -22,8 +22,11 @@ THUMBNAIL_QUALITIES = (60, 35, 15, 0)
 MAX_THUMBNAIL_BYTES = 40_000
 # Of WebP's methods 0 to 6, this one takes half the time of the default for 5 % more bytes.
 _WEBP_METHOD = 2
-# The keywords of the PNG texts that Atelier writes into download copies or removes from them.
-PROMPT_KEYWORDS = frozenset({"parameters", "prompt"})
+# The keywords of the PNG texts that Atelier writes into download copies or removes from them, and those under
+# which other image tools write the prompt.
+PROMPT_KEYWORDS = frozenset(
+    {"parameters", "prompt", "workflow", "invokeai_metadata", "sd-metadata", "Comment", "Description"}
+)
 _PNG_MAGIC, _JPEG_MAGIC = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _JPEG_SCAN, _JPEG_END = b"\xff\xda", b"\xff\xd9"
 # Bytes that mean other pixels than the zeros that libjpeg puts in place of missing bytes.

@@ -11,6 +11,7 @@ import streamlit as st
 from core import errors
 from core.accounts.identity import SignedIn
 from core.common.ids import new_id
+from core.common.text import storable_text
 from pages.ui.error_panel import show_failure
 from pages.ui.formatting import shorten
 from pages.ui.recent_jobs import recent_jobs
@@ -104,11 +105,12 @@ def _note_lost() -> None:
     ordered = ordered_at > _number(report.get("ordered"))
     enhanced = run_id not in ("", report.get("enhanced"))
     if not (ordered or enhanced):
-        st.session_state[LOST_KEY] = shorten(str(report.get("label")), _MAX_LABEL)
+        st.session_state[LOST_KEY] = shorten(storable_text(str(report.get("label"))), _MAX_LABEL)
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    # A forged integer may be too large for a float.
+    return value if isinstance(value, int | float) else 0.0
 
 
 def _last_order(user: SignedIn) -> float:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from html import unescape
+from io import BytesIO
 
 import pytest
+from PIL import Image as PillowImage
+from PIL.PngImagePlugin import PngInfo
 from starlette.testclient import TestClient
 
+from core.database.models import User
 from core.images.share_links import LIFETIMES
 from core.studio import Studio
 from core.web.error_responses import STYLE
 from core.web.security_headers import hash_source
 from tests.support.api_clients import ASKED, GENERATE, Person, client_of, error_of
+from tests.support.gallery import Keeper
 from tests.support.generation import ON_SQLITE
 
 pytestmark = ON_SQLITE
@@ -54,6 +59,28 @@ def test_a_link_is_a_page_with_the_image_its_title_and_who_shared_it(
     assert (image.status_code, image.headers["content-type"]) == (200, "image/png")
     [alone] = re.findall('<a href="([^"]+)"><img', page.text)
     assert visitor.get(unescape(alone)).content == image.content
+
+
+def test_a_link_shows_no_prompt_that_the_service_has_written_into_the_image(
+    studio: Studio, visitor: TestClient, owner: Person
+) -> None:
+    texts = PngInfo()
+    for keyword in ("parameters", "prompt", "workflow", "Comment"):
+        texts.add_text(keyword, f"{keyword}: a secret wombat")
+    file = BytesIO()
+    PillowImage.new("RGB", (8, 8)).save(file, "PNG", pnginfo=texts)
+    with studio.database.read() as session:
+        user = session.get_one(User, owner.user.user_id)
+    keeper = Keeper(studio.gallery, studio.database, studio.storage)
+    image_id = keeper.keep(user, data=file.getvalue()).id
+    link = f"/api/images/{image_id}?share={studio.share_links.create(owner.user, image_id, LIFETIMES[0])}"
+    shown = visitor.get(link, headers={"Accept": IMAGE_ACCEPT})
+    assert PillowImage.open(BytesIO(shown.content)).info == {}
+    head = visitor.head(link, headers={"Accept": IMAGE_ACCEPT})
+    assert head.headers["content-length"] == str(len(shown.content))
+    original = owner.client.get(f"/api/images/{image_id}")
+    assert original.content == file.getvalue()
+    assert original.headers["etag"] != shown.headers["etag"]
 
 
 def test_the_page_may_load_its_image_and_its_style_and_nothing_else(visitor: TestClient, link: str) -> None:

@@ -45,7 +45,9 @@ def image_grid(
     ]
 
     def opened() -> None:
-        if image_id := st.session_state[key].open:
+        # The value may be forged. A lone surrogate isn't alphanumeric, so the address can hold the id.
+        image_id = st.session_state[key].open
+        if isinstance(image_id, str) and image_id.isalnum():
             on_open(image_id)
 
     grid(key=key, data={"tiles": tiles, "closed": closed_id}, on_open_change=opened)
