@@ -39,7 +39,7 @@ def test_withdrawal_ends_sessions_and_sign_in_until_the_user_is_reinstated(
     assert accounts.passwords.stored_hash("ada") is None
     with pytest.raises(errors.SessionEnded):
         accounts.sessions.redeem_ticket(ticket)
-    with pytest.raises(errors.SignInFailed):
+    with pytest.raises(errors.AccessWithdrawn):
         accounts.sessions.issue_ticket("ada", HASH)
     accounts.users.reinstate(admin, member.user_id)
     assert accounts.sessions.authenticate(token) is None

@@ -95,6 +95,7 @@ def test_search_filters_favourites_trash_and_reuse(browser: Browser, app: AppPro
         expect(dialog.get_by_role("button", name="Remove from favourites")).to_be_visible()
         person.page.keyboard.press("Escape")
         person.page.get_by_text("Favourites").click()
+        expect(person.tiles).to_have_count(1)
         expect(person.tiles).to_contain_text(["Bramble"])
         dialog = person.open_tile()
         dialog.get_by_role("button", name="Delete", exact=True).click()

@@ -185,8 +185,6 @@ def test_errors_contain_no_key_and_no_signature(bucket: S3Storage, between: Gate
         pytest.param(Refusal(404), 0, id="no server behind the proxy"),
         pytest.param(SLOW_DOWN, 0, id="slow down"),
         pytest.param(NO_BUCKET, 1, id="no bucket for the figures"),
-        pytest.param(NO_BUCKET, 2, id="no bucket when it is read back"),
-        pytest.param(DENIED, 3, id="refused when it is looked at"),
     ],
 )
 def test_a_paid_image_survives_temporary_errors_of_its_bucket(
