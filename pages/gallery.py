@@ -23,8 +23,8 @@ SKELETONS = 6
 
 
 def page(user: SignedIn) -> None:
-    state = gallery_state()
     st.title("Gallery", anchor=False)
+    state = gallery_state()
     # True if the user has just opened this page: Streamlit drops the values of the widgets of other pages.
     entered = state.key("search") not in st.session_state
     follow_address(state, entered=entered)

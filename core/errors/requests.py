@@ -86,8 +86,8 @@ class AppStopping(RequestRejected):
 
 class PageOutdated(RequestRejected):
     code, status, retryable = "IMG-REQ-CLICK-001", 409, True
-    message = "The prompt or the price had changed when you clicked. Nothing was bought."
-    suggestions = ("Look at the prompt, the number of images and the price, then click again.",)
+    message = "The prompt, the images or the price had changed when you clicked. Nothing was bought."
+    suggestions = ("Look at what the page shows now, then click again.",)
 
 
 class ClickLost(RequestRejected):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from core import errors
+
 
 def show_and_echo(name: str, value: str, *, adopt: bool = False) -> str:
     """Give the browser `value` under this `name`, to be sent back with each later click, and return it.
@@ -22,10 +24,14 @@ def show_and_echo(name: str, value: str, *, adopt: bool = False) -> str:
         return st.text_input(f"Shown {name}", value if adopt else "", key=key, label_visibility="collapsed")
 
 
-def sent_back(name: str) -> str | None:
-    """Return the value that the browser has sent with this click, or None if it has sent none."""
-    value: str | None = st.session_state.get(_key(name))
-    return value
+def check_shown(name: str, value: str) -> None:
+    """Raise PageOutdated if the browser showed another value than `value` under `name` at this click.
+
+    Call this before a click buys something. `value` names what would be bought, as the buttons say it: what
+    the user typed last is sent with the click, and may change a price by less than the page shows.
+    """
+    if st.session_state.get(_key(name)) != value:
+        raise errors.PageOutdated
 
 
 def _key(name: str) -> str:

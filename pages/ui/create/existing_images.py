@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from core import errors
 from core.accounts.identity import SignedIn
 from core.database.models import Image
 from core.generation.existing_images import Offer
 from core.generation.quotes import Quote
-from pages.ui.create.state import CreateState
+from pages.ui.create.state import CreateState, current_quote, read_widgets
+from pages.ui.echo import check_shown, show_and_echo
 from pages.ui.error_panel import catch_failure
 from pages.ui.formatting import escape_markdown, format_price, image_alt_text
 from pages.ui.links import OPEN_PARAM, thumbnail_url
@@ -46,12 +48,17 @@ def offer_title(offer: Offer) -> str:
     return "You already have this image" if count == 1 else f"You already have these {count:,} images"
 
 
+def _identity(offer: Offer) -> str:
+    return offer.offered_at.isoformat()
+
+
 def _images(offer: Offer) -> list[Image]:
     """Return the offer's existing images. An image that occurs several times is returned once."""
     return list({image.id: image for image in offer.images}.values())
 
 
 def _buttons(user: SignedIn, state: CreateState, offer: Offer, images: list[Image]) -> None:
+    show_and_echo("offer", _identity(offer))
     open_label = "Open image" if len(images) == 1 else "Open gallery"
     with st.container(horizontal=True):
         if offer.missing:
@@ -87,11 +94,16 @@ def _generate_all_button(user: SignedIn, state: CreateState, offer: Offer) -> No
 def _generate(user: SignedIn, state: CreateState, generate: Callable[[SignedIn, Offer], str]) -> None:
     """Remove the offer, then generate images with the function `generate`.
 
-    If the user clicks twice, the second click finds no offer and does nothing.
+    If the user clicks twice, the second click finds no offer and does nothing. Raises PageOutdated if the
+    browser showed another offer, or if the user has changed the draft since the offer was made.
     """
     offer, state.offer, state.rerun_page = state.offer, None, True
     if offer is None:
         return
+    check_shown("offer", _identity(offer))
+    read_widgets(user, state)
+    if current_quote(state) != state.offer_quote:
+        raise errors.PageOutdated
     generate(user, offer)
     state.welcome = False
 

@@ -10,6 +10,7 @@ from core.accounts.identity import SignedIn
 from core.database.models import JobState
 from core.generation.views import ENDED_WITHOUT_IMAGE, JobView
 from pages.ui.create.state import CreateState, reset_create_state
+from pages.ui.echo import check_shown, show_and_echo
 from pages.ui.error_panel import catch_failure, show_failure
 from pages.ui.formatting import STATE_LABELS, escape_markdown, format_image_count, format_price, shorten
 from pages.ui.session import as_user, studio
@@ -69,12 +70,13 @@ def _group_box(user: SignedIn, state: CreateState, group: Sequence[JobView]) -> 
 
 def _buttons(user: SignedIn, state: CreateState, group: Sequence[JobView]) -> None:
     first, ids = group[0], tuple(job.id for job in group)
+    show_and_echo(_retry_key(group), _retry_label(group))
     with st.container(horizontal=True):
         st.button(
             _retry_label(group),
-            key=f"retry-{first.id}",
+            key=_retry_key(group),
             on_click=as_user(user, _retry, on_failure=state.keep_jobs_failure),
-            args=(state, ids),
+            args=(state, group),
         )
         # The draft has no field for the source images of an edit.
         if not first.recipe.input_count and st.button(
@@ -90,6 +92,10 @@ def _buttons(user: SignedIn, state: CreateState, group: Sequence[JobView]) -> No
         )
 
 
+def _retry_key(group: Sequence[JobView]) -> str:
+    return f"retry-{group[0].id}"
+
+
 def _retry_label(group: Sequence[JobView]) -> str:
     recipes, quotes = [job.recipe for job in group], studio().quotes
     price = format_price(quotes.price(recipes), limit=quotes.price_limit(recipes))
@@ -97,9 +103,10 @@ def _retry_label(group: Sequence[JobView]) -> str:
     return f"Try again{count} · {escape_markdown(price)}"
 
 
-def _retry(user: SignedIn, state: CreateState, job_ids: tuple[str, ...]) -> None:
+def _retry(user: SignedIn, state: CreateState, group: Sequence[JobView]) -> None:
     state.jobs_failure = None
-    studio().orders.retry(user, *job_ids)
+    check_shown(_retry_key(group), _retry_label(group))
+    studio().orders.retry(user, *(job.id for job in group))
 
 
 def _edit(user: SignedIn, state: CreateState, job_id: str) -> None:

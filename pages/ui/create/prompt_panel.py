@@ -22,12 +22,11 @@ from pages.ui.create.state import (
     FIELDS_WITH_FAILURE,
     OPTION_FIELDS,
     CreateState,
-    check_shown,
     current_quote,
     is_unshown,
     read_widgets,
-    show_quote,
 )
+from pages.ui.echo import check_shown, show_and_echo
 from pages.ui.error_panel import show_failure
 from pages.ui.formatting import (
     escape_markdown,
@@ -150,7 +149,7 @@ def _length_and_price(state: CreateState, quote: Quote) -> None:
 
 
 def _buttons(user: SignedIn, state: CreateState, quote: Quote, *, live: bool) -> None:
-    show_quote(quote)
+    show_and_echo("quote", _generate_label(quote))
     with st.container(horizontal=True):
         st.button(
             _enhance_label(state, live=live),
@@ -220,7 +219,7 @@ def _generate(user: SignedIn, state: CreateState) -> None:
     """Generate the images of the draft. If the user already has some of them, offer these first."""
     _begin_click(user, state)
     quote = current_quote(state)
-    check_shown(state, quote)
+    check_shown("quote", _generate_label(quote))
     order = studio().orders.check(user, quote)
     state.offer, state.offer_quote = studio().existing_images.offer(user, order), quote
     if state.offer:
@@ -232,6 +231,8 @@ def _generate(user: SignedIn, state: CreateState) -> None:
 
 
 def _begin_click(user: SignedIn, state: CreateState) -> None:
+    """Read what the user typed last. Raises PageOutdated if the browser showed another prompt."""
     read_widgets(user, state)
     # Rerun the whole page, because it still shows the last error and doesn't show the new jobs yet.
     state.failure, state.offer, state.rerun_page = None, None, True
+    check_shown("form", state.form_ids)

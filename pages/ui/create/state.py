@@ -19,7 +19,7 @@ from core.enhancement.drafts import DraftState
 from core.enhancement.runs import EnhancementRun
 from core.generation.existing_images import Offer
 from core.generation.quotes import Quote
-from pages.ui.echo import sent_back, show_and_echo
+from pages.ui.echo import show_and_echo
 from pages.ui.error_panel import log_failure
 from pages.ui.session import studio
 
@@ -153,25 +153,6 @@ def _stored_state(user: SignedIn) -> CreateState:
     already_stored = run is not None and not run.is_live and draft.has_version(run.text)
     shown = run is not None and (already_stored or run.error is not None)
     return CreateState(draft, draft, welcome=draft.is_blank, shown_run_id=run.id if run and shown else None)
-
-
-def check_shown(state: CreateState, quote: Quote) -> None:
-    """Raise PageOutdated if the browser showed another prompt or another price when the user clicked.
-
-    `quote` is the quote for what would be bought. What the user typed last is sent with the click, so it is
-    never outdated.
-    """
-    if sent_back("form") != state.form_ids or sent_back("quote") != _quote_text(quote):
-        raise errors.PageOutdated
-
-
-def show_quote(quote: Quote) -> None:
-    """Note in the browser for which quote the buttons are drawn. `check_shown` compares it after a click."""
-    show_and_echo("quote", _quote_text(quote))
-
-
-def _quote_text(quote: Quote) -> str:
-    return f"{quote.images} {quote.price}"
 
 
 def reset_create_state() -> None:

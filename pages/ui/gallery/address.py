@@ -30,7 +30,8 @@ def follow_address(state: GalleryState, *, entered: bool) -> None:
     keeps_list = entered and state.address is not None and not address.keys() - {OPEN_PARAM}
     if not keeps_list:
         state.filters, state.cursor = _filters_in(address), address.get(PAGE_PARAM)
-        state.form_id = new_id()
+        if state.address is not None:
+            state.form_id = new_id()
     state.image_id = address.get(OPEN_PARAM)
 
 

@@ -14,6 +14,7 @@ from core.enhancement.drafts import MAX_FIELD_LENGTH
 from core.generation.edits import EditPlan
 from core.generation.views import Batch
 from core.provider.catalogue import image_model
+from pages.ui.echo import check_shown, show_and_echo
 from pages.ui.error_panel import show_failure
 from pages.ui.formatting import escape_markdown, format_image_count, format_price, image_alt_text, price_basis
 from pages.ui.gallery.state import EditState, GalleryState
@@ -44,7 +45,8 @@ def edit_panel(user: SignedIn, state: GalleryState, image: Image) -> None:
 
 
 def _buttons(user: SignedIn, edits: EditState, image: Image, plan: EditPlan, text_key: str) -> None:
-    price = escape_markdown(format_price(plan.quote.price, limit=plan.quote.price_limit))
+    price = _price(plan)
+    show_and_echo("edit", f"{image.id} {price}")
     disabled = plan.obstacle is not None
     with st.container(horizontal=True):
         st.button(
@@ -63,6 +65,10 @@ def _buttons(user: SignedIn, edits: EditState, image: Image, plan: EditPlan, tex
             on_click=as_user(user, _vary, on_failure=edits.keep_failure),
             args=(edits, image.id),
         )
+
+
+def _price(plan: EditPlan) -> str:
+    return escape_markdown(format_price(plan.quote.price, limit=plan.quote.price_limit))
 
 
 def _caption(image: Image, plan: EditPlan) -> str:
@@ -122,12 +128,19 @@ def _open(state: GalleryState, image: Image) -> None:
 
 
 def _edit(user: SignedIn, edits: EditState, image_id: str, text_key: str) -> None:
+    _check_shown(user, image_id)
     instruction = str(st.session_state.get(text_key, ""))
     edits.add_batch(studio().edits.edit(user, image_id, instruction))
 
 
 def _vary(user: SignedIn, edits: EditState, image_id: str) -> None:
+    _check_shown(user, image_id)
     edits.add_batch(studio().edits.variation(user, image_id))
+
+
+def _check_shown(user: SignedIn, image_id: str) -> None:
+    """Raise PageOutdated if the browser showed another image or another price when the user clicked."""
+    check_shown("edit", f"{image_id} {_price(studio().edits.plan(user, image_id))}")
 
 
 def source_image(user: SignedIn, state: GalleryState, image: Image) -> None:

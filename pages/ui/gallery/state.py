@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import streamlit as st
@@ -9,8 +10,10 @@ import streamlit as st
 from core import errors
 from core.common.ids import new_id
 from core.images.gallery_queries import Filters
+from pages.ui.echo import show_and_echo
 
 STATE_KEY = "gallery-state"
+_FORM_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(slots=True)
@@ -96,7 +99,14 @@ class GalleryState:
 
 
 def gallery_state() -> GalleryState:
-    if STATE_KEY not in st.session_state:
-        st.session_state[STATE_KEY] = GalleryState()
-    state: GalleryState = st.session_state[STATE_KEY]
+    """Return the Gallery page's state in this tab.
+
+    If the app was restarted, a tab that stayed open keeps its widgets, with what was typed into them.
+    """
+    is_new = STATE_KEY not in st.session_state
+    state: GalleryState = st.session_state.get(STATE_KEY) or GalleryState()
+    kept = show_and_echo("gallery", state.form_id, adopt=is_new)
+    if is_new and _FORM_ID.fullmatch(kept):
+        state.form_id = kept
+    st.session_state[STATE_KEY] = state
     return state
