@@ -44,7 +44,8 @@ _LOOKALIKES = (
     ("ՏՕՍԼ", "soul"),
     # Cherokee, whose lower-case letters casefold to upper case
     ("ᎪᏴᏟᎠᎬᏀᎻᏌᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᎩᏃ", "abcdeghujklmprstvwyz"),
-    # The rest is from Unicode's list of confusables (UTS 39, version 15.1; Unicode-3.0, © Unicode, Inc.).
+    # The rest is from Unicode's list of confusables (UTS 39), whose licence is in docs/licences.md. Added are
+    # most of the small capitals, which that list doesn't count as like Latin letters.
     # Latin, with small capitals
     (
         "ıƍƽǀɑɡɢɣɩɪɯɴʀʋʏʙʜʟᴀᴄᴅᴇᴊᴋᴍᴏᴑᴘᴛᴜᴠᴡᴢᶃᶌẝỿꜱꞙꞟꬲꬵꬽꭇꭈꭎꭒꭚ",

@@ -33,6 +33,14 @@ def prompts(app: AppProcess) -> list[str]:
         return [str(request["prompt"]) for request in session.exec(select(Job.request)).all()]
 
 
+def restart(person: Visitor, app: AppProcess) -> None:
+    """Kill and start the app, and return as soon as the open page is connected again."""
+    app.kill()
+    expect(person.page.locator('[data-test-connection-state="CONNECTED"]')).to_have_count(0)
+    app.start()
+    connected(person)
+
+
 def connected(person: Visitor) -> None:
     expect(person.page.locator('[data-test-connection-state="CONNECTED"]')).to_have_count(1)
 
@@ -47,10 +55,7 @@ def test_what_is_typed_after_a_restart_is_kept_and_bought(
         if enhanced:
             person.enhance()
         person.type("Prompt", "Typed before.")
-        killed.kill()
-        expect(person.page.locator('[data-test-connection-state="CONNECTED"]')).to_have_count(0)
-        killed.start()
-        connected(person)
+        restart(person, killed)
         person.settle()
         person.field("Name").fill("Moss")
         person.field("Prompt").fill("Typed after.")
@@ -59,6 +64,27 @@ def test_what_is_typed_after_a_restart_is_kept_and_bought(
         expect(person.field("Name")).to_have_value("Moss")
         expect(person.field("Prompt")).to_have_value("Typed after.")
         assert prompts(killed) == ["Typed after."]
+
+
+def test_what_is_typed_in_the_gallery_after_a_restart_is_kept(browser: Browser, killed: AppProcess) -> None:
+    with Visitor(browser, killed.base_url) as person:
+        person.enter(killed.ticket("searcher"))
+        person.type("Prompt", "a lighthouse")
+        person.generate()
+        person.finished()
+        person.go("Gallery")
+        person.type("Search", "light")
+        restart(person, killed)
+        person.type("Search", "lighthouse")
+        expect(person.tiles).to_have_count(1)
+        expect(person.field("Search")).to_have_value("lighthouse")
+        person.open_tile()
+        person.type("What should change?", "Make it")
+        restart(person, killed)
+        person.type("What should change?", "Make it night")
+        expect(person.field("What should change?")).to_have_value("Make it night")
+        person.page.get_by_role("button", name=re.compile("^Edit image")).click()
+        until(lambda: prompts(killed)[1:] == ["Make it night"])
 
 
 def test_a_click_that_nobody_took_is_said(browser: Browser, killed: AppProcess) -> None:
@@ -71,6 +97,7 @@ def test_a_click_that_nobody_took_is_said(browser: Browser, killed: AppProcess) 
         killed.kill()
         killed.start()
         expect(person.page.get_by_text(re.compile(LOST))).to_be_visible()
+        person.settle()
         assert prompts(killed) == []
         person.generate()
         person.finished()

@@ -16,7 +16,7 @@ from tests.support.waiting import until
 # Images have absolute addresses.
 pytestmark = pytest.mark.usefixtures("address")
 OUTDATED = escape_markdown(errors.PageOutdated.message)
-ENDED = Recipe(prompt="a fox !fail key", model="offline-painter", size="256x256")
+ENDED = Recipe(prompt="a fox !fail key", model="offline-painter")
 
 
 def asks(test: AppTest) -> bool:

@@ -59,11 +59,6 @@ def test_each_click_near_a_kill_is_taken_once_or_said_to_be_lost(browser: Browse
         for number in range(CLICKS):
             after_ms = SPAN_MS * (2 * number / (CLICKS - 1) - 1)
             prompt = f"lighthouse {number}"
-            print(
-                "E",
-                person.page.locator("[class*=unseen-form] input").evaluate_all("a => a.map(e => e.value)"),
-                person.page.evaluate("document.querySelector('[class*=st-key-draft-prompt]').className"),
-            )
             person.type("Prompt", prompt)
             expect(person.page.locator(".st-key-generate button")).to_be_enabled()
             enabled = click_near_a_kill(person, app, after_ms)
