@@ -244,8 +244,10 @@ class Visitor:
         expect(enhance).to_be_enabled()
         return self.field("Prompt").input_value()
 
-    def generate(self) -> None:
-        self.page.get_by_role("button", name=re.compile(r"^Generate [\d,]+ image")).click()
+    def generate(self, count: int | None = None) -> None:
+        """Click Generate, once it says `count` images if that is given."""
+        number = r"[\d,]+" if count is None else str(count)
+        self.page.get_by_role("button", name=re.compile(f"^Generate {number} image")).click()
 
     def finished(self, count: int = 1) -> None:
         """Wait until `count` images are finished and drawn. A card that is being replaced may exist twice."""
