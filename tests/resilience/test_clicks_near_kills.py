@@ -54,6 +54,7 @@ def click_near_a_kill(person: Visitor, app: AppProcess, after_ms: float) -> bool
 @pytest.mark.proof
 def test_each_click_near_a_kill_is_taken_once_or_said_to_be_lost(browser: Browser, tmp_path: Path) -> None:
     counts: Counter[str] = Counter()
+    replaced: list[str] = []
     with AppProcess(tmp_path) as app, Visitor(browser, app.base_url) as person:
         person.enter(app.ticket("clicker"))
         for number in range(CLICKS):
@@ -77,6 +78,8 @@ def test_each_click_near_a_kill_is_taken_once_or_said_to_be_lost(browser: Browse
                 result, (0, False)
             )
             assert enabled or not (taken or said)
-            expect(person.field("Prompt")).to_have_value(prompt)
+            if (shown := person.field("Prompt").input_value()) != prompt:
+                replaced.append(f"{prompt} by {shown}")
         assert all(count == 1 for count in batches(app).values())
     print(f"of {CLICKS} clicks: {dict(counts)}")
+    assert replaced == []
