@@ -1,4 +1,4 @@
-"""What a database that comes from elsewhere may have planted: triggers, views, and keys outside the storage.
+"""Finds what somebody may have planted in a foreign database: triggers, views, and keys outside the storage.
 
 Atelier runs SQL on a restored or copied database, and reads files under the keys in it. A trigger or a key
 that somebody else has put there would act with Atelier's rights.
