@@ -106,7 +106,7 @@ def test_a_click_on_another_image_asks(open_page: OpenPage, studio: Studio, butt
     assert job.recipe.source_image == second.id
 
 
-@pytest.mark.parametrize(
+PRICED = pytest.mark.parametrize(
     "settings",
     [
         pytest.param(
@@ -115,6 +115,9 @@ def test_a_click_on_another_image_asks(open_page: OpenPage, studio: Studio, butt
     ],
     indirect=True,
 )
+
+
+@PRICED
 def test_what_is_typed_just_before_the_click_is_bought(open_page: OpenPage, studio: Studio) -> None:
     # A few words change the price by less than the button shows.
     test = open_page("chief")
@@ -123,3 +126,20 @@ def test_what_is_typed_just_before_the_click_is_bought(open_page: OpenPage, stud
     assert not asks(click(test, "generate"))
     [job] = bought(studio)
     assert job.recipe.prompt == "a wren on a branch over the river"
+
+
+@PRICED
+@pytest.mark.parametrize(
+    ("words", "is_asked"),
+    [pytest.param(20, False, id="a little dearer"), pytest.param(4_000, True, id="much dearer")],
+)
+def test_words_that_move_the_price_ask_only_if_it_moves_far(
+    open_page: OpenPage, studio: Studio, words: int, is_asked: bool
+) -> None:
+    test = open_page("chief")
+    find(test.text_area, "Prompt").set_value("a wren").run()
+    before = test.button(key="generate").label
+    find(test.text_area, "Prompt").set_value("a wren " + "on a branch " * words)
+    assert asks(click(test, "generate")) is is_asked
+    assert len(bought(studio)) == (not is_asked)
+    assert test.run().button(key="generate").label != before

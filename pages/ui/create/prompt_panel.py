@@ -43,6 +43,8 @@ from pages.ui.toasts import queue_toast
 ENHANCE_POLL_SECONDS = 0.3
 # In characters. A base prompt that was left out may be long.
 MAX_SHOWN_FACT = 120
+# By this part, words that are typed just before a click may raise the price.
+PRICE_TOLERANCE = 0.1
 
 
 def prompt_panel(user: SignedIn, state: CreateState, run: EnhancementRun | None) -> None:
@@ -217,9 +219,10 @@ def _enhance(user: SignedIn, state: CreateState) -> None:
 
 def _generate(user: SignedIn, state: CreateState) -> None:
     """Generate the images of the draft. If the user already has some of them, offer these first."""
+    shown = state.quoted[1] if state.quoted else None
     _begin_click(user, state)
     quote = current_quote(state)
-    check_shown("quote", _generate_label(quote))
+    check_shown("quote", _generate_label(shown if shown and _is_near(shown, quote) else quote))
     order = studio().orders.check(user, quote)
     state.offer, state.offer_quote = studio().existing_images.offer(user, order), quote
     if state.offer:
@@ -228,6 +231,17 @@ def _generate(user: SignedIn, state: CreateState) -> None:
         return
     studio().orders.generate(user, order)
     state.welcome = False
+
+
+def _is_near(shown: Quote, quote: Quote) -> bool:
+    """Return whether `quote` has as many images as `shown`, and costs at most PRICE_TOLERANCE more.
+
+    The last words before a click are sent with it. They may cost a little, which no button could say yet.
+    """
+    before, now = (each.price_limit if each.price is None else each.price for each in (shown, quote))
+    if before is None or now is None or shown.images != quote.images:
+        return False
+    return now <= before * (1 + PRICE_TOLERANCE)
 
 
 def _begin_click(user: SignedIn, state: CreateState) -> None:
