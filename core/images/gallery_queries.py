@@ -104,6 +104,58 @@ def search_words(filters: Filters) -> list[str]:
     return [word[:SEARCH_WORD_LENGTH] for word in words]
 
 
+@dataclass(frozen=True, slots=True)
+class _List:
+    """The user's images that fulfil `filters`, the newest first. In the trash, the last deleted come first.
+
+    The methods take the cursor at which a page begins, as `after_cursor` does.
+    """
+
+    session: Session
+    owner_id: str
+    filters: Filters
+
+    @property
+    def at(self) -> Any:
+        """The column by which the images are sorted. Images with the same time are sorted by their ids."""
+        return col(Image.trashed_at) if self.filters.trash else col(Image.created_at)
+
+    def cursor_of(self, image: Image) -> Cursor:
+        trashed_at = image.trashed_at if self.filters.trash else None
+        return Cursor(trashed_at or image.created_at, image.id)
+
+    def images(self, cursor: Cursor | None, limit: int, *conditions: Any) -> tuple[Image, ...]:
+        """Return at most `limit` images that also fulfil `conditions`, by reading the user's images."""
+        found = select(Image).where(*filter_conditions(self.owner_id, self.filters), *conditions)
+        return self._page(found, cursor, limit)
+
+    def images_by_index(self, cursor: Cursor | None, limit: int, index: SearchIndex) -> tuple[Image, ...]:
+        """Return the same images as `images`, by reading the images that `index` names for the search."""
+        candidates = col(Image.id).in_(index.candidates(self.owner_id, search_words(self.filters)))
+        # Without the empty text, SQLite would read all images of the user in their order instead.
+        is_own = col(Image.owner_id).concat("") == self.owner_id
+        conditions = (*_conditions(self.filters), *_search_conditions(self.filters))
+        return self._page(select(Image).where(candidates, is_own, *conditions), cursor, limit)
+
+    def up_to_scan_end(self, cursor: Cursor | None) -> Any:
+        """Return the condition that an image is among the SCANNED_IMAGES of the list that follow the cursor.
+
+        The search isn't considered. Returns None if fewer images follow.
+        """
+        place = tuple_(self.at, col(Image.id))
+        own = col(Image.owner_id) == self.owner_id
+        listed: Any = select(self.at, col(Image.id)).where(own, *_conditions(self.filters))
+        listed = after_cursor(listed, cursor, self.at, col(Image.id)).offset(SCANNED_IMAGES - 1).limit(1)
+        end = self.session.execute(listed).first()
+        if end is None:
+            return None
+        return place <= tuple(end) if cursor and cursor.newer else place >= tuple(end)
+
+    def _page(self, found: Any, cursor: Cursor | None, limit: int) -> tuple[Image, ...]:
+        page = after_cursor(found, cursor, self.at, col(Image.id)).limit(limit)
+        return tuple(self.session.execute(page).scalars())
+
+
 def image_page(
     session: Session,
     owner_id: str,
@@ -117,41 +169,17 @@ def image_page(
     A search reads the SCANNED_IMAGES images that follow the cursor. If these hold no full page, it asks the
     search index, which is faster for a word that few images have.
     """
-    at, key = col(Image.trashed_at) if filters.trash else col(Image.created_at), col(Image.id)
-    words = search_words(filters)
-    matching = select(Image).where(*filter_conditions(owner_id, filters))
+    images = _List(session, owner_id, filters)
+    has_index = bool(search_words(filters)) and search_index.is_complete(session)
 
     def rows(cursor: Cursor | None, limit: int) -> tuple[Image, ...]:
-        found = after_cursor(matching, cursor, at, key).limit(limit)
-        scanned = scan_end(cursor) if words and search_index.is_complete(session) else None
-        if scanned is None:
-            return tuple(session.execute(found).scalars())
-        place = tuple_(at, key)
-        is_near = place <= scanned if cursor and cursor.newer else place >= scanned
-        near = tuple(session.execute(found.where(is_near)).scalars())
-        if len(near) == limit:
-            return near
-        candidates = key.in_(search_index.candidates(owner_id, words))
-        # Without the empty text, SQLite would read all images of the user in their order instead.
-        is_own = col(Image.owner_id).concat("") == owner_id
-        found = select(Image).where(candidates, is_own, *_conditions(filters), *_search_conditions(filters))
-        return tuple(session.execute(after_cursor(found, cursor, at, key).limit(limit)).scalars())
+        is_near = images.up_to_scan_end(cursor) if has_index else None
+        if is_near is None:
+            return images.images(cursor, limit)
+        near = images.images(cursor, limit, is_near)
+        return near if len(near) == limit else images.images_by_index(cursor, limit, search_index)
 
-    def scan_end(cursor: Cursor | None) -> tuple[Any, str] | None:
-        """Return the time and id of the last of the SCANNED_IMAGES images after `cursor`.
-
-        Returns None if fewer images follow.
-        """
-        listed: Any = select(at, key).where(col(Image.owner_id) == owner_id, *_conditions(filters))
-        end = after_cursor(listed, cursor, at, key).offset(SCANNED_IMAGES - 1).limit(1)
-        found = session.execute(end).first()
-        return (found[0], found[1]) if found else None
-
-    def cursor_of(image: Image) -> Cursor:
-        trashed_at = image.trashed_at if filters.trash else None
-        return Cursor(trashed_at or image.created_at, image.id)
-
-    found = paginate(rows, cursor, limit, cursor_of)
+    found = paginate(rows, cursor, limit, images.cursor_of)
     return Page(found.rows, found.next, found.newer)
 
 
