@@ -36,7 +36,10 @@ class LineLimit:
         self._left_out: dict[str, int] = {}
 
     def admit(self, kind: str) -> int | None:
-        """Return how many lines of this kind were left out since the last, or None to leave this out too."""
+        """Return how many lines of this kind were left out since the last one that was logged.
+
+        Returns None if the caller must leave this line out, too.
+        """
         now = self._clock()
         with self._lock:
             if now - self._logged.get(kind, -SECONDS_BETWEEN_LINES) < SECONDS_BETWEEN_LINES:
@@ -60,7 +63,7 @@ def shortage(error: BaseException | None) -> str | None:
 
 
 def shortage_in(text: str) -> str | None:
-    """As `shortage`, for the text of an error.
+    """Return what the process ran out of, as `shortage` does, from the text of an error.
 
     SQLite doesn't say why it can't open its file. The app opened it before, so descriptors are short.
     """

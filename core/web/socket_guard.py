@@ -21,7 +21,7 @@ from websockets.frames import Frame
 
 from core import errors
 from core.common.log_limits import LineLimit
-from core.web.socket_limits import SIGNED_IN, VISITOR, Clock, Policy, Share, Shares, TokenBucket
+from core.web.socket_limits import SIGNED_IN, VISITOR, Allowance, Allowances, Clock, Policy, TokenBucket
 
 # The codes with which a socket is closed (RFC 6455).
 UNSUPPORTED_DATA, POLICY_VIOLATION, TOO_BIG = 1003, 1008, 1009
@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 
 class MessageRefused(Exception):
-    """The page doesn't send such a message. `reason` is a short name for the log."""
+    """Raised for a message that Atelier's pages don't send. `reason` is a short name for the log."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -50,7 +50,7 @@ class MessageRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SocketMessage:
-    """A message that passes.
+    """What SocketGuard knows of a message that it passes on.
 
     - `cost`: the part of a page run that it costs; 0 if it runs nothing.
     - `snapshot`: None if the message must not be left out. Otherwise a later message with the same `snapshot`
@@ -81,13 +81,17 @@ class SocketGuard:
     """
 
     def __init__(
-        self, app: ASGIApp, read_message: ReadMessage, find_user: FindUser, shares: Shares | None = None
+        self,
+        app: ASGIApp,
+        read_message: ReadMessage,
+        find_user: FindUser,
+        allowances: Allowances | None = None,
     ) -> None:
         self._app = app
         self._read_message = read_message
         self._find_user = find_user
-        self._shares = shares or Shares()
-        self._lines = LineLimit(self._shares.clock)
+        self._allowances = allowances or Allowances()
+        self._lines = LineLimit(self._allowances.clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
@@ -99,7 +103,7 @@ class SocketGuard:
             response = PlainTextResponse("Too many connections", HTTPStatus.TOO_MANY_REQUESTS)
             await response(scope, receive, send)
             return
-        socket = _Socket(client, self._read_message, self._shares.clock, receive, send)
+        socket = _Socket(client, self._read_message, self._allowances.clock, receive, send)
         client.change_sockets(1)
         try:
             await asyncio.sleep(client.take(1))
@@ -114,7 +118,7 @@ class SocketGuard:
         with suppress(errors.ImageError):
             user_id = await run_in_threadpool(self._find_user, HTTPConnection(scope).cookies)
         policy = SIGNED_IN if user_id else VISITOR
-        owner, of_address = self._shares.of_owner(user_id, host), self._shares.of_address(host)
+        owner, of_address = self._allowances.of_owner(user_id, host), self._allowances.of_address(host)
         return _Client(host, user_id, policy, owner, of_address, self._lines)
 
 
@@ -122,15 +126,15 @@ class SocketGuard:
 class _Client:
     """The client that opens a socket, and its limits.
 
-    `owner` is the share of the user, or of all visitors from `address`. `of_address` is the share of all
-    users and visitors from `address` together.
+    `owner` is the allowance of the user, or of all visitors from `address`. `of_address` is the allowance of
+    all users and visitors from `address` together.
     """
 
     address: str
     user_id: str | None
     policy: Policy
-    owner: Share
-    of_address: Share
+    owner: Allowance
+    of_address: Allowance
     lines: LineLimit
 
     def refusal(self) -> str | None:

@@ -12,12 +12,12 @@ from core.web.guard import MAX_BODY_BYTES
 Clock = Callable[[], float]
 # The part of an IPv6 address that a provider gives to one customer.
 _IPV6_CUSTOMER_BITS = 64
-_MAX_IDLE_SHARES = 1_000
+_MAX_IDLE_ALLOWANCES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of one socket, user or address.
+class SocketLimits:
+    """SocketLimits of one socket, user or address.
 
     - `sockets`: sockets that may be open at the same time.
     - `burst`: page runs that may start at once.
@@ -38,16 +38,16 @@ class Policy:
     """
 
     max_bytes: int
-    socket: Limits
-    owner: Limits
+    socket: SocketLimits
+    owner: SocketLimits
 
 
 # A page run takes 10 to 50 ms of a core. A browser that was recorded on a tour through all pages started at
 # most 4 runs in a second, and 12 in five seconds. Polls of a fragment count as a quarter of a run.
-SIGNED_IN = Policy(MAX_BODY_BYTES, socket=Limits(1, 10, 4), owner=Limits(50, 12, 5))
-VISITOR = Policy(16 * 1024, socket=Limits(1, 5, 1), owner=Limits(200, 40, 8))
+SIGNED_IN = Policy(MAX_BODY_BYTES, socket=SocketLimits(1, 10, 4), owner=SocketLimits(50, 12, 5))
+VISITOR = Policy(16 * 1024, socket=SocketLimits(1, 5, 1), owner=SocketLimits(200, 40, 8))
 # A team of hundreds may share an address: an office's, or that of a proxy missing from TRUSTED_PROXIES.
-ADDRESS = Limits(2_000, 400, 100)
+ADDRESS = SocketLimits(2_000, 400, 100)
 
 
 class TokenBucket:
@@ -79,10 +79,10 @@ class TokenBucket:
         self._updated = now
 
 
-class Share:
-    """The share of one user, or of one address: the number of its open sockets, and its page runs."""
+class Allowance:
+    """The allowance of one user, or of one address: the number of its open sockets, and its page runs."""
 
-    def __init__(self, limits: Limits, clock: Clock) -> None:
+    def __init__(self, limits: SocketLimits, clock: Clock) -> None:
         self._max_sockets = limits.sockets
         self.sockets = 0
         self.bucket = TokenBucket(limits.burst, limits.rate, clock)
@@ -96,29 +96,31 @@ class Share:
         return not self.sockets and self.bucket.is_full
 
 
-class Shares:
-    """The shares of all users and addresses of this process, by their keys."""
+class Allowances:
+    """The allowances of all users and addresses of this process, by their keys."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self.clock = clock
-        self._shares: dict[str, Share] = {}
+        self._allowances: dict[str, Allowance] = {}
 
-    def of_address(self, address: str) -> Share:
-        """Return the share that all sockets from `address` have in common, of users and of visitors."""
-        return self._share(f"address {network_of(address)}", ADDRESS)
+    def of_address(self, address: str) -> Allowance:
+        """Return the allowance that all sockets from `address` have in common, of users and of visitors."""
+        return self._allowance(f"address {network_of(address)}", ADDRESS)
 
-    def of_owner(self, user_id: str | None, address: str) -> Share:
-        """Return the share of a user's sockets, or of all visitors from `address` if `user_id` is None."""
+    def of_owner(self, user_id: str | None, address: str) -> Allowance:
+        """Return the allowance of a user, or of all visitors from `address` if `user_id` is None."""
         if user_id is not None:
-            return self._share(f"user {user_id}", SIGNED_IN.owner)
-        return self._share(f"visitor {network_of(address)}", VISITOR.owner)
+            return self._allowance(f"user {user_id}", SIGNED_IN.owner)
+        return self._allowance(f"visitor {network_of(address)}", VISITOR.owner)
 
-    def _share(self, key: str, limits: Limits) -> Share:
-        if key not in self._shares:
-            if len(self._shares) >= _MAX_IDLE_SHARES:
-                self._shares = {name: share for name, share in self._shares.items() if not share.is_idle}
-            self._shares[key] = Share(limits, self.clock)
-        return self._shares[key]
+    def _allowance(self, key: str, limits: SocketLimits) -> Allowance:
+        if key not in self._allowances:
+            if len(self._allowances) >= _MAX_IDLE_ALLOWANCES:
+                self._allowances = {
+                    name: allowance for name, allowance in self._allowances.items() if not allowance.is_idle
+                }
+            self._allowances[key] = Allowance(limits, self.clock)
+        return self._allowances[key]
 
 
 def network_of(address: str) -> str:

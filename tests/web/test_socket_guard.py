@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from core.common.log_limits import SECONDS_BETWEEN_LINES
 from core.errors import DatabaseUnreachable
 from core.web.socket_guard import MAX_MESSAGES, MAX_WAITING, SocketGuard
-from core.web.socket_limits import SIGNED_IN, VISITOR, Shares, network_of
+from core.web.socket_limits import SIGNED_IN, VISITOR, Allowances, network_of
 from pages.ui.socket_messages import MAX_CACHED_MESSAGES, MAX_QUERY_LENGTH, MAX_WIDGETS, read_message
 
 HEARTBEAT = BackMsg(app_heartbeat=True).SerializeToString()
@@ -49,8 +49,8 @@ class Server:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        shares = Shares(lambda: self.seconds)
-        self._guard = SocketGuard(self._app, read_message, _find_user, shares)
+        allowances = Allowances(lambda: self.seconds)
+        self._guard = SocketGuard(self._app, read_message, _find_user, allowances)
 
     async def open(self, user: str = "", address: str = OFFICE) -> Tab:
         tab = Tab(self)
